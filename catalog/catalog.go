@@ -1,0 +1,121 @@
+// Package catalog owns the set of applications that a node or a gate knows: it
+// reads manifests from directories and, in package publish, makes of them the
+// entries that nodes can use.
+package catalog
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// ErrUnknownApp is wrapped in the error for an application that is not in the catalog.
+var ErrUnknownApp = errors.New("unknown app")
+
+// Catalog maps an application's id to its manifest.
+type Catalog map[string]*manifest.Manifest
+
+// Load reads DIR/ID/manifest.yaml of each directory. Problems of all manifests
+// come back at once, besides a catalog of those that are valid. Applications that
+// would publish the same port are refused, since one node runs them all.
+func Load(dirs ...string) (Catalog, error) {
+	c := Catalog{}
+	var problems []error
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if err != nil {
+			return nil, fmt.Errorf("reading catalog: %w", err)
+		}
+		for _, e := range entries {
+			file := filepath.Join(dir, e.Name(), "manifest.yaml")
+			if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			m, err := manifest.ParseFile(file)
+			switch {
+			case err != nil:
+				problems = append(problems, err)
+			case m.ID != e.Name():
+				problems = append(problems, fmt.Errorf("%s: id %q differs from the folder's name %q", file, m.ID, e.Name()))
+			case c[m.ID] != nil:
+				problems = append(problems, fmt.Errorf("%s: app %q is already in another folder of the catalog", file, m.ID))
+			default:
+				c[m.ID] = m
+			}
+		}
+	}
+	return c, errors.Join(append(problems, c.conflicts()...)...)
+}
+
+func (c Catalog) conflicts() (problems []error) {
+	ports, names := map[int]string{}, map[string]string{}
+	for _, id := range c.IDs() {
+		for _, m := range c[id].Containers {
+			if other, dup := names[m.Name]; dup {
+				problems = append(problems, fmt.Errorf("apps %s and %s both name a container %q", other, id, m.Name))
+			}
+			names[m.Name] = id
+		}
+		for _, p := range appPorts(c[id]) {
+			if other, dup := ports[p]; dup {
+				problems = append(problems, fmt.Errorf("apps %s and %s both use port %d of the node", other, id, p))
+			}
+			ports[p] = id
+		}
+	}
+	return problems
+}
+
+// appPorts are the ports of the node that an application occupies: published
+// TCP ports, and the proxy's for its web interface.
+func appPorts(m *manifest.Manifest) (ports []int) {
+	for _, c := range m.Containers {
+		for _, p := range c.Ports {
+			if p.Protocol != "udp" {
+				ports = append(ports, p.Host)
+			}
+		}
+	}
+	if _, p, ok := m.Web(); ok {
+		ports = append(ports, p.Host+manifest.ProxyOffset)
+	}
+	return ports
+}
+
+// IDs are the applications' ids, sorted.
+func (c Catalog) IDs() []string { return slices.Sorted(maps.Keys(c)) }
+
+// Ports are all TCP ports that a node with the whole catalog serves on, the daemon's included.
+func (c Catalog) Ports() []int {
+	ports := []int{manifest.DaemonPort}
+	for _, m := range c {
+		ports = append(ports, appPorts(m)...)
+	}
+	slices.Sort(ports)
+	return ports
+}
+
+// Select gives the applications with these ids; no ids stand for all.
+func (c Catalog) Select(ids ...string) (Catalog, error) {
+	if len(ids) == 0 {
+		return c, nil
+	}
+	out := Catalog{}
+	var problems []error
+	for _, id := range ids {
+		m, ok := c[id]
+		if !ok {
+			problems = append(problems, fmt.Errorf("%w %q: the catalog has %s", ErrUnknownApp, id, strings.Join(c.IDs(), ", ")))
+			continue
+		}
+		out[id] = m
+	}
+	return out, errors.Join(problems...)
+}

@@ -1,0 +1,199 @@
+package manifest
+
+import (
+	"cmp"
+	"path"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+)
+
+// DaemonPort serves the daemon's page and RPC; no application may publish it.
+const DaemonPort = 7070
+
+// at builds a path into the document from names and indexes.
+func at(parts ...any) []string {
+	out := make([]string, len(parts))
+	for i, p := range parts {
+		switch v := p.(type) {
+		case string:
+			out[i] = v
+		case int:
+			out[i] = strconv.Itoa(v)
+		}
+	}
+	return out
+}
+
+// check finds what a schema cannot say: names used twice, references to nothing,
+// cycles, ports and paths in conflict.
+func (d *document) check(m *Manifest) {
+	secrets := d.checkSecrets(m)
+	names := map[string]int{}
+	ports := map[string]bool{}
+	hostPorts := map[string]string{}
+	volumes := map[string]bool{}
+	for i, c := range m.Containers {
+		if first, dup := names[c.Name]; dup {
+			d.report(at("containers", i, "name"), false, "the name %q is already that of containers[%d]", c.Name, first)
+		}
+		names[c.Name] = i
+		d.checkContainer(m, i, c, secrets, ports, hostPorts, volumes)
+	}
+	if len(m.Containers) == 1 && m.Containers[0].Name != m.ID {
+		d.report(at("containers", 0, "name"), false, "the only container of an application has the application's name, %q", m.ID)
+	}
+	for i, c := range m.Containers {
+		if c.Name != m.ID && !strings.HasPrefix(c.Name, m.ID+"-") {
+			d.report(at("containers", i, "name"), false, "expected %q or a name that begins with %q: container names are unique over the node", m.ID, m.ID+"-")
+		}
+		for j, dep := range c.DependsOn {
+			if k, ok := names[dep.Container]; !ok {
+				d.report(at("containers", i, "depends_on", j, "container"), false, "no container is named %q", dep.Container)
+			} else if dep.Condition == "healthy" && m.Containers[k].Health == nil {
+				d.report(at("containers", i, "depends_on", j, "condition"), false, "%q declares no health check that could become healthy", dep.Container)
+			}
+		}
+	}
+	if _, cycle := order(m.Containers); cycle != "" {
+		d.report(at("containers", names[cycle], "depends_on"), false, "depends on itself, directly or through others")
+	}
+	d.checkInterfaces(m, ports, secrets)
+	d.checkCanary(m, secrets, volumes)
+	for _, b := range []struct {
+		name  string
+		value Duration
+	}{{"start", m.Budget.Start}, {"reboot", m.Budget.Reboot}} {
+		if time.Duration(b.value) > time.Hour {
+			d.report(at("budget", b.name), false, "longer than an hour")
+		}
+	}
+}
+
+func (d *document) checkSecrets(m *Manifest) map[string]bool {
+	seen := map[string]bool{}
+	for i, s := range m.Secrets {
+		if seen[s.Name] {
+			d.report(at("generated_secrets", i, "name"), false, "a secret named %q is already declared", s.Name)
+		}
+		seen[s.Name] = true
+	}
+	return seen
+}
+
+func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, ports map[string]bool, hostPorts map[string]string, volumes map[string]bool) {
+	if b := c.Image.Build; b != "" && (path.Clean(b) != b || b == ".." || strings.HasPrefix(b, "../")) {
+		d.report(at("containers", i, "image", "build"), false, "%q leaves the application's folder", b)
+	}
+	targets := map[string]string{}
+	target := func(p string, where ...any) {
+		if path.Clean(p) != p || p == "/" {
+			d.report(at(where...), false, "%q is not a clean absolute path", p)
+		}
+		if other, dup := targets[p]; dup {
+			d.report(at(where...), false, "%q is already used by %s", p, other)
+		}
+		for _, sys := range []string{"/proc", "/sys", "/dev"} {
+			if p == sys || strings.HasPrefix(p, sys+"/") {
+				d.report(at(where...), false, "%s belongs to the engine", sys)
+			}
+		}
+		targets[p] = field(at(where...))
+	}
+	for j, v := range c.Volumes {
+		if volumes[v.Name] {
+			d.report(at("containers", i, "volumes", j, "name"), false, "a volume named %q already belongs to a container; no two may share one", v.Name)
+		}
+		volumes[v.Name] = true
+		target(v.Path, "containers", i, "volumes", j, "path")
+	}
+	for j, p := range c.Tmpfs {
+		target(p, "containers", i, "tmpfs", j)
+	}
+	for j, s := range c.Secrets {
+		if !secrets[s.Name] {
+			d.report(at("containers", i, "secrets", j, "name"), false, "no generated secret is named %q", s.Name)
+		}
+		target(s.Path, "containers", i, "secrets", j, "path")
+	}
+	for j, p := range c.Ports {
+		if ports[p.Name] {
+			d.report(at("containers", i, "ports", j, "name"), false, "a port named %q is already declared", p.Name)
+		}
+		ports[p.Name] = true
+		key := strconv.Itoa(p.Host) + "/" + cmp.Or(p.Protocol, "tcp")
+		if other, dup := hostPorts[key]; dup {
+			d.report(at("containers", i, "ports", j, "host"), false, "port %s is already published as %q", key, other)
+		}
+		hostPorts[key] = p.Name
+		if p.Host == DaemonPort {
+			d.report(at("containers", i, "ports", j, "host"), false, "port %d is the daemon's own", DaemonPort)
+		}
+	}
+}
+
+func (d *document) checkInterfaces(m *Manifest, ports, secrets map[string]bool) {
+	for name, in := range m.Interfaces {
+		if !ports[in.Port] {
+			d.report(at("interfaces", name, "port"), false, "no port is named %q", in.Port)
+			continue
+		}
+		d.checkLogin(in.Login, m, secrets, "interfaces", name, "login")
+		p, _ := m.Port(in.Port)
+		if p.Protocol == "udp" {
+			d.report(at("interfaces", name, "port"), false, "port %q is UDP", in.Port)
+		}
+		if in.Protocol == "mqtt" && (in.Path != "" || in.Expect != (Expect{})) {
+			d.report(at("interfaces", name), false, "path and expect go with an http interface")
+		}
+		if name == "web" && in.Protocol != "mqtt" {
+			if p.Host+ProxyOffset > 32767 {
+				d.report(at("interfaces", name, "port"), false, "the web port %d is too high: the proxy serves it on %d above, below the ephemeral ports; use 1024 to %d", p.Host, ProxyOffset, 32767-ProxyOffset)
+			}
+			if in.Expect.Title == "" || in.Expect.Selector == "" {
+				d.report(at("interfaces", name), false, "a web interface says what its page shows: expect.title and expect.selector")
+			}
+		}
+	}
+}
+
+func (d *document) checkLogin(l *Login, m *Manifest, secrets map[string]bool, where ...any) {
+	if l == nil {
+		return
+	}
+	if !secrets[l.Secret] {
+		d.report(at(append(where, "secret")...), false, "no generated secret is named %q", l.Secret)
+		return
+	}
+	if i := slices.IndexFunc(m.Secrets, func(s GeneratedSecret) bool { return s.Name == l.Secret }); !m.Secrets[i].Shown {
+		d.report(at(append(where, "secret")...), false, "the secret %q is not shown, so nobody could sign in with it", l.Secret)
+	}
+}
+
+func (d *document) checkCanary(m *Manifest, secrets, volumes map[string]bool) {
+	stateful := len(volumes) > 0
+	switch c := m.Canary; {
+	case c == nil && stateful:
+		d.report(at("containers"), false, "the application keeps data, so it needs a canary that proves the data is kept")
+	case c == nil:
+	case c.HTTP != nil:
+		if in, ok := m.Interfaces[c.HTTP.Interface]; !ok || in.Protocol == "mqtt" {
+			d.report(at("canary", "http", "interface"), false, "no http interface is named %q", c.HTTP.Interface)
+		}
+		d.checkLogin(c.HTTP.Login, m, secrets, "canary", "http", "login")
+		if w := c.HTTP.Write; !strings.Contains(w.Path+w.Body, "{{canary}}") {
+			d.report(at("canary", "http", "write"), false, "neither path nor body holds {{canary}}")
+		}
+	case c.MQTT != nil:
+		if in, ok := m.Interfaces[c.MQTT.Interface]; !ok || in.Protocol != "mqtt" {
+			d.report(at("canary", "mqtt", "interface"), false, "no mqtt interface is named %q", c.MQTT.Interface)
+		}
+		d.checkLogin(c.MQTT.Login, m, secrets, "canary", "mqtt", "login")
+	case c.Volume != nil:
+		if !volumes[c.Volume.Name] {
+			d.report(at("canary", "volume", "name"), false, "no volume is named %q", c.Volume.Name)
+		}
+	}
+}
+

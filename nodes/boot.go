@@ -1,0 +1,85 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os/exec"
+	"strings"
+	"time"
+)
+
+// BootID identifies one boot of a node: the kernel's boot_id and the start time
+// of PID 1 in clock ticks (proc(5), /proc/PID/stat, field 22). The pair changes
+// at a reboot on a machine and in a container alike.
+type BootID string
+
+// BootID reads the identity of the node's present boot.
+func (c *Client) BootID(ctx context.Context) (BootID, error) {
+	out, err := c.Run(ctx, "cat /proc/sys/kernel/random/boot_id && sed 's/.*) //' /proc/1/stat | cut -d' ' -f20")
+	if err != nil {
+		return "", err
+	}
+	f := strings.Fields(out)
+	if len(f) != 2 {
+		return "", fmt.Errorf("%s: boot identity: expected two fields, got %q", c.Node, out)
+	}
+	return BootID(f[0] + "/" + f[1]), nil
+}
+
+// Reboot asks the node to reboot and waits until it answers on another boot.
+// The connection ending under the command is how a reboot looks.
+func (c *Client) Reboot(ctx context.Context) (BootID, error) {
+	before, err := c.BootID(ctx)
+	if err != nil {
+		return "", err
+	}
+	if _, err := c.Run(ctx, c.Node.Power.Reboot); err != nil && !errors.Is(err, ErrLost) {
+		return "", fmt.Errorf("rebooting: %w", err)
+	}
+	return c.AwaitBoot(ctx, before)
+}
+
+// PowerCut takes the node's power away and gives it back, by the inventory's
+// command, and waits until it answers on another boot.
+func (c *Client) PowerCut(ctx context.Context) (BootID, error) {
+	if len(c.Node.Power.Cut) == 0 {
+		return "", fmt.Errorf("%s: the inventory names no way to cut its power (power.cut)", c.Node)
+	}
+	before, err := c.BootID(ctx)
+	if err != nil {
+		return "", err
+	}
+	if out, err := exec.CommandContext(ctx, c.Node.Power.Cut[0], c.Node.Power.Cut[1:]...).CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%s: cutting power: %w: %s", c.Node, err, strings.TrimSpace(string(out)))
+	}
+	return c.AwaitBoot(ctx, before)
+}
+
+// AwaitBoot waits until the node answers with another boot identity than before.
+func (c *Client) AwaitBoot(ctx context.Context, before BootID) (BootID, error) {
+	tick := time.NewTicker(retryPause)
+	defer tick.Stop()
+	var last error
+	for {
+		attempt, cancel := context.WithTimeout(ctx, dialTimeout)
+		now, err := c.BootID(attempt)
+		cancel()
+		switch {
+		case err == nil && now != before:
+			return now, nil
+		case err == nil:
+			last = errors.New("it is still on the old boot")
+		case errors.Is(err, ErrRefused):
+			return "", err
+		default:
+			last = err
+			c.Drop()
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", fmt.Errorf("%s: %w: waited for it to come back on a new boot: %w", c.Node, ErrLost, last)
+		}
+	}
+}

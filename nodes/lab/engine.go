@@ -1,0 +1,241 @@
+package lab
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	"github.com/containers/podman/v5/pkg/bindings"
+	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
+)
+
+const (
+	engineStartTimeout = 30 * time.Second
+	engineStopTimeout  = 20 * time.Second
+)
+
+// Engine is the Podman service that runs the lab's nodes and builds images. It
+// has a storage of its own, apart from the user's containers.
+type Engine struct {
+	storage string // images and containers, kept as a cache
+	run     string // what does not outlive the machine's uptime: socket, pid, mounts
+}
+
+// OpenEngine gives the engine of this user; nothing is started.
+func OpenEngine() (*Engine, error) {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return nil, fmt.Errorf("finding a cache directory: %w", err)
+	}
+	return &Engine{
+		storage: filepath.Join(cache, "archipelago", "engine"),
+		run:     "/run/archipelago-lab",
+	}, nil
+}
+
+// URL is where the engine's API listens.
+func (e *Engine) URL() string         { return "unix://" + filepath.Join(e.run, "podman.sock") }
+func (e *Engine) pidFile() string     { return filepath.Join(e.run, "podman.pid") }
+func (e *Engine) logFile() string     { return filepath.Join(e.run, "podman.log") }
+func (e *Engine) storageRoot() string { return filepath.Join(e.storage, "storage") }
+
+// Running tells whether the service answers.
+func (e *Engine) Running() bool {
+	c, err := net.DialTimeout("unix", strings.TrimPrefix(e.URL(), "unix://"), time.Second)
+	if err != nil {
+		return false
+	}
+	c.Close()
+	return true
+}
+
+// Start brings the service up where it is not.
+//
+// Where /sys/fs/cgroup is not a cgroup2 mount (hybrid hierarchies), crun refuses
+// to run: the service then gets a mount namespace of its own with one there. It
+// must be the one namespace for all containers, since mounts made in another are
+// invisible; so everything goes through this service.
+func (e *Engine) Start(ctx context.Context) error {
+	if e.Running() {
+		return nil
+	}
+	if os.Geteuid() != 0 {
+		return errors.New("the lab runs systemd in privileged containers, which takes root: run this with sudo")
+	}
+	for _, d := range []string{e.storageRoot(), e.run} {
+		if err := os.MkdirAll(d, 0o700); err != nil {
+			return fmt.Errorf("starting the engine: %w", err)
+		}
+	}
+	ulimits, err := limits()
+	if err != nil {
+		return err
+	}
+	var defaults []string
+	for _, u := range ulimits {
+		defaults = append(defaults, fmt.Sprintf("%q", fmt.Sprintf("%s=%d:%d", u.Name, u.Soft, u.Hard)))
+	}
+	conf := fmt.Sprintf("[containers]\npids_limit = 0\ndefault_ulimits = [%s]\n[engine]\nevents_logger = \"file\"\n%s[network]\nnetwork_backend = \"netavark\"\nnetwork_config_dir = %q\n",
+		strings.Join(defaults, ", "), managerLine(), filepath.Join(e.storage, "networks"))
+	confFile := filepath.Join(e.run, "containers.conf")
+	if err := os.WriteFile(confFile, []byte(conf), 0o600); err != nil {
+		return err
+	}
+	argv := []string{"podman", "--root", e.storageRoot(), "--runroot", filepath.Join(e.run, "run"), "--storage-driver", "overlay",
+		"system", "service", "--time=0", e.URL()}
+	if !unifiedCgroups() {
+		argv = append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-ec",
+			`umount -R -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"`, "sh"}, argv...)
+	}
+	log, err := os.Create(e.logFile())
+	if err != nil {
+		return err
+	}
+	defer log.Close()
+	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+confFile)
+	cmd.Stdout, cmd.Stderr = log, log
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := cmd.Start(); err != nil {
+		return fmt.Errorf("starting the engine: %w", err)
+	}
+	if err := os.WriteFile(e.pidFile(), []byte(strconv.Itoa(cmd.Process.Pid)), 0o600); err != nil {
+		cmd.Process.Kill()
+		return err
+	}
+	exited := make(chan error, 1)
+	go func() { exited <- cmd.Wait() }()
+	deadline := time.After(engineStartTimeout)
+	tick := time.NewTicker(50 * time.Millisecond)
+	defer tick.Stop()
+	for !e.Running() {
+		select {
+		case <-tick.C:
+		case err := <-exited:
+			b, _ := os.ReadFile(e.logFile())
+			return fmt.Errorf("the engine ended at once: %v: %s", err, strings.TrimSpace(string(b)))
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-deadline:
+			return fmt.Errorf("waited %s for the engine's socket %s", engineStartTimeout, e.URL())
+		}
+	}
+	return nil
+}
+
+// Stop ends the service and removes what it left in the run directory. Containers
+// must be gone before.
+func (e *Engine) Stop(ctx context.Context) error {
+	if b, err := os.ReadFile(e.pidFile()); err == nil {
+		if pid, err := strconv.Atoi(string(b)); err == nil && isPodman(pid) {
+			unix.Kill(pid, unix.SIGTERM)
+			ctx, cancel := context.WithTimeout(ctx, engineStopTimeout)
+			defer cancel()
+			tick := time.NewTicker(50 * time.Millisecond)
+			defer tick.Stop()
+			for isPodman(pid) {
+				select {
+				case <-tick.C:
+				case <-ctx.Done():
+					unix.Kill(pid, unix.SIGKILL)
+					return fmt.Errorf("waited %s for the engine (process %d) to end", engineStopTimeout, pid)
+				}
+			}
+		}
+	}
+	if out, err := exec.Command("findmnt", "-rno", "TARGET").Output(); err == nil {
+		for _, m := range strings.Fields(string(out)) {
+			if strings.HasPrefix(m, e.run+"/") || strings.HasPrefix(m, e.storage+"/") {
+				unix.Unmount(m, unix.MNT_DETACH)
+			}
+		}
+	}
+	return os.RemoveAll(e.run)
+}
+
+func isPodman(pid int) bool {
+	b, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	return err == nil && strings.Contains(string(b), "system\x00service")
+}
+
+// Bindings gives a context for calls through Podman's bindings.
+func (e *Engine) Bindings(ctx context.Context) (context.Context, error) {
+	return bindings.NewConnection(ctx, e.URL())
+}
+
+// Podman runs Podman's own client against the engine, output to w.
+func (e *Engine) Podman(ctx context.Context, w io.Writer, args ...string) error {
+	var errs strings.Builder
+	cmd := exec.CommandContext(ctx, "podman", append([]string{"--remote", "--url", e.URL()}, args...)...)
+	cmd.Stdout, cmd.Stderr = w, io.MultiWriter(w, &errs)
+	cmd.WaitDelay = 5 * time.Second
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("podman %s: %w: %s", strings.Join(args, " "), err, lastLines(errs.String(), 5))
+	}
+	return nil
+}
+
+// Build builds a context directory into an image named tag. Isolation is chroot,
+// which needs nothing of the kernel that a small machine may lack.
+func (e *Engine) Build(ctx context.Context, dir, tag string, args map[string]string, w io.Writer) error {
+	argv := []string{"build", "--isolation=chroot", "--tag", tag}
+	for k, v := range args {
+		argv = append(argv, "--build-arg", k+"="+v)
+	}
+	return e.Podman(ctx, w, append(argv, dir)...)
+}
+
+// Push sends an image to a registry on this machine.
+func (e *Engine) Push(ctx context.Context, tag, destination string, w io.Writer) error {
+	return e.Podman(ctx, w, "push", "--tls-verify=false", tag, "docker://"+destination)
+}
+
+// HasImage tells whether the engine has an image of that name.
+func (e *Engine) HasImage(ctx context.Context, tag string) bool {
+	return e.Podman(ctx, io.Discard, "image", "exists", tag) == nil
+}
+
+func lastLines(s string, n int) string {
+	lines := strings.Split(strings.TrimSpace(s), "\n")
+	if len(lines) > n {
+		lines = lines[len(lines)-n:]
+	}
+	return strings.Join(lines, "; ")
+}
+
+// unifiedCgroups tells whether /sys/fs/cgroup is a cgroup2 mount.
+func unifiedCgroups() bool {
+	var s unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &s) == nil && s.Type == unix.CGROUP2_SUPER_MAGIC
+}
+
+func managerLine() string {
+	if unifiedCgroups() {
+		if _, err := os.Stat("/run/systemd/system"); err == nil {
+			return ""
+		}
+	}
+	return "cgroup_manager = \"cgroupfs\"\n"
+}
+
+// limits are ulimits for nodes, at most what this process may give: without
+// CAP_SYS_RESOURCE Podman's defaults would fail.
+func limits() ([]*container.Ulimit, error) {
+	var files, procs unix.Rlimit
+	if err := errors.Join(unix.Getrlimit(unix.RLIMIT_NOFILE, &files), unix.Getrlimit(unix.RLIMIT_NPROC, &procs)); err != nil {
+		return nil, fmt.Errorf("reading limits: %w", err)
+	}
+	const enoughFiles, enoughProcs = 20000, 30000
+	f, p := int64(min(files.Max, enoughFiles)), int64(min(procs.Max, enoughProcs))
+	return []*container.Ulimit{{Name: "nofile", Soft: min(1024, f), Hard: f}, {Name: "nproc", Soft: p, Hard: p}}, nil
+}

@@ -1,0 +1,315 @@
+package nodes
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"strings"
+	"sync"
+	"time"
+
+	"golang.org/x/crypto/ssh"
+)
+
+const (
+	dialTimeout       = 5 * time.Second
+	keepaliveInterval = 5 * time.Second
+	keepaliveTimeout  = 10 * time.Second
+	retryPause        = 100 * time.Millisecond
+)
+
+var (
+	// ErrLost is wrapped in the error of any call that failed because the node
+	// could not be reached, or not any more: it says nothing about what is tested.
+	ErrLost = errors.New("node lost")
+	// ErrRefused is wrapped where a node answers but must not be used: wrong or
+	// unknown host key, key not accepted, or a machine that lacks what nodes need.
+	ErrRefused = errors.New("node refused")
+)
+
+// ExitError is a command on the node that ended with another status than 0.
+type ExitError struct {
+	Node, Command string
+	Status        int
+	Stderr        string
+}
+
+func (e *ExitError) Error() string {
+	return fmt.Sprintf("node %s: %s: exit status %d: %s", e.Node, e.Command, e.Status, strings.TrimSpace(e.Stderr))
+}
+
+// Client is the one connection to a node. It is safe for concurrent use,
+// connects when it is first needed and again after the node was away.
+type Client struct {
+	Node *Node
+
+	mu   sync.Mutex
+	conn *ssh.Client
+	stop context.CancelFunc
+	done chan struct{}
+}
+
+// NewClient prepares a client; nothing is sent until the first call.
+func NewClient(n *Node) *Client { return &Client{Node: n} }
+
+// Close ends the connection and waits for its keepalive.
+func (c *Client) Close() {
+	c.mu.Lock()
+	conn, stop, done := c.conn, c.stop, c.done
+	c.conn = nil
+	c.mu.Unlock()
+	if conn != nil {
+		stop()
+		conn.Close()
+		<-done
+	}
+}
+
+// Connect gives the live connection, making one where there is none.
+func (c *Client) Connect(ctx context.Context) (*ssh.Client, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn != nil {
+		return c.conn, nil
+	}
+	config, err := c.Node.clientConfig()
+	if err != nil {
+		return nil, err
+	}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	raw, err := dialer.DialContext(ctx, "tcp", c.Node.Addr())
+	if err != nil {
+		return nil, fmt.Errorf("%s: connecting: %w: %w", c.Node, ErrLost, err)
+	}
+	raw.SetDeadline(time.Now().Add(dialTimeout))
+	sc, chans, reqs, err := ssh.NewClientConn(raw, c.Node.Addr(), config)
+	if err != nil {
+		raw.Close()
+		return nil, c.Node.handshakeError(err)
+	}
+	raw.SetDeadline(time.Time{})
+	conn := ssh.NewClient(sc, chans, reqs)
+	life, stop := context.WithCancel(context.Background())
+	c.conn, c.stop, c.done = conn, stop, make(chan struct{})
+	go c.keepalive(life, conn, c.done)
+	return conn, nil
+}
+
+func (n *Node) clientConfig() (*ssh.ClientConfig, error) {
+	pem, err := os.ReadFile(n.Key)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: private key: %w", n, ErrRefused, err)
+	}
+	signer, err := ssh.ParsePrivateKey(pem)
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: private key %s: %w", n, ErrRefused, n.Key, err)
+	}
+	if n.HostKey == "" {
+		return nil, fmt.Errorf("%s: %w: its host key is not known; record it with 'gate nodes trust %s'", n, ErrRefused, n.Name)
+	}
+	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(n.HostKey))
+	if err != nil {
+		return nil, fmt.Errorf("%s: %w: host key: %w", n, ErrRefused, err)
+	}
+	return &ssh.ClientConfig{
+		User: n.User,
+		Auth: []ssh.AuthMethod{ssh.PublicKeys(signer)},
+		HostKeyCallback: func(_ string, _ net.Addr, got ssh.PublicKey) error {
+			if !bytes.Equal(got.Marshal(), hostKey.Marshal()) {
+				return fmt.Errorf("%w: host key is %s, the inventory has %s: another machine, or someone in between",
+					ErrRefused, ssh.FingerprintSHA256(got), ssh.FingerprintSHA256(hostKey))
+			}
+			return nil
+		},
+		HostKeyAlgorithms: []string{hostKey.Type()},
+	}, nil
+}
+
+func (n *Node) handshakeError(err error) error {
+	switch {
+	case errors.Is(err, ErrRefused):
+		return fmt.Errorf("%s: %w", n, err)
+	case strings.Contains(err.Error(), "unable to authenticate"):
+		return fmt.Errorf("%s: %w: the key %s is not accepted for user %s", n, ErrRefused, n.Key, n.User)
+	case strings.Contains(err.Error(), "no common algorithm for host key"):
+		return fmt.Errorf("%s: %w: it has no host key of the recorded type; see 'gate nodes trust'", n, ErrRefused)
+	}
+	return fmt.Errorf("%s: SSH handshake: %w: %w", n, ErrLost, err)
+}
+
+// HostKey asks the node for its host key, without trusting or signing in.
+func (n *Node) AskHostKey(ctx context.Context) (ssh.PublicKey, error) {
+	var key ssh.PublicKey
+	seen := errors.New("seen")
+	config := &ssh.ClientConfig{User: n.User, Timeout: dialTimeout, HostKeyCallback: func(_ string, _ net.Addr, k ssh.PublicKey) error {
+		key = k
+		return seen
+	}}
+	dialer := net.Dialer{Timeout: dialTimeout}
+	raw, err := dialer.DialContext(ctx, "tcp", n.Addr())
+	if err != nil {
+		return nil, fmt.Errorf("%s: connecting: %w: %w", n, ErrLost, err)
+	}
+	defer raw.Close()
+	raw.SetDeadline(time.Now().Add(dialTimeout))
+	if _, _, _, err := ssh.NewClientConn(raw, n.Addr(), config); key == nil {
+		return nil, fmt.Errorf("%s: %w: no host key: %w", n, ErrLost, err)
+	}
+	return key, nil
+}
+
+func (c *Client) keepalive(ctx context.Context, conn *ssh.Client, done chan struct{}) {
+	defer close(done)
+	gone := make(chan struct{})
+	go func() { conn.Wait(); close(gone) }()
+	tick := time.NewTicker(keepaliveInterval)
+	defer tick.Stop()
+	defer func() { conn.Close(); <-gone; c.forget(conn) }()
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-gone:
+			return
+		case <-tick.C:
+		}
+		answer := make(chan error, 1)
+		go func() { _, _, err := conn.SendRequest("keepalive@openssh.com", true, nil); answer <- err }()
+		select {
+		case err := <-answer:
+			if err != nil {
+				return
+			}
+		case <-time.After(keepaliveTimeout):
+			return
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (c *Client) forget(conn *ssh.Client) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	if c.conn == conn {
+		c.conn = nil
+	}
+}
+
+// Drop forgets the connection without waiting, so that the next call makes a new one.
+func (c *Client) Drop() {
+	c.mu.Lock()
+	conn := c.conn
+	c.conn = nil
+	c.mu.Unlock()
+	if conn != nil {
+		conn.Close()
+	}
+}
+
+// Run executes a shell command and gives its standard output. The context bounds
+// it; at its end the command is killed and the session closed. An *ExitError tells
+// a command that failed from a node that is lost (ErrLost).
+func (c *Client) Run(ctx context.Context, command string) (string, error) {
+	var out bytes.Buffer
+	err := c.Stream(ctx, command, nil, &out)
+	return out.String(), err
+}
+
+// Stream executes a shell command with stdin (which may be nil), its output
+// going to w as it comes.
+func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w io.Writer) error {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return err
+	}
+	s, err := conn.NewSession()
+	if err != nil {
+		c.Drop()
+		return fmt.Errorf("%s: opening a session: %w: %w", c.Node, ErrLost, err)
+	}
+	defer s.Close()
+	var stderr tail
+	s.Stdin, s.Stdout, s.Stderr = stdin, w, &stderr
+	finished := make(chan error, 1)
+	if err := s.Start(command); err != nil {
+		return fmt.Errorf("%s: starting %q: %w: %w", c.Node, short(command), ErrLost, err)
+	}
+	go func() { finished <- s.Wait() }()
+	select {
+	case err = <-finished:
+	case <-ctx.Done():
+		s.Signal(ssh.SIGKILL)
+		s.Close()
+		return fmt.Errorf("%s: %q: %w", c.Node, short(command), context.Cause(ctx))
+	}
+	var exit *ssh.ExitError
+	switch {
+	case err == nil:
+		return nil
+	case errors.As(err, &exit):
+		return &ExitError{c.Node.Name, short(command), exit.ExitStatus(), stderr.String()}
+	}
+	return fmt.Errorf("%s: %q: %w: %w", c.Node, short(command), ErrLost, err)
+}
+
+// Dial opens a connection from the node to an address as seen there; network is
+// "tcp" or "unix".
+func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := conn.DialContext(ctx, network, address)
+	if err != nil {
+		var open *ssh.OpenChannelError
+		if errors.As(err, &open) {
+			return nil, fmt.Errorf("%s: connecting to %s there: %w", c.Node, address, err)
+		}
+		return nil, fmt.Errorf("%s: connecting to %s there: %w: %w", c.Node, address, ErrLost, err)
+	}
+	return nc, nil
+}
+
+// Listen accepts connections made on the node to an address there, and brings
+// them here: a reverse tunnel.
+func (c *Client) Listen(ctx context.Context, address string) (net.Listener, error) {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := conn.Listen("tcp", address)
+	if err != nil {
+		return nil, fmt.Errorf("%s: listening on %s there: %w (is something else on that port?)", c.Node, address, err)
+	}
+	return l, nil
+}
+
+// tail keeps the last bytes written to it.
+type tail struct{ b []byte }
+
+func (t *tail) Write(p []byte) (int, error) {
+	const keep = 4 << 10
+	t.b = append(t.b, p...)
+	if len(t.b) > keep {
+		t.b = t.b[len(t.b)-keep:]
+	}
+	return len(p), nil
+}
+
+func (t *tail) String() string { return string(t.b) }
+
+func short(s string) string {
+	s = strings.Join(strings.Fields(s), " ")
+	if len(s) > 120 {
+		return s[:120] + "…"
+	}
+	return s
+}
+
+// Quote makes one word of s for the node's shell.
+func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
