@@ -196,4 +196,3 @@ func (d *document) checkCanary(m *Manifest, secrets, volumes map[string]bool) {
 		}
 	}
 }
-

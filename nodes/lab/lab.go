@@ -75,7 +75,9 @@ func Open(out io.Writer) (*Lab, error) {
 // InventoryFile is the nodes.yaml that Up writes.
 func (l *Lab) InventoryFile() string { return filepath.Join(l.state, "nodes.yaml") }
 
-func containerName(node string) string { return "archipelago-node" + strings.ReplaceAll(node, ".", "-") }
+func containerName(node string) string {
+	return "archipelago-node" + strings.ReplaceAll(node, ".", "-")
+}
 
 // Up brings both nodes up and waits until they answer over SSH; nodes that are up
 // as wanted are left alone. ports are published on each node's address, besides SSH.

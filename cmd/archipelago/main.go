@@ -1,0 +1,168 @@
+// Command archipelago is the daemon of a node: it keeps the node's applications
+// at their desired state, and serves the RPC, My Apps and the proxy.
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"net"
+	"net/http"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"sync"
+	"syscall"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/engine"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
+	"github.com/archipelago-cloud/archipelago/orchestrator/proxy"
+	"github.com/archipelago-cloud/archipelago/orchestrator/rpc"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/web"
+)
+
+// version is set by the linker.
+var version = "0.0.0-dev"
+
+const (
+	headerTimeout   = 10 * time.Second
+	shutdownTimeout = 5 * time.Second
+	eventsRetry     = time.Second
+)
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	defer stop()
+	root := &cobra.Command{
+		Use: "archipelago", Short: "The daemon of an Archipelago node",
+		Example:      "  archipelago daemon",
+		Version:      version,
+		SilenceUsage: true, SilenceErrors: true,
+	}
+	d := &daemon{}
+	serve := &cobra.Command{
+		Use: "daemon", Short: "Keep this node's applications at their desired state",
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
+	}
+	serve.Flags().StringVar(&d.dataDir, "data", "/var/lib/archipelago", "directory of applications' data and the daemon's state")
+	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf(":%d", manifest.DaemonPort), "address of RPC and My Apps")
+	root.AddCommand(serve)
+	if err := root.ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "archipelago:", err)
+		os.Exit(1)
+	}
+}
+
+type daemon struct{ dataDir, listen string }
+
+func (d *daemon) run(ctx context.Context) error {
+	if os.Geteuid() == 0 {
+		return errors.New("the daemon runs as an unprivileged user, never as root")
+	}
+	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
+	own := filepath.Join(d.dataDir, "_daemon")
+	store, err := state.Open(filepath.Join(own, "state"))
+	if err != nil {
+		return err
+	}
+	token, err := store.Token()
+	if err != nil {
+		return err
+	}
+	sec, err := secrets.Open(filepath.Join(own, "secrets"))
+	if err != nil {
+		return err
+	}
+	// An invalid manifest costs its own application, not the node.
+	cat, err := catalog.Load(filepath.Join(own, "catalog"))
+	if err != nil {
+		log.Error("catalog", "error", err)
+	}
+	digest, err := selfDigest()
+	if err != nil {
+		return err
+	}
+	eng, err := engine.Open(ctx)
+	if err != nil {
+		return err
+	}
+	defer eng.Close()
+	listener, err := net.Listen("tcp", d.listen)
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
+	r := orchestrator.New(eng, store, sec, cat, d.dataDir, log)
+	mux := http.NewServeMux()
+	mux.Handle((&rpc.Server{Reconciler: r, Engine: eng, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(token))
+	mux.Handle("/", (&web.Server{Reconciler: r, Token: token, Log: log}).Handler())
+	server := &http.Server{
+		Handler: mux, ReadHeaderTimeout: headerTimeout,
+		BaseContext: func(net.Listener) context.Context { return ctx },
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() { r.Run(ctx) })
+	wg.Go(func() { proxy.Serve(ctx, cat, log) })
+	wg.Go(func() { eng.UnitChanges(ctx, func(string) { r.Wake() }) })
+	wg.Go(func() {
+		for ctx.Err() == nil {
+			if err := eng.Events(ctx, r.Wake); err != nil && ctx.Err() == nil {
+				log.Warn("podman's events", "error", err)
+			}
+			select {
+			case <-time.After(eventsRetry):
+			case <-ctx.Done():
+			}
+		}
+	})
+	wg.Go(func() {
+		<-ctx.Done()
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
+		defer cancel()
+		if server.Shutdown(bounded) != nil {
+			server.Close()
+		}
+	})
+	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "apps", len(cat))
+	err = server.Serve(listener)
+	wg.Wait()
+	if fault.Planted(fault.ShutdownKills) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
+		defer cancel()
+		for _, m := range cat {
+			for _, c := range m.Containers {
+				eng.StopUnit(bounded, c.Name+".service")
+			}
+		}
+	}
+	if errors.Is(err, http.ErrServerClosed) {
+		return nil
+	}
+	return err
+}
+
+// selfDigest is the SHA-256 of the running binary.
+func selfDigest() (string, error) {
+	f, err := os.Open("/proc/self/exe")
+	if err != nil {
+		return "", fmt.Errorf("reading the running binary: %w", err)
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("reading the running binary: %w", err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}

@@ -1,0 +1,191 @@
+// Package quadlet renders a manifest into the unit files that Podman's systemd
+// generator reads (podman-systemd.unit(5)). It is a pure function of its input.
+package quadlet
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
+)
+
+// Labels on every container that the daemon answers for.
+const (
+	LabelApp  = "io.archipelago.app"  // the application's id
+	LabelSpec = "io.archipelago.spec" // digest of the unit that the container was made from
+)
+
+const (
+	defaultInterval    = 30 * time.Second
+	defaultTimeout     = 10 * time.Second
+	defaultRetries     = 3
+	defaultStopTimeout = 10 * time.Second
+	startInterval      = time.Second // between probes until the first success
+	restartDelay       = 2 * time.Second
+	stopMargin         = 5 * time.Second
+)
+
+// Unit is one rendered application.
+type Unit struct {
+	Files map[string]string // file name in the Quadlet directory -> content
+	Specs map[string]string // container name -> value of LabelSpec
+}
+
+// Network is the name of an application's network.
+func Network(app string) string { return "archipelago-" + app }
+
+// Service is the systemd unit that Quadlet makes of a container's file.
+func Service(container string) string { return container + ".service" }
+
+// SecretName is the name of a generated secret in Podman's store.
+func SecretName(app, secret string) string { return app + "." + secret }
+
+// VolumeDir is the directory of a volume on the node.
+func VolumeDir(dataDir, app, volume string) string { return dataDir + "/" + app + "/" + volume }
+
+// Render gives the unit files of an application. Where boot is true its members
+// start with the machine; that is so exactly while they are wanted running.
+// dataDir is where applications' folders are.
+func Render(m *manifest.Manifest, dataDir string, boot bool) Unit {
+	u := Unit{Files: map[string]string{}, Specs: map[string]string{}}
+	u.Files[Network(m.ID)+".network"] = fmt.Sprintf(
+		"# Rendered by archipelago from the manifest of %s; changes are overwritten.\n[Network]\nNetworkName=%s\nLabel=%s\n",
+		m, Network(m.ID), quote(LabelApp+"="+m.ID))
+	for _, c := range m.Ordered() {
+		if fault.Planted(fault.MemberMissing) && m.Stack() && c.Name != m.ID {
+			continue
+		}
+		body := container(m, c, dataDir)
+		sum := sha256.Sum256([]byte(body))
+		u.Specs[c.Name] = hex.EncodeToString(sum[:8])
+		body = strings.Replace(body, "\n[Service]\n", "\nLabel="+quote(LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
+		if boot && !fault.Planted(fault.UnitWithoutInstall) {
+			body += "\n[Install]\nWantedBy=default.target\n"
+		}
+		u.Files[c.Name+".container"] = body
+	}
+	return u
+}
+
+func container(m *manifest.Manifest, c manifest.Container, dataDir string) string {
+	var b strings.Builder
+	line := func(key, value string) { b.WriteString(key + "=" + value + "\n") }
+	fmt.Fprintf(&b, "# Rendered by archipelago from the manifest of %s; changes are overwritten.\n[Unit]\n", m)
+	line("Description", escape(m.Name)+": "+c.Name)
+	// systemd's default refuses the sixth start within ten seconds, which a
+	// person with a mouse reaches; the daemon paces restarts itself.
+	line("StartLimitIntervalSec", "0")
+	for _, d := range c.DependsOn {
+		if fault.Planted(fault.MemberMissing) {
+			continue
+		}
+		line("Requires", Service(d.Container))
+		line("After", Service(d.Container))
+	}
+	b.WriteString("\n[Container]\n")
+	line("ContainerName", c.Name)
+	line("Image", c.Image.Pinned())
+	line("Pull", "never")
+	line("Label", quote(LabelApp+"="+m.ID))
+	if c.User != "" {
+		uid, gid := c.IDs()
+		line("User", fmt.Sprint(uid))
+		line("Group", fmt.Sprint(gid))
+		if uid != 0 {
+			line("DropCapability", "all")
+		}
+	}
+	line("NoNewPrivileges", "true")
+	line("Network", Network(m.ID)+".network")
+	for _, p := range c.Ports {
+		v := fmt.Sprintf("%d:%d", p.Host, p.Container)
+		if p.Protocol == "udp" {
+			v += "/udp"
+		}
+		line("PublishPort", v)
+	}
+	for _, v := range c.Volumes {
+		line("Volume", VolumeDir(dataDir, m.ID, v.Name)+":"+v.Path)
+	}
+	for _, t := range c.Tmpfs {
+		line("Tmpfs", t+":mode=1777")
+	}
+	for _, s := range c.Secrets {
+		uid, gid := c.IDs()
+		line("Secret", fmt.Sprintf("%s,type=mount,target=%s,uid=%d,gid=%d,mode=0400", SecretName(m.ID, s.Name), s.Path, uid, gid))
+	}
+	for _, k := range slices.Sorted(maps.Keys(c.Environment)) {
+		line("Environment", quote(k+"="+c.Environment[k]))
+	}
+	if len(c.Command) > 0 {
+		words := make([]string, len(c.Command))
+		for i, w := range c.Command {
+			words[i] = quote(w)
+		}
+		line("Exec", strings.Join(words, " "))
+	}
+	if h := c.Health; h != nil {
+		probe := jsonWords(h.Exec)
+		line("HealthCmd", probe)
+		line("HealthInterval", seconds(h.Interval.Or(defaultInterval)))
+		line("HealthTimeout", seconds(h.Timeout.Or(defaultTimeout)))
+		retries := h.Retries
+		if retries == 0 {
+			retries = defaultRetries
+		}
+		line("HealthRetries", fmt.Sprint(retries))
+		line("HealthStartPeriod", seconds(h.StartPeriod.Or(m.StartBudget())))
+		line("HealthStartupCmd", probe)
+		line("HealthStartupInterval", seconds(startInterval))
+		line("HealthStartupRetries", "0")
+		line("HealthStartupTimeout", seconds(h.Timeout.Or(defaultTimeout)))
+		line("Notify", "healthy")
+	}
+	line("StopTimeout", seconds(c.StopTimeout.Or(defaultStopTimeout)))
+	b.WriteString("\n[Service]\n")
+	line("Restart", "always")
+	line("RestartSec", seconds(restartDelay))
+	line("TimeoutStartSec", seconds(m.StartBudget()))
+	line("TimeoutStopSec", seconds(c.StopTimeout.Or(defaultStopTimeout)+stopMargin))
+	// Ended by SIGTERM is how a stop looks.
+	line("SuccessExitStatus", "143")
+	if m.Resources.Memory != "" {
+		line("MemoryMax", m.Resources.Memory)
+	}
+	return b.String()
+}
+
+func seconds(d time.Duration) string {
+	if d%time.Second == 0 {
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	return fmt.Sprintf("%dms", d/time.Millisecond)
+}
+
+// escape disarms what systemd expands in any value: specifiers (systemd.unit(5)).
+func escape(s string) string { return strings.ReplaceAll(s, "%", "%%") }
+
+// quote makes one word that survives systemd's splitting, specifiers and, since
+// Quadlet puts it into ExecStart=, variable expansion (systemd.service(5), Command lines).
+func quote(s string) string {
+	s = strings.NewReplacer(`\`, `\\`, `"`, `\"`, "%", "%%", "$", "$$").Replace(s)
+	return `"` + s + `"`
+}
+
+// jsonWords gives a probe in the form that Podman takes as argv, without a shell.
+func jsonWords(argv []string) string {
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	if err := enc.Encode(argv); err != nil {
+		panic(err) // a slice of strings always encodes
+	}
+	return strings.NewReplacer("%", "%%", "$", "$$").Replace(strings.TrimSpace(b.String()))
+}

@@ -1,0 +1,117 @@
+// Package secrets owns the generated secrets of applications: made once, kept in
+// files that only the daemon's user can read, never logged, never made again over
+// data that was initialised with them.
+package secrets
+
+import (
+	"crypto/rand"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// ErrLost is returned where data exists but the secret it was initialised with
+// does not.
+var ErrLost = errors.New("secret lost")
+
+const (
+	defaultLength = 32
+	alphabet      = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
+)
+
+// Store is a directory with a folder for each application.
+type Store struct{ dir string }
+
+// Open prepares the directory, private to its owner.
+func Open(dir string) (*Store, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("opening secrets: %w", err)
+	}
+	return &Store{dir}, nil
+}
+
+// Ensure gives the application's secrets by name, generating those that do not
+// exist. hasData tells whether a volume of the application exists: then a missing
+// secret is ErrLost, since the data cannot be opened with another.
+func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, error) {
+	if len(m.Secrets) == 0 {
+		return nil, nil
+	}
+	dir := filepath.Join(s.dir, m.ID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("secrets of %s: %w", m.ID, err)
+	}
+	if err := state.SyncDir(s.dir); err != nil {
+		return nil, fmt.Errorf("secrets of %s: %w", m.ID, err)
+	}
+	out := map[string]string{}
+	for _, g := range m.Secrets {
+		file := filepath.Join(dir, g.Name)
+		b, err := os.ReadFile(file)
+		switch {
+		case err == nil && len(b) > 0 && !fault.Planted(fault.SecretRegenerated):
+			out[g.Name] = string(b)
+			continue
+		case err != nil && !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
+		case hasData && !fault.Planted(fault.SecretRegenerated):
+			return nil, fmt.Errorf("secret %s of %s: %w: the application has data that was initialised with it; put the file %s back, or uninstall with --purge to begin anew", g.Name, m.ID, ErrLost, file)
+		}
+		length := g.Length
+		if length == 0 {
+			length = defaultLength
+		}
+		value := generate(length)
+		if err := state.WriteFile(file, []byte(value), 0o600); err != nil {
+			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
+		}
+		out[g.Name] = value
+	}
+	return out, nil
+}
+
+// Shown gives those secrets that the manifest declares as shown and that exist.
+func (s *Store) Shown(m *manifest.Manifest) (map[string]string, error) {
+	out := map[string]string{}
+	for _, g := range m.Secrets {
+		if !g.Shown {
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(s.dir, m.ID, g.Name))
+		switch {
+		case err == nil:
+			out[g.Name] = string(b)
+		case !errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
+		}
+	}
+	return out, nil
+}
+
+// Delete destroys an application's secrets, with its data.
+func (s *Store) Delete(app string) error {
+	if err := os.RemoveAll(filepath.Join(s.dir, app)); err != nil {
+		return fmt.Errorf("deleting the secrets of %s: %w", app, err)
+	}
+	return state.SyncDir(s.dir)
+}
+
+// generate draws each character with the same chance: of six random bits, the
+// values beyond the alphabet are drawn again.
+func generate(length int) string {
+	out := make([]byte, 0, length)
+	var b [1]byte
+	for len(out) < length {
+		rand.Read(b[:])
+		if i := int(b[0] & 63); i < len(alphabet) {
+			out = append(out, alphabet[i])
+		}
+	}
+	return string(out)
+}

@@ -1,0 +1,252 @@
+// Package web serves My Apps: the page on which the owner of a node sees its
+// applications and acts on them. It is rendered here and kept live by server-sent
+// events; there is no build step.
+package web
+
+import (
+	"bytes"
+	"context"
+	"crypto/hmac"
+	"crypto/sha256"
+	"crypto/subtle"
+	"embed"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"html/template"
+	"log/slog"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+//go:embed static
+var static embed.FS
+
+//go:embed pages.html
+var pagesHTML string
+
+const (
+	cookie      = "archipelago-session"
+	sessionLife = 30 * 24 * time.Hour
+	liveEvery   = time.Second
+	maxForm     = 4 << 10
+)
+
+// Server serves the page for a reconciler.
+type Server struct {
+	Reconciler *orchestrator.Reconciler
+	Token      string
+	Log        *slog.Logger
+
+	pages *template.Template
+}
+
+// Handler gives the page's routes. Requests from other origins that would change
+// something are refused.
+func (s *Server) Handler() http.Handler {
+	s.pages = template.Must(template.New("").Parse(pagesHTML))
+	mux := http.NewServeMux()
+	mux.Handle("GET /static/", http.FileServerFS(static))
+	mux.HandleFunc("GET /login", func(w http.ResponseWriter, _ *http.Request) { s.render(w, http.StatusOK, "login", "") })
+	mux.HandleFunc("POST /login", s.login)
+	mux.HandleFunc("POST /logout", s.logout)
+	mux.HandleFunc("GET /{$}", s.signedIn(s.page))
+	mux.HandleFunc("GET /events", s.signedIn(s.events))
+	mux.HandleFunc("POST /apps/{id}/{verb}", s.signedIn(s.act))
+	return http.NewCrossOriginProtection().Handler(headers(mux))
+}
+
+func headers(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		h := w.Header()
+		h.Set("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'")
+		h.Set("X-Content-Type-Options", "nosniff")
+		h.Set("Referrer-Policy", "no-referrer")
+		next.ServeHTTP(w, r)
+	})
+}
+
+func (s *Server) render(w http.ResponseWriter, status int, name string, data any) {
+	var b bytes.Buffer
+	if err := s.pages.ExecuteTemplate(&b, name, data); err != nil {
+		s.Log.Error("rendering", "page", name, "error", err)
+		http.Error(w, "The page could not be rendered.", http.StatusInternalServerError)
+		return
+	}
+	w.Header().Set("Content-Type", "text/html; charset=utf-8")
+	w.Header().Set("Cache-Control", "no-store")
+	w.WriteHeader(status)
+	w.Write(b.Bytes())
+}
+
+// A session is "EXPIRY.MAC": it needs no storage and survives a restart of the
+// daemon; a new token ends all sessions.
+func (s *Server) session(expiry int64) string {
+	mac := hmac.New(sha256.New, []byte(s.Token))
+	fmt.Fprintf(mac, "archipelago session %d", expiry)
+	return fmt.Sprintf("%d.%s", expiry, hex.EncodeToString(mac.Sum(nil)))
+}
+
+func (s *Server) valid(r *http.Request) bool {
+	c, err := r.Cookie(cookie)
+	if err != nil {
+		return false
+	}
+	text, _, _ := strings.Cut(c.Value, ".")
+	expiry, err := strconv.ParseInt(text, 10, 64)
+	return err == nil && time.Now().Unix() < expiry && hmac.Equal([]byte(c.Value), []byte(s.session(expiry)))
+}
+
+func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if s.valid(r) {
+			next(w, r)
+			return
+		}
+		if r.Method == http.MethodGet && r.URL.Path == "/" {
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+			return
+		}
+		http.Error(w, "Sign in first.", http.StatusUnauthorized)
+	}
+}
+
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if subtle.ConstantTimeCompare([]byte(strings.TrimSpace(r.PostFormValue("token"))), []byte(s.Token)) != 1 {
+		s.render(w, http.StatusUnauthorized, "login", "That is not this node's access token.")
+		return
+	}
+	s.setCookie(w, s.session(time.Now().Add(sessionLife).Unix()), sessionLife)
+	http.Redirect(w, r, "/", http.StatusSeeOther)
+}
+
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	s.setCookie(w, "", -time.Second)
+	http.Redirect(w, r, "/login", http.StatusSeeOther)
+}
+
+func (s *Server) setCookie(w http.ResponseWriter, value string, life time.Duration) {
+	http.SetCookie(w, &http.Cookie{Name: cookie, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, SameSite: http.SameSiteStrictMode})
+}
+
+// row is one application on the page.
+type row struct {
+	ID, Name, Version, Summary string
+	State, Class, Error, Open  string
+	Actions                    []action
+}
+
+type action struct{ Verb, Label, Confirm string }
+
+type listing struct {
+	Apps  []row
+	At    string
+	Stale string
+}
+
+func (s *Server) listing(host string) (listing, error) {
+	views, at, stale, err := s.Reconciler.Apps()
+	if err != nil {
+		return listing{}, err
+	}
+	l := listing{Stale: stale}
+	if !at.IsZero() {
+		l.At = at.Format("15:04:05")
+	}
+	for _, v := range views {
+		m := v.Manifest
+		r := row{ID: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: string(v.State), Error: v.Error,
+			Class: strings.ReplaceAll(string(v.State), " ", "-")}
+		switch v.Goal {
+		case "", state.Absent:
+			r.Actions = []action{{"install", "Install", ""}}
+		case state.Running:
+			if web, port, ok := m.Web(); ok && v.State == orchestrator.Up {
+				r.Open = fmt.Sprintf("http://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
+			}
+			r.Actions = []action{{"restart", "Restart", ""}, {"stop", "Stop", ""}, uninstall(m)}
+		case state.Stopped:
+			r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
+		}
+		l.Apps = append(l.Apps, r)
+	}
+	return l, nil
+}
+
+func uninstall(m *manifest.Manifest) action {
+	return action{"uninstall", "Uninstall", "Uninstall " + m.Name + "? Its data is kept."}
+}
+
+func host(r *http.Request) string {
+	if h, _, err := net.SplitHostPort(r.Host); err == nil {
+		return h
+	}
+	return r.Host
+}
+
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	l, err := s.listing(host(r))
+	if err != nil {
+		s.Log.Error("listing", "error", err)
+		l.Stale = err.Error()
+	}
+	s.render(w, http.StatusOK, "page", l)
+}
+
+// events sends the list whenever it has changed.
+func (s *Server) events(w http.ResponseWriter, r *http.Request) {
+	flush := http.NewResponseController(w)
+	w.Header().Set("Content-Type", "text/event-stream")
+	w.Header().Set("Cache-Control", "no-store")
+	var last []byte
+	tick := time.NewTicker(liveEvery)
+	defer tick.Stop()
+	for {
+		l, err := s.listing(host(r))
+		if err == nil {
+			l.At = strings.Repeat(l.At, min(1, len(l.Stale))) // the time matters only where it is not now
+			var b bytes.Buffer
+			if err := s.pages.ExecuteTemplate(&b, "apps", l); err != nil {
+				s.Log.Error("rendering", "page", "apps", "error", err)
+				return
+			}
+			if !bytes.Equal(b.Bytes(), last) {
+				last = b.Bytes()
+				fmt.Fprint(w, "event: apps\n")
+				for line := range strings.SplitSeq(b.String(), "\n") {
+					fmt.Fprintf(w, "data: %s\n", line)
+				}
+				fmt.Fprint(w, "\n")
+				if flush.Flush() != nil {
+					return
+				}
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-r.Context().Done():
+			return
+		}
+	}
+}
+
+func (s *Server) act(w http.ResponseWriter, r *http.Request) {
+	_, err := s.Reconciler.Request(r.PathValue("id"), r.PathValue("verb"), false)
+	switch {
+	case err == nil:
+		w.WriteHeader(http.StatusNoContent)
+	case errors.Is(err, orchestrator.ErrUnknownApp):
+		http.Error(w, err.Error(), http.StatusNotFound)
+	case errors.Is(err, context.Canceled):
+	default:
+		http.Error(w, err.Error(), http.StatusConflict)
+	}
+}
