@@ -19,8 +19,22 @@ import (
 // ErrUnknownApp is wrapped in the error for an application that is not in the catalog.
 var ErrUnknownApp = errors.New("unknown app")
 
-// Catalog maps an application's id to its manifest.
-type Catalog map[string]*manifest.Manifest
+// Catalog maps an application's id to its entry.
+type Catalog map[string]*Entry
+
+// Entry is one application of the catalog.
+type Entry struct {
+	*manifest.Manifest
+	Dir string // where its manifest and build contexts were read from; empty for a published one
+}
+
+// Manifest gives an application's manifest, nil where the catalog has none.
+func (c Catalog) Manifest(id string) *manifest.Manifest {
+	if e, ok := c[id]; ok {
+		return e.Manifest
+	}
+	return nil
+}
 
 // Load reads DIR/ID/manifest.yaml of each directory. Problems of all manifests
 // come back at once, besides a catalog of those that are valid. Applications that
@@ -47,7 +61,7 @@ func Load(dirs ...string) (Catalog, error) {
 			case c[m.ID] != nil:
 				problems = append(problems, fmt.Errorf("%s: app %q is already in another folder of the catalog", file, m.ID))
 			default:
-				c[m.ID] = m
+				c[m.ID] = &Entry{m, filepath.Join(dir, e.Name())}
 			}
 		}
 	}
@@ -63,7 +77,7 @@ func (c Catalog) conflicts() (problems []error) {
 			}
 			names[m.Name] = id
 		}
-		for _, p := range appPorts(c[id]) {
+		for _, p := range appPorts(c[id].Manifest) {
 			if other, dup := ports[p]; dup {
 				problems = append(problems, fmt.Errorf("apps %s and %s both use port %d of the node", other, id, p))
 			}
@@ -95,8 +109,8 @@ func (c Catalog) IDs() []string { return slices.Sorted(maps.Keys(c)) }
 // Ports are all TCP ports that a node with the whole catalog serves on, the daemon's included.
 func (c Catalog) Ports() []int {
 	ports := []int{manifest.DaemonPort}
-	for _, m := range c {
-		ports = append(ports, appPorts(m)...)
+	for _, e := range c {
+		ports = append(ports, appPorts(e.Manifest)...)
 	}
 	slices.Sort(ports)
 	return ports

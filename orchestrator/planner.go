@@ -70,7 +70,7 @@ type Action struct {
 func Plan(desired []state.Desired, obs Observed, cat catalog.Catalog, dataDir string) []Action {
 	var out []Action
 	for _, d := range desired {
-		out = append(out, planApp(d, obs, cat[d.App], dataDir)...)
+		out = append(out, planApp(d, obs, cat.Manifest(d.App), dataDir)...)
 	}
 	return out
 }

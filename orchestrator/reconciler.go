@@ -239,7 +239,7 @@ func (r *Reconciler) spent(app string, engine, waiting time.Duration) {
 
 func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, act Action) error {
 	begin := time.Now()
-	m := r.catalog[d.App]
+	m := r.catalog.Manifest(d.App)
 	switch act.Verb {
 	case Start:
 		return r.start(ctx, m, act.Units)

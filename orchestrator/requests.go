@@ -51,7 +51,7 @@ func (r *Reconciler) Apps() (views []View, at time.Time, stale string, err error
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, id := range r.catalog.IDs() {
-		views = append(views, r.view(r.catalog[id], byApp[id]))
+		views = append(views, r.view(r.catalog[id].Manifest, byApp[id]))
 	}
 	return views, r.obs.At, r.stale, nil
 }
@@ -68,7 +68,7 @@ func (r *Reconciler) App(id string) (View, error) {
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.view(m, d), nil
+	return r.view(m.Manifest, d), nil
 }
 
 func (r *Reconciler) view(m *manifest.Manifest, d state.Desired) View {
@@ -211,7 +211,7 @@ func (r *Reconciler) Credentials(app string) (map[string]string, error) {
 	if !ok {
 		return nil, fmt.Errorf("%w %q", ErrUnknownApp, app)
 	}
-	return r.secrets.Shown(m)
+	return r.secrets.Shown(m.Manifest)
 }
 
 func exists(path string) bool {

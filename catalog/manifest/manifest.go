@@ -197,16 +197,17 @@ func (d *Duration) UnmarshalText(b []byte) error {
 	return err
 }
 
-// MarshalText writes the shortest form that reads back to the same value.
+// MarshalText writes the duration in one unit, the largest that holds it exactly.
 func (d Duration) MarshalText() ([]byte, error) {
-	s := time.Duration(d).String()
-	if strings.HasSuffix(s, "m0s") {
-		s = strings.TrimSuffix(s, "0s")
+	for _, u := range []struct {
+		size time.Duration
+		name string
+	}{{time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
+		if time.Duration(d)%u.size == 0 {
+			return fmt.Appendf(nil, "%d%s", time.Duration(d)/u.size, u.name), nil
+		}
 	}
-	if strings.HasSuffix(s, "h0m") {
-		s = strings.TrimSuffix(s, "0m")
-	}
-	return []byte(s), nil
+	return fmt.Appendf(nil, "%dms", time.Duration(d)/time.Millisecond), nil
 }
 
 // Or is the duration, or fallback where the manifest gave none.

@@ -13,7 +13,8 @@ import (
 )
 
 type app struct {
-	catalogDirs []string
+	catalogDirs       []string
+	inventory, daemon string
 }
 
 func main() {
@@ -22,7 +23,9 @@ func main() {
 	a := &app{}
 	root := &cobra.Command{Use: "gate", SilenceUsage: true, SilenceErrors: true}
 	root.PersistentFlags().StringArrayVar(&a.catalogDirs, "catalog", []string{"catalog/apps"}, "directory of manifests")
-	root.AddCommand(a.labCommand())
+	root.PersistentFlags().StringVar(&a.inventory, "nodes", "", "inventory")
+	root.PersistentFlags().StringVar(&a.daemon, "daemon", "out/bin/archipelago", "daemon binary")
+	root.AddCommand(a.labCommand(), a.deployCommand())
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "gate:", err)
 		os.Exit(1)

@@ -2,16 +2,15 @@ package lab
 
 import (
 	"context"
-	"crypto/sha256"
 	"embed"
-	"encoding/hex"
 	"fmt"
 	"io"
 	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
+
+	"github.com/archipelago-cloud/archipelago/catalog/publish"
 )
 
 //go:embed all:image
@@ -59,7 +58,7 @@ func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := DigestTree(files, suite)
+	digest, err := publish.ContextDigest(files, suite)
 	if err != nil {
 		return "", err
 	}
@@ -84,29 +83,4 @@ func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
 	}
 	fmt.Fprintln(w, "building the node image")
 	return tag, e.Build(ctx, tmp, tag, map[string]string{"BASE": base}, w)
-}
-
-// DigestTree is the SHA-256, in hex, of every file's name, kind of mode and content
-// below a directory, and of what else went into a build. Equal digests are taken
-// for equal builds.
-func DigestTree(files fs.FS, more ...string) (string, error) {
-	h := sha256.New()
-	fmt.Fprintln(h, strings.Join(more, "\x00"))
-	err := fs.WalkDir(files, ".", func(p string, d fs.DirEntry, err error) error {
-		if err != nil || d.IsDir() {
-			return err
-		}
-		b, err := fs.ReadFile(files, p)
-		if err != nil {
-			return err
-		}
-		info, err := d.Info()
-		if err != nil {
-			return err
-		}
-		fmt.Fprintf(h, "%s\x00%v\x00%d\x00", p, info.Mode()&0o100 != 0, len(b))
-		h.Write(b)
-		return nil
-	})
-	return hex.EncodeToString(h.Sum(nil)), err
 }

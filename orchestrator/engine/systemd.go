@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -116,13 +117,31 @@ func (e *Engine) jobs(ctx context.Context, verb string, units []string, submit f
 		select {
 		case r := <-results[i]:
 			if r != "done" && r != "skipped" {
-				problems = append(problems, fmt.Errorf("%w: %s %s: %s", ErrJob, verb, u, r))
+				problems = append(problems, fmt.Errorf("%w: %s %s: %s%s", ErrJob, verb, u, r, lastWords(ctx, u, r)))
 			}
 		case <-ctx.Done():
 			return errors.Join(append(problems, fmt.Errorf("%w: %s %s: %w", ErrJob, verb, u, context.Cause(ctx)))...)
 		}
 	}
 	return errors.Join(problems...)
+}
+
+// lastWords is what a failed unit said last, for the error that people see.
+func lastWords(ctx context.Context, unit, result string) string {
+	if result != "failed" {
+		return ""
+	}
+	out, err := exec.CommandContext(ctx, "journalctl", "--user", "--unit", unit, "--lines", "20", "--no-pager", "--output", "cat").Output()
+	if err != nil {
+		return ""
+	}
+	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
+	for _, l := range slices.Backward(lines) {
+		if strings.HasPrefix(l, "Error:") || strings.HasPrefix(l, "error:") {
+			return ": " + l
+		}
+	}
+	return ""
 }
 
 // EnsureVolumes has each directory exist, owned by the id that the container's

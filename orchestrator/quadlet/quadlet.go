@@ -65,7 +65,7 @@ func Render(m *manifest.Manifest, dataDir string, boot bool) Unit {
 		body := container(m, c, dataDir)
 		sum := sha256.Sum256([]byte(body))
 		u.Specs[c.Name] = hex.EncodeToString(sum[:8])
-		body = strings.Replace(body, "\n[Service]\n", "\nLabel="+quote(LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
+		body = strings.Replace(body, "\n[Service]\n", "Label="+quote(LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
 		if boot && !fault.Planted(fault.UnitWithoutInstall) {
 			body += "\n[Install]\nWantedBy=default.target\n"
 		}
@@ -148,7 +148,7 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("HealthStartupTimeout", seconds(h.Timeout.Or(defaultTimeout)))
 		line("Notify", "healthy")
 	}
-	line("StopTimeout", seconds(c.StopTimeout.Or(defaultStopTimeout)))
+	line("StopTimeout", fmt.Sprint(int(c.StopTimeout.Or(defaultStopTimeout).Seconds()))) // Podman takes a bare number of seconds here
 	b.WriteString("\n[Service]\n")
 	line("Restart", "always")
 	line("RestartSec", seconds(restartDelay))

@@ -1,0 +1,178 @@
+// Package publish makes of manifests what nodes can use: it builds the images
+// that are built here, serves them from an OCI registry, and pins every image by
+// digest. Nodes never build.
+package publish
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"log"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+
+	"github.com/google/go-containerregistry/pkg/registry"
+	v1 "github.com/google/go-containerregistry/pkg/v1"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// Registry is the name under which nodes reach the registry: their own loopback,
+// to which the gate tunnels.
+const Registry = "localhost:5000"
+
+// Builder builds images and pushes them; package lab's engine is one.
+type Builder interface {
+	Base(ctx context.Context, progress io.Writer) (string, error)
+	Build(ctx context.Context, dir, tag string, args map[string]string, progress io.Writer) error
+	Push(ctx context.Context, tag, destination string, progress io.Writer) error
+}
+
+// Publisher owns a registry whose content is kept in a cache directory.
+type Publisher struct {
+	dir     string
+	builder Builder
+	handler http.Handler
+}
+
+// Open prepares the registry. With a cache that has what is asked, the builder is
+// never called.
+func Open(dir string, builder Builder) (*Publisher, error) {
+	blobs := filepath.Join(dir, "blobs")
+	for _, d := range []string{blobs, filepath.Join(dir, "manifests")} {
+		if err := os.MkdirAll(d, 0o755); err != nil {
+			return nil, fmt.Errorf("opening the registry: %w", err)
+		}
+	}
+	return &Publisher{dir: dir, builder: builder, handler: registry.New(
+		registry.WithBlobHandler(registry.NewDiskBlobHandler(blobs)),
+		registry.Logger(log.New(io.Discard, "", 0)),
+	)}, nil
+}
+
+// ServeHTTP serves the OCI distribution API.
+func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
+
+// cached is one image manifest as the registry holds it.
+type cached struct {
+	Digest    string `json:"digest"`
+	MediaType string `json:"mediaType"`
+	Data      []byte `json:"data"`
+}
+
+// Publish gives the catalog with every image pinned; images are built where the
+// cache has none for their context. Progress goes to w.
+func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, w io.Writer) (catalog.Catalog, error) {
+	out := catalog.Catalog{}
+	for _, id := range cat.IDs() {
+		m := *cat[id].Manifest
+		m.Containers = append([]manifest.Container(nil), m.Containers...)
+		for i := range m.Containers {
+			c := &m.Containers[i]
+			if c.Image.Build == "" {
+				continue
+			}
+			ref := Registry + "/" + id + "/" + c.Name
+			digest, err := p.image(ctx, filepath.Join(cat[id].Dir, c.Image.Build), id+"/"+c.Name, w)
+			if err != nil {
+				return nil, fmt.Errorf("image of %s: %w", c.Name, err)
+			}
+			c.Image = manifest.Image{Ref: ref, Digest: digest}
+		}
+		out[id] = &catalog.Entry{Manifest: &m}
+	}
+	return out, nil
+}
+
+// image has the registry hold the image of a build context, under repo, and gives
+// its digest.
+func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (string, error) {
+	key, err := ContextDigest(os.DirFS(dir))
+	if err != nil {
+		return "", err
+	}
+	file := filepath.Join(p.dir, "manifests", key+".json")
+	var c cached
+	b, err := os.ReadFile(file)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(b, &c); err != nil {
+			return "", fmt.Errorf("%s: %w", file, err)
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		fmt.Fprintf(w, "building %s\n", repo)
+		if c, err = p.build(ctx, dir, repo, key, w); err != nil {
+			return "", err
+		}
+		b, err := json.Marshal(c)
+		if err != nil {
+			return "", err
+		}
+		tmp := file + ".new"
+		if err := os.WriteFile(tmp, b, 0o644); err != nil {
+			return "", err
+		}
+		if err := os.Rename(tmp, file); err != nil {
+			return "", err
+		}
+	default:
+		return "", err
+	}
+	return c.Digest, p.put(repo, c)
+}
+
+// build builds a context and has the builder push the image into the registry,
+// which listens on loopback for as long as that takes.
+func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Writer) (cached, error) {
+	base, err := p.builder.Base(ctx, w)
+	if err != nil {
+		return cached{}, err
+	}
+	tag := "localhost/archipelago/" + repo + ":" + key[:16]
+	if err := p.builder.Build(ctx, dir, tag, map[string]string{"BASE": base}, w); err != nil {
+		return cached{}, err
+	}
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return cached{}, err
+	}
+	server := &http.Server{Handler: p}
+	served := make(chan error, 1)
+	go func() { served <- server.Serve(l) }()
+	err = p.builder.Push(ctx, tag, l.Addr().String()+"/"+repo+":"+key[:16], w)
+	server.Close()
+	<-served
+	if err != nil {
+		return cached{}, err
+	}
+	answer := httptest.NewRecorder()
+	p.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v2/"+repo+"/manifests/"+key[:16], nil))
+	if answer.Code != http.StatusOK {
+		return cached{}, fmt.Errorf("the registry answers %d for the manifest just pushed", answer.Code)
+	}
+	digest, _, err := v1.SHA256(bytes.NewReader(answer.Body.Bytes()))
+	if err != nil {
+		return cached{}, err
+	}
+	return cached{digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}, nil
+}
+
+// put has the registry know a manifest whose blobs it already stores.
+func (p *Publisher) put(repo string, c cached) error {
+	r := httptest.NewRequest(http.MethodPut, "/v2/"+repo+"/manifests/"+c.Digest, bytes.NewReader(c.Data))
+	r.Header.Set("Content-Type", c.MediaType)
+	answer := httptest.NewRecorder()
+	p.handler.ServeHTTP(answer, r)
+	if answer.Code != http.StatusCreated {
+		return fmt.Errorf("the registry does not take the manifest of %s back: %d %s", repo, answer.Code, answer.Body)
+	}
+	return nil
+}

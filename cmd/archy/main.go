@@ -1,0 +1,380 @@
+// Command archy drives a node's daemon: it is what owners of a node and packagers
+// of applications type.
+package main
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/signal"
+	"path/filepath"
+	"strings"
+	"syscall"
+	"text/tabwriter"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
+)
+
+// version is set by the linker.
+var version = "0.0.0-dev"
+
+// Exit statuses: 1 the operation failed, 2 usage or bad input.
+const (
+	exitFailed = 1
+	exitUsage  = 2
+)
+
+type usageError struct{ error }
+
+func (e usageError) Unwrap() error { return e.error }
+
+type app struct {
+	node, token string
+	json        bool
+}
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	err := Command().ExecuteContext(ctx)
+	stop()
+	if err != nil {
+		fmt.Fprintln(os.Stderr, "archy:", explain(err))
+		var usage usageError
+		if errors.As(err, &usage) {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
+	}
+}
+
+// explain says a connect error as a person would.
+func explain(err error) string {
+	var ce *connect.Error
+	if errors.As(err, &ce) {
+		return ce.Message()
+	}
+	return err.Error()
+}
+
+// Command is archy's command tree.
+func Command() *cobra.Command {
+	a := &app{}
+	root := &cobra.Command{
+		Use: "archy", Short: "Applications of an Archipelago node",
+		Example:      "  archy login http://192.0.2.7:7070\n  archy install miniflux\n  archy apps",
+		Version:      version,
+		SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
+	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
+	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), validate())
+	for _, v := range client.Verbs {
+		root.AddCommand(a.operation(v))
+	}
+	for _, c := range root.Commands() {
+		if args := c.Args; args != nil {
+			c.Args = func(cmd *cobra.Command, s []string) error {
+				if err := args(cmd, s); err != nil {
+					return usageError{err}
+				}
+				return nil
+			}
+		}
+	}
+	return root
+}
+
+type credentials struct {
+	Node  string `json:"node"`
+	Token string `json:"token"`
+}
+
+func credentialsFile() (string, error) {
+	dir, err := os.UserConfigDir()
+	return filepath.Join(dir, "archipelago", "login.json"), err
+}
+
+func (a *app) login() *cobra.Command {
+	return &cobra.Command{
+		Use: "login NODE", Short: "Remember a node and its access token, read from standard input",
+		Long:    "Remember a node and its access token. The token is read from standard input, so\nthat it is in no process list; on the node it is in\n/var/lib/archipelago/_daemon/state/token.",
+		Example: "  ssh archipelago@192.0.2.7 cat /var/lib/archipelago/_daemon/state/token | archy login http://192.0.2.7:7070",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var token string
+			if _, err := fmt.Fscan(cmd.InOrStdin(), &token); err != nil {
+				return usageError{fmt.Errorf("reading the token from standard input: %w", err)}
+			}
+			node := strings.TrimSuffix(args[0], "/")
+			if !strings.Contains(node, "://") {
+				node = "http://" + node
+			}
+			c := client.New(node, token)
+			s, err := c.Status(cmd.Context(), connect.NewRequest(&api.StatusRequest{}))
+			if err != nil {
+				return err
+			}
+			b, err := json.Marshal(credentials{node, token})
+			if err != nil {
+				return err
+			}
+			file, err := credentialsFile()
+			if err != nil {
+				return err
+			}
+			if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
+				return err
+			}
+			if err := os.WriteFile(file, b, 0o600); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "signed in to %s (daemon %s)\n", node, s.Msg.Version)
+			return nil
+		},
+	}
+}
+
+func (a *app) client() (*client.Client, error) {
+	var c credentials
+	file, err := credentialsFile()
+	if err != nil {
+		return nil, err
+	}
+	b, err := os.ReadFile(file)
+	switch {
+	case err == nil:
+		if err := json.Unmarshal(b, &c); err != nil {
+			return nil, fmt.Errorf("%s: %w", file, err)
+		}
+	case errors.Is(err, fs.ErrNotExist):
+		return nil, usageError{errors.New("not signed in to a node; see 'archy login --help'")}
+	default:
+		return nil, err
+	}
+	if a.node != "" {
+		c.Node = a.node
+	}
+	return client.New(c.Node, c.Token), nil
+}
+
+func (a *app) print(cmd *cobra.Command, m proto.Message) error {
+	b, err := protojson.MarshalOptions{EmitUnpopulated: true, UseProtoNames: true}.Marshal(m)
+	if err != nil {
+		return err
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b)
+	return err
+}
+
+func word(s api.State) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "STATE_")), "_", " ")
+}
+
+func (a *app) apps() *cobra.Command {
+	return &cobra.Command{
+		Use: "apps", Short: "Every application and how it is",
+		Example: "  archy apps --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.ListApps(cmd.Context(), connect.NewRequest(&api.ListAppsRequest{}))
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, r.Msg)
+			}
+			if r.Msg.Stale != "" {
+				fmt.Fprintf(cmd.ErrOrStderr(), "the engine does not answer (%s); this is as of %s\n", r.Msg.Stale, r.Msg.ObservedAt.AsTime().Local().Format("15:04:05"))
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+			for _, p := range r.Msg.Apps {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Id, p.Version, word(p.State), p.Error)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func (a *app) completeApps(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {
+	c, err := a.client()
+	if err != nil || len(args) > 0 {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	r, err := c.ListApps(cmd.Context(), connect.NewRequest(&api.ListAppsRequest{}))
+	if err != nil {
+		return nil, cobra.ShellCompDirectiveNoFileComp
+	}
+	var ids []string
+	for _, p := range r.Msg.Apps {
+		ids = append(ids, p.Id)
+	}
+	return ids, cobra.ShellCompDirectiveNoFileComp
+}
+
+func (a *app) operation(verb string) *cobra.Command {
+	var purge, noWait bool
+	c := &cobra.Command{
+		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until that is done",
+		Example:           "  archy " + verb + " miniflux",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeApps,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.Request(cmd.Context(), verb, args[0], purge)
+			if err != nil {
+				return err
+			}
+			if noWait {
+				return a.print(cmd, op)
+			}
+			p, err := c.Await(cmd.Context(), op, func(s string) { fmt.Fprintln(cmd.ErrOrStderr(), s) })
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, p)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s done (engine %.1f s, application %.1f s)\n", args[0], verb, p.EngineSeconds, p.AppSeconds)
+			return nil
+		},
+	}
+	c.Flags().BoolVar(&noWait, "no-wait", false, "return when the request is accepted")
+	if verb == "uninstall" {
+		c.Flags().BoolVar(&purge, "purge", false, "delete its data and secrets too; there is no way back")
+		c.Example += "\n  archy uninstall miniflux --purge"
+	}
+	return c
+}
+
+func (a *app) logs() *cobra.Command {
+	var follow bool
+	var tail uint32
+	c := &cobra.Command{
+		Use: "logs APP", Short: "The lines of an application's containers",
+		Example:           "  archy logs miniflux --follow",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeApps,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			stream, err := c.Logs(cmd.Context(), connect.NewRequest(&api.LogsRequest{Id: args[0], Follow: follow, Tail: tail}))
+			if err != nil {
+				return err
+			}
+			defer stream.Close()
+			for stream.Receive() {
+				if a.json {
+					if err := a.print(cmd, stream.Msg()); err != nil {
+						return err
+					}
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", stream.Msg().Container, stream.Msg().Text)
+			}
+			return stream.Err()
+		},
+	}
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines")
+	c.Flags().Uint32Var(&tail, "tail", 100, "lines of the past per container")
+	return c
+}
+
+func (a *app) status() *cobra.Command {
+	return &cobra.Command{
+		Use: "status", Short: "How the daemon and the engine are",
+		Example: "  archy status --json",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.Status(cmd.Context(), connect.NewRequest(&api.StatusRequest{}))
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, r.Msg)
+			}
+			s := r.Msg
+			fmt.Fprintf(cmd.OutOrStdout(), "daemon   %s, since %s\nengine   Podman %s\n", s.Version, s.StartedAt.AsTime().Local().Format("2006-01-02 15:04:05"), s.EngineVersion)
+			if s.Stale != "" {
+				fmt.Fprintf(cmd.OutOrStdout(), "stale    %s\n", s.Stale)
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) credentials() *cobra.Command {
+	return &cobra.Command{
+		Use: "credentials APP", Short: "The credentials that an application's owner may read",
+		Example:           "  archy credentials miniflux",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeApps,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.Credentials(cmd.Context(), connect.NewRequest(&api.CredentialsRequest{Id: args[0]}))
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, r.Msg)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+			for k, v := range r.Msg.Secrets {
+				fmt.Fprintf(w, "%s\t%s\n", k, v)
+			}
+			return w.Flush()
+		},
+	}
+}
+
+func validate() *cobra.Command {
+	c := &cobra.Command{
+		Use: "validate FILE...", Short: "Check manifests; every problem is reported at once, exit status 2",
+		Example: "  archy validate catalog/apps/*/manifest.yaml",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			var problems []error
+			for _, f := range args {
+				m, err := manifest.ParseFile(f)
+				if err != nil {
+					problems = append(problems, err)
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is valid\n", f, m)
+			}
+			if err := errors.Join(problems...); err != nil {
+				return usageError{err}
+			}
+			return nil
+		},
+	}
+	return c
+}

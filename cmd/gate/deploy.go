@@ -1,0 +1,56 @@
+package main
+
+import (
+	"fmt"
+	"io"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
+)
+
+// deployCommand puts the daemon and the catalog on nodes for a developer to play
+// with, and keeps the registry in their reach.
+func (a *app) deployCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "deploy", Short: "Bring the daemon and the catalog onto the nodes and serve images until interrupted",
+		Example: "  gate lab up && gate deploy",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			out := cmd.ErrOrStderr()
+			cat, err := catalog.Load(a.catalogDirs...)
+			if err != nil {
+				return err
+			}
+			l, err := lab.Open(out)
+			if err != nil {
+				return err
+			}
+			file := a.inventory
+			if file == "" {
+				file = l.InventoryFile()
+			}
+			inv, err := nodes.LoadInventory(file)
+			if err != nil {
+				return err
+			}
+			fleet, err := gate.Assemble(cmd.Context(), inv.Nodes)
+			if err != nil {
+				return err
+			}
+			defer fleet.Close()
+			if err := fleet.Equip(cmd.Context(), a.daemon, cat, l.Engine, nil, io.Discard); err != nil {
+				return err
+			}
+			for _, m := range fleet.Nodes {
+				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/_daemon/state/token | archy login %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, m.RPC())
+			}
+			fmt.Fprintln(out, "serving images to the nodes; Ctrl-C ends it")
+			<-cmd.Context().Done()
+			return nil
+		},
+	}
+}

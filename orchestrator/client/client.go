@@ -1,0 +1,111 @@
+// Package client is the one way to talk to a node's daemon from Go: archy, the
+// gate and the tests use it.
+package client
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"time"
+
+	"connectrpc.com/connect"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
+)
+
+const dialTimeout = 5 * time.Second
+
+// ErrOperation is wrapped in the error of an operation that was accepted and failed.
+var ErrOperation = errors.New("operation failed")
+
+// Client calls one daemon.
+type Client struct {
+	apiconnect.OrchestratorClient
+}
+
+// New prepares a client for a daemon at base, such as "http://192.0.2.7:7070".
+func New(base, token string) *Client {
+	h := &http.Client{Transport: &bearer{token, &http.Transport{
+		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+		MaxIdleConnsPerHost:   8,
+		IdleConnTimeout:       30 * time.Second,
+		ResponseHeaderTimeout: 30 * time.Second,
+	}}}
+	return &Client{apiconnect.NewOrchestratorClient(h, base)}
+}
+
+type bearer struct {
+	token string
+	next  http.RoundTripper
+}
+
+func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	r = r.Clone(r.Context())
+	r.Header.Set("Authorization", "Bearer "+b.token)
+	return b.next.RoundTrip(r)
+}
+
+// Verbs are the operations on an application, as people type them.
+var Verbs = []string{"install", "start", "stop", "restart", "uninstall"}
+
+// Request asks for an operation; when it returns, the daemon has it on disk.
+func (c *Client) Request(ctx context.Context, verb, app string, purge bool) (*api.Operation, error) {
+	var resp *connect.Response[api.Operation]
+	var err error
+	switch verb {
+	case "install":
+		resp, err = c.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: app}))
+	case "start":
+		resp, err = c.Start(ctx, connect.NewRequest(&api.StartRequest{Id: app}))
+	case "stop":
+		resp, err = c.Stop(ctx, connect.NewRequest(&api.StopRequest{Id: app}))
+	case "restart":
+		resp, err = c.Restart(ctx, connect.NewRequest(&api.RestartRequest{Id: app}))
+	case "uninstall":
+		resp, err = c.Uninstall(ctx, connect.NewRequest(&api.UninstallRequest{Id: app, Purge: purge}))
+	default:
+		return nil, fmt.Errorf("unknown operation %q", verb)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return resp.Msg, nil
+}
+
+// Await follows an operation to its end, progress going to say (which may be nil).
+// An operation that fails is an ErrOperation; the last progress tells where its
+// time went.
+func (c *Client) Await(ctx context.Context, op *api.Operation, say func(string)) (*api.Progress, error) {
+	stream, err := c.Watch(ctx, connect.NewRequest(&api.WatchRequest{App: op.App, Generation: op.Generation}))
+	if err != nil {
+		return nil, err
+	}
+	defer stream.Close()
+	for stream.Receive() {
+		p := stream.Msg()
+		switch {
+		case p.Done && p.Error != "":
+			return p, fmt.Errorf("%w: %s: %s", ErrOperation, op.App, p.Error)
+		case p.Done:
+			return p, nil
+		case say != nil && p.Message != "":
+			say(p.Message)
+		}
+	}
+	if err := stream.Err(); err != nil {
+		return nil, err
+	}
+	return nil, fmt.Errorf("%s: the daemon ended the stream before the operation was done", op.App)
+}
+
+// Do is Request and Await.
+func (c *Client) Do(ctx context.Context, verb, app string, purge bool, say func(string)) (*api.Progress, error) {
+	op, err := c.Request(ctx, verb, app, purge)
+	if err != nil {
+		return nil, err
+	}
+	return c.Await(ctx, op, say)
+}
