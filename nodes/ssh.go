@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -313,3 +314,67 @@ func short(s string) string {
 
 // Quote makes one word of s for the node's shell.
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
+
+// ForwardUnix gives a local Unix socket whose connections reach a socket on the
+// node; $UID in the path stands for the id of the node's user. stop removes it.
+func (c *Client) ForwardUnix(remote string) (local string, stop func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	if strings.Contains(remote, "$UID") {
+		bounded, done := context.WithTimeout(ctx, dialTimeout)
+		uid, err := c.Run(bounded, "id -u")
+		done()
+		if err != nil {
+			cancel()
+			return "", nil, err
+		}
+		remote = strings.ReplaceAll(remote, "$UID", strings.TrimSpace(uid))
+	}
+	dir, err := os.MkdirTemp("", "archipelago-")
+	if err != nil {
+		cancel()
+		return "", nil, err
+	}
+	local = filepath.Join(dir, "sock")
+	l, err := net.Listen("unix", local)
+	if err != nil {
+		cancel()
+		os.RemoveAll(dir)
+		return "", nil, err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			here, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer here.Close()
+				there, err := c.Dial(ctx, "unix", remote)
+				if err != nil {
+					return
+				}
+				defer there.Close()
+				end := context.AfterFunc(ctx, func() { here.Close(); there.Close() })
+				defer end()
+				done := make(chan struct{})
+				go func() {
+					io.Copy(there, here)
+					if h, ok := there.(interface{ CloseWrite() error }); ok {
+						h.CloseWrite()
+					}
+					close(done)
+				}()
+				io.Copy(here, there)
+				here.Close()
+				<-done
+			})
+		}
+	})
+	return local, func() {
+		cancel()
+		l.Close()
+		wg.Wait()
+		os.RemoveAll(dir)
+	}, nil
+}

@@ -1,0 +1,234 @@
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"os/exec"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/network"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+	"github.com/chromedp/chromedp/remote"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+const (
+	pageTimeout    = 15 * time.Second
+	browserTimeout = 20 * time.Second
+)
+
+// ErrBrowser is wrapped where the browser itself is missing or broken: nothing is
+// then known of the application.
+var ErrBrowser = errors.New("browser")
+
+// Browser is a Chromium that pages are opened in, each in a context of its own.
+type Browser struct {
+	Address string // of DevTools, for ConnectBrowser
+
+	root context.Context
+	stop []context.CancelFunc
+}
+
+// StartBrowser starts a headless Chromium; Close ends it.
+func StartBrowser(ctx context.Context) (*Browser, error) {
+	path := ""
+	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
+		if p, err := exec.LookPath(name); err == nil {
+			path = p
+			break
+		}
+	}
+	if path == "" {
+		return nil, fmt.Errorf("%w: no Chromium is installed: apt-get install chromium", ErrBrowser)
+	}
+	// A port of its own, so that the processes of a run can share this browser.
+	free, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		return nil, fmt.Errorf("%w: a port for DevTools: %w", ErrBrowser, err)
+	}
+	port := free.Addr().(*net.TCPAddr).Port
+	free.Close()
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
+		remote.WebSocket, chromedp.Flag("remote-debugging-port", strconv.Itoa(port)),
+		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(browserTimeout))
+	allocator, cancel := chromedp.NewExecAllocator(ctx, options...)
+	b, err := open(allocator, cancel)
+	if err != nil {
+		return nil, err
+	}
+	b.Address = fmt.Sprintf("http://127.0.0.1:%d", port)
+	return b, nil
+}
+
+// ConnectBrowser uses a Chromium that runs already, by its DevTools address.
+func ConnectBrowser(ctx context.Context, address string) (*Browser, error) {
+	allocator, cancel := remote.NewAllocator(ctx, address)
+	return open(allocator, cancel)
+}
+
+func open(allocator context.Context, cancel context.CancelFunc) (*Browser, error) {
+	root, cancelRoot := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}), chromedp.WithLogf(func(string, ...any) {}))
+	if err := chromedp.Do(root); err != nil {
+		cancelRoot()
+		cancel()
+		return nil, fmt.Errorf("%w: %w", ErrBrowser, err)
+	}
+	return &Browser{root: root, stop: []context.CancelFunc{cancelRoot, cancel}}, nil
+}
+
+// Alive tells whether the browser answers.
+func (b *Browser) Alive(ctx context.Context) error {
+	ctx, cancel := context.WithTimeout(ctx, browserTimeout)
+	defer cancel()
+	done := make(chan error, 1)
+	go func() { done <- chromedp.Do(b.root, chromedp.Evaluate[chromedp.Void]("1")) }()
+	select {
+	case err := <-done:
+		if err != nil {
+			return fmt.Errorf("%w: %w", ErrBrowser, err)
+		}
+		return nil
+	case <-ctx.Done():
+		return fmt.Errorf("%w: no answer within %s", ErrBrowser, browserTimeout)
+	}
+}
+
+// Close ends the connection, and the browser if it was started here.
+func (b *Browser) Close() {
+	for _, stop := range b.stop {
+		stop()
+	}
+}
+
+// Page is what a browser saw at an address.
+type Page struct {
+	Status   int
+	Title    string
+	Selector bool // the selector became visible
+	Problems []string
+	PNG      []byte
+}
+
+// Visit opens an address in a fresh context and looks at it as the manifest asks:
+// the selector must become visible. What went wrong on the page is in Problems; an
+// error means that the browser, not the page, failed.
+func (b *Browser) Visit(ctx context.Context, url string, want manifest.Expect) (*Page, error) {
+	p := &Page{}
+	var mu sync.Mutex
+	requests := map[network.RequestID]string{}
+	problem := func(format string, args ...any) { p.Problems = append(p.Problems, fmt.Sprintf(format, args...)) }
+	tab, cancel := chromedp.NewContext(b.root, chromedp.WithNewBrowserContext(), chromedp.WithListener(func(ev any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			problem("script error: %s", exception(e.ExceptionDetails))
+		case *runtime.EventConsoleAPICalled:
+			if e.Type == runtime.ConsoleAPICalledTypeError {
+				problem("console error: %s", console(e.Args))
+			}
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
+				problem("console error: %s", e.Entry.Text)
+			}
+		case *network.EventRequestWillBeSent:
+			requests[e.RequestID] = e.Request.URL
+		case *network.EventLoadingFailed:
+			if !e.Canceled {
+				problem("failed request: %s: %s", requests[e.RequestID], e.ErrorText)
+			}
+		case *network.EventResponseReceived:
+			if e.Type == network.ResourceTypeDocument && p.Status == 0 {
+				p.Status = int(e.Response.Status)
+			} else if e.Response.Status >= 400 {
+				problem("failed request: %s: status %d", e.Response.URL, e.Response.Status)
+			}
+		}
+	}))
+	defer cancel()
+	if err := chromedp.Do(tab); err != nil {
+		return nil, fmt.Errorf("%w: opening a tab: %w", ErrBrowser, err)
+	}
+	bounded, done := context.WithTimeout(tab, pageTimeout)
+	defer done()
+	end := context.AfterFunc(ctx, done)
+	defer end()
+	if err := chromedp.Do(bounded, chromedp.Navigate(url)); err != nil {
+		if ctx.Err() != nil {
+			return nil, ctx.Err()
+		}
+		if tab.Err() != nil || b.root.Err() != nil {
+			return nil, fmt.Errorf("%w: %w", ErrBrowser, err)
+		}
+		mu.Lock()
+		defer mu.Unlock()
+		problem("loading %s: %v", url, err)
+		return p, nil
+	}
+	var err error
+	if want.Selector != "" {
+		err = chromedp.Do(bounded, chromedp.WaitVisible(chromedp.CSS(want.Selector)))
+	}
+	shot, shotDone := context.WithTimeout(tab, browserTimeout)
+	defer shotDone()
+	title, titleErr := chromedp.Run(shot, chromedp.Title())
+	png, shotErr := chromedp.Run(shot, chromedp.CaptureScreenshot())
+	if err := errors.Join(titleErr, shotErr); err != nil {
+		return nil, fmt.Errorf("%w: looking at the page: %w", ErrBrowser, err)
+	}
+	mu.Lock()
+	defer mu.Unlock()
+	p.Selector, p.Title, p.PNG = err == nil, title, png
+	return p, nil
+}
+
+func exception(d *runtime.ExceptionDetails) string {
+	if d.Exception != nil && d.Exception.Description != "" {
+		return firstLine(d.Exception.Description)
+	}
+	return d.Text
+}
+
+func console(args []*runtime.RemoteObject) string {
+	var words []string
+	for _, a := range args {
+		if a.Description != "" {
+			words = append(words, firstLine(a.Description))
+		} else {
+			words = append(words, strings.Trim(string(a.Value), `"`))
+		}
+	}
+	return strings.Join(words, " ")
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(s, "\n")
+	return line
+}
+
+// checkPage compares what a browser saw with what the manifest promises.
+func checkPage(where string, p *Page, want manifest.Expect) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, where+": "+fmt.Sprintf(format, args...)) }
+	if want.Status != 0 && p.Status != want.Status {
+		say("status %d, expected %d", p.Status, want.Status)
+	}
+	if !strings.Contains(p.Title, want.Title) {
+		say("the title is %q, expected one with %q", p.Title, want.Title)
+	}
+	if want.Selector != "" && !p.Selector {
+		say("nothing visible matches %q within %s", want.Selector, pageTimeout)
+	}
+	for _, problem := range p.Problems {
+		say("%s", problem)
+	}
+	return wrong
+}

@@ -1,0 +1,226 @@
+package matrix
+
+import (
+	"bytes"
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"strconv"
+	"strings"
+	"time"
+
+	mqtt "github.com/eclipse/paho.mqtt.golang"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+const (
+	clientTimeout = 10 * time.Second
+	maxAnswer     = 1 << 20
+)
+
+// userClient is someone who uses an application from outside: by HTTP or MQTT, with
+// the credentials that its owner was shown.
+type userClient struct {
+	address string
+	secrets map[string]string
+	ssh     *nodes.Client
+}
+
+func (u *userClient) hostPort(m *manifest.Manifest, in manifest.Interface) (string, error) {
+	p, ok := m.Port(in.Port)
+	if !ok {
+		return "", fmt.Errorf("interface on port %q, which %s does not publish", in.Port, m.ID)
+	}
+	return net.JoinHostPort(u.address, strconv.Itoa(p.Host)), nil
+}
+
+// write plants the canary.
+func (u *userClient) write(ctx context.Context, m *manifest.Manifest, canary string) error {
+	switch c := m.Canary; {
+	case c == nil:
+		return nil
+	case c.HTTP != nil:
+		_, err := u.http(ctx, m, c.HTTP, c.HTTP.Write, canary)
+		return wrap("planting the canary", err)
+	case c.MQTT != nil:
+		return wrap("planting the canary", u.mqttPublish(ctx, m, c.MQTT, canary))
+	default:
+		file := dataDir(m) + "/" + c.Volume.Name + "/." + canary
+		_, err := u.ssh.Run(ctx, fmt.Sprintf("podman unshare sh -c 'echo %s > %s && sync %s'", canary, file, file))
+		return wrap("planting the canary", err)
+	}
+}
+
+// read finds the canary again; nil means that it is there and right.
+func (u *userClient) read(ctx context.Context, m *manifest.Manifest, canary string) error {
+	switch c := m.Canary; {
+	case c == nil:
+		return nil
+	case c.HTTP != nil:
+		body, err := u.http(ctx, m, c.HTTP, c.HTTP.Read, canary)
+		if err == nil && !strings.Contains(body, canary) {
+			err = fmt.Errorf("the answer does not hold it: %.200q", body)
+		}
+		return wrap("reading the canary back", err)
+	case c.MQTT != nil:
+		return wrap("reading the canary back", u.mqttRead(ctx, m, c.MQTT, canary))
+	default:
+		out, err := u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/%s/.%s", dataDir(m), c.Volume.Name, canary))
+		if err == nil && strings.TrimSpace(out) != canary {
+			err = fmt.Errorf("the file holds %.80q", out)
+		}
+		return wrap("reading the canary back", err)
+	}
+}
+
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+func (u *userClient) fill(s, canary string) string {
+	s = strings.ReplaceAll(s, "{{canary}}", canary)
+	for name, value := range u.secrets {
+		s = strings.ReplaceAll(s, "{{secret:"+name+"}}", value)
+	}
+	return s
+}
+
+func (u *userClient) http(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPCanary, r manifest.Request, canary string) (string, error) {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	host, err := u.hostPort(m, m.Interfaces[c.Interface])
+	if err != nil {
+		return "", err
+	}
+	method := r.Method
+	if method == "" {
+		method = http.MethodGet
+	}
+	path := u.fill(r.Path, canary)
+	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, strings.NewReader(u.fill(r.Body, canary)))
+	if err != nil {
+		return "", err
+	}
+	for k, v := range r.Headers {
+		req.Header.Set(k, u.fill(v, canary))
+	}
+	if c.Login != nil {
+		req.SetBasicAuth(c.Login.User, u.secrets[c.Login.Secret])
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return "", err
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	if err != nil {
+		return "", fmt.Errorf("%s %s: %w", method, path, err)
+	}
+	if r.Status != 0 && resp.StatusCode != r.Status || r.Status == 0 && resp.StatusCode/100 != 2 {
+		return "", fmt.Errorf("%s %s: status %d, expected %s: %.200q", method, path, resp.StatusCode, expected(r.Status), bytes.TrimSpace(body))
+	}
+	return string(body), nil
+}
+
+func expected(status int) string {
+	if status == 0 {
+		return "2xx"
+	}
+	return strconv.Itoa(status)
+}
+
+// connect makes an MQTT session: the handshake proves that a broker answers and
+// takes the owner's credentials.
+func (u *userClient) connect(ctx context.Context, m *manifest.Manifest, in manifest.Interface, login *manifest.Login) (mqtt.Client, error) {
+	host, err := u.hostPort(m, in)
+	if err != nil {
+		return nil, err
+	}
+	o := mqtt.NewClientOptions().AddBroker("tcp://" + host).SetClientID("archipelago-gate-" + strconv.FormatInt(time.Now().UnixNano(), 36)).
+		SetConnectTimeout(clientTimeout).SetAutoReconnect(false).SetConnectRetry(false).SetCleanSession(true)
+	if login != nil {
+		o.SetUsername(login.User).SetPassword(u.secrets[login.Secret])
+	}
+	c := mqtt.NewClient(o)
+	if err := token(ctx, c.Connect()); err != nil {
+		return nil, fmt.Errorf("MQTT handshake with %s: %w", host, err)
+	}
+	return c, nil
+}
+
+const disconnectQuiesce = 50 // milliseconds
+
+func token(ctx context.Context, t mqtt.Token) error {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	select {
+	case <-t.Done():
+		return t.Error()
+	case <-ctx.Done():
+		return fmt.Errorf("no answer within %s", clientTimeout)
+	}
+}
+
+func (u *userClient) mqttPublish(ctx context.Context, m *manifest.Manifest, c *manifest.MQTTCanary, canary string) error {
+	client, err := u.connect(ctx, m, m.Interfaces[c.Interface], c.Login)
+	if err != nil {
+		return err
+	}
+	defer client.Disconnect(disconnectQuiesce)
+	const atLeastOnce, retained = 1, true
+	return token(ctx, client.Publish(c.Topic, atLeastOnce, retained, canary))
+}
+
+func (u *userClient) mqttRead(ctx context.Context, m *manifest.Manifest, c *manifest.MQTTCanary, canary string) error {
+	client, err := u.connect(ctx, m, m.Interfaces[c.Interface], c.Login)
+	if err != nil {
+		return err
+	}
+	defer client.Disconnect(disconnectQuiesce)
+	got := make(chan mqtt.Message, 1)
+	if err := token(ctx, client.Subscribe(c.Topic, 1, func(_ mqtt.Client, msg mqtt.Message) {
+		select {
+		case got <- msg:
+		default:
+		}
+	})); err != nil {
+		return err
+	}
+	select {
+	case msg := <-got:
+		if !msg.Retained() || string(msg.Payload()) != canary {
+			return fmt.Errorf("topic %s holds %.80q (retained %v)", c.Topic, msg.Payload(), msg.Retained())
+		}
+		return nil
+	case <-time.After(clientTimeout):
+		return fmt.Errorf("topic %s: no retained message within %s", c.Topic, clientTimeout)
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// handshake is what stands for a UI check where an application has no web page.
+func (u *userClient) handshake(ctx context.Context, m *manifest.Manifest) (note string, err error) {
+	for name, in := range m.Interfaces {
+		if in.Protocol != "mqtt" {
+			continue
+		}
+		c, err := u.connect(ctx, m, in, in.Login)
+		if err != nil {
+			return "", err
+		}
+		c.Disconnect(disconnectQuiesce)
+		return fmt.Sprintf("no web page: the %s interface completed an MQTT handshake", name), nil
+	}
+	return "", errors.New("the manifest declares no interface that could be reached")
+}
+
+func dataDir(m *manifest.Manifest) string { return nodes.DataDir + "/" + m.ID }

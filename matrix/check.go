@@ -1,0 +1,270 @@
+package matrix
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// The checks are pure: a snapshot in, what is wrong with it out, a sentence each.
+
+// member finds the containers that bear a member's name.
+func (s *Snapshot) member(name string) (found []Seen) {
+	for _, c := range s.Containers {
+		if c.Name == name {
+			found = append(found, c)
+		}
+	}
+	return found
+}
+
+// checkRunning wants every member running exactly once, healthy, with its unit,
+// its ports open, its data and secrets in place.
+func checkRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	for _, c := range m.Containers {
+		found := s.member(c.Name)
+		switch len(found) {
+		case 0:
+			say("member %s is missing: there is no container of that name", c.Name)
+			continue
+		case 1:
+		default:
+			say("member %s runs %d times", c.Name, len(found))
+		}
+		if found[0].State != "running" {
+			say("member %s is %s, not running", c.Name, found[0].State)
+		} else if c.Health != nil && found[0].Health != "healthy" {
+			say("member %s is %s, not healthy", c.Name, found[0].Health)
+		}
+		if u := s.Units[c.Name+".service"]; u.Load != "loaded" || u.Active != "active" {
+			say("unit %s.service is %s and %s, not loaded and active", c.Name, or(u.Load, "not known"), or(u.Active, "not known"))
+		}
+		for _, p := range c.Ports {
+			if p.Protocol != "udp" && !s.Open[p.Host] {
+				say("port %d does not answer from outside", p.Host)
+			}
+		}
+	}
+	for _, c := range s.Containers {
+		if _, member := m.Container(c.Name); c.App == m.ID && !member {
+			say("container %s is a second one of the application", c.Name)
+		}
+	}
+	return append(wrong, checkKept(m, s)...)
+}
+
+// checkKept wants data and secrets in place, owned and protected as they must be.
+func checkKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	for _, c := range m.Containers {
+		for _, v := range c.Volumes {
+			have, ok := s.Volumes[v.Name]
+			if !ok {
+				say("the data is gone: volume %s does not exist", v.Name)
+				continue
+			}
+			uid, gid := s.mapped(v.UID, v.GID)
+			if have.UID != uid || have.GID != gid {
+				say("volume %s is owned by %d:%d, expected %d:%d, which is %d:%d in the container", v.Name, have.UID, have.GID, uid, gid, v.UID, v.GID)
+			}
+		}
+	}
+	for _, g := range m.Secrets {
+		have, ok := s.Secrets[g.Name]
+		if !ok {
+			say("secret %s does not exist", g.Name)
+		} else if have.Mode != "600" {
+			say("secret %s has mode %s, expected 600", g.Name, have.Mode)
+		}
+	}
+	return wrong
+}
+
+// mapped gives the ids on the node of ids in a rootless container (user_namespaces(7)):
+// root is the user, others follow the subordinate range.
+func (s *Snapshot) mapped(uid, gid int) (int, int) {
+	hostUID, hostGID := s.UserID, s.UserID
+	if uid > 0 {
+		hostUID = s.SubUID + uid - 1
+	}
+	if gid > 0 {
+		hostGID = s.SubGID + gid - 1
+	}
+	return hostUID, hostGID
+}
+
+// checkStopped wants nothing running and no port open, with data and secrets in place.
+func checkStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	for _, c := range s.Containers {
+		if _, member := m.Container(c.Name); (member || c.App == m.ID) && c.State == "running" {
+			say("container %s is still running", c.Name)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Units)) {
+		if a := s.Units[name].Active; a != "inactive" && a != "failed" {
+			say("unit %s is %s", name, a)
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(s.Open)) {
+		if s.Open[p] {
+			say("port %d still answers", p)
+		}
+	}
+	return append(wrong, checkKept(m, s)...)
+}
+
+// checkAbsent wants no container, unit, network, port or secret in use to be left.
+func checkAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	for _, c := range s.Containers {
+		if _, member := m.Container(c.Name); member || c.App == m.ID {
+			say("container %s is left, %s", c.Name, c.State)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(s.Units)) {
+		if u := s.Units[name]; u.Load != "not-found" {
+			say("unit %s is left, %s and %s", name, u.Load, u.Active)
+		}
+	}
+	for _, f := range s.Files {
+		say("unit file %s is left", f)
+	}
+	for _, n := range s.Networks {
+		if n == "archipelago-"+m.ID {
+			say("network %s is left", n)
+		}
+	}
+	for _, name := range s.Stored {
+		say("secret %s is left in the engine", name)
+	}
+	for _, p := range slices.Sorted(maps.Keys(s.Open)) {
+		if s.Open[p] {
+			say("port %d still answers", p)
+		}
+	}
+	return wrong
+}
+
+// checkPurged wants no data and no secret to be left.
+func checkPurged(s *Snapshot) (wrong []string) {
+	for _, v := range slices.Sorted(maps.Keys(s.Volumes)) {
+		wrong = append(wrong, fmt.Sprintf("volume %s is left after a purge", v))
+	}
+	for _, v := range slices.Sorted(maps.Keys(s.Secrets)) {
+		wrong = append(wrong, fmt.Sprintf("secret %s is left after a purge", v))
+	}
+	return wrong
+}
+
+// checkSame wants data and secrets to be the very same as before.
+func checkSame(before, after *Snapshot) (wrong []string) {
+	for _, name := range slices.Sorted(maps.Keys(before.Secrets)) {
+		if a, ok := after.Secrets[name]; !ok {
+			wrong = append(wrong, fmt.Sprintf("secret %s is gone", name))
+		} else if a.SHA256 != before.Secrets[name].SHA256 {
+			wrong = append(wrong, fmt.Sprintf("secret %s has another value than before", name))
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(before.Volumes)) {
+		if a, ok := after.Volumes[name]; !ok {
+			wrong = append(wrong, fmt.Sprintf("the data is gone: volume %s was deleted", name))
+		} else if a.Inode != before.Volumes[name].Inode {
+			wrong = append(wrong, fmt.Sprintf("the data is gone: volume %s is another directory than before", name))
+		}
+	}
+	return wrong
+}
+
+// checkUntouched wants the very same containers, running since the same instant.
+func checkUntouched(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
+	for _, c := range m.Containers {
+		b, a := before.member(c.Name), after.member(c.Name)
+		switch {
+		case len(b) == 0:
+		case len(a) == 0:
+			wrong = append(wrong, fmt.Sprintf("container %s is gone", c.Name))
+		case a[0].ID != b[0].ID:
+			wrong = append(wrong, fmt.Sprintf("container %s is another one: %.12s, before %.12s", c.Name, a[0].ID, b[0].ID))
+		case !a[0].StartedAt.Equal(b[0].StartedAt):
+			wrong = append(wrong, fmt.Sprintf("container %s was started again at %s", c.Name, a[0].StartedAt.Format(time.RFC3339Nano)))
+		}
+	}
+	return wrong
+}
+
+// checkRestarted wants every member to have a new start, and those that others
+// depend on to have started first.
+func checkRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
+	for _, c := range m.Containers {
+		b, a := before.member(c.Name), after.member(c.Name)
+		if len(b) == 0 || len(a) == 0 {
+			continue // checkRunning says so
+		}
+		if !a[0].StartedAt.After(b[0].StartedAt) {
+			wrong = append(wrong, fmt.Sprintf("container %s was not restarted: it runs since %s", c.Name, a[0].StartedAt.Format(time.RFC3339Nano)))
+		}
+		for _, d := range c.DependsOn {
+			if dep := after.member(d.Container); len(dep) > 0 && dep[0].StartedAt.After(a[0].StartedAt) {
+				wrong = append(wrong, fmt.Sprintf("container %s started before %s, on which it depends", c.Name, d.Container))
+			}
+		}
+	}
+	return wrong
+}
+
+// checkInvariants holds at every cell, whatever the step.
+func checkInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	users := map[string]string{}
+	for _, c := range s.Containers {
+		if _, member := m.Container(c.Name); !member && c.App != m.ID {
+			if c.App != "" {
+				continue // looked at in its own cells
+			}
+			for _, src := range c.Mounts {
+				if strings.HasPrefix(src, dataDir(m)+"/") {
+					say("the stranger %s mounts %s, which is data of the application", c.Name, src)
+				}
+			}
+			continue
+		}
+		if c.Privileged {
+			say("container %s is privileged", c.Name)
+		}
+		if c.NetworkMode == "host" {
+			say("container %s shares the host's network", c.Name)
+		}
+		if !c.Rootless && c.State == "running" {
+			say("container %s does not run in a user namespace of the node's user", c.Name)
+		}
+		for _, src := range c.Mounts {
+			if strings.HasSuffix(src, "podman.sock") || strings.HasSuffix(src, "docker.sock") {
+				say("container %s mounts the engine's socket %s", c.Name, src)
+			}
+			if !strings.HasPrefix(src, dataDir(m)+"/") {
+				continue
+			}
+			if other, shared := users[src]; shared {
+				say("containers %s and %s share the volume %s", other, c.Name, src)
+			}
+			users[src] = c.Name
+		}
+	}
+	for _, where := range s.Leaks {
+		say("a secret's value stands in the %s", where)
+	}
+	return wrong
+}
+
+func or(s, fallback string) string {
+	if s == "" {
+		return fallback
+	}
+	return s
+}

@@ -1,0 +1,96 @@
+package matrix
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+// ShardVariable names the environment variable that holds the file of the shard
+// that a suite works on.
+const ShardVariable = "ARCHIPELAGO_SHARD"
+
+// Shard is a piece of a run that one process of the suite works on: some
+// applications on one node in one cycle.
+type Shard struct {
+	Run     string               `json:"run"`
+	Dir     string               `json:"dir"` // of the run; evidence goes below it
+	Node    nodes.Node           `json:"node"`
+	RPC     string               `json:"rpc"`
+	Token   string               `json:"token"`
+	Browser string               `json:"browser,omitempty"` // DevTools address; empty: start one when needed
+	Cycle   int                  `json:"cycle"`
+	Steps   []string             `json:"steps"`
+	Apps    []*manifest.Manifest `json:"apps"` // as published
+}
+
+// ReadShard reads the shard that the environment names; ok is false where it names none.
+func ReadShard() (s *Shard, ok bool, err error) {
+	file := os.Getenv(ShardVariable)
+	if file == "" {
+		return nil, false, nil
+	}
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return nil, false, fmt.Errorf("reading the shard: %w", err)
+	}
+	s = &Shard{}
+	if err := json.Unmarshal(b, s); err != nil {
+		return nil, false, fmt.Errorf("reading the shard %s: %w", file, err)
+	}
+	for _, name := range s.Steps {
+		if _, known := FindStep(name); !known {
+			return nil, false, fmt.Errorf("reading the shard %s: unknown step %q", file, name)
+		}
+	}
+	return s, true, nil
+}
+
+// Write puts the shard into a file that only its owner can read: it holds the
+// node's access token.
+func (s *Shard) Write(file string) error {
+	b, err := json.Marshal(s)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(file, b, 0o600)
+}
+
+// canary is the value that is planted in an application in this cycle; it is the
+// same however often the suite is started.
+func (s *Shard) canary(app string) string {
+	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d", s.Run, s.Node.Name, app, s.Cycle))
+	return "canary-" + hex.EncodeToString(sum[:6])
+}
+
+// planted remembers, over processes, that the canary of this cycle was written.
+func (s *Shard) planted(app string) (bool, error) {
+	_, err := os.Stat(s.plantedFile(app))
+	if errors.Is(err, os.ErrNotExist) {
+		return false, nil
+	}
+	return err == nil, err
+}
+
+func (s *Shard) plantedFile(app string) string {
+	return filepath.Join(s.Dir, "canaries", fmt.Sprintf("%s-%s-%d", app, s.Node.Name, s.Cycle))
+}
+
+func (s *Shard) rememberPlanted(app string) error {
+	if err := os.MkdirAll(filepath.Dir(s.plantedFile(app)), 0o755); err != nil {
+		return err
+	}
+	return os.WriteFile(s.plantedFile(app), nil, 0o644)
+}
+
+// evidenceDir is where a cell's evidence goes, relative to the run's directory.
+func (s *Shard) evidenceDir(app, step string) string {
+	return filepath.Join("evidence", app, fmt.Sprintf("%s-%d-%s", s.Node.Name, s.Cycle, step))
+}

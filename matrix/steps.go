@@ -1,0 +1,323 @@
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"connectrpc.com/connect"
+	"github.com/onsi/gomega"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+)
+
+const (
+	passTimeout = 45 * time.Second // longer than the reconciler's interval
+	pollEvery   = 200 * time.Millisecond
+)
+
+// run carries out the cell's step. A nil error is a passed cell.
+func (c *cell) run(ctx context.Context) error {
+	action := map[string]func(context.Context) error{
+		Install: c.install, UIReachable: c.uiReachable, Stop: c.stop, Start: c.start,
+		Restart: c.restart, Reinstall: c.reinstall, Uninstall: c.uninstall,
+	}[c.step]
+	if action == nil {
+		return fmt.Errorf("step %s is not one of an application by itself", c.step)
+	}
+	if err := action(ctx); err != nil {
+		return err
+	}
+	return c.invariants()
+}
+
+// invariants must hold in every snapshot of the cell.
+func (c *cell) invariants() error {
+	for _, s := range c.held {
+		if err := verdict(checkInvariants(c.app, s)); err != nil {
+			return fmt.Errorf("invariant: %w", err)
+		}
+	}
+	return nil
+}
+
+// ready brings the application to where a step begins, for a step that is run by
+// itself or in a resumed run: installed and running, with the canary planted.
+// After the step before it, in the order of a cycle, it only looks.
+func (c *cell) ready(ctx context.Context) error {
+	s, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	planted, err := c.shard.planted(c.app.ID)
+	if err != nil {
+		return err
+	}
+	if len(checkRunning(c.app, s)) > 0 && !planted {
+		if err := c.do(ctx, Install, false); err != nil {
+			return fmt.Errorf("before the step: %w", err)
+		}
+		if s, err = c.look(ctx); err != nil {
+			return err
+		}
+	}
+	if wrong := checkRunning(c.app, s); len(wrong) > 0 {
+		return fmt.Errorf("before the step: %w", verdict(wrong))
+	}
+	if !planted {
+		if err := c.plant(ctx); err != nil {
+			return fmt.Errorf("before the step: %w", err)
+		}
+	}
+	c.before = s
+	return nil
+}
+
+// running looks, and wants the application complete, with the same data and
+// secrets as before, if there was a before, and the canary where it was.
+func (c *cell) running(ctx context.Context) (*Snapshot, error) {
+	s, err := c.look(ctx)
+	if err != nil {
+		return nil, err
+	}
+	var same []string
+	if c.before != nil {
+		same = checkSame(c.before, s)
+	}
+	if err := verdict(checkRunning(c.app, s), same); err != nil {
+		return nil, err
+	}
+	if c.before != nil {
+		return s, c.readCanary(ctx)
+	}
+	return s, nil
+}
+
+func (c *cell) install(ctx context.Context) error {
+	s, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	// A cycle begins on a clean node; the gate has refused nodes with data of
+	// someone else's, so what is left here is of a run that was cut off.
+	if len(checkAbsent(c.app, s))+len(checkPurged(s)) > 0 {
+		if err := c.do(ctx, Uninstall, true); err != nil {
+			return fmt.Errorf("clearing what an earlier run left: %w", err)
+		}
+		c.held = nil
+	}
+	if err := c.do(ctx, Install, false); err != nil {
+		return err
+	}
+	if _, err := c.running(ctx); err != nil {
+		return err
+	}
+	return c.plant(ctx)
+}
+
+func (c *cell) uiReachable(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	if _, _, web := c.url(0); !web {
+		u, err := c.user(ctx)
+		if err != nil {
+			return err
+		}
+		begin := time.Now()
+		c.note, err = u.handshake(ctx, c.app)
+		c.split.Witness += time.Since(begin).Seconds()
+		return err
+	}
+	begin := time.Now()
+	defer func() { c.split.Browser += time.Since(begin).Seconds() }()
+	b, err := c.openBrowser()
+	if err != nil {
+		return err
+	}
+	var wrong []string
+	for _, way := range []struct {
+		name   string
+		offset int
+	}{{"proxy", manifest.ProxyOffset}, {"published port", 0}} {
+		url, in, _ := c.url(way.offset)
+		page, err := b.Visit(ctx, url, in.Expect)
+		if err != nil {
+			return err
+		}
+		if len(page.PNG) > 0 && way.offset != 0 {
+			if err := c.keep("screenshot.png", page.PNG); err != nil {
+				return err
+			}
+		}
+		wrong = append(wrong, checkPage(way.name, page, in.Expect)...)
+	}
+	return verdict(wrong)
+}
+
+func (c *cell) stop(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	if err := c.do(ctx, Stop, false); err != nil {
+		return err
+	}
+	s, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := verdict(checkStopped(c.app, s), checkSame(c.before, s)); err != nil {
+		return err
+	}
+	if err := c.awaitPass(ctx); err != nil {
+		return err
+	}
+	if s, err = c.look(ctx); err != nil {
+		return err
+	}
+	if err := verdict(checkStopped(c.app, s)); err != nil {
+		return fmt.Errorf("it did not stay stopped over a reconcile pass: %w", err)
+	}
+	return nil
+}
+
+// awaitPass waits until the daemon has made a pass that began after now. A unit
+// that comes and goes has it make one; the time it says it observed at is used for
+// waiting only, never as a witness.
+func (c *cell) awaitPass(ctx context.Context) error {
+	begin := time.Now()
+	defer func() { c.split.Engine += time.Since(begin).Seconds() }()
+	last, err := c.observedAt(ctx)
+	if err != nil {
+		return err
+	}
+	if _, err := c.ssh.Run(ctx, "systemd-run --user --quiet --collect --wait true"); err != nil {
+		return err
+	}
+	return await(ctx, passTimeout, "a reconcile pass", func() error {
+		now, err := c.observedAt(ctx)
+		if err != nil {
+			return err
+		}
+		if !now.After(last) {
+			return errors.New("the last pass is still the one before")
+		}
+		return nil
+	})
+}
+
+func (c *cell) observedAt(ctx context.Context) (time.Time, error) {
+	r, err := c.rpc.Status(ctx, connect.NewRequest(&api.StatusRequest{}))
+	if err != nil {
+		return time.Time{}, fmt.Errorf("asking the daemon's status: %w", c.blame(ctx, err))
+	}
+	return r.Msg.ObservedAt.AsTime(), nil
+}
+
+// await polls a condition until it holds; at the deadline the error says what was
+// waited for and what stood in the way last.
+func await(ctx context.Context, timeout time.Duration, what string, condition func() error) error {
+	var failure error
+	g := gomega.NewGomega(func(string, ...int) { failure = errors.New("deadline") })
+	var last error
+	g.Eventually(func() error { last = condition(); return last }).WithContext(ctx).WithTimeout(timeout).WithPolling(pollEvery).Should(gomega.Succeed())
+	switch {
+	case failure == nil:
+		return nil
+	case ctx.Err() != nil:
+		return fmt.Errorf("waiting for %s: %w: %w", what, context.Cause(ctx), last)
+	}
+	return fmt.Errorf("waited %s for %s: %w", timeout, what, last)
+}
+
+func (c *cell) start(ctx context.Context) error {
+	s, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	if len(checkStopped(c.app, s)) > 0 {
+		if err := c.ready(ctx); err != nil {
+			return err
+		}
+		if err := c.do(ctx, Stop, false); err != nil {
+			return fmt.Errorf("before the step: %w", err)
+		}
+	} else {
+		c.before = s
+	}
+	if err := c.do(ctx, Start, false); err != nil {
+		return err
+	}
+	_, err = c.running(ctx)
+	return err
+}
+
+func (c *cell) restart(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	if err := c.do(ctx, Restart, false); err != nil {
+		return err
+	}
+	s, err := c.running(ctx)
+	if err != nil {
+		return err
+	}
+	return verdict(checkRestarted(c.app, c.before, s))
+}
+
+func (c *cell) reinstall(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	if err := c.do(ctx, Uninstall, false); err != nil {
+		return err
+	}
+	s, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := verdict(checkAbsent(c.app, s), checkSame(c.before, s)); err != nil {
+		return fmt.Errorf("after uninstalling with the data kept: %w", err)
+	}
+	if err := c.do(ctx, Install, false); err != nil {
+		return err
+	}
+	_, err = c.running(ctx)
+	return err
+}
+
+func (c *cell) uninstall(ctx context.Context) error {
+	if err := c.ready(ctx); err != nil {
+		return err
+	}
+	if err := c.do(ctx, Uninstall, false); err != nil {
+		return err
+	}
+	s, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := verdict(checkAbsent(c.app, s), checkSame(c.before, s)); err != nil {
+		return fmt.Errorf("without purge: %w", err)
+	}
+	if err := c.do(ctx, Uninstall, true); err != nil {
+		return err
+	}
+	if s, err = c.look(ctx); err != nil {
+		return err
+	}
+	if err := verdict(checkAbsent(c.app, s), checkPurged(s)); err != nil {
+		return fmt.Errorf("with purge: %w", err)
+	}
+	return nil
+}
+
+// broken tells errors that say something of the gate or the node, not of what is
+// tested: such a cell is not run, never red.
+func broken(err error) bool {
+	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrBrowser) || errors.Is(err, context.Canceled)
+}

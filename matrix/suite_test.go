@@ -1,0 +1,197 @@
+package matrix
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"os"
+	"strings"
+	"testing"
+	"time"
+
+	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	. "github.com/onsi/gomega"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// The names of report entries that a spec leaves for the reader of its report.
+const (
+	entryCell   = "archipelago-cell"
+	entryBroken = "archipelago-not-run"
+)
+
+// outcome is the report entry of a cell.
+type outcome struct {
+	Seconds  float64       `json:"seconds"`
+	Split    reports.Split `json:"split"`
+	Note     string        `json:"note,omitempty"`
+	Evidence []string      `json:"evidence,omitempty"`
+}
+
+// resultsFD is where a gate that started the suite reads results, a JSON line each.
+const resultsFD = 3
+
+func TestMatrix(t *testing.T) {
+	RegisterFailHandler(Fail)
+	shard, ok, err := ReadShard()
+	if err != nil {
+		t.Fatal(err)
+	}
+	levelZero()
+	if ok {
+		session := NewSession(shard)
+		defer session.Close()
+		cells(session)
+		if os.Getenv(ResultsVariable) != "" {
+			pipe := os.NewFile(resultsFD, "results")
+			defer pipe.Close()
+			ReportAfterEach(func(r SpecReport) { report(pipe, shard, r) })
+		}
+	}
+	suite, reporter := GinkgoConfiguration()
+	suite.Timeout = 2 * time.Hour
+	RunSpecs(t, "matrix", suite, reporter)
+}
+
+// cells makes a spec of each cell of the shard.
+func cells(s *Session) {
+	byPhase := map[Phase][]string{}
+	for _, name := range s.shard.Steps {
+		step, _ := FindStep(name)
+		byPhase[step.Phase] = append(byPhase[step.Phase], name)
+	}
+	for _, phase := range []Phase{Life, Survival, End} {
+		if phase == Survival {
+			for _, name := range byPhase[phase] {
+				survivalSpecs(s, name)
+			}
+			continue
+		}
+		for _, m := range s.shard.Apps {
+			lifeSpecs(s, m, byPhase[phase])
+		}
+	}
+}
+
+func labels(s *Session, app, step string) Labels {
+	st, _ := FindStep(step)
+	return Labels{strings.ToLower(st.Level), "app:" + app, "node:" + s.shard.Node.Name, fmt.Sprintf("cycle:%d", s.shard.Cycle), "step:" + step}
+}
+
+func lifeSpecs(s *Session, m *manifest.Manifest, steps []string) {
+	if len(steps) == 0 {
+		return
+	}
+	Describe(fmt.Sprintf("%s on %s, cycle %d", m.ID, s.shard.Node.Name, s.shard.Cycle), Ordered, func() {
+		for _, step := range steps {
+			It(step, labels(s, m.ID, step), func(ctx SpecContext) {
+				c := s.cell(m, step)
+				conclude(ctx, c, c.run(ctx))
+			})
+		}
+	})
+}
+
+// survivalSpecs acts once for the node, and gives each application a spec that
+// tells its own outcome.
+func survivalSpecs(s *Session, step string) {
+	Describe(fmt.Sprintf("%s of %s, cycle %d", step, s.shard.Node.Name, s.shard.Cycle), Ordered, ContinueOnFailure, Serial, func() {
+		var cells []*cell
+		var errs map[string]error
+		for i, m := range s.shard.Apps {
+			It(m.ID, labels(s, m.ID, step), func(ctx SpecContext) {
+				if errs == nil {
+					cells = s.survival(s.shard.Apps, step)
+					if step == RebootSurvive {
+						errs = s.reboot(ctx, cells)
+					} else {
+						errs = s.restartDaemon(ctx, cells)
+					}
+				}
+				conclude(ctx, cells[i], errs[m.ID])
+			})
+		}
+	})
+}
+
+// conclude leaves the cell's report entry and the spec's verdict.
+func conclude(ctx context.Context, c *cell, err error) {
+	o := outcome{Note: c.note}
+	o.Seconds, o.Split = c.finish()
+	if err != nil && !broken(err) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
+		c.collect(bounded)
+		cancel()
+	}
+	o.Evidence = c.files
+	b, jsonErr := json.Marshal(o)
+	Expect(jsonErr).NotTo(HaveOccurred())
+	AddReportEntry(entryCell, string(b), ReportEntryVisibilityNever)
+	if err != nil && broken(err) {
+		AddReportEntry(entryBroken, err.Error(), ReportEntryVisibilityFailureOrVerbose)
+		Skip(err.Error())
+	}
+	if err != nil {
+		Fail(err.Error())
+	}
+}
+
+// report translates Ginkgo's report of a spec into a cell's result.
+func report(out *os.File, shard *Shard, r SpecReport) {
+	cell, ok := cellOf(shard, r.Labels())
+	if !ok {
+		return
+	}
+	res := reports.Result{Cell: cell, At: time.Now().UTC(), Seconds: r.RunTime.Seconds()}
+	for _, e := range r.ReportEntries {
+		switch e.Name {
+		case entryCell:
+			var o outcome
+			if json.Unmarshal([]byte(e.StringRepresentation()), &o) == nil {
+				res.Seconds, res.Split, res.Note, res.Evidence = o.Seconds, o.Split, o.Note, o.Evidence
+			}
+		case entryBroken:
+			res.Reason = e.StringRepresentation()
+		}
+	}
+	switch {
+	case r.State == types.SpecStatePassed:
+		res.Status = reports.Passed
+	case r.State.Is(types.SpecStateFailed | types.SpecStatePanicked):
+		res.Status, res.Reason = reports.Failed, r.Failure.Message
+		if r.State == types.SpecStatePanicked {
+			res.Reason = "the step panicked: " + r.Failure.ForwardedPanic
+		}
+	default:
+		res.Status = reports.NotRun
+		if res.Reason == "" {
+			res.Reason = "an earlier step of the cycle failed"
+			if r.State.Is(types.SpecStateInterrupted | types.SpecStateAborted) {
+				res.Reason = "interrupted"
+			}
+			if r.State == types.SpecStateTimedout {
+				res.Reason = "timed out"
+			}
+		}
+	}
+	if err := json.NewEncoder(out).Encode(res); err != nil {
+		panic(errors.Join(errors.New("the gate does not take results any more"), err))
+	}
+}
+
+func cellOf(shard *Shard, labels []string) (reports.Cell, bool) {
+	c := reports.Cell{Node: shard.Node.Name, Cycle: shard.Cycle}
+	for _, l := range labels {
+		if v, ok := strings.CutPrefix(l, "app:"); ok {
+			c.App = v
+		}
+		if v, ok := strings.CutPrefix(l, "step:"); ok {
+			c.Step = v
+		}
+	}
+	return c, c.App != "" && c.Step != ""
+}

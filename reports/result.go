@@ -1,0 +1,142 @@
+// Package reports owns the results of a run: their model, their store on disk and
+// the renderings that people and programs read. It knows nothing of how a result
+// came about.
+package reports
+
+import (
+	"fmt"
+	"time"
+)
+
+// Status of a cell. Not run is not green.
+type Status string
+
+// The statuses.
+const (
+	Passed  Status = "passed"
+	Failed  Status = "failed"
+	Skipped Status = "skipped" // not asked for by this run
+	NotRun  Status = "not-run" // asked for, and not known: Reason says why
+)
+
+// Cell is one application on one node in one cycle at one step.
+type Cell struct {
+	App   string `json:"app"`
+	Node  string `json:"node"`
+	Cycle int    `json:"cycle"` // from 1
+	Step  string `json:"step"`
+}
+
+func (c Cell) String() string {
+	return fmt.Sprintf("%s on %s, cycle %d, %s", c.App, c.Node, c.Cycle, c.Step)
+}
+
+// Result is what became of a cell.
+type Result struct {
+	Cell
+	Status   Status    `json:"status"`
+	Seconds  float64   `json:"seconds"`
+	Split    Split     `json:"split,omitzero"`
+	Reason   string    `json:"reason,omitempty"`
+	Note     string    `json:"note,omitempty"`     // what a reader must know of a passed cell
+	Evidence []string  `json:"evidence,omitempty"` // files, relative to the run's directory
+	At       time.Time `json:"at"`                 // when the cell ended
+}
+
+// Split says where a cell's time went, in seconds.
+type Split struct {
+	Engine  float64 `json:"engine"`  // systemd and Podman at the daemon's request, and reboots
+	App     float64 `json:"app"`     // waiting for the application to be healthy
+	Witness float64 `json:"witness"` // looking, from outside the daemon
+	Browser float64 `json:"browser"`
+	Gate    float64 `json:"gate"` // all the rest
+}
+
+// Add sums two splits.
+func (s Split) Add(o Split) Split {
+	return Split{s.Engine + o.Engine, s.App + o.App, s.Witness + o.Witness, s.Browser + o.Browser, s.Gate + o.Gate}
+}
+
+// Verdict on an application or a run.
+type Verdict string
+
+// The verdicts.
+const (
+	Green      Verdict = "green"
+	Red        Verdict = "red"
+	Incomplete Verdict = "incomplete" // nothing failed, and something asked for is not known
+)
+
+// Report is a judged run: the content of report.json.
+type Report struct {
+	Run       string      `json:"run"`
+	Gate      string      `json:"gate"` // version of the gate
+	Started   time.Time   `json:"started"`
+	Finished  time.Time   `json:"finished"`
+	Seconds   float64     `json:"seconds"` // of work; over resumptions, without the pauses
+	Verdict   Verdict     `json:"verdict"`
+	Smoke     bool        `json:"smoke"`
+	SmokeWhy  []string    `json:"smoke_reasons,omitempty"`
+	Policy    Policy      `json:"policy"` // what a release must pass
+	Asked     Policy      `json:"asked"`  // what this run did
+	Nodes     []Node      `json:"nodes"`
+	Subject   Subject     `json:"subject"`
+	Checklist []Criterion `json:"checklist"`
+	Apps      []App       `json:"apps"`
+	Timing    []StepTime  `json:"timing"`
+	First     *Result     `json:"first_failure,omitempty"`
+	Warnings  []string    `json:"warnings,omitempty"`
+}
+
+// Policy is an amount of proof.
+type Policy struct {
+	Cycles int      `json:"cycles"`
+	Nodes  []string `json:"nodes"`
+	Steps  []string `json:"steps"`
+	Apps   []string `json:"apps,omitempty"`
+}
+
+// Node is a machine that took part.
+type Node struct {
+	Name    string `json:"name"`
+	Address string `json:"address"`
+	HostKey string `json:"host_key"`
+	OS      string `json:"os"`
+	Kernel  string `json:"kernel"`
+	Podman  string `json:"podman"`
+	Systemd string `json:"systemd"`
+}
+
+// Subject is what was tested, by SHA-256.
+type Subject struct {
+	Daemon    string            `json:"daemon"`
+	Manifests map[string]string `json:"manifests"`
+}
+
+// Criterion is one box of the checklist.
+type Criterion struct {
+	ID   string `json:"id"`
+	Text string `json:"text"`
+	Met  bool   `json:"met"`
+	Why  string `json:"why,omitempty"` // what keeps the box empty
+}
+
+// App is an application's part of a run.
+type App struct {
+	ID      string   `json:"id"`
+	Version string   `json:"version"`
+	Verdict Verdict  `json:"verdict"`
+	Flaky   []string `json:"flaky,omitempty"` // steps that passed and failed in this run
+	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap; empty for none
+	Cells   []Result `json:"cells"`
+}
+
+// StepTime is how long a step took, over all cells that passed.
+type StepTime struct {
+	Step  string  `json:"step"`
+	Cells int     `json:"cells"`
+	P50   float64 `json:"p50_seconds"`
+	P95   float64 `json:"p95_seconds"`
+	Total float64 `json:"total_seconds"`
+	Split Split   `json:"split"` // sums
+}
