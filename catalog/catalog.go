@@ -19,6 +19,9 @@ import (
 // ErrUnknownApp is wrapped in the error for an application that is not in the catalog.
 var ErrUnknownApp = errors.New("unknown app")
 
+// ErrInvalid is wrapped where a manifest, or the catalog as a whole, is not valid.
+var ErrInvalid = errors.New("invalid catalog")
+
 // Catalog maps an application's id to its entry.
 type Catalog map[string]*Entry
 
@@ -45,7 +48,7 @@ func Load(dirs ...string) (Catalog, error) {
 	for _, dir := range dirs {
 		entries, err := os.ReadDir(dir)
 		if err != nil {
-			return nil, fmt.Errorf("reading catalog: %w", err)
+			return nil, fmt.Errorf("%w: %w", ErrInvalid, err)
 		}
 		for _, e := range entries {
 			file := filepath.Join(dir, e.Name(), "manifest.yaml")
@@ -65,7 +68,10 @@ func Load(dirs ...string) (Catalog, error) {
 			}
 		}
 	}
-	return c, errors.Join(append(problems, c.conflicts()...)...)
+	if problems = append(problems, c.conflicts()...); len(problems) > 0 {
+		return c, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(problems...))
+	}
+	return c, nil
 }
 
 func (c Catalog) conflicts() (problems []error) {

@@ -8,6 +8,7 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -102,6 +103,34 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 		})
 	}
 	return g.Wait()
+}
+
+// ErrOccupied is wrapped where a node holds data of an application under test that
+// no gate put there.
+var ErrOccupied = fmt.Errorf("%w: node is in use", ErrUsage)
+
+// gateMark is a file on nodes that were clean when a gate first came to them: all
+// data of applications under test is then the gate's own, and it may delete it.
+const gateMark = nodes.DataDir + "/_gate"
+
+// Clean refuses nodes with data of an application under test, unless it is the
+// gate's own: the gate purges what it tests.
+func (f *Fleet) Clean(ctx context.Context, apps []string) error {
+	var problems []error
+	for _, m := range f.Nodes {
+		out, err := m.SSH.Run(ctx, fmt.Sprintf("[ -e %[1]s ] || { cd %[2]s; for a in %[3]s; do [ ! -e $a ] && [ ! -e _daemon/state/desired/$a.json ] || echo $a; done; }", gateMark, nodes.DataDir, strings.Join(apps, " ")))
+		if err != nil {
+			return err
+		}
+		if found := strings.Fields(out); len(found) > 0 {
+			problems = append(problems, fmt.Errorf("%w: %s has data of %s, which the gate would delete; uninstall with --purge, or take another machine", ErrOccupied, m.Node, strings.Join(found, ", ")))
+			continue
+		}
+		if _, err := m.SSH.Run(ctx, "touch "+gateMark); err != nil {
+			return err
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // Close ends tunnels and connections; nothing on the nodes is changed.

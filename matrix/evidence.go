@@ -11,10 +11,6 @@ import (
 
 const evidenceTimeout = 30 * time.Second
 
-// ResultsVariable tells the suite, by being set, that a gate reads results from
-// file descriptor 3.
-const ResultsVariable = "ARCHIPELAGO_RESULTS"
-
 // collect keeps what the node can tell of a failure. That a piece cannot be had is
 // kept in its place.
 func (c *cell) collect(ctx context.Context) {

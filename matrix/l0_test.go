@@ -14,10 +14,6 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
-// CatalogVariable names the catalog that level 0 looks at; default: the one beside
-// this package.
-const CatalogVariable = "ARCHIPELAGO_CATALOG"
-
 // levelZero makes the specs that need no node: every manifest is valid, survives a
 // round trip and renders into units that keep the invariants.
 func levelZero() {

@@ -11,11 +11,23 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // ShardVariable names the environment variable that holds the file of the shard
 // that a suite works on.
 const ShardVariable = "ARCHIPELAGO_SHARD"
+
+// ResultsVariable tells the suite, by being set, that a gate reads results from
+// file descriptor 3: a reports.Result as JSON on each line.
+const ResultsVariable = "ARCHIPELAGO_RESULTS"
+
+// Running is the status of a line that says only that a cell has begun.
+const Running reports.Status = "running"
+
+// CatalogVariable names the catalog that level 0 looks at; default: the one of the
+// source tree.
+const CatalogVariable = "ARCHIPELAGO_CATALOG"
 
 // Shard is a piece of a run that one process of the suite works on: some
 // applications on one node in one cycle.

@@ -4,30 +4,127 @@ package main
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
+	"path/filepath"
 	"syscall"
 
 	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
+// version is set by the linker.
+var version = "0.0.0-dev"
+
+// app holds what all commands share.
 type app struct {
-	catalogDirs       []string
-	inventory, daemon string
+	catalogDirs []string
+	inventory   string
+	daemon      string
+	suite       string
+	out         string
 }
+
+// verdictError carries a verdict's exit status through cobra; it has been said.
+type verdictError struct{ status int }
+
+func (verdictError) Error() string { return "not green" }
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	defer stop()
-	a := &app{}
-	root := &cobra.Command{Use: "gate", SilenceUsage: true, SilenceErrors: true}
-	root.PersistentFlags().StringArrayVar(&a.catalogDirs, "catalog", []string{"catalog/apps"}, "directory of manifests")
-	root.PersistentFlags().StringVar(&a.inventory, "nodes", "", "inventory")
-	root.PersistentFlags().StringVar(&a.daemon, "daemon", "out/bin/archipelago", "daemon binary")
-	root.AddCommand(a.labCommand(), a.deployCommand())
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "gate:", err)
-		os.Exit(1)
+	err := (&app{}).command().ExecuteContext(ctx)
+	stop()
+	os.Exit(exitStatus(err))
+}
+
+// exitStatus says an error and gives the status that documents it.
+func exitStatus(err error) int {
+	var v verdictError
+	switch {
+	case err == nil:
+		return gate.ExitGreen
+	case errors.As(err, &v):
+		return v.status
+	}
+	fmt.Fprintln(os.Stderr, "gate:", err)
+	switch {
+	case errors.Is(err, gate.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
+		errors.Is(err, gate.ErrHeld), errors.Is(err, catalog.ErrInvalid):
+		return gate.ExitUsage
+	}
+	return gate.ExitIncomplete
+}
+
+func (a *app) command() *cobra.Command {
+	root := &cobra.Command{
+		Use:   "gate",
+		Short: "The production gate: no release that is not green",
+		Long: `The production gate takes every application of the catalog through its whole
+life (install, UI, stop, start, restart, reinstall, reboot, daemon restart,
+uninstall), 20 times, on two real nodes.
+
+Exit status: 0 all that was asked for passed; 1 red; 2 usage or bad input,
+nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.`,
+		Example:      "  gate run\n  gate run --cycles 1 --apps miniflux\n  gate report --open-failures",
+		Version:      version,
+		SilenceUsage: true, SilenceErrors: true,
+		Args: cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
+	}
+	root.Example = "  gate run\n  gate run --cycles 1 --apps miniflux\n  gate report"
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", gate.ErrUsage, err) })
+	beside := "out/bin"
+	if self, err := os.Executable(); err == nil {
+		beside = filepath.Dir(self)
+	}
+	f := root.PersistentFlags()
+	f.StringArrayVar(&a.catalogDirs, "catalog", []string{"catalog/apps"}, "directory of manifests; may be repeated")
+	f.StringVar(&a.inventory, "nodes", "", "inventory of nodes; default: the lab's, which is brought up")
+	f.StringVar(&a.daemon, "daemon", filepath.Join(beside, "archipelago"), "the daemon's binary")
+	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")
+	f.StringVar(&a.out, "out", "out/gate", "directory of runs")
+	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), setupCommand(), versionCommand())
+	usageErrors(root)
+	return root
+}
+
+// usageErrors marks wrong arguments of every command as bad usage.
+func usageErrors(c *cobra.Command) {
+	if args := c.Args; args != nil {
+		c.Args = func(cmd *cobra.Command, s []string) error {
+			if err := args(cmd, s); err != nil {
+				return fmt.Errorf("%w: %w", gate.ErrUsage, err)
+			}
+			return nil
+		}
+	}
+	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
+		c.Args = func(cmd *cobra.Command, s []string) error {
+			if len(s) > 0 {
+				return fmt.Errorf("%w: unknown command %q for %q", gate.ErrUsage, s[0], cmd.CommandPath())
+			}
+			return nil
+		}
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
+	}
+	for _, sub := range c.Commands() {
+		usageErrors(sub)
+	}
+}
+
+func versionCommand() *cobra.Command {
+	return &cobra.Command{
+		Use: "version", Short: "The gate's version",
+		Example: "  gate version",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			_, err := fmt.Fprintln(cmd.OutOrStdout(), "gate", version)
+			return err
+		},
 	}
 }

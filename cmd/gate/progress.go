@@ -1,0 +1,174 @@
+package main
+
+import (
+	"fmt"
+	"io"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/charmbracelet/bubbles/progress"
+	tea "github.com/charmbracelet/bubbletea"
+	"golang.org/x/term"
+
+	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// watcher shows a run's progress.
+type watcher interface {
+	gate.Observer
+	Close()
+}
+
+// newProgress shows bars on a terminal, plain lines elsewhere.
+func newProgress(out io.Writer, p *gate.Plan, earlier []reports.Result) watcher {
+	t := tally{plan: p, total: map[string]int{}, done: map[string]int{}, began: time.Now()}
+	for _, c := range p.Cells() {
+		t.total[c.Node]++
+	}
+	for _, r := range earlier {
+		if r.Status != reports.NotRun {
+			t.done[r.Node]++
+			t.before++
+		}
+	}
+	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		return newBars(f, t)
+	}
+	return &lines{out: out, tally: t}
+}
+
+// tally counts cells by node.
+type tally struct {
+	plan        *gate.Plan
+	total, done map[string]int
+	before      int // cells done in earlier sessions
+	began       time.Time
+	failed      int
+}
+
+func (t *tally) add(r reports.Result) {
+	t.done[r.Node]++
+	if r.Status == reports.Failed {
+		t.failed++
+	}
+}
+
+// left estimates the time left from the pace so far; 0 where there is none yet.
+func (t *tally) left() time.Duration {
+	done, total := 0, 0
+	for n := range t.total {
+		done += t.done[n]
+		total += t.total[n]
+	}
+	if now := done - t.before; now > 0 {
+		return (time.Since(t.began) / time.Duration(now) * time.Duration(total-done)).Round(time.Second)
+	}
+	return 0
+}
+
+// lines is progress for a log: a line for each cell.
+type lines struct {
+	mu  sync.Mutex
+	out io.Writer
+	tally
+}
+
+func (l *lines) Started(reports.Cell) {}
+
+func (l *lines) Done(r reports.Result) {
+	l.mu.Lock()
+	defer l.mu.Unlock()
+	l.add(r)
+	fmt.Fprintf(l.out, "%s %-7s %s (%.1f s) [%d/%d]", r.At.Format("15:04:05"), r.Status, r.Cell, r.Seconds, l.done[r.Node], l.total[r.Node])
+	if r.Reason != "" {
+		fmt.Fprintf(l.out, ": %s", r.Reason)
+	}
+	fmt.Fprintln(l.out)
+}
+
+func (l *lines) Close() {}
+
+// bars is progress for a person at a terminal.
+type bars struct {
+	program *tea.Program
+	ended   chan struct{}
+}
+
+func newBars(out *os.File, t tally) *bars {
+	m := &model{tally: t, bar: progress.New(progress.WithDefaultGradient(), progress.WithWidth(30)), under: map[reports.Cell]time.Time{}}
+	// Signals and keys stay with the gate: Ctrl-C winds the run up in good order.
+	b := &bars{tea.NewProgram(m, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler()), make(chan struct{})}
+	go func() {
+		defer close(b.ended)
+		if _, err := b.program.Run(); err != nil {
+			fmt.Fprintln(out, "progress:", err)
+		}
+	}()
+	return b
+}
+
+func (b *bars) Started(c reports.Cell) { b.program.Send(c) }
+func (b *bars) Done(r reports.Result)  { b.program.Send(r) }
+func (b *bars) Close() {
+	b.program.Quit()
+	<-b.ended
+}
+
+type tick time.Time
+
+type model struct {
+	tally
+	bar      progress.Model
+	under    map[reports.Cell]time.Time
+	failures []reports.Result
+}
+
+func everySecond() tea.Cmd {
+	return tea.Tick(time.Second, func(t time.Time) tea.Msg { return tick(t) })
+}
+
+func (m *model) Init() tea.Cmd { return everySecond() }
+
+func (m *model) Update(msg tea.Msg) (tea.Model, tea.Cmd) {
+	switch v := msg.(type) {
+	case reports.Cell:
+		m.under[v] = time.Now()
+	case reports.Result:
+		delete(m.under, v.Cell)
+		m.add(v)
+		if v.Status == reports.Failed {
+			m.failures = append(m.failures, v)
+		}
+	case tick:
+		return m, everySecond()
+	}
+	return m, nil
+}
+
+const shownFailures = 5
+
+func (m *model) View() string {
+	var b strings.Builder
+	for _, n := range m.plan.Asked.Nodes {
+		fmt.Fprintf(&b, "%-6s %s %d/%d\n", n, m.bar.ViewAs(float64(m.done[n])/float64(max(m.total[n], 1))), m.done[n], m.total[n])
+	}
+	var now []string
+	for c, since := range m.under {
+		now = append(now, fmt.Sprintf("%s %s #%d %s %ds", c.Node, c.App, c.Cycle, c.Step, int(time.Since(since).Seconds())))
+	}
+	slices.Sort(now)
+	for _, s := range now {
+		fmt.Fprintf(&b, "  %s\n", s)
+	}
+	for _, f := range m.failures[max(0, len(m.failures)-shownFailures):] {
+		fmt.Fprintf(&b, "  FAILED %s: %.140s\n", f.Cell, f.Reason)
+	}
+	if left := m.left(); left > 0 {
+		fmt.Fprintf(&b, "%d failed · about %s left\n", m.failed, left)
+	}
+	return b.String()
+}

@@ -1,0 +1,80 @@
+package gate
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// Statement is an in-toto test-result statement
+// (https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md),
+// not signed.
+type Statement struct {
+	Type          string            `json:"_type"`
+	Subject       []StatementTarget `json:"subject"`
+	PredicateType string            `json:"predicateType"`
+	Predicate     Predicate         `json:"predicate"`
+}
+
+// StatementTarget names one tested thing by digest.
+type StatementTarget struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
+// Predicate holds the predicate's own fields and, in configuration, what the
+// results were obtained with.
+type Predicate struct {
+	Result        string          `json:"result"` // PASSED, WARNED or FAILED
+	Configuration []Configuration `json:"configuration"`
+	PassedTests   []string        `json:"passedTests,omitempty"`
+	FailedTests   []string        `json:"failedTests,omitempty"`
+	Smoke         bool            `json:"smoke"`
+	Policy        reports.Policy  `json:"policy"`
+	Asked         reports.Policy  `json:"asked"`
+	Nodes         []reports.Node  `json:"nodes"`
+	Run           string          `json:"run"`
+}
+
+// Configuration is a resource that the results depend on.
+type Configuration struct {
+	Name   string            `json:"name"`
+	Digest map[string]string `json:"digest"`
+}
+
+// Attest makes the statement of a report; results is the content of results.jsonl.
+func Attest(r *reports.Report, results []byte) ([]byte, error) {
+	sum := sha256.Sum256(results)
+	s := Statement{
+		Type:          "https://in-toto.io/Statement/v1",
+		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
+		Predicate: Predicate{
+			Result: "FAILED", Smoke: r.Smoke, Policy: r.Policy, Asked: r.Asked, Nodes: r.Nodes, Run: r.Run,
+			Configuration: []Configuration{{"results.jsonl", map[string]string{"sha256": hex.EncodeToString(sum[:])}}},
+		},
+	}
+	if r.Verdict == reports.Green {
+		s.Predicate.Result = "PASSED"
+	}
+	s.Subject = append(s.Subject, StatementTarget{"archipelago", map[string]string{"sha256": r.Subject.Daemon}})
+	for _, id := range slices.Sorted(maps.Keys(r.Subject.Manifests)) {
+		s.Subject = append(s.Subject, StatementTarget{"manifest/" + id, map[string]string{"sha256": r.Subject.Manifests[id]}})
+	}
+	for _, a := range r.Apps {
+		if a.Verdict == reports.Green {
+			s.Predicate.PassedTests = append(s.Predicate.PassedTests, a.ID)
+		} else {
+			s.Predicate.FailedTests = append(s.Predicate.FailedTests, a.ID)
+		}
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	if err != nil {
+		return nil, fmt.Errorf("attestation: %w", err)
+	}
+	return append(b, '\n'), nil
+}

@@ -1,0 +1,257 @@
+package reports
+
+import (
+	"bytes"
+	_ "embed"
+	"encoding/base64"
+	"errors"
+	"fmt"
+	"html/template"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/jstemmer/go-junit-report/v2/junit"
+)
+
+//go:embed report.html
+var reportHTML string
+
+// Render writes every rendering of a report into the run's directory.
+func Render(dir string, r *Report) error {
+	page, err := HTML(dir, r)
+	if err != nil {
+		return err
+	}
+	suites, err := JUnit(r)
+	if err != nil {
+		return err
+	}
+	errs := []error{
+		WriteJSON(filepath.Join(dir, ReportFile), r),
+		write(filepath.Join(dir, HTMLFile), page),
+		write(filepath.Join(dir, JUnitFile), suites),
+		write(filepath.Join(dir, SummaryFile), []byte(Summary(r))),
+	}
+	for i := range r.Apps {
+		one := *r
+		one.Apps = r.Apps[i : i+1]
+		page, err := HTML(dir, &one)
+		if err != nil {
+			return err
+		}
+		errs = append(errs, write(filepath.Join(dir, "apps", r.Apps[i].ID+".html"), page))
+	}
+	return errors.Join(errs...)
+}
+
+// heat is one square of the map of applications and steps.
+type heat struct {
+	App, Step                     string
+	Passed, Failed, NotRun, Total int
+	Class                         string
+}
+
+type shot struct {
+	App, Node string
+	Data      template.URL
+}
+
+type failure struct {
+	Result
+	Links []link
+}
+
+type link struct{ Name, Href string }
+
+type view struct {
+	*Report
+	Single   bool // one application's page, a folder below
+	Heat     [][]heat
+	Failures []failure
+	Shots    []shot
+	Max      float64 // longest p95
+	Counts   map[Status]int
+}
+
+// HTML gives one self-contained page; screenshots are read from dir and put into it.
+func HTML(dir string, r *Report) ([]byte, error) {
+	v := view{Report: r, Single: len(r.Apps) == 1 && len(r.Asked.Apps) > 1, Counts: map[Status]int{}}
+	prefix := ""
+	if v.Single {
+		prefix = "../"
+	}
+	for _, a := range r.Apps {
+		row := make([]heat, len(r.Asked.Steps))
+		shots := map[string]string{}
+		for _, c := range a.Cells {
+			i := slices.Index(r.Asked.Steps, c.Step)
+			h := &row[i]
+			h.App, h.Step = a.ID, c.Step
+			h.Total++
+			v.Counts[c.Status]++
+			switch c.Status {
+			case Passed:
+				h.Passed++
+			case Failed:
+				h.Failed++
+				f := failure{Result: c}
+				for _, e := range c.Evidence {
+					f.Links = append(f.Links, link{filepath.Base(e), prefix + filepath.ToSlash(e)})
+				}
+				v.Failures = append(v.Failures, f)
+			default:
+				h.NotRun++
+			}
+			for _, e := range c.Evidence {
+				if filepath.Base(e) == "screenshot.png" {
+					shots[c.Node] = e // the last cycle's
+				}
+			}
+		}
+		for i := range row {
+			switch h := &row[i]; {
+			case h.Failed > 0:
+				h.Class = "failed"
+			case h.NotRun > 0:
+				h.Class = "notrun"
+			default:
+				h.Class = "passed"
+			}
+		}
+		v.Heat = append(v.Heat, row)
+		for _, node := range r.Asked.Nodes {
+			file, ok := shots[node]
+			if !ok {
+				continue
+			}
+			b, err := os.ReadFile(filepath.Join(dir, file))
+			if errors.Is(err, fs.ErrNotExist) {
+				continue
+			}
+			if err != nil {
+				return nil, err
+			}
+			v.Shots = append(v.Shots, shot{a.ID, node, template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b))})
+		}
+	}
+	slices.SortFunc(v.Failures, func(a, b failure) int { return a.At.Compare(b.At) })
+	for _, t := range r.Timing {
+		v.Max = max(v.Max, t.P95)
+	}
+	t, err := template.New("report").Funcs(template.FuncMap{
+		"upper":   strings.ToUpper,
+		"seconds": func(s float64) string { return fmt.Sprintf("%.1f", s) },
+		"share": func(part, whole float64) float64 {
+			if whole == 0 {
+				return 0
+			}
+			return 100 * part / whole
+		},
+		"join":  strings.Join,
+		"short": func(s string) string { return s[:min(12, len(s))] },
+		"lasted": func(s float64) string {
+			return fmt.Sprintf("%d min %02d s", int(s)/60, int(s)%60)
+		},
+	}).Parse(reportHTML)
+	if err != nil {
+		return nil, err
+	}
+	var b bytes.Buffer
+	if err := t.Execute(&b, v); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// JUnit gives the results in the form that Jenkins and GitLab read: a suite for
+// each application and node, a case for each cell.
+func JUnit(r *Report) ([]byte, error) {
+	var all junit.Testsuites
+	for _, a := range r.Apps {
+		for _, node := range r.Asked.Nodes {
+			s := junit.Testsuite{Name: a.ID + " on " + node, Hostname: node}
+			if r.Smoke {
+				s.AddProperty("smoke", strings.Join(r.SmokeWhy, "; "))
+			}
+			total := 0.0
+			for _, c := range a.Cells {
+				if c.Node != node {
+					continue
+				}
+				total += c.Seconds
+				tc := junit.Testcase{Name: fmt.Sprintf("%s, cycle %d", c.Step, c.Cycle), Classname: a.ID + "." + strings.TrimPrefix(node, "."), Time: fmt.Sprintf("%.3f", c.Seconds)}
+				switch c.Status {
+				case Failed:
+					tc.Failure = &junit.Result{Message: c.Reason, Type: "failed", Data: strings.Join(c.Evidence, "\n")}
+				case Passed:
+				default:
+					// Not run is not green: an error, never a skip that a reader overlooks.
+					tc.Error = &junit.Result{Message: c.Reason, Type: string(c.Status)}
+				}
+				s.AddTestcase(tc)
+			}
+			s.Time = fmt.Sprintf("%.3f", total)
+			all.AddSuite(s)
+		}
+	}
+	var b bytes.Buffer
+	b.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
+	if err := all.WriteXML(&b); err != nil {
+		return nil, err
+	}
+	return b.Bytes(), nil
+}
+
+// Summary gives a page of Markdown, for a CI job or a release note.
+func Summary(r *Report) string {
+	var b strings.Builder
+	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p("# %s\n", Headline(r))
+	if r.Smoke {
+		p("This is a SMOKE, and can release nothing: %s.\n", strings.Join(r.SmokeWhy, "; "))
+	}
+	p("Run %s, %d cycles of %s on %s, %.0f s.\n", r.Run, r.Asked.Cycles, strings.Join(r.Asked.Apps, ", "), strings.Join(r.Asked.Nodes, " and "), r.Seconds)
+	if r.First != nil {
+		p("First failure: **%s**: %s\n", r.First.Cell, r.First.Reason)
+	}
+	p("| app | version | verdict | level | passed | failed | not run |\n| --- | --- | --- | --- | ---: | ---: | ---: |")
+	for _, a := range r.Apps {
+		n := map[Status]int{}
+		for _, c := range a.Cells {
+			n[c.Status]++
+		}
+		verdict := string(a.Verdict)
+		if len(a.Flaky) > 0 {
+			verdict += ", flaky at " + strings.Join(a.Flaky, ", ")
+		}
+		p("| %s | %s | %s | %s | %d | %d | %d |", a.ID, a.Version, verdict, a.Level, n[Passed], n[Failed], n[NotRun]+n[Skipped])
+	}
+	p("\n| step | cells | p50 s | p95 s | engine s | app s | witness s | browser s | gate s |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
+	for _, t := range r.Timing {
+		p("| %s | %d | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |", t.Step, t.Cells, t.P50, t.P95, t.Split.Engine, t.Split.App, t.Split.Witness, t.Split.Browser, t.Split.Gate)
+	}
+	p("")
+	for _, c := range r.Checklist {
+		box, why := "x", ""
+		if !c.Met {
+			box, why = " ", " ("+c.Why+")"
+		}
+		p("- [%s] %s%s", box, c.Text, why)
+	}
+	for _, w := range r.Warnings {
+		p("\n> %s", w)
+	}
+	return b.String()
+}
+
+// Headline is the verdict in a few words; SMOKE is part of it where it is one.
+func Headline(r *Report) string {
+	s := strings.ToUpper(string(r.Verdict))
+	if r.Smoke {
+		s = "SMOKE " + s
+	}
+	return s
+}
