@@ -73,12 +73,12 @@ type view struct {
 	Failures []failure
 	Shots    []shot
 	Max      float64 // longest p95
-	Counts   map[Status]int
+	Counts   map[string]int
 }
 
 // HTML gives one self-contained page; screenshots are read from dir and put into it.
 func HTML(dir string, r *Report) ([]byte, error) {
-	v := view{Report: r, Single: len(r.Apps) == 1 && len(r.Asked.Apps) > 1, Counts: map[Status]int{}}
+	v := view{Report: r, Single: len(r.Apps) == 1 && len(r.Asked.Apps) > 1, Counts: map[string]int{}}
 	prefix := ""
 	if v.Single {
 		prefix = "../"
@@ -91,7 +91,7 @@ func HTML(dir string, r *Report) ([]byte, error) {
 			h := &row[i]
 			h.App, h.Step = a.ID, c.Step
 			h.Total++
-			v.Counts[c.Status]++
+			v.Counts[string(c.Status)]++
 			switch c.Status {
 			case Passed:
 				h.Passed++
