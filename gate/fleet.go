@@ -105,32 +105,52 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 	return g.Wait()
 }
 
-// ErrOccupied is wrapped where a node holds data of an application under test that
-// no gate put there.
+// ErrOccupied is wrapped where a node holds data that no gate put there.
 var ErrOccupied = fmt.Errorf("%w: node is in use", ErrUsage)
 
 // gateMark is a file on nodes that were clean when a gate first came to them: all
-// data of applications under test is then the gate's own, and it may delete it.
+// data of applications is then the gate's own, and it may delete it.
 const gateMark = nodes.DataDir + "/_gate"
 
-// Clean refuses nodes with data of an application under test, unless it is the
-// gate's own: the gate purges what it tests.
-func (f *Fleet) Clean(ctx context.Context, apps []string) error {
-	var problems []error
-	for _, m := range f.Nodes {
-		out, err := m.SSH.Run(ctx, fmt.Sprintf("[ -e %[1]s ] || { cd %[2]s; for a in %[3]s; do [ ! -e $a ] && [ ! -e _daemon/state/desired/$a.json ] || echo $a; done; }", gateMark, nodes.DataDir, strings.Join(apps, " ")))
-		if err != nil {
-			return err
-		}
-		if found := strings.Fields(out); len(found) > 0 {
-			problems = append(problems, fmt.Errorf("%w: %s has data of %s, which the gate would delete; uninstall with --purge, or take another machine", ErrOccupied, m.Node, strings.Join(found, ", ")))
-			continue
-		}
-		if _, err := m.SSH.Run(ctx, "touch "+gateMark); err != nil {
-			return err
-		}
+// resetScript takes everything of applications off a node, without asking the
+// daemon, which may be the broken one of an earlier run.
+const resetScript = `set -u
+systemctl --user stop archipelago.service 2>/dev/null
+cd ~/.config/containers/systemd 2>/dev/null && for f in $(grep -ls '^Label="io.archipelago.app=' *); do
+  case $f in *.container) systemctl --user stop ${f%.container}.service 2>/dev/null;; *.network) systemctl --user stop ${f%.network}-network.service 2>/dev/null;; esac
+  rm -f $f
+done
+systemctl --user daemon-reload; systemctl --user reset-failed
+podman rm --all --force --time 2 --filter label=io.archipelago.app >/dev/null 2>&1 || podman ps -aq --filter label=io.archipelago.app | xargs -r podman rm -f -t 2 >/dev/null
+podman network ls -q --filter label=io.archipelago.app | xargs -r podman network rm -f >/dev/null
+for s in $(podman secret ls --format '{{.Name}}'); do case $s in *.*) podman secret rm $s >/dev/null;; esac; done
+cd ` + nodes.DataDir + ` && for d in *; do case $d in _*|lost+found) ;; *) podman unshare rm -rf --one-file-system "$d";; esac; done
+rm -rf _daemon/state/desired _daemon/secrets; true`
+
+// Clean makes nodes empty of applications. A node that held data before a gate
+// first came to it is refused: the gate deletes only what is its own.
+func (f *Fleet) Clean(ctx context.Context) error {
+	errs := make([]error, len(f.Nodes))
+	var wg sync.WaitGroup
+	for i, m := range f.Nodes {
+		wg.Go(func() { errs[i] = m.clean(ctx) })
 	}
-	return errors.Join(problems...)
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (m *Member) clean(ctx context.Context) error {
+	out, err := m.SSH.Run(ctx, fmt.Sprintf("[ -e %s ] || { cd %s; for d in *; do case $d in _*|lost+found|'*') ;; *) echo $d;; esac; done; ls _daemon/state/desired 2>/dev/null; }; true", gateMark, nodes.DataDir))
+	if err != nil {
+		return err
+	}
+	if found := strings.Fields(out); len(found) > 0 {
+		return fmt.Errorf("%w: %s has data that the gate did not put there and would delete: %s; take another machine, or uninstall with --purge", ErrOccupied, m.Node, strings.Join(found, ", "))
+	}
+	if _, err := m.SSH.Run(ctx, "touch "+gateMark+"; bash -c "+nodes.Quote(resetScript)); err != nil {
+		return fmt.Errorf("%s: clearing what an earlier run left: %w", m.Node, err)
+	}
+	return nil
 }
 
 // Close ends tunnels and connections; nothing on the nodes is changed.

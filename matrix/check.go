@@ -218,6 +218,17 @@ func checkRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 	return wrong
 }
 
+// checkBoot wants systemd itself to start every member at boot: one that only came
+// back because something else started it would stay away where that does not.
+func checkBoot(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	for _, c := range m.Containers {
+		if !s.Units[c.Name+".service"].Boot {
+			wrong = append(wrong, fmt.Sprintf("unit %s.service is not started at boot: default.target does not want it ([Install] is missing)", c.Name))
+		}
+	}
+	return wrong
+}
+
 // checkInvariants holds at every cell, whatever the step.
 func checkInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }

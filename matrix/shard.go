@@ -104,5 +104,5 @@ func (s *Shard) rememberPlanted(app string) error {
 
 // evidenceDir is where a cell's evidence goes, relative to the run's directory.
 func (s *Shard) evidenceDir(app, step string) string {
-	return filepath.Join("evidence", app, fmt.Sprintf("%s-%d-%s", s.Node.Name, s.Cycle, step))
+	return filepath.Join("evidence", app, fmt.Sprintf("cycle%d%s-%s", s.Cycle, s.Node.Name, step))
 }

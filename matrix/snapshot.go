@@ -54,7 +54,10 @@ type Seen struct {
 }
 
 // UnitSeen is a unit as systemd shows it.
-type UnitSeen struct{ Load, Active, Sub string }
+type UnitSeen struct {
+	Load, Active, Sub string
+	Boot              bool // systemd starts it at boot: default.target wants it
+}
 
 // VolSeen is a volume's directory.
 type VolSeen struct {
@@ -247,7 +250,7 @@ func (w *witness) disk(ctx context.Context, m *manifest.Manifest, s *Snapshot, p
 secrets=%[1]s/_daemon/secrets/%[2]s; units=~/.config/containers/systemd
 echo boot $(cat /proc/sys/kernel/random/boot_id)/$(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)
 echo ids $(id -u) $(grep "^$(id -un):" /etc/subuid | cut -d: -f2) $(grep "^$(id -un):" /etc/subgid | cut -d: -f2)
-systemctl --user show -p Id,LoadState,ActiveState,SubState %[3]s | awk -F= '/=/{v[$1]=$2} /^$/{print "unit",v["Id"],v["LoadState"],v["ActiveState"],v["SubState"]} END{print "unit",v["Id"],v["LoadState"],v["ActiveState"],v["SubState"]}'
+systemctl --user show -p Id,LoadState,ActiveState,SubState,WantedBy %[3]s | awk -F= 'function p(){print "unit",v["Id"],v["LoadState"],v["ActiveState"],v["SubState"],(v["WantedBy"]~/default.target/)} /=/{v[$1]=$2} /^$/{p(); delete v} END{p()}'
 for f in $(grep -ls '^Label="%[4]s=%[2]s"$' $units/* 2>/dev/null); do echo file ${f##*/}; done
 for v in %[5]s; do [ -e $v ] && echo volume ${v##*/} $(stat -c '%%i %%u %%g %%a' $v); done
 for f in $secrets/*; do [ -e "$f" ] && echo secret ${f##*/} $(sha256sum < $f | cut -d' ' -f1) $(stat -c %%a $f); done
@@ -277,8 +280,8 @@ fi; true`,
 			s.UserID, _ = strconv.Atoi(f[1])
 			s.SubUID, _ = strconv.Atoi(f[2])
 			s.SubGID, _ = strconv.Atoi(f[3])
-		case f[0] == "unit" && len(f) == 5:
-			s.Units[f[1]] = UnitSeen{f[2], f[3], f[4]}
+		case f[0] == "unit" && len(f) == 6:
+			s.Units[f[1]] = UnitSeen{f[2], f[3], f[4], f[5] == "1"}
 		case f[0] == "file":
 			s.Files = append(s.Files, f[1])
 		case f[0] == "volume" && len(f) == 6:

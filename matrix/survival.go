@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	rebootTimeout = 5 * time.Minute
-	daemonTimeout = 30 * time.Second
-	killCommand   = "systemctl --user kill --signal=SIGKILL " + nodes.DaemonUnit
+	rebootTimeout  = 5 * time.Minute
+	daemonTimeout  = 30 * time.Second
+	restartCommand = "systemctl --user restart " + nodes.DaemonUnit
+	killCommand    = "systemctl --user kill --signal=SIGKILL " + nodes.DaemonUnit
 )
 
 // together runs work for every cell at the same time and gives each its error.
@@ -87,35 +88,44 @@ func (s *Session) reboot(ctx context.Context, cells []*cell) map[string]error {
 		if err := s.ssh.AwaitDaemon(ctx); err != nil {
 			return err
 		}
-		if _, err := c.running(ctx); err != nil {
+		now, err := c.running(ctx)
+		if err != nil {
+			return err
+		}
+		if err := verdict(checkBoot(c.app, now)); err != nil {
 			return err
 		}
 		return c.invariants()
 	})
 }
 
-// restartDaemon ends the daemon twice: by SIGKILL, over which no container may
-// change, and by a restart right after a request was accepted, which must be
-// carried out all the same. Meanwhile My Apps must know every application at any
+// restartDaemon ends the daemon three times: by a restart and by SIGKILL, over
+// which no container may change, and by a restart right after a request was
+// accepted, which must be carried out all the same. Meanwhile My Apps must know every application at any
 // time that it answers.
 func (s *Session) restartDaemon(ctx context.Context, cells []*cell) map[string]error {
 	prepared := together(cells, func(c *cell) error { return c.ready(ctx) })
 	watch := s.watchMyApps(ctx, cells)
-	begin := time.Now()
-	killed := s.bounce(ctx, killCommand)
-	var after map[string]error
-	if killed == nil {
+	var ended error
+	after := prepared
+	for _, way := range []struct{ how, command string }{{"restarted", restartCommand}, {"killed", killCommand}} {
+		begin := time.Now()
+		if ended = s.bounce(ctx, way.command); ended != nil {
+			break
+		}
+		spent := time.Since(begin).Seconds()
+		earlier := after
 		after = together(cells, func(c *cell) error {
-			if err := prepared[c.app.ID]; err != nil {
+			if err := earlier[c.app.ID]; err != nil {
 				return err
 			}
-			c.split.Engine += time.Since(begin).Seconds()
+			c.split.Engine += spent
 			now, err := c.look(ctx)
 			if err != nil {
 				return err
 			}
 			if err := verdict(checkUntouched(c.app, c.before, now), checkRunning(c.app, now)); err != nil {
-				return fmt.Errorf("after the daemon was killed: %w", err)
+				return fmt.Errorf("after the daemon was %s: %w", way.how, err)
 			}
 			return nil
 		})
@@ -124,21 +134,21 @@ func (s *Session) restartDaemon(ctx context.Context, cells []*cell) map[string]e
 	// carried them out.
 	var pending map[string]error
 	var restarted error
-	if killed == nil {
+	if ended == nil {
 		pending = together(cells, func(c *cell) error {
-			if prepared[c.app.ID] != nil || after[c.app.ID] != nil {
+			if after[c.app.ID] != nil {
 				return nil
 			}
 			_, err := s.rpc.Request(ctx, Stop, c.app.ID, false)
 			return err
 		})
-		restarted = s.bounce(ctx, "systemctl --user restart "+nodes.DaemonUnit)
+		restarted = s.bounce(ctx, restartCommand)
 	}
 	seen := watch()
 	return together(cells, func(c *cell) error {
 		defer c.stopClock()
 		id := c.app.ID
-		for _, err := range []error{prepared[id], killed, after[id], pending[id], restarted, seen[id]} {
+		for _, err := range []error{after[id], ended, pending[id], restarted, seen[id]} {
 			if err != nil {
 				return err
 			}

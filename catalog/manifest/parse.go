@@ -254,6 +254,12 @@ func (d *document) collect(ve *jsonschema.ValidationError) {
 	case *kind.PropertyNames:
 		d.report(append(slices.Clone(at), k.Property), true, "not a valid name")
 		return
+	case *kind.Minimum:
+		d.report(at, false, "%s is less than %s", k.Got.RatString(), k.Want.RatString())
+		return
+	case *kind.Maximum:
+		d.report(at, false, "%s is more than %s", k.Got.RatString(), k.Want.RatString())
+		return
 	case *kind.Pattern:
 		d.report(at, false, "%q is not valid here; expected to match %s", short(k.Got), k.Want)
 		return

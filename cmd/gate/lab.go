@@ -14,6 +14,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
@@ -89,6 +90,13 @@ func (a *app) labCommand() *cobra.Command {
 	return c
 }
 
+// Ports that the lab publishes besides those of the catalog, for applications of
+// other catalogs, such as one that is being packaged; the proxy's are above them.
+const (
+	firstSparePort = 8900
+	sparePorts     = 4
+)
+
 func labMembers(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	var names []string
 	for _, m := range lab.Members {
@@ -108,7 +116,11 @@ func (a *app) labUp(cmd *cobra.Command, out io.Writer) error {
 		return err
 	}
 	begin := time.Now()
-	if err := l.Up(cmd.Context(), cat.Ports()); err != nil {
+	ports := cat.Ports()
+	for p := range sparePorts {
+		ports = append(ports, firstSparePort+p, firstSparePort+manifest.ProxyOffset+p)
+	}
+	if err := l.Up(cmd.Context(), ports); err != nil {
 		return err
 	}
 	fmt.Fprintf(out, "lab: both nodes answer over SSH (%.1f s); inventory %s\n", time.Since(begin).Seconds(), l.InventoryFile())

@@ -208,7 +208,7 @@ func (a *app) execute(cmd *cobra.Command, q *asked, cat catalog.Catalog, p *gate
 		return err
 	}
 	if fresh {
-		if err := fleet.Clean(ctx, p.Asked.Apps); err != nil {
+		if err := fleet.Clean(ctx); err != nil {
 			return err
 		}
 	}

@@ -1,0 +1,198 @@
+package manifest
+
+import (
+	"encoding/json"
+	"errors"
+	"os"
+	"path/filepath"
+	"reflect"
+	"strings"
+	"testing"
+)
+
+const valid = `apiVersion: archipelago/v1
+id: pair
+name: Pair
+version: "1.0"
+containers:
+  - name: pair-db
+    image: {ref: registry.example/pair/db, digest: "sha256:0123456789abcdef0123456789abcdef0123456789abcdef0123456789abcdef"}
+    user: "100:102"
+    volumes: [{name: db, path: /data, uid: 100, gid: 102}]
+    secrets: [{name: password, path: /run/secrets/password}]
+    health: {exec: [true], interval: 2s}
+  - name: pair
+    image: {build: image}
+    depends_on: [{container: pair-db, condition: healthy}]
+    ports: [{name: web, container: 80, host: 8080}]
+generated_secrets: [{name: password, shown: true}]
+interfaces:
+  web: {port: web, expect: {title: Pair, selector: form}}
+canary:
+  http:
+    interface: web
+    login: {user: admin, secret: password}
+    write: {method: POST, path: /items, body: "{{canary}}"}
+    read: {path: "/items/{{canary}}"}
+`
+
+func TestValidManifestIsRead(t *testing.T) {
+	m, err := Parse("m.yaml", []byte(strings.Replace(valid, "[true]", "[/bin/true]", 1)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m.ID != "pair" || len(m.Containers) != 2 || m.Containers[0].Volumes[0].GID != 102 {
+		t.Errorf("read as %+v", m)
+	}
+	b, err := json.Marshal(m)
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Parse("json", b)
+	if err != nil {
+		t.Fatalf("what was written is refused: %v", err)
+	}
+	if !reflect.DeepEqual(m, again) {
+		t.Errorf("round trip:\n%+v\n%+v", m, again)
+	}
+}
+
+func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
+	good := strings.Replace(valid, "[true]", "[/bin/true]", 1)
+	cases := []struct {
+		name     string
+		old, new string
+		want     []string // each a part of one problem
+	}{
+		{"unknown field", "name: Pair\n", "name: Pair\nprivileged: true\n", []string{"m.yaml:4:1: privileged: unknown field; applications run rootless"}},
+		{"unknown field in a container", `    user: "100:102"`, `    network_mode: host`, []string{"m.yaml:8:5: containers[0].network_mode: unknown field; every application has its own network"}},
+		{"wrong type", "containers:\n", "migration: soon\ncontainers:\n", []string{"m.yaml:5:12: migration:", "integer"}},
+		{"bad id", "id: pair", "id: Pair_1", []string{"m.yaml:2:5: id:", "is not valid here"}},
+		{"missing field", "version: \"1.0\"\n", "", []string{"missing property 'version'"}},
+		{"duplicate key", "name: Pair\n", "name: Pair\nname: Twice\n", []string{"m.yaml:4:1: mapping key \"name\" already defined"}},
+		{"duplicate container", "- name: pair\n", "- name: pair-db\n", []string{`containers[1].name: the name "pair-db" is already that of containers[0]`}},
+		{"dangling secret", "secrets: [{name: password,", "secrets: [{name: passwort,", []string{`m.yaml:10:22: containers[0].secrets[0].name: no generated secret is named "passwort"`}},
+		{"dangling dependency", "container: pair-db,", "container: pair-dbx,", []string{`no container is named "pair-dbx"`}},
+		{"dangling port", "web: {port: web", "web: {port: http", []string{`interfaces.web.port: no port is named "http"`}},
+		{"dependency on health that is not declared", "    health: {exec: [/bin/true], interval: 2s}\n", "", []string{`"pair-db" declares no health check`}},
+		{"cycle", "    health: {exec:", "    depends_on: [{container: pair}]\n    health: {exec:", []string{"depends on itself"}},
+		{"path that leaves the folder", "build: image", "build: ../other", []string{"containers[1].image", "leaves the application's folder"}},
+		{"path that leaves the folder inside", "build: image", "build: image/../../other", []string{"leaves the application's folder"}},
+		{"engine's path", "path: /data", "path: /proc/sys", []string{"/proc belongs to the engine"}},
+		{"path that is not clean", "path: /data", "path: /data/../etc", []string{"is not a clean absolute path"}},
+		{"both kinds of image", "{build: image}", "{build: image, ref: a/b}", []string{"expected either build, or ref and digest"}},
+		{"port of the daemon", "host: 8080", "host: 7070", []string{"port 7070 is the daemon's own"}},
+		{"privileged port", "host: 8080", "host: 80", []string{"containers[1].ports[0].host:", "1024"}},
+		{"control character", "name: Pair", "name: Pa\x00ir", []string{"m.yaml:3:9: control character 0x0"}},
+		{"newline in a value", "name: Pair\n", "name: \"Pair\\nExecStart=/bin/sh\"\n", []string{"name:", "is not valid here"}},
+		{"anchor", "name: Pair\n", "name: &n Pair\nsummary: *n\n", []string{"m.yaml:3:7: YAML anchors", "m.yaml:4:10: YAML aliases"}},
+		{"data without a canary", good[strings.Index(good, "canary:"):], "", []string{"it needs a canary"}},
+		{"canary that is not written", `body: "{{canary}}"`, `body: "x"`, []string{"neither path nor body holds {{canary}}"}},
+		{"secret that nobody may read", "shown: true", "shown: false", []string{"is not shown"}},
+		{"two documents", "canary:\n", "---\ncanary:\n", []string{"expected exactly one YAML document, found 2"}},
+		{"no YAML", "apiVersion: archipelago/v1", "apiVersion: [", []string{"m.yaml:"}},
+		{"all at once", "id: pair\nname: Pair\n", "id: PAIR\nname: Pair\nprivileged: true\nbogus: 1\n", []string{"m.yaml:2:5: id:", "m.yaml:4:1: privileged:", "m.yaml:5:1: bogus:"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			src := strings.Replace(good, c.old, c.new, 1)
+			if src == good {
+				t.Fatalf("nothing is %q", c.old)
+			}
+			m, err := Parse("m.yaml", []byte(src))
+			var e *Error
+			if !errors.As(err, &e) {
+				t.Fatalf("read as %+v, error %v", m, err)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("no %q in:\n%v", w, err)
+				}
+			}
+		})
+	}
+}
+
+func TestGarbageIsRefusedQuickly(t *testing.T) {
+	for name, src := range map[string][]byte{
+		"empty":           {},
+		"a megabyte":      []byte(strings.Repeat("x: [", 1<<18)),
+		"deep":            []byte(strings.Repeat("[", 5000)),
+		"binary":          {0xff, 0xfe, 0x00},
+		"invalid UTF-8":   []byte("apiVersion: archipelago/v1\nid: \xff\xfe\n"),
+		"a list":          []byte("- a\n- b\n"),
+		"a word":          []byte("manifest"),
+		"numbers as keys": []byte("1: 2\n3: 4\n"),
+	} {
+		t.Run(name, func(t *testing.T) {
+			m, err := Parse("m.yaml", src)
+			var e *Error
+			if !errors.As(err, &e) || len(e.Problems) == 0 {
+				t.Errorf("read as %+v, error %v", m, err)
+			}
+		})
+	}
+}
+
+func TestOrderFollowsDependencies(t *testing.T) {
+	c := func(name string, on ...string) Container {
+		out := Container{Name: name}
+		for _, o := range on {
+			out.DependsOn = append(out.DependsOn, Dependency{Container: o})
+		}
+		return out
+	}
+	m := &Manifest{Containers: []Container{c("web", "api", "cache"), c("cache"), c("api", "db"), c("db")}}
+	var got []string
+	for _, o := range m.Ordered() {
+		got = append(got, o.Name)
+	}
+	if want := "db api cache web"; strings.Join(got, " ") != want {
+		t.Errorf("order %v, expected %s", got, want)
+	}
+}
+
+func TestDurationsAreWrittenAsTheyAreRead(t *testing.T) {
+	for _, s := range []string{"1ms", "1500ms", "2s", "90s", "2m", "3h"} {
+		var d Duration
+		if err := d.UnmarshalText([]byte(s)); err != nil {
+			t.Fatal(err)
+		}
+		b, err := d.MarshalText()
+		if err != nil || string(b) != s {
+			t.Errorf("%s is written as %s (%v)", s, b, err)
+		}
+	}
+}
+
+func FuzzParse(f *testing.F) {
+	f.Add([]byte(valid))
+	shipped, err := filepath.Glob("../apps/*/manifest.yaml")
+	if err != nil {
+		f.Fatal(err)
+	}
+	for _, s := range shipped {
+		b, err := os.ReadFile(s)
+		if err != nil {
+			f.Fatal(err)
+		}
+		f.Add(b)
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		m, err := Parse("m.yaml", src)
+		if (m == nil) == (err == nil) {
+			t.Fatalf("manifest %v with error %v", m, err)
+		}
+		if m == nil {
+			return
+		}
+		b, err := json.Marshal(m)
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := Parse("again", b)
+		if err != nil || !reflect.DeepEqual(m, again) {
+			t.Fatalf("round trip of %s: %v", b, err)
+		}
+	})
+}

@@ -1,0 +1,219 @@
+//go:build lab
+
+package selftest
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+//go:embed fixture
+var fixture embed.FS
+
+const (
+	root     = "../.."
+	deadline = 10 * time.Minute // of one run of the gate
+)
+
+// bin is where 'make build' puts programs.
+func bin(t *testing.T, name string) string {
+	t.Helper()
+	p, err := filepath.Abs(filepath.Join(root, "out", "bin", name))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Stat(p); err != nil {
+		t.Fatalf("%v: run 'make build' first", err)
+	}
+	return p
+}
+
+// catalogWith writes the fixture's catalog, page.yaml edited by replacing old by new.
+func catalogWith(t *testing.T, replacements ...string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for _, id := range []string{"page", "pair"} {
+		image, err := fs.Sub(fixture, "fixture/image")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.CopyFS(filepath.Join(dir, id, "image"), image); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.Chmod(filepath.Join(dir, id, "image", "entrypoint"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		b, err := fixture.ReadFile("fixture/" + id + ".yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		text := string(b)
+		if id == "page" {
+			edited := strings.NewReplacer(replacements...).Replace(text)
+			if len(replacements) > 0 && edited == text {
+				t.Fatalf("nothing in the fixture is %q", replacements[0])
+			}
+			text = edited
+		}
+		if err := os.WriteFile(filepath.Join(dir, id, "manifest.yaml"), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+// gate runs the gate and gives its exit status and report; out is a directory for runs.
+func gate(t *testing.T, out string, env []string, args ...string) (int, *reports.Report) {
+	t.Helper()
+	ctx, cancel := context.WithTimeout(t.Context(), deadline)
+	defer cancel()
+	cmd := exec.CommandContext(ctx, bin(t, "gate"), append([]string{"run", "--json", "--out", out,
+		"--catalog", filepath.Join(root, "catalog", "apps")}, args...)...)
+	cmd.Env = append(os.Environ(), env...)
+	var stdout, stderr bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	err := cmd.Run()
+	if cmd.ProcessState == nil {
+		t.Fatal(err)
+	}
+	t.Log(stderr.String())
+	var r reports.Report
+	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
+		t.Fatalf("exit status %d, no report: %v\n%s", cmd.ProcessState.ExitCode(), err, stderr.String())
+	}
+	return cmd.ProcessState.ExitCode(), &r
+}
+
+// faulty is a daemon that was built to be able to commit faults.
+func faulty(t *testing.T) string {
+	t.Helper()
+	file := filepath.Join(t.TempDir(), "archipelago")
+	cmd := exec.CommandContext(t.Context(), "go", "build", "-tags", "faults", "-o", file, "./cmd/archipelago")
+	cmd.Dir = root
+	cmd.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := cmd.CombinedOutput(); err != nil {
+		t.Fatalf("building the daemon with faults: %v\n%s", err, out)
+	}
+	return file
+}
+
+// TestPlantedFaultIsRed plants one fault at a time. Half of them go to each node,
+// side by side.
+func TestPlantedFaultIsRed(t *testing.T) {
+	daemon := faulty(t)
+	cases := []struct {
+		name   string
+		fault  string   // of the daemon
+		edit   []string // of the application
+		app    string
+		steps  []string
+		red    string // step
+		reason string
+	}{
+		{name: "a unit without Install is gone after a reboot", fault: fault.UnitWithoutInstall, app: "page",
+			steps: []string{matrix.Install, matrix.RebootSurvive}, red: matrix.RebootSurvive, reason: "[Install] is missing"},
+		{name: "a secret is regenerated at reinstall", fault: fault.SecretRegenerated, app: "page",
+			steps: []string{matrix.Install, matrix.Reinstall}, red: matrix.Reinstall, reason: "secret key has another value than before"},
+		{name: "the page shows another title", edit: []string{`MARK: "1"`, `TITLE: Welcome`}, app: "page",
+			steps: []string{matrix.Install, matrix.UIReachable}, red: matrix.UIReachable, reason: `the title is "Welcome", expected one with "Page"`},
+		{name: "the page has a JavaScript error", edit: []string{`MARK: "1"`, `SCRIPT: "planted()"`}, app: "page",
+			steps: []string{matrix.Install, matrix.UIReachable}, red: matrix.UIReachable, reason: "script error: ReferenceError: planted is not defined"},
+		{name: "stop leaves a container running", fault: fault.StopLeavesOne, app: "pair",
+			steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: "container pair-helper is still running"},
+		{name: "the volume is deleted at uninstall without purge", fault: fault.VolumeDeleted, app: "page",
+			steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "the data is gone: volume data was deleted"},
+		{name: "the daemon kills its containers when it restarts", fault: fault.ShutdownKills, app: "page",
+			steps: []string{matrix.Install, matrix.RestartSurvive}, red: matrix.RestartSurvive, reason: "after the daemon was restarted: container page is"},
+		{name: "the application answers only after three times its budget", edit: []string{`MARK: "1"`, `DELAY: "15"`, "start: 30s", "start: 5s"}, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 5s"},
+		{name: "one member of a stack is missing while the others run", fault: fault.MemberMissing, app: "pair",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "member pair-helper is missing"},
+	}
+	nodes := []string{".228", ".198"}
+	free := make(chan string, len(nodes))
+	for _, n := range nodes {
+		free <- n
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			t.Parallel()
+			node := <-free
+			defer func() { free <- node }()
+			args := []string{"--catalog", catalogWith(t, c.edit...), "--cycles", "1", "--only", node, "--apps", c.app, "--steps", strings.Join(c.steps, ",")}
+			var env []string
+			if c.fault != "" {
+				args = append(args, "--daemon", daemon)
+				env = append(env, "ARCHIPELAGO_FAULT="+c.fault)
+			}
+			status, r := gate(t, t.TempDir(), env, args...)
+			if status != 1 || r.Verdict != reports.Red {
+				t.Fatalf("exit status %d, verdict %s; expected 1 and red", status, r.Verdict)
+			}
+			if r.First == nil || r.First.Step != c.red || !strings.Contains(r.First.Reason, c.reason) {
+				t.Fatalf("first failure %+v; expected %s: …%s…", r.First, c.red, c.reason)
+			}
+			if len(r.First.Evidence) == 0 {
+				t.Error("the failure left no evidence")
+			}
+			for _, cell := range r.Apps[0].Cells {
+				if cell.Step != c.red && cell.Status == reports.Failed {
+					t.Errorf("%s is red too: %s", cell.Cell, cell.Reason)
+				}
+			}
+		})
+	}
+}
+
+// TestHealthyRunIsGreen wants no false red, three times in a row, over all nine
+// steps of all applications on both nodes.
+func TestHealthyRunIsGreen(t *testing.T) {
+	out := os.Getenv("ARCHIPELAGO_SELFTEST_OUT")
+	if out == "" {
+		out = t.TempDir()
+	}
+	for i := range 3 {
+		t.Run(fmt.Sprint(i+1), func(t *testing.T) {
+			status, r := gate(t, out, nil, "--cycles", "1")
+			if status != 0 || r.Verdict != reports.Green {
+				t.Fatalf("exit status %d, verdict %s, first failure %+v", status, r.Verdict, r.First)
+			}
+			if !r.Smoke {
+				t.Error("a run of one cycle is a SMOKE, and must say so")
+			}
+			t.Logf("%.0f s", r.Seconds)
+		})
+	}
+}
+
+// TestOrdinaryBuildCommitsNoFault looks for the faults' switch in the daemon that
+// is shipped.
+func TestOrdinaryBuildCommitsNoFault(t *testing.T) {
+	b, err := os.ReadFile(bin(t, "archipelago"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if bytes.Contains(b, []byte("ARCHIPELAGO_FAULT")) {
+		t.Error("the daemon reads ARCHIPELAGO_FAULT: it was built with the tag faults")
+	}
+	f, err := os.ReadFile(faulty(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Contains(f, []byte("ARCHIPELAGO_FAULT")) {
+		t.Error("the daemon built for the self-test does not read ARCHIPELAGO_FAULT: the test above proves nothing")
+	}
+}

@@ -1,0 +1,180 @@
+package matrix
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+func stack() *manifest.Manifest {
+	return &manifest.Manifest{ID: "pair", Name: "Pair", Version: "1",
+		Containers: []manifest.Container{
+			{Name: "pair-db", Health: &manifest.Health{Exec: []string{"ready"}}, Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}},
+			{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}}},
+		},
+		Secrets: []manifest.GeneratedSecret{{Name: "password"}},
+	}
+}
+
+var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+
+func healthy() *Snapshot {
+	return &Snapshot{
+		Boot: "boot/1", UserID: 1000, SubUID: 100000, SubGID: 100000,
+		Containers: []Seen{
+			{ID: "1", Name: "pair-db", App: "pair", State: "running", Health: "healthy", StartedAt: noon, NetworkMode: "bridge", Mounts: []string{"/var/lib/archipelago/pair/db"}, Rootless: true},
+			{ID: "2", Name: "pair", App: "pair", State: "running", StartedAt: noon.Add(time.Second), NetworkMode: "bridge", Rootless: true},
+			{ID: "3", Name: "other", App: "other"},
+		},
+		Units:    map[string]UnitSeen{"pair-db.service": {"loaded", "active", "running", true}, "pair.service": {"loaded", "active", "running", true}},
+		Files:    []string{"pair-db.container", "pair.container", "archipelago-pair.network"},
+		Volumes:  map[string]VolSeen{"db": {"77", 100099, 100101, "700"}},
+		Secrets:  map[string]FileSeen{"password": {"abc", "600"}},
+		Stored:   []string{"pair.password"},
+		Networks: []string{"podman", "archipelago-pair"},
+		Open:     map[int]bool{8080: true},
+	}
+}
+
+func stopped() *Snapshot {
+	s := healthy()
+	s.Containers = s.Containers[2:]
+	s.Units = map[string]UnitSeen{"pair-db.service": {"loaded", "inactive", "dead", false}, "pair.service": {"loaded", "failed", "failed", false}}
+	s.Open[8080] = false
+	return s
+}
+
+func absent() *Snapshot {
+	s := stopped()
+	s.Units = map[string]UnitSeen{"pair-db.service": {"not-found", "inactive", "dead", false}, "pair.service": {"not-found", "inactive", "dead", false}}
+	s.Files, s.Stored, s.Networks = nil, nil, []string{"podman"}
+	return s
+}
+
+// TestChecks wants each check to be silent on what is right and to name what is
+// wrong: every fault is planted by itself.
+func TestChecks(t *testing.T) {
+	m := stack()
+	same := func(before *Snapshot) func(*Snapshot) []string {
+		return func(s *Snapshot) []string { return checkSame(before, s) }
+	}
+	later := func() *Snapshot {
+		s := healthy()
+		for i := range s.Containers {
+			s.Containers[i].ID += "'"
+			s.Containers[i].StartedAt = s.Containers[i].StartedAt.Add(time.Minute)
+		}
+		return s
+	}
+	purged := func() *Snapshot {
+		s := absent()
+		s.Volumes, s.Secrets = nil, nil
+		return s
+	}
+	type check func(*Snapshot) []string
+	running := func(s *Snapshot) []string { return checkRunning(m, s) }
+	stop := func(s *Snapshot) []string { return checkStopped(m, s) }
+	gone := func(s *Snapshot) []string { return checkAbsent(m, s) }
+	invariants := func(s *Snapshot) []string { return checkInvariants(m, s) }
+	boot := func(s *Snapshot) []string { return checkBoot(m, s) }
+	untouched := func(s *Snapshot) []string { return checkUntouched(m, healthy(), s) }
+	restarted := func(s *Snapshot) []string { return checkRestarted(m, healthy(), s) }
+	cases := []struct {
+		name  string
+		check check
+		good  func() *Snapshot
+		plant func(*Snapshot)
+		want  string
+	}{
+		{"member missing", running, healthy, func(s *Snapshot) { s.Containers = s.Containers[1:] }, "member pair-db is missing"},
+		{"member exited", running, healthy, func(s *Snapshot) { s.Containers[1].State = "exited" }, "member pair is exited, not running"},
+		{"member unhealthy", running, healthy, func(s *Snapshot) { s.Containers[0].Health = "starting" }, "member pair-db is starting, not healthy"},
+		{"member twice", running, healthy, func(s *Snapshot) { s.Containers = append(s.Containers, s.Containers[0]) }, "member pair-db runs 2 times"},
+		{"second container of the application", running, healthy, func(s *Snapshot) {
+			s.Containers = append(s.Containers, Seen{Name: "pair-2", App: "pair", State: "running"})
+		}, "container pair-2 is a second one"},
+		{"unit missing", running, healthy, func(s *Snapshot) { delete(s.Units, "pair.service") }, "unit pair.service is not known"},
+		{"unit failed", running, healthy, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "failed", "failed", true} }, "unit pair.service is loaded and failed"},
+		{"port closed", running, healthy, func(s *Snapshot) { s.Open[8080] = false }, "port 8080 does not answer"},
+		{"volume missing", running, healthy, func(s *Snapshot) { delete(s.Volumes, "db") }, "the data is gone: volume db does not exist"},
+		{"volume of another owner", running, healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"77", 1000, 1000, "700"} }, "volume db is owned by 1000:1000, expected 100099:100101"},
+		{"secret missing", running, healthy, func(s *Snapshot) { delete(s.Secrets, "password") }, "secret password does not exist"},
+		{"secret that others can read", running, healthy, func(s *Snapshot) { s.Secrets["password"] = FileSeen{"abc", "644"} }, "secret password has mode 644"},
+
+		{"still running", stop, stopped, func(s *Snapshot) { s.Containers = append(s.Containers, healthy().Containers[0]) }, "container pair-db is still running"},
+		{"still active", stop, stopped, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "activating", "auto-restart", false} }, "unit pair.service is activating"},
+		{"port open", stop, stopped, func(s *Snapshot) { s.Open[8080] = true }, "port 8080 still answers"},
+		{"data gone at stop", stop, stopped, func(s *Snapshot) { delete(s.Volumes, "db") }, "the data is gone"},
+
+		{"container left", gone, absent, func(s *Snapshot) { s.Containers = append(s.Containers, Seen{Name: "pair", State: "exited"}) }, "container pair is left, exited"},
+		{"unit left", gone, absent, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "inactive", "dead", false} }, "unit pair.service is left"},
+		{"unit file left", gone, absent, func(s *Snapshot) { s.Files = []string{"pair.container"} }, "unit file pair.container is left"},
+		{"network left", gone, absent, func(s *Snapshot) { s.Networks = append(s.Networks, "archipelago-pair") }, "network archipelago-pair is left"},
+		{"engine secret left", gone, absent, func(s *Snapshot) { s.Stored = []string{"pair.password"} }, "secret pair.password is left"},
+		{"port left open", gone, absent, func(s *Snapshot) { s.Open[8080] = true }, "port 8080 still answers"},
+		{"volume left after a purge", checkPurged, purged, func(s *Snapshot) { s.Volumes = healthy().Volumes }, "volume db is left after a purge"},
+		{"secret left after a purge", checkPurged, purged, func(s *Snapshot) { s.Secrets = healthy().Secrets }, "secret password is left after a purge"},
+
+		{"secret changed", same(healthy()), healthy, func(s *Snapshot) { s.Secrets["password"] = FileSeen{"def", "600"} }, "secret password has another value"},
+		{"secret gone", same(healthy()), healthy, func(s *Snapshot) { delete(s.Secrets, "password") }, "secret password is gone"},
+		{"volume made anew", same(healthy()), healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"78", 100099, 100101, "700"} }, "volume db is another directory"},
+		{"volume gone", same(healthy()), healthy, func(s *Snapshot) { delete(s.Volumes, "db") }, "volume db was deleted"},
+
+		{"another container", untouched, healthy, func(s *Snapshot) { s.Containers[0].ID = "9" }, "container pair-db is another one"},
+		{"same container, started again", untouched, healthy, func(s *Snapshot) { s.Containers[0].StartedAt = noon.Add(time.Hour) }, "container pair-db was started again"},
+		{"container gone", untouched, healthy, func(s *Snapshot) { s.Containers = s.Containers[1:] }, "container pair-db is gone"},
+		{"not restarted", restarted, later, func(s *Snapshot) { s.Containers[0].StartedAt = noon }, "container pair-db was not restarted"},
+		{"wrong order", restarted, later, func(s *Snapshot) { s.Containers[0].StartedAt = noon.Add(time.Hour) }, "container pair started before pair-db"},
+		{"not started at boot", boot, healthy, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "active", "running", false} }, "unit pair.service is not started at boot"},
+
+		{"privileged", invariants, healthy, func(s *Snapshot) { s.Containers[0].Privileged = true }, "container pair-db is privileged"},
+		{"host network", invariants, healthy, func(s *Snapshot) { s.Containers[0].NetworkMode = "host" }, "shares the host's network"},
+		{"rootful", invariants, healthy, func(s *Snapshot) { s.Containers[0].Rootless = false }, "does not run in a user namespace"},
+		{"engine socket", invariants, healthy, func(s *Snapshot) {
+			s.Containers[0].Mounts = append(s.Containers[0].Mounts, "/run/user/1000/podman/podman.sock")
+		}, "mounts the engine's socket"},
+		{"two on one volume", invariants, healthy, func(s *Snapshot) { s.Containers[1].Mounts = s.Containers[0].Mounts }, "containers pair-db and pair share the volume"},
+		{"stranger on the volume", invariants, healthy, func(s *Snapshot) {
+			s.Containers = append(s.Containers, Seen{Name: "stray", Mounts: s.Containers[0].Mounts})
+		}, "the stranger stray mounts"},
+		{"leak", invariants, healthy, func(s *Snapshot) { s.Leaks = []string{"journal"} }, "a secret's value stands in the journal"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			if wrong := c.check(c.good()); len(wrong) > 0 {
+				t.Fatalf("red without a fault: %q", wrong)
+			}
+			s := c.good()
+			s.Volumes, s.Secrets, s.Units, s.Open = maps.Clone(s.Volumes), maps.Clone(s.Secrets), maps.Clone(s.Units), maps.Clone(s.Open)
+			c.plant(s)
+			wrong := c.check(s)
+			if !slices.ContainsFunc(wrong, func(w string) bool { return strings.Contains(w, c.want) }) {
+				t.Errorf("%q, expected %q", wrong, c.want)
+			}
+		})
+	}
+}
+
+func TestPageChecks(t *testing.T) {
+	want := manifest.Expect{Status: 200, Title: "Page", Selector: "#page"}
+	good := Page{Status: 200, Title: "My Page", Selector: true}
+	if wrong := checkPage("proxy", &good, want); len(wrong) > 0 {
+		t.Fatalf("red without a fault: %q", wrong)
+	}
+	for want_, plant := range map[string]func(*Page){
+		"proxy: status 502, expected 200": func(p *Page) { p.Status = 502 },
+		`proxy: the title is "Welcome"`:   func(p *Page) { p.Title = "Welcome" },
+		"proxy: nothing visible matches":  func(p *Page) { p.Selector = false },
+		"proxy: script error":             func(p *Page) { p.Problems = []string{"script error: boom"} },
+	} {
+		p := good
+		plant(&p)
+		if wrong := strings.Join(checkPage("proxy", &p, want), "; "); !strings.Contains(wrong, want_) {
+			t.Errorf("%q, expected %q", wrong, want_)
+		}
+	}
+}
