@@ -174,7 +174,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 	default:
 		res.Status = reports.NotRun
 		if res.Reason == "" {
-			res.Reason = "an earlier step of the cycle failed"
+			res.Reason = "an earlier step of the cycle did not pass"
 			if r.State.Is(types.SpecStateInterrupted | types.SpecStateAborted) {
 				res.Reason = "interrupted"
 			}

@@ -67,6 +67,13 @@ WantedBy=default.target
 `
 }
 
+// engineUnit keeps Podman's service up while the daemon follows its events: by
+// default it ends after five idle seconds, streams notwithstanding.
+const engineUnit = `[Service]
+ExecStart=
+ExecStart=/usr/bin/podman system service --time=0
+`
+
 // Deploy brings the daemon and its catalog onto a node, each replaced atomically,
 // restarts the daemon where anything has changed, waits until it answers, and
 // gives the access token.
@@ -100,7 +107,7 @@ chmod 755 "$f"; sync "$f"; mv -f "$f" ~/%s; trap - EXIT`, want, daemonPath)
 	script := fmt.Sprintf(`set -e; umask 077; mkdir -p %[1]s ~/.config/systemd/user; cd %[1]s
 [ "$(cat catalog.digest 2>/dev/null)" = %[2]s ] && [ -e ~/.config/systemd/user/%[3]s ] && { echo same; exit; }
 rm -rf new; mkdir new; tar -x -C new
-mv -f new/%[3]s ~/.config/systemd/user/; rm -rf old; [ ! -e catalog ] || mv catalog old; mv new/catalog catalog; rm -rf old new
+mv -f new/%[3]s ~/.config/systemd/user/; mkdir -p ~/.config/systemd/user/podman.service.d; mv -f new/engine.conf ~/.config/systemd/user/podman.service.d/archipelago.conf; rm -rf old; [ ! -e catalog ] || mv catalog old; mv new/catalog catalog; rm -rf old new
 echo %[2]s > catalog.digest; sync -f .`, own, mark, DaemonUnit)
 	var out bytes.Buffer
 	if err := c.Stream(ctx, script, bytes.NewReader(archive), &out); err != nil {
@@ -109,7 +116,7 @@ echo %[2]s > catalog.digest; sync -f .`, own, mark, DaemonUnit)
 	changed = changed || strings.TrimSpace(out.String()) != "same"
 	verb := "start"
 	if changed {
-		verb = "restart"
+		verb = "stop podman.service && systemctl --user restart"
 	}
 	if _, err := c.Run(ctx, "systemctl --user daemon-reload && systemctl --user enable -q --now podman.socket && systemctl --user enable -q "+DaemonUnit+" && systemctl --user "+verb+" "+DaemonUnit); err != nil {
 		return "", fmt.Errorf("starting the daemon: %w", err)
@@ -132,6 +139,9 @@ func (d Deployment) archive() ([]byte, error) {
 		return err
 	}
 	if err := add(DaemonUnit, []byte(d.unit())); err != nil {
+		return nil, err
+	}
+	if err := add("engine.conf", []byte(engineUnit)); err != nil {
 		return nil, err
 	}
 	if err := w.WriteHeader(&tar.Header{Name: "catalog/", Typeflag: tar.TypeDir, Mode: 0o700}); err != nil {

@@ -30,6 +30,9 @@ const (
 var (
 	// ErrUnknownApp is returned for an id that the catalog does not have.
 	ErrUnknownApp = catalog.ErrUnknownApp
+	// ErrEngine is wrapped where the engine could not be reached: nothing is known to
+	// have failed, and what was asked for stays pending.
+	ErrEngine = errors.New("the engine does not answer")
 	// ErrNotInstalled is returned where an operation needs an installed application.
 	ErrNotInstalled = errors.New("not installed")
 )
@@ -208,7 +211,11 @@ func (r *Reconciler) work(ctx context.Context, d state.Desired, todo []Action) {
 	defer r.mu.Unlock()
 	a := r.state(d.App)
 	a.busy = false
-	if err != nil && ctx.Err() == nil {
+	if errors.Is(err, ErrEngine) {
+		// FM6: the operation is not over, it waits for the engine.
+		a.message = err.Error()
+		r.stale = err.Error()
+	} else if err != nil && ctx.Err() == nil {
 		a.failed, a.err = d.Generation, err.Error()
 		a.notBefore = time.Now().Add(min(firstBackoff<<min(a.failures, 16), maxBackoff))
 		a.failures++

@@ -4,6 +4,7 @@ package engine
 
 import (
 	"bufio"
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -26,6 +27,9 @@ const (
 	listTimeout   = 10 * time.Second
 	changeTimeout = 30 * time.Second
 	pullTimeout   = 30 * time.Minute
+
+	connectAttempts = 3
+	connectPause    = 200 * time.Millisecond
 )
 
 // Engine talks to the user's Podman and systemd.
@@ -61,7 +65,7 @@ func Open(ctx context.Context) (*Engine, error) {
 // Close ends the connection to systemd.
 func (e *Engine) Close() { e.systemd.close() }
 
-func (e *Engine) call(ctx context.Context, method, path string, query url.Values, body io.Reader, out any, args ...string) error {
+func (e *Engine) call(ctx context.Context, method, path string, query url.Values, body []byte, out any, args ...string) error {
 	resp, err := e.request(ctx, method, path, query, body, args...)
 	if err != nil {
 		return err
@@ -70,20 +74,39 @@ func (e *Engine) call(ctx context.Context, method, path string, query url.Values
 	return resp.Process(out)
 }
 
-func (e *Engine) request(ctx context.Context, method, path string, query url.Values, body io.Reader, args ...string) (*bindings.APIResponse, error) {
-	bctx, err := bindings.NewConnection(ctx, e.socket)
-	if err != nil {
-		return nil, fmt.Errorf("connecting to Podman: %w", err)
+// request makes a call, once more where the connection broke: Podman's service
+// comes and goes with its socket, and every call that is made here may be repeated.
+// What cannot be reached in the end is orchestrator.ErrEngine.
+func (e *Engine) request(ctx context.Context, method, path string, query url.Values, body []byte, args ...string) (*bindings.APIResponse, error) {
+	var last error
+	for range connectAttempts {
+		if last != nil {
+			select {
+			case <-time.After(connectPause):
+			case <-ctx.Done():
+				return nil, fmt.Errorf("%w: %s %s: %w", orchestrator.ErrEngine, method, path, last)
+			}
+		}
+		bctx, err := bindings.NewConnection(ctx, e.socket)
+		if err != nil {
+			last = err
+			continue
+		}
+		conn, err := bindings.GetClient(bctx)
+		if err != nil {
+			return nil, err
+		}
+		var r io.Reader
+		if body != nil {
+			r = bytes.NewReader(body)
+		}
+		resp, err := conn.DoRequest(bctx, r, method, path, query, nil, args...)
+		if err == nil {
+			return resp, nil
+		}
+		last = err
 	}
-	conn, err := bindings.GetClient(bctx)
-	if err != nil {
-		return nil, err
-	}
-	resp, err := conn.DoRequest(bctx, body, method, path, query, nil, args...)
-	if err != nil {
-		return nil, fmt.Errorf("podman: %s %s: %w", method, path, err)
-	}
-	return resp, nil
+	return nil, fmt.Errorf("%w: %s %s: %w", orchestrator.ErrEngine, method, path, last)
 }
 
 func notFound(err error) bool {
@@ -200,7 +223,7 @@ func (e *Engine) PutSecret(ctx context.Context, name, app, value string) error {
 		return err
 	}
 	q := url.Values{"name": {name}, "replace": {"true"}, "labels": {string(labels)}}
-	if err := e.call(ctx, http.MethodPost, "/secrets/create", q, strings.NewReader(value), nil); err != nil {
+	if err := e.call(ctx, http.MethodPost, "/secrets/create", q, []byte(value), nil); err != nil {
 		return fmt.Errorf("storing secret %s: %w", name, err)
 	}
 	return nil

@@ -31,7 +31,9 @@ type systemd struct {
 }
 
 func openSystemd(ctx context.Context) (*systemd, error) {
-	conn, err := dbus.NewUserConnectionContext(ctx)
+	// The connection outlives the context: what is under way when the daemon ends
+	// is finished in good order.
+	conn, err := dbus.NewUserConnectionContext(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the user's systemd: %w", err)
 	}
