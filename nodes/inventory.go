@@ -58,7 +58,7 @@ func LoadInventory(path string) (*Inventory, error) {
 		return nil, fmt.Errorf("%w: %w (write one, or bring the lab up with 'gate lab up')", ErrInventory, err)
 	}
 	inv := &Inventory{file: path}
-	dec := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict())
+	dec := yaml.NewDecoder(bytes.NewReader(b), yaml.Strict(), yaml.CustomUnmarshaler(asWritten))
 	if err := dec.Decode(inv); err != nil && !errors.Is(err, io.EOF) {
 		return nil, fmt.Errorf("%w: %s: %s", ErrInventory, path, strings.TrimSpace(yaml.FormatError(err, false, false)))
 	}
@@ -113,6 +113,21 @@ func LoadInventory(path string) (*Inventory, error) {
 		}
 	}
 	return inv, errors.Join(problems...)
+}
+
+// asWritten reads a string as it stands in the file: to YAML, the name .228 is the
+// number 0.228.
+func asWritten(out *string, b []byte) error {
+	var v any
+	if err := yaml.Unmarshal(b, &v); err != nil {
+		return err
+	}
+	if s, ok := v.(string); ok {
+		*out = s
+	} else {
+		*out = strings.TrimSpace(string(b))
+	}
+	return nil
 }
 
 // Node finds a node by name.

@@ -101,6 +101,9 @@ func (c *Client) Connect(ctx context.Context) (*ssh.Client, error) {
 }
 
 func (n *Node) clientConfig() (*ssh.ClientConfig, error) {
+	if n.HostKey == "" {
+		return nil, fmt.Errorf("%s: %w: its host key is not known; record it with 'gate nodes trust %s'", n, ErrRefused, n.Name)
+	}
 	pem, err := os.ReadFile(n.Key)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: private key: %w", n, ErrRefused, err)
@@ -108,9 +111,6 @@ func (n *Node) clientConfig() (*ssh.ClientConfig, error) {
 	signer, err := ssh.ParsePrivateKey(pem)
 	if err != nil {
 		return nil, fmt.Errorf("%s: %w: private key %s: %w", n, ErrRefused, n.Key, err)
-	}
-	if n.HostKey == "" {
-		return nil, fmt.Errorf("%s: %w: its host key is not known; record it with 'gate nodes trust %s'", n, ErrRefused, n.Name)
 	}
 	hostKey, _, _, _, err := ssh.ParseAuthorizedKey([]byte(n.HostKey))
 	if err != nil {

@@ -1,0 +1,137 @@
+package nodes
+
+import (
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+func TestInventoryProblemsComeTogether(t *testing.T) {
+	cases := []struct {
+		name, text string
+		want       []string
+	}{
+		{"empty", "nodes: []\n", []string{"names no nodes"}},
+		{"unknown field", "nodes:\n- {name: a, address: 192.0.2.1, user: u, key: k, pasword: x}\n", []string{`unknown field "pasword"`, "[2:"}},
+		{"not YAML", "nodes: [", []string{"nodes.yaml"}},
+		{"several", "nodes:\n- {name: a, address: 192.0.2.1, user: root, key: k}\n- {name: a, address: 192.0.2.1, port: 99999, user: u, key: k}\n- {name: '', user: '', key: ''}\n", []string{
+			"nodes[0]: user root: applications run rootless", `nodes[1]: name "a" is used twice`, "nodes[1]: port 99999",
+			"nodes[2]: name", "nodes[2]: address is missing", "nodes[2]: user is missing", "nodes[2]: key is missing"}},
+		{"one machine as two nodes", "nodes:\n- {name: a, address: 192.0.2.1, user: u, key: k}\n- {name: b, address: 192.0.2.1, user: u, key: k}\n", []string{"one machine cannot be two nodes"}},
+		{"broken host key", "nodes:\n- {name: a, address: 192.0.2.1, user: u, key: k, host_key: nonsense}\n", []string{"nodes[0]: host_key is not a public key"}},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			file := filepath.Join(t.TempDir(), "nodes.yaml")
+			if err := os.WriteFile(file, []byte(c.text), 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := LoadInventory(file)
+			if !errors.Is(err, ErrInventory) {
+				t.Fatal(err)
+			}
+			for _, w := range c.want {
+				if !strings.Contains(err.Error(), w) {
+					t.Errorf("no %q in:\n%v", w, err)
+				}
+			}
+		})
+	}
+}
+
+func TestInventoryIsWrittenAsItIsRead(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "nodes.yaml")
+	text := "nodes:\n- {name: .7, address: 192.0.2.7, user: archipelago, key: id, power: {cut: [ipmitool, power, cycle]}}\n"
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	inv, err := LoadInventory(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, err := inv.Node(".7")
+	if err != nil || n.Port != 22 || n.Key != filepath.Join(dir, "id") || n.Power.Reboot != DefaultReboot || len(n.Power.Cut) != 3 {
+		t.Fatalf("%+v, %v", n, err)
+	}
+	if err := inv.Save(file); err != nil {
+		t.Fatal(err)
+	}
+	again, err := LoadInventory(file)
+	if err != nil || again.Nodes[0].Address != n.Address || again.Nodes[0].Key != n.Key {
+		t.Fatalf("%+v, %v", again, err)
+	}
+	if _, err := inv.Node(".8"); !errors.Is(err, ErrInventory) || !strings.Contains(err.Error(), "there are .7") {
+		t.Error(err)
+	}
+}
+
+func facts() map[string]string {
+	return map[string]string{"uid": "1000", "linger": "yes", "os": "Debian", "kernel": "6.12", "podman": "5.4.2", "systemd": "257", "quadlet": "/usr/lib/systemd/user-generators",
+		"subuid": "archipelago:100000:65536", "subgid": "archipelago:100000:65536", "cgroup": "cgroup2fs", "controllers": "cpu,memory,pids", "online": "active", "runtime": "/run/user/1000", "data": "writable", "cpus": "4"}
+}
+
+func TestMachinesThatCannotBeNodesAreRefusedWithTheRemedy(t *testing.T) {
+	n := &Node{Name: ".7", Address: "192.0.2.7", Port: 22, User: "archipelago"}
+	if _, warnings, err := n.judge(facts()); err != nil || len(warnings) > 0 {
+		t.Fatalf("a good machine: %v, %q", err, warnings)
+	}
+	for _, c := range []struct{ fact, value, want string }{
+		{"uid", "0", "rootless"},
+		{"podman", "", "Podman is not installed; version 5.0 or newer is needed"},
+		{"podman", "4.3.1", "Podman is 4.3.1; 5.0 or newer is needed"},
+		{"quadlet", "", "has no Quadlet generator"},
+		{"systemd", "252", `systemd is "252"; 254 or newer`},
+		{"linger", "no", "loginctl enable-linger archipelago"},
+		{"subuid", "", "no range in /etc/subuid"},
+		{"cgroup", "tmpfs", "cgroup v2 is needed"},
+		{"runtime", "", "XDG_RUNTIME_DIR"},
+		{"data", "", "is not writable: install -d"},
+	} {
+		f := facts()
+		f[c.fact] = c.value
+		if _, _, err := n.judge(f); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s=%q: %v, expected %q", c.fact, c.value, err, c.want)
+		}
+	}
+	f := facts()
+	f["podman"], f["linger"] = "4.3.1", "no"
+	if _, _, err := n.judge(f); strings.Count(err.Error(), "node refused") != 2 {
+		t.Errorf("not all at once: %v", err)
+	}
+	f = facts()
+	f["online"], f["controllers"] = "inactive", "pids"
+	if _, warnings, err := n.judge(f); err != nil || len(warnings) != 2 {
+		t.Errorf("%v, warnings %q", err, warnings)
+	}
+}
+
+func TestVersionsAreComparedByNumber(t *testing.T) {
+	for _, c := range []struct {
+		have, want string
+		ok         bool
+	}{{"5.0", "5.0", true}, {"5.10.1", "5.9", true}, {"4.9.9", "5.0", false}, {"6", "5.0", true}, {"5.0-rc1", "5.0", true}, {"", "5.0", false}} {
+		if atLeast(c.have, c.want) != c.ok {
+			t.Errorf("%q at least %q: %v", c.have, c.want, !c.ok)
+		}
+	}
+}
+
+func TestUnreachableNodeIsLostAndUnknownKeyRefused(t *testing.T) {
+	key := filepath.Join(t.TempDir(), "id")
+	n := &Node{Name: ".7", Address: "127.0.0.77", Port: 1, User: "archipelago", Key: key}
+	if _, err := NewClient(n).Run(t.Context(), "true"); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "private key") {
+		t.Errorf("without a key: %v", err)
+	}
+	if _, err := n.AskHostKey(t.Context()); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "127.0.0.77:1") {
+		t.Errorf("nothing listens: %v", err)
+	}
+}
+
+func TestQuoteMakesOneWord(t *testing.T) {
+	if got := Quote(`it's "$HOME"`); got != `'it'\''s "$HOME"'` {
+		t.Error(got)
+	}
+}

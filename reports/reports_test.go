@@ -1,0 +1,195 @@
+package reports
+
+import (
+	"encoding/json"
+	"encoding/xml"
+	"errors"
+	"flag"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+)
+
+var update = flag.Bool("update", false, "write the golden files")
+
+func sample() *Report {
+	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
+	cell := func(app, node, step string, status Status, reason string, seconds float64) Result {
+		return Result{Cell: Cell{app, node, 1, step}, Status: status, Seconds: seconds, Reason: reason, At: at,
+			Split: Split{Engine: seconds / 2, App: seconds / 2}}
+	}
+	red := cell("feeds", ".198", "stop", Failed, `port 8082 still answers <b>&"`, 2)
+	red.Evidence = []string{"evidence/feeds/cycle1.198-stop/units.txt"}
+	return &Report{
+		Run: "20260101-120000-0001", Gate: "1.0", Started: at, Finished: at.Add(time.Minute), Seconds: 60, Verdict: Red, Smoke: true, SmokeWhy: []string{"1 of 20 cycles"},
+		Policy: Policy{Cycles: 20, Nodes: []string{".228", ".198"}, Steps: []string{"install", "stop"}},
+		Asked:  Policy{Cycles: 1, Nodes: []string{".228", ".198"}, Steps: []string{"install", "stop"}, Apps: []string{"broker", "feeds"}},
+		Nodes:  []Node{{Name: ".228", Address: "127.0.0.228:22", OS: "Debian", Kernel: "6.12", Podman: "5.4.2", Systemd: "257"}},
+		Subject: Subject{Daemon: strings.Repeat("ab", 32), Manifests: map[string]string{
+			"broker": strings.Repeat("cd", 32), "feeds": strings.Repeat("ef", 32)}},
+		Checklist: []Criterion{{ID: "manifests", Text: "Every manifest is valid", Met: true}, {ID: "lifecycle", Text: "The lifecycle is green", Why: red.Reason}},
+		Apps: []App{
+			{ID: "broker", Version: "2.0", Verdict: Green, Level: "L1", Cells: []Result{cell("broker", ".228", "install", Passed, "", 3), cell("broker", ".228", "stop", Passed, "", 1),
+				cell("broker", ".198", "install", Passed, "", 3), cell("broker", ".198", "stop", Passed, "", 1)}},
+			{ID: "feeds", Version: "1.0", Verdict: Red, Flaky: []string{"stop"}, Level: "L0", Cells: []Result{cell("feeds", ".228", "install", Passed, "", 4), cell("feeds", ".228", "stop", Passed, "", 1),
+				cell("feeds", ".198", "install", Passed, "", 4), red}},
+		},
+		Timing: []StepTime{{Step: "install", Cells: 4, P50: 3, P95: 4, Total: 14, Split: Split{Engine: 7, App: 7}}, {Step: "stop", Cells: 3, P50: 1, P95: 1, Total: 3, Split: Split{Engine: 1.5, App: 1.5}}},
+		First:  &red,
+	}
+}
+
+func TestRenderingsAreAsTheGoldenFiles(t *testing.T) {
+	dir := t.TempDir()
+	if err := Render(dir, sample()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{ReportFile, HTMLFile, JUnitFile, SummaryFile, "apps/feeds.html"} {
+		got, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		golden := filepath.Join("testdata", filepath.Base(filepath.Dir(name))+"-"+filepath.Base(name))
+		if filepath.Dir(name) == "." {
+			golden = filepath.Join("testdata", name)
+		}
+		if *update {
+			if err := os.MkdirAll("testdata", 0o755); err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(golden, got, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if string(got) != string(want) {
+			t.Errorf("%s differs from %s; look at it, then go test ./reports -update", name, golden)
+		}
+	}
+}
+
+func TestPageNeedsNothingElse(t *testing.T) {
+	page, err := HTML(t.TempDir(), sample())
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, bad := range []string{"http://", "https://", "<script", "@import", "url("} {
+		if strings.Contains(string(page), bad) {
+			t.Errorf("the page has %q", bad)
+		}
+	}
+	for _, want := range []string{"SMOKE", "RED", "feeds on .198, cycle 1, stop", "port 8082 still answers &lt;b&gt;"} {
+		if !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %q", want)
+		}
+	}
+}
+
+func TestSmokeIsSaidInEveryOutput(t *testing.T) {
+	dir := t.TempDir()
+	if err := Render(dir, sample()); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{ReportFile, HTMLFile, JUnitFile, SummaryFile, "apps/broker.html"} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil || !strings.Contains(strings.ToLower(string(b)), "smoke") {
+			t.Errorf("%s does not say SMOKE (%v)", name, err)
+		}
+	}
+}
+
+func TestJUnitCounts(t *testing.T) {
+	r := sample()
+	r.Apps[0].Cells[1].Status = NotRun
+	b, err := JUnit(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var suites struct {
+		Tests    int `xml:"tests,attr"`
+		Failures int `xml:"failures,attr"`
+		Errors   int `xml:"errors,attr"`
+		Skipped  int `xml:"skipped,attr"`
+	}
+	if err := xml.Unmarshal(b, &suites); err != nil {
+		t.Fatal(err)
+	}
+	if suites.Tests != 8 || suites.Failures != 1 || suites.Errors != 1 || suites.Skipped != 0 {
+		t.Errorf("%+v", suites)
+	}
+}
+
+func TestKilledRunLosesAtMostItsLastLine(t *testing.T) {
+	dir := t.TempDir()
+	s, err := OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range 3 {
+		if err := s.Append(Result{Cell: Cell{"a", ".228", i + 1, "stop"}, Status: Passed}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := s.Close(); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, ResultsFile)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for cut := range len(b) + 1 {
+		if err := os.WriteFile(file, b[:cut], 0o644); err != nil {
+			t.Fatal(err)
+		}
+		got, err := ReadResults(dir)
+		if want := strings.Count(string(b[:cut]), "\n"); err != nil || len(got) != want {
+			t.Fatalf("cut at %d: %d results, %v; expected %d", cut, len(got), err, want)
+		}
+		s, err := OpenStore(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := s.Append(Result{Cell: Cell{"a", ".228", 9, "stop"}, Status: Failed}); err != nil {
+			t.Fatal(err)
+		}
+		s.Close()
+		if again, err := ReadResults(dir); err != nil || len(again) != len(got)+1 {
+			t.Fatalf("cut at %d and gone on: %d results, %v", cut, len(again), err)
+		}
+	}
+}
+
+func TestDamagedResultsAreNamedWithTheLine(t *testing.T) {
+	dir := t.TempDir()
+	good, err := json.Marshal(Result{Status: Passed})
+	if err != nil {
+		t.Fatal(err)
+	}
+	text := string(good) + "\n{\"status\": \n" + string(good) + "\n"
+	if err := os.WriteFile(filepath.Join(dir, ResultsFile), []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := ReadResults(dir); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), ResultsFile+":2:") {
+		t.Error(err)
+	}
+}
+
+// TestFullDiskLosesNothing writes results onto a device that takes none.
+func TestFullDiskLosesNothing(t *testing.T) {
+	full, err := os.OpenFile("/dev/full", os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Store{full}
+	defer s.Close()
+	c := Cell{"a", ".228", 1, "stop"}
+	if err := s.Append(Result{Cell: c}); err == nil || !strings.Contains(err.Error(), c.String()) || !strings.Contains(err.Error(), "no space left") {
+		t.Error(err)
+	}
+}
