@@ -45,7 +45,7 @@ func Judge(p *Plan, results []reports.Result) *reports.Report {
 	}
 	verdicts := map[reports.Verdict]int{}
 	for _, a := range p.Asked.Apps {
-		judgeApp(apps[a], p.Asked.Steps)
+		judgeApp(apps[a], p.Asked.Steps, results)
 		verdicts[apps[a].Verdict]++
 		r.Apps = append(r.Apps, *apps[a])
 	}
@@ -71,18 +71,20 @@ func Judge(p *Plan, results []reports.Result) *reports.Report {
 	return r
 }
 
-func judgeApp(a *reports.App, steps []string) {
+// judgeApp judges an application by its cells; results are all of the run, so that a
+// pass and a failure of one cell, in two sessions, show as flaky too.
+func judgeApp(a *reports.App, steps []string, results []reports.Result) {
 	passed, failed := map[string]bool{}, map[string]bool{}
-	open := false
-	for _, c := range a.Cells {
-		switch c.Status {
-		case reports.Passed:
-			passed[c.Step] = true
-		case reports.Failed:
-			failed[c.Step] = true
-		default:
-			open = true
+	for _, r := range results {
+		if r.App == a.ID {
+			passed[r.Step] = passed[r.Step] || r.Status == reports.Passed
+			failed[r.Step] = failed[r.Step] || r.Status == reports.Failed
 		}
+	}
+	red, open := false, false
+	for _, c := range a.Cells {
+		red = red || c.Status == reports.Failed
+		open = open || c.Status != reports.Failed && c.Status != reports.Passed
 	}
 	for _, s := range steps {
 		if passed[s] && failed[s] {
@@ -90,7 +92,7 @@ func judgeApp(a *reports.App, steps []string) {
 		}
 	}
 	switch {
-	case len(failed) > 0:
+	case red:
 		a.Verdict = reports.Red
 	case open:
 		a.Verdict = reports.Incomplete

@@ -220,9 +220,9 @@ func (s *Session) watchMyApps(ctx context.Context, cells []*cell) func() map[str
 				for _, c := range cells {
 					switch state[c.app.ID] {
 					case api.State_STATE_UNSPECIFIED:
-						wrong[c.app.ID] = errors.New("My Apps did not list it while the daemon was restarted")
+						wrong[c.app.ID] = errors.New("it was missing from My Apps while the daemon was restarted")
 					case api.State_STATE_NOT_INSTALLED, api.State_STATE_REMOVING:
-						wrong[c.app.ID] = errors.New("My Apps said that it is not installed while the daemon was restarted")
+						wrong[c.app.ID] = errors.New("it was shown as not installed in My Apps while the daemon was restarted")
 					}
 				}
 			}
@@ -238,7 +238,7 @@ func (s *Session) watchMyApps(ctx context.Context, cells []*cell) func() map[str
 		<-done
 		if answers == 0 {
 			for _, c := range cells {
-				wrong[c.app.ID] = errors.New("My Apps never answered while the daemon was restarted")
+				wrong[c.app.ID] = errors.New("no answer came from My Apps while the daemon was restarted")
 			}
 		}
 		return wrong

@@ -39,8 +39,8 @@ type usageError struct{ error }
 func (e usageError) Unwrap() error { return e.error }
 
 type app struct {
-	node, token string
-	json        bool
+	node string
+	json bool
 }
 
 func main() {

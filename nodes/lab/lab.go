@@ -216,12 +216,8 @@ func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []i
 }
 
 func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, ports []int, userKey string) error {
-	for _, p := range ports {
-		probe, err := net.Listen("tcp", net.JoinHostPort(n.Address, fmt.Sprint(p)))
-		if err != nil {
-			return fmt.Errorf("node %s: port %d of %s is taken on this machine: %w; 'ss -ltnp' names the process", n.Name, p, n.Address, err)
-		}
-		probe.Close()
+	if err := portsFree(n, ports); err != nil {
+		return err
 	}
 	hostPEM, err := os.ReadFile(filepath.Join(l.state, hostKeyFile(n.Name)))
 	if err != nil {
@@ -275,6 +271,21 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 		return fmt.Errorf("starting node %s: %w", n.Name, err)
 	}
 	return nil
+}
+
+// portsFree names every port of the node's address that something else on this
+// machine holds.
+func portsFree(n *nodes.Node, ports []int) error {
+	var taken []error
+	for _, p := range ports {
+		probe, err := net.Listen("tcp", net.JoinHostPort(n.Address, fmt.Sprint(p)))
+		if err != nil {
+			taken = append(taken, fmt.Errorf("node %s: port %d of %s is taken on this machine (%w); 'ss -ltnp' names the process", n.Name, p, n.Address, err))
+			continue
+		}
+		probe.Close()
+	}
+	return errors.Join(taken...)
 }
 
 type quiet struct{}

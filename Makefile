@@ -1,0 +1,68 @@
+# make alone lists the targets.
+#
+# Variables of 'make gate': CYCLES, APPS, STEPS (comma-separated), NODES (an inventory
+# file; default: the lab). make turns every failure into its own status 2; the
+# gate's own status is that of 'out/bin/gate run'.
+
+VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
+LDFLAGS := -s -w -X main.version=$(VERSION)
+STATIC  := CGO_ENABLED=0
+BIN     := out/bin
+GATE    := $(BIN)/gate
+
+.PHONY: help
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: build
+build: ## build the daemon, the commands and the suite into out/bin
+	@mkdir -p $(BIN)
+	$(STATIC) go build -trimpath -ldflags '$(LDFLAGS)' -o $(BIN)/ ./cmd/...
+	$(STATIC) go test -c -trimpath -o $(BIN)/matrix.test ./matrix
+
+.PHONY: setup
+setup: build ## install the programs that the gate runs, or name those that are missing
+	$(GATE) setup
+
+.PHONY: gate
+gate: setup ## run the gate: build, bring the lab up, run, report
+	$(GATE) run $(if $(CYCLES),--cycles $(CYCLES)) $(if $(APPS),--apps $(APPS)) $(if $(STEPS),--steps $(STEPS)) $(if $(NODES),--nodes $(NODES))
+
+.PHONY: l0
+l0: ## level 0: manifests and their rendering, without a node
+	go test ./matrix -count=1 -ginkgo.label-filter=l0
+
+.PHONY: l1
+l1: setup ## level 1: the lifecycle by RPC, on one lab node
+	$(GATE) run --cycles 1 --only .228 --steps install,stop,start,restart,reinstall,uninstall $(if $(APPS),--apps $(APPS))
+
+.PHONY: lint
+lint: ## go vet and staticcheck
+	test -z "$$(gofmt -l cmd catalog gate matrix nodes orchestrator reports *.go)"
+	go vet ./...
+	go vet -tags lab,faults ./...
+	go tool staticcheck -tags lab ./...
+
+.PHONY: unit
+unit: ## tests that need no node
+	go test ./...
+
+.PHONY: gate-selftest
+gate-selftest: setup ## planted faults must be red, healthy runs green, on the lab
+	go test -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
+
+.PHONY: test
+test: lint unit gate-selftest ## everything: what CI runs
+
+.PHONY: bench
+bench: setup ## the daemon against bare systemctl and podman, and the planner
+	go test -run '^$$' -bench . ./orchestrator
+	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
+
+.PHONY: proto
+proto: ## generate the RPC's code; needs protoc and its Go plug-ins
+	cd orchestrator/api && protoc --go_out=. --go_opt=paths=source_relative --connect-go_out=. --connect-go_opt=paths=source_relative,package_suffix=connect orchestrator.proto
+
+.PHONY: clean
+clean: ## remove what was built, and the runs
+	rm -rf out

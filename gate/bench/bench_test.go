@@ -1,0 +1,149 @@
+//go:build lab
+
+package bench
+
+import (
+	"fmt"
+	"io"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+)
+
+const (
+	root   = "../.."
+	rounds = 5
+)
+
+var operations = []string{"install", "stop", "start", "restart", "uninstall"}
+
+// TestLifecycleAgainstBareSystemctl takes turns: a lifecycle through the daemon,
+// then the same units by hand.
+func TestLifecycleAgainstBareSystemctl(t *testing.T) {
+	bin, err := filepath.Abs(filepath.Join(root, "out", "bin"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	up := exec.CommandContext(t.Context(), filepath.Join(bin, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps"))
+	if out, err := up.CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	l, err := lab.Open(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, err := nodes.LoadInventory(l.InventoryFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat, err := catalog.Load(filepath.Join(root, "catalog", "apps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fleet, err := gate.Assemble(t.Context(), inv.Nodes[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fleet.Close()
+	unlock, err := fleet.Lock(t.Context(), "bench")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer unlock()
+	if err := fleet.Clean(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := fleet.Equip(t.Context(), filepath.Join(bin, "archipelago"), cat, l.Engine, nil, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	node := fleet.Nodes[0]
+	for _, app := range []string{"mosquitto", "miniflux"} {
+		m := fleet.Published[app].Manifest
+		daemon, bare := map[string][]float64{}, map[string][]float64{}
+		rpc := node.Client()
+		// Images and volumes are there before the first measured round, for both.
+		for _, verb := range []string{"install", "uninstall"} {
+			if _, err := rpc.Do(t.Context(), verb, app, false, nil); err != nil {
+				t.Fatal(err)
+			}
+		}
+		for range rounds {
+			for _, op := range operations {
+				begin := time.Now()
+				if _, err := rpc.Do(t.Context(), op, app, false, nil); err != nil {
+					t.Fatal(err)
+				}
+				daemon[op] = append(daemon[op], time.Since(begin).Seconds())
+			}
+			scripts := byHand(m)
+			if _, err := node.SSH.Run(t.Context(), "systemctl --user stop "+nodes.DaemonUnit); err != nil {
+				t.Fatal(err)
+			}
+			for _, op := range operations {
+				begin := time.Now()
+				if _, err := node.SSH.Run(t.Context(), scripts[op]); err != nil {
+					t.Fatal(err)
+				}
+				bare[op] = append(bare[op], time.Since(begin).Seconds())
+			}
+			if _, err := node.SSH.Run(t.Context(), "systemctl --user start "+nodes.DaemonUnit); err != nil {
+				t.Fatal(err)
+			}
+			if err := node.SSH.AwaitDaemon(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+		}
+		fmt.Printf("\n%s, median of %d rounds, seconds\n%-10s %8s %8s %7s\n", app, rounds, "", "daemon", "bare", "ratio")
+		var all, allBare float64
+		for _, op := range operations {
+			d, b := median(daemon[op]), median(bare[op])
+			all, allBare = all+d, allBare+b
+			fmt.Printf("%-10s %8.2f %8.2f %6.2fx\n", op, d, b, d/b)
+		}
+		fmt.Printf("%-10s %8.2f %8.2f %6.2fx\n", "lifecycle", all, allBare, all/allBare)
+	}
+}
+
+// byHand are the same operations as a person would type them, with the very units
+// that the daemon renders.
+func byHand(m *manifest.Manifest) map[string]string {
+	u := quadlet.Render(m, nodes.DataDir, true)
+	var write, names, secrets strings.Builder
+	for name, body := range u.Files {
+		fmt.Fprintf(&write, "printf %%s %s > ~/.config/containers/systemd/%s; ", nodes.Quote(body), name)
+		fmt.Fprintf(&names, " ~/.config/containers/systemd/%s", name)
+	}
+	for _, s := range m.Secrets {
+		fmt.Fprintf(&secrets, "podman secret create --replace %s %s/_daemon/secrets/%s/%s >/dev/null; ", quadlet.SecretName(m.ID, s.Name), nodes.DataDir, m.ID, s.Name)
+	}
+	var start, stop []string
+	for _, c := range m.Ordered() {
+		start = append(start, quadlet.Service(c.Name))
+	}
+	stop = slices.Clone(start)
+	slices.Reverse(stop)
+	up, down := "systemctl --user start "+strings.Join(start, " "), "systemctl --user stop "+strings.Join(stop, " ")+"; systemctl --user reset-failed"
+	return map[string]string{
+		"install":   "set -e; " + secrets.String() + write.String() + "systemctl --user daemon-reload; " + up,
+		"stop":      down,
+		"start":     up,
+		"restart":   down + "; " + up,
+		"uninstall": down + "; systemctl --user stop " + quadlet.Service(quadlet.Network(m.ID)+"-network") + "; rm -f" + names.String() + "; systemctl --user daemon-reload; podman network rm -f " + quadlet.Network(m.ID) + " >/dev/null; for s in $(podman secret ls --format '{{.Name}}'); do case $s in " + m.ID + ".*) podman secret rm $s >/dev/null;; esac; done",
+	}
+}
+
+func median(s []float64) float64 {
+	s = slices.Clone(s)
+	slices.Sort(s)
+	return s[len(s)/2]
+}
