@@ -49,7 +49,7 @@ unit: ## tests that need no node
 
 .PHONY: gate-selftest
 gate-selftest: setup ## planted faults must be red, healthy runs green, on the lab
-	go test -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
+	go test -p 1 -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
 
 .PHONY: test
 test: lint unit gate-selftest ## everything: what CI runs

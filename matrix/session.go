@@ -21,6 +21,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
+const probeTimeout = 10 * time.Second
+
 // Session is what the steps of one shard share: the connection to the node, the
 // daemon's client, the witnesses and the browser.
 type Session struct {
@@ -115,7 +117,7 @@ func (c *cell) do(ctx context.Context, verb string, purge bool) error {
 		if cause := context.Cause(ctx); ctx.Err() != nil && cause != nil {
 			err = cause
 		}
-		return fmt.Errorf("%s: %w", verb, c.blame(ctx, err))
+		return fmt.Errorf("%s: %w", verb, err)
 	}
 	return nil
 }
@@ -127,15 +129,22 @@ func operationTimeout(m *manifest.Manifest) time.Duration {
 	return 2*m.StartBudget() + images
 }
 
-// blame tells a daemon that does not answer from a node that is gone.
+// blame tells a failure of what is tested from a node that is gone: whatever
+// failed, a node that does not answer on a new connection is lost, and one that is
+// on another boot than the cell began on went away under the cell.
 func (c *cell) blame(ctx context.Context, err error) error {
-	var ce *connect.Error
-	if errors.As(err, &ce) && ce.Code() == connect.CodeUnavailable {
-		probe, cancel := context.WithTimeout(context.WithoutCancel(ctx), witnessTimeout)
-		defer cancel()
-		if _, gone := c.ssh.BootID(probe); gone != nil {
-			return gone
-		}
+	if err == nil || broken(err) {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
+	c.ssh.Drop()
+	boot, gone := c.ssh.BootID(ctx)
+	switch {
+	case gone != nil:
+		return fmt.Errorf("%w: %w (%w)", nodes.ErrLost, gone, err)
+	case c.step != RebootSurvive && len(c.held) > 0 && c.held[0].Boot != boot:
+		return fmt.Errorf("%w: it rebooted during the step (%w)", nodes.ErrLost, err)
 	}
 	return err
 }
@@ -155,7 +164,7 @@ func (c *cell) look(ctx context.Context) (*Snapshot, error) {
 func (c *cell) user(ctx context.Context) (*userClient, error) {
 	r, err := c.rpc.Credentials(ctx, connect.NewRequest(&api.CredentialsRequest{Id: c.app.ID}))
 	if err != nil {
-		return nil, fmt.Errorf("asking for credentials: %w", c.blame(ctx, err))
+		return nil, fmt.Errorf("asking for credentials: %w", err)
 	}
 	return &userClient{address: c.shard.Node.Address, secrets: r.Msg.Secrets, ssh: c.ssh}, nil
 }

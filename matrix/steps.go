@@ -212,7 +212,7 @@ func (c *cell) awaitPass(ctx context.Context) error {
 func (c *cell) observedAt(ctx context.Context) (time.Time, error) {
 	r, err := c.rpc.Status(ctx, connect.NewRequest(&api.StatusRequest{}))
 	if err != nil {
-		return time.Time{}, fmt.Errorf("asking the daemon's status: %w", c.blame(ctx, err))
+		return time.Time{}, fmt.Errorf("asking the daemon's status: %w", err)
 	}
 	return r.Msg.ObservedAt.AsTime(), nil
 }

@@ -127,6 +127,7 @@ func survivalSpecs(s *Session, step string) {
 func conclude(ctx context.Context, c *cell, err error) {
 	o := outcome{Note: c.note}
 	o.Seconds, o.Split = c.finish()
+	err = c.blame(ctx, err)
 	if err != nil && !broken(err) {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
 		c.collect(bounded)

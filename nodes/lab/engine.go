@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"iter"
 	"net"
 	"os"
 	"os/exec"
@@ -72,6 +73,10 @@ func (e *Engine) Start(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab runs systemd in privileged containers, which takes root: run this with sudo")
 	}
+	// What a service that was killed left would be taken for living containers.
+	if err := e.sweep(); err != nil {
+		return err
+	}
 	for _, d := range []string{e.storageRoot(), e.run} {
 		if err := os.MkdirAll(d, 0o700); err != nil {
 			return fmt.Errorf("starting the engine: %w", err)
@@ -91,7 +96,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if err := os.WriteFile(confFile, []byte(conf), 0o600); err != nil {
 		return err
 	}
-	argv := []string{"podman", "--root", e.storageRoot(), "--runroot", filepath.Join(e.run, "run"), "--storage-driver", "overlay",
+	argv := []string{"podman", "--root", e.storageRoot(), "--runroot", filepath.Join(e.run, "run"), "--tmpdir", filepath.Join(e.run, "tmp"), "--storage-driver", "overlay",
 		"system", "service", "--time=0", e.URL()}
 	if !unifiedCgroups() {
 		argv = append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-ec",
@@ -153,6 +158,23 @@ func (e *Engine) Stop(ctx context.Context) error {
 			}
 		}
 	}
+	return e.sweep()
+}
+
+// sweep ends container processes of this engine that have no service any more,
+// takes its mounts away and empties the run directory.
+func (e *Engine) sweep() error {
+	for pid := range e.monitors() {
+		children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", pid))
+		if err == nil {
+			for _, f := range strings.Fields(string(children)) {
+				if child, err := strconv.Atoi(f); err == nil {
+					unix.Kill(child, unix.SIGKILL)
+				}
+			}
+		}
+		unix.Kill(pid, unix.SIGKILL)
+	}
 	if out, err := exec.Command("findmnt", "-rno", "TARGET").Output(); err == nil {
 		for _, m := range strings.Fields(string(out)) {
 			if strings.HasPrefix(m, e.run+"/") || strings.HasPrefix(m, e.storage+"/") {
@@ -160,7 +182,35 @@ func (e *Engine) Stop(ctx context.Context) error {
 			}
 		}
 	}
-	return os.RemoveAll(e.run)
+	if err := os.RemoveAll(e.run); err != nil {
+		return fmt.Errorf("clearing the engine's run directory: %w", err)
+	}
+	return nil
+}
+
+// monitors gives the process ids of the engine's conmon processes: those that work
+// on its storage.
+func (e *Engine) monitors() iter.Seq[int] {
+	return func(yield func(int) bool) {
+		entries, err := os.ReadDir("/proc")
+		if err != nil {
+			return
+		}
+		for _, d := range entries {
+			pid, err := strconv.Atoi(d.Name())
+			if err != nil {
+				continue
+			}
+			cmdline, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+			if err != nil {
+				continue
+			}
+			argv := strings.Split(string(cmdline), "\x00")
+			if filepath.Base(argv[0]) == "conmon" && strings.Contains(string(cmdline), e.storageRoot()) && !yield(pid) {
+				return
+			}
+		}
+	}
 }
 
 func isPodman(pid int) bool {

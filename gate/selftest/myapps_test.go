@@ -1,0 +1,130 @@
+//go:build lab
+
+package selftest
+
+import (
+	"context"
+	"io"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/chromedp/cdproto/log"
+	"github.com/chromedp/cdproto/runtime"
+	"github.com/chromedp/chromedp"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	gatepkg "github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
+)
+
+// TestMyAppsInABrowser signs in to a node's page, installs an application with the
+// button, sees it run without reloading, and opens it through the proxy.
+func TestMyAppsInABrowser(t *testing.T) {
+	if out, err := exec.CommandContext(t.Context(), bin(t, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps")).CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	l, err := lab.Open(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inv, err := nodes.LoadInventory(l.InventoryFile())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat, err := catalog.Load(filepath.Join(root, "catalog", "apps"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	fleet, err := gatepkg.Assemble(t.Context(), inv.Nodes[:1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer fleet.Close()
+	if err := fleet.Clean(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := fleet.Equip(t.Context(), bin(t, "archipelago"), cat, l.Engine, nil, io.Discard); err != nil {
+		t.Fatal(err)
+	}
+	node := fleet.Nodes[0]
+
+	for _, path := range []string{"/events", "/archipelago.v1.Orchestrator/ListApps", "/apps/radicale/install"} {
+		resp, err := http.Post(node.RPC()+path, "application/json", strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusUnauthorized && resp.StatusCode != http.StatusMethodNotAllowed {
+			t.Errorf("%s without signing in: status %d", path, resp.StatusCode)
+		}
+	}
+
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800))
+	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+	defer stop()
+	var mu sync.Mutex
+	var problems []string
+	tab, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(func(ev any) {
+		mu.Lock()
+		defer mu.Unlock()
+		switch e := ev.(type) {
+		case *runtime.EventExceptionThrown:
+			problems = append(problems, e.ExceptionDetails.Text)
+		case *log.EventEntryAdded:
+			if e.Entry.Level == log.EntryLevelError {
+				problems = append(problems, e.Entry.Text)
+			}
+		}
+	}))
+	defer closeTab()
+	if err := chromedp.Do(tab); err != nil {
+		t.Fatal(err)
+	}
+	shot := func(name string) {
+		png, err := chromedp.Run(tab, chromedp.CaptureScreenshot())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(root, "out", name), png, 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	do := func(what string, steps ...chromedp.Action[chromedp.Void]) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(tab, time.Minute)
+		defer cancel()
+		if err := chromedp.Do(ctx, steps...); err != nil {
+			shot("my-apps-failure.png")
+			t.Fatalf("%s: %v", what, err)
+		}
+	}
+	do("signing in",
+		chromedp.Navigate(node.RPC()+"/"),
+		chromedp.SendKeys(chromedp.CSS("input[name=token]"), node.Token),
+		chromedp.Click(chromedp.CSS("form.login button")),
+		chromedp.WaitVisible(chromedp.CSS("#app-radicale")))
+	do("installing", chromedp.Click(chromedp.CSS("#app-radicale button")),
+		chromedp.WaitVisible(chromedp.CSS(`#app-radicale[data-state="running"] a.open`)))
+	shot("my-apps.png")
+	href, err := chromedp.Run(tab, chromedp.Evaluate[string](`document.querySelector("#app-radicale a.open").href`))
+	if err != nil {
+		t.Fatal(err)
+	}
+	do("stopping", chromedp.Click(chromedp.CSS(`#app-radicale form[action$="/stop"] button`)),
+		chromedp.WaitVisible(chromedp.CSS(`#app-radicale[data-state="stopped"]`)))
+	do("starting", chromedp.Click(chromedp.CSS(`#app-radicale form[action$="/start"] button`)),
+		chromedp.WaitVisible(chromedp.CSS(`#app-radicale[data-state="running"]`)))
+	do("opening "+href, chromedp.Navigate(href), chromedp.WaitVisible(chromedp.CSS("form input[type=password]")))
+	mu.Lock()
+	defer mu.Unlock()
+	if len(problems) > 0 {
+		t.Errorf("the page complained: %q", problems)
+	}
+}
