@@ -122,6 +122,10 @@ func TestVersionsAreComparedByNumber(t *testing.T) {
 func TestUnreachableNodeIsLostAndUnknownKeyRefused(t *testing.T) {
 	key := filepath.Join(t.TempDir(), "id")
 	n := &Node{Name: ".7", Address: "127.0.0.77", Port: 1, User: "archipelago", Key: key}
+	if _, err := NewClient(n).Run(t.Context(), "true"); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "gate nodes trust .7") {
+		t.Errorf("without a host key: %v", err)
+	}
+	n.HostKey = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIJb3KzJ4Gpz1VZ0mG4k0c0m9y2n9b1pQ0V6m9Vn0v0aX"
 	if _, err := NewClient(n).Run(t.Context(), "true"); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "private key") {
 		t.Errorf("without a key: %v", err)
 	}

@@ -6,15 +6,36 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
-// ownFile tells whether a file of the Quadlet directory belongs to an application,
-// by the label in it, and gives the container's name; the name is empty for the
-// application's network.
-func ownFile(app, file, body string) (container string, ok bool) {
-	if !strings.Contains(body, "\nLabel=\""+quadlet.LabelApp+"="+app+"\"\n") {
-		return "", false
+// ownerLine begins the line of a unit file that names the application it belongs to.
+const ownerLine = "\nLabel=\"" + quadlet.LabelApp + "="
+
+// owner gives the application that a unit file belongs to, by the label in it;
+// empty for a stranger's.
+func owner(body string) string {
+	i := strings.Index(body, ownerLine)
+	if i < 0 {
+		return ""
 	}
-	if name, is := strings.CutSuffix(file, ".container"); is {
-		return name, true
+	app, _, ok := strings.Cut(body[i+len(ownerLine):], "\"\n")
+	if !ok {
+		return ""
 	}
-	return "", strings.HasSuffix(file, ".network")
+	return app
+}
+
+// byOwner gives the names of unit files by application.
+func byOwner(files map[string]string) map[string][]string {
+	out := map[string][]string{}
+	for name, body := range files {
+		if app := owner(body); app != "" {
+			out[app] = append(out[app], name)
+		}
+	}
+	return out
+}
+
+// containerOf gives the container that a unit file makes; ok is false for a
+// network's file.
+func containerOf(file string) (name string, ok bool) {
+	return strings.CutSuffix(file, ".container")
 }

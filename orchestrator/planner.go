@@ -5,7 +5,6 @@ package orchestrator
 
 import (
 	"fmt"
-	"maps"
 	"slices"
 	"time"
 
@@ -69,17 +68,26 @@ type Action struct {
 // in order per application. It has no clock, disk or network.
 func Plan(desired []state.Desired, obs Observed, cat catalog.Catalog, dataDir string) []Action {
 	var out []Action
+	files := byOwner(obs.Files)
+	containers := map[string][]string{}
+	for name, c := range obs.Containers {
+		if c.App != "" {
+			containers[c.App] = append(containers[c.App], name)
+		}
+	}
 	for _, d := range desired {
-		out = append(out, planApp(d, obs, cat.Manifest(d.App), dataDir)...)
+		if d.Goal == state.Absent {
+			out = append(out, planAbsent(d, obs, files[d.App], containers[d.App])...)
+		} else {
+			out = append(out, planPresent(d, obs, cat.Manifest(d.App), dataDir, files[d.App])...)
+		}
 	}
 	return out
 }
 
-func planApp(d state.Desired, obs Observed, m *manifest.Manifest, dataDir string) []Action {
+// planPresent plans an installed application; files are the unit files it has.
+func planPresent(d state.Desired, obs Observed, m *manifest.Manifest, dataDir string, files []string) []Action {
 	act := func(v Verb, reason string, units ...string) Action { return Action{d.App, v, units, reason} }
-	if d.Goal == state.Absent {
-		return planAbsent(d, obs, act)
-	}
 	if m == nil {
 		return []Action{act(Refuse, "its manifest is not in the catalog any more")}
 	}
@@ -94,7 +102,7 @@ func planApp(d state.Desired, obs Observed, m *manifest.Manifest, dataDir string
 		}
 	}
 	var out []Action
-	if !current(d.App, rendered.Files, obs.Files, members) {
+	if !current(rendered.Files, obs.Files, files) {
 		if d.Goal == state.Running {
 			out = append(out, act(Prepare, "its units are missing or differ"))
 		}
@@ -139,19 +147,18 @@ func planApp(d state.Desired, obs Observed, m *manifest.Manifest, dataDir string
 	return out
 }
 
-func planAbsent(d state.Desired, obs Observed, act func(Verb, string, ...string) Action) []Action {
+// planAbsent plans an application that is to go; files and own are the unit files
+// and containers it has.
+func planAbsent(d state.Desired, obs Observed, files, own []string) []Action {
+	act := func(v Verb, reason string, units ...string) Action { return Action{d.App, v, units, reason} }
 	var out []Action
-	var own []string
-	for _, name := range slices.Sorted(maps.Keys(obs.Containers)) {
-		if obs.Containers[name].App == d.App {
+	own = slices.Clone(own)
+	for _, f := range files {
+		if name, ok := containerOf(f); ok && !slices.Contains(own, name) {
 			own = append(own, name)
 		}
 	}
-	for _, f := range slices.Sorted(maps.Keys(obs.Files)) {
-		if name, ok := ownFile(d.App, f, obs.Files[f]); ok && name != "" && !slices.Contains(own, name) {
-			own = append(own, name)
-		}
-	}
+	slices.Sort(own)
 	var up []string
 	for _, name := range own {
 		switch obs.Units[quadlet.Service(name)].Active {
@@ -201,17 +208,12 @@ func running(obs Observed, members []string) []string {
 }
 
 // current tells whether the unit files are exactly as rendered, with none left
-// over from an earlier manifest.
-func current(app string, want, have map[string]string, members []string) bool {
+// over from an earlier manifest; owned are the application's among have.
+func current(want, have map[string]string, owned []string) bool {
 	for f, body := range want {
 		if have[f] != body {
 			return false
 		}
 	}
-	for f, body := range have {
-		if name, ok := ownFile(app, f, body); ok && name != "" && !slices.Contains(members, name) {
-			return false
-		}
-	}
-	return true
+	return !slices.ContainsFunc(owned, func(f string) bool { _, wanted := want[f]; return !wanted })
 }

@@ -263,14 +263,7 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, act Action) 
 	case WriteUnits:
 		r.say(d.App, "writing units")
 		unit := quadlet.Render(m, r.dataDir, d.Goal == state.Running)
-		var gone []string
-		for f, body := range r.files() {
-			if _, wanted := unit.Files[f]; !wanted {
-				if _, own := ownFile(d.App, f, body); own {
-					gone = append(gone, f)
-				}
-			}
-		}
+		gone := slices.DeleteFunc(r.unitFiles(d.App), func(f string) bool { _, wanted := unit.Files[f]; return wanted })
 		return r.engine.WriteUnits(ctx, unit.Files, gone)
 	case StopUnits:
 		ctx, cancel := context.WithTimeout(ctx, stopTimeout)
@@ -284,18 +277,12 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, act Action) 
 		return nil
 	case RemoveAll:
 		r.say(d.App, "removing containers and units")
-		var gone []string
-		for f, body := range r.files() {
-			if _, own := ownFile(d.App, f, body); own {
-				gone = append(gone, f)
-			}
-		}
 		// The network's unit is a oneshot that stays active; without this a later
 		// install would believe that the network exists.
 		if err := r.engine.StopUnit(ctx, quadlet.Service(quadlet.Network(d.App)+"-network")); err != nil {
 			return err
 		}
-		if err := r.engine.WriteUnits(ctx, nil, gone); err != nil {
+		if err := r.engine.WriteUnits(ctx, nil, r.unitFiles(d.App)); err != nil {
 			return err
 		}
 		return r.engine.Remove(ctx, d.App, act.Units)
@@ -320,10 +307,11 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, act Action) 
 	return fmt.Errorf("unknown action %q", act.Verb)
 }
 
-func (r *Reconciler) files() map[string]string {
+// unitFiles are the names of an application's unit files, as last observed.
+func (r *Reconciler) unitFiles(app string) []string {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	return r.obs.Files
+	return byOwner(r.obs.Files)[app]
 }
 
 func (r *Reconciler) update(app string, change func(*state.Desired)) error {

@@ -141,6 +141,9 @@ func (a *app) login() *cobra.Command {
 			if err := os.WriteFile(file, b, 0o600); err != nil {
 				return err
 			}
+			if a.json {
+				return a.print(cmd, s.Msg)
+			}
 			fmt.Fprintf(cmd.OutOrStdout(), "signed in to %s (daemon %s)\n", node, s.Msg.Version)
 			return nil
 		},

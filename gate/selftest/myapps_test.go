@@ -4,6 +4,7 @@ package selftest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"net/http"
 	"os"
@@ -126,5 +127,47 @@ func TestMyAppsInABrowser(t *testing.T) {
 	defer mu.Unlock()
 	if len(problems) > 0 {
 		t.Errorf("the page complained: %q", problems)
+	}
+}
+
+// TestReportFitsTheWindow opens a report with a failure in a real browser, on a
+// desk and on a phone: nothing may reach beyond the window's edge, and the verdict
+// and the first failure must be in the first window.
+func TestReportFitsTheWindow(t *testing.T) {
+	page, err := filepath.Abs(filepath.Join(root, "reports", "testdata", "report.html"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, width := range []int{1280, 390} {
+		t.Run(fmt.Sprint(width), func(t *testing.T) {
+			options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU)
+			allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
+			defer stop()
+			tab, closeTab := chromedp.NewContext(allocator)
+			defer closeTab()
+			if err := chromedp.Do(tab); err != nil {
+				t.Fatal(err)
+			}
+			ctx, cancel := context.WithTimeout(tab, time.Minute)
+			defer cancel()
+			if err := chromedp.Do(ctx, chromedp.EmulateViewport(int64(width), 800), chromedp.Navigate("file://"+page), chromedp.WaitVisible(chromedp.CSS(".first"))); err != nil {
+				t.Fatal(err)
+			}
+			over, err := chromedp.Run(ctx, chromedp.Evaluate[float64]("document.scrollingElement.scrollWidth - window.innerWidth"))
+			if err != nil || over > 0 {
+				t.Errorf("it reaches %v px beyond the window, %v", over, err)
+			}
+			bottom, err := chromedp.Run(ctx, chromedp.Evaluate[float64](`document.querySelector(".first").getBoundingClientRect().bottom`))
+			if err != nil || bottom > 800 {
+				t.Errorf("the first failure ends at %v px, %v", bottom, err)
+			}
+			png, err := chromedp.Run(ctx, chromedp.CaptureScreenshot())
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := os.WriteFile(filepath.Join(root, "out", fmt.Sprintf("report-%d.png", width)), png, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		})
 	}
 }

@@ -143,6 +143,15 @@ func TestPlantedFaultIsRed(t *testing.T) {
 		{name: "one member of a stack is missing while the others run", fault: fault.MemberMissing, app: "pair",
 			steps: []string{matrix.Install}, red: matrix.Install, reason: "member pair-helper is missing"},
 	}
+	documented, err := os.ReadFile(filepath.Join(root, "TESTING.md"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range cases {
+		if !strings.Contains(string(documented), "| "+c.name+" | "+c.red+" |") {
+			t.Errorf("TESTING.md does not say that %q is red at %s", c.name, c.red)
+		}
+	}
 	nodes := []string{".228", ".198"}
 	free := make(chan string, len(nodes))
 	for _, n := range nodes {

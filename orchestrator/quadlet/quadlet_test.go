@@ -88,7 +88,7 @@ func FuzzRender(f *testing.F) {
 	f.Fuzz(func(t *testing.T, value, word string) {
 		for _, s := range []string{value, word} {
 			if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-				t.Skip("the schema refuses control characters")
+				return // the schema refuses control characters
 			}
 		}
 		m := &manifest.Manifest{ID: "a", Name: value, Version: "1", Containers: []manifest.Container{{

@@ -1,0 +1,253 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// host is an engine in memory, for what a real one cannot be made to do at will:
+// to be down, or to fail at one call. The gate checks the real one.
+type host struct {
+	mu    sync.Mutex
+	obs   Observed
+	down  error
+	fail  map[string]error // by method
+	calls []string
+}
+
+func (h *host) do(method string, change func()) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = append(h.calls, method)
+	if h.down != nil {
+		return fmt.Errorf("%w: %w", ErrEngine, h.down)
+	}
+	if err := h.fail[method]; err != nil {
+		return err
+	}
+	if change != nil {
+		change()
+	}
+	return nil
+}
+
+func (h *host) Observe(context.Context) (o Observed, err error) {
+	err = h.do("observe", func() {
+		o = Observed{At: time.Now(), Containers: maps.Clone(h.obs.Containers), Units: maps.Clone(h.obs.Units), Files: maps.Clone(h.obs.Files)}
+	})
+	return o, err
+}
+func (h *host) EnsureImage(context.Context, string, func(string)) error { return h.do("image", nil) }
+func (h *host) EnsureVolumes(context.Context, []VolumeOwner) error      { return h.do("volumes", nil) }
+func (h *host) PutSecret(context.Context, string, string, string) error { return h.do("secret", nil) }
+func (h *host) Probe(context.Context, string) error                     { return nil }
+func (h *host) DeleteTree(context.Context, string) error                { return h.do("delete", nil) }
+func (h *host) StartedAt(context.Context, string) (time.Time, error)    { return time.Now(), nil }
+func (h *host) ActiveSince(context.Context, string) (time.Time, error)  { return time.Now(), nil }
+func (h *host) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
+	return h.do("units", func() {
+		maps.Copy(h.obs.Files, files)
+		for _, f := range gone {
+			delete(h.obs.Files, f)
+		}
+	})
+}
+func (h *host) StartUnits(_ context.Context, units []string) error {
+	return h.do("start", func() {
+		specs := quadlet.Render(pair(), dataDir, true).Specs
+		for _, u := range units {
+			name := strings.TrimSuffix(u, ".service")
+			h.obs.Containers[name] = Container{ID: fmt.Sprint(len(h.calls)), Name: name, App: "pair", Spec: specs[name], State: "running"}
+			h.obs.Units[u] = Unit{Active: "active"}
+		}
+	})
+}
+func (h *host) StopUnit(_ context.Context, unit string) error {
+	return h.do("stop", func() {
+		delete(h.obs.Containers, strings.TrimSuffix(unit, ".service"))
+		h.obs.Units[unit] = Unit{Active: "inactive"}
+	})
+}
+func (h *host) Remove(_ context.Context, _ string, containers []string) error {
+	return h.do("remove", func() {
+		for _, c := range containers {
+			delete(h.obs.Containers, c)
+		}
+	})
+}
+
+func (h *host) set(down error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = down
+}
+
+// node is a running reconciler over a host; its state is in dir.
+func node(t *testing.T, h *host, dir string) *Reconciler {
+	t.Helper()
+	store, err := state.Open(dir + "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(dir + "/secrets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New(h, store, sec, catalog.Catalog{"pair": {Manifest: pair()}}, dataDir, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return r
+}
+
+func empty() *host {
+	return &host{obs: Observed{Containers: map[string]Container{}, Units: map[string]Unit{}, Files: map[string]string{}}, fail: map[string]error{}}
+}
+
+// request asks and waits; the error is the operation's.
+func request(t *testing.T, r *Reconciler, verb string) error {
+	t.Helper()
+	gen, err := r.Request("pair", verb, false)
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var last Progress
+	if err := r.Watch(ctx, "pair", gen, func(p Progress) error { last = p; return nil }); err != nil {
+		t.Fatalf("%s: %v", verb, err)
+	}
+	if last.Err != "" {
+		return errors.New(last.Err)
+	}
+	return nil
+}
+
+func stateOf(t *testing.T, r *Reconciler) State {
+	t.Helper()
+	v, err := r.App("pair")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.State
+}
+
+func TestLifeOfAnApplication(t *testing.T) {
+	r := node(t, empty(), t.TempDir())
+	if err := request(t, r, "stop"); !errors.Is(err, ErrNotInstalled) {
+		t.Errorf("stop before install: %v", err)
+	}
+	if _, err := r.Request("nope", "install", false); !errors.Is(err, ErrUnknownApp) {
+		t.Errorf("unknown app: %v", err)
+	}
+	for _, s := range []struct {
+		verb string
+		want State
+	}{{"install", Up}, {"install", Up}, {"stop", Down}, {"start", Up}, {"restart", Up}, {"uninstall", NotInstalled}, {"uninstall", NotInstalled}, {"install", Up}} {
+		if err := request(t, r, s.verb); err != nil {
+			t.Fatalf("%s: %v", s.verb, err)
+		}
+		if got := stateOf(t, r); got != s.want {
+			t.Fatalf("after %s it is %s, expected %s", s.verb, got, s.want)
+		}
+	}
+}
+
+func TestAcceptedRequestIsCarriedOutByTheNextDaemon(t *testing.T) {
+	h, dir := empty(), t.TempDir()
+	store, err := state.Open(dir + "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(dir + "/secrets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// This daemon answers, and ends before it has done anything.
+	first := New(h, store, sec, catalog.Catalog{"pair": {Manifest: pair()}}, dataDir, slog.New(slog.NewTextHandler(io.Discard, nil)))
+	gen, err := first.Request("pair", "install", false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := node(t, h, dir)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := second.Watch(ctx, "pair", gen, func(Progress) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := stateOf(t, second); got != Up {
+		t.Errorf("it is %s", got)
+	}
+}
+
+func TestEngineDownKeepsTheLastKnownStateAndQueuesRequests(t *testing.T) {
+	h := empty()
+	r := node(t, h, t.TempDir())
+	if err := request(t, r, "install"); err != nil {
+		t.Fatal(err)
+	}
+	h.set(errors.New("no socket"))
+	gen, err := r.Request("pair", "stop", false)
+	if err != nil {
+		t.Fatalf("a request while the engine is down: %v", err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		views, at, stale, err := r.Apps()
+		if err != nil || len(views) != 1 || len(views[0].Containers) != 2 || views[0].Containers[0].State != "running" {
+			t.Fatalf("the last known state is gone: %+v, %v", views, err)
+		}
+		if strings.Contains(stale, "no socket") && !at.IsZero() {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("stale is %q", stale)
+		}
+		r.Wake()
+	}
+	h.set(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var last Progress
+	if err := r.Watch(ctx, "pair", gen, func(p Progress) error { last = p; return nil }); err != nil || last.Err != "" {
+		t.Fatalf("%v, %+v", err, last)
+	}
+	if got := stateOf(t, r); got != Down {
+		t.Errorf("it is %s", got)
+	}
+}
+
+func TestFailureIsReportedAndNothingIsHalfInstalled(t *testing.T) {
+	h := empty()
+	h.fail["image"] = errors.New("no such image")
+	r := node(t, h, t.TempDir())
+	if err := request(t, r, "install"); err == nil || !strings.Contains(err.Error(), "no such image") {
+		t.Fatalf("%v", err)
+	}
+	if got := stateOf(t, r); got != Failed {
+		t.Errorf("it is %s", got)
+	}
+	h.mu.Lock()
+	if len(h.obs.Files) > 0 || len(h.obs.Containers) > 0 {
+		t.Errorf("left %v and %v", h.obs.Files, h.obs.Containers)
+	}
+	delete(h.fail, "image")
+	h.mu.Unlock()
+	if err := request(t, r, "install"); err != nil || stateOf(t, r) != Up {
+		t.Errorf("asked again: %v, %s", err, stateOf(t, r))
+	}
+}

@@ -1,0 +1,146 @@
+package web
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/cookiejar"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// site is the page over a reconciler that never hears from its engine.
+func site(t *testing.T, token string) *httptest.Server {
+	t.Helper()
+	store, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat := catalog.Catalog{"feeds": {Manifest: &manifest.Manifest{ID: "feeds", Name: `Feeds <b>&"`, Version: "1", Containers: []manifest.Container{{Name: "feeds"}}}}}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	s := httptest.NewServer((&Server{Reconciler: orchestrator.New(nil, store, sec, cat, "/d", log), Token: token, Log: log}).Handler())
+	t.Cleanup(s.Close)
+	return s
+}
+
+func browser(t *testing.T) *http.Client {
+	t.Helper()
+	jar, err := cookiejar.New(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &http.Client{Jar: jar}
+}
+
+func get(t *testing.T, c *http.Client, address string) (int, string) {
+	t.Helper()
+	r, err := c.Get(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Body.Close()
+	b, err := io.ReadAll(r.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return r.StatusCode, string(b)
+}
+
+func post(t *testing.T, c *http.Client, address string, form url.Values, header ...string) int {
+	t.Helper()
+	r, err := http.NewRequest(http.MethodPost, address, strings.NewReader(form.Encode()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	for i := 0; i+1 < len(header); i += 2 {
+		r.Header.Set(header[i], header[i+1])
+	}
+	resp, err := c.Do(r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	resp.Body.Close()
+	return resp.StatusCode
+}
+
+func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
+	s := site(t, "sesame")
+	c := browser(t)
+	if _, body := get(t, c, s.URL+"/"); strings.Contains(body, "Feeds") || !strings.Contains(body, "Access token") {
+		t.Errorf("the page shows %q", body)
+	}
+	if status, _ := get(t, c, s.URL+"/events"); status != http.StatusUnauthorized {
+		t.Errorf("events: status %d", status)
+	}
+	if status := post(t, c, s.URL+"/apps/feeds/install", nil); status != http.StatusUnauthorized {
+		t.Errorf("install: status %d", status)
+	}
+	if status := post(t, c, s.URL+"/login", url.Values{"token": {"wrong"}}); status != http.StatusUnauthorized {
+		t.Errorf("wrong token: status %d", status)
+	}
+	forged := &http.Cookie{Name: cookie, Value: "99999999999.00"}
+	r, err := http.NewRequest(http.MethodGet, s.URL+"/events", nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r.AddCookie(forged)
+	resp, err := c.Do(r)
+	if err != nil || resp.StatusCode != http.StatusUnauthorized {
+		t.Errorf("forged session: %v, %v", resp, err)
+	}
+}
+
+func TestSignedInOwnerSeesAppsEvenBeforeTheEngineAnswers(t *testing.T) {
+	s := site(t, "sesame")
+	c := browser(t)
+	if status := post(t, c, s.URL+"/login", url.Values{"token": {"sesame"}}); status != http.StatusOK {
+		t.Fatalf("sign in: status %d", status)
+	}
+	status, body := get(t, c, s.URL+"/")
+	if status != http.StatusOK || !strings.Contains(body, "Feeds &lt;b&gt;&amp;") || !strings.Contains(body, "the engine has not answered yet") {
+		t.Errorf("status %d: %s", status, body)
+	}
+	if status := post(t, c, s.URL+"/apps/feeds/install", nil); status != http.StatusNoContent {
+		t.Errorf("install: status %d", status)
+	}
+	if status := post(t, c, s.URL+"/apps/nope/install", nil); status != http.StatusNotFound {
+		t.Errorf("unknown app: status %d", status)
+	}
+	if status := post(t, c, s.URL+"/apps/feeds/explode", nil); status != http.StatusConflict {
+		t.Errorf("unknown operation: status %d", status)
+	}
+	if status := post(t, c, s.URL+"/apps/feeds/stop", nil, "Sec-Fetch-Site", "cross-site"); status != http.StatusForbidden {
+		t.Errorf("request from another site: status %d", status)
+	}
+	post(t, c, s.URL+"/logout", nil)
+	if status, _ := get(t, c, s.URL+"/events"); status != http.StatusUnauthorized {
+		t.Errorf("after signing out: status %d", status)
+	}
+}
+
+func TestNewTokenEndsSessions(t *testing.T) {
+	old, fresh := &Server{Token: "a"}, &Server{Token: "b"}
+	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.AddCookie(&http.Cookie{Name: cookie, Value: old.session(1 << 40)})
+	if !old.valid(r) || fresh.valid(r) {
+		t.Errorf("old %v, new %v", old.valid(r), fresh.valid(r))
+	}
+	past := httptest.NewRequest(http.MethodGet, "/", nil)
+	past.AddCookie(&http.Cookie{Name: cookie, Value: old.session(1)})
+	if old.valid(past) {
+		t.Error("an expired session is valid")
+	}
+}
