@@ -42,6 +42,7 @@ type Runner struct {
 
 	mu      sync.Mutex
 	done    map[reports.Cell]reports.Status
+	resumed map[reports.Cell]bool // without step: begun in an earlier session, not yet gone on with
 	browser *matrix.Browser
 	failure error // of the gate itself
 }
@@ -51,7 +52,9 @@ type Runner struct {
 // is recorded so; the error is of the gate itself (ErrGate), never of what is tested.
 func (r *Runner) Run(ctx context.Context) error {
 	r.done = map[reports.Cell]reports.Status{}
+	r.resumed = map[reports.Cell]bool{}
 	for _, res := range r.Results {
+		r.resumed[reports.Cell{App: res.App, Node: res.Node, Cycle: res.Cycle}] = true
 		if res.Status != reports.NotRun && r.done[res.Cell] != reports.Failed {
 			r.done[res.Cell] = res.Status
 		}
@@ -197,6 +200,14 @@ func (r *Runner) shard(ctx context.Context, m *Member, k int, apps, steps []stri
 	}
 	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *m.Node, RPC: m.RPC(), Token: m.Token, Browser: address, Cycle: k, Steps: steps}
 	var missing []reports.Cell
+	r.mu.Lock()
+	for _, a := range apps {
+		if key := (reports.Cell{App: a, Node: m.Name, Cycle: k}); r.resumed[key] {
+			s.Resumed = append(s.Resumed, a)
+			delete(r.resumed, key)
+		}
+	}
+	r.mu.Unlock()
 	for _, a := range apps {
 		s.Apps = append(s.Apps, r.Fleet.Published[a].Manifest)
 		for _, step := range steps {

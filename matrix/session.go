@@ -33,12 +33,27 @@ type Session struct {
 
 	mu      sync.Mutex
 	browser *Browser
+	mend    map[string]bool // applications that may be brought to a step's beginning, once
 }
 
 // NewSession connects lazily; Close ends everything it started.
 func NewSession(s *Shard) *Session {
 	ssh := nodes.NewClient(&s.Node)
-	return &Session{shard: s, ssh: ssh, rpc: client.New(s.RPC, s.Token), witness: &witness{ssh: ssh, address: s.Node.Address}}
+	mend := map[string]bool{}
+	for _, app := range s.Resumed {
+		mend[app] = true
+	}
+	return &Session{shard: s, ssh: ssh, rpc: client.New(s.RPC, s.Token), witness: &witness{ssh: ssh, address: s.Node.Address}, mend: mend}
+}
+
+// mayMend tells, once for each application, whether what is not as a step needs it
+// was left so by an interrupted session.
+func (s *Session) mayMend(app string) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	may := s.mend[app]
+	delete(s.mend, app)
+	return may
 }
 
 // Close ends connections and the browser, if one was started here.

@@ -40,7 +40,8 @@ type Shard struct {
 	Browser string               `json:"browser,omitempty"` // DevTools address; empty: start one when needed
 	Cycle   int                  `json:"cycle"`
 	Steps   []string             `json:"steps"`
-	Apps    []*manifest.Manifest `json:"apps"` // as published
+	Apps    []*manifest.Manifest `json:"apps"`              // as published
+	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted session may have left in mid-step
 }
 
 // ReadShard reads the shard that the environment names; ok is false where it names none.

@@ -44,9 +44,10 @@ func (c *cell) invariants() error {
 	return nil
 }
 
-// ready brings the application to where a step begins, for a step that is run by
-// itself or in a resumed run: installed and running, with the canary planted.
-// After the step before it, in the order of a cycle, it only looks.
+// ready wants the application where a step begins: running, with the canary planted.
+// For a step that is run by itself, and for the first one of a resumed cycle, it
+// brings it there. After the step before it, in the order of a cycle, it only looks:
+// what has changed since is a failure.
 func (c *cell) ready(ctx context.Context) error {
 	s, err := c.look(ctx)
 	if err != nil {
@@ -56,7 +57,7 @@ func (c *cell) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(checkRunning(c.app, s)) > 0 && !planted {
+	if mend := c.mayMend(c.app.ID); len(checkRunning(c.app, s)) > 0 && (mend || !planted) {
 		if err := c.do(ctx, Install, false); err != nil {
 			return fmt.Errorf("before the step: %w", err)
 		}

@@ -25,6 +25,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -217,7 +218,7 @@ func TestNodeLostInMidCycleLeavesAResumableRun(t *testing.T) {
 }
 
 func TestInterruptEndsCleanlyAndCanBeResumed(t *testing.T) {
-	openLab(t)
+	_, inv := openLab(t)
 	out := t.TempDir()
 	cmd, said := command(t, "run", "--cycles", "1", "--only", ".228", "--apps", "mosquitto", "--out", out)
 	if err := cmd.Start(); err != nil {
@@ -234,6 +235,15 @@ func TestInterruptEndsCleanlyAndCanBeResumed(t *testing.T) {
 	}
 	if procs, err := exec.Command("pgrep", "-f", out).Output(); err == nil {
 		t.Errorf("processes are left: %s", procs)
+	}
+	// As an interrupt in the middle of a stop would leave it.
+	token, err := node(t, inv, ".228").Run(t.Context(), "cat "+nodes.DataDir+"/_daemon/state/token")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpc := client.New("http://127.0.0.228:7070", strings.TrimSpace(token))
+	if _, err := rpc.Do(t.Context(), "stop", "mosquitto", false, nil); err != nil {
+		t.Fatal(err)
 	}
 	status, again := gateRun(t, "resume", "--out", out)
 	if status != gate.ExitGreen {

@@ -140,6 +140,8 @@ func TestPlantedFaultIsRed(t *testing.T) {
 			steps: []string{matrix.Install, matrix.RestartSurvive}, red: matrix.RestartSurvive, reason: "after the daemon was restarted: container page is"},
 		{name: "the application answers only after three times its budget", edit: []string{`MARK: "1"`, `DELAY: "15"`, "start: 30s", "start: 5s"}, app: "page",
 			steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 5s"},
+		{name: "the application logs its secret", edit: []string{`MARK: "1"`, `LEAK: "1"`}, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "invariant: a secret's value stands in the journal"},
 		{name: "one member of a stack is missing while the others run", fault: fault.MemberMissing, app: "pair",
 			steps: []string{matrix.Install}, red: matrix.Install, reason: "member pair-helper is missing"},
 	}
