@@ -31,6 +31,10 @@ type outcome struct {
 	Evidence []string      `json:"evidence,omitempty"`
 }
 
+// cellTimeout ends a cell that hangs; it is longer than any that works, a first pull
+// of images included.
+const cellTimeout = 30 * time.Minute
+
 // resultsFD is where a gate that started the suite reads results, a JSON line each.
 const resultsFD = 3
 
@@ -93,7 +97,7 @@ func lifeSpecs(s *Session, m *manifest.Manifest, steps []string) {
 	}
 	Describe(fmt.Sprintf("%s on %s, cycle %d", m.ID, s.shard.Node.Name, s.shard.Cycle), Ordered, func() {
 		for _, step := range steps {
-			It(step, labels(s, m.ID, step), func(ctx SpecContext) {
+			It(step, NodeTimeout(cellTimeout), labels(s, m.ID, step), func(ctx SpecContext) {
 				c := s.cell(m, step)
 				conclude(ctx, c, c.run(ctx))
 			})
@@ -108,7 +112,7 @@ func survivalSpecs(s *Session, step string) {
 		var cells []*cell
 		var errs map[string]error
 		for i, m := range s.shard.Apps {
-			It(m.ID, labels(s, m.ID, step), func(ctx SpecContext) {
+			It(m.ID, NodeTimeout(cellTimeout), labels(s, m.ID, step), func(ctx SpecContext) {
 				if errs == nil {
 					cells = s.survival(s.shard.Apps, step)
 					if step == RebootSurvive {

@@ -1,6 +1,7 @@
 package nodes
 
 import (
+	"context"
 	"errors"
 	"os"
 	"path/filepath"
@@ -137,5 +138,19 @@ func TestUnreachableNodeIsLostAndUnknownKeyRefused(t *testing.T) {
 func TestQuoteMakesOneWord(t *testing.T) {
 	if got := Quote(`it's "$HOME"`); got != `'it'\''s "$HOME"'` {
 		t.Error(got)
+	}
+}
+
+func TestRequestThatIsNeverAnsweredEndsWithTheContext(t *testing.T) {
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	cancel(gone)
+	never := make(chan struct{})
+	defer close(never)
+	if _, err := within(ctx, func() (int, error) { <-never; return 0, nil }); !errors.Is(err, gone) {
+		t.Error(err)
+	}
+	if v, err := within(t.Context(), func() (int, error) { return 7, nil }); v != 7 || err != nil {
+		t.Error(v, err)
 	}
 }

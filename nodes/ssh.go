@@ -20,6 +20,7 @@ const (
 	dialTimeout       = 5 * time.Second
 	keepaliveInterval = 5 * time.Second
 	keepaliveTimeout  = 10 * time.Second
+	requestTimeout    = 10 * time.Second // of the server's answer to a request on a connection
 	retryPause        = 100 * time.Millisecond
 )
 
@@ -228,7 +229,7 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 	if err != nil {
 		return err
 	}
-	s, err := conn.NewSession()
+	s, err := within(ctx, conn.NewSession)
 	if err != nil {
 		c.Drop()
 		return fmt.Errorf("%s: opening a session: %w: %w", c.Node, ErrLost, err)
@@ -237,7 +238,8 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 	var stderr tail
 	s.Stdin, s.Stdout, s.Stderr = stdin, w, &stderr
 	finished := make(chan error, 1)
-	if err := s.Start(command); err != nil {
+	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, s.Start(command) }); err != nil {
+		c.Drop()
 		return fmt.Errorf("%s: starting %q: %w: %w", c.Node, short(command), ErrLost, err)
 	}
 	go func() { finished <- s.Wait() }()
@@ -256,6 +258,31 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 		return &ExitError{c.Node.Name, short(command), exit.ExitStatus(), stderr.String()}
 	}
 	return fmt.Errorf("%s: %q: %w: %w", c.Node, short(command), ErrLost, err)
+}
+
+// within bounds a request that takes no context. On a connection that ends at the
+// wrong instant its answer never comes, and nothing but a deadline tells.
+func within[T any](ctx context.Context, request func() (T, error)) (T, error) {
+	type answer struct {
+		value T
+		err   error
+	}
+	answered := make(chan answer, 1)
+	go func() {
+		v, err := request()
+		answered <- answer{v, err}
+	}()
+	deadline := time.NewTimer(requestTimeout)
+	defer deadline.Stop()
+	var none T
+	select {
+	case a := <-answered:
+		return a.value, a.err
+	case <-ctx.Done():
+		return none, context.Cause(ctx)
+	case <-deadline.C:
+		return none, fmt.Errorf("no answer within %s", requestTimeout)
+	}
 }
 
 // Dial opens a connection from the node to an address as seen there; network is
@@ -283,7 +310,7 @@ func (c *Client) Listen(ctx context.Context, address string) (net.Listener, erro
 	if err != nil {
 		return nil, err
 	}
-	l, err := conn.Listen("tcp", address)
+	l, err := within(ctx, func() (net.Listener, error) { return conn.Listen("tcp", address) })
 	if err != nil {
 		return nil, fmt.Errorf("%s: listening on %s there: %w (is something else on that port?)", c.Node, address, err)
 	}
