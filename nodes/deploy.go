@@ -16,6 +16,8 @@ import (
 	"slices"
 	"strings"
 	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // DataDir is where a node keeps applications' data and the daemon's state.
@@ -162,10 +164,11 @@ func (d Deployment) archive() ([]byte, error) {
 func (c *Client) AwaitDaemon(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, daemonAnswer)
 	defer cancel()
+	address := fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort)
 	tick := time.NewTicker(retryPause)
 	defer tick.Stop()
 	for {
-		conn, err := c.Dial(ctx, "tcp", "127.0.0.1:7070")
+		conn, err := c.Dial(ctx, "tcp", address)
 		if err == nil {
 			return conn.Close()
 		}

@@ -143,7 +143,7 @@ func (n *Node) handshakeError(err error) error {
 	return fmt.Errorf("%s: SSH handshake: %w: %w", n, ErrLost, err)
 }
 
-// HostKey asks the node for its host key, without trusting or signing in.
+// AskHostKey asks the node for its host key, without trusting or signing in.
 func (n *Node) AskHostKey(ctx context.Context) (ssh.PublicKey, error) {
 	var key ssh.PublicKey
 	seen := errors.New("seen")

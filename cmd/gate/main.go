@@ -70,13 +70,12 @@ uninstall), 20 times, on two real nodes.
 
 Exit status: 0 all that was asked for passed; 1 red; 2 usage or bad input,
 nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.`,
-		Example:      "  gate run\n  gate run --cycles 1 --apps miniflux\n  gate report --open-failures",
+		Example:      "  gate run\n  gate run --cycles 1 --apps miniflux\n  gate report",
 		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.Example = "  gate run\n  gate run --cycles 1 --apps miniflux\n  gate report"
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", gate.ErrUsage, err) })
 	beside := "out/bin"
 	if self, err := os.Executable(); err == nil {
