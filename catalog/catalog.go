@@ -83,7 +83,7 @@ func (c Catalog) conflicts() (problems []error) {
 			}
 			names[m.Name] = id
 		}
-		for _, p := range appPorts(c[id].Manifest) {
+		for _, p := range c[id].NodePorts() {
 			if other, dup := ports[p]; dup {
 				problems = append(problems, fmt.Errorf("apps %s and %s both use port %d of the node", other, id, p))
 			}
@@ -93,30 +93,14 @@ func (c Catalog) conflicts() (problems []error) {
 	return problems
 }
 
-// appPorts are the ports of the node that an application occupies: published
-// TCP ports, and the proxy's for its web interface.
-func appPorts(m *manifest.Manifest) (ports []int) {
-	for _, c := range m.Containers {
-		for _, p := range c.Ports {
-			if p.Protocol != "udp" {
-				ports = append(ports, p.Host)
-			}
-		}
-	}
-	if _, p, ok := m.Web(); ok {
-		ports = append(ports, p.Host+manifest.ProxyOffset)
-	}
-	return ports
-}
-
 // IDs are the applications' ids, sorted.
 func (c Catalog) IDs() []string { return slices.Sorted(maps.Keys(c)) }
 
 // Ports are all TCP ports that a node with the whole catalog serves on, the daemon's included.
 func (c Catalog) Ports() []int {
-	ports := []int{manifest.DaemonPort}
+	ports := []int{manifest.DaemonPort, manifest.DaemonTLSPort}
 	for _, e := range c {
-		ports = append(ports, appPorts(e.Manifest)...)
+		ports = append(ports, e.NodePorts()...)
 	}
 	slices.Sort(ports)
 	return ports

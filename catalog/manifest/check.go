@@ -9,8 +9,12 @@ import (
 	"time"
 )
 
-// DaemonPort serves the daemon's page and RPC; no application may publish it.
-const DaemonPort = 7070
+// The ports of the daemon's page and RPC, without and with TLS; no application may
+// publish them.
+const (
+	DaemonPort    = 7070
+	DaemonTLSPort = 7443
+)
 
 // at builds a path into the document from names and indexes.
 func at(parts ...any) []string {
@@ -43,6 +47,8 @@ func (d *document) check(m *Manifest) {
 	}
 	if len(m.Containers) == 1 && m.Containers[0].Name != m.ID {
 		d.report(at("containers", 0, "name"), false, "the only container of an application has the application's name, %q", m.ID)
+	} else if _, ok := names[m.ID]; !ok {
+		d.report(at("containers"), false, "one container of a stack has the application's name, %q: it is the one that others reach", m.ID)
 	}
 	for i, c := range m.Containers {
 		if c.Name != m.ID && !strings.HasPrefix(c.Name, m.ID+"-") {
@@ -61,6 +67,12 @@ func (d *document) check(m *Manifest) {
 	}
 	d.checkInterfaces(m, ports, secrets)
 	d.checkCanary(m, secrets, volumes)
+	d.checkSettings(m)
+	d.checkConditions(m, names, ports)
+	d.checkHooks(names, m.Hooks.PostInstall, "post_install")
+	d.checkHooks(names, m.Hooks.PreUpdate, "pre_update")
+	d.checkHooks(names, m.Hooks.PostUpdate, "post_update")
+	d.checkAdopts(m, names, secrets, volumes)
 	for _, b := range []struct {
 		name  string
 		value Duration
@@ -127,8 +139,8 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 			d.report(at("containers", i, "ports", j, "host"), false, "port %s is already published as %q", key, other)
 		}
 		hostPorts[key] = p.Name
-		if p.Host == DaemonPort {
-			d.report(at("containers", i, "ports", j, "host"), false, "port %d is the daemon's own", DaemonPort)
+		if p.Host == DaemonPort || p.Host == DaemonTLSPort {
+			d.report(at("containers", i, "ports", j, "host"), false, "port %d is the daemon's own", p.Host)
 		}
 	}
 }
@@ -193,6 +205,104 @@ func (d *document) checkCanary(m *Manifest, secrets, volumes map[string]bool) {
 	case c.Volume != nil:
 		if !volumes[c.Volume.Name] {
 			d.report(at("canary", "volume", "name"), false, "no volume is named %q", c.Volume.Name)
+		}
+	}
+}
+
+func (d *document) checkSettings(m *Manifest) {
+	seen := map[string]bool{}
+	for i, s := range m.Settings {
+		if seen[s.Name] {
+			d.report(at("settings", i, "name"), false, "a setting named %q is already declared", s.Name)
+		}
+		seen[s.Name] = true
+		if len(s.Values) > 0 && !slices.Contains(s.Values, s.Default) {
+			d.report(at("settings", i, "default"), false, "%q is not one of the values", s.Default)
+		}
+	}
+	refs := func(text string, where ...any) {
+		for _, r := range settingRef.FindAllStringSubmatch(text, -1) {
+			if !seen[r[1]] {
+				d.report(at(where...), false, "no setting is named %q", r[1])
+			}
+		}
+	}
+	for i, c := range m.Containers {
+		for k, v := range c.Environment {
+			refs(v, "containers", i, "environment", k)
+		}
+		for j, w := range c.Command {
+			refs(w, "containers", i, "command", j)
+		}
+	}
+	required := map[string]bool{}
+	for i, r := range m.Requires {
+		if r.App == m.ID {
+			d.report(at("requires", i, "app"), false, "an application cannot require itself")
+		}
+		if required[r.App] {
+			d.report(at("requires", i, "app"), false, "%q is already required", r.App)
+		}
+		required[r.App] = true
+	}
+}
+
+func (d *document) checkConditions(m *Manifest, names map[string]int, ports map[string]bool) {
+	port := func(name string, where ...any) {
+		if !ports[name] {
+			d.report(at(where...), false, "no port is named %q", name)
+		} else if p, _ := m.Port(name); p.Protocol == "udp" {
+			d.report(at(where...), false, "port %q is UDP", name)
+		}
+	}
+	for i, c := range m.Ready {
+		switch {
+		case c.TCP != "":
+			port(c.TCP, "ready", i, "tcp")
+		case c.HTTP != nil:
+			port(c.HTTP.Port, "ready", i, "http", "port")
+		case c.Exec != nil:
+			d.checkMember(names, c.Exec.Container, "ready", i, "exec", "container")
+		case c.Socket != nil:
+			d.checkMember(names, c.Socket.Container, "ready", i, "socket", "container")
+		}
+	}
+}
+
+func (d *document) checkMember(names map[string]int, name string, where ...any) {
+	if _, ok := names[name]; !ok {
+		d.report(at(where...), false, "no container is named %q", name)
+	}
+}
+
+func (d *document) checkHooks(names map[string]int, hooks []Hook, kind string) {
+	for i, h := range hooks {
+		d.checkMember(names, h.Container, "hooks", kind, i, "container")
+		if time.Duration(h.Timeout) > time.Hour {
+			d.report(at("hooks", kind, i, "timeout"), false, "longer than an hour")
+		}
+	}
+}
+
+func (d *document) checkAdopts(m *Manifest, names map[string]int, secrets, volumes map[string]bool) {
+	seen := map[string]bool{}
+	for i, a := range m.Adopts {
+		if seen[a.Container] {
+			d.report(at("adopts", i), false, "container %q is already adopted", a.Container)
+		}
+		seen[a.Container] = true
+		if a.As != "" {
+			d.checkMember(names, a.As, "adopts", i, "as")
+		}
+		for p, v := range a.Volumes {
+			if !volumes[v] {
+				d.report(at("adopts", i, "volumes", p), false, "no volume is named %q", v)
+			}
+		}
+		for env, s := range a.Secrets {
+			if !secrets[s] {
+				d.report(at("adopts", i, "secrets", env), false, "no generated secret is named %q", s)
+			}
 		}
 	}
 }

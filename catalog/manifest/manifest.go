@@ -8,7 +8,13 @@
 package manifest
 
 import (
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"maps"
+	"regexp"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -39,6 +45,102 @@ type Manifest struct {
 	Budget     Budget               `json:"budget,omitzero"`
 	Resources  Resources            `json:"resources,omitzero"`
 	Migration  int                  `json:"migration,omitempty"`
+	Settings   []Setting            `json:"settings,omitempty"`
+	Requires   []Requirement        `json:"requires,omitempty"`
+	Ready      []Condition          `json:"ready,omitempty"`
+	Adopts     []Adoption           `json:"adopts,omitempty"`
+	Hooks      Hooks                `json:"hooks,omitzero"`
+	Scripts    []ProviderScript     `json:"provider_scripts,omitempty"`
+}
+
+// Setting is a value that the owner may choose; {{setting:NAME}} stands for it in
+// environments and commands.
+type Setting struct {
+	Name    string   `json:"name"`
+	Default string   `json:"default"`
+	Values  []string `json:"values,omitempty"` // all that are allowed; none: any text
+	Summary string   `json:"summary,omitempty"`
+}
+
+// Requirement is another application that this one needs, and the settings it
+// needs there. The container that has the application's name joins the other's
+// network, and its members start after the other is ready.
+type Requirement struct {
+	App    string            `json:"app"`
+	Config map[string]string `json:"config,omitempty"`
+}
+
+// Condition is one of several that all must hold before the application is ready
+// for its owner and for those that require it. Exactly one of the four is set.
+type Condition struct {
+	TCP    string           `json:"tcp,omitempty"` // a port's name
+	HTTP   *HTTPCondition   `json:"http,omitempty"`
+	Exec   *ExecCondition   `json:"exec,omitempty"`
+	Socket *SocketCondition `json:"socket,omitempty"`
+}
+
+// HTTPCondition asks a published port. With JSON the answer is a document in which
+// the member at that path (names joined by dots) is the text Equals; Progress is
+// the path of what people are shown in the meantime.
+type HTTPCondition struct {
+	Port     string `json:"port"`
+	Path     string `json:"path"`
+	Status   int    `json:"status,omitempty"` // default 200
+	JSON     string `json:"json,omitempty"`
+	Equals   string `json:"equals,omitempty"`
+	Progress string `json:"progress,omitempty"`
+}
+
+// ExecCondition is a command in a container that ends with status 0.
+type ExecCondition struct {
+	Container string   `json:"container"`
+	Command   []string `json:"command"`
+}
+
+// SocketCondition is a Unix socket that exists in a container.
+type SocketCondition struct {
+	Container string `json:"container"`
+	Path      string `json:"path"`
+}
+
+// Adoption is a container that someone else made and that serves as a member until
+// the next restart. In the file it may be a name alone.
+type Adoption struct {
+	Container string            `json:"container"`
+	As        string            `json:"as,omitempty"`      // the member; default: the one with the application's name
+	Volumes   map[string]string `json:"volumes,omitempty"` // path in that container -> volume; a volume's own path needs no entry
+	Secrets   map[string]string `json:"secrets,omitempty"` // variable of that container -> generated secret that keeps its value
+}
+
+// UnmarshalJSON reads a name or the whole form.
+func (a *Adoption) UnmarshalJSON(b []byte) error {
+	if len(b) > 0 && b[0] == '"' {
+		return json.Unmarshal(b, &a.Container)
+	}
+	type whole Adoption
+	return json.Unmarshal(b, (*whole)(a))
+}
+
+// Hooks are commands run in a running container of the application.
+type Hooks struct {
+	PostInstall []Hook `json:"post_install,omitempty"`
+	PreUpdate   []Hook `json:"pre_update,omitempty"`
+	PostUpdate  []Hook `json:"post_update,omitempty"`
+}
+
+// Hook is one command; it fails when it ends with another status than 0 or takes
+// longer than Timeout.
+type Hook struct {
+	Container string   `json:"container"`
+	Command   []string `json:"command"`
+	Timeout   Duration `json:"timeout,omitempty"` // default 60s, at most 1h
+}
+
+// ProviderScript is a script that the node's proxy serves beside the application,
+// such as /nostr-provider.js.
+type ProviderScript struct {
+	Path   string `json:"path"`
+	Source string `json:"source"`
 }
 
 // Container is a member of the application. Its name is also the name of its
@@ -66,8 +168,18 @@ type Image struct {
 	Digest string `json:"digest,omitempty"`
 }
 
-// Pinned is the reference that names exactly one image, "REF@DIGEST".
-func (i Image) Pinned() string { return i.Ref + "@" + i.Digest }
+// Pinned is the reference that names exactly one image, "REF@DIGEST"; without a
+// digest, which only an owner's override has, it is the name alone.
+func (i Image) Pinned() string {
+	if i.Digest == "" {
+		return i.Ref
+	}
+	return i.Ref + "@" + i.Digest
+}
+
+// Override is the name of an image of the owner's own that takes the place of a
+// member's, where it exists on the node.
+func Override(app, container string) string { return "localhost/" + app + "/" + container + ":local" }
 
 // Volume is a directory of the application's own, owned by UID:GID as seen in
 // the container.
@@ -261,6 +373,22 @@ func (m *Manifest) Web() (Interface, Port, bool) {
 	return i, p, ok
 }
 
+// NodePorts are the ports of the node that the application occupies: published TCP
+// ports, and the proxy's for its web interface.
+func (m *Manifest) NodePorts() (ports []int) {
+	for _, c := range m.Containers {
+		for _, p := range c.Ports {
+			if p.Protocol != "udp" {
+				ports = append(ports, p.Host)
+			}
+		}
+	}
+	if _, p, ok := m.Web(); ok {
+		ports = append(ports, p.Host+ProxyOffset)
+	}
+	return ports
+}
+
 // Ordered gives the members so that each comes after all it depends on; members
 // that do not depend on each other keep the order of the file. Parse has refused cycles.
 func (m *Manifest) Ordered() []Container {
@@ -315,3 +443,78 @@ func (c Container) IDs() (uid, gid int) {
 
 // String names the application in messages.
 func (m *Manifest) String() string { return fmt.Sprintf("%s %s", m.ID, m.Version) }
+
+var settingRef = regexp.MustCompile(`\{\{setting:([a-z0-9-]+)\}\}`)
+
+// With gives the manifest as it is with these settings, defaults filled in. A
+// setting that is unknown or has a value that is not allowed is an error.
+func (m *Manifest) With(config map[string]string) (*Manifest, error) {
+	values := map[string]string{}
+	for _, s := range m.Settings {
+		values[s.Name] = s.Default
+	}
+	for _, name := range slices.Sorted(maps.Keys(config)) {
+		i := slices.IndexFunc(m.Settings, func(s Setting) bool { return s.Name == name })
+		if i < 0 {
+			return nil, fmt.Errorf("%s has no setting %q", m.ID, name)
+		}
+		v := config[name]
+		if s := m.Settings[i]; len(s.Values) > 0 && !slices.Contains(s.Values, v) {
+			return nil, fmt.Errorf("setting %s of %s: %q is not one of %s", name, m.ID, v, strings.Join(s.Values, ", "))
+		}
+		if len(v) > 300 || strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
+			return nil, fmt.Errorf("setting %s of %s: expected one line of at most 300 bytes", name, m.ID)
+		}
+		values[name] = v
+	}
+	if len(values) == 0 {
+		return m, nil
+	}
+	fill := func(s string) string {
+		return settingRef.ReplaceAllStringFunc(s, func(ref string) string { return values[settingRef.FindStringSubmatch(ref)[1]] })
+	}
+	out := *m
+	out.Containers = slices.Clone(m.Containers)
+	for i := range out.Containers {
+		c := &out.Containers[i]
+		c.Environment = maps.Clone(c.Environment)
+		for k, v := range c.Environment {
+			c.Environment[k] = fill(v)
+		}
+		c.Command = slices.Clone(c.Command)
+		for j, w := range c.Command {
+			c.Command[j] = fill(w)
+		}
+	}
+	return &out, nil
+}
+
+// Requirement finds what the manifest requires of another application.
+func (m *Manifest) Requirement(app string) (Requirement, bool) {
+	i := slices.IndexFunc(m.Requires, func(r Requirement) bool { return r.App == app })
+	if i < 0 {
+		return Requirement{}, false
+	}
+	return m.Requires[i], true
+}
+
+// Volumes are the names of all members' volumes.
+func (m *Manifest) Volumes() []string {
+	var out []string
+	for _, c := range m.Containers {
+		for _, v := range c.Volumes {
+			out = append(out, v.Name)
+		}
+	}
+	return out
+}
+
+// Digest names the manifest's content: the SHA-256 of its JSON form, in hex.
+func (m *Manifest) Digest() string {
+	b, err := json.Marshal(m)
+	if err != nil {
+		panic(err) // strings, numbers and maps of them always encode
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}

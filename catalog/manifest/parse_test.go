@@ -57,6 +57,35 @@ func TestValidManifestIsRead(t *testing.T) {
 	}
 }
 
+func TestSettingsAreFilledIn(t *testing.T) {
+	m := &Manifest{ID: "a", Settings: []Setting{{Name: "prune", Default: "550"}, {Name: "index", Default: "0", Values: []string{"0", "1"}}},
+		Containers: []Container{{Name: "a", Environment: map[string]string{"P": "{{setting:prune}}/{{setting:index}}"}, Command: []string{"--prune={{setting:prune}}"}}}}
+	got, err := m.With(map[string]string{"index": "1"})
+	if err != nil || got.Containers[0].Environment["P"] != "550/1" || got.Containers[0].Command[0] != "--prune=550" {
+		t.Errorf("%+v, %v", got, err)
+	}
+	if m.Containers[0].Environment["P"] != "{{setting:prune}}/{{setting:index}}" {
+		t.Error("the manifest itself was changed")
+	}
+	for _, bad := range []map[string]string{{"index": "2"}, {"nope": "1"}, {"prune": "a\nb"}, {"prune": strings.Repeat("x", 301)}} {
+		if _, err := m.With(bad); err == nil {
+			t.Errorf("%v was taken", bad)
+		}
+	}
+}
+
+func TestAdoptionMayBeANameAlone(t *testing.T) {
+	src := strings.Replace(strings.Replace(valid, "[true]", "[/bin/true]", 1), "canary:", "adopts: [old-web, {container: old-db, as: pair-db, secrets: {PW: password}, volumes: {/var/lib/old: db}}]\ncanary:", 1)
+	m, err := Parse("m.yaml", []byte(src))
+	if err != nil {
+		t.Fatal(err)
+	}
+	want := []Adoption{{Container: "old-web"}, {Container: "old-db", As: "pair-db", Secrets: map[string]string{"PW": "password"}, Volumes: map[string]string{"/var/lib/old": "db"}}}
+	if !reflect.DeepEqual(m.Adopts, want) {
+		t.Errorf("%+v", m.Adopts)
+	}
+}
+
 func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 	good := strings.Replace(valid, "[true]", "[/bin/true]", 1)
 	cases := []struct {
@@ -89,6 +118,25 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"data without a canary", good[strings.Index(good, "canary:"):], "", []string{"it needs a canary"}},
 		{"canary that is not written", `body: "{{canary}}"`, `body: "x"`, []string{"neither path nor body holds {{canary}}"}},
 		{"secret that nobody may read", "shown: true", "shown: false", []string{"is not shown"}},
+		{"setting that is not declared", "    ports: [{", "    environment: {A: \"{{setting:x}}\"}\n    ports: [{", []string{`containers[1].environment.A: no setting is named "x"`}},
+		{"default that is not allowed", "canary:", "settings: [{name: x, default: \"2\", values: [\"0\", \"1\"]}]\ncanary:", []string{`settings[0].default: "2" is not one of the values`}},
+		{"setting declared twice", "canary:", "settings: [{name: x, default: a}, {name: x, default: b}]\ncanary:", []string{`settings[1].name: a setting named "x" is already declared`}},
+		{"requires itself", "canary:", "requires: [{app: pair}]\ncanary:", []string{"cannot require itself"}},
+		{"requires one twice", "canary:", "requires: [{app: b}, {app: b}]\ncanary:", []string{`requires[1].app: "b" is already required`}},
+		{"condition of no kind", "canary:", "ready: [{}]\ncanary:", []string{"ready[0]:"}},
+		{"condition of two kinds", "canary:", "ready: [{tcp: web, socket: {container: pair, path: /s}}]\ncanary:", []string{"ready[0]:"}},
+		{"condition on no port", "canary:", "ready: [{http: {port: rpc, path: /}}]\ncanary:", []string{`ready[0].http.port: no port is named "rpc"`}},
+		{"condition with half a comparison", "canary:", "ready: [{http: {port: web, path: /, json: a.b}}]\ncanary:", []string{"ready[0].http:"}},
+		{"condition in no container", "canary:", "ready: [{exec: {container: x, command: [/bin/true]}}]\ncanary:", []string{`ready[0].exec.container: no container is named "x"`}},
+		{"hook in no container", "canary:", "hooks: {pre_update: [{container: x, command: [/bin/true]}]}\ncanary:", []string{`hooks.pre_update[0].container: no container is named "x"`}},
+		{"hook on the host", "canary:", "hooks: {pre_update: [{command: [/bin/true]}]}\ncanary:", []string{"missing property 'container'"}},
+		{"hook that takes too long", "canary:", "hooks: {post_update: [{container: pair, command: [/bin/true], timeout: 2h}]}\ncanary:", []string{"longer than an hour"}},
+		{"adopts as no member", "canary:", "adopts: [{container: old, as: x}]\ncanary:", []string{`adopts[0].as: no container is named "x"`}},
+		{"adopts into no volume", "canary:", "adopts: [{container: old, volumes: {/data: x}}]\ncanary:", []string{`no volume is named "x"`}},
+		{"adopts into no secret", "canary:", "adopts: [{container: old, secrets: {PW: x}}]\ncanary:", []string{`no generated secret is named "x"`}},
+		{"adopts a name that is none", "canary:", "adopts: [\"a b\"]\ncanary:", []string{"adopts[0]:", "is not valid here"}},
+		{"adopts one twice", "canary:", "adopts: [old, old]\ncanary:", []string{`container "old" is already adopted`}},
+		{"script with a path that is none", "canary:", "provider_scripts: [{path: /../x.js, source: x}]\ncanary:", []string{"provider_scripts[0].path:", "is not valid here"}},
 		{"two documents", "canary:\n", "---\ncanary:\n", []string{"expected exactly one YAML document, found 2"}},
 		{"no YAML", "apiVersion: archipelago/v1", "apiVersion: [", []string{"m.yaml:"}},
 		{"all at once", "id: pair\nname: Pair\n", "id: PAIR\nname: Pair\nprivileged: true\nbogus: 1\n", []string{"m.yaml:2:5: id:", "m.yaml:4:1: privileged:", "m.yaml:5:1: bogus:"}},

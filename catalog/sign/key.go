@@ -1,0 +1,130 @@
+// Package sign owns keys, signatures and envelopes: what proves where a document
+// comes from, before anything in it is read.
+package sign
+
+import (
+	"bytes"
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/base64"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"strings"
+
+	"filippo.io/age"
+	"filippo.io/age/armor"
+)
+
+// ErrKey is wrapped where a key is not what it should be.
+var ErrKey = errors.New("key")
+
+// keyType begins a public key's line, "archipelago-ed25519 BASE64 [comment]".
+const keyType = "archipelago-ed25519"
+
+const maxKeyFile = 64 << 10
+
+// PublicKey verifies signatures by Ed25519 (RFC 8032).
+type PublicKey struct {
+	key     ed25519.PublicKey
+	Comment string
+}
+
+// ParsePublicKey reads the line of a public key.
+func ParsePublicKey(line string) (PublicKey, error) {
+	w := strings.Fields(line)
+	if len(w) < 2 || w[0] != keyType {
+		return PublicKey{}, fmt.Errorf("%w: expected a line \"%s BASE64 [comment]\"", ErrKey, keyType)
+	}
+	b, err := base64.StdEncoding.Strict().DecodeString(w[1])
+	if err != nil || len(b) != ed25519.PublicKeySize {
+		return PublicKey{}, fmt.Errorf("%w: %q is not the base64 of %d bytes", ErrKey, w[1], ed25519.PublicKeySize)
+	}
+	return PublicKey{b, strings.Join(w[2:], " ")}, nil
+}
+
+// String is the key's line.
+func (k PublicKey) String() string {
+	return strings.TrimSpace(keyType + " " + base64.StdEncoding.EncodeToString(k.key) + " " + k.Comment)
+}
+
+// ID names the key: the SHA-256 of its 32 bytes, in hex.
+func (k PublicKey) ID() string {
+	sum := sha256.Sum256(k.key)
+	return hex.EncodeToString(sum[:])
+}
+
+// KeyID, Public and Verify make the key a dsse.Verifier.
+func (k PublicKey) KeyID() (string, error) { return k.ID(), nil }
+
+// Public is the key as the standard library has it.
+func (k PublicKey) Public() crypto.PublicKey { return k.key }
+
+// Verify is nil where the signature is by this key over the data.
+func (k PublicKey) Verify(_ context.Context, data, sig []byte) error {
+	if len(k.key) != ed25519.PublicKeySize || !ed25519.Verify(k.key, data, sig) {
+		return fmt.Errorf("%w %.12s: not its signature", ErrKey, k.ID())
+	}
+	return nil
+}
+
+// Signer is a key pair.
+type Signer struct {
+	PublicKey
+	private ed25519.PrivateKey
+}
+
+// NewSigner makes a key pair.
+func NewSigner(comment string) (*Signer, error) {
+	public, private, err := ed25519.GenerateKey(rand.Reader)
+	if err != nil {
+		return nil, err
+	}
+	return &Signer{PublicKey{public, comment}, private}, nil
+}
+
+// Sign signs data; it makes the pair a dsse.Signer.
+func (s *Signer) Sign(_ context.Context, data []byte) ([]byte, error) {
+	return ed25519.Sign(s.private, data), nil
+}
+
+// Seal gives the private key as a file that only the recipients can open.
+func (s *Signer) Seal(recipients ...age.Recipient) ([]byte, error) {
+	var b bytes.Buffer
+	a := armor.NewWriter(&b)
+	w, err := age.Encrypt(a, recipients...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: sealing: %w", ErrKey, err)
+	}
+	_, err = fmt.Fprintf(w, "%s-seed %s %s\n", keyType, base64.StdEncoding.EncodeToString(s.private.Seed()), s.Comment)
+	if err := errors.Join(err, w.Close(), a.Close()); err != nil {
+		return nil, fmt.Errorf("%w: sealing: %w", ErrKey, err)
+	}
+	return b.Bytes(), nil
+}
+
+// OpenSigner opens a sealed private key.
+func OpenSigner(sealed []byte, identities ...age.Identity) (*Signer, error) {
+	r, err := age.Decrypt(armor.NewReader(bytes.NewReader(sealed)), identities...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: opening: %w", ErrKey, err)
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxKeyFile))
+	if err != nil {
+		return nil, fmt.Errorf("%w: opening: %w", ErrKey, err)
+	}
+	w := strings.Fields(string(b))
+	if len(w) < 2 || w[0] != keyType+"-seed" {
+		return nil, fmt.Errorf("%w: the file holds no private key", ErrKey)
+	}
+	seed, err := base64.StdEncoding.Strict().DecodeString(w[1])
+	if err != nil || len(seed) != ed25519.SeedSize {
+		return nil, fmt.Errorf("%w: the file holds no private key", ErrKey)
+	}
+	private := ed25519.NewKeyFromSeed(seed)
+	return &Signer{PublicKey{private.Public().(ed25519.PublicKey), strings.Join(w[2:], " ")}, private}, nil
+}
