@@ -7,7 +7,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -49,9 +48,33 @@ func verbs(actions []Action) string {
 	return strings.Join(out, ", ")
 }
 
+// plan plans with data of format 3 on disk for the application "newer".
+func plan(o Observed, desired ...state.Desired) []Action {
+	return Plan(Input{Desired: desired, Observed: o, Data: map[string]state.Data{"newer": {App: "newer", Migration: 3}}, Renderer: &Renderer{DataDir: dataDir}})
+}
+
 func TestPlan(t *testing.T) {
-	run := state.Desired{App: "pair", Goal: state.Running, Generation: 1}
-	stop := state.Desired{App: "pair", Goal: state.Stopped, Generation: 2}
+	run := state.Desired{App: "pair", Goal: state.Running, Generation: 1, Manifest: pair()}
+	stop := state.Desired{App: "pair", Goal: state.Stopped, Generation: 2, Manifest: pair()}
+	with := func(change func(*state.Desired)) state.Desired { d := run; change(&d); return d }
+	newer := pair()
+	newer.Version, newer.Containers[0].Environment = "2", map[string]string{"NEW": "1"}
+	newer.Hooks.PostUpdate = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
+	updating := func(p state.Phase) state.Desired {
+		return with(func(d *state.Desired) { d.Update = &state.Update{To: newer, Phase: p} })
+	}
+	container := func(name string, change func(*Container)) func() Observed {
+		return func() Observed {
+			o := world(pair(), state.Running)
+			c := o.Containers[name]
+			change(&c)
+			if c.Name == "" {
+				c.Name = name
+			}
+			o.Containers[name] = c
+			return o
+		}
+	}
 	absent := state.Desired{App: "pair", Goal: state.Absent, Generation: 3}
 	nothing := Observed{}
 	cases := []struct {
@@ -115,19 +138,87 @@ func TestPlan(t *testing.T) {
 			return o
 		}, "stop[pair-db]"},
 		{"start after a stop", run, func() Observed { return world(pair(), state.Stopped) }, "prepare, write-units, start[pair-db pair]"},
-		{"restart", state.Desired{App: "pair", Goal: state.Running, Generation: 4, Restart: 4, Restarted: 1}, func() Observed { return world(pair(), state.Running) },
-			"stop[pair pair-db], start[pair-db pair], restarted"},
-		{"restart that is done", state.Desired{App: "pair", Goal: state.Running, Generation: 4, Restart: 4, Restarted: 4}, func() Observed { return world(pair(), state.Running) }, ""},
+		{"restart", state.Desired{App: "pair", Manifest: pair(), Goal: state.Running, Generation: 4, Restart: 4, Restarted: 1}, func() Observed { return world(pair(), state.Running) },
+			"prepare, stop[pair pair-db], start[pair-db pair], restarted"},
+		{"restart that is done", state.Desired{App: "pair", Manifest: pair(), Goal: state.Running, Generation: 4, Restart: 4, Restarted: 4}, func() Observed { return world(pair(), state.Running) }, ""},
 		{"uninstall keeps the data", absent, func() Observed { return world(pair(), state.Running) }, "stop[pair pair-db], remove, forget"},
 		{"uninstall with purge", state.Desired{App: "pair", Goal: state.Absent, Purge: true}, func() Observed { return world(pair(), state.Running) }, "stop[pair pair-db], remove, purge, forget"},
 		{"uninstall of what is gone already", absent, func() Observed { return nothing }, "remove, forget"},
 		{"uninstall without a manifest", state.Desired{App: "gone", Goal: state.Absent}, func() Observed { return nothing }, "remove, forget"},
 		{"running without a manifest", state.Desired{App: "gone", Goal: state.Running}, func() Observed { return nothing }, "refuse"},
-		{"data of a newer format", state.Desired{App: "pair", Goal: state.Running, Migration: 3}, func() Observed { return nothing }, "refuse"},
+		{"data of a newer format", state.Desired{App: "newer", Goal: state.Running, Manifest: &manifest.Manifest{ID: "newer", Migration: 2, Containers: []manifest.Container{{Name: "newer"}}}}, func() Observed { return nothing }, "refuse"},
+		{"FM1 a volume is gone", run, func() Observed {
+			o := world(pair(), state.Stopped)
+			o.Missing = map[string][]string{"pair": {"db"}}
+			return o
+		}, "refuse"},
+		{"FM3 it runs and is not healthy", run, container("pair-db", func(c *Container) { c.Health = "unhealthy" }), "stop[pair pair-db], start[pair-db pair]"},
+		{"FM3 it runs and has not said yet", run, container("pair-db", func(c *Container) { c.Health = "starting" }), ""},
+		{"FM4 it was stopped by systemctl", run, func() Observed {
+			o := world(pair(), state.Running)
+			delete(o.Containers, "pair")
+			o.Units["pair.service"] = Unit{Active: "inactive", Sub: "dead"}
+			return o
+		}, "start[pair-db pair]"},
+		{"FM4 it is being stopped by systemctl", run, func() Observed {
+			o := world(pair(), state.Running)
+			o.Units["pair.service"] = Unit{Active: "deactivating", Sub: "stop"}
+			return o
+		}, "wait"},
+		{"FM4 the start limit was hit", run, func() Observed {
+			o := world(pair(), state.Running)
+			delete(o.Containers, "pair")
+			o.Units["pair.service"] = Unit{Active: "failed", Sub: "failed"}
+			return o
+		}, "start[pair-db pair]"},
+		{"FM5 a stranger uses the data", run, container("theirs", func(c *Container) { c.State, c.Mounts = "running", []string{dataDir + "/pair/db"} }), "refuse"},
+		{"FM5 a stranger has all data mounted", run, container("theirs", func(c *Container) { c.State, c.Mounts = "running", []string{"/var/lib"} }), "refuse"},
+		{"FM5 a stranger that does not run", run, container("theirs", func(c *Container) { c.State, c.Mounts = "exited", []string{dataDir + "/pair/db"} }), ""},
+		{"FM5 a stranger has another application's data", run, container("theirs", func(c *Container) { c.State, c.Mounts = "running", []string{dataDir + "/pair2/db"} }), ""},
+		{"FM5 a stranger holds a port", with(func(d *state.Desired) {
+			m := pair()
+			m.Containers[0].Ports = []manifest.Port{{Name: "web", Container: 80, Host: 8080}}
+			d.Manifest = m
+		}), func() Observed {
+			return Observed{Containers: map[string]Container{"theirs": {Name: "theirs", State: "running", Ports: []int{8080}}}}
+		}, "refuse"},
+		{"adopted, running", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old", "pair-db": "old-db"} }), func() Observed {
+			return Observed{Containers: map[string]Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "running"}}}
+		}, ""},
+		{"adopted, and one has ended", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old", "pair-db": "old-db"} }), func() Observed {
+			return Observed{Containers: map[string]Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "exited"}}}
+		}, "convert"},
+		{"adopted in part", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair-db": "old-db"} }), func() Observed {
+			return Observed{Containers: map[string]Container{"old-db": {Name: "old-db", State: "running"}}}
+		}, "convert"},
+		{"adopted, to be restarted", with(func(d *state.Desired) {
+			d.Adopted, d.Restart = map[string]string{"pair": "old", "pair-db": "old-db"}, 2
+		}), func() Observed {
+			return Observed{Containers: map[string]Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "running"}}}
+		}, "convert"},
+		{"update, staged", updating(state.Staged), func() Observed { return world(pair(), state.Running) },
+			"prepare, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"update, cut after the switch", updating(state.Switched), func() Observed { return world(newer, state.Stopped) },
+			"stop[pair pair-db], start[pair-db pair], post-update, commit"},
+		{"update, cut when the new version ran", updating(state.Switched), func() Observed { return world(newer, state.Running) },
+			"write-units, start[pair-db pair], post-update, commit"},
+		{"update, cut after the switch, and boot started the old version", updating(state.Switched), func() Observed { return world(pair(), state.Running) },
+			"stop[pair pair-db], write-units, start[pair-db pair], post-update, commit"},
+		{"update, staged, at boot: a start may be queued", updating(state.Staged), func() Observed { return world(pair(), state.Stopped) },
+			"prepare, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"update, rolling back", updating(state.RollingBack), func() Observed { return world(newer, state.Running) },
+			"stop[pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
+		{"update, rolling back, cut when the data was back", updating(state.RollingBack), func() Observed { return world(pair(), state.Stopped) },
+			"stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
+		{"hooks after the first start", with(func(d *state.Desired) {
+			m := pair()
+			m.Hooks.PostInstall = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
+			d.Manifest = m
+		}), func() Observed { return world(pair(), state.Running) }, "post-install"},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
-			got := Plan([]state.Desired{c.desired}, c.obs(), catalog.Catalog{"pair": {Manifest: pair()}}, dataDir)
+			got := plan(c.obs(), c.desired)
 			if verbs(got) != c.want {
 				t.Errorf("planned %q, expected %q", verbs(got), c.want)
 			}
@@ -141,7 +232,7 @@ func TestPlanLeavesOthersAlone(t *testing.T) {
 	o.Containers["theirs"] = Container{Name: "theirs", State: "running"}
 	o.Units["theirs.service"] = Unit{Active: "failed"}
 	o.Files["theirs.container"] = "[Container]\nImage=x\n"
-	actions := Plan([]state.Desired{{App: "pair", Goal: state.Absent}}, o, catalog.Catalog{"pair": {Manifest: pair()}}, dataDir)
+	actions := plan(o, state.Desired{App: "pair", Goal: state.Absent})
 	for _, a := range actions {
 		if slices.ContainsFunc(a.Units, func(u string) bool { return strings.HasPrefix(u, "theirs") }) {
 			t.Errorf("%+v touches a stranger", a)
@@ -152,23 +243,69 @@ func TestPlanLeavesOthersAlone(t *testing.T) {
 func BenchmarkPlan(b *testing.B) {
 	for _, apps := range []int{40, 1000} {
 		b.Run(fmt.Sprint(apps), func(b *testing.B) {
-			cat := catalog.Catalog{}
+			renderer := &Renderer{DataDir: dataDir}
 			all := Observed{Containers: map[string]Container{}, Units: map[string]Unit{}, Files: map[string]string{}}
 			var desired []state.Desired
 			for i := range apps {
 				id := fmt.Sprintf("app%d", i)
 				m := &manifest.Manifest{ID: id, Name: id, Version: "1", Containers: []manifest.Container{{Name: id}}}
-				cat[id] = &catalog.Entry{Manifest: m}
 				o := world(m, state.Running)
 				maps.Copy(all.Containers, o.Containers)
 				maps.Copy(all.Units, o.Units)
 				maps.Copy(all.Files, o.Files)
-				desired = append(desired, state.Desired{App: id, Goal: state.Running})
+				desired = append(desired, state.Desired{App: id, Goal: state.Running, Manifest: m})
 			}
 			for b.Loop() {
-				if got := Plan(desired, all, cat, dataDir); len(got) > 0 {
+				if got := Plan(Input{Desired: desired, Observed: all, Renderer: renderer}); len(got) > 0 {
 					b.Fatal(got)
 				}
+			}
+		})
+	}
+}
+
+// TestPlanOrdersApplications has "lightning" require "chain", which declares when
+// it is ready.
+func TestPlanOrdersApplications(t *testing.T) {
+	chain := &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain"}}, Ready: []manifest.Condition{{TCP: "rpc"}}}
+	lightning := &manifest.Manifest{ID: "lightning", Containers: []manifest.Container{{Name: "lightning"}}, Requires: []manifest.Requirement{{App: "chain"}}}
+	desired := func(m *manifest.Manifest, g state.Goal) state.Desired {
+		return state.Desired{App: m.ID, Goal: g, Manifest: m}
+	}
+	both := func(c, l state.Goal) Observed {
+		o, more := world(chain, c), world(lightning, l)
+		maps.Copy(o.Containers, more.Containers)
+		maps.Copy(o.Units, more.Units)
+		maps.Copy(o.Files, more.Files)
+		return o
+	}
+	for _, c := range []struct {
+		name    string
+		obs     Observed
+		desired []state.Desired
+		ready   Readiness
+		want    string
+		reason  string // of the last action
+	}{
+		{"neither runs", both(state.Stopped, state.Stopped), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, Readiness{},
+			"prepare, write-units, start[chain], prepare, write-units, wait", "waiting for chain: chain does not run yet"},
+		{"what is required is not ready", both(state.Running, state.Stopped), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, Readiness{Detail: "block 41 of 100"},
+			"prepare, write-units, wait", "waiting for chain: block 41 of 100"},
+		{"what is required is ready", both(state.Running, state.Stopped), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, Readiness{OK: true},
+			"prepare, write-units, start[lightning]", "not running: [lightning]"},
+		{"both run, and what is required is not ready any more", both(state.Running, state.Running), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, Readiness{Detail: "behind"}, "", ""},
+		{"what is required is to stop", both(state.Running, state.Running), []state.Desired{desired(chain, state.Stopped), desired(lightning, state.Running)}, Readiness{OK: true},
+			"write-units, wait, stop[lightning], wait", "waiting for chain, which is stopped"},
+		{"the other has stopped", both(state.Running, state.Stopped), []state.Desired{desired(chain, state.Stopped), desired(lightning, state.Running)}, Readiness{OK: true},
+			"write-units, stop[chain], prepare, write-units, wait", "waiting for chain, which is stopped"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := Plan(Input{Desired: c.desired, Observed: c.obs, Ready: map[string]Readiness{"chain": c.ready}, Renderer: &Renderer{DataDir: dataDir}})
+			if verbs(got) != c.want {
+				t.Errorf("planned %q, expected %q", verbs(got), c.want)
+			}
+			if len(got) > 0 && got[len(got)-1].Reason != c.reason {
+				t.Errorf("the reason is %q, expected %q", got[len(got)-1].Reason, c.reason)
 			}
 		})
 	}

@@ -5,14 +5,17 @@ import (
 	"errors"
 	"fmt"
 	"log/slog"
-	"maps"
+	"math/rand/v2"
+	"os"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"sync"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -22,9 +25,17 @@ const (
 	passInterval = 30 * time.Second       // the safety net below events
 	settle       = 50 * time.Millisecond  // events come in bursts
 	probeEvery   = 300 * time.Millisecond // health of what is starting
+	staleAfter   = 2 * time.Second        // of silence of the engine, asked
 	firstBackoff = 2 * time.Second
 	maxBackoff   = 5 * time.Minute
 	stopTimeout  = 3 * time.Minute
+
+	// An application that was brought back so often within the window, or whose
+	// start failed so often in a row, is left alone until its owner starts it.
+	crashLimit  = 6
+	crashWindow = 10 * time.Minute
+
+	observedFile = "observed.json"
 )
 
 var (
@@ -35,6 +46,12 @@ var (
 	ErrEngine = errors.New("the engine does not answer")
 	// ErrNotInstalled is returned where an operation needs an installed application.
 	ErrNotInstalled = errors.New("not installed")
+	// ErrRefused is wrapped where a request cannot be granted as things are.
+	ErrRefused = errors.New("refused")
+
+	errOvertaken = errors.New("a later request has overtaken it")
+	errReplan    = errors.New("its record has changed: to be planned anew")
+	errStart     = errors.New("starting")
 )
 
 // VolumeOwner is a volume's directory and its owner as seen in the container.
@@ -43,35 +60,73 @@ type VolumeOwner struct {
 	UID, GID int
 }
 
+// Mount is a directory of the node in a container.
+type Mount struct{ Type, Name, Source, Destination string }
+
+// Inspection is one container, closely looked at.
+type Inspection struct {
+	ID          string
+	StartedAt   time.Time
+	Mounts      []Mount
+	Environment map[string]string
+}
+
+// Finding is one thing that applications need of the node, and how it is.
+type Finding struct {
+	Name   string
+	OK     bool
+	Detail string
+	Remedy string // where it is not
+}
+
 // Engine is what the reconciler needs of the host.
 type Engine interface {
 	Observe(context.Context) (Observed, error)
+	HasImage(ctx context.Context, name string) (bool, error)
 	EnsureImage(ctx context.Context, pinned string, progress func(string)) error
 	EnsureVolumes(context.Context, []VolumeOwner) error
 	PutSecret(ctx context.Context, name, app, value string) error
 	WriteUnits(ctx context.Context, files map[string]string, gone []string) error
 	StartUnits(ctx context.Context, units []string) error
 	StopUnit(ctx context.Context, unit string) error
+	Follow(units []string) error
 	Probe(ctx context.Context, container string) error
-	StartedAt(ctx context.Context, container string) (time.Time, error)
+	Inspect(ctx context.Context, container string) (Inspection, error)
 	ActiveSince(ctx context.Context, unit string) (time.Time, error)
 	Remove(ctx context.Context, app string, containers []string) error
 	DeleteTree(ctx context.Context, dir string) error
+	CopyVolumes(ctx context.Context, dirs []string, dir string) error
+	PutBack(ctx context.Context, dir, home string) error
+	TakeOver(ctx context.Context, from string, to VolumeOwner) error
+	Archive(ctx context.Context, dir, file string) error
+	Extract(ctx context.Context, file, dir string) error
+	Retire(ctx context.Context, container, name string) error
+	Exec(ctx context.Context, container string, argv []string) (string, error)
+	HasSocket(ctx context.Context, container, path string) (bool, error)
+	PortHolders(ports []int) (map[int]string, error)
 }
 
 // Reconciler owns the applications of one node.
 type Reconciler struct {
-	engine  Engine
-	store   *state.Store
-	secrets *secrets.Store
-	catalog catalog.Catalog
-	dataDir string
-	log     *slog.Logger
-	wake    chan struct{}
+	engine    Engine
+	store     *state.Store
+	secrets   *secrets.Store
+	catalog   catalog.Catalog
+	renderer  *Renderer
+	snapshots string // directory of copies made before updates and for backups
+	log       *slog.Logger
+	wake      chan struct{}
+	observed  chan struct{} // closed at the first observation
+	starts    chan struct{} // as many as may start at a time
+	metrics   *metrics
 
 	mu      sync.Mutex
 	obs     Observed
-	stale   string // why obs is not of now
+	asked   time.Time // when the engine was asked what it has not answered yet
+	stale   string    // why obs is not of now
+	ready   map[string]Readiness
+	digests map[*manifest.Manifest]string
+	waiters map[int]func() // pages that tell of an application that does not serve yet, by port
 	apps    map[string]*appState
 	workers sync.WaitGroup
 }
@@ -79,23 +134,66 @@ type Reconciler struct {
 // appState is what the daemon remembers of an application between passes.
 type appState struct {
 	busy      bool
+	held      string // why the reconciler leaves it alone for now
 	settled   uint64 // generation that has been carried out
 	failed    uint64 // generation whose carrying out failed last
 	err       string
+	undone    uint64 // generation that failed and left the application as it was
+	undoneWhy string
 	failures  int
 	notBefore time.Time
+	paused    bool        // stopped trying
+	repairs   []time.Time // starts that nobody asked for
+	waiting   string      // for what it waits
 	message   string
-	engine    time.Duration // of the operation under way
+	cancel    context.CancelCauseFunc // ends the start under way
+	engine    time.Duration           // of the operation under way
 	app       time.Duration
 	changed   chan struct{} // closed at every change, and replaced
 }
 
 // New prepares a reconciler; Run makes it work.
 func New(engine Engine, store *state.Store, sec *secrets.Store, cat catalog.Catalog, dataDir string, log *slog.Logger) *Reconciler {
-	return &Reconciler{
-		engine: engine, store: store, secrets: sec, catalog: cat, dataDir: dataDir, log: log,
-		wake: make(chan struct{}, 1), apps: map[string]*appState{},
+	r := &Reconciler{
+		engine: engine, store: store, secrets: sec, catalog: cat, log: log,
+		renderer:  &Renderer{DataDir: dataDir},
+		snapshots: filepath.Join(dataDir, "_daemon", "snapshots"),
+		wake:      make(chan struct{}, 1), observed: make(chan struct{}), starts: make(chan struct{}, max(2, runtime.NumCPU())),
+		apps: map[string]*appState{}, ready: map[string]Readiness{}, waiters: map[int]func(){},
 		stale: "the engine has not answered yet",
+	}
+	r.metrics = newMetrics(r)
+	// What was known last is better than nothing, and says its age.
+	if err := store.Recall(observedFile, &r.obs); err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("the last known state", "error", err)
+	}
+	for app, err := range store.Broken() {
+		log.Error("unreadable record", "app", app, "error", err)
+	}
+	return r
+}
+
+// ContainerChanged tells of an event of the engine. A health check that found what
+// is known already needs no pass.
+func (r *Reconciler) ContainerChanged(name, health string) {
+	if health != "" {
+		r.mu.Lock()
+		known := r.obs.Containers[name].Health == health
+		r.mu.Unlock()
+		if known {
+			return
+		}
+	}
+	r.Wake()
+}
+
+// AwaitObserved waits until the engine has answered this daemon once.
+func (r *Reconciler) AwaitObserved(ctx context.Context) error {
+	select {
+	case <-r.observed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
 	}
 }
 
@@ -110,6 +208,7 @@ func (r *Reconciler) Wake() {
 // Run makes passes until the context ends, then waits for the work under way.
 func (r *Reconciler) Run(ctx context.Context) {
 	defer r.workers.Wait()
+	r.workers.Go(func() { r.watchReadiness(ctx) })
 	for ctx.Err() == nil {
 		next := r.pass(ctx)
 		timer := time.NewTimer(next)
@@ -125,6 +224,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 		}
 		timer.Stop()
 	}
+	r.closeWaiters()
 }
 
 func (r *Reconciler) state(app string) *appState {
@@ -141,44 +241,121 @@ func (a *appState) notify() {
 	a.changed = make(chan struct{})
 }
 
-// pass observes, plans and hands each application's actions to a worker of its
-// own. It gives the time until the next pass that is due without an event.
-func (r *Reconciler) pass(ctx context.Context) time.Duration {
-	obs, err := r.engine.Observe(ctx)
-	desired, readErr := r.store.All()
-	if readErr != nil {
-		r.log.Error("reading desired states", "error", readErr)
+// observe asks the engine, and the disk for volumes that should be there.
+func (r *Reconciler) observe(ctx context.Context) (Observed, error) {
+	r.mu.Lock()
+	r.asked = time.Now()
+	r.mu.Unlock()
+	var units []string
+	for _, d := range r.store.All() {
+		if d.Manifest != nil {
+			for _, c := range d.Manifest.Containers {
+				units = append(units, quadlet.Service(c.Name))
+			}
+		}
 	}
+	if err := r.engine.Follow(units); err != nil {
+		r.log.Warn("following units", "error", err) // passes go on at their interval
+	}
+	obs, err := r.engine.Observe(ctx)
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	r.asked = time.Time{}
 	if err != nil {
 		// FM6: the last known state stays, with its age; nothing is torn down.
 		r.stale = err.Error()
 		r.log.Warn("observing", "error", err)
-		return firstBackoff
+		return obs, err
+	}
+	obs.Missing = map[string][]string{}
+	for _, d := range r.store.All() {
+		for _, v := range r.store.Data(d.App).Volumes {
+			if !exists(filepath.Join(r.renderer.DataDir, d.App, v)) {
+				obs.Missing[d.App] = append(obs.Missing[d.App], v)
+			}
+		}
+	}
+	if !sameContainers(r.obs, obs) {
+		kept := obs
+		kept.Files, kept.Units = nil, nil // what the page shows needs neither
+		if err := r.store.Remember(observedFile, kept); err != nil {
+			r.log.Warn("keeping the last known state", "error", err)
+		}
 	}
 	r.obs, r.stale = obs, ""
+	select {
+	case <-r.observed:
+	default:
+		close(r.observed)
+	}
+	return obs, nil
+}
+
+func sameContainers(a, b Observed) bool {
+	if len(a.Containers) != len(b.Containers) {
+		return false
+	}
+	for name, c := range b.Containers {
+		o := a.Containers[name]
+		if o.ID != c.ID || o.State != c.State || o.Health != c.Health {
+			return false
+		}
+	}
+	return true
+}
+
+// pass observes, plans and hands each application's actions to a worker of its
+// own. It gives the time until the next pass that is due without an event.
+func (r *Reconciler) pass(ctx context.Context) time.Duration {
+	begin := time.Now()
+	obs, err := r.observe(ctx)
+	if err != nil {
+		return firstBackoff
+	}
+	desired := r.store.All()
+	data := make(map[string]state.Data, len(desired))
+	for _, d := range desired {
+		data[d.App] = r.store.Data(d.App)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
 	actions := map[string][]Action{}
-	for _, a := range Plan(desired, obs, r.catalog, r.dataDir) {
+	for _, a := range Plan(Input{desired, data, obs, r.ready, r.renderer}) {
 		actions[a.App] = append(actions[a.App], a)
 	}
 	next := passInterval
 	now := time.Now()
+	r.metrics.pass.Observe(now.Sub(begin).Seconds())
 	for _, d := range desired {
 		a := r.state(d.App)
-		if a.busy {
+		if a.busy || a.held != "" {
 			continue
 		}
 		todo := actions[d.App]
+		waiting := ""
+		if i := len(todo) - 1; i >= 0 && todo[i].Verb == Wait {
+			waiting, todo = todo[i].Reason, todo[:i]
+		}
+		if a.waiting != waiting {
+			a.waiting, a.message = waiting, waiting
+			a.notify()
+		}
+		r.offerWaitingPage(d, a)
 		if len(todo) == 0 {
-			if a.settled < d.Generation || a.err != "" {
+			if waiting == "" && (a.settled < d.Generation || a.err != "" && !a.paused) {
 				a.settled, a.err, a.failures, a.message = d.Generation, "", 0, ""
 				a.notify()
 			}
 			continue
 		}
+		if a.paused && a.failed == d.Generation {
+			continue
+		}
 		if wait := a.notBefore.Sub(now); wait > 0 && a.failed == d.Generation {
 			next = min(next, wait)
+			continue
+		}
+		if r.crashLoop(a, d, todo, now) {
 			continue
 		}
 		a.busy = true
@@ -195,37 +372,102 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	return next
 }
 
+// crashLoop counts the starts that nobody asked for. Beyond the limit the
+// application is stopped and left alone.
+func (r *Reconciler) crashLoop(a *appState, d state.Desired, todo []Action, now time.Time) bool {
+	if a.settled < d.Generation || !slices.ContainsFunc(todo, func(t Action) bool { return t.Verb == Start }) {
+		return false
+	}
+	a.repairs = slices.DeleteFunc(a.repairs, func(t time.Time) bool { return now.Sub(t) > crashWindow })
+	a.repairs = append(a.repairs, now)
+	r.metrics.repairs.WithLabelValues(d.App).Inc()
+	if len(a.repairs) <= crashLimit {
+		return false
+	}
+	r.pause(a, d, fmt.Sprintf("it ended %d times within %s and is left alone now; see its log, and start it to try again", len(a.repairs), crashWindow))
+	return true
+}
+
+// pause has the daemon stop trying, and systemd too.
+func (r *Reconciler) pause(a *appState, d state.Desired, why string) {
+	a.paused, a.failed, a.err, a.message = true, d.Generation, why, ""
+	a.busy = true
+	a.notify()
+	r.log.Error("left alone", "app", d.App, "generation", d.Generation, "reason", why)
+	r.workers.Go(func() {
+		defer r.Wake()
+		ctx, cancel := context.WithTimeout(context.Background(), stopTimeout)
+		defer cancel()
+		if out, err := r.renderer.render(d.Manifest, &d, false); err == nil {
+			for _, u := range slices.Backward(out.services) {
+				if err := r.engine.StopUnit(ctx, u); err != nil {
+					r.log.Error("stopping", "app", d.App, "unit", u, "error", err)
+				}
+			}
+		}
+		r.mu.Lock()
+		defer r.mu.Unlock()
+		a.busy = false
+		a.notify()
+	})
+}
+
 // work carries out one application's actions, in order, until one fails.
 func (r *Reconciler) work(ctx context.Context, d state.Desired, todo []Action) {
 	defer r.workers.Done()
 	defer r.Wake()
+	log := r.log.With("app", d.App, "op", fmt.Sprintf("%s/%d", d.App, d.Generation))
 	var err error
 	for _, act := range todo {
-		r.log.Info("action", "app", d.App, "generation", d.Generation, "verb", act.Verb, "reason", act.Reason, "units", act.Units)
-		if err = r.carryOut(ctx, d, act); err != nil {
-			r.log.Error("action failed", "app", d.App, "generation", d.Generation, "verb", act.Verb, "error", err)
+		log.Info("action", "verb", act.Verb, "reason", act.Reason, "units", act.Units)
+		fault.Cut("before", string(act.Verb))
+		begin := time.Now()
+		err = r.carryOut(ctx, d, act)
+		if errors.Is(err, errReplan) {
 			break
 		}
+		fault.Cut("after", string(act.Verb))
+		r.metrics.actions.WithLabelValues(string(act.Verb), outcome(err)).Observe(time.Since(begin).Seconds())
+		if err != nil {
+			log.Error("action failed", "verb", act.Verb, "error", err)
+			break
+		}
+	}
+	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrEngine) && !errors.Is(err, errReplan) && d.Update != nil {
+		err = r.giveUpUpdate(d, err)
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	a := r.state(d.App)
-	a.busy = false
-	if errors.Is(err, ErrEngine) {
-		// FM6: the operation is not over, it waits for the engine.
-		a.message = err.Error()
-		r.stale = err.Error()
-	} else if err != nil && ctx.Err() == nil {
-		a.failed, a.err = d.Generation, err.Error()
-		a.notBefore = time.Now().Add(min(firstBackoff<<min(a.failures, 16), maxBackoff))
-		a.failures++
-	} else if err == nil {
+	a.busy, a.cancel = false, nil
+	switch {
+	case err == nil:
 		a.failures = 0
 		if d.Goal == state.Absent {
 			a.settled, a.err = d.Generation, ""
 		}
+	case errors.Is(err, ErrEngine):
+		// FM6: the operation is not over, it waits for the engine.
+		a.message = err.Error()
+		r.stale = err.Error()
+	case errors.Is(err, errOvertaken) || errors.Is(err, errReplan) || ctx.Err() != nil:
+	default:
+		a.failed, a.err = d.Generation, err.Error()
+		backoff := min(firstBackoff<<min(a.failures, 16), maxBackoff)
+		// Spread by a fifth either way: what failed together is not tried together.
+		a.notBefore = time.Now().Add(time.Duration(float64(backoff) * (0.8 + 0.4*rand.Float64())))
+		if a.failures++; errors.Is(err, errStart) && a.failures >= crashLimit {
+			r.pause(a, d, fmt.Sprintf("%s; tried %d times, it is left alone now; start it to try again", err, a.failures))
+		}
 	}
 	a.notify()
+}
+
+func outcome(err error) string {
+	if err != nil {
+		return "failed"
+	}
+	return "done"
 }
 
 func (r *Reconciler) say(app, format string, args ...any) {
@@ -244,76 +486,8 @@ func (r *Reconciler) spent(app string, engine, waiting time.Duration) {
 	a.app += waiting
 }
 
-func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, act Action) error {
-	begin := time.Now()
-	m := r.catalog.Manifest(d.App)
-	switch act.Verb {
-	case Start:
-		return r.start(ctx, m, act.Units)
-	case Restarted:
-		// Under the lock: a request may be writing the same record.
-		return r.update(d.App, func(now *state.Desired) { now.Restarted = d.Restart })
-	}
-	defer func() { r.spent(d.App, time.Since(begin), 0) }()
-	switch act.Verb {
-	case Refuse:
-		return errors.New(act.Reason)
-	case Prepare:
-		return r.prepare(ctx, m)
-	case WriteUnits:
-		r.say(d.App, "writing units")
-		unit := quadlet.Render(m, r.dataDir, d.Goal == state.Running)
-		gone := slices.DeleteFunc(r.unitFiles(d.App), func(f string) bool { _, wanted := unit.Files[f]; return wanted })
-		return r.engine.WriteUnits(ctx, unit.Files, gone)
-	case StopUnits:
-		ctx, cancel := context.WithTimeout(ctx, stopTimeout)
-		defer cancel()
-		for _, u := range act.Units {
-			r.say(d.App, "stopping %s", u)
-			if err := r.engine.StopUnit(ctx, u); err != nil {
-				return err
-			}
-		}
-		return nil
-	case RemoveAll:
-		r.say(d.App, "removing containers and units")
-		// The network's unit is a oneshot that stays active; without this a later
-		// install would believe that the network exists.
-		if err := r.engine.StopUnit(ctx, quadlet.Service(quadlet.Network(d.App)+"-network")); err != nil {
-			return err
-		}
-		if err := r.engine.WriteUnits(ctx, nil, r.unitFiles(d.App)); err != nil {
-			return err
-		}
-		return r.engine.Remove(ctx, d.App, act.Units)
-	case Purge:
-		r.say(d.App, "deleting data")
-		if err := r.engine.DeleteTree(ctx, filepath.Join(r.dataDir, d.App)); err != nil {
-			return err
-		}
-		if !d.Purge {
-			return nil
-		}
-		return r.secrets.Delete(d.App)
-	case Forget:
-		r.mu.Lock()
-		defer r.mu.Unlock()
-		// A request may have come in meanwhile, to install it again.
-		if now, err := r.store.Get(d.App); err == nil && now.Generation != d.Generation {
-			return nil
-		}
-		return r.store.Delete(d.App)
-	}
-	return fmt.Errorf("unknown action %q", act.Verb)
-}
-
-// unitFiles are the names of an application's unit files, as last observed.
-func (r *Reconciler) unitFiles(app string) []string {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	return byOwner(r.obs.Files)[app]
-}
-
+// update changes an application's record, under the lock: a request may be writing
+// the same one.
 func (r *Reconciler) update(app string, change func(*state.Desired)) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -325,114 +499,18 @@ func (r *Reconciler) update(app string, change func(*state.Desired)) error {
 	return r.store.Put(d)
 }
 
-// prepare has all that the units refer to: images, secrets, volumes; all of it
-// for every member before the first is created.
-func (r *Reconciler) prepare(ctx context.Context, m *manifest.Manifest) error {
-	for _, c := range m.Containers {
-		if err := r.engine.EnsureImage(ctx, c.Image.Pinned(), func(s string) { r.say(m.ID, "%s", s) }); err != nil {
-			return err
-		}
-	}
-	r.say(m.ID, "preparing secrets and volumes")
-	var volumes []VolumeOwner
-	hasData := false
+// unitFiles are the names of an application's unit files, as last observed.
+func (r *Reconciler) unitFiles(app string) []string {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return byOwner(r.obs.Files)[app]
+}
+
+func (r *Reconciler) volumeOwners(m *manifest.Manifest) (owners []VolumeOwner) {
 	for _, c := range m.Containers {
 		for _, v := range c.Volumes {
-			dir := quadlet.VolumeDir(r.dataDir, m.ID, v.Name)
-			volumes = append(volumes, VolumeOwner{dir, v.UID, v.GID})
-			hasData = hasData || exists(dir)
+			owners = append(owners, VolumeOwner{filepath.Join(r.renderer.DataDir, m.ID, v.Name), v.UID, v.GID})
 		}
 	}
-	values, err := r.secrets.Ensure(m, hasData)
-	if err != nil {
-		return err
-	}
-	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if err := r.engine.PutSecret(ctx, quadlet.SecretName(m.ID, name), m.ID, values[name]); err != nil {
-			return err
-		}
-	}
-	return r.engine.EnsureVolumes(ctx, volumes)
-}
-
-// start starts the units and waits until every member serves, within the budget
-// of the application. Health checks are run at short intervals meanwhile: the
-// engine's timers tick coarsely.
-func (r *Reconciler) start(ctx context.Context, m *manifest.Manifest, units []string) error {
-	begin := time.Now()
-	budget := m.StartBudget()
-	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("not healthy within its budget of %s", budget))
-	defer cancel()
-	r.say(m.ID, "starting")
-	var probing sync.WaitGroup
-	probing.Add(1)
-	done := make(chan struct{})
-	go func() {
-		defer probing.Done()
-		tick := time.NewTicker(probeEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			for _, c := range m.Containers {
-				if c.Health != nil {
-					// Fails while the container is not there or not healthy.
-					r.engine.Probe(ctx, c.Name)
-				}
-			}
-		}
-	}()
-	err := r.engine.StartUnits(ctx, units)
-	close(done)
-	probing.Wait()
-	total := time.Since(begin)
-	waiting := r.waited(ctx, m, begin)
-	r.spent(m.ID, max(total-waiting, 0), min(waiting, total))
-	if err != nil {
-		if cause := context.Cause(ctx); ctx.Err() != nil && cause != nil {
-			return fmt.Errorf("starting: %w", cause)
-		}
-		return fmt.Errorf("starting: %w", err)
-	}
-	return nil
-}
-
-// waited sums, over the members, the time between a container's start and its
-// unit being active: the application's share of a start. Members that wait at the
-// same time are counted once.
-func (r *Reconciler) waited(ctx context.Context, m *manifest.Manifest, since time.Time) time.Duration {
-	type span struct{ from, to time.Time }
-	var spans []span
-	for _, c := range m.Containers {
-		from, err := r.engine.StartedAt(ctx, c.Name)
-		if err != nil {
-			continue
-		}
-		to, err := r.engine.ActiveSince(ctx, quadlet.Service(c.Name))
-		if err != nil || to.Before(since) || to.Before(from) {
-			continue
-		}
-		spans = append(spans, span{later(from, since), to})
-	}
-	slices.SortFunc(spans, func(a, b span) int { return a.from.Compare(b.from) })
-	var sum time.Duration
-	var end time.Time
-	for _, s := range spans {
-		s.from = later(s.from, end)
-		if s.to.After(s.from) {
-			sum += s.to.Sub(s.from)
-			end = s.to
-		}
-	}
-	return sum
-}
-
-func later(a, b time.Time) time.Time {
-	if a.After(b) {
-		return a
-	}
-	return b
+	return owners
 }

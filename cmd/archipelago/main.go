@@ -5,6 +5,7 @@ package main
 import (
 	"context"
 	"crypto/sha256"
+	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -19,17 +20,21 @@ import (
 	"syscall"
 	"time"
 
+	sdnotify "github.com/coreos/go-systemd/v22/daemon"
+	"github.com/prometheus/client_golang/prometheus/promhttp"
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/engine"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/proxy"
 	"github.com/archipelago-cloud/archipelago/orchestrator/rpc"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/upgrade"
 	"github.com/archipelago-cloud/archipelago/orchestrator/web"
 )
 
@@ -38,6 +43,7 @@ var version = "0.0.0-dev"
 
 const (
 	headerTimeout   = 10 * time.Second
+	idleTimeout     = 2 * time.Minute
 	shutdownTimeout = 5 * time.Second
 	eventsRetry     = time.Second
 )
@@ -54,11 +60,13 @@ func main() {
 	d := &daemon{}
 	serve := &cobra.Command{
 		Use: "daemon", Short: "Keep this node's applications at their desired state",
+		Long: "Keep this node's applications at their desired state. SIGHUP has the daemon look at\nthe engine at once; it ends on SIGTERM, and applications run on.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
 	serve.Flags().StringVar(&d.dataDir, "data", "/var/lib/archipelago", "directory of applications' data and the daemon's state")
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf(":%d", manifest.DaemonPort), "address of RPC and My Apps")
+	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "the same over TLS, with the node's own certificate")
 	root.AddCommand(serve)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "archipelago:", err)
@@ -66,7 +74,7 @@ func main() {
 	}
 }
 
-type daemon struct{ dataDir, listen string }
+type daemon struct{ dataDir, listen, listenTLS string }
 
 func (d *daemon) run(ctx context.Context) error {
 	if os.Geteuid() == 0 {
@@ -74,7 +82,8 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	own := filepath.Join(d.dataDir, "_daemon")
-	store, err := state.Open(filepath.Join(own, "state"))
+	stateDir := filepath.Join(own, "state")
+	store, err := state.Open(stateDir)
 	if err != nil {
 		return err
 	}
@@ -91,6 +100,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		log.Error("catalog", "error", err)
 	}
+	program, err := os.Executable()
+	if err != nil {
+		return err
+	}
+	ctx, end := context.WithCancel(ctx)
+	defer end()
 	digest, err := selfDigest()
 	if err != nil {
 		return err
@@ -104,21 +119,46 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+	certificate, fingerprint, err := access.Certificate(stateDir)
+	if err != nil {
+		return err
+	}
+	secure, err := net.Listen("tcp", d.listenTLS)
+	if err != nil {
+		return fmt.Errorf("listening: %w", err)
+	}
 	r := orchestrator.New(eng, store, sec, cat, d.dataDir, log)
+	passwords := access.NewPasswords(stateDir)
+	guard := access.NewGuard(token, passwords)
 	mux := http.NewServeMux()
-	mux.Handle((&rpc.Server{Reconciler: r, Engine: eng, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(token))
-	mux.Handle("/", (&web.Server{Reconciler: r, Token: token, Log: log}).Handler())
+	mux.Handle((&rpc.Server{Reconciler: r, Engine: eng, Passwords: passwords, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard))
+	mux.Handle("GET /metrics", guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{})))
+	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Log: log}).Handler())
 	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: headerTimeout,
+		Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
+		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.Run(ctx) })
-	wg.Go(func() { proxy.Serve(ctx, cat, log) })
-	wg.Go(func() { eng.UnitChanges(ctx, func(string) { r.Wake() }) })
+	wg.Go(func() { proxy.Serve(ctx, cat, r, log) })
+	look := make(chan os.Signal, 1) // SIGHUP: look now
+	signal.Notify(look, syscall.SIGHUP)
+	wg.Go(func() {
+		defer signal.Stop(look)
+		for {
+			select {
+			case <-look:
+				r.Wake()
+			case <-ctx.Done():
+				return
+			}
+		}
+	})
+	wg.Go(func() { eng.UnitChanges(ctx, r.Wake) })
 	wg.Go(func() {
 		for ctx.Err() == nil {
-			if err := eng.Events(ctx, r.Wake); err != nil && ctx.Err() == nil {
+			if err := eng.Events(ctx, r.ContainerChanged); err != nil && ctx.Err() == nil {
 				log.Warn("podman's events", "error", err)
 			}
 			select {
@@ -135,7 +175,22 @@ func (d *daemon) run(ctx context.Context) error {
 			server.Close()
 		}
 	})
-	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "apps", len(cat))
+	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", fingerprint, "apps", len(cat))
+	wg.Go(func() {
+		if err := server.ServeTLS(secure, "", ""); !errors.Is(err, http.ErrServerClosed) {
+			log.Error("serving TLS", "error", err)
+		}
+	})
+	if _, err := sdnotify.SdNotify(false, sdnotify.SdNotifyReady); err != nil {
+		log.Warn("telling systemd", "error", err)
+	}
+	wg.Go(func() {
+		if r.AwaitObserved(ctx) == nil {
+			if err := upgrade.Passed(program); err != nil {
+				log.Error("ending the trial of this version", "error", err)
+			}
+		}
+	})
 	err = server.Serve(listener)
 	wg.Wait()
 	if fault.Planted(fault.ShutdownKills) {

@@ -3,6 +3,7 @@
 package main
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -80,26 +81,33 @@ func Command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), validate())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), validate())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}
-	for _, c := range root.Commands() {
-		if args := c.Args; args != nil {
-			c.Args = func(cmd *cobra.Command, s []string) error {
-				if err := args(cmd, s); err != nil {
-					return usageError{err}
-				}
-				return nil
-			}
-		}
-	}
+	usageStatus(root)
 	return root
 }
 
+// usageStatus has wrong arguments end in the exit status for bad usage, throughout the tree.
+func usageStatus(c *cobra.Command) {
+	if args := c.Args; args != nil && c.HasParent() {
+		c.Args = func(cmd *cobra.Command, s []string) error {
+			if err := args(cmd, s); err != nil {
+				return usageError{err}
+			}
+			return nil
+		}
+	}
+	for _, sub := range c.Commands() {
+		usageStatus(sub)
+	}
+}
+
 type credentials struct {
-	Node  string `json:"node"`
-	Token string `json:"token"`
+	Node        string `json:"node"`
+	Token       string `json:"token"`
+	Fingerprint string `json:"fingerprint,omitempty"` // of the node's certificate, SHA-256 in hex
 }
 
 func credentialsFile() (string, error) {
@@ -108,7 +116,8 @@ func credentialsFile() (string, error) {
 }
 
 func (a *app) login() *cobra.Command {
-	return &cobra.Command{
+	var fingerprint string
+	c := &cobra.Command{
 		Use: "login NODE", Short: "Remember a node and its access token, read from standard input",
 		Long:    "Remember a node and its access token. The token is read from standard input, so\nthat it is in no process list; on the node it is in\n/var/lib/archipelago/_daemon/state/token.",
 		Example: "  ssh archipelago@192.0.2.7 cat /var/lib/archipelago/_daemon/state/token | archy login http://192.0.2.7:7070",
@@ -122,12 +131,12 @@ func (a *app) login() *cobra.Command {
 			if !strings.Contains(node, "://") {
 				node = "http://" + node
 			}
-			c := client.New(node, token)
+			c := client.New(node, token, fingerprint)
 			s, err := c.Status(cmd.Context(), connect.NewRequest(&api.StatusRequest{}))
 			if err != nil {
 				return err
 			}
-			b, err := json.Marshal(credentials{node, token})
+			b, err := json.Marshal(credentials{node, token, fingerprint})
 			if err != nil {
 				return err
 			}
@@ -148,6 +157,9 @@ func (a *app) login() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringVar(&fingerprint, "fingerprint", "", "SHA-256 of the node's certificate, as its daemon logs it; needed with https")
+	c.Example += "\n  archy login https://192.0.2.7:7443 --fingerprint 3f2a… < token"
+	return c
 }
 
 func (a *app) client() (*client.Client, error) {
@@ -170,7 +182,7 @@ func (a *app) client() (*client.Client, error) {
 	if a.node != "" {
 		c.Node = a.node
 	}
-	return client.New(c.Node, c.Token), nil
+	return client.New(c.Node, c.Token, c.Fingerprint), nil
 }
 
 func (a *app) print(cmd *cobra.Command, m proto.Message) error {
@@ -208,7 +220,11 @@ func (a *app) apps() *cobra.Command {
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			for _, p := range r.Msg.Apps {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Id, p.Version, word(p.State), p.Error)
+				version := p.Version
+				if p.AvailableVersion != "" {
+					version += " (" + p.AvailableVersion + " available)"
+				}
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Id, version, word(p.State), cmp.Or(p.Error, p.Note))
 			}
 			return w.Flush()
 		},
@@ -250,15 +266,7 @@ func (a *app) operation(verb string) *cobra.Command {
 			if noWait {
 				return a.print(cmd, op)
 			}
-			p, err := c.Await(cmd.Context(), op, func(s string) { fmt.Fprintln(cmd.ErrOrStderr(), s) })
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, p)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s done (engine %.1f s, application %.1f s)\n", args[0], verb, p.EngineSeconds, p.AppSeconds)
-			return nil
+			return a.await(cmd, c, op, verb)
 		},
 	}
 	c.Flags().BoolVar(&noWait, "no-wait", false, "return when the request is accepted")
@@ -267,6 +275,19 @@ func (a *app) operation(verb string) *cobra.Command {
 		c.Example += "\n  archy uninstall miniflux --purge"
 	}
 	return c
+}
+
+// await follows an accepted operation to its end.
+func (a *app) await(cmd *cobra.Command, c *client.Client, op *api.Operation, verb string) error {
+	p, err := c.Await(cmd.Context(), op, func(s string) { fmt.Fprintln(cmd.ErrOrStderr(), s) })
+	if err != nil {
+		return err
+	}
+	if a.json {
+		return a.print(cmd, p)
+	}
+	fmt.Fprintf(cmd.OutOrStdout(), "%s: %s done (engine %.1f s, application %.1f s)\n", op.App, verb, p.EngineSeconds, p.AppSeconds)
+	return nil
 }
 
 func (a *app) logs() *cobra.Command {

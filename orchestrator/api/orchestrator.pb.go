@@ -39,20 +39,24 @@ const (
 	State_STATE_STOPPED       State = 6
 	State_STATE_REMOVING      State = 7
 	State_STATE_FAILED        State = 8 // the last operation failed; see error
+	State_STATE_WAITING       State = 9 // for what it requires, or until it is ready; see note
+	State_STATE_UPDATING      State = 10
 )
 
 // Enum value maps for State.
 var (
 	State_name = map[int32]string{
-		0: "STATE_UNSPECIFIED",
-		1: "STATE_NOT_INSTALLED",
-		2: "STATE_STARTING",
-		3: "STATE_RUNNING",
-		4: "STATE_UNHEALTHY",
-		5: "STATE_STOPPING",
-		6: "STATE_STOPPED",
-		7: "STATE_REMOVING",
-		8: "STATE_FAILED",
+		0:  "STATE_UNSPECIFIED",
+		1:  "STATE_NOT_INSTALLED",
+		2:  "STATE_STARTING",
+		3:  "STATE_RUNNING",
+		4:  "STATE_UNHEALTHY",
+		5:  "STATE_STOPPING",
+		6:  "STATE_STOPPED",
+		7:  "STATE_REMOVING",
+		8:  "STATE_FAILED",
+		9:  "STATE_WAITING",
+		10: "STATE_UPDATING",
 	}
 	State_value = map[string]int32{
 		"STATE_UNSPECIFIED":   0,
@@ -64,6 +68,8 @@ var (
 		"STATE_STOPPED":       6,
 		"STATE_REMOVING":      7,
 		"STATE_FAILED":        8,
+		"STATE_WAITING":       9,
+		"STATE_UPDATING":      10,
 	}
 )
 
@@ -104,11 +110,16 @@ type App struct {
 	Error      string                 `protobuf:"bytes,6,opt,name=error,proto3" json:"error,omitempty"`
 	Containers []*Container           `protobuf:"bytes,7,rep,name=containers,proto3" json:"containers,omitempty"`
 	// Port of the node on which the proxy serves the web interface; 0 where there is none.
-	ProxyPort     uint32 `protobuf:"varint,8,opt,name=proxy_port,json=proxyPort,proto3" json:"proxy_port,omitempty"`
-	WebPath       string `protobuf:"bytes,9,opt,name=web_path,json=webPath,proto3" json:"web_path,omitempty"`
-	Generation    uint64 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	ProxyPort  uint32 `protobuf:"varint,8,opt,name=proxy_port,json=proxyPort,proto3" json:"proxy_port,omitempty"`
+	WebPath    string `protobuf:"bytes,9,opt,name=web_path,json=webPath,proto3" json:"web_path,omitempty"`
+	Generation uint64 `protobuf:"varint,10,opt,name=generation,proto3" json:"generation,omitempty"`
+	// What the owner should know: what is waited for, adopted, or was rolled back.
+	Note string `protobuf:"bytes,11,opt,name=note,proto3" json:"note,omitempty"`
+	// Version that the catalog holds, where it differs from the one installed.
+	AvailableVersion string            `protobuf:"bytes,12,opt,name=available_version,json=availableVersion,proto3" json:"available_version,omitempty"`
+	Config           map[string]string `protobuf:"bytes,13,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields    protoimpl.UnknownFields
+	sizeCache        protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -209,6 +220,27 @@ func (x *App) GetGeneration() uint64 {
 		return x.Generation
 	}
 	return 0
+}
+
+func (x *App) GetNote() string {
+	if x != nil {
+		return x.Note
+	}
+	return ""
+}
+
+func (x *App) GetAvailableVersion() string {
+	if x != nil {
+		return x.AvailableVersion
+	}
+	return ""
+}
+
+func (x *App) GetConfig() map[string]string {
+	if x != nil {
+		return x.Config
+	}
+	return nil
 }
 
 type Container struct {
@@ -432,6 +464,7 @@ func (x *GetAppRequest) GetId() string {
 type InstallRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Config        map[string]string      `protobuf:"bytes,2,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // settings that differ from the defaults
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -473,6 +506,811 @@ func (x *InstallRequest) GetId() string {
 	return ""
 }
 
+func (x *InstallRequest) GetConfig() map[string]string {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+type UpdateRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpdateRequest) Reset() {
+	*x = UpdateRequest{}
+	mi := &file_orchestrator_proto_msgTypes[6]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpdateRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpdateRequest) ProtoMessage() {}
+
+func (x *UpdateRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[6]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpdateRequest.ProtoReflect.Descriptor instead.
+func (*UpdateRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{6}
+}
+
+func (x *UpdateRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ConfigureRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Config        map[string]string      `protobuf:"bytes,2,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // settings to change
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ConfigureRequest) Reset() {
+	*x = ConfigureRequest{}
+	mi := &file_orchestrator_proto_msgTypes[7]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ConfigureRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ConfigureRequest) ProtoMessage() {}
+
+func (x *ConfigureRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[7]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ConfigureRequest.ProtoReflect.Descriptor instead.
+func (*ConfigureRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{7}
+}
+
+func (x *ConfigureRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ConfigureRequest) GetConfig() map[string]string {
+	if x != nil {
+		return x.Config
+	}
+	return nil
+}
+
+type AdoptRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AdoptRequest) Reset() {
+	*x = AdoptRequest{}
+	mi := &file_orchestrator_proto_msgTypes[8]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AdoptRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AdoptRequest) ProtoMessage() {}
+
+func (x *AdoptRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[8]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AdoptRequest.ProtoReflect.Descriptor instead.
+func (*AdoptRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{8}
+}
+
+func (x *AdoptRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ImportSecretRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"`
+	Value         string                 `protobuf:"bytes,3,opt,name=value,proto3" json:"value,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportSecretRequest) Reset() {
+	*x = ImportSecretRequest{}
+	mi := &file_orchestrator_proto_msgTypes[9]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportSecretRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportSecretRequest) ProtoMessage() {}
+
+func (x *ImportSecretRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[9]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportSecretRequest.ProtoReflect.Descriptor instead.
+func (*ImportSecretRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{9}
+}
+
+func (x *ImportSecretRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ImportSecretRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *ImportSecretRequest) GetValue() string {
+	if x != nil {
+		return x.Value
+	}
+	return ""
+}
+
+type ImportSecretResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ImportSecretResponse) Reset() {
+	*x = ImportSecretResponse{}
+	mi := &file_orchestrator_proto_msgTypes[10]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ImportSecretResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ImportSecretResponse) ProtoMessage() {}
+
+func (x *ImportSecretResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[10]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ImportSecretResponse.ProtoReflect.Descriptor instead.
+func (*ImportSecretResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{10}
+}
+
+type BackupRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Recipients    []string               `protobuf:"bytes,2,rep,name=recipients,proto3" json:"recipients,omitempty"` // age public keys, "age1…"
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *BackupRequest) Reset() {
+	*x = BackupRequest{}
+	mi := &file_orchestrator_proto_msgTypes[11]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *BackupRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*BackupRequest) ProtoMessage() {}
+
+func (x *BackupRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[11]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use BackupRequest.ProtoReflect.Descriptor instead.
+func (*BackupRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{11}
+}
+
+func (x *BackupRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *BackupRequest) GetRecipients() []string {
+	if x != nil {
+		return x.Recipients
+	}
+	return nil
+}
+
+type Chunk struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Data          []byte                 `protobuf:"bytes,1,opt,name=data,proto3" json:"data,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Chunk) Reset() {
+	*x = Chunk{}
+	mi := &file_orchestrator_proto_msgTypes[12]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Chunk) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Chunk) ProtoMessage() {}
+
+func (x *Chunk) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[12]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Chunk.ProtoReflect.Descriptor instead.
+func (*Chunk) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{12}
+}
+
+func (x *Chunk) GetData() []byte {
+	if x != nil {
+		return x.Data
+	}
+	return nil
+}
+
+type RestoreRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	// Types that are valid to be assigned to Part:
+	//
+	//	*RestoreRequest_Header
+	//	*RestoreRequest_Volumes
+	Part          isRestoreRequest_Part `protobuf_oneof:"part"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreRequest) Reset() {
+	*x = RestoreRequest{}
+	mi := &file_orchestrator_proto_msgTypes[13]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreRequest) ProtoMessage() {}
+
+func (x *RestoreRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[13]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreRequest.ProtoReflect.Descriptor instead.
+func (*RestoreRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{13}
+}
+
+func (x *RestoreRequest) GetPart() isRestoreRequest_Part {
+	if x != nil {
+		return x.Part
+	}
+	return nil
+}
+
+func (x *RestoreRequest) GetHeader() *RestoreHeader {
+	if x != nil {
+		if x, ok := x.Part.(*RestoreRequest_Header); ok {
+			return x.Header
+		}
+	}
+	return nil
+}
+
+func (x *RestoreRequest) GetVolumes() []byte {
+	if x != nil {
+		if x, ok := x.Part.(*RestoreRequest_Volumes); ok {
+			return x.Volumes
+		}
+	}
+	return nil
+}
+
+type isRestoreRequest_Part interface {
+	isRestoreRequest_Part()
+}
+
+type RestoreRequest_Header struct {
+	Header *RestoreHeader `protobuf:"bytes,1,opt,name=header,proto3,oneof"`
+}
+
+type RestoreRequest_Volumes struct {
+	Volumes []byte `protobuf:"bytes,2,opt,name=volumes,proto3,oneof"`
+}
+
+func (*RestoreRequest_Header) isRestoreRequest_Part() {}
+
+func (*RestoreRequest_Volumes) isRestoreRequest_Part() {}
+
+type RestoreHeader struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Backup        []byte                 `protobuf:"bytes,1,opt,name=backup,proto3" json:"backup,omitempty"` // backup.json
+	Secrets       map[string]string      `protobuf:"bytes,2,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	VolumesSha256 string                 `protobuf:"bytes,3,opt,name=volumes_sha256,json=volumesSha256,proto3" json:"volumes_sha256,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreHeader) Reset() {
+	*x = RestoreHeader{}
+	mi := &file_orchestrator_proto_msgTypes[14]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreHeader) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreHeader) ProtoMessage() {}
+
+func (x *RestoreHeader) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[14]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreHeader.ProtoReflect.Descriptor instead.
+func (*RestoreHeader) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{14}
+}
+
+func (x *RestoreHeader) GetBackup() []byte {
+	if x != nil {
+		return x.Backup
+	}
+	return nil
+}
+
+func (x *RestoreHeader) GetSecrets() map[string]string {
+	if x != nil {
+		return x.Secrets
+	}
+	return nil
+}
+
+func (x *RestoreHeader) GetVolumesSha256() string {
+	if x != nil {
+		return x.VolumesSha256
+	}
+	return ""
+}
+
+type SetPasswordRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Password      string                 `protobuf:"bytes,1,opt,name=password,proto3" json:"password,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPasswordRequest) Reset() {
+	*x = SetPasswordRequest{}
+	mi := &file_orchestrator_proto_msgTypes[15]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPasswordRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPasswordRequest) ProtoMessage() {}
+
+func (x *SetPasswordRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[15]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPasswordRequest.ProtoReflect.Descriptor instead.
+func (*SetPasswordRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{15}
+}
+
+func (x *SetPasswordRequest) GetPassword() string {
+	if x != nil {
+		return x.Password
+	}
+	return ""
+}
+
+type SetPasswordResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetPasswordResponse) Reset() {
+	*x = SetPasswordResponse{}
+	mi := &file_orchestrator_proto_msgTypes[16]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetPasswordResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetPasswordResponse) ProtoMessage() {}
+
+func (x *SetPasswordResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[16]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetPasswordResponse.ProtoReflect.Descriptor instead.
+func (*SetPasswordResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{16}
+}
+
+type UpgradeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"` // of the whole program, in the first message
+	Program       []byte                 `protobuf:"bytes,2,opt,name=program,proto3" json:"program,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeRequest) Reset() {
+	*x = UpgradeRequest{}
+	mi := &file_orchestrator_proto_msgTypes[17]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeRequest) ProtoMessage() {}
+
+func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[17]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeRequest.ProtoReflect.Descriptor instead.
+func (*UpgradeRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{17}
+}
+
+func (x *UpgradeRequest) GetSha256() string {
+	if x != nil {
+		return x.Sha256
+	}
+	return ""
+}
+
+func (x *UpgradeRequest) GetProgram() []byte {
+	if x != nil {
+		return x.Program
+	}
+	return nil
+}
+
+type UpgradeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UpgradeResponse) Reset() {
+	*x = UpgradeResponse{}
+	mi := &file_orchestrator_proto_msgTypes[18]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UpgradeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UpgradeResponse) ProtoMessage() {}
+
+func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[18]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UpgradeResponse.ProtoReflect.Descriptor instead.
+func (*UpgradeResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{18}
+}
+
+func (x *UpgradeResponse) GetVersion() string {
+	if x != nil {
+		return x.Version
+	}
+	return ""
+}
+
+type DoctorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DoctorRequest) Reset() {
+	*x = DoctorRequest{}
+	mi := &file_orchestrator_proto_msgTypes[19]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DoctorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DoctorRequest) ProtoMessage() {}
+
+func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[19]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
+func (*DoctorRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{19}
+}
+
+type DoctorResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Findings      []*Finding             `protobuf:"bytes,1,rep,name=findings,proto3" json:"findings,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *DoctorResponse) Reset() {
+	*x = DoctorResponse{}
+	mi := &file_orchestrator_proto_msgTypes[20]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *DoctorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*DoctorResponse) ProtoMessage() {}
+
+func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[20]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
+func (*DoctorResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{20}
+}
+
+func (x *DoctorResponse) GetFindings() []*Finding {
+	if x != nil {
+		return x.Findings
+	}
+	return nil
+}
+
+type Finding struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Ok            bool                   `protobuf:"varint,2,opt,name=ok,proto3" json:"ok,omitempty"`
+	Detail        string                 `protobuf:"bytes,3,opt,name=detail,proto3" json:"detail,omitempty"`
+	Remedy        string                 `protobuf:"bytes,4,opt,name=remedy,proto3" json:"remedy,omitempty"` // what to do, where it is not ok
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Finding) Reset() {
+	*x = Finding{}
+	mi := &file_orchestrator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Finding) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Finding) ProtoMessage() {}
+
+func (x *Finding) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Finding.ProtoReflect.Descriptor instead.
+func (*Finding) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{21}
+}
+
+func (x *Finding) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Finding) GetOk() bool {
+	if x != nil {
+		return x.Ok
+	}
+	return false
+}
+
+func (x *Finding) GetDetail() string {
+	if x != nil {
+		return x.Detail
+	}
+	return ""
+}
+
+func (x *Finding) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
 type StartRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
@@ -482,7 +1320,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[6]
+	mi := &file_orchestrator_proto_msgTypes[22]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -494,7 +1332,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[6]
+	mi := &file_orchestrator_proto_msgTypes[22]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -507,7 +1345,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{6}
+	return file_orchestrator_proto_rawDescGZIP(), []int{22}
 }
 
 func (x *StartRequest) GetId() string {
@@ -526,7 +1364,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_orchestrator_proto_msgTypes[7]
+	mi := &file_orchestrator_proto_msgTypes[23]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -538,7 +1376,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[7]
+	mi := &file_orchestrator_proto_msgTypes[23]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -551,7 +1389,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{7}
+	return file_orchestrator_proto_rawDescGZIP(), []int{23}
 }
 
 func (x *StopRequest) GetId() string {
@@ -570,7 +1408,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[8]
+	mi := &file_orchestrator_proto_msgTypes[24]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -582,7 +1420,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[8]
+	mi := &file_orchestrator_proto_msgTypes[24]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -595,7 +1433,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{8}
+	return file_orchestrator_proto_rawDescGZIP(), []int{24}
 }
 
 func (x *RestartRequest) GetId() string {
@@ -616,7 +1454,7 @@ type UninstallRequest struct {
 
 func (x *UninstallRequest) Reset() {
 	*x = UninstallRequest{}
-	mi := &file_orchestrator_proto_msgTypes[9]
+	mi := &file_orchestrator_proto_msgTypes[25]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -628,7 +1466,7 @@ func (x *UninstallRequest) String() string {
 func (*UninstallRequest) ProtoMessage() {}
 
 func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[9]
+	mi := &file_orchestrator_proto_msgTypes[25]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -641,7 +1479,7 @@ func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UninstallRequest.ProtoReflect.Descriptor instead.
 func (*UninstallRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{9}
+	return file_orchestrator_proto_rawDescGZIP(), []int{25}
 }
 
 func (x *UninstallRequest) GetId() string {
@@ -670,7 +1508,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_orchestrator_proto_msgTypes[10]
+	mi := &file_orchestrator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -682,7 +1520,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[10]
+	mi := &file_orchestrator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -695,7 +1533,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{10}
+	return file_orchestrator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *Operation) GetApp() string {
@@ -722,7 +1560,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_orchestrator_proto_msgTypes[11]
+	mi := &file_orchestrator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -734,7 +1572,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[11]
+	mi := &file_orchestrator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -747,7 +1585,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{11}
+	return file_orchestrator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *WatchRequest) GetApp() string {
@@ -778,7 +1616,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_orchestrator_proto_msgTypes[12]
+	mi := &file_orchestrator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -790,7 +1628,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[12]
+	mi := &file_orchestrator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -803,7 +1641,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{12}
+	return file_orchestrator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *Progress) GetMessage() string {
@@ -850,7 +1688,7 @@ type CredentialsRequest struct {
 
 func (x *CredentialsRequest) Reset() {
 	*x = CredentialsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[13]
+	mi := &file_orchestrator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -862,7 +1700,7 @@ func (x *CredentialsRequest) String() string {
 func (*CredentialsRequest) ProtoMessage() {}
 
 func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[13]
+	mi := &file_orchestrator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -875,7 +1713,7 @@ func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsRequest.ProtoReflect.Descriptor instead.
 func (*CredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{13}
+	return file_orchestrator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *CredentialsRequest) GetId() string {
@@ -894,7 +1732,7 @@ type CredentialsResponse struct {
 
 func (x *CredentialsResponse) Reset() {
 	*x = CredentialsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[14]
+	mi := &file_orchestrator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -906,7 +1744,7 @@ func (x *CredentialsResponse) String() string {
 func (*CredentialsResponse) ProtoMessage() {}
 
 func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[14]
+	mi := &file_orchestrator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -919,7 +1757,7 @@ func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsResponse.ProtoReflect.Descriptor instead.
 func (*CredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{14}
+	return file_orchestrator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *CredentialsResponse) GetSecrets() map[string]string {
@@ -940,7 +1778,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[15]
+	mi := &file_orchestrator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -952,7 +1790,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[15]
+	mi := &file_orchestrator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -965,7 +1803,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{15}
+	return file_orchestrator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *LogsRequest) GetId() string {
@@ -999,7 +1837,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_orchestrator_proto_msgTypes[16]
+	mi := &file_orchestrator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1011,7 +1849,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[16]
+	mi := &file_orchestrator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1024,7 +1862,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{16}
+	return file_orchestrator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *LogLine) GetContainer() string {
@@ -1049,7 +1887,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_orchestrator_proto_msgTypes[17]
+	mi := &file_orchestrator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1061,7 +1899,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[17]
+	mi := &file_orchestrator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1074,7 +1912,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{17}
+	return file_orchestrator_proto_rawDescGZIP(), []int{33}
 }
 
 type StatusResponse struct {
@@ -1091,7 +1929,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_orchestrator_proto_msgTypes[18]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1103,7 +1941,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[18]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1116,7 +1954,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{18}
+	return file_orchestrator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -1165,7 +2003,7 @@ var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
 	"\n" +
-	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xb5\x02\n" +
+	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xea\x03\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -1182,7 +2020,13 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\n" +
 	"generation\x18\n" +
 	" \x01(\x04R\n" +
-	"generation\"\x98\x01\n" +
+	"generation\x12\x12\n" +
+	"\x04note\x18\v \x01(\tR\x04note\x12+\n" +
+	"\x11available_version\x18\f \x01(\tR\x10availableVersion\x127\n" +
+	"\x06config\x18\r \x03(\v2\x1f.archipelago.v1.App.ConfigEntryR\x06config\x1a9\n" +
+	"\vConfigEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x98\x01\n" +
 	"\tContainer\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
 	"\x02id\x18\x02 \x01(\tR\x02id\x12\x14\n" +
@@ -1197,9 +2041,62 @@ const file_orchestrator_proto_rawDesc = "" +
 	"observedAt\x12\x14\n" +
 	"\x05stale\x18\x03 \x01(\tR\x05stale\"\x1f\n" +
 	"\rGetAppRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\" \n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\x9f\x01\n" +
 	"\x0eInstallRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x1e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12B\n" +
+	"\x06config\x18\x02 \x03(\v2*.archipelago.v1.InstallRequest.ConfigEntryR\x06config\x1a9\n" +
+	"\vConfigEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1f\n" +
+	"\rUpdateRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xa3\x01\n" +
+	"\x10ConfigureRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12D\n" +
+	"\x06config\x18\x02 \x03(\v2,.archipelago.v1.ConfigureRequest.ConfigEntryR\x06config\x1a9\n" +
+	"\vConfigEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1e\n" +
+	"\fAdoptRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"O\n" +
+	"\x13ImportSecretRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +
+	"\x05value\x18\x03 \x01(\tR\x05value\"\x16\n" +
+	"\x14ImportSecretResponse\"?\n" +
+	"\rBackupRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"recipients\x18\x02 \x03(\tR\n" +
+	"recipients\"\x1b\n" +
+	"\x05Chunk\x12\x12\n" +
+	"\x04data\x18\x01 \x01(\fR\x04data\"m\n" +
+	"\x0eRestoreRequest\x127\n" +
+	"\x06header\x18\x01 \x01(\v2\x1d.archipelago.v1.RestoreHeaderH\x00R\x06header\x12\x1a\n" +
+	"\avolumes\x18\x02 \x01(\fH\x00R\avolumesB\x06\n" +
+	"\x04part\"\xd0\x01\n" +
+	"\rRestoreHeader\x12\x16\n" +
+	"\x06backup\x18\x01 \x01(\fR\x06backup\x12D\n" +
+	"\asecrets\x18\x02 \x03(\v2*.archipelago.v1.RestoreHeader.SecretsEntryR\asecrets\x12%\n" +
+	"\x0evolumes_sha256\x18\x03 \x01(\tR\rvolumesSha256\x1a:\n" +
+	"\fSecretsEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"0\n" +
+	"\x12SetPasswordRequest\x12\x1a\n" +
+	"\bpassword\x18\x01 \x01(\tR\bpassword\"\x15\n" +
+	"\x13SetPasswordResponse\"B\n" +
+	"\x0eUpgradeRequest\x12\x16\n" +
+	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x18\n" +
+	"\aprogram\x18\x02 \x01(\fR\aprogram\"+\n" +
+	"\x0fUpgradeResponse\x12\x18\n" +
+	"\aversion\x18\x01 \x01(\tR\aversion\"\x0f\n" +
+	"\rDoctorRequest\"E\n" +
+	"\x0eDoctorResponse\x123\n" +
+	"\bfindings\x18\x01 \x03(\v2\x17.archipelago.v1.FindingR\bfindings\"]\n" +
+	"\aFinding\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x0e\n" +
+	"\x02ok\x18\x02 \x01(\bR\x02ok\x12\x16\n" +
+	"\x06detail\x18\x03 \x01(\tR\x06detail\x12\x16\n" +
+	"\x06remedy\x18\x04 \x01(\tR\x06remedy\"\x1e\n" +
 	"\fStartRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"\x1d\n" +
 	"\vStopRequest\x12\x0e\n" +
@@ -1249,7 +2146,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\vobserved_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"observedAt\x12\x14\n" +
 	"\x05stale\x18\x05 \x01(\tR\x05stale\x12%\n" +
-	"\x0eengine_version\x18\x06 \x01(\tR\rengineVersion*\xc0\x01\n" +
+	"\x0eengine_version\x18\x06 \x01(\tR\rengineVersion*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -1259,7 +2156,10 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x0eSTATE_STOPPING\x10\x05\x12\x11\n" +
 	"\rSTATE_STOPPED\x10\x06\x12\x12\n" +
 	"\x0eSTATE_REMOVING\x10\a\x12\x10\n" +
-	"\fSTATE_FAILED\x10\b2\xa6\x06\n" +
+	"\fSTATE_FAILED\x10\b\x12\x11\n" +
+	"\rSTATE_WAITING\x10\t\x12\x12\n" +
+	"\x0eSTATE_UPDATING\x10\n" +
+	"2\xcf\v\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -1267,7 +2167,16 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x05Start\x12\x1c.archipelago.v1.StartRequest\x1a\x19.archipelago.v1.Operation\x12>\n" +
 	"\x04Stop\x12\x1b.archipelago.v1.StopRequest\x1a\x19.archipelago.v1.Operation\x12D\n" +
 	"\aRestart\x12\x1e.archipelago.v1.RestartRequest\x1a\x19.archipelago.v1.Operation\x12H\n" +
-	"\tUninstall\x12 .archipelago.v1.UninstallRequest\x1a\x19.archipelago.v1.Operation\x12A\n" +
+	"\tUninstall\x12 .archipelago.v1.UninstallRequest\x1a\x19.archipelago.v1.Operation\x12B\n" +
+	"\x06Update\x12\x1d.archipelago.v1.UpdateRequest\x1a\x19.archipelago.v1.Operation\x12H\n" +
+	"\tConfigure\x12 .archipelago.v1.ConfigureRequest\x1a\x19.archipelago.v1.Operation\x12@\n" +
+	"\x05Adopt\x12\x1c.archipelago.v1.AdoptRequest\x1a\x19.archipelago.v1.Operation\x12Y\n" +
+	"\fImportSecret\x12#.archipelago.v1.ImportSecretRequest\x1a$.archipelago.v1.ImportSecretResponse\x12@\n" +
+	"\x06Backup\x12\x1d.archipelago.v1.BackupRequest\x1a\x15.archipelago.v1.Chunk0\x01\x12F\n" +
+	"\aRestore\x12\x1e.archipelago.v1.RestoreRequest\x1a\x19.archipelago.v1.Operation(\x01\x12V\n" +
+	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12L\n" +
+	"\aUpgrade\x12\x1e.archipelago.v1.UpgradeRequest\x1a\x1f.archipelago.v1.UpgradeResponse(\x01\x12L\n" +
+	"\x06Doctor\x12\x1d.archipelago.v1.DoctorRequest\x1a\x1e.archipelago.v1.DoctorResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x05Watch\x12\x1c.archipelago.v1.WatchRequest\x1a\x18.archipelago.v1.Progress0\x01\x12V\n" +
 	"\vCredentials\x12\".archipelago.v1.CredentialsRequest\x1a#.archipelago.v1.CredentialsResponse\x12>\n" +
 	"\x04Logs\x12\x1b.archipelago.v1.LogsRequest\x1a\x17.archipelago.v1.LogLine0\x01\x12L\n" +
@@ -1286,7 +2195,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 20)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 40)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                    // 0: archipelago.v1.State
 	(*App)(nil),                   // 1: archipelago.v1.App
@@ -1295,58 +2204,102 @@ var file_orchestrator_proto_goTypes = []any{
 	(*ListAppsResponse)(nil),      // 4: archipelago.v1.ListAppsResponse
 	(*GetAppRequest)(nil),         // 5: archipelago.v1.GetAppRequest
 	(*InstallRequest)(nil),        // 6: archipelago.v1.InstallRequest
-	(*StartRequest)(nil),          // 7: archipelago.v1.StartRequest
-	(*StopRequest)(nil),           // 8: archipelago.v1.StopRequest
-	(*RestartRequest)(nil),        // 9: archipelago.v1.RestartRequest
-	(*UninstallRequest)(nil),      // 10: archipelago.v1.UninstallRequest
-	(*Operation)(nil),             // 11: archipelago.v1.Operation
-	(*WatchRequest)(nil),          // 12: archipelago.v1.WatchRequest
-	(*Progress)(nil),              // 13: archipelago.v1.Progress
-	(*CredentialsRequest)(nil),    // 14: archipelago.v1.CredentialsRequest
-	(*CredentialsResponse)(nil),   // 15: archipelago.v1.CredentialsResponse
-	(*LogsRequest)(nil),           // 16: archipelago.v1.LogsRequest
-	(*LogLine)(nil),               // 17: archipelago.v1.LogLine
-	(*StatusRequest)(nil),         // 18: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),        // 19: archipelago.v1.StatusResponse
-	nil,                           // 20: archipelago.v1.CredentialsResponse.SecretsEntry
-	(*timestamppb.Timestamp)(nil), // 21: google.protobuf.Timestamp
+	(*UpdateRequest)(nil),         // 7: archipelago.v1.UpdateRequest
+	(*ConfigureRequest)(nil),      // 8: archipelago.v1.ConfigureRequest
+	(*AdoptRequest)(nil),          // 9: archipelago.v1.AdoptRequest
+	(*ImportSecretRequest)(nil),   // 10: archipelago.v1.ImportSecretRequest
+	(*ImportSecretResponse)(nil),  // 11: archipelago.v1.ImportSecretResponse
+	(*BackupRequest)(nil),         // 12: archipelago.v1.BackupRequest
+	(*Chunk)(nil),                 // 13: archipelago.v1.Chunk
+	(*RestoreRequest)(nil),        // 14: archipelago.v1.RestoreRequest
+	(*RestoreHeader)(nil),         // 15: archipelago.v1.RestoreHeader
+	(*SetPasswordRequest)(nil),    // 16: archipelago.v1.SetPasswordRequest
+	(*SetPasswordResponse)(nil),   // 17: archipelago.v1.SetPasswordResponse
+	(*UpgradeRequest)(nil),        // 18: archipelago.v1.UpgradeRequest
+	(*UpgradeResponse)(nil),       // 19: archipelago.v1.UpgradeResponse
+	(*DoctorRequest)(nil),         // 20: archipelago.v1.DoctorRequest
+	(*DoctorResponse)(nil),        // 21: archipelago.v1.DoctorResponse
+	(*Finding)(nil),               // 22: archipelago.v1.Finding
+	(*StartRequest)(nil),          // 23: archipelago.v1.StartRequest
+	(*StopRequest)(nil),           // 24: archipelago.v1.StopRequest
+	(*RestartRequest)(nil),        // 25: archipelago.v1.RestartRequest
+	(*UninstallRequest)(nil),      // 26: archipelago.v1.UninstallRequest
+	(*Operation)(nil),             // 27: archipelago.v1.Operation
+	(*WatchRequest)(nil),          // 28: archipelago.v1.WatchRequest
+	(*Progress)(nil),              // 29: archipelago.v1.Progress
+	(*CredentialsRequest)(nil),    // 30: archipelago.v1.CredentialsRequest
+	(*CredentialsResponse)(nil),   // 31: archipelago.v1.CredentialsResponse
+	(*LogsRequest)(nil),           // 32: archipelago.v1.LogsRequest
+	(*LogLine)(nil),               // 33: archipelago.v1.LogLine
+	(*StatusRequest)(nil),         // 34: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),        // 35: archipelago.v1.StatusResponse
+	nil,                           // 36: archipelago.v1.App.ConfigEntry
+	nil,                           // 37: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                           // 38: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                           // 39: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                           // 40: archipelago.v1.CredentialsResponse.SecretsEntry
+	(*timestamppb.Timestamp)(nil), // 41: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	2,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	21, // 2: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
-	1,  // 3: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	21, // 4: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	20, // 5: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	21, // 6: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	21, // 7: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	3,  // 8: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	5,  // 9: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	6,  // 10: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	7,  // 11: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	8,  // 12: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	9,  // 13: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	10, // 14: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	12, // 15: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	14, // 16: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	16, // 17: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	18, // 18: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	4,  // 19: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 20: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	11, // 21: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	11, // 22: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	11, // 23: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	11, // 24: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	11, // 25: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	13, // 26: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	15, // 27: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	17, // 28: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	19, // 29: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	19, // [19:30] is the sub-list for method output_type
-	8,  // [8:19] is the sub-list for method input_type
-	8,  // [8:8] is the sub-list for extension type_name
-	8,  // [8:8] is the sub-list for extension extendee
-	0,  // [0:8] is the sub-list for field type_name
+	36, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	41, // 3: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	1,  // 4: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
+	41, // 5: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	37, // 6: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	38, // 7: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	15, // 8: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
+	39, // 9: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	22, // 10: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	40, // 11: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	41, // 12: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	41, // 13: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	3,  // 14: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	5,  // 15: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	6,  // 16: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	23, // 17: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	24, // 18: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	25, // 19: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	26, // 20: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	7,  // 21: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	8,  // 22: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	9,  // 23: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	10, // 24: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	12, // 25: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	14, // 26: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	16, // 27: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	18, // 28: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	20, // 29: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	28, // 30: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	30, // 31: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	32, // 32: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	34, // 33: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	4,  // 34: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 35: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	27, // 36: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	27, // 37: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	27, // 38: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	27, // 39: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	27, // 40: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	27, // 41: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	27, // 42: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	27, // 43: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	11, // 44: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	13, // 45: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	27, // 46: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	17, // 47: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	19, // 48: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	21, // 49: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	29, // 50: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	31, // 51: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	33, // 52: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	35, // 53: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	34, // [34:54] is the sub-list for method output_type
+	14, // [14:34] is the sub-list for method input_type
+	14, // [14:14] is the sub-list for extension type_name
+	14, // [14:14] is the sub-list for extension extendee
+	0,  // [0:14] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -1354,13 +2307,17 @@ func file_orchestrator_proto_init() {
 	if File_orchestrator_proto != nil {
 		return
 	}
+	file_orchestrator_proto_msgTypes[13].OneofWrappers = []any{
+		(*RestoreRequest_Header)(nil),
+		(*RestoreRequest_Volumes)(nil),
+	}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   20,
+			NumMessages:   40,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

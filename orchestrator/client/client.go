@@ -4,10 +4,14 @@ package client
 
 import (
 	"context"
+	"crypto/sha256"
+	"crypto/tls"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -16,7 +20,10 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
 )
 
-const dialTimeout = 5 * time.Second
+const (
+	dialTimeout   = 5 * time.Second
+	answerTimeout = 30 * time.Minute // a backup answers when the volumes are copied
+)
 
 // ErrOperation is wrapped in the error of an operation that was accepted and failed.
 var ErrOperation = errors.New("operation failed")
@@ -26,13 +33,25 @@ type Client struct {
 	apiconnect.OrchestratorClient
 }
 
-// New prepares a client for a daemon at base, such as "http://192.0.2.7:7070".
-func New(base, token string) *Client {
+// New prepares a client for a daemon at base, such as "http://192.0.2.7:7070". With
+// https the daemon is known by its certificate's fingerprint, SHA-256 in hex.
+func New(base, token, fingerprint string) *Client {
 	h := &http.Client{Transport: &bearer{token, &http.Transport{
+		TLSClientConfig: &tls.Config{
+			// The certificate is signed by nobody: it is compared instead.
+			InsecureSkipVerify: true,
+			VerifyConnection: func(s tls.ConnectionState) error {
+				sum := sha256.Sum256(s.PeerCertificates[0].Raw)
+				if got := hex.EncodeToString(sum[:]); got != strings.ToLower(fingerprint) {
+					return fmt.Errorf("the node's certificate has the fingerprint %s, expected %q: if it is the node's (its daemon logs it), sign in anew with 'archy login --fingerprint'", got, fingerprint)
+				}
+				return nil
+			},
+		},
 		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
 		MaxIdleConnsPerHost:   8,
 		IdleConnTimeout:       30 * time.Second,
-		ResponseHeaderTimeout: 30 * time.Second,
+		ResponseHeaderTimeout: answerTimeout,
 	}}}
 	return &Client{apiconnect.NewOrchestratorClient(h, base)}
 }
@@ -49,7 +68,7 @@ func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Verbs are the operations on an application, as people type them.
-var Verbs = []string{"install", "start", "stop", "restart", "uninstall"}
+var Verbs = []string{"install", "start", "stop", "restart", "update", "adopt", "uninstall"}
 
 // Request asks for an operation; when it returns, the daemon has it on disk.
 func (c *Client) Request(ctx context.Context, verb, app string, purge bool) (*api.Operation, error) {
@@ -64,6 +83,10 @@ func (c *Client) Request(ctx context.Context, verb, app string, purge bool) (*ap
 		resp, err = c.Stop(ctx, connect.NewRequest(&api.StopRequest{Id: app}))
 	case "restart":
 		resp, err = c.Restart(ctx, connect.NewRequest(&api.RestartRequest{Id: app}))
+	case "update":
+		resp, err = c.Update(ctx, connect.NewRequest(&api.UpdateRequest{Id: app}))
+	case "adopt":
+		resp, err = c.Adopt(ctx, connect.NewRequest(&api.AdoptRequest{Id: app}))
 	case "uninstall":
 		resp, err = c.Uninstall(ctx, connect.NewRequest(&api.UninstallRequest{Id: app, Purge: purge}))
 	default:

@@ -28,6 +28,9 @@ type systemd struct {
 	mu     sync.Mutex // one reload at a time
 	conn   *dbus.Conn
 	helper int // numbers transient units
+
+	signals  *godbus.Conn
+	followed map[string]bool // units whose changes are asked for
 }
 
 func openSystemd(ctx context.Context) (*systemd, error) {
@@ -37,14 +40,22 @@ func openSystemd(ctx context.Context) (*systemd, error) {
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the user's systemd: %w", err)
 	}
-	if err := conn.Subscribe(); err != nil {
+	// Changes come over a connection of their own, which asks for those of single
+	// units: health checks alone make systemd send some thirty signals each.
+	signals, err := godbus.ConnectSessionBus()
+	if err != nil {
 		conn.Close()
+		return nil, fmt.Errorf("connecting to the user's bus: %w", err)
+	}
+	s := &systemd{conn: conn, signals: signals, followed: map[string]bool{}}
+	if err := signals.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").Call("org.freedesktop.systemd1.Manager.Subscribe", 0).Err; err != nil {
+		s.close()
 		return nil, fmt.Errorf("subscribing to systemd: %w", err)
 	}
-	return &systemd{conn: conn}, nil
+	return s, nil
 }
 
-func (s *systemd) close() { s.conn.Close() }
+func (s *systemd) close() { s.conn.Close(); s.signals.Close() }
 
 func (s *systemd) list(ctx context.Context) (map[string]orchestrator.Unit, error) {
 	list, err := s.conn.ListUnitsByPatternsContext(ctx, nil, []string{"*.service"})
@@ -97,6 +108,13 @@ func (e *Engine) StartUnits(ctx context.Context, units []string) error {
 // StopUnit stops one unit and waits until it is down. That a container ended by
 // signal leaves its unit failed is a clean stop all the same.
 func (e *Engine) StopUnit(ctx context.Context, unit string) error {
+	// While a unit is starting, its main process waits for the container to become
+	// healthy and does not pass the signal on: the container is told itself.
+	if p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "ActiveState"); err == nil && p.Value.Value() == "activating" {
+		if err := e.stopContainer(ctx, strings.TrimSuffix(unit, ".service")); err != nil {
+			return err
+		}
+	}
 	err := e.jobs(ctx, "stop", []string{unit}, e.systemd.conn.StopUnitContext)
 	e.systemd.conn.ResetFailedUnitContext(ctx, unit)
 	var missing godbus.Error
@@ -146,85 +164,41 @@ func lastWords(ctx context.Context, unit, result string) string {
 	return ""
 }
 
-// EnsureVolumes has each directory exist, owned by the id that the container's
-// user is mapped to. It runs where the user namespace's ids can be given: in
-// "podman unshare", started by systemd, so that the daemon itself needs no
-// privilege.
-func (e *Engine) EnsureVolumes(ctx context.Context, volumes []orchestrator.VolumeOwner) error {
-	for _, v := range volumes {
-		if err := os.MkdirAll(filepath.Dir(v.Dir), 0o711); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Dir, err)
-		}
-		if _, err := os.Stat(v.Dir); err == nil {
+// Follow has changes of these units wake whoever calls UnitChanges.
+func (e *Engine) Follow(units []string) error {
+	e.systemd.mu.Lock()
+	defer e.systemd.mu.Unlock()
+	for _, u := range units {
+		if e.systemd.followed[u] {
 			continue
 		}
-		// Made beside its place and renamed, so that it never exists with another owner.
-		script := `mkdir -p "$1.new" && chown "$2" "$1.new" && chmod 0700 "$1.new" && mv -T "$1.new" "$1"`
-		if err := e.unshare(ctx, "/bin/sh", "-ec", script, "sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Dir, err)
+		path := godbus.ObjectPath("/org/freedesktop/systemd1/unit/" + dbus.PathBusEscape(u))
+		if err := e.systemd.signals.AddMatchSignal(godbus.WithMatchObjectPath(path), godbus.WithMatchInterface("org.freedesktop.DBus.Properties"), godbus.WithMatchMember("PropertiesChanged")); err != nil {
+			return fmt.Errorf("following unit %s: %w", u, err)
 		}
-		if err := state.SyncDir(filepath.Dir(v.Dir)); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Dir, err)
-		}
+		e.systemd.followed[u] = true
 	}
 	return nil
 }
 
-// DeleteTree destroys a directory that holds files of mapped owners.
-func (e *Engine) DeleteTree(ctx context.Context, dir string) error {
-	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
-		return nil
-	}
-	return e.unshare(ctx, "/bin/rm", "-rf", "--one-file-system", "--", dir)
-}
-
-// unshare runs a program in the user namespace of rootless Podman, as a transient
-// unit.
-func (e *Engine) unshare(ctx context.Context, argv ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
-	defer cancel()
-	e.systemd.mu.Lock()
-	e.systemd.helper++
-	name := fmt.Sprintf("archipelago-unshare-%d-%d.service", os.Getpid(), e.systemd.helper)
-	e.systemd.mu.Unlock()
-	cmd := append([]string{"/usr/bin/podman", "unshare"}, argv...)
-	result := make(chan string, 1)
-	_, err := e.systemd.conn.StartTransientUnitContext(ctx, name, "replace", []dbus.Property{
-		dbus.PropDescription("archipelago: volumes"),
-		dbus.PropType("oneshot"),
-		dbus.PropExecStart(cmd, false),
-		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
-	}, result)
-	if err != nil {
-		return fmt.Errorf("podman unshare: %w", err)
-	}
-	select {
-	case r := <-result:
-		if r != "done" {
-			return fmt.Errorf("podman unshare %s: %s; see journalctl --user -u %s", strings.Join(argv, " "), r, name)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("podman unshare %s: %w", strings.Join(argv, " "), ctx.Err())
-	}
-}
-
-// UnitChanges calls wake whenever systemd says that a service has changed, until
-// the context ends.
-func (e *Engine) UnitChanges(ctx context.Context, wake func(unit string)) {
-	updates := make(chan *dbus.PropertiesUpdate, 256)
-	errs := make(chan error, 16)
-	e.systemd.conn.SetPropertiesSubscriber(updates, errs)
+// UnitChanges calls wake whenever systemd says that a unit that is followed has
+// changed, until the context ends.
+func (e *Engine) UnitChanges(ctx context.Context, wake func()) {
+	signals := make(chan *godbus.Signal, 256)
+	e.systemd.signals.Signal(signals)
 	for {
 		select {
-		case u := <-updates:
-			if strings.HasSuffix(u.UnitName, ".service") {
-				if _, ok := u.Changed["ActiveState"]; ok {
-					wake(u.UnitName)
+		case s, ok := <-signals:
+			if !ok {
+				return // the connection has ended, and with it the daemon's life
+			}
+			if len(s.Body) > 1 {
+				if changed, ok := s.Body[1].(map[string]godbus.Variant); ok {
+					if _, ok := changed["ActiveState"]; ok {
+						wake()
+					}
 				}
 			}
-		case <-errs: // the channel was full: something has changed
-			wake("")
 		case <-ctx.Done():
 			return
 		}

@@ -1,10 +1,13 @@
 // Package fault names the mistakes that a daemon can be built with so that the
-// gate can prove that it sees them. An ordinary build has none of them: Planted
-// is then a constant, and the compiler removes what it guards.
+// gate can prove that it sees them, and the points at which it can be killed so
+// that the fault suite can prove that nothing is lost. An ordinary build has none
+// of them: Planted is then a constant and Cut does nothing, and the compiler
+// removes what they guard.
 package fault
 
 // The faults. A build with the tag "faults" commits the one that the environment
-// variable ARCHIPELAGO_FAULT names.
+// variable ARCHIPELAGO_FAULT names. "cut:POINT:VERB", with a point of Points and an
+// action's verb (or "request"), has the daemon kill itself there, once.
 const (
 	UnitWithoutInstall = "unit-without-install"
 	SecretRegenerated  = "secret-regenerated"
@@ -13,3 +16,7 @@ const (
 	ShutdownKills      = "shutdown-kills"
 	MemberMissing      = "member-missing"
 )
+
+// Points at which a daemon can be cut: before and after an action, and after a
+// request has been written and before it is answered.
+var Points = []string{"before", "after", "accepted"}

@@ -1,6 +1,7 @@
 // Package proxy serves the web interface of each application on a stable port of
 // the node, so that My Apps has an address to link to. It passes streams and
-// WebSockets through.
+// WebSockets through, serves the scripts that a manifest provides beside the
+// application, and a page of its own until the application is ready.
 package proxy
 
 import (
@@ -12,19 +13,29 @@ import (
 	"net/http"
 	"net/http/httputil"
 	"net/url"
+	"strings"
 	"sync"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/waiting"
 )
 
 const headerTimeout = 10 * time.Second
 
+// Source tells of applications as they are at the moment of a request.
+type Source interface {
+	// Waiting says what an application still waits for; empty where it is ready.
+	Waiting(app string) (name, reason string)
+	// Scripts are those that its manifest has the proxy serve.
+	Scripts(app string) []manifest.ProviderScript
+}
+
 // Serve listens for every application of the catalog that has a web interface,
 // until the context ends. A port that is taken costs that application its proxy,
 // which is logged, and no other.
-func Serve(ctx context.Context, cat catalog.Catalog, log *slog.Logger) {
+func Serve(ctx context.Context, cat catalog.Catalog, source Source, log *slog.Logger) {
 	var wg sync.WaitGroup
 	for _, id := range cat.IDs() {
 		_, port, ok := cat[id].Web()
@@ -32,7 +43,7 @@ func Serve(ctx context.Context, cat catalog.Catalog, log *slog.Logger) {
 			continue
 		}
 		wg.Go(func() {
-			if err := serve(ctx, port.Host); err != nil {
+			if err := serve(ctx, id, port.Host, source); err != nil {
 				log.Error("proxy", "app", id, "error", err)
 			}
 		})
@@ -40,24 +51,45 @@ func Serve(ctx context.Context, cat catalog.Catalog, log *slog.Logger) {
 	wg.Wait()
 }
 
-func serve(ctx context.Context, published int) error {
+// Handler serves one application, published on a port of the node.
+func Handler(app string, published int, source Source) http.Handler {
 	target := &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", published)}
+	proxy := &httputil.ReverseProxy{
+		FlushInterval: -1, // streams are passed on as they come
+		Rewrite: func(r *httputil.ProxyRequest) {
+			r.SetURL(target)
+			r.SetXForwarded()
+			r.Out.Host = r.In.Host
+		},
+		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
+			w.Header().Set("Retry-After", "2")
+			http.Error(w, "The application does not answer at the moment.", http.StatusBadGateway)
+		},
+	}
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		for _, s := range source.Scripts(app) {
+			if s.Path == r.URL.Path && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+				w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+				w.Header().Set("X-Content-Type-Options", "nosniff")
+				w.Header().Set("Cache-Control", "no-cache")
+				http.ServeContent(w, r, s.Path, time.Time{}, strings.NewReader(s.Source))
+				return
+			}
+		}
+		if name, reason := source.Waiting(app); reason != "" {
+			waiting.Write(w, r, name, reason)
+			return
+		}
+		proxy.ServeHTTP(w, r)
+	})
+}
+
+func serve(ctx context.Context, app string, published int, source Source) error {
 	server := &http.Server{
 		Addr:              fmt.Sprintf(":%d", published+manifest.ProxyOffset),
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		Handler: &httputil.ReverseProxy{
-			FlushInterval: -1, // streams are passed on as they come
-			Rewrite: func(r *httputil.ProxyRequest) {
-				r.SetURL(target)
-				r.SetXForwarded()
-				r.Out.Host = r.In.Host
-			},
-			ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
-				w.Header().Set("Retry-After", "2")
-				http.Error(w, "The application does not answer at the moment.", http.StatusBadGateway)
-			},
-		},
+		Handler:           Handler(app, published, source),
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()

@@ -28,7 +28,9 @@ const (
 	defaultRetries     = 3
 	defaultStopTimeout = 10 * time.Second
 	startInterval      = time.Second // between probes until the first success
-	restartDelay       = 2 * time.Second
+	restartDelay       = 200 * time.Millisecond
+	restartSteps       = 8 // on the way to the longest delay
+	restartMaxDelay    = time.Minute
 	stopMargin         = 5 * time.Second
 )
 
@@ -89,6 +91,12 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("Requires", Service(d.Container))
 		line("After", Service(d.Container))
 	}
+	main := c.Name == m.ID
+	if main {
+		for _, r := range m.Requires {
+			line("After", Service(r.App)) // the order of boot and shutdown; the daemon sees to the rest
+		}
+	}
 	b.WriteString("\n[Container]\n")
 	line("ContainerName", c.Name)
 	line("Image", c.Image.Pinned())
@@ -104,6 +112,11 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	line("NoNewPrivileges", "true")
 	line("Network", Network(m.ID)+".network")
+	if main {
+		for _, r := range m.Requires {
+			line("Network", Network(r.App)+".network")
+		}
+	}
 	for _, p := range c.Ports {
 		v := fmt.Sprintf("%d:%d", p.Host, p.Container)
 		if p.Protocol == "udp" {
@@ -152,6 +165,8 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	b.WriteString("\n[Service]\n")
 	line("Restart", "always")
 	line("RestartSec", seconds(restartDelay))
+	line("RestartSteps", fmt.Sprint(restartSteps))
+	line("RestartMaxDelaySec", seconds(restartMaxDelay))
 	line("TimeoutStartSec", seconds(m.StartBudget()))
 	line("TimeoutStopSec", seconds(c.StopTimeout.Or(defaultStopTimeout)+stopMargin))
 	// Ended by SIGTERM is how a stop looks.

@@ -1,6 +1,7 @@
 package quadlet
 
 import (
+	"encoding/json"
 	"flag"
 	"maps"
 	"os"
@@ -8,6 +9,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/coreos/go-systemd/v22/unit"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -82,32 +85,78 @@ func TestNoValueBecomesADirective(t *testing.T) {
 	}
 }
 
+// keys are all directives that the renderer writes.
+var keys = []string{
+	"Description", "StartLimitIntervalSec", "Requires", "After", "ContainerName", "Image", "Pull", "Label", "User", "Group", "DropCapability",
+	"NoNewPrivileges", "Network", "NetworkName", "PublishPort", "Volume", "Tmpfs", "Secret", "Environment", "Exec", "HealthCmd", "HealthInterval",
+	"HealthTimeout", "HealthRetries", "HealthStartPeriod", "HealthStartupCmd", "HealthStartupInterval", "HealthStartupRetries",
+	"HealthStartupTimeout", "Notify", "StopTimeout", "Restart", "RestartSec", "RestartSteps", "RestartMaxDelaySec", "TimeoutStartSec",
+	"TimeoutStopSec", "SuccessExitStatus", "MemoryMax", "WantedBy",
+}
+
+// FuzzRender wants no text of a manifest, nor a setting of its owner, to add a
+// directive, a section or a line to a unit, or to be expanded by systemd.
 func FuzzRender(f *testing.F) {
-	f.Add("value", "word")
-	f.Add(`a"b$c%d\`, "x y;z")
-	f.Fuzz(func(t *testing.T, value, word string) {
-		for _, s := range []string{value, word} {
-			if strings.ContainsFunc(s, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-				return // the schema refuses control characters
-			}
+	for _, s := range []string{"plain", "a\nPodmanArgs=--privileged", "\\", `"`, "'", "%h %%", "$HOME ${HOME}", "a\\\nb", "[Service]\nExecStartPre=/bin/sh", "\u2028", "a\rb", ";", "#", " lead", "trail \\"} {
+		f.Add(s, s, s, s, s)
+	}
+	f.Fuzz(func(t *testing.T, name, value, word, probe, setting string) {
+		src, err := json.Marshal(map[string]any{
+			"apiVersion": "archipelago/v1", "id": "a", "name": name, "version": "1",
+			"containers": []any{map[string]any{
+				"name": "a", "image": map[string]any{"ref": "r.example/a", "digest": "sha256:" + strings.Repeat("0", 64)},
+				"environment": map[string]any{"K": value, "S": "{{setting:s}}"}, "command": []any{word, "{{setting:s}}"},
+				"health": map[string]any{"exec": []any{"p", probe}},
+			}},
+			"settings": []any{map[string]any{"name": "s", "default": "x"}},
+		})
+		if err != nil {
+			t.Skip()
 		}
-		m := &manifest.Manifest{ID: "a", Name: value, Version: "1", Containers: []manifest.Container{{
-			Name: "a", Environment: map[string]string{"K": value}, Command: []string{word}, Health: &manifest.Health{Exec: []string{word}}}}}
-		plain := &manifest.Manifest{ID: "a", Name: "v", Version: "1", Containers: []manifest.Container{{
-			Name: "a", Environment: map[string]string{"K": "v"}, Command: []string{"w"}, Health: &manifest.Health{Exec: []string{"w"}}}}}
-		got, want := keys(Render(m, "/d", true).Files["a.container"]), keys(Render(plain, "/d", true).Files["a.container"])
-		if !slices.Equal(got, want) {
-			t.Fatalf("value %q, word %q: directives %v, expected %v", value, word, got, want)
+		m, err := manifest.Parse("m", src)
+		if err != nil {
+			return // refused, as much of this should be
+		}
+		if m, err = m.With(map[string]string{"s": setting}); err != nil {
+			return
+		}
+		plain, err := m.With(nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		plain.Name, plain.Containers[0].Environment, plain.Containers[0].Command = "x", map[string]string{"K": "x", "S": "x"}, []string{"x", "x"}
+		plain.Containers[0].Health = &manifest.Health{Exec: []string{"p", "x"}}
+		want := shape(t, Render(plain, "/d", true).Files["a.container"])
+		if got := shape(t, Render(m, "/d", true).Files["a.container"]); !slices.Equal(got, want) {
+			t.Fatalf("the unit has %v, expected %v", got, want)
 		}
 	})
 }
 
-// keys are the directives of a unit, in order.
-func keys(body string) (out []string) {
-	for line := range strings.SplitSeq(body, "\n") {
-		k, _, _ := strings.Cut(line, "=")
-		if !strings.HasPrefix(k, "#") {
-			out = append(out, k)
+// shape is a unit's sections and directives without their values, as systemd's own
+// rules find them.
+func shape(t *testing.T, body string) (out []string) {
+	t.Helper()
+	sections, err := unit.DeserializeSections(strings.NewReader(body))
+	if err != nil {
+		t.Fatalf("not a unit: %v\n%s", err, body)
+	}
+	for _, s := range sections {
+		out = append(out, "["+s.Section+"]")
+		for _, e := range s.Entries {
+			if !slices.Contains(keys, e.Name) {
+				t.Fatalf("directive %s=%s\n%s", e.Name, e.Value, body)
+			}
+			out = append(out, e.Name)
+			// A lone % or $ would be expanded; what is meant is doubled.
+			for _, c := range []string{"%", "$"} {
+				if c == "$" && e.Name == "Description" {
+					continue // no command line: variables are not expanded
+				}
+				if strings.Contains(strings.ReplaceAll(e.Value, c+c, ""), c) {
+					t.Fatalf("%s=%s has a lone %s", e.Name, e.Value, c)
+				}
+			}
 		}
 	}
 	return out

@@ -3,30 +3,45 @@
 package rpc
 
 import (
+	"bufio"
+	"cmp"
 	"context"
-	"crypto/subtle"
+	"encoding/json"
 	"errors"
+	"fmt"
+	"io"
+	"net"
 	"net/http"
 	"slices"
 	"sync"
 	"time"
 
 	"connectrpc.com/connect"
+	"filippo.io/age"
+	"google.golang.org/protobuf/encoding/protojson"
+	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/upgrade"
 )
 
 const (
-	maxRequest  = 64 << 10 // bytes; requests hold a name or two
-	defaultTail = 100
+	maxRequest = 1 << 20 // bytes of a message; the largest are pieces of a backup
+	chunkSize  = 256 << 10
+
+	upgradeDelay = 200 * time.Millisecond // for the answer to leave
+	defaultTail  = 100
 )
 
-// LogSource streams the lines of a container.
-type LogSource interface {
+// Host is what is asked of the node itself.
+type Host interface {
+	Doctor(ctx context.Context, dataDir string) []orchestrator.Finding
 	Logs(ctx context.Context, container string, follow bool, tail int, emit func(string) error) error
 	Version(ctx context.Context) (string, error)
 }
@@ -35,29 +50,20 @@ type LogSource interface {
 type Server struct {
 	apiconnect.UnimplementedOrchestratorHandler
 	Reconciler *orchestrator.Reconciler
-	Engine     LogSource
+	Engine     Host
+	Passwords  *access.Passwords
+	DataDir    string
+	Program    string // path of the running binary
+	End        func() // ends the daemon; systemd starts what is there then
 	Version    string
 	Digest     string // SHA-256 of the running binary
 	StartedAt  time.Time
 }
 
 // Handler gives the path and handler; every call must carry the token.
-func (s *Server) Handler(token string) (string, http.Handler) {
-	path, h := apiconnect.NewOrchestratorHandler(s, connect.WithReadMaxBytes(maxRequest))
-	return path, RequireToken(token, h)
-}
-
-// RequireToken answers 401 to requests without "Authorization: Bearer TOKEN".
-func RequireToken(token string, next http.Handler) http.Handler {
-	want := []byte("Bearer " + token)
-	deny := connect.NewErrorWriter()
-	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) != 1 {
-			deny.Write(w, r, connect.NewError(connect.CodeUnauthenticated, errors.New("sign in first: send the node's access token (archy login)")))
-			return
-		}
-		next.ServeHTTP(w, r)
-	})
+func (s *Server) Handler(guard *access.Guard) (string, http.Handler) {
+	path, h := apiconnect.NewOrchestratorHandler(s, connect.WithReadMaxBytes(maxRequest), connect.WithCodec(strictJSON{"json"}), connect.WithCodec(strictJSON{"json; charset=utf-8"}))
+	return path, guard.Token(h)
 }
 
 func fail(err error) error {
@@ -66,7 +72,7 @@ func fail(err error) error {
 		return nil
 	case errors.Is(err, orchestrator.ErrUnknownApp):
 		return connect.NewError(connect.CodeNotFound, err)
-	case errors.Is(err, orchestrator.ErrNotInstalled):
+	case errors.Is(err, orchestrator.ErrNotInstalled), errors.Is(err, orchestrator.ErrRefused), errors.Is(err, orchestrator.ErrBusy), errors.Is(err, secrets.ErrInUse):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, err)
@@ -76,10 +82,7 @@ func fail(err error) error {
 
 // ListApps implements the service.
 func (s *Server) ListApps(context.Context, *connect.Request[api.ListAppsRequest]) (*connect.Response[api.ListAppsResponse], error) {
-	views, at, stale, err := s.Reconciler.Apps()
-	if err != nil {
-		return nil, fail(err)
-	}
+	views, at, stale := s.Reconciler.Apps()
 	out := &api.ListAppsResponse{Stale: stale}
 	if !at.IsZero() {
 		out.ObservedAt = timestamppb.New(at)
@@ -108,11 +111,16 @@ var states = map[orchestrator.State]api.State{
 	orchestrator.Down:         api.State_STATE_STOPPED,
 	orchestrator.Removing:     api.State_STATE_REMOVING,
 	orchestrator.Failed:       api.State_STATE_FAILED,
+	orchestrator.Waiting:      api.State_STATE_WAITING,
+	orchestrator.Updating:     api.State_STATE_UPDATING,
 }
 
 func app(v orchestrator.View) *api.App {
 	m := v.Manifest
-	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation}
+	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config}
+	if v.Available != nil {
+		a.AvailableVersion = v.Available.Version
+	}
 	if web, port, ok := m.Web(); ok {
 		a.ProxyPort = uint32(port.Host + manifest.ProxyOffset)
 		a.WebPath = web.Path
@@ -127,37 +135,165 @@ func app(v orchestrator.View) *api.App {
 	return a
 }
 
-func (s *Server) request(app, verb string, purge bool) (*connect.Response[api.Operation], error) {
-	gen, err := s.Reconciler.Request(app, verb, purge)
+func (s *Server) request(r connect.AnyRequest, ask orchestrator.Ask) (*connect.Response[api.Operation], error) {
+	ask.Who = who(r)
+	gen, err := s.Reconciler.Request(ask)
 	if err != nil {
 		return nil, fail(err)
 	}
-	return connect.NewResponse(&api.Operation{App: app, Generation: gen}), nil
+	return connect.NewResponse(&api.Operation{App: ask.App, Generation: gen}), nil
+}
+
+// who is the caller, for the audit log.
+func who(r interface{ Peer() connect.Peer }) string {
+	host, _, err := net.SplitHostPort(r.Peer().Addr)
+	if err != nil {
+		host = r.Peer().Addr
+	}
+	return "token from " + host
 }
 
 // Install implements the service.
 func (s *Server) Install(_ context.Context, r *connect.Request[api.InstallRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r.Msg.Id, "install", false)
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "install", Config: r.Msg.Config})
 }
 
 // Start implements the service.
 func (s *Server) Start(_ context.Context, r *connect.Request[api.StartRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r.Msg.Id, "start", false)
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "start"})
 }
 
 // Stop implements the service.
 func (s *Server) Stop(_ context.Context, r *connect.Request[api.StopRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r.Msg.Id, "stop", false)
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "stop"})
 }
 
 // Restart implements the service.
 func (s *Server) Restart(_ context.Context, r *connect.Request[api.RestartRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r.Msg.Id, "restart", false)
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "restart"})
 }
 
 // Uninstall implements the service.
 func (s *Server) Uninstall(_ context.Context, r *connect.Request[api.UninstallRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r.Msg.Id, "uninstall", r.Msg.Purge)
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "uninstall", Purge: r.Msg.Purge})
+}
+
+// Update implements the service.
+func (s *Server) Update(_ context.Context, r *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "update"})
+}
+
+// Configure implements the service.
+func (s *Server) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "configure", Config: r.Msg.Config})
+}
+
+// Adopt implements the service.
+func (s *Server) Adopt(_ context.Context, r *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "adopt"})
+}
+
+// ImportSecret implements the service.
+func (s *Server) ImportSecret(_ context.Context, r *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {
+	if err := s.Reconciler.ImportSecret(r.Msg.Id, r.Msg.Name, r.Msg.Value, who(r)); err != nil {
+		return nil, fail(err)
+	}
+	return connect.NewResponse(&api.ImportSecretResponse{}), nil
+}
+
+// Backup implements the service.
+func (s *Server) Backup(ctx context.Context, r *connect.Request[api.BackupRequest], out *connect.ServerStream[api.Chunk]) error {
+	var recipients []age.Recipient
+	for _, text := range r.Msg.Recipients {
+		rec, err := age.ParseX25519Recipient(text)
+		if err != nil {
+			return connect.NewError(connect.CodeInvalidArgument, err)
+		}
+		recipients = append(recipients, rec)
+	}
+	w := bufio.NewWriterSize(writerFunc(func(p []byte) (int, error) { return len(p), out.Send(&api.Chunk{Data: p}) }), chunkSize)
+	if err := s.Reconciler.WriteBackup(ctx, r.Msg.Id, recipients, who(r), w); err != nil {
+		return fail(err)
+	}
+	return fail(w.Flush())
+}
+
+type writerFunc func([]byte) (int, error)
+
+func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
+
+// Restore implements the service.
+func (s *Server) Restore(ctx context.Context, in *connect.ClientStream[api.RestoreRequest]) (*connect.Response[api.Operation], error) {
+	if !in.Receive() {
+		return nil, fail(cmp.Or(in.Err(), io.ErrUnexpectedEOF))
+	}
+	head := in.Msg().GetHeader()
+	if head == nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("the header comes first"))
+	}
+	var b orchestrator.Backup
+	if err := json.Unmarshal(head.Backup, &b); err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%s: %w", orchestrator.BackupHeader, err))
+	}
+	body, w := io.Pipe()
+	go func() {
+		for in.Receive() {
+			if _, err := w.Write(in.Msg().GetVolumes()); err != nil {
+				return
+			}
+		}
+		w.CloseWithError(in.Err())
+	}()
+	defer body.Close()
+	gen, err := s.Reconciler.Restore(ctx, b, head.Secrets, body, head.VolumesSha256, who(in))
+	if err != nil {
+		return nil, fail(err)
+	}
+	return connect.NewResponse(&api.Operation{App: b.App, Generation: gen}), nil
+}
+
+// SetPassword implements the service.
+func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
+	err := s.Passwords.Set(r.Msg.Password)
+	s.Reconciler.Audit(who(r), "set password", err)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInvalidArgument, err)
+	}
+	return connect.NewResponse(&api.SetPasswordResponse{}), nil
+}
+
+// Upgrade implements the service.
+func (s *Server) Upgrade(ctx context.Context, in *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error) {
+	if !in.Receive() {
+		return nil, fail(cmp.Or(in.Err(), io.ErrUnexpectedEOF))
+	}
+	first := in.Msg()
+	sum := first.Sha256
+	body, w := io.Pipe()
+	go func() {
+		_, err := w.Write(first.Program)
+		for err == nil && in.Receive() {
+			_, err = w.Write(in.Msg().Program)
+		}
+		w.CloseWithError(in.Err())
+	}()
+	defer body.Close()
+	version, err := upgrade.Stage(ctx, s.Program, body, sum)
+	s.Reconciler.Audit(who(in), "upgrade the daemon to "+version, err)
+	if err != nil {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
+	}
+	time.AfterFunc(upgradeDelay, s.End)
+	return connect.NewResponse(&api.UpgradeResponse{Version: version}), nil
+}
+
+// Doctor implements the service.
+func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
+	out := &api.DoctorResponse{}
+	for _, f := range s.Engine.Doctor(ctx, s.DataDir) {
+		out.Findings = append(out.Findings, &api.Finding{Name: f.Name, Ok: f.OK, Detail: f.Detail, Remedy: f.Remedy})
+	}
+	return connect.NewResponse(out), nil
 }
 
 // Watch implements the service.
@@ -211,10 +347,7 @@ func (s *Server) Logs(ctx context.Context, r *connect.Request[api.LogsRequest], 
 
 // Status implements the service.
 func (s *Server) Status(ctx context.Context, _ *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error) {
-	_, at, stale, err := s.Reconciler.Apps()
-	if err != nil {
-		return nil, fail(err)
-	}
+	_, at, stale := s.Reconciler.Apps()
 	out := &api.StatusResponse{Version: s.Version, Digest: s.Digest, StartedAt: timestamppb.New(s.StartedAt), Stale: stale}
 	if !at.IsZero() {
 		out.ObservedAt = timestamppb.New(at)
@@ -223,4 +356,29 @@ func (s *Server) Status(ctx context.Context, _ *connect.Request[api.StatusReques
 		out.EngineVersion = v
 	}
 	return connect.NewResponse(out), nil
+}
+
+// strictJSON is the protocol's JSON codec, except that it refuses what it does not
+// know: a request that is half understood is not half granted.
+type strictJSON struct{ name string }
+
+func (c strictJSON) Name() string { return c.name }
+
+func (c strictJSON) Marshal(m any) ([]byte, error) {
+	p, ok := m.(proto.Message)
+	if !ok {
+		return nil, fmt.Errorf("%T is not a message", m)
+	}
+	return protojson.Marshal(p)
+}
+
+func (c strictJSON) Unmarshal(b []byte, m any) error {
+	p, ok := m.(proto.Message)
+	if !ok {
+		return fmt.Errorf("%T is not a message", m)
+	}
+	if len(b) == 0 {
+		return errors.New("zero-length payload is not a JSON object")
+	}
+	return protojson.Unmarshal(b, p)
 }

@@ -10,6 +10,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strings"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
@@ -19,6 +21,9 @@ import (
 // ErrLost is returned where data exists but the secret it was initialised with
 // does not.
 var ErrLost = errors.New("secret lost")
+
+// ErrInUse is returned where another value of a secret is in use.
+var ErrInUse = errors.New("secret in use")
 
 const (
 	defaultLength = 32
@@ -61,7 +66,7 @@ func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, e
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
 		case hasData && !fault.Planted(fault.SecretRegenerated):
-			return nil, fmt.Errorf("secret %s of %s: %w: the application has data that was initialised with it; put the file %s back, or uninstall with --purge to begin anew", g.Name, m.ID, ErrLost, file)
+			return nil, fmt.Errorf("secret %s of %s: %w: the application has data that was initialised with it; bring it in with 'archy secret import %s %s', put the file %s back, or uninstall with --purge to begin anew", g.Name, m.ID, ErrLost, m.ID, g.Name, file)
 		}
 		length := g.Length
 		if length == 0 {
@@ -76,22 +81,64 @@ func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, e
 	return out, nil
 }
 
-// Shown gives those secrets that the manifest declares as shown and that exist.
-func (s *Store) Shown(m *manifest.Manifest) (map[string]string, error) {
+// maxValue is the longest secret that can be imported, in bytes.
+const maxValue = 4096
+
+// Import keeps a value that was made elsewhere. One that exists is replaced only
+// where replace says that no data depends on it; importing the same value again
+// changes nothing.
+func (s *Store) Import(m *manifest.Manifest, name, value string, replace bool) error {
+	if !slices.ContainsFunc(m.Secrets, func(g manifest.GeneratedSecret) bool { return g.Name == name }) {
+		return fmt.Errorf("%s has no secret %q", m.ID, name)
+	}
+	if value == "" || len(value) > maxValue || strings.ContainsAny(value, "\x00\n\r") {
+		return fmt.Errorf("secret %s of %s: expected one line of 1 to %d bytes", name, m.ID, maxValue)
+	}
+	dir := filepath.Join(s.dir, m.ID)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return fmt.Errorf("secrets of %s: %w", m.ID, err)
+	}
+	file := filepath.Join(dir, name)
+	have, err := os.ReadFile(file)
+	switch {
+	case err != nil && !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("secret %s of %s: %w", name, m.ID, err)
+	case err == nil && string(have) == value:
+		return nil
+	case err == nil && len(have) > 0 && !replace:
+		return fmt.Errorf("secret %s of %s: %w: it has another value, with which the application's data was initialised", name, m.ID, ErrInUse)
+	}
+	if err := state.WriteFile(file, []byte(value), 0o600); err != nil {
+		return fmt.Errorf("secret %s of %s: %w", name, m.ID, err)
+	}
+	return state.SyncDir(s.dir)
+}
+
+// All gives every secret of an application that exists, by name.
+func (s *Store) All(m *manifest.Manifest) (map[string]string, error) {
 	out := map[string]string{}
 	for _, g := range m.Secrets {
-		if !g.Shown {
+		b, err := os.ReadFile(filepath.Join(s.dir, m.ID, g.Name))
+		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
-		b, err := os.ReadFile(filepath.Join(s.dir, m.ID, g.Name))
-		switch {
-		case err == nil:
-			out[g.Name] = string(b)
-		case !errors.Is(err, fs.ErrNotExist):
+		if err != nil {
 			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
 		}
+		out[g.Name] = string(b)
 	}
 	return out, nil
+}
+
+// Shown gives those secrets that the manifest declares as shown and that exist.
+func (s *Store) Shown(m *manifest.Manifest) (map[string]string, error) {
+	out, err := s.All(m)
+	for _, g := range m.Secrets {
+		if !g.Shown {
+			delete(out, g.Name)
+		}
+	}
+	return out, err
 }
 
 // Delete destroys an application's secrets, with its data.

@@ -6,11 +6,7 @@ package web
 import (
 	"bytes"
 	"context"
-	"crypto/hmac"
-	"crypto/sha256"
-	"crypto/subtle"
 	"embed"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"html/template"
@@ -23,6 +19,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -33,16 +30,14 @@ var static embed.FS
 var pagesHTML string
 
 const (
-	cookie      = "archipelago-session"
-	sessionLife = 30 * 24 * time.Hour
-	liveEvery   = time.Second
-	maxForm     = 4 << 10
+	liveEvery = time.Second
+	maxForm   = 4 << 10
 )
 
 // Server serves the page for a reconciler.
 type Server struct {
 	Reconciler *orchestrator.Reconciler
-	Token      string
+	Guard      *access.Guard
 	Log        *slog.Logger
 
 	pages *template.Template
@@ -69,6 +64,11 @@ func headers(next http.Handler) http.Handler {
 		h.Set("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
 		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
+		if r.TLS != nil {
+			h.Set("Strict-Transport-Security", "max-age=31536000")
+		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -86,27 +86,9 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, data any
 	w.Write(b.Bytes())
 }
 
-// A session is "EXPIRY.MAC": it needs no storage and survives a restart of the
-// daemon; a new token ends all sessions.
-func (s *Server) session(expiry int64) string {
-	mac := hmac.New(sha256.New, []byte(s.Token))
-	fmt.Fprintf(mac, "archipelago session %d", expiry)
-	return fmt.Sprintf("%d.%s", expiry, hex.EncodeToString(mac.Sum(nil)))
-}
-
-func (s *Server) valid(r *http.Request) bool {
-	c, err := r.Cookie(cookie)
-	if err != nil {
-		return false
-	}
-	text, _, _ := strings.Cut(c.Value, ".")
-	expiry, err := strconv.ParseInt(text, 10, 64)
-	return err == nil && time.Now().Unix() < expiry && hmac.Equal([]byte(c.Value), []byte(s.session(expiry)))
-}
-
 func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if s.valid(r) {
+		if s.Guard.SignedIn(r) {
 			next(w, r)
 			return
 		}
@@ -120,27 +102,31 @@ func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	if subtle.ConstantTimeCompare([]byte(strings.TrimSpace(r.PostFormValue("token"))), []byte(s.Token)) != 1 {
-		s.render(w, http.StatusUnauthorized, "login", "That is not this node's access token.")
-		return
+	ok, answered, err := s.Guard.SignIn(w, r, r.PostFormValue("token"))
+	switch {
+	case answered:
+	case err != nil:
+		s.Log.Error("signing in", "error", err)
+		s.render(w, http.StatusInternalServerError, "login", "The password could not be checked; the daemon's log says why.")
+	case !ok:
+		s.Reconciler.Audit(access.Who(r), "sign in", errors.New("neither the password nor the access token"))
+		s.render(w, http.StatusUnauthorized, "login", "That is neither this node's password nor its access token.")
+	default:
+		s.Reconciler.Audit(access.Who(r), "sign in", nil)
+		http.Redirect(w, r, "/", http.StatusSeeOther)
 	}
-	s.setCookie(w, s.session(time.Now().Add(sessionLife).Unix()), sessionLife)
-	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	s.setCookie(w, "", -time.Second)
+	s.Guard.SignOut(w, r)
 	http.Redirect(w, r, "/login", http.StatusSeeOther)
-}
-
-func (s *Server) setCookie(w http.ResponseWriter, value string, life time.Duration) {
-	http.SetCookie(w, &http.Cookie{Name: cookie, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, SameSite: http.SameSiteStrictMode})
 }
 
 // row is one application on the page.
 type row struct {
 	ID, Name, Version, Summary string
-	State, Class, Error, Open  string
+	State, Class, Error, Note  string
+	Open                       string
 	Actions                    []action
 }
 
@@ -148,22 +134,23 @@ type action struct{ Verb, Label, Confirm string }
 
 type listing struct {
 	Apps  []row
-	At    string
+	At    string // of what is shown
+	Age   string
 	Stale string
 }
 
-func (s *Server) listing(host string) (listing, error) {
-	views, at, stale, err := s.Reconciler.Apps()
-	if err != nil {
-		return listing{}, err
-	}
+func (s *Server) listing(host string) listing {
+	views, at, stale := s.Reconciler.Apps()
 	l := listing{Stale: stale}
 	if !at.IsZero() {
-		l.At = at.Format("15:04:05")
+		l.At = at.Local().Format("2006-01-02 15:04:05")
+		if age := time.Since(at).Round(time.Second); age > 0 {
+			l.Age = age.String()
+		}
 	}
 	for _, v := range views {
 		m := v.Manifest
-		r := row{ID: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: string(v.State), Error: v.Error,
+		r := row{ID: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: string(v.State), Error: v.Error, Note: v.Note,
 			Class: strings.ReplaceAll(string(v.State), " ", "-")}
 		switch v.Goal {
 		case "", state.Absent:
@@ -172,13 +159,19 @@ func (s *Server) listing(host string) (listing, error) {
 			if web, port, ok := m.Web(); ok && v.State == orchestrator.Up {
 				r.Open = fmt.Sprintf("http://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
 			}
-			r.Actions = []action{{"restart", "Restart", ""}, {"stop", "Stop", ""}, uninstall(m)}
+			if v.State == orchestrator.Failed {
+				r.Actions = append(r.Actions, action{"start", "Try again", ""})
+			}
+			r.Actions = append(r.Actions, action{"restart", "Restart", ""}, action{"stop", "Stop", ""}, uninstall(m))
 		case state.Stopped:
 			r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
 		}
+		if a := v.Available; a != nil && v.Goal != state.Absent && v.State != orchestrator.Updating {
+			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? Its data is copied first, and goes back if the update fails."}}, r.Actions...)
+		}
 		l.Apps = append(l.Apps, r)
 	}
-	return l, nil
+	return l
 }
 
 func uninstall(m *manifest.Manifest) action {
@@ -193,12 +186,7 @@ func host(r *http.Request) string {
 }
 
 func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	l, err := s.listing(host(r))
-	if err != nil {
-		s.Log.Error("listing", "error", err)
-		l.Stale = err.Error()
-	}
-	s.render(w, http.StatusOK, "page", l)
+	s.render(w, http.StatusOK, "page", s.listing(host(r)))
 }
 
 // events sends the list whenever it has changed.
@@ -210,24 +198,24 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(liveEvery)
 	defer tick.Stop()
 	for {
-		l, err := s.listing(host(r))
-		if err == nil {
-			l.At = strings.Repeat(l.At, min(1, len(l.Stale))) // the time matters only where it is not now
-			var b bytes.Buffer
-			if err := s.pages.ExecuteTemplate(&b, "apps", l); err != nil {
-				s.Log.Error("rendering", "page", "apps", "error", err)
-				return
+		l := s.listing(host(r))
+		if l.Stale == "" {
+			l.At, l.Age = "", "" // they matter only where it is not now
+		}
+		var b bytes.Buffer
+		if err := s.pages.ExecuteTemplate(&b, "apps", l); err != nil {
+			s.Log.Error("rendering", "page", "apps", "error", err)
+			return
+		}
+		if !bytes.Equal(b.Bytes(), last) {
+			last = b.Bytes()
+			fmt.Fprint(w, "event: apps\n")
+			for line := range strings.SplitSeq(b.String(), "\n") {
+				fmt.Fprintf(w, "data: %s\n", line)
 			}
-			if !bytes.Equal(b.Bytes(), last) {
-				last = b.Bytes()
-				fmt.Fprint(w, "event: apps\n")
-				for line := range strings.SplitSeq(b.String(), "\n") {
-					fmt.Fprintf(w, "data: %s\n", line)
-				}
-				fmt.Fprint(w, "\n")
-				if flush.Flush() != nil {
-					return
-				}
+			fmt.Fprint(w, "\n")
+			if flush.Flush() != nil {
+				return
 			}
 		}
 		select {
@@ -239,7 +227,7 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
-	_, err := s.Reconciler.Request(r.PathValue("id"), r.PathValue("verb"), false)
+	_, err := s.Reconciler.Request(orchestrator.Ask{App: r.PathValue("id"), Verb: r.PathValue("verb"), Who: access.Who(r)})
 	switch {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)

@@ -52,6 +52,26 @@ const (
 	OrchestratorRestartProcedure = "/archipelago.v1.Orchestrator/Restart"
 	// OrchestratorUninstallProcedure is the fully-qualified name of the Orchestrator's Uninstall RPC.
 	OrchestratorUninstallProcedure = "/archipelago.v1.Orchestrator/Uninstall"
+	// OrchestratorUpdateProcedure is the fully-qualified name of the Orchestrator's Update RPC.
+	OrchestratorUpdateProcedure = "/archipelago.v1.Orchestrator/Update"
+	// OrchestratorConfigureProcedure is the fully-qualified name of the Orchestrator's Configure RPC.
+	OrchestratorConfigureProcedure = "/archipelago.v1.Orchestrator/Configure"
+	// OrchestratorAdoptProcedure is the fully-qualified name of the Orchestrator's Adopt RPC.
+	OrchestratorAdoptProcedure = "/archipelago.v1.Orchestrator/Adopt"
+	// OrchestratorImportSecretProcedure is the fully-qualified name of the Orchestrator's ImportSecret
+	// RPC.
+	OrchestratorImportSecretProcedure = "/archipelago.v1.Orchestrator/ImportSecret"
+	// OrchestratorBackupProcedure is the fully-qualified name of the Orchestrator's Backup RPC.
+	OrchestratorBackupProcedure = "/archipelago.v1.Orchestrator/Backup"
+	// OrchestratorRestoreProcedure is the fully-qualified name of the Orchestrator's Restore RPC.
+	OrchestratorRestoreProcedure = "/archipelago.v1.Orchestrator/Restore"
+	// OrchestratorSetPasswordProcedure is the fully-qualified name of the Orchestrator's SetPassword
+	// RPC.
+	OrchestratorSetPasswordProcedure = "/archipelago.v1.Orchestrator/SetPassword"
+	// OrchestratorUpgradeProcedure is the fully-qualified name of the Orchestrator's Upgrade RPC.
+	OrchestratorUpgradeProcedure = "/archipelago.v1.Orchestrator/Upgrade"
+	// OrchestratorDoctorProcedure is the fully-qualified name of the Orchestrator's Doctor RPC.
+	OrchestratorDoctorProcedure = "/archipelago.v1.Orchestrator/Doctor"
 	// OrchestratorWatchProcedure is the fully-qualified name of the Orchestrator's Watch RPC.
 	OrchestratorWatchProcedure = "/archipelago.v1.Orchestrator/Watch"
 	// OrchestratorCredentialsProcedure is the fully-qualified name of the Orchestrator's Credentials
@@ -76,6 +96,28 @@ type OrchestratorClient interface {
 	Stop(context.Context, *connect.Request[api.StopRequest]) (*connect.Response[api.Operation], error)
 	Restart(context.Context, *connect.Request[api.RestartRequest]) (*connect.Response[api.Operation], error)
 	Uninstall(context.Context, *connect.Request[api.UninstallRequest]) (*connect.Response[api.Operation], error)
+	// Update brings an installed application to the version of the catalog; where
+	// that fails, image and data go back to what they were.
+	Update(context.Context, *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error)
+	// Configure changes settings of an installed application.
+	Configure(context.Context, *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error)
+	// Adopt takes over containers that someone else made, without recreating them.
+	Adopt(context.Context, *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error)
+	// ImportSecret brings in the value of a generated secret, for data that was
+	// initialised with it elsewhere. A value in use is never replaced.
+	ImportSecret(context.Context, *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error)
+	// Backup streams a zip file: settings, volumes, and the secrets encrypted with age
+	// to the recipients.
+	Backup(context.Context, *connect.Request[api.BackupRequest]) (*connect.ServerStreamForClient[api.Chunk], error)
+	// Restore takes what a backup holds: its header and secrets first, then the volumes.
+	Restore(context.Context) *connect.ClientStreamForClient[api.RestoreRequest, api.Operation]
+	// SetPassword sets the password of My Apps.
+	SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error)
+	// Upgrade replaces the daemon's own program, header first. The daemon ends when it
+	// has answered; where the new one does not come up, the old one returns.
+	Upgrade(context.Context) *connect.ClientStreamForClient[api.UpgradeRequest, api.UpgradeResponse]
+	// Doctor looks at the node for what applications need of it.
+	Doctor(context.Context, *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error)
 	// Watch streams the progress of an operation until it is done or has failed.
 	Watch(context.Context, *connect.Request[api.WatchRequest]) (*connect.ServerStreamForClient[api.Progress], error)
 	// Credentials gives the secrets that the manifest declares as shown.
@@ -141,6 +183,61 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(orchestratorMethods.ByName("Uninstall")),
 			connect.WithClientOptions(opts...),
 		),
+		update: connect.NewClient[api.UpdateRequest, api.Operation](
+			httpClient,
+			baseURL+OrchestratorUpdateProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Update")),
+			connect.WithClientOptions(opts...),
+		),
+		configure: connect.NewClient[api.ConfigureRequest, api.Operation](
+			httpClient,
+			baseURL+OrchestratorConfigureProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Configure")),
+			connect.WithClientOptions(opts...),
+		),
+		adopt: connect.NewClient[api.AdoptRequest, api.Operation](
+			httpClient,
+			baseURL+OrchestratorAdoptProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Adopt")),
+			connect.WithClientOptions(opts...),
+		),
+		importSecret: connect.NewClient[api.ImportSecretRequest, api.ImportSecretResponse](
+			httpClient,
+			baseURL+OrchestratorImportSecretProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ImportSecret")),
+			connect.WithClientOptions(opts...),
+		),
+		backup: connect.NewClient[api.BackupRequest, api.Chunk](
+			httpClient,
+			baseURL+OrchestratorBackupProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Backup")),
+			connect.WithClientOptions(opts...),
+		),
+		restore: connect.NewClient[api.RestoreRequest, api.Operation](
+			httpClient,
+			baseURL+OrchestratorRestoreProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Restore")),
+			connect.WithClientOptions(opts...),
+		),
+		setPassword: connect.NewClient[api.SetPasswordRequest, api.SetPasswordResponse](
+			httpClient,
+			baseURL+OrchestratorSetPasswordProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("SetPassword")),
+			connect.WithClientOptions(opts...),
+		),
+		upgrade: connect.NewClient[api.UpgradeRequest, api.UpgradeResponse](
+			httpClient,
+			baseURL+OrchestratorUpgradeProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Upgrade")),
+			connect.WithClientOptions(opts...),
+		),
+		doctor: connect.NewClient[api.DoctorRequest, api.DoctorResponse](
+			httpClient,
+			baseURL+OrchestratorDoctorProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Doctor")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		watch: connect.NewClient[api.WatchRequest, api.Progress](
 			httpClient,
 			baseURL+OrchestratorWatchProcedure,
@@ -171,17 +268,26 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // orchestratorClient implements OrchestratorClient.
 type orchestratorClient struct {
-	listApps    *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
-	getApp      *connect.Client[api.GetAppRequest, api.App]
-	install     *connect.Client[api.InstallRequest, api.Operation]
-	start       *connect.Client[api.StartRequest, api.Operation]
-	stop        *connect.Client[api.StopRequest, api.Operation]
-	restart     *connect.Client[api.RestartRequest, api.Operation]
-	uninstall   *connect.Client[api.UninstallRequest, api.Operation]
-	watch       *connect.Client[api.WatchRequest, api.Progress]
-	credentials *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
-	logs        *connect.Client[api.LogsRequest, api.LogLine]
-	status      *connect.Client[api.StatusRequest, api.StatusResponse]
+	listApps     *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
+	getApp       *connect.Client[api.GetAppRequest, api.App]
+	install      *connect.Client[api.InstallRequest, api.Operation]
+	start        *connect.Client[api.StartRequest, api.Operation]
+	stop         *connect.Client[api.StopRequest, api.Operation]
+	restart      *connect.Client[api.RestartRequest, api.Operation]
+	uninstall    *connect.Client[api.UninstallRequest, api.Operation]
+	update       *connect.Client[api.UpdateRequest, api.Operation]
+	configure    *connect.Client[api.ConfigureRequest, api.Operation]
+	adopt        *connect.Client[api.AdoptRequest, api.Operation]
+	importSecret *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
+	backup       *connect.Client[api.BackupRequest, api.Chunk]
+	restore      *connect.Client[api.RestoreRequest, api.Operation]
+	setPassword  *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
+	upgrade      *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
+	doctor       *connect.Client[api.DoctorRequest, api.DoctorResponse]
+	watch        *connect.Client[api.WatchRequest, api.Progress]
+	credentials  *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
+	logs         *connect.Client[api.LogsRequest, api.LogLine]
+	status       *connect.Client[api.StatusRequest, api.StatusResponse]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -219,6 +325,51 @@ func (c *orchestratorClient) Uninstall(ctx context.Context, req *connect.Request
 	return c.uninstall.CallUnary(ctx, req)
 }
 
+// Update calls archipelago.v1.Orchestrator.Update.
+func (c *orchestratorClient) Update(ctx context.Context, req *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
+	return c.update.CallUnary(ctx, req)
+}
+
+// Configure calls archipelago.v1.Orchestrator.Configure.
+func (c *orchestratorClient) Configure(ctx context.Context, req *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
+	return c.configure.CallUnary(ctx, req)
+}
+
+// Adopt calls archipelago.v1.Orchestrator.Adopt.
+func (c *orchestratorClient) Adopt(ctx context.Context, req *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
+	return c.adopt.CallUnary(ctx, req)
+}
+
+// ImportSecret calls archipelago.v1.Orchestrator.ImportSecret.
+func (c *orchestratorClient) ImportSecret(ctx context.Context, req *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {
+	return c.importSecret.CallUnary(ctx, req)
+}
+
+// Backup calls archipelago.v1.Orchestrator.Backup.
+func (c *orchestratorClient) Backup(ctx context.Context, req *connect.Request[api.BackupRequest]) (*connect.ServerStreamForClient[api.Chunk], error) {
+	return c.backup.CallServerStream(ctx, req)
+}
+
+// Restore calls archipelago.v1.Orchestrator.Restore.
+func (c *orchestratorClient) Restore(ctx context.Context) *connect.ClientStreamForClient[api.RestoreRequest, api.Operation] {
+	return c.restore.CallClientStream(ctx)
+}
+
+// SetPassword calls archipelago.v1.Orchestrator.SetPassword.
+func (c *orchestratorClient) SetPassword(ctx context.Context, req *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
+	return c.setPassword.CallUnary(ctx, req)
+}
+
+// Upgrade calls archipelago.v1.Orchestrator.Upgrade.
+func (c *orchestratorClient) Upgrade(ctx context.Context) *connect.ClientStreamForClient[api.UpgradeRequest, api.UpgradeResponse] {
+	return c.upgrade.CallClientStream(ctx)
+}
+
+// Doctor calls archipelago.v1.Orchestrator.Doctor.
+func (c *orchestratorClient) Doctor(ctx context.Context, req *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
+	return c.doctor.CallUnary(ctx, req)
+}
+
 // Watch calls archipelago.v1.Orchestrator.Watch.
 func (c *orchestratorClient) Watch(ctx context.Context, req *connect.Request[api.WatchRequest]) (*connect.ServerStreamForClient[api.Progress], error) {
 	return c.watch.CallServerStream(ctx, req)
@@ -252,6 +403,28 @@ type OrchestratorHandler interface {
 	Stop(context.Context, *connect.Request[api.StopRequest]) (*connect.Response[api.Operation], error)
 	Restart(context.Context, *connect.Request[api.RestartRequest]) (*connect.Response[api.Operation], error)
 	Uninstall(context.Context, *connect.Request[api.UninstallRequest]) (*connect.Response[api.Operation], error)
+	// Update brings an installed application to the version of the catalog; where
+	// that fails, image and data go back to what they were.
+	Update(context.Context, *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error)
+	// Configure changes settings of an installed application.
+	Configure(context.Context, *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error)
+	// Adopt takes over containers that someone else made, without recreating them.
+	Adopt(context.Context, *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error)
+	// ImportSecret brings in the value of a generated secret, for data that was
+	// initialised with it elsewhere. A value in use is never replaced.
+	ImportSecret(context.Context, *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error)
+	// Backup streams a zip file: settings, volumes, and the secrets encrypted with age
+	// to the recipients.
+	Backup(context.Context, *connect.Request[api.BackupRequest], *connect.ServerStream[api.Chunk]) error
+	// Restore takes what a backup holds: its header and secrets first, then the volumes.
+	Restore(context.Context, *connect.ClientStream[api.RestoreRequest]) (*connect.Response[api.Operation], error)
+	// SetPassword sets the password of My Apps.
+	SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error)
+	// Upgrade replaces the daemon's own program, header first. The daemon ends when it
+	// has answered; where the new one does not come up, the old one returns.
+	Upgrade(context.Context, *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error)
+	// Doctor looks at the node for what applications need of it.
+	Doctor(context.Context, *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error)
 	// Watch streams the progress of an operation until it is done or has failed.
 	Watch(context.Context, *connect.Request[api.WatchRequest], *connect.ServerStream[api.Progress]) error
 	// Credentials gives the secrets that the manifest declares as shown.
@@ -313,6 +486,61 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(orchestratorMethods.ByName("Uninstall")),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorUpdateHandler := connect.NewUnaryHandler(
+		OrchestratorUpdateProcedure,
+		svc.Update,
+		connect.WithSchema(orchestratorMethods.ByName("Update")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorConfigureHandler := connect.NewUnaryHandler(
+		OrchestratorConfigureProcedure,
+		svc.Configure,
+		connect.WithSchema(orchestratorMethods.ByName("Configure")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorAdoptHandler := connect.NewUnaryHandler(
+		OrchestratorAdoptProcedure,
+		svc.Adopt,
+		connect.WithSchema(orchestratorMethods.ByName("Adopt")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorImportSecretHandler := connect.NewUnaryHandler(
+		OrchestratorImportSecretProcedure,
+		svc.ImportSecret,
+		connect.WithSchema(orchestratorMethods.ByName("ImportSecret")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorBackupHandler := connect.NewServerStreamHandler(
+		OrchestratorBackupProcedure,
+		svc.Backup,
+		connect.WithSchema(orchestratorMethods.ByName("Backup")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRestoreHandler := connect.NewClientStreamHandler(
+		OrchestratorRestoreProcedure,
+		svc.Restore,
+		connect.WithSchema(orchestratorMethods.ByName("Restore")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorSetPasswordHandler := connect.NewUnaryHandler(
+		OrchestratorSetPasswordProcedure,
+		svc.SetPassword,
+		connect.WithSchema(orchestratorMethods.ByName("SetPassword")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorUpgradeHandler := connect.NewClientStreamHandler(
+		OrchestratorUpgradeProcedure,
+		svc.Upgrade,
+		connect.WithSchema(orchestratorMethods.ByName("Upgrade")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorDoctorHandler := connect.NewUnaryHandler(
+		OrchestratorDoctorProcedure,
+		svc.Doctor,
+		connect.WithSchema(orchestratorMethods.ByName("Doctor")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	orchestratorWatchHandler := connect.NewServerStreamHandler(
 		OrchestratorWatchProcedure,
 		svc.Watch,
@@ -354,6 +582,24 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorRestartHandler.ServeHTTP(w, r)
 		case OrchestratorUninstallProcedure:
 			orchestratorUninstallHandler.ServeHTTP(w, r)
+		case OrchestratorUpdateProcedure:
+			orchestratorUpdateHandler.ServeHTTP(w, r)
+		case OrchestratorConfigureProcedure:
+			orchestratorConfigureHandler.ServeHTTP(w, r)
+		case OrchestratorAdoptProcedure:
+			orchestratorAdoptHandler.ServeHTTP(w, r)
+		case OrchestratorImportSecretProcedure:
+			orchestratorImportSecretHandler.ServeHTTP(w, r)
+		case OrchestratorBackupProcedure:
+			orchestratorBackupHandler.ServeHTTP(w, r)
+		case OrchestratorRestoreProcedure:
+			orchestratorRestoreHandler.ServeHTTP(w, r)
+		case OrchestratorSetPasswordProcedure:
+			orchestratorSetPasswordHandler.ServeHTTP(w, r)
+		case OrchestratorUpgradeProcedure:
+			orchestratorUpgradeHandler.ServeHTTP(w, r)
+		case OrchestratorDoctorProcedure:
+			orchestratorDoctorHandler.ServeHTTP(w, r)
 		case OrchestratorWatchProcedure:
 			orchestratorWatchHandler.ServeHTTP(w, r)
 		case OrchestratorCredentialsProcedure:
@@ -397,6 +643,42 @@ func (UnimplementedOrchestratorHandler) Restart(context.Context, *connect.Reques
 
 func (UnimplementedOrchestratorHandler) Uninstall(context.Context, *connect.Request[api.UninstallRequest]) (*connect.Response[api.Operation], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Uninstall is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Update(context.Context, *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Update is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Configure(context.Context, *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Configure is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Adopt(context.Context, *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Adopt is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ImportSecret(context.Context, *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ImportSecret is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Backup(context.Context, *connect.Request[api.BackupRequest], *connect.ServerStream[api.Chunk]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Backup is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Restore(context.Context, *connect.ClientStream[api.RestoreRequest]) (*connect.Response[api.Operation], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Restore is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.SetPassword is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Upgrade(context.Context, *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Upgrade is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Doctor(context.Context, *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Doctor is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) Watch(context.Context, *connect.Request[api.WatchRequest], *connect.ServerStream[api.Progress]) error {

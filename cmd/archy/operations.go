@@ -1,0 +1,334 @@
+package main
+
+import (
+	"archive/zip"
+	"bufio"
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"time"
+
+	"connectrpc.com/connect"
+	"filippo.io/age"
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
+)
+
+const pieceSize = 256 << 10 // of a program on its way to the node
+
+// oneLine reads a secret from standard input, so that it is in no process list.
+func oneLine(cmd *cobra.Command) (string, error) {
+	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return "", err
+	}
+	if line = strings.TrimRight(line, "\r\n"); line == "" {
+		return "", usageError{errors.New("expected one line on standard input")}
+	}
+	return line, nil
+}
+
+func (a *app) secret() *cobra.Command {
+	c := &cobra.Command{Use: "secret", Short: "Secrets of applications", Args: cobra.NoArgs,
+		Example: "  archy secret import miniflux db-password < password",
+		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
+	c.AddCommand(&cobra.Command{
+		Use: "import APP NAME", Short: "Bring in a secret's value, read from standard input",
+		Long:              "Bring in the value of a generated secret, for data that was initialised with it\nelsewhere. The value is one line on standard input. A value that is in use is\nnever replaced.",
+		Example:           "  archy secret import miniflux db-password < password",
+		Args:              cobra.ExactArgs(2),
+		ValidArgsFunction: a.completeApps,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			value, err := oneLine(cmd)
+			if err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			_, err = c.ImportSecret(cmd.Context(), connect.NewRequest(&api.ImportSecretRequest{Id: args[0], Name: args[1], Value: value}))
+			return err
+		},
+	})
+	return c
+}
+
+func (a *app) configure() *cobra.Command {
+	return &cobra.Command{
+		Use: "configure APP [NAME=VALUE...]", Short: "Show or change the settings of an application",
+		Long:              "Without settings, show them. A change takes effect with a restart of the\napplication, which follows at once. One that an application which requires this\none cannot live with is refused.",
+		Example:           "  archy configure bitcoin\n  archy configure bitcoin prune=0 txindex=1",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: a.completeApps,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			change := map[string]string{}
+			for _, arg := range args[1:] {
+				k, v, ok := strings.Cut(arg, "=")
+				if !ok || k == "" {
+					return usageError{fmt.Errorf("%q: expected NAME=VALUE", arg)}
+				}
+				change[k] = v
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			if len(change) > 0 {
+				op, err := c.Configure(cmd.Context(), connect.NewRequest(&api.ConfigureRequest{Id: args[0], Config: change}))
+				if err != nil {
+					return err
+				}
+				return a.await(cmd, c, op.Msg, "configure")
+			}
+			r, err := c.GetApp(cmd.Context(), connect.NewRequest(&api.GetAppRequest{Id: args[0]}))
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(r.Msg.Config)
+			}
+			for _, k := range slices.Sorted(maps.Keys(r.Msg.Config)) {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s=%s\n", k, r.Msg.Config[k])
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) password() *cobra.Command {
+	return &cobra.Command{
+		Use: "password", Short: "Set the password of My Apps, read from standard input",
+		Example: "  archy password < password",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			value, err := oneLine(cmd)
+			if err != nil {
+				return err
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			_, err = c.SetPassword(cmd.Context(), connect.NewRequest(&api.SetPasswordRequest{Password: value}))
+			return err
+		},
+	}
+}
+
+func (a *app) doctor() *cobra.Command {
+	return &cobra.Command{
+		Use: "doctor", Short: "Look at the node for what applications need of it; exit status 1 where something is amiss",
+		Example: "  archy doctor",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.Doctor(cmd.Context(), connect.NewRequest(&api.DoctorRequest{}))
+			if err != nil {
+				return err
+			}
+			amiss := 0
+			for _, f := range r.Msg.Findings {
+				mark := "ok   "
+				if !f.Ok {
+					mark = "amiss"
+					amiss++
+				}
+				if a.json {
+					continue
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s: %s\n", mark, f.Name, f.Detail)
+				if !f.Ok && f.Remedy != "" {
+					fmt.Fprintf(cmd.OutOrStdout(), "       remedy: %s\n", f.Remedy)
+				}
+			}
+			if a.json {
+				if err := a.print(cmd, r.Msg); err != nil {
+					return err
+				}
+			}
+			if amiss > 0 {
+				return fmt.Errorf("%d of %d findings are amiss", amiss, len(r.Msg.Findings))
+			}
+			return nil
+		},
+	}
+}
+
+func (a *app) backup() *cobra.Command {
+	var out string
+	var recipients []string
+	c := &cobra.Command{
+		Use: "backup APP", Short: "Write a backup: settings, secrets (encrypted with age) and volumes",
+		Long:              "Write a backup of an application: a zip file with its settings, its volumes, and\nits secrets encrypted with age to the recipients. The application is stopped while\nits volumes are copied on the node.",
+		Example:           "  age-keygen -o key.txt\n  archy backup miniflux --recipient age1… --output miniflux.zip",
+		Args:              cobra.ExactArgs(1),
+		ValidArgsFunction: a.completeApps,
+		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if len(recipients) == 0 {
+				return usageError{errors.New("--recipient: name at least one age public key; without it nobody could read the secrets")}
+			}
+			for _, r := range recipients {
+				if _, err := age.ParseX25519Recipient(r); err != nil {
+					return usageError{fmt.Errorf("--recipient: %w", err)}
+				}
+			}
+			if out == "" {
+				out = args[0] + ".zip"
+			}
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			f, err := os.OpenFile(out+".partial", os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o600)
+			if err != nil {
+				return err
+			}
+			defer os.Remove(f.Name())
+			size, err := c.SaveBackup(cmd.Context(), args[0], recipients, f)
+			if err := errors.Join(err, f.Sync(), f.Close()); err != nil {
+				return err
+			}
+			if err := os.Rename(f.Name(), out); err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "%s: %d bytes\n", out, size)
+			return nil
+		},
+	}
+	c.Flags().StringVarP(&out, "output", "o", "", "file to write; default: APP.zip")
+	c.Flags().StringSliceVarP(&recipients, "recipient", "r", nil, "age public key that can decrypt the secrets; may be given again")
+	return c
+}
+
+func (a *app) restore() *cobra.Command {
+	var identity string
+	c := &cobra.Command{
+		Use: "restore FILE", Short: "Bring a backup back, and wait until the application runs",
+		Long:    "Bring a backup back to a node on which the application is not installed and has no\ndata. The secrets are decrypted here: the identity does not leave this machine.",
+		Example: "  archy restore miniflux.zip --identity key.txt",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			keys, err := os.Open(identity)
+			if err != nil {
+				return usageError{fmt.Errorf("--identity: %w", err)}
+			}
+			defer keys.Close()
+			identities, err := age.ParseIdentities(keys)
+			if err != nil {
+				return usageError{fmt.Errorf("--identity %s: %w", identity, err)}
+			}
+			z, err := zip.OpenReader(args[0])
+			if err != nil {
+				return usageError{fmt.Errorf("%s: %w", args[0], err)}
+			}
+			defer z.Close()
+			backup, err := client.OpenBackup(&z.Reader, identities)
+			if err != nil {
+				return usageError{fmt.Errorf("%s: %w", args[0], err)}
+			}
+			defer backup.Close()
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			op, err := c.RestoreBackup(cmd.Context(), backup)
+			if err != nil {
+				return err
+			}
+			return a.await(cmd, c, op, "restore")
+		},
+	}
+	c.Flags().StringVarP(&identity, "identity", "i", "", "file with the age identity that can decrypt the secrets")
+	c.MarkFlagRequired("identity")
+	return c
+}
+
+func (a *app) upgrade() *cobra.Command {
+	return &cobra.Command{
+		Use: "upgrade FILE", Short: "Replace the node's daemon; where the new one does not come up, the old one returns",
+		Long:    "Replace the node's daemon by the program in FILE and wait until it serves.\nApplications are not touched. Where the new daemon does not come up, the old one\nreturns by itself, and this command ends with status 1.",
+		Example: "  archy upgrade archipelago",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			b, err := os.ReadFile(args[0])
+			if err != nil {
+				return usageError{err}
+			}
+			sum := sha256.Sum256(b)
+			want := hex.EncodeToString(sum[:])
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			before, err := c.Status(cmd.Context(), connect.NewRequest(&api.StatusRequest{}))
+			if err != nil {
+				return err
+			}
+			stream := c.Upgrade(cmd.Context())
+			first := want
+			for piece := range slices.Chunk(b, pieceSize) {
+				if err := stream.Send(&api.UpgradeRequest{Sha256: first, Program: piece}); err != nil {
+					break // the answer says why
+				}
+				first = ""
+			}
+			r, err := stream.CloseAndReceive()
+			if err != nil {
+				return err
+			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is on trial\n", r.Msg.Version)
+			s, err := awaitUpgrade(cmd.Context(), c, before.Msg.StartedAt.AsTime(), want)
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, s)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "the daemon is %s\n", s.Version)
+			return nil
+		},
+	}
+}
+
+const (
+	upgradeTimeout = 3 * time.Minute
+	upgradePoll    = 500 * time.Millisecond
+)
+
+// awaitUpgrade waits until another daemon serves than the one that began at before:
+// the one with this digest, or the old one that has returned.
+func awaitUpgrade(ctx context.Context, c *client.Client, before time.Time, want string) (*api.StatusResponse, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, upgradeTimeout, fmt.Errorf("waited %s for the daemon to answer", upgradeTimeout))
+	defer cancel()
+	tick := time.NewTicker(upgradePoll)
+	defer tick.Stop()
+	for {
+		r, err := c.Status(ctx, connect.NewRequest(&api.StatusRequest{}))
+		switch {
+		case err != nil || r.Msg.StartedAt.AsTime().Equal(before): // it has not ended yet
+		case r.Msg.Digest == want && r.Msg.ObservedAt.AsTime().After(r.Msg.StartedAt.AsTime()):
+			return r.Msg, nil
+		case r.Msg.Digest != want:
+			return nil, fmt.Errorf("the new daemon did not come up; %s has returned (journalctl --user -u archipelago on the node says why)", r.Msg.Version)
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,51 @@
+package orchestrator
+
+import (
+	"time"
+
+	"github.com/prometheus/client_golang/prometheus"
+)
+
+// metrics are what the daemon counts for Prometheus.
+type metrics struct {
+	registry *prometheus.Registry
+	pass     prometheus.Histogram
+	actions  *prometheus.HistogramVec
+	repairs  *prometheus.CounterVec
+}
+
+func newMetrics(r *Reconciler) *metrics {
+	m := &metrics{
+		registry: prometheus.NewRegistry(),
+		pass: prometheus.NewHistogram(prometheus.HistogramOpts{Name: "archipelago_pass_seconds",
+			Help: "Time of a reconcile pass: observing and planning.", Buckets: prometheus.ExponentialBuckets(0.001, 2, 14)}),
+		actions: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "archipelago_action_seconds",
+			Help: "Time of an action on an application, by its verb and outcome.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 16)}, []string{"verb", "outcome"}),
+		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "archipelago_repairs_total",
+			Help: "Starts of an application that nobody asked for."}, []string{"app"}),
+	}
+	m.registry.MustRegister(m.pass, m.actions, m.repairs, &collector{r,
+		prometheus.NewDesc("archipelago_app_state", "1 for the state that an application is in.", []string{"app", "version", "state"}, nil),
+		prometheus.NewDesc("archipelago_observation_age_seconds", "Age of what is known of the engine.", nil, nil)})
+	return m
+}
+
+// Metrics is what the daemon counts.
+func (r *Reconciler) Metrics() *prometheus.Registry { return r.metrics.registry }
+
+type collector struct {
+	r          *Reconciler
+	state, age *prometheus.Desc
+}
+
+func (c *collector) Describe(out chan<- *prometheus.Desc) { out <- c.state; out <- c.age }
+
+func (c *collector) Collect(out chan<- prometheus.Metric) {
+	views, at, _ := c.r.Apps()
+	for _, v := range views {
+		out <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, 1, v.Manifest.ID, v.Manifest.Version, string(v.State))
+	}
+	if !at.IsZero() {
+		out <- prometheus.MustNewConstMetric(c.age, prometheus.GaugeValue, time.Since(at).Seconds())
+	}
+}

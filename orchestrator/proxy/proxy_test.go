@@ -1,0 +1,128 @@
+package proxy
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strconv"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+type source struct{ reason string }
+
+func (s *source) Waiting(string) (name, reason string) { return "Feeds", s.reason }
+func (s *source) Scripts(string) []manifest.ProviderScript {
+	return []manifest.ProviderScript{{Path: "/provider.js", Source: "window.x = 1;"}}
+}
+
+// behind is a proxy before an application that answers pages and upgrades.
+func behind(t *testing.T, s *source) *httptest.Server {
+	t.Helper()
+	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Header.Get("Upgrade") != "websocket" {
+			fmt.Fprintf(w, "host %s, for %s", r.Host, r.Header.Get("X-Forwarded-For"))
+			return
+		}
+		conn, rw, err := http.NewResponseController(w).Hijack()
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		defer conn.Close()
+		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+		rw.Flush()
+		io.Copy(conn, rw) // whatever is said comes back
+	}))
+	t.Cleanup(app.Close)
+	u, err := url.Parse(app.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	port, err := strconv.Atoi(u.Port())
+	if err != nil {
+		t.Fatal(err)
+	}
+	p := httptest.NewServer(Handler("feeds", port, s))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func get(t *testing.T, address, accept string) (int, string, http.Header) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, address, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", accept)
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	b, err := io.ReadAll(resp.Body)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return resp.StatusCode, string(b), resp.Header
+}
+
+func TestPagesScriptsAndWaiting(t *testing.T) {
+	s := &source{}
+	p := behind(t, s)
+	if status, body, _ := get(t, p.URL+"/", "*/*"); status != http.StatusOK || body != "host "+strings.TrimPrefix(p.URL, "http://")+", for 127.0.0.1" {
+		t.Errorf("%d %q", status, body)
+	}
+	if status, body, h := get(t, p.URL+"/provider.js", "*/*"); status != http.StatusOK || body != "window.x = 1;" || !strings.HasPrefix(h.Get("Content-Type"), "text/javascript") {
+		t.Errorf("script: %d %q %v", status, body, h)
+	}
+	s.reason = "waiting for <chain>"
+	status, body, h := get(t, p.URL+"/", "text/html")
+	if status != http.StatusServiceUnavailable || !strings.Contains(body, "waiting for &lt;chain&gt;") || h.Get("Retry-After") == "" {
+		t.Errorf("waiting: %d %q", status, body)
+	}
+	if status, body, _ := get(t, p.URL+"/", "application/json"); status != http.StatusServiceUnavailable || strings.Contains(body, "<html") {
+		t.Errorf("waiting, for a program: %d %q", status, body)
+	}
+}
+
+func TestWebSocketPassesThrough(t *testing.T) {
+	p := behind(t, &source{})
+	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer conn.Close()
+	fmt.Fprintf(conn, "GET /ws HTTP/1.1\r\nHost: x\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
+	r := bufio.NewReader(conn)
+	resp, err := http.ReadResponse(r, nil)
+	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
+		t.Fatalf("%v, %v", resp, err)
+	}
+	for _, word := range []string{"one\n", "two\n"} {
+		io.WriteString(conn, word)
+		if got, err := r.ReadString('\n'); err != nil || got != word {
+			t.Errorf("%q, %v", got, err)
+		}
+	}
+}
+
+func TestApplicationThatDoesNotAnswer(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	p := httptest.NewServer(Handler("feeds", port, &source{}))
+	defer p.Close()
+	if status, body, _ := get(t, p.URL+"/", "*/*"); status != http.StatusBadGateway || !strings.Contains(body, "does not answer") {
+		t.Errorf("%d %q", status, body)
+	}
+}

@@ -1,0 +1,95 @@
+package rpc
+
+import (
+	"bytes"
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// service is the RPC over a reconciler that never hears from its engine.
+func service(t testing.TB) (http.Handler, *state.Store) {
+	t.Helper()
+	store, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat := catalog.Catalog{"feeds": {Manifest: &manifest.Manifest{ID: "feeds", Name: "Feeds", Version: "1", Containers: []manifest.Container{{Name: "feeds"}}}}}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	passwords := access.NewPasswords(t.TempDir())
+	s := &Server{Reconciler: orchestrator.New(nil, store, sec, cat, t.TempDir(), log), Passwords: passwords, Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}
+	_, h := s.Handler(access.NewGuard("sesame", passwords))
+	return h, store
+}
+
+func call(h http.Handler, method, contentType, token string, body []byte) *httptest.ResponseRecorder {
+	r := httptest.NewRequest(http.MethodPost, "/archipelago.v1.Orchestrator/"+method, bytes.NewReader(body))
+	r.Header.Set("Content-Type", contentType)
+	r.Header.Set("Authorization", "Bearer "+token)
+	w := httptest.NewRecorder()
+	h.ServeHTTP(w, r)
+	return w
+}
+
+func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
+	h, store := service(t)
+	for _, c := range []struct {
+		method, contentType, token, body string
+		want                             int
+	}{
+		{"Install", "application/json", "sesame", `{"id": "nope"}`, http.StatusNotFound},
+		{"Install", "application/json", "wrong", `{"id": "feeds"}`, http.StatusUnauthorized},
+		{"Install", "application/json", "sesame", `{"id": `, http.StatusBadRequest},
+		{"Install", "application/json", "sesame", `{"id": 7}`, http.StatusBadRequest},
+		{"Install", "application/json", "sesame", `{"id": "feeds", "surprise": true}`, http.StatusBadRequest},
+		{"Install", "application/json", "sesame", `{"id": "feeds", "config": {"unknown": "1"}}`, http.StatusBadRequest},
+		{"Install", "text/plain", "sesame", `feeds`, http.StatusUnsupportedMediaType},
+		{"Install", "application/proto", "sesame", "\xff\xff\xff", http.StatusBadRequest},
+		{"Install", "application/json", "sesame", `{"id": "` + string(bytes.Repeat([]byte("x"), maxRequest)) + `"}`, http.StatusTooManyRequests},
+		{"Install", "application/json", "sesame", `{"id": "../../etc/passwd"}`, http.StatusNotFound},
+		{"Stop", "application/json", "sesame", `{"id": "feeds"}`, http.StatusBadRequest},
+		{"SetPassword", "application/json", "sesame", `{"password": "short"}`, http.StatusBadRequest},
+		{"ImportSecret", "application/json", "sesame", `{"id": "feeds", "name": "x", "value": "y"}`, http.StatusInternalServerError},
+		{"Nothing", "application/json", "sesame", `{}`, http.StatusNotFound},
+	} {
+		if got := call(h, c.method, c.contentType, c.token, []byte(c.body)); got.Code != c.want {
+			t.Errorf("%s %.60s: status %d, expected %d: %s", c.method, c.body, got.Code, c.want, got.Body)
+		}
+	}
+	if all := store.All(); len(all) > 0 {
+		t.Errorf("left %+v", all)
+	}
+}
+
+func FuzzDecode(f *testing.F) {
+	methods := []string{"Install", "Uninstall", "Configure", "ImportSecret", "GetApp", "ListApps", "SetPassword", "Restore", "Upgrade", "Backup"}
+	types := []string{"application/json", "application/proto", "application/connect+json", "application/connect+proto", "application/grpc"}
+	f.Add(0, 0, []byte(`{"id": "feeds"}`))
+	f.Add(1, 1, []byte("\x0a\x05feeds\x10\x01"))
+	f.Add(7, 3, []byte("\x00\x00\x00\x00\x04\x0a\x02\x0a\x00"))
+	f.Add(8, 2, []byte("\x00\x00\x00\x00\x02{}"))
+	f.Add(2, 0, []byte(`{"id": "feeds", "config": {"a": "b"}}`))
+	h, store := service(f)
+	f.Fuzz(func(t *testing.T, method, kind int, body []byte) {
+		call(h, methods[uint(method)%uint(len(methods))], types[uint(kind)%uint(len(types))], "sesame", body)
+		for _, d := range store.All() {
+			if d.App != "feeds" {
+				t.Fatalf("it recorded %+v", d)
+			}
+		}
+	})
+}
