@@ -7,14 +7,14 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// Statement is an in-toto test-result statement
-// (https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md),
-// not signed.
-type Statement struct {
+// statement is an in-toto test-result statement
+// (https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md).
+type statement struct {
 	Type          string            `json:"_type"`
 	Subject       []StatementTarget `json:"subject"`
 	PredicateType string            `json:"predicateType"`
@@ -39,6 +39,7 @@ type Predicate struct {
 	Asked         reports.Policy  `json:"asked"`
 	Nodes         []reports.Node  `json:"nodes"`
 	Run           string          `json:"run"`
+	Finished      time.Time       `json:"finished"`
 }
 
 // Configuration is a resource that the results depend on.
@@ -47,15 +48,20 @@ type Configuration struct {
 	Digest map[string]string `json:"digest"`
 }
 
-// Attest makes the statement of a report; results is the content of results.jsonl.
-func Attest(r *reports.Report, results []byte) ([]byte, error) {
-	sum := sha256.Sum256(results)
-	s := Statement{
+// Attest makes the statement of a report; plan and results are the contents of
+// plan.json and results.jsonl. The same three always give the same bytes.
+func Attest(r *reports.Report, plan, results []byte) ([]byte, error) {
+	digest := func(b []byte) map[string]string {
+		sum := sha256.Sum256(b)
+		return map[string]string{"sha256": hex.EncodeToString(sum[:])}
+	}
+	s := statement{
 		Type:          "https://in-toto.io/Statement/v1",
 		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
 		Predicate: Predicate{
 			Result: "FAILED", Smoke: r.Smoke, Policy: r.Policy, Asked: r.Asked, Nodes: r.Nodes, Run: r.Run,
-			Configuration: []Configuration{{"results.jsonl", map[string]string{"sha256": hex.EncodeToString(sum[:])}}},
+			Finished:      r.Finished,
+			Configuration: []Configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
 	if r.Verdict == reports.Green {
@@ -64,6 +70,9 @@ func Attest(r *reports.Report, results []byte) ([]byte, error) {
 	s.Subject = append(s.Subject, StatementTarget{"archipelago", map[string]string{"sha256": r.Subject.Daemon}})
 	for _, id := range slices.Sorted(maps.Keys(r.Subject.Manifests)) {
 		s.Subject = append(s.Subject, StatementTarget{"manifest/" + id, map[string]string{"sha256": r.Subject.Manifests[id]}})
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Subject.Images)) {
+		s.Subject = append(s.Subject, StatementTarget{"image/" + name, map[string]string{"sha256": r.Subject.Images[name]}})
 	}
 	for _, a := range r.Apps {
 		if a.Verdict == reports.Green {

@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -26,6 +27,8 @@ type Fleet struct {
 	Nodes     []*Member
 	Published catalog.Catalog
 	Warnings  []string
+	// Registry, where it is set, stands between the nodes and the registry.
+	Registry func(http.Handler) http.Handler
 
 	stop    context.CancelFunc
 	tunnels sync.WaitGroup
@@ -43,7 +46,7 @@ type Member struct {
 func (m *Member) RPC() string { return fmt.Sprintf("http://%s:%d", m.Address, manifest.DaemonPort) }
 
 // Client talks to the node's daemon.
-func (m *Member) Client() *client.Client { return client.New(m.RPC(), m.Token) }
+func (m *Member) Client() *client.Client { return client.New(m.RPC(), m.Token, "") }
 
 // Assemble connects to the nodes and checks that each can be one. Everything that
 // stands in the way, on any node, is reported at once.
@@ -89,12 +92,18 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 			return err
 		}
 	}
+	f.stop() // of an earlier catalog
+	f.tunnels.Wait()
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f.stop = stop
+	var registry http.Handler = p
+	if f.Registry != nil {
+		registry = f.Registry(p)
+	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, m := range f.Nodes {
 		f.tunnels.Go(func() {
-			m.ServeThere(life, publish.Registry, p, func(err error) { fmt.Fprintln(progress, "registry:", err) })
+			m.ServeThere(life, publish.Registry, registry, func(err error) { fmt.Fprintln(progress, "registry:", err) })
 		})
 		g.Go(func() error {
 			token, err := m.SSH.Deploy(gctx, nodes.Deployment{Binary: binary, Catalog: files, Environment: environment})
@@ -125,7 +134,7 @@ podman rm --all --force --time 2 --filter label=io.archipelago.app >/dev/null 2>
 podman network ls -q --filter label=io.archipelago.app | xargs -r podman network rm -f >/dev/null
 for s in $(podman secret ls --format '{{.Name}}'); do case $s in *.*) podman secret rm $s >/dev/null;; esac; done
 cd ` + nodes.DataDir + ` && for d in *; do case $d in _*|lost+found) ;; *) podman unshare rm -rf --one-file-system "$d";; esac; done
-rm -rf _daemon/state/desired _daemon/secrets; true`
+rm -rf _daemon/state/desired _daemon/state/data _daemon/state/observed.json _daemon/secrets; podman unshare rm -rf _daemon/snapshots; true`
 
 // Clean makes nodes empty of applications. A node that held data before a gate
 // first came to it is refused: the gate deletes only what is its own.

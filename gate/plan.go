@@ -172,7 +172,7 @@ func (p *Plan) Identify(binary string, published catalog.Catalog) error {
 	if _, err := io.Copy(h, f); err != nil {
 		return fmt.Errorf("digest of the daemon: %w", err)
 	}
-	p.Subject = reports.Subject{Daemon: hex.EncodeToString(h.Sum(nil)), Manifests: map[string]string{}}
+	p.Subject = reports.Subject{Daemon: hex.EncodeToString(h.Sum(nil)), Manifests: map[string]string{}, Images: map[string]string{}}
 	for _, a := range p.Asked.Apps {
 		b, err := json.Marshal(published[a].Manifest)
 		if err != nil {
@@ -180,6 +180,9 @@ func (p *Plan) Identify(binary string, published catalog.Catalog) error {
 		}
 		sum := sha256.Sum256(b)
 		p.Subject.Manifests[a] = hex.EncodeToString(sum[:])
+		for _, c := range published[a].Containers {
+			p.Subject.Images[c.Name] = strings.TrimPrefix(c.Image.Digest, "sha256:")
+		}
 	}
 	return nil
 }

@@ -23,15 +23,21 @@ const (
 	maxAnswer     = 1 << 20
 )
 
-// userClient is someone who uses an application from outside: by HTTP or MQTT, with
+// User is someone who uses an application from outside: by HTTP or MQTT, with
 // the credentials that its owner was shown.
-type userClient struct {
+type User struct {
 	address string
 	secrets map[string]string
 	ssh     *nodes.Client
 }
 
-func (u *userClient) hostPort(m *manifest.Manifest, in manifest.Interface) (string, error) {
+// NewUser is someone who has the credentials that the owner is shown; canaries that
+// are files are planted and read over ssh.
+func NewUser(ssh *nodes.Client, address string, credentials map[string]string) *User {
+	return &User{address: address, secrets: credentials, ssh: ssh}
+}
+
+func (u *User) hostPort(m *manifest.Manifest, in manifest.Interface) (string, error) {
 	p, ok := m.Port(in.Port)
 	if !ok {
 		return "", fmt.Errorf("interface on port %q, which %s does not publish", in.Port, m.ID)
@@ -39,8 +45,8 @@ func (u *userClient) hostPort(m *manifest.Manifest, in manifest.Interface) (stri
 	return net.JoinHostPort(u.address, strconv.Itoa(p.Host)), nil
 }
 
-// write plants the canary.
-func (u *userClient) write(ctx context.Context, m *manifest.Manifest, canary string) error {
+// Write plants the canary.
+func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) error {
 	switch c := m.Canary; {
 	case c == nil:
 		return nil
@@ -56,8 +62,8 @@ func (u *userClient) write(ctx context.Context, m *manifest.Manifest, canary str
 	}
 }
 
-// read finds the canary again; nil means that it is there and right.
-func (u *userClient) read(ctx context.Context, m *manifest.Manifest, canary string) error {
+// Read finds the canary again; nil means that it is there and right.
+func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) error {
 	switch c := m.Canary; {
 	case c == nil:
 		return nil
@@ -85,7 +91,7 @@ func wrap(doing string, err error) error {
 	return fmt.Errorf("%s: %w", doing, err)
 }
 
-func (u *userClient) fill(s, canary string) string {
+func (u *User) fill(s, canary string) string {
 	s = strings.ReplaceAll(s, "{{canary}}", canary)
 	for name, value := range u.secrets {
 		s = strings.ReplaceAll(s, "{{secret:"+name+"}}", value)
@@ -93,7 +99,7 @@ func (u *userClient) fill(s, canary string) string {
 	return s
 }
 
-func (u *userClient) http(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPCanary, r manifest.Request, canary string) (string, error) {
+func (u *User) http(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPCanary, r manifest.Request, canary string) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
 	host, err := u.hostPort(m, m.Interfaces[c.Interface])
@@ -139,7 +145,7 @@ func expected(status int) string {
 
 // connect makes an MQTT session: the handshake proves that a broker answers and
 // takes the owner's credentials.
-func (u *userClient) connect(ctx context.Context, m *manifest.Manifest, in manifest.Interface, login *manifest.Login) (mqtt.Client, error) {
+func (u *User) connect(ctx context.Context, m *manifest.Manifest, in manifest.Interface, login *manifest.Login) (mqtt.Client, error) {
 	host, err := u.hostPort(m, in)
 	if err != nil {
 		return nil, err
@@ -169,7 +175,7 @@ func token(ctx context.Context, t mqtt.Token) error {
 	}
 }
 
-func (u *userClient) mqttPublish(ctx context.Context, m *manifest.Manifest, c *manifest.MQTTCanary, canary string) error {
+func (u *User) mqttPublish(ctx context.Context, m *manifest.Manifest, c *manifest.MQTTCanary, canary string) error {
 	client, err := u.connect(ctx, m, m.Interfaces[c.Interface], c.Login)
 	if err != nil {
 		return err
@@ -179,7 +185,7 @@ func (u *userClient) mqttPublish(ctx context.Context, m *manifest.Manifest, c *m
 	return token(ctx, client.Publish(c.Topic, atLeastOnce, retained, canary))
 }
 
-func (u *userClient) mqttRead(ctx context.Context, m *manifest.Manifest, c *manifest.MQTTCanary, canary string) error {
+func (u *User) mqttRead(ctx context.Context, m *manifest.Manifest, c *manifest.MQTTCanary, canary string) error {
 	client, err := u.connect(ctx, m, m.Interfaces[c.Interface], c.Login)
 	if err != nil {
 		return err
@@ -208,7 +214,7 @@ func (u *userClient) mqttRead(ctx context.Context, m *manifest.Manifest, c *mani
 }
 
 // handshake is what stands for a UI check where an application has no web page.
-func (u *userClient) handshake(ctx context.Context, m *manifest.Manifest) (note string, err error) {
+func (u *User) handshake(ctx context.Context, m *manifest.Manifest) (note string, err error) {
 	for name, in := range m.Interfaces {
 		if in.Protocol != "mqtt" {
 			continue

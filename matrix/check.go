@@ -22,9 +22,9 @@ func (s *Snapshot) member(name string) (found []Seen) {
 	return found
 }
 
-// checkRunning wants every member running exactly once, healthy, with its unit,
+// CheckRunning wants every member running exactly once, healthy, with its unit,
 // its ports open, its data and secrets in place.
-func checkRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range m.Containers {
 		found := s.member(c.Name)
@@ -55,11 +55,11 @@ func checkRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("container %s is a second one of the application", c.Name)
 		}
 	}
-	return append(wrong, checkKept(m, s)...)
+	return append(wrong, CheckKept(m, s)...)
 }
 
-// checkKept wants data and secrets in place, owned and protected as they must be.
-func checkKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+// CheckKept wants data and secrets in place, owned and protected as they must be.
+func CheckKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range m.Containers {
 		for _, v := range c.Volumes {
@@ -98,8 +98,8 @@ func (s *Snapshot) mapped(uid, gid int) (int, int) {
 	return hostUID, hostGID
 }
 
-// checkStopped wants nothing running and no port open, with data and secrets in place.
-func checkStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+// CheckStopped wants nothing running and no port open, with data and secrets in place.
+func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range s.Containers {
 		if _, member := m.Container(c.Name); (member || c.App == m.ID) && c.State == "running" {
@@ -116,11 +116,11 @@ func checkStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("port %d still answers", p)
 		}
 	}
-	return append(wrong, checkKept(m, s)...)
+	return append(wrong, CheckKept(m, s)...)
 }
 
-// checkAbsent wants no container, unit, network, port or secret in use to be left.
-func checkAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+// CheckAbsent wants no container, unit, network, port or secret in use to be left.
+func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range s.Containers {
 		if _, member := m.Container(c.Name); member || c.App == m.ID {
@@ -151,8 +151,8 @@ func checkAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// checkPurged wants no data and no secret to be left.
-func checkPurged(s *Snapshot) (wrong []string) {
+// CheckPurged wants no data and no secret to be left.
+func CheckPurged(s *Snapshot) (wrong []string) {
 	for _, v := range slices.Sorted(maps.Keys(s.Volumes)) {
 		wrong = append(wrong, fmt.Sprintf("volume %s is left after a purge", v))
 	}
@@ -162,8 +162,8 @@ func checkPurged(s *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// checkSame wants data and secrets to be the very same as before.
-func checkSame(before, after *Snapshot) (wrong []string) {
+// CheckSame wants data and secrets to be the very same as before.
+func CheckSame(before, after *Snapshot) (wrong []string) {
 	for _, name := range slices.Sorted(maps.Keys(before.Secrets)) {
 		if a, ok := after.Secrets[name]; !ok {
 			wrong = append(wrong, fmt.Sprintf("secret %s is gone", name))
@@ -181,8 +181,8 @@ func checkSame(before, after *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// checkUntouched wants the very same containers, running since the same instant.
-func checkUntouched(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
+// CheckUntouched wants the very same containers, running since the same instant.
+func CheckUntouched(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
 	for _, c := range m.Containers {
 		b, a := before.member(c.Name), after.member(c.Name)
 		switch {
@@ -198,13 +198,13 @@ func checkUntouched(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 	return wrong
 }
 
-// checkRestarted wants every member to have a new start, and those that others
+// CheckRestarted wants every member to have a new start, and those that others
 // depend on to have started first.
-func checkRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
+func CheckRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
 	for _, c := range m.Containers {
 		b, a := before.member(c.Name), after.member(c.Name)
 		if len(b) == 0 || len(a) == 0 {
-			continue // checkRunning says so
+			continue // CheckRunning says so
 		}
 		if !a[0].StartedAt.After(b[0].StartedAt) {
 			wrong = append(wrong, fmt.Sprintf("container %s was not restarted: it runs since %s", c.Name, a[0].StartedAt.Format(time.RFC3339Nano)))
@@ -218,9 +218,9 @@ func checkRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 	return wrong
 }
 
-// checkBoot wants systemd itself to start every member at boot: one that only came
+// CheckBoot wants systemd itself to start every member at boot: one that only came
 // back because something else started it would stay away where that does not.
-func checkBoot(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+func CheckBoot(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	for _, c := range m.Containers {
 		if !s.Units[c.Name+".service"].Boot {
 			wrong = append(wrong, fmt.Sprintf("unit %s.service is not started at boot: default.target does not want it ([Install] is missing)", c.Name))
@@ -229,8 +229,8 @@ func checkBoot(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// checkInvariants holds at every cell, whatever the step.
-func checkInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+// CheckInvariants holds at every cell, whatever the step.
+func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	users := map[string]string{}
 	for _, c := range s.Containers {

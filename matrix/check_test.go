@@ -60,7 +60,7 @@ func absent() *Snapshot {
 func TestChecks(t *testing.T) {
 	m := stack()
 	same := func(before *Snapshot) func(*Snapshot) []string {
-		return func(s *Snapshot) []string { return checkSame(before, s) }
+		return func(s *Snapshot) []string { return CheckSame(before, s) }
 	}
 	later := func() *Snapshot {
 		s := healthy()
@@ -76,13 +76,13 @@ func TestChecks(t *testing.T) {
 		return s
 	}
 	type check func(*Snapshot) []string
-	running := func(s *Snapshot) []string { return checkRunning(m, s) }
-	stop := func(s *Snapshot) []string { return checkStopped(m, s) }
-	gone := func(s *Snapshot) []string { return checkAbsent(m, s) }
-	invariants := func(s *Snapshot) []string { return checkInvariants(m, s) }
-	boot := func(s *Snapshot) []string { return checkBoot(m, s) }
-	untouched := func(s *Snapshot) []string { return checkUntouched(m, healthy(), s) }
-	restarted := func(s *Snapshot) []string { return checkRestarted(m, healthy(), s) }
+	running := func(s *Snapshot) []string { return CheckRunning(m, s) }
+	stop := func(s *Snapshot) []string { return CheckStopped(m, s) }
+	gone := func(s *Snapshot) []string { return CheckAbsent(m, s) }
+	invariants := func(s *Snapshot) []string { return CheckInvariants(m, s) }
+	boot := func(s *Snapshot) []string { return CheckBoot(m, s) }
+	untouched := func(s *Snapshot) []string { return CheckUntouched(m, healthy(), s) }
+	restarted := func(s *Snapshot) []string { return CheckRestarted(m, healthy(), s) }
 	cases := []struct {
 		name  string
 		check check
@@ -116,8 +116,8 @@ func TestChecks(t *testing.T) {
 		{"network left", gone, absent, func(s *Snapshot) { s.Networks = append(s.Networks, "archipelago-pair") }, "network archipelago-pair is left"},
 		{"engine secret left", gone, absent, func(s *Snapshot) { s.Stored = []string{"pair.password"} }, "secret pair.password is left"},
 		{"port left open", gone, absent, func(s *Snapshot) { s.Open[8080] = true }, "port 8080 still answers"},
-		{"volume left after a purge", checkPurged, purged, func(s *Snapshot) { s.Volumes = healthy().Volumes }, "volume db is left after a purge"},
-		{"secret left after a purge", checkPurged, purged, func(s *Snapshot) { s.Secrets = healthy().Secrets }, "secret password is left after a purge"},
+		{"volume left after a purge", CheckPurged, purged, func(s *Snapshot) { s.Volumes = healthy().Volumes }, "volume db is left after a purge"},
+		{"secret left after a purge", CheckPurged, purged, func(s *Snapshot) { s.Secrets = healthy().Secrets }, "secret password is left after a purge"},
 
 		{"secret changed", same(healthy()), healthy, func(s *Snapshot) { s.Secrets["password"] = FileSeen{"def", "600"} }, "secret password has another value"},
 		{"secret gone", same(healthy()), healthy, func(s *Snapshot) { delete(s.Secrets, "password") }, "secret password is gone"},

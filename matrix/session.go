@@ -29,7 +29,7 @@ type Session struct {
 	shard   *Shard
 	ssh     *nodes.Client
 	rpc     *client.Client
-	witness *witness
+	witness *Witness
 
 	mu      sync.Mutex
 	browser *Browser
@@ -43,7 +43,7 @@ func NewSession(s *Shard) *Session {
 	for _, app := range s.Resumed {
 		mend[app] = true
 	}
-	return &Session{shard: s, ssh: ssh, rpc: client.New(s.RPC, s.Token), witness: &witness{ssh: ssh, address: s.Node.Address}, mend: mend}
+	return &Session{shard: s, ssh: ssh, rpc: client.New(s.RPC, s.Token, ""), witness: NewWitness(ssh, s.Node.Address), mend: mend}
 }
 
 // mayMend tells, once for each application, whether what is not as a step needs it
@@ -63,7 +63,7 @@ func (s *Session) Close() {
 		s.browser.Close()
 	}
 	s.mu.Unlock()
-	s.witness.close()
+	s.witness.Close()
 	s.ssh.Close()
 }
 
@@ -164,11 +164,11 @@ func (c *cell) blame(ctx context.Context, err error) error {
 	return err
 }
 
-// look takes a snapshot, with its time on the witnesses' account.
+// Look takes a snapshot, with its time on the witnesses' account.
 func (c *cell) look(ctx context.Context) (*Snapshot, error) {
 	begin := time.Now()
 	defer func() { c.split.Witness += time.Since(begin).Seconds() }()
-	s, err := c.witness.look(ctx, c.app, c.begin)
+	s, err := c.witness.Look(ctx, c.app, c.begin)
 	if err == nil {
 		c.held = append(c.held, s)
 	}
@@ -176,12 +176,12 @@ func (c *cell) look(ctx context.Context) (*Snapshot, error) {
 }
 
 // user gives a client with the credentials that the daemon shows the owner.
-func (c *cell) user(ctx context.Context) (*userClient, error) {
+func (c *cell) user(ctx context.Context) (*User, error) {
 	r, err := c.rpc.Credentials(ctx, connect.NewRequest(&api.CredentialsRequest{Id: c.app.ID}))
 	if err != nil {
 		return nil, fmt.Errorf("asking for credentials: %w", err)
 	}
-	return &userClient{address: c.shard.Node.Address, secrets: r.Msg.Secrets, ssh: c.ssh}, nil
+	return NewUser(c.ssh, c.shard.Node.Address, r.Msg.Secrets), nil
 }
 
 func (c *cell) plant(ctx context.Context) error {
@@ -191,7 +191,7 @@ func (c *cell) plant(ctx context.Context) error {
 	}
 	begin := time.Now()
 	defer func() { c.split.Witness += time.Since(begin).Seconds() }()
-	if err := u.write(ctx, c.app, c.shard.canary(c.app.ID)); err != nil {
+	if err := u.Write(ctx, c.app, c.shard.canary(c.app.ID)); err != nil {
 		return err
 	}
 	return c.shard.rememberPlanted(c.app.ID)
@@ -204,7 +204,7 @@ func (c *cell) readCanary(ctx context.Context) error {
 	}
 	begin := time.Now()
 	defer func() { c.split.Witness += time.Since(begin).Seconds() }()
-	return u.read(ctx, c.app, c.shard.canary(c.app.ID))
+	return u.Read(ctx, c.app, c.shard.canary(c.app.ID))
 }
 
 // keep writes a file of evidence.
@@ -235,7 +235,8 @@ func (c *cell) url(offset int) (string, manifest.Interface, bool) {
 }
 
 // verdict joins what is wrong into an error; nil where nothing is.
-func verdict(wrong ...[]string) error {
+// Verdict is nil where nothing is wrong, and an error that says all of it otherwise.
+func Verdict(wrong ...[]string) error {
 	var all []string
 	for _, w := range wrong {
 		all = append(all, w...)

@@ -72,8 +72,8 @@ type FileSeen struct {
 	Mode   string
 }
 
-// witness looks at one node.
-type witness struct {
+// Witness looks at one node, without trusting its daemon.
+type Witness struct {
 	ssh     *nodes.Client
 	address string
 
@@ -82,9 +82,14 @@ type witness struct {
 	stop func()
 }
 
+// NewWitness looks at a node over ssh, and at its ports at address.
+func NewWitness(ssh *nodes.Client, address string) *Witness {
+	return &Witness{ssh: ssh, address: address}
+}
+
 // podman gives a connection of Podman's bindings to the user's socket on the node,
 // through a local socket that SSH carries there.
-func (w *witness) podman(ctx context.Context) (*bindings.Connection, error) {
+func (w *Witness) podman(ctx context.Context) (*bindings.Connection, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.conn == nil {
@@ -102,7 +107,8 @@ func (w *witness) podman(ctx context.Context) (*bindings.Connection, error) {
 	return bindings.GetClient(w.conn)
 }
 
-func (w *witness) close() {
+// Close ends the connection to Podman; the next look makes another.
+func (w *Witness) Close() {
 	w.mu.Lock()
 	defer w.mu.Unlock()
 	if w.stop != nil {
@@ -111,14 +117,14 @@ func (w *witness) close() {
 	}
 }
 
-func (w *witness) get(ctx context.Context, path string, query url.Values, out any, args ...string) ([]byte, error) {
+func (w *Witness) get(ctx context.Context, path string, query url.Values, out any, args ...string) ([]byte, error) {
 	conn, err := w.podman(ctx)
 	if err != nil {
 		return nil, err
 	}
 	resp, err := conn.DoRequest(ctx, nil, http.MethodGet, path, query, nil, args...)
 	if err != nil {
-		w.close()
+		w.Close()
 		return nil, fmt.Errorf("%s: asking Podman: %w", w.ssh.Node, err)
 	}
 	defer resp.Body.Close()
@@ -154,9 +160,9 @@ type inspection struct {
 
 const appLabel = "io.archipelago.app"
 
-// look takes a snapshot of an application; since bounds how far back logs are
+// Look takes a snapshot of an application; since bounds how far back logs are
 // searched for secrets.
-func (w *witness) look(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
+func (w *Witness) Look(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, witnessTimeout, fmt.Errorf("%w: the witnesses had no answer from the node within %s", nodes.ErrLost, witnessTimeout))
 	defer cancel()
 	s := &Snapshot{Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Open: map[int]bool{}}
@@ -238,7 +244,7 @@ func answers(conn net.Conn) bool {
 
 // disk asks systemd and the file system in one go. The secrets' values stay on
 // the node: they are looked for there.
-func (w *witness) disk(ctx context.Context, m *manifest.Manifest, s *Snapshot, pids []string, inspected *bytes.Buffer, since time.Time) error {
+func (w *Witness) disk(ctx context.Context, m *manifest.Manifest, s *Snapshot, pids []string, inspected *bytes.Buffer, since time.Time) error {
 	var units, volumes []string
 	for _, c := range m.Containers {
 		units = append(units, c.Name+".service")

@@ -1,20 +1,32 @@
 package matrix
 
 import (
+	"archive/zip"
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
+	"filippo.io/age"
 	"github.com/onsi/gomega"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
 
 const (
+	// A backup is taken and restored in these cycles: the second, the twelfth. It
+	// costs as much as three steps.
+	backupEvery, backupFirst = 10, 2
+
 	passTimeout = 45 * time.Second // longer than the reconciler's interval
 	pollEvery   = 200 * time.Millisecond
 )
@@ -37,7 +49,7 @@ func (c *cell) run(ctx context.Context) error {
 // invariants must hold in every snapshot of the cell.
 func (c *cell) invariants() error {
 	for _, s := range c.held {
-		if err := verdict(checkInvariants(c.app, s)); err != nil {
+		if err := Verdict(CheckInvariants(c.app, s)); err != nil {
 			return fmt.Errorf("invariant: %w", err)
 		}
 	}
@@ -57,7 +69,7 @@ func (c *cell) ready(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if mend := c.mayMend(c.app.ID); len(checkRunning(c.app, s)) > 0 && (mend || !planted) {
+	if mend := c.mayMend(c.app.ID); len(CheckRunning(c.app, s)) > 0 && (mend || !planted) {
 		if err := c.do(ctx, Install, false); err != nil {
 			return fmt.Errorf("before the step: %w", err)
 		}
@@ -65,8 +77,8 @@ func (c *cell) ready(ctx context.Context) error {
 			return err
 		}
 	}
-	if wrong := checkRunning(c.app, s); len(wrong) > 0 {
-		return fmt.Errorf("before the step: %w", verdict(wrong))
+	if wrong := CheckRunning(c.app, s); len(wrong) > 0 {
+		return fmt.Errorf("before the step: %w", Verdict(wrong))
 	}
 	if !planted {
 		if err := c.plant(ctx); err != nil {
@@ -86,9 +98,9 @@ func (c *cell) running(ctx context.Context) (*Snapshot, error) {
 	}
 	var same []string
 	if c.before != nil {
-		same = checkSame(c.before, s)
+		same = CheckSame(c.before, s)
 	}
-	if err := verdict(checkRunning(c.app, s), same); err != nil {
+	if err := Verdict(CheckRunning(c.app, s), same); err != nil {
 		return nil, err
 	}
 	if c.before != nil {
@@ -104,7 +116,7 @@ func (c *cell) install(ctx context.Context) error {
 	}
 	// A cycle begins on a clean node; the gate has refused nodes with data of
 	// someone else's, so what is left here is of a run that was cut off.
-	if len(checkAbsent(c.app, s))+len(checkPurged(s)) > 0 {
+	if len(CheckAbsent(c.app, s))+len(CheckPurged(s)) > 0 {
 		if err := c.do(ctx, Uninstall, true); err != nil {
 			return fmt.Errorf("clearing what an earlier run left: %w", err)
 		}
@@ -156,7 +168,42 @@ func (c *cell) uiReachable(ctx context.Context) error {
 		}
 		wrong = append(wrong, checkPage(way.name, page, in.Expect)...)
 	}
-	return verdict(wrong)
+	for _, script := range c.app.Scripts {
+		page, _, _ := c.url(manifest.ProxyOffset)
+		wrong = append(wrong, checkScript(ctx, page, script)...)
+	}
+	return Verdict(wrong)
+}
+
+// checkScript wants the proxy to serve a script that the manifest provides.
+func checkScript(ctx context.Context, page string, script manifest.ProviderScript) []string {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	base, err := url.Parse(page)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.ResolveReference(&url.URL{Path: script.Path}).String(), nil)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		return []string{fmt.Sprintf("provider script %s: %v", script.Path, err)}
+	}
+	defer resp.Body.Close()
+	body, err := io.ReadAll(io.LimitReader(resp.Body, maxAnswer))
+	switch kind := resp.Header.Get("Content-Type"); {
+	case err != nil:
+		return []string{fmt.Sprintf("provider script %s: %v", script.Path, err)}
+	case resp.StatusCode != http.StatusOK:
+		return []string{fmt.Sprintf("provider script %s: status %d through the proxy", script.Path, resp.StatusCode)}
+	case !strings.HasPrefix(kind, "text/javascript"):
+		return []string{fmt.Sprintf("provider script %s: served as %q", script.Path, kind)}
+	case string(body) != script.Source:
+		return []string{fmt.Sprintf("provider script %s: what the proxy serves is not what the manifest provides", script.Path)}
+	}
+	return nil
 }
 
 func (c *cell) stop(ctx context.Context) error {
@@ -170,7 +217,7 @@ func (c *cell) stop(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := verdict(checkStopped(c.app, s), checkSame(c.before, s)); err != nil {
+	if err := Verdict(CheckStopped(c.app, s), CheckSame(c.before, s)); err != nil {
 		return err
 	}
 	if err := c.awaitPass(ctx); err != nil {
@@ -179,15 +226,15 @@ func (c *cell) stop(ctx context.Context) error {
 	if s, err = c.look(ctx); err != nil {
 		return err
 	}
-	if err := verdict(checkStopped(c.app, s)); err != nil {
+	if err := Verdict(CheckStopped(c.app, s)); err != nil {
 		return fmt.Errorf("it did not stay stopped over a reconcile pass: %w", err)
 	}
 	return nil
 }
 
-// awaitPass waits until the daemon has made a pass that began after now. A unit
-// that comes and goes has it make one; the time it says it observed at is used for
-// waiting only, never as a witness.
+// awaitPass waits until the daemon has made a pass that began after now. SIGHUP has
+// it make one; the time it says it observed at is used for waiting only, never as
+// a witness.
 func (c *cell) awaitPass(ctx context.Context) error {
 	begin := time.Now()
 	defer func() { c.split.Engine += time.Since(begin).Seconds() }()
@@ -195,7 +242,7 @@ func (c *cell) awaitPass(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if _, err := c.ssh.Run(ctx, "systemd-run --user --quiet --collect --wait true"); err != nil {
+	if _, err := c.ssh.Run(ctx, "systemctl --user kill --signal=HUP "+nodes.DaemonUnit); err != nil {
 		return err
 	}
 	return await(ctx, passTimeout, "a reconcile pass", func() error {
@@ -239,7 +286,7 @@ func (c *cell) start(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if len(checkStopped(c.app, s)) > 0 {
+	if len(CheckStopped(c.app, s)) > 0 {
 		if err := c.ready(ctx); err != nil {
 			return err
 		}
@@ -267,10 +314,11 @@ func (c *cell) restart(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	return verdict(checkRestarted(c.app, c.before, s))
+	return Verdict(CheckRestarted(c.app, c.before, s))
 }
 
-func (c *cell) reinstall(ctx context.Context) error {
+// uninstallKeeping uninstalls, and wants nothing to be left but data and secrets.
+func (c *cell) uninstallKeeping(ctx context.Context) error {
 	if err := c.ready(ctx); err != nil {
 		return err
 	}
@@ -281,40 +329,98 @@ func (c *cell) reinstall(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	if err := verdict(checkAbsent(c.app, s), checkSame(c.before, s)); err != nil {
+	if err := Verdict(CheckAbsent(c.app, s), CheckSame(c.before, s)); err != nil {
 		return fmt.Errorf("after uninstalling with the data kept: %w", err)
+	}
+	return nil
+}
+
+// purge uninstalls with all data, and wants nothing at all to be left.
+func (c *cell) purge(ctx context.Context) error {
+	if err := c.do(ctx, Uninstall, true); err != nil {
+		return err
+	}
+	s, err := c.look(ctx)
+	if err != nil {
+		return err
+	}
+	if err := Verdict(CheckAbsent(c.app, s), CheckPurged(s)); err != nil {
+		return fmt.Errorf("with purge: %w", err)
+	}
+	return nil
+}
+
+func (c *cell) reinstall(ctx context.Context) error {
+	if err := c.uninstallKeeping(ctx); err != nil {
+		return err
 	}
 	if err := c.do(ctx, Install, false); err != nil {
 		return err
 	}
-	_, err = c.running(ctx)
-	return err
+	if _, err := c.running(ctx); err != nil {
+		return err
+	}
+	if c.shard.Cycle%backupEvery != backupFirst {
+		return nil
+	}
+	if err := c.backupAndRestore(ctx); err != nil {
+		return fmt.Errorf("from a backup: %w", err)
+	}
+	return nil
 }
 
-func (c *cell) uninstall(ctx context.Context) error {
-	if err := c.ready(ctx); err != nil {
+// backupAndRestore takes a backup, purges the application and brings it back: the
+// same secrets, and the canary where it was.
+func (c *cell) backupAndRestore(ctx context.Context) error {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
 		return err
 	}
-	if err := c.do(ctx, Uninstall, false); err != nil {
+	begin := time.Now()
+	var file bytes.Buffer
+	if _, err := c.rpc.SaveBackup(ctx, c.app.ID, []string{id.Recipient().String()}, &file); err != nil {
 		return err
 	}
+	c.split.Engine += time.Since(begin).Seconds()
+	if err := c.purge(ctx); err != nil {
+		return err
+	}
+	begin = time.Now()
+	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
+	if err != nil {
+		return err
+	}
+	b, err := client.OpenBackup(z, []age.Identity{id})
+	if err != nil {
+		return err
+	}
+	defer b.Close()
+	op, err := c.rpc.RestoreBackup(ctx, b)
+	if err != nil {
+		return err
+	}
+	if _, err := c.rpc.Await(ctx, op, nil); err != nil {
+		return err
+	}
+	c.split.Engine += time.Since(begin).Seconds()
 	s, err := c.look(ctx)
 	if err != nil {
 		return err
 	}
-	if err := verdict(checkAbsent(c.app, s), checkSame(c.before, s)); err != nil {
-		return fmt.Errorf("without purge: %w", err)
-	}
-	if err := c.do(ctx, Uninstall, true); err != nil {
+	// The directories are new; what was in them must not be.
+	secrets := CheckSame(&Snapshot{Secrets: c.before.Secrets}, s)
+	if err := Verdict(CheckRunning(c.app, s), secrets); err != nil {
 		return err
 	}
-	if s, err = c.look(ctx); err != nil {
+	c.before = s
+	return c.readCanary(ctx)
+}
+
+func (c *cell) uninstall(ctx context.Context) error {
+	if err := c.uninstallKeeping(ctx); err != nil {
 		return err
 	}
-	if err := verdict(checkAbsent(c.app, s), checkPurged(s)); err != nil {
-		return fmt.Errorf("with purge: %w", err)
-	}
-	return nil
+	return c.purge(ctx)
 }
 
 // broken tells errors that say something of the gate or the node, not of what is

@@ -53,7 +53,7 @@ func (s *Session) reboot(ctx context.Context, cells []*cell) map[string]error {
 	bounded, cancel := context.WithTimeoutCause(ctx, rebootTimeout, fmt.Errorf("%w: the node did not come back within %s of a reboot", nodes.ErrLost, rebootTimeout))
 	defer cancel()
 	begin := time.Now()
-	s.witness.close()
+	s.witness.Close()
 	boot, err := s.ssh.Reboot(bounded)
 	back := time.Since(begin).Seconds()
 	return together(cells, func(c *cell) error {
@@ -69,14 +69,14 @@ func (s *Session) reboot(ctx context.Context, cells []*cell) map[string]error {
 		budget := c.app.RebootBudget()
 		waiting := time.Now()
 		err := await(ctx, max(budget-time.Since(begin), time.Second), fmt.Sprintf("%s to be back after the reboot, budget %s", c.app.ID, budget), func() error {
-			now, err := c.witness.look(ctx, c.app, c.begin)
+			now, err := c.witness.Look(ctx, c.app, c.begin)
 			if err != nil {
 				return err
 			}
 			if now.Boot != boot {
 				return fmt.Errorf("boot identity is %s, expected %s", now.Boot, boot)
 			}
-			return verdict(checkRunning(c.app, now))
+			return Verdict(CheckRunning(c.app, now))
 		})
 		c.split.App += time.Since(waiting).Seconds()
 		if err != nil {
@@ -92,7 +92,7 @@ func (s *Session) reboot(ctx context.Context, cells []*cell) map[string]error {
 		if err != nil {
 			return err
 		}
-		if err := verdict(checkBoot(c.app, now)); err != nil {
+		if err := Verdict(CheckBoot(c.app, now)); err != nil {
 			return err
 		}
 		return c.invariants()
@@ -124,7 +124,7 @@ func (s *Session) restartDaemon(ctx context.Context, cells []*cell) map[string]e
 			if err != nil {
 				return err
 			}
-			if err := verdict(checkUntouched(c.app, c.before, now), checkRunning(c.app, now)); err != nil {
+			if err := Verdict(CheckUntouched(c.app, c.before, now), CheckRunning(c.app, now)); err != nil {
 				return fmt.Errorf("after the daemon was %s: %w", way.how, err)
 			}
 			return nil
@@ -155,11 +155,11 @@ func (s *Session) restartDaemon(ctx context.Context, cells []*cell) map[string]e
 		}
 		waiting := time.Now()
 		err := await(ctx, operationTimeout(c.app), "the stop that was accepted before the daemon was restarted", func() error {
-			now, err := c.witness.look(ctx, c.app, c.begin)
+			now, err := c.witness.Look(ctx, c.app, c.begin)
 			if err != nil {
 				return err
 			}
-			return verdict(checkStopped(c.app, now))
+			return Verdict(CheckStopped(c.app, now))
 		})
 		c.split.Engine += time.Since(waiting).Seconds()
 		if err != nil {

@@ -38,6 +38,12 @@ type Deployment struct {
 	Environment []string          // more of the daemon's environment, "NAME=value"
 }
 
+// trial counts the starts of a daemon that has not served yet, and puts the one
+// before it back at the third: whatever is wrong with the new one, a shell can.
+const trial = `p=%h/` + daemonPath + `; [ -e $$p.trial ] || exit 0; read n < $$p.trial || n=0; ` +
+	`if [ "$$n" -lt 2 ]; then echo $$((n + 1)) > $$p.trial; exit 0; fi; ` +
+	`echo "the new daemon did not come up: the previous one returns"; mv -f $$p.previous $$p; rm -f $$p.trial`
+
 // unit renders the daemon's unit. It needs no privilege of its own: what takes the
 // user namespace is done by Podman and systemd at its request.
 func (d Deployment) unit() string {
@@ -51,8 +57,10 @@ Wants=podman.socket
 After=podman.socket dbus.socket
 
 [Service]
-Type=exec
+Type=notify
+ExecStartPre=/bin/sh -ec '` + trial + `'
 ExecStart=%h/` + daemonPath + ` daemon
+TimeoutStartSec=20
 Restart=always
 RestartSec=1
 UMask=0077

@@ -111,6 +111,7 @@ type Node struct {
 type Subject struct {
 	Daemon    string            `json:"daemon"`
 	Manifests map[string]string `json:"manifests"`
+	Images    map[string]string `json:"images,omitempty"` // by container
 }
 
 // Criterion is one box of the checklist.

@@ -20,6 +20,7 @@ const (
 	JUnitFile       = "junit.xml"
 	SummaryFile     = "summary.md"
 	AttestationFile = "attestation.json"
+	SignedFile      = "attestation.dsse.json" // the same, signed
 )
 
 // ErrDamaged is returned for a results file with a broken line that is not its last.

@@ -241,7 +241,7 @@ func TestInterruptEndsCleanlyAndCanBeResumed(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	rpc := client.New("http://127.0.0.228:7070", strings.TrimSpace(token))
+	rpc := client.New("http://127.0.0.228:7070", strings.TrimSpace(token), "")
 	if _, err := rpc.Do(t.Context(), "stop", "mosquitto", false, nil); err != nil {
 		t.Fatal(err)
 	}

@@ -316,11 +316,7 @@ func conclude(dir string, p *gate.Plan) (*reports.Report, error) {
 	if err := reports.Render(dir, r); err != nil {
 		return nil, err
 	}
-	raw, err := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
-	if err != nil {
-		return nil, err
-	}
-	statement, err := gate.Attest(r, raw)
+	_, statement, err := gate.Statement(dir)
 	if err != nil {
 		return nil, err
 	}

@@ -4,19 +4,15 @@ package bench
 
 import (
 	"fmt"
-	"io"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/labtest"
 	"github.com/archipelago-cloud/archipelago/nodes"
-	"github.com/archipelago-cloud/archipelago/nodes/lab"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
@@ -30,42 +26,7 @@ var operations = []string{"install", "stop", "start", "restart", "uninstall"}
 // TestLifecycleAgainstBareSystemctl takes turns: a lifecycle through the daemon,
 // then the same units by hand.
 func TestLifecycleAgainstBareSystemctl(t *testing.T) {
-	bin, err := filepath.Abs(filepath.Join(root, "out", "bin"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	up := exec.CommandContext(t.Context(), filepath.Join(bin, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps"))
-	if out, err := up.CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	l, err := lab.Open(io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inv, err := nodes.LoadInventory(l.InventoryFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cat, err := catalog.Load(filepath.Join(root, "catalog", "apps"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fleet, err := gate.Assemble(t.Context(), inv.Nodes[:1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fleet.Close()
-	unlock, err := fleet.Lock(t.Context(), "bench")
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer unlock()
-	if err := fleet.Clean(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := fleet.Equip(t.Context(), filepath.Join(bin, "archipelago"), cat, l.Engine, nil, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	fleet, _ := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
 	node := fleet.Nodes[0]
 	for _, app := range []string{"mosquitto", "miniflux"} {
 		m := fleet.Published[app].Manifest

@@ -5,10 +5,8 @@ package selftest
 import (
 	"context"
 	"fmt"
-	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
 	"sync"
@@ -19,41 +17,13 @@ import (
 	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
-	gatepkg "github.com/archipelago-cloud/archipelago/gate"
-	"github.com/archipelago-cloud/archipelago/nodes"
-	"github.com/archipelago-cloud/archipelago/nodes/lab"
+	"github.com/archipelago-cloud/archipelago/gate/labtest"
 )
 
 // TestMyAppsInABrowser signs in to a node's page, installs an application with the
 // button, sees it run without reloading, and opens it through the proxy.
 func TestMyAppsInABrowser(t *testing.T) {
-	if out, err := exec.CommandContext(t.Context(), bin(t, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps")).CombinedOutput(); err != nil {
-		t.Fatalf("%v: %s", err, out)
-	}
-	l, err := lab.Open(io.Discard)
-	if err != nil {
-		t.Fatal(err)
-	}
-	inv, err := nodes.LoadInventory(l.InventoryFile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	cat, err := catalog.Load(filepath.Join(root, "catalog", "apps"))
-	if err != nil {
-		t.Fatal(err)
-	}
-	fleet, err := gatepkg.Assemble(t.Context(), inv.Nodes[:1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer fleet.Close()
-	if err := fleet.Clean(t.Context()); err != nil {
-		t.Fatal(err)
-	}
-	if err := fleet.Equip(t.Context(), bin(t, "archipelago"), cat, l.Engine, nil, io.Discard); err != nil {
-		t.Fatal(err)
-	}
+	fleet, _ := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
 	node := fleet.Nodes[0]
 
 	for _, path := range []string{"/events", "/archipelago.v1.Orchestrator/ListApps", "/apps/radicale/install"} {

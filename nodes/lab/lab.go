@@ -378,6 +378,15 @@ func (l *Lab) PowerCut(ctx context.Context, node string) error {
 	return nil
 }
 
+// Exec runs a shell script in a node as its root, which no node's user may be: to
+// take its disk away, say.
+func (l *Lab) Exec(ctx context.Context, node string, w io.Writer, script string) error {
+	if err := l.known(node); err != nil {
+		return err
+	}
+	return l.Engine.Podman(ctx, w, "exec", containerName(node), "/bin/sh", "-euc", script)
+}
+
 // Logs writes the node's console.
 func (l *Lab) Logs(ctx context.Context, node string, w io.Writer) error {
 	if err := l.known(node); err != nil {

@@ -1,0 +1,346 @@
+//go:build lab
+
+package faults
+
+import (
+	"bytes"
+	"context"
+	"embed"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"connectrpc.com/connect"
+	. "github.com/onsi/ginkgo/v2"
+	"github.com/onsi/ginkgo/v2/types"
+	. "github.com/onsi/gomega"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
+	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
+)
+
+const (
+	root = "../.."
+	poll = 200 * time.Millisecond
+
+	bound     = 30 * time.Second // of a recovery, unless a spec says otherwise
+	bootBound = 60 * time.Second // of one that begins with a boot
+)
+
+//go:embed fixture
+var fixture embed.FS
+
+// node is the one that this process works on; Ginkgo gives each process its own.
+var (
+	node     *gate.Member
+	fleet    *gate.Fleet
+	theLab   *lab.Lab
+	witness  *matrix.Witness
+	rpc      *client.Client
+	tamper   switchable
+	binaries string
+)
+
+func TestFaults(t *testing.T) {
+	RegisterFailHandler(Fail)
+	suite, reporter := GinkgoConfiguration()
+	suite.Timeout = 80 * time.Minute
+	RunSpecs(t, "faults", suite, reporter)
+}
+
+func bin(name string) string { return filepath.Join(binaries, name) }
+
+var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
+	dir, err := filepath.Abs(filepath.Join(root, "out", "bin"))
+	Expect(err).NotTo(HaveOccurred())
+	out, err := exec.CommandContext(ctx, filepath.Join(dir, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps")).CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), "%s", out)
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", filepath.Join(dir, "archipelago-faults"), "./cmd/archipelago")
+	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	out, err = build.CombinedOutput()
+	Expect(err).NotTo(HaveOccurred(), "%s", out)
+	return []byte(dir)
+}, func(ctx SpecContext, dir []byte) {
+	binaries = string(dir)
+	var err error
+	theLab, err = lab.Open(io.Discard)
+	Expect(err).NotTo(HaveOccurred())
+	inv, err := nodes.LoadInventory(theLab.InventoryFile())
+	Expect(err).NotTo(HaveOccurred())
+	i := (GinkgoParallelProcess() - 1) % len(inv.Nodes)
+	fleet, err = gate.Assemble(context.Background(), inv.Nodes[i:i+1])
+	Expect(err).NotTo(HaveOccurred())
+	fleet.Registry = tamper.wrap
+	node = fleet.Nodes[0]
+	unlock, err := fleet.Lock(context.Background(), "faults")
+	Expect(err).NotTo(HaveOccurred())
+	DeferCleanup(func() { unlock(); fleet.Close() })
+	witness = matrix.NewWitness(node.SSH, node.Address)
+})
+
+// switchable stands between the nodes and the registry: it can take it down, or
+// have it serve something else than was asked for.
+type switchable struct {
+	mu   sync.Mutex
+	mode string // "", "down" or "damage"
+}
+
+func (s *switchable) set(mode string) { s.mu.Lock(); s.mode = mode; s.mu.Unlock() }
+
+func (s *switchable) wrap(next http.Handler) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		s.mu.Lock()
+		mode := s.mode
+		s.mu.Unlock()
+		switch {
+		case mode == "down":
+			http.Error(w, "planted: the registry is down", http.StatusServiceUnavailable)
+		case mode == "damage" && strings.Contains(r.URL.Path, "/manifests/") && r.Method == http.MethodGet:
+			rec := &recorder{header: http.Header{}}
+			next.ServeHTTP(rec, r)
+			body := bytes.Replace(rec.body.Bytes(), []byte(`"schemaVersion":2`), []byte(`"schemaVersion":2 `), 1)
+			for k, v := range rec.header {
+				if k != "Content-Length" {
+					w.Header()[k] = v
+				}
+			}
+			w.Write(body)
+		default:
+			next.ServeHTTP(w, r)
+		}
+	})
+}
+
+type recorder struct {
+	header http.Header
+	body   bytes.Buffer
+}
+
+func (r *recorder) Header() http.Header         { return r.header }
+func (r *recorder) Write(b []byte) (int, error) { return r.body.Write(b) }
+func (r *recorder) WriteHeader(int)             {}
+
+// edit changes an application's manifest: old and new texts, in turns.
+type edit map[string][]string
+
+// catalogWith writes the fixture's catalog, edited.
+func catalogWith(edits edit) catalog.Catalog {
+	GinkgoHelper()
+	dir := GinkgoT().TempDir()
+	image, err := fs.Sub(fixture, "fixture/image")
+	Expect(err).NotTo(HaveOccurred())
+	for _, id := range []string{"page", "ledger", "chain", "lightning"} {
+		Expect(os.CopyFS(filepath.Join(dir, id, "image"), image)).To(Succeed())
+		Expect(os.Chmod(filepath.Join(dir, id, "image", "entrypoint"), 0o755)).To(Succeed())
+		b, err := fixture.ReadFile("fixture/" + id + ".yaml")
+		Expect(err).NotTo(HaveOccurred())
+		text := string(b)
+		for pair := range slices.Chunk(edits[id], 2) {
+			Expect(text).To(ContainSubstring(pair[0]))
+			text = strings.Replace(text, pair[0], pair[1], 1)
+		}
+		Expect(os.WriteFile(filepath.Join(dir, id, "manifest.yaml"), []byte(text), 0o644)).To(Succeed())
+	}
+	Expect(os.CopyFS(filepath.Join(dir, "ledger", "image", "db"), os.DirFS(filepath.Join(root, "catalog", "apps", "miniflux", "image", "db")))).To(Succeed())
+	Expect(os.Chmod(filepath.Join(dir, "ledger", "image", "db", "entrypoint"), 0o755)).To(Succeed())
+	cat, err := catalog.Load(dir)
+	Expect(err).NotTo(HaveOccurred())
+	return cat
+}
+
+// equip brings a daemon and a catalog onto the node; what runs there goes on.
+func equip(ctx context.Context, daemon string, environment []string, edits edit) {
+	GinkgoHelper()
+	Expect(fleet.Equip(ctx, bin(daemon), catalogWith(edits), theLab.Engine, environment, GinkgoWriter)).To(Succeed())
+	rpc = node.Client()
+}
+
+// fresh is an empty node with the ordinary daemon.
+func fresh(ctx context.Context) {
+	GinkgoHelper()
+	tamper.set("")
+	Expect(fleet.Clean(ctx)).To(Succeed())
+	equip(ctx, "archipelago", nil, nil)
+}
+
+// onNode runs a command on the node, as the user.
+func onNode(ctx context.Context, format string, args ...any) string {
+	GinkgoHelper()
+	out, err := node.SSH.Run(ctx, fmt.Sprintf(format, args...))
+	Expect(err).NotTo(HaveOccurred())
+	return strings.TrimSpace(out)
+}
+
+// asRoot runs a command in the node's container as root.
+func asRoot(ctx context.Context, script string) string {
+	GinkgoHelper()
+	var out bytes.Buffer
+	Expect(theLab.Exec(ctx, node.Name, &out, script)).To(Succeed(), out.String)
+	return strings.TrimSpace(out.String())
+}
+
+func app(id string) *manifest.Manifest { return fleet.Published[id].Manifest }
+
+// do asks for an operation and waits for its end.
+func do(ctx context.Context, verb, id string) {
+	GinkgoHelper()
+	_, err := rpc.Do(ctx, verb, id, false, nil)
+	Expect(err).NotTo(HaveOccurred(), "%s %s", verb, id)
+}
+
+func purge(ctx context.Context, id string) {
+	GinkgoHelper()
+	_, err := rpc.Do(ctx, "uninstall", id, true, nil)
+	Expect(err).NotTo(HaveOccurred())
+}
+
+func look(ctx context.Context, m *manifest.Manifest) *matrix.Snapshot {
+	GinkgoHelper()
+	s, err := witness.Look(ctx, m, time.Now().Add(-time.Hour))
+	Expect(err).NotTo(HaveOccurred())
+	return s
+}
+
+// settled waits until the witnesses find an application running, complete, once,
+// and with the data and secrets of before (which may be nil), and gives what they saw.
+func settled(ctx context.Context, m *manifest.Manifest, before *matrix.Snapshot, within time.Duration) *matrix.Snapshot {
+	GinkgoHelper()
+	return eventually(ctx, m, before, within, matrix.CheckRunning)
+}
+
+func eventually(ctx context.Context, m *manifest.Manifest, before *matrix.Snapshot, within time.Duration, check func(*manifest.Manifest, *matrix.Snapshot) []string) *matrix.Snapshot {
+	GinkgoHelper()
+	var last *matrix.Snapshot
+	Eventually(func() error {
+		s, err := witness.Look(ctx, m, time.Now().Add(-time.Hour))
+		if err != nil {
+			return err
+		}
+		last = s
+		var same []string
+		if before != nil {
+			same = matrix.CheckSame(before, s)
+		}
+		// What must never be is not waited for.
+		if wrong := append(matrix.CheckInvariants(m, s), same...); len(wrong) > 0 {
+			StopTrying("an invariant is broken").Wrap(matrix.Verdict(wrong)).Now()
+		}
+		return matrix.Verdict(check(m, s))
+	}).WithContext(ctx).WithTimeout(within).WithPolling(poll).Should(Succeed(), "waiting for %s", m)
+	return last
+}
+
+// canary plants state, and gives what reads it back.
+func canary(ctx context.Context, m *manifest.Manifest) (check func()) {
+	GinkgoHelper()
+	u := matrix.NewUser(node.SSH, node.Address, nil)
+	value := fmt.Sprintf("c%d", time.Now().UnixNano())
+	Expect(u.Write(ctx, m, value)).To(Succeed())
+	return func() {
+		GinkgoHelper()
+		ctx, cancel := context.WithTimeout(context.Background(), bound) // the one that planted it may have ended
+		defer cancel()
+		Expect(u.Read(ctx, m, value)).To(Succeed())
+	}
+}
+
+// installed has an application run on a fresh node, with a canary.
+func installed(ctx context.Context, id string) (before *matrix.Snapshot, check func()) {
+	GinkgoHelper()
+	do(ctx, "install", id)
+	before = settled(ctx, app(id), nil, bound)
+	return before, canary(ctx, app(id))
+}
+
+func state(ctx context.Context, id string) *api.App {
+	GinkgoHelper()
+	var out *api.App
+	Eventually(func() error {
+		r, err := rpc.GetApp(ctx, connect.NewRequest(&api.GetAppRequest{Id: id}))
+		if err == nil {
+			out = r.Msg
+		}
+		return err
+	}).WithContext(ctx).WithTimeout(bound).WithPolling(poll).Should(Succeed(), "waiting for the daemon to answer")
+	return out
+}
+
+func awaitState(ctx context.Context, id string, want api.State, within time.Duration) *api.App {
+	GinkgoHelper()
+	var last *api.App
+	Eventually(func() api.State { last = state(ctx, id); return last.State }).WithContext(ctx).WithTimeout(within).WithPolling(poll).
+		Should(Equal(want), func() string { return fmt.Sprintf("%s: %s; %s", id, last.Error, last.Note) })
+	return last
+}
+
+// recovered reports how long a recovery took.
+func recovered(since time.Time, within time.Duration) {
+	GinkgoHelper()
+	took := time.Since(since)
+	Expect(took).To(BeNumerically("<", within))
+	AddReportEntry("recovery", recovery{Seconds: took.Seconds(), Bound: within.Seconds()}, ReportEntryVisibilityNever)
+}
+
+type recovery struct{ Seconds, Bound float64 }
+
+var _ = ReportAfterSuite("recovery times", func(r Report) {
+	var rows []string
+	for _, s := range r.SpecReports {
+		var took []float64
+		limit := 0.0
+		for _, e := range s.ReportEntries {
+			if e.Name != "recovery" {
+				continue
+			}
+			var rec recovery
+			if b, err := json.Marshal(e.GetRawValue()); err != nil || json.Unmarshal(b, &rec) != nil {
+				continue
+			}
+			took, limit = append(took, rec.Seconds), max(limit, rec.Bound)
+		}
+		if len(took) == 0 || s.State != types.SpecStatePassed {
+			continue
+		}
+		slices.Sort(took)
+		rows = append(rows, fmt.Sprintf("| %s | %d | %.1f | %.1f | %.0f |", s.FullText(), len(took), took[len(took)/2], took[len(took)-1], limit))
+	}
+	file := os.Getenv("FAULTS_TABLE")
+	if file == "" || len(rows) == 0 {
+		return
+	}
+	slices.Sort(rows)
+	Expect(writeTable(file, rows)).To(Succeed())
+})
+
+// writeTable replaces what is between the two marks of a Markdown file.
+func writeTable(file string, rows []string) error {
+	const begin, end = "<!-- recovery: written by make faults -->\n", "<!-- end of recovery -->"
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	head, rest, ok := strings.Cut(string(b), begin)
+	_, tail, closed := strings.Cut(rest, end)
+	if !ok || !closed {
+		return errors.New(file + ": the marks of the table are missing")
+	}
+	table := "| fault | times | median s | longest s | bound s |\n| --- | ---: | ---: | ---: | ---: |\n" + strings.Join(rows, "\n") + "\n"
+	return os.WriteFile(file, []byte(head+begin+table+end+tail), 0o644)
+}

@@ -1,0 +1,2 @@
+// Package labtest gives tests a lab node to work on.
+package labtest

@@ -1,0 +1,185 @@
+package gate
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+var ended = time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+
+// runDir writes a run as the gate leaves it.
+func runDir(t *testing.T, change func(*Plan, []reports.Result) []reports.Result) string {
+	t.Helper()
+	p := release(t)
+	p.Subject = reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0", "b": "b0"}}
+	p.Nodes = []reports.Node{{Name: ".228", HostKey: "k1"}, {Name: ".198", HostKey: "k2"}}
+	p.Sessions = []Session{{Started: ended.Add(-time.Hour), Finished: ended}}
+	results := passed(p)
+	if change != nil {
+		results = change(p, results)
+	}
+	dir := t.TempDir()
+	if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
+		t.Fatal(err)
+	}
+	store, err := reports.OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, r := range results {
+		if err := store.Append(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := store.Close(); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+func newSigner(t *testing.T) *sign.Signer {
+	t.Helper()
+	s, err := sign.NewSigner("gate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestOnlyAReleaseIsSigned(t *testing.T) {
+	s := newSigner(t)
+	for name, c := range map[string]struct {
+		change func(*Plan, []reports.Result) []reports.Result
+		why    string
+	}{
+		"one red cell": {func(_ *Plan, r []reports.Result) []reports.Result {
+			r[5].Status, r[5].Reason = reports.Failed, "planted"
+			return r
+		}, "planted"},
+		"one cell that was not run": {func(_ *Plan, r []reports.Result) []reports.Result { return r[:len(r)-1] }, "is not-run"},
+		"fewer cycles": {func(p *Plan, _ []reports.Result) []reports.Result {
+			p.Asked.Cycles = 19
+			return passed(p)
+		}, "SMOKE (19 of 20 cycles)"},
+		"a step less": {func(p *Plan, _ []reports.Result) []reports.Result {
+			p.Asked.Steps = p.Asked.Steps[:8]
+			return passed(p)
+		}, "SMOKE (without step"},
+		"an app less": {func(p *Plan, _ []reports.Result) []reports.Result {
+			p.Asked.Apps = p.Asked.Apps[:1]
+			return passed(p)
+		}, "SMOKE (without app"},
+		"one node": {func(p *Plan, _ []reports.Result) []reports.Result {
+			p.Asked.Nodes = p.Asked.Nodes[:1]
+			return passed(p)
+		}, "SMOKE (without node"},
+		"one machine under two names": {func(p *Plan, r []reports.Result) []reports.Result {
+			p.Nodes[1].HostKey = p.Nodes[0].HostKey
+			return r
+		}, "one machine under two names"},
+		"a node that is not recorded": {func(p *Plan, r []reports.Result) []reports.Result { p.Nodes = p.Nodes[:1]; return r }, "1 nodes are recorded"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			if _, err := SignRun(t.Context(), runDir(t, c.change), s); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), c.why) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+func TestSignedRunHoldsOnlyAsItIs(t *testing.T) {
+	s, other := newSigner(t), newSigner(t)
+	signed := func(t *testing.T) string {
+		dir := runDir(t, nil)
+		e, err := SignRun(t.Context(), dir, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, reports.SignedFile), e, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		return dir
+	}
+	verify := func(t *testing.T, dir string, at time.Time, keys ...sign.PublicKey) error {
+		_, err := VerifyRun(t.Context(), dir, keys, 1, 24*time.Hour, at)
+		return err
+	}
+	dir := signed(t)
+	if err := verify(t, dir, ended.Add(time.Hour), s.PublicKey); err != nil {
+		t.Fatalf("as it was signed: %v", err)
+	}
+	if err := verify(t, dir, ended.Add(time.Hour), other.PublicKey); !errors.Is(err, sign.ErrUntrusted) {
+		t.Errorf("another key: %v", err)
+	}
+	if err := verify(t, dir, ended.Add(25*time.Hour), s.PublicKey); err == nil || !strings.Contains(err.Error(), "old") {
+		t.Errorf("replayed from an older run: %v", err)
+	}
+	if err := verify(t, dir, ended.Add(-48*time.Hour), s.PublicKey); err == nil || !strings.Contains(err.Error(), "future") {
+		t.Errorf("from the future: %v", err)
+	}
+	for name, c := range map[string]struct{ file, old, new string }{
+		"an edited result":                 {reports.ResultsFile, `"seconds":1`, `"seconds":2`},
+		"a failure made a pass afterwards": {reports.ResultsFile, `"status":"passed"`, `"status":"failed"`},
+		"another daemon":                   {reports.PlanFile, `"d0"`, `"d1"`},
+		"another manifest":                 {reports.PlanFile, `"a0"`, `"a1"`},
+		"fewer cycles":                     {reports.PlanFile, `"cycles": 20`, `"cycles": 19`},
+	} {
+		t.Run(name, func(t *testing.T) {
+			dir := signed(t)
+			file := filepath.Join(dir, c.file)
+			b, err := os.ReadFile(file)
+			if err != nil {
+				t.Fatal(err)
+			}
+			edited := bytes.Replace(b, []byte(c.old), []byte(c.new), 1)
+			if bytes.Equal(edited, b) {
+				t.Fatalf("%s holds no %s", c.file, c.old)
+			}
+			if err := os.WriteFile(file, edited, 0o644); err != nil {
+				t.Fatal(err)
+			}
+			if err := verify(t, dir, ended.Add(time.Hour), s.PublicKey); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "not what follows") {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+	t.Run("an attestation of another run", func(t *testing.T) {
+		theirs := runDir(t, func(p *Plan, r []reports.Result) []reports.Result { p.Run = "another"; return r })
+		e, err := os.ReadFile(filepath.Join(dir, reports.SignedFile))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(theirs, reports.SignedFile), e, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := verify(t, theirs, ended.Add(time.Hour), s.PublicKey); !errors.Is(err, ErrAttestation) {
+			t.Errorf("%v", err)
+		}
+	})
+	t.Run("a signature over a statement that does not follow", func(t *testing.T) {
+		dir := runDir(t, nil)
+		_, b, err := Statement(dir)
+		if err != nil {
+			t.Fatal(err)
+		}
+		forged := bytes.Replace(b, []byte(`"d0"`), []byte(`"d1"`), 1)
+		e, err := sign.Sign(t.Context(), statementType, forged, s)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, reports.SignedFile), e, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if err := verify(t, dir, ended.Add(time.Hour), s.PublicKey); !errors.Is(err, ErrAttestation) {
+			t.Errorf("%v", err)
+		}
+	})
+}
