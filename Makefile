@@ -51,8 +51,20 @@ unit: ## tests that need no node
 gate-selftest: setup ## planted faults must be red, healthy runs green, on the lab
 	go test -p 1 -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
 
+.PHONY: faults
+faults: setup ## what a small server does to its applications, on both lab nodes; FOCUS picks, CUTS is the number of power cuts
+	cd gate/faults && FAULTS_TABLE=$(if $(FOCUS),,../../TESTING.md) FAULTS_CUTS=$(or $(CUTS),100) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s $(if $(FOCUS),--focus '$(FOCUS)') .
+
+.PHONY: few-faults
+few-faults: setup
+	cd gate/faults && FAULTS_CUTS=$(or $(CUTS),8) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s --label-filter '!long' .
+
+.PHONY: vuln
+vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
+	go run ./gate/vuln
+
 .PHONY: test
-test: lint unit gate-selftest ## everything: what CI runs
+test: lint unit gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
 bench: setup ## the daemon against bare systemctl and podman, and the planner
