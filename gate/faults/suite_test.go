@@ -301,25 +301,24 @@ func recovered(since time.Time, within time.Duration) {
 type recovery struct{ Seconds, Bound float64 }
 
 var _ = ReportAfterSuite("recovery times", func(r Report) {
-	var rows []string
+	took, limit := map[string][]float64{}, map[string]float64{} // by the spec's name: seeds of a cut are one fault
 	for _, s := range r.SpecReports {
-		var took []float64
-		limit := 0.0
 		for _, e := range s.ReportEntries {
-			if e.Name != "recovery" {
+			var rec recovery
+			if e.Name != "recovery" || s.State != types.SpecStatePassed {
 				continue
 			}
-			var rec recovery
 			if b, err := json.Marshal(e.GetRawValue()); err != nil || json.Unmarshal(b, &rec) != nil {
 				continue
 			}
-			took, limit = append(took, rec.Seconds), max(limit, rec.Bound)
+			name := s.FullText()
+			took[name], limit[name] = append(took[name], rec.Seconds), max(limit[name], rec.Bound)
 		}
-		if len(took) == 0 || s.State != types.SpecStatePassed {
-			continue
-		}
-		slices.Sort(took)
-		rows = append(rows, fmt.Sprintf("| %s | %d | %.1f | %.1f | %.0f |", s.FullText(), len(took), took[len(took)/2], took[len(took)-1], limit))
+	}
+	var rows []string
+	for name, t := range took {
+		slices.Sort(t)
+		rows = append(rows, fmt.Sprintf("| %s | %d | %.1f | %.1f | %.0f |", name, len(t), t[len(t)/2], t[len(t)-1], limit[name]))
 	}
 	file := os.Getenv("FAULTS_TABLE")
 	if file == "" || len(rows) == 0 {
