@@ -199,23 +199,7 @@ func (r *Reconciler) start(ctx context.Context, d state.Desired, m *manifest.Man
 	r.say(m.ID, "starting")
 	var probing sync.WaitGroup
 	done := make(chan struct{})
-	probing.Go(func() {
-		tick := time.NewTicker(probeEvery)
-		defer tick.Stop()
-		for {
-			select {
-			case <-done:
-				return
-			case <-tick.C:
-			}
-			for _, c := range m.Containers {
-				if c.Health != nil {
-					// Fails while the container is not there or not healthy.
-					r.engine.Probe(ctx, c.Name)
-				}
-			}
-		}
-	})
+	probing.Go(func() { r.probe(ctx, m, done) })
 	err := r.engine.StartUnits(ctx, units)
 	close(done)
 	probing.Wait()
@@ -229,6 +213,47 @@ func (r *Reconciler) start(ctx context.Context, d state.Desired, m *manifest.Man
 		return fmt.Errorf("%w: %w", errStart, err)
 	}
 	return nil
+}
+
+// probe runs the health checks of an application that is starting until done is
+// closed. Podman tells systemd once that a container is healthy, by a datagram from
+// a process that then ends; where that is lost, systemd would wait out the start's
+// budget for an application that serves, so the unit is restarted.
+func (r *Reconciler) probe(ctx context.Context, m *manifest.Manifest, done <-chan struct{}) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	healthy := map[string]time.Time{} // since when, by container
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		for _, c := range m.Containers {
+			if c.Health == nil {
+				continue
+			}
+			// Fails while the container is not there.
+			if ok, err := r.engine.Probe(ctx, c.Name); err != nil || !ok {
+				delete(healthy, c.Name)
+				continue
+			}
+			since, known := healthy[c.Name]
+			if !known {
+				healthy[c.Name] = time.Now()
+				continue
+			}
+			if time.Since(since) < unheard {
+				continue
+			}
+			delete(healthy, c.Name)
+			if restarted, err := r.engine.RestartStarting(ctx, quadlet.Service(c.Name)); err != nil {
+				r.log.Warn("restarting a unit that is not known to be healthy", "app", m.ID, "container", c.Name, "error", err)
+			} else if restarted {
+				r.log.Warn("healthy, and systemd was not told: the unit is restarted", "app", m.ID, "container", c.Name)
+			}
+		}
+	}
 }
 
 // portsFree wants no one else to listen on the ports that the application is about

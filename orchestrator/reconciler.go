@@ -25,6 +25,7 @@ const (
 	passInterval = 30 * time.Second       // the safety net below events
 	settle       = 50 * time.Millisecond  // events come in bursts
 	probeEvery   = 300 * time.Millisecond // health of what is starting
+	unheard      = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
 	staleAfter   = 2 * time.Second        // of silence of the engine, asked
 	firstBackoff = 2 * time.Second
 	maxBackoff   = 5 * time.Minute
@@ -90,7 +91,8 @@ type Engine interface {
 	StartUnits(ctx context.Context, units []string) error
 	StopUnit(ctx context.Context, unit string) error
 	Follow(units []string) error
-	Probe(ctx context.Context, container string) error
+	Probe(ctx context.Context, container string) (healthy bool, err error)
+	RestartStarting(ctx context.Context, unit string) (restarted bool, err error)
 	Inspect(ctx context.Context, container string) (Inspection, error)
 	ActiveSince(ctx context.Context, unit string) (time.Time, error)
 	Remove(ctx context.Context, app string, containers []string) error

@@ -61,7 +61,8 @@ func (h *host) EnsureVolumes(_ context.Context, owners []VolumeOwner) error {
 	})
 }
 func (h *host) PutSecret(context.Context, string, string, string) error { return h.do("secret", nil) }
-func (h *host) Probe(context.Context, string) error                     { return nil }
+func (h *host) Probe(context.Context, string) (bool, error)             { return true, nil }
+func (h *host) RestartStarting(context.Context, string) (bool, error)   { return false, nil }
 func (h *host) DeleteTree(context.Context, string) error                { return h.do("delete", nil) }
 func (h *host) Inspect(context.Context, string) (Inspection, error) {
 	return Inspection{StartedAt: time.Now()}, nil

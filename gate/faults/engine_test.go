@@ -347,6 +347,29 @@ var _ = Describe("an application", func() {
 		recovered(begin, bootBound)
 	}, SpecTimeout(3*time.Minute))
 
+	It("is healthy, and systemd is not told", func(ctx SpecContext) {
+		fresh(ctx)
+		before, check := installed(ctx, "page")
+		// Podman hands the unit's main process to conmon before it says READY, so
+		// systemd refuses the message from then on.
+		const deafen = "$HOME/.config/systemd/user/page.service.d"
+		onNode(ctx, `mkdir -p %[1]s && printf '[Service]\nNotifyAccess=main\n' > %[1]s/deaf.conf && systemctl --user daemon-reload`, deafen)
+		hear := func(ctx context.Context) { onNode(ctx, "rm -rf %s && systemctl --user daemon-reload", deafen) }
+		DeferCleanup(func(ctx SpecContext) { hear(ctx) })
+		begin := time.Now()
+		op, err := rpc.Request(ctx, "restart", "page", false)
+		Expect(err).NotTo(HaveOccurred())
+		Eventually(func() string {
+			return onNode(ctx, `systemctl --user is-active page; podman inspect page --format '{{.State.Health.Status}}' 2>&1; true`)
+		}).WithContext(ctx).WithTimeout(bound).WithPolling(poll).Should(Equal("activating\nhealthy"))
+		hear(ctx)
+		_, err = rpc.Await(ctx, op, nil)
+		Expect(err).NotTo(HaveOccurred())
+		recovered(begin, app("page").StartBudget())
+		settled(ctx, app("page"), before, bound)
+		check()
+	}, SpecTimeout(2*time.Minute))
+
 	It("is told to stop while it is starting", func(ctx SpecContext) {
 		fresh(ctx)
 		equip(ctx, "archipelago", nil, edit{"page": {`MARK: "1"`, `MARK: "1", DELAY: "15"`}})

@@ -371,10 +371,12 @@ func (e *Engine) Remove(ctx context.Context, app string, containers []string) er
 
 // Probe runs a container's health check now, rather than at the timer's next
 // tick, so that an application that has become ready is known to be.
-func (e *Engine) Probe(ctx context.Context, container string) error {
+func (e *Engine) Probe(ctx context.Context, container string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	return e.call(ctx, http.MethodGet, "/containers/%s/healthcheck", nil, nil, nil, container)
+	var result struct{ Status string }
+	err := e.call(ctx, http.MethodGet, "/containers/%s/healthcheck", nil, nil, &result, container)
+	return result.Status == "healthy", err
 }
 
 // Retire stops someone else's container and renames it, so that its name is free

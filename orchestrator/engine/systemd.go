@@ -105,6 +105,20 @@ func (e *Engine) StartUnits(ctx context.Context, units []string) error {
 	return e.jobs(ctx, "start", units, e.systemd.conn.StartUnitContext)
 }
 
+// RestartStarting restarts a unit that systemd believes to be starting, and says
+// whether there was one. Who waits for the start waits for the new one: systemd
+// merges the jobs.
+func (e *Engine) RestartStarting(ctx context.Context, unit string) (bool, error) {
+	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "ActiveState")
+	if err != nil || p.Value.Value() != "activating" {
+		return false, err
+	}
+	if _, err := e.systemd.conn.RestartUnitContext(ctx, unit, "replace", nil); err != nil {
+		return false, fmt.Errorf("%w: restart %s: %w", ErrJob, unit, err)
+	}
+	return true, nil
+}
+
 // StopUnit stops one unit and waits until it is down. That a container ended by
 // signal leaves its unit failed is a clean stop all the same.
 func (e *Engine) StopUnit(ctx context.Context, unit string) error {
