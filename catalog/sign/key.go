@@ -47,6 +47,10 @@ func ParsePublicKey(line string) (PublicKey, error) {
 	return PublicKey{b, strings.Join(w[2:], " ")}, nil
 }
 
+// NewPublicKey is the key of these bytes (RFC 8032); the wrong number of them makes
+// a key that verifies nothing.
+func NewPublicKey(raw []byte) PublicKey { return PublicKey{key: raw} }
+
 // String is the key's line.
 func (k PublicKey) String() string {
 	return strings.TrimSpace(keyType + " " + base64.StdEncoding.EncodeToString(k.key) + " " + k.Comment)

@@ -1,0 +1,313 @@
+package document
+
+import (
+	"bytes"
+	"context"
+	"encoding/base64"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/gowebpki/jcs"
+	"github.com/zeebo/blake3"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/root"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
+)
+
+var now = time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)
+
+const digest = "sha256:e3b0c44298fc1c149afbf4c8996fb92427ae41e4649b934ca495991b7852b855"
+
+// shipped are the manifests of the repository with every image pinned.
+func shipped(t testing.TB) []*manifest.Manifest {
+	t.Helper()
+	cat, err := catalog.Load("../apps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	var out []*manifest.Manifest
+	for _, id := range cat.IDs() {
+		m := *cat[id].Manifest
+		m.Containers = append([]manifest.Container(nil), m.Containers...)
+		for i := range m.Containers {
+			m.Containers[i].Image.Build = ""
+			if m.Containers[i].Image.Ref == "" {
+				m.Containers[i].Image.Ref = "localhost:5000/" + m.ID
+			}
+			m.Containers[i].Image.Digest = digest
+		}
+		out = append(out, &m)
+	}
+	return out
+}
+
+type world struct {
+	keys   []*sign.Signer
+	policy *root.Policy
+	doc    *Document
+}
+
+func newWorld(t testing.TB) *world {
+	t.Helper()
+	w := &world{doc: &Document{Schema: Schema, Channel: "beta", Serial: 7, Created: now.Add(-time.Hour), Expires: now.AddDate(0, 0, 7)}}
+	for i := range 3 {
+		s, err := sign.NewSigner(fmt.Sprint("key ", i))
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.keys = append(w.keys, s)
+	}
+	w.policy = &root.Policy{Catalog: root.Role{Keys: []sign.PublicKey{w.keys[0].PublicKey, w.keys[1].PublicKey}, Threshold: 2}}
+	for _, m := range shipped(t) {
+		e, err := NewEntry(m, "archipelago", "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		w.doc.Entries = append(w.doc.Entries, e)
+	}
+	return w
+}
+
+func (w *world) verify(envelope []byte) (*Document, error) {
+	return Verify(context.Background(), envelope, w.policy, Expectation{Channel: "beta", Serial: 7, Now: now})
+}
+
+// seal signs any bytes as a catalog.
+func (w *world) seal(t testing.TB, payload []byte, by ...*sign.Signer) []byte {
+	t.Helper()
+	b, err := sign.Sign(context.Background(), PayloadType, payload, by...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+func TestPublicVectors(t *testing.T) {
+	// https://www.rfc-editor.org/rfc/rfc8785#section-3.2.2 and 3.2.4
+	const in = `{"numbers":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001],"string":"\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/","literals":[null,true,false]}`
+	const want = "7b226c69746572616c73223a5b6e756c6c2c747275652c66616c73655d2c226e756d62657273223a5b3333333333333333332e333333333333332c31652b33302c342e352c302e3030322c31652d32375d2c22737472696e67223a22e282ac245c75303030665c6e4127425c225c5c5c5c5c222f227d"
+	got, err := jcs.Transform([]byte(in))
+	if err != nil || hex.EncodeToString(got) != want {
+		t.Errorf("RFC 8785: %x, %v", got, err)
+	}
+	// https://github.com/BLAKE3-team/BLAKE3/blob/master/test_vectors/test_vectors.json, input_len 0
+	if sum := blake3.Sum256(nil); hex.EncodeToString(sum[:]) != "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262" {
+		t.Errorf("BLAKE3: %x", sum)
+	}
+}
+
+func TestRoundTrip(t *testing.T) {
+	w := newWorld(t)
+	b, err := Sign(context.Background(), w.doc, w.keys[0], w.keys[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := Sign(context.Background(), w.doc, w.keys[0], w.keys[1])
+	if err != nil || !bytes.Equal(b, again) {
+		t.Fatal("the same catalog gave other bytes", err)
+	}
+	d, err := w.verify(b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := d.Catalog()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, m := range shipped(t) {
+		if c.Manifest(m.ID).Digest() != m.Digest() {
+			t.Errorf("%s came back as another", m.ID)
+		}
+	}
+}
+
+func TestAttacks(t *testing.T) {
+	w := newWorld(t)
+	good, err := w.doc.Encode()
+	if err != nil {
+		t.Fatal(err)
+	}
+	edited := func(edit func(*Document)) []byte {
+		d := *w.doc
+		d.Entries = append([]Entry(nil), d.Entries...)
+		edit(&d)
+		b, err := json.Marshal(d)
+		if err == nil {
+			b, err = jcs.Transform(b)
+		}
+		if err != nil {
+			t.Fatal(err)
+		}
+		return b
+	}
+	both := w.keys[:2]
+	for name, c := range map[string]struct {
+		payload []byte
+		by      []*sign.Signer
+		is      error
+		want    string
+	}{
+		"one of two keys":        {good, w.keys[:1], sign.ErrUntrusted, ""},
+		"a key of no role":       {good, w.keys[1:], sign.ErrUntrusted, ""},
+		"one key twice":          {good, []*sign.Signer{w.keys[0], w.keys[0]}, sign.ErrUntrusted, ""},
+		"serial going back":      {edited(func(d *Document) { d.Serial = 6 }), both, ErrRollback, "its serial is 6, 7 has been seen"},
+		"no serial":              {edited(func(d *Document) { d.Serial = 0 }), both, ErrRefused, "serial 0"},
+		"another channel":        {edited(func(d *Document) { d.Channel = "feature" }), both, ErrRefused, `channel "feature"`},
+		"an unknown channel":     {edited(func(d *Document) { d.Channel = "gamma" }), both, ErrRefused, `channel "gamma"`},
+		"a later schema":         {edited(func(d *Document) { d.Schema = 2 }), both, ErrRefused, "schema 2"},
+		"expired":                {edited(func(d *Document) { d.Expires = now.Add(-time.Minute) }), both, ErrExpired, "1m0s ago"},
+		"expired before created": {edited(func(d *Document) { d.Created = d.Expires }), both, ErrRefused, "was created"},
+		"an id twice":            {edited(func(d *Document) { d.Entries = append(d.Entries, d.Entries[len(d.Entries)-1]) }), both, ErrRefused, "not in order"},
+		"a name twice":           {bytes.Replace(good, []byte(`"serial":7`), []byte(`"serial":7,"serial":7`), 1), both, sign.ErrMalformed, ""},
+		"a name in capitals":     {bytes.Replace(good, []byte(`"serial":7`), []byte(`"Serial":7`), 1), both, sign.ErrMalformed, "canonical"},
+		"an unknown name":        {bytes.Replace(good, []byte(`"serial":7`), []byte(`"serial":7,"sxtra":1`), 1), both, sign.ErrMalformed, "canonical"},
+		"something after it":     {append(bytes.Clone(good), "{}"...), both, sign.ErrMalformed, ""},
+		"not UTF-8":              {bytes.Replace(good, []byte(`"publisher":"arch`), []byte("\"publisher\":\"\xff"), 1), both, nil, "canonical"},
+		"deep nesting":           {[]byte(strings.Repeat("[", 100_000)), both, sign.ErrMalformed, ""},
+		"nothing":                {nil, both, sign.ErrMalformed, ""},
+		"spaces":                 {append([]byte(" "), good...), both, sign.ErrMalformed, "canonical"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			_, err := w.verify(w.seal(t, c.payload, c.by...))
+			if err == nil || (c.is != nil && !errors.Is(err, c.is)) || !strings.Contains(err.Error(), c.want) {
+				t.Fatalf("%v, expected %v that names %q", err, c.is, c.want)
+			}
+		})
+	}
+	if d, err := w.verify(w.seal(t, edited(func(d *Document) { d.Expires = now.Add(-time.Minute) }), both...)); !errors.Is(err, ErrExpired) || d == nil {
+		t.Error("an expired catalog still says what is installed:", d, err)
+	}
+	if _, err := w.verify(bytes.Repeat([]byte(" "), MaxSize+1)); !errors.Is(err, sign.ErrMalformed) {
+		t.Error("a document of any size:", err)
+	}
+	envelope, err := sign.Sign(context.Background(), "application/vnd.in-toto+json", good, both...)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := w.verify(envelope); !errors.Is(err, sign.ErrUntrusted) {
+		t.Error("a signature for another purpose:", err)
+	}
+}
+
+func TestOneBadEntryIsRefusedByName(t *testing.T) {
+	for name, c := range map[string]struct {
+		edit func(*Entry)
+		want string
+	}{
+		"another manifest": {func(e *Entry) { e.Manifest = bytes.Replace(e.Manifest, []byte(`"name":"`), []byte(`"name":"X`), 1) }, "other digests"},
+		"another digest":   {func(e *Entry) { e.BLAKE3 = strings.Repeat("0", 64) }, "other digests"},
+		"another id":       {func(e *Entry) { e.ID += "x" }, "its manifest is of"},
+		"a homoglyph id":   {func(e *Entry) { e.ID = "mіniflux" }, "its manifest is of"}, // a Cyrillic i
+		"a path for an id": {func(e *Entry) { e.ID = "../../etc" }, "its manifest is of"},
+		"another version":  {func(e *Entry) { e.Version = "0.0.1" }, "its manifest is of"},
+		"another image":    {func(e *Entry) { e.Images = map[string]string{"miniflux": digest} }, "has image"},
+		"a manifest not valid": {func(e *Entry) {
+			e.Manifest = []byte(`{"id":"../../etc"}`)
+			e.BLAKE3, e.SHA256 = digests(e.Manifest)
+		}, "../../etc"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			bad := &w.doc.Entries[0]
+			c.edit(bad)
+			got, err := w.doc.Catalog()
+			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), bad.ID) {
+				t.Errorf("%v, expected one that names %q and %q", err, bad.ID, c.want)
+			}
+			if len(got) != len(w.doc.Entries)-1 {
+				t.Errorf("%d applications of %d are left", len(got), len(w.doc.Entries))
+			}
+		})
+	}
+}
+
+func TestEveryFlippedBitIsFound(t *testing.T) {
+	w := newWorld(t)
+	w.doc.Entries = w.doc.Entries[:1]
+	b, err := Sign(context.Background(), w.doc, w.keys[0], w.keys[1])
+	if err != nil {
+		t.Fatal(err)
+	}
+	for i := range b {
+		c := bytes.Clone(b)
+		c[i] ^= 1 << (i % 8)
+		if d, err := w.verify(c); err == nil {
+			t.Fatalf("byte %d: %q became %q: %v", i, b[i], c[i], d)
+		}
+	}
+}
+
+func FuzzCatalog(f *testing.F) {
+	w := newWorld(f)
+	good, err := w.doc.Encode()
+	if err != nil {
+		f.Fatal(err)
+	}
+	f.Add(good)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		d, err := w.verify(w.seal(t, b, w.keys[0], w.keys[1]))
+		if err != nil {
+			return
+		}
+		again, err := d.Encode()
+		if err != nil || !bytes.Equal(again, b) {
+			t.Fatalf("%s was read as %s, %v", base64.StdEncoding.EncodeToString(b), again, err)
+		}
+		d.Catalog()
+	})
+}
+
+func BenchmarkVerify(b *testing.B) {
+	for _, n := range []int{40, 10_000} {
+		w := newWorld(b)
+		from := shipped(b)
+		w.doc.Entries = nil
+		for i := range n {
+			m := *from[i%len(from)]
+			m.Containers = append([]manifest.Container(nil), m.Containers...)
+			m.ID = fmt.Sprintf("%s-%05d", m.ID, i)
+			for j := range m.Containers {
+				m.Containers[j].Name = strings.Replace(m.Containers[j].Name, from[i%len(from)].ID, m.ID, 1)
+			}
+			j, err := json.Marshal(&m)
+			if err == nil {
+				j, err = jcs.Transform(j)
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+			e := Entry{ID: m.ID, Version: m.Version, Publisher: "archipelago", Manifest: j}
+			e.BLAKE3, e.SHA256 = digests(j)
+			if e.Images, err = images(&m); err != nil {
+				b.Fatal(err)
+			}
+			w.doc.Entries = append(w.doc.Entries, e)
+		}
+		slices.SortFunc(w.doc.Entries, func(x, y Entry) int { return strings.Compare(x.ID, y.ID) })
+		envelope, err := Sign(context.Background(), w.doc, w.keys[0], w.keys[1])
+		if err != nil {
+			b.Fatal(err)
+		}
+		b.Run(fmt.Sprint(n), func(b *testing.B) {
+			b.ReportAllocs()
+			b.SetBytes(int64(len(envelope)))
+			for b.Loop() {
+				d, err := w.verify(envelope)
+				if err != nil {
+					b.Fatal(err)
+				}
+				if _, err := d.Catalog(); err != nil {
+					b.Fatal(err)
+				}
+			}
+		})
+	}
+}

@@ -1,0 +1,173 @@
+// Package root holds the keys that may speak for a catalog: a root document in the
+// manner of TUF (https://theupdateframework.github.io/specification/latest/), with
+// a threshold for each role, whose successor must be signed by both the old and
+// the new root keys, so that keys change without anyone touching a node.
+//
+// The roles are TUF's root and targets. Its snapshot and timestamp are left out:
+// the catalog is one document, which carries its own serial and expiry and so does
+// what TUF needs three files for. The catalog itself is a DSSE envelope, like every
+// other statement of this project; go-tuf reads and verifies the root.
+package root
+
+import (
+	"context"
+	"crypto"
+	"crypto/ed25519"
+	"encoding/hex"
+	"errors"
+	"fmt"
+	"io"
+	"time"
+
+	"github.com/sigstore/sigstore/pkg/signature"
+	"github.com/theupdateframework/go-tuf/v2/metadata"
+	"github.com/theupdateframework/go-tuf/v2/metadata/trustedmetadata"
+
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
+)
+
+// MaxSize bounds a root document, in bytes.
+const MaxSize = 1 << 20
+
+// ErrRoot is wrapped where a root document is not one, or not trusted.
+var ErrRoot = errors.New("root document")
+
+// Role says whose signatures count, and how many of them are needed.
+type Role struct {
+	Keys      []sign.PublicKey
+	Threshold int
+}
+
+// Policy is the content of a root document.
+type Policy struct {
+	Version int64 // 1 for the first, one more for each successor
+	Expires time.Time
+	Root    Role // may sign the next root
+	Catalog Role // may sign catalogs
+}
+
+// Sign makes the root document of a policy.
+func Sign(p Policy, signers ...*sign.Signer) ([]byte, error) {
+	m := metadata.Root(p.Expires.UTC().Truncate(time.Second))
+	m.Signed.Version = p.Version
+	delete(m.Signed.Roles, metadata.SNAPSHOT)
+	delete(m.Signed.Roles, metadata.TIMESTAMP)
+	for name, r := range map[string]Role{metadata.ROOT: p.Root, metadata.TARGETS: p.Catalog} {
+		if r.Threshold < 1 || r.Threshold > len(r.Keys) {
+			return nil, fmt.Errorf("%w: %d keys cannot make a threshold of %d", ErrRoot, len(r.Keys), r.Threshold)
+		}
+		m.Signed.Roles[name].Threshold = r.Threshold
+		for _, k := range r.Keys {
+			key, err := metadata.KeyFromPublicKey(k.Public())
+			if err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+			}
+			if err := m.Signed.AddKey(key, name); err != nil {
+				return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+			}
+		}
+	}
+	for _, s := range signers {
+		if _, err := m.Sign(tufSigner{s}); err != nil {
+			return nil, fmt.Errorf("%w: signing: %w", ErrRoot, err)
+		}
+	}
+	b, err := m.ToBytes(false)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	return b, nil
+}
+
+// tufSigner has a key pair sign as go-tuf asks.
+type tufSigner struct{ *sign.Signer }
+
+func (s tufSigner) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey, error) {
+	return s.Public(), nil
+}
+
+func (s tufSigner) SignMessage(message io.Reader, _ ...signature.SignOption) ([]byte, error) {
+	b, err := io.ReadAll(message)
+	if err != nil {
+		return nil, err
+	}
+	return s.Sign(context.Background(), b)
+}
+
+// Verify gives the policy of the last of a chain of root documents. The first is
+// trusted as it is, for it came with the program or from the owner's hand; each
+// other one must be the successor of that before. Only the last must not have
+// expired, so that a node that was off for years finds its way.
+func Verify(now time.Time, first []byte, successors ...[]byte) (*Policy, error) {
+	var t *trustedmetadata.TrustedMetadata
+	for i, b := range append([][]byte{first}, successors...) {
+		err := wellFormed(b)
+		if err == nil {
+			if i == 0 {
+				t, err = trustedmetadata.New(b)
+			} else {
+				_, err = t.UpdateRoot(b)
+			}
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w %d of %d: %w", ErrRoot, i+1, len(successors)+1, err)
+		}
+	}
+	s := &t.Root.Signed
+	if s.IsExpired(now) {
+		return nil, fmt.Errorf("%w: version %d expired on %s; a newer one is needed", ErrRoot, s.Version, s.Expires.Format(time.DateOnly))
+	}
+	p := &Policy{Version: s.Version, Expires: s.Expires}
+	for name, r := range map[string]*Role{metadata.ROOT: &p.Root, metadata.TARGETS: &p.Catalog} {
+		role, ok := s.Roles[name]
+		if !ok {
+			return nil, fmt.Errorf("%w: no role %q", ErrRoot, name)
+		}
+		r.Threshold = role.Threshold
+		for _, id := range role.KeyIDs {
+			key, ok := s.Keys[id]
+			if !ok {
+				return nil, fmt.Errorf("%w: role %q names an unknown key %.12s", ErrRoot, name, id)
+			}
+			raw, err := publicKey(key)
+			if err != nil {
+				return nil, fmt.Errorf("%w: key %.12s: %w", ErrRoot, id, err)
+			}
+			r.Keys = append(r.Keys, sign.NewPublicKey(raw))
+		}
+	}
+	return p, nil
+}
+
+// wellFormed wants a document that go-tuf can verify: it reads whatever
+// encoding/json lets pass, and ends the program over an Ed25519 key of another length.
+func wellFormed(b []byte) error {
+	var strict struct {
+		Signed     any   `json:"signed"`
+		Signatures []any `json:"signatures"`
+	}
+	if err := sign.Decode(b, MaxSize, &strict); err != nil {
+		return err
+	}
+	m, err := metadata.Root().FromBytes(b)
+	if err != nil {
+		return err
+	}
+	for id, key := range m.Signed.Keys {
+		if _, err := publicKey(key); err != nil {
+			return fmt.Errorf("key %.12s: %w", id, err)
+		}
+	}
+	return nil
+}
+
+func publicKey(key *metadata.Key) (ed25519.PublicKey, error) {
+	if key == nil || key.Type != metadata.KeyTypeEd25519 || key.Scheme != metadata.KeySchemeEd25519 {
+		return nil, errors.New("not an Ed25519 key")
+	}
+	raw, err := hex.DecodeString(key.Value.PublicKey)
+	if err != nil || len(raw) != ed25519.PublicKeySize {
+		return nil, fmt.Errorf("%.12q is not the hex of %d bytes", key.Value.PublicKey, ed25519.PublicKeySize)
+	}
+	return raw, nil
+}
