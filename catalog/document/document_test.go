@@ -271,22 +271,17 @@ func BenchmarkVerify(b *testing.B) {
 		from := shipped(b)
 		w.doc.Entries = nil
 		for i := range n {
-			m := *from[i%len(from)]
-			m.Containers = append([]manifest.Container(nil), m.Containers...)
-			m.ID = fmt.Sprintf("%s-%05d", m.ID, i)
-			for j := range m.Containers {
-				m.Containers[j].Name = strings.Replace(m.Containers[j].Name, from[i%len(from)].ID, m.ID, 1)
-			}
-			j, err := json.Marshal(&m)
-			if err == nil {
-				j, err = jcs.Transform(j)
-			}
+			id := from[i%len(from)].ID
+			text, err := json.Marshal(from[i%len(from)])
 			if err != nil {
 				b.Fatal(err)
 			}
-			e := Entry{ID: m.ID, Version: m.Version, Publisher: "archipelago", Manifest: j}
-			e.BLAKE3, e.SHA256 = digests(j)
-			if e.Images, err = images(&m); err != nil {
+			m, err := manifest.Parse(id, bytes.ReplaceAll(text, []byte(id), fmt.Appendf(nil, "%s-%05d", id, i)))
+			if err != nil {
+				b.Fatal(err)
+			}
+			e, err := NewEntry(m, "archipelago", "")
+			if err != nil {
 				b.Fatal(err)
 			}
 			w.doc.Entries = append(w.doc.Entries, e)
