@@ -5,6 +5,7 @@
 package lab
 
 import (
+	"bytes"
 	"context"
 	"crypto/ed25519"
 	"crypto/rand"
@@ -19,6 +20,7 @@ import (
 	"net/http"
 	"net/netip"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -219,6 +221,9 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 	if err := portsFree(n, ports); err != nil {
 		return err
 	}
+	if err := dropForwards(ctx, n.Address); err != nil {
+		return err
+	}
 	hostPEM, err := os.ReadFile(filepath.Join(l.state, hostKeyFile(n.Name)))
 	if err != nil {
 		return err
@@ -286,6 +291,49 @@ func portsFree(n *nodes.Node, ports []int) error {
 		probe.Close()
 	}
 	return errors.Join(taken...)
+}
+
+// dropForwards takes away the kernel's port forwards from an address to a container
+// that is no more. netavark's iptables driver keeps them while any other container is
+// on the network, and a killed engine keeps them all; the oldest rule wins, so a new
+// node would never be reached.
+func dropForwards(ctx context.Context, address string) error {
+	save, err := exec.LookPath("iptables-save")
+	if err != nil {
+		return nil // netavark's other driver, nftables, has rules for each container
+	}
+	var errs bytes.Buffer
+	cmd := exec.CommandContext(ctx, save, "-t", "nat")
+	cmd.Stderr = &errs
+	rules, err := cmd.Output()
+	if err != nil {
+		return fmt.Errorf("listing the forwards of %s: %w: %s", address, err, errs.String())
+	}
+	stale := staleForwards(string(rules), address)
+	if stale == "" {
+		return nil
+	}
+	cmd = exec.CommandContext(ctx, "iptables-restore", "--noflush", "--wait")
+	cmd.Stdin, cmd.Stderr = strings.NewReader(stale), &errs
+	if err := cmd.Run(); err != nil {
+		return fmt.Errorf("taking the stale forwards of %s away: %w: %s", address, err, errs.String())
+	}
+	return nil
+}
+
+// staleForwards turns the output of iptables-save into iptables-restore's input that
+// deletes netavark's rules for an address; empty where there are none.
+func staleForwards(rules, address string) string {
+	var b strings.Builder
+	for line := range strings.Lines(rules) {
+		if rule, ok := strings.CutPrefix(line, "-A NETAVARK-DN-"); ok && strings.Contains(rule, " -d "+address+"/32 ") {
+			b.WriteString("-D NETAVARK-DN-" + rule)
+		}
+	}
+	if b.Len() == 0 {
+		return ""
+	}
+	return "*nat\n" + b.String() + "COMMIT\n"
 }
 
 type quiet struct{}

@@ -36,3 +36,25 @@ func TestLimitsAreWithinThisProcess(t *testing.T) {
 		}
 	}
 }
+
+func TestStaleForwardsAreOneAddressesOwn(t *testing.T) {
+	const rules = `*nat
+:NETAVARK-DN-1D8721804F16F - [0:0]
+-A NETAVARK-DN-1D8721804F16F -s 127.0.0.1/32 -d 127.0.0.228/32 -p tcp -m tcp --dport 22 -j NETAVARK-HOSTPORT-SETMARK
+-A NETAVARK-DN-1D8721804F16F -d 127.0.0.228/32 -p tcp -m tcp --dport 22 -j DNAT --to-destination 10.88.0.43:22
+-A NETAVARK-DN-1D8721804F16F -d 127.0.0.22/32 -p tcp -m tcp --dport 22 -j DNAT --to-destination 10.88.0.44:22
+-A OUTPUT -d 127.0.0.228/32 -j ACCEPT
+COMMIT
+`
+	const want = `*nat
+-D NETAVARK-DN-1D8721804F16F -s 127.0.0.1/32 -d 127.0.0.228/32 -p tcp -m tcp --dport 22 -j NETAVARK-HOSTPORT-SETMARK
+-D NETAVARK-DN-1D8721804F16F -d 127.0.0.228/32 -p tcp -m tcp --dport 22 -j DNAT --to-destination 10.88.0.43:22
+COMMIT
+`
+	if got := staleForwards(rules, "127.0.0.228"); got != want {
+		t.Errorf("%s", got)
+	}
+	if got := staleForwards(rules, "127.0.0.198"); got != "" {
+		t.Errorf("%s", got)
+	}
+}
