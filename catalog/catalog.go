@@ -12,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -28,8 +29,44 @@ type Catalog map[string]*Entry
 // Entry is one application of the catalog.
 type Entry struct {
 	*manifest.Manifest
-	Dir string // where its manifest and build contexts were read from; empty for a published one
+	Dir       string // where its manifest and build contexts were read from; empty for a published one
+	Source    Source
+	Publisher string
+	Notes     string // of the release
+	Waiver    *Waiver
 }
+
+// Waiver is the word of somebody with a key for an application that the gate has not
+// found green. It is shown wherever the application is, and ends by itself.
+type Waiver struct {
+	Step    string    `json:"step"` // of the gate, whose failures it excuses
+	Reason  string    `json:"reason"`
+	Tracker string    `json:"tracker"` // link to where the failure is worked on
+	Until   time.Time `json:"until"`
+}
+
+func (w *Waiver) String() string {
+	return fmt.Sprintf("released although its %s is not green, until %s: %s (%s)", w.Step, w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
+}
+
+// From says where a node has an application from.
+type From string
+
+// The sources.
+const (
+	FromDisk    From = "disk"
+	FromCatalog From = "catalog"
+	FromBoth    From = "disk, image by catalog"
+)
+
+// Source is where a node has an application from.
+type Source struct {
+	From     From
+	Document string // channel and serial of the signed catalog, such as "beta 7"
+	SHA256   string // of the manifest, as the signed catalog has it
+}
+
+func (s Source) String() string { return strings.TrimSpace(string(s.From) + " " + s.Document) }
 
 // Manifest gives an application's manifest, nil where the catalog has none.
 func (c Catalog) Manifest(id string) *manifest.Manifest {
@@ -64,7 +101,7 @@ func Load(dirs ...string) (Catalog, error) {
 			case c[m.ID] != nil:
 				problems = append(problems, fmt.Errorf("%s: app %q is already in another folder of the catalog", file, m.ID))
 			default:
-				c[m.ID] = &Entry{m, filepath.Join(dir, e.Name())}
+				c[m.ID] = &Entry{Manifest: m, Dir: filepath.Join(dir, e.Name()), Source: Source{From: FromDisk}}
 			}
 		}
 	}

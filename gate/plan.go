@@ -6,7 +6,6 @@ package gate
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -174,12 +173,7 @@ func (p *Plan) Identify(binary string, published catalog.Catalog) error {
 	}
 	p.Subject = reports.Subject{Daemon: hex.EncodeToString(h.Sum(nil)), Manifests: map[string]string{}, Images: map[string]string{}}
 	for _, a := range p.Asked.Apps {
-		b, err := json.Marshal(published[a].Manifest)
-		if err != nil {
-			return err
-		}
-		sum := sha256.Sum256(b)
-		p.Subject.Manifests[a] = hex.EncodeToString(sum[:])
+		p.Subject.Manifests[a] = published[a].Digest()
 		for _, c := range published[a].Containers {
 			p.Subject.Images[c.Name] = strings.TrimPrefix(c.Image.Digest, "sha256:")
 		}

@@ -8,18 +8,15 @@ import (
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
 	"strings"
 	"time"
 
-	"github.com/gowebpki/jcs"
-	"github.com/zeebo/blake3"
+	jsonv2 "github.com/go-json-experiment/json"
+	"github.com/go-json-experiment/json/jsontext"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -29,15 +26,17 @@ const (
 	PayloadType = "application/vnd.archipelago.catalog+json"
 	// Schema is the version of the document's form that this program knows.
 	Schema = 1
-	// MaxSize bounds an envelope, in bytes; 10,000 applications take about a third.
+	// MaxSize bounds an envelope, in bytes; 10,000 applications take about half.
 	MaxSize = 64 << 20
+	// maxSerial keeps a serial exact in JSON's numbers.
+	maxSerial = 1 << 53
 )
 
 // Channels, from internal to public.
 var Channels = []string{"feature", "user", "beta"}
 
 var (
-	// ErrRefused is wrapped where a verified document must not be used.
+	// ErrRefused is wrapped where a verified document, or an entry, must not be used.
 	ErrRefused = errors.New("catalog refused")
 	// ErrRollback is wrapped where a document is older than one already seen.
 	ErrRollback = fmt.Errorf("%w: rollback", ErrRefused)
@@ -48,86 +47,46 @@ var (
 
 // Document is a catalog. Times are in UTC, to the second.
 type Document struct {
-	Schema  int       `json:"schema"`
-	Channel string    `json:"channel"`
-	Serial  int64     `json:"serial"` // grows with every document of a channel; from 1
-	Created time.Time `json:"created"`
-	Expires time.Time `json:"expires"`
-	Entries []Entry   `json:"entries"` // by id, in order
+	Schema  int          `json:"schema"`
+	Channel string       `json:"channel"`
+	Serial  int64        `json:"serial"` // grows with every document of a channel; from 1
+	Created time.Time    `json:"created"`
+	Expires time.Time    `json:"expires"`
+	Entries []Entry      `json:"entries"` // by id, in order
+	Revoked []Revocation `json:"revoked"` // by id and version, in order
+
+	// Digest is the SHA-256 of the canonical form, in hex, where it was read from one.
+	Digest string `json:"-"`
 }
 
-// Entry is one application. Its digests are over the canonical form of its manifest.
-type Entry struct {
-	ID        string            `json:"id"`
-	Version   string            `json:"version"`
-	Publisher string            `json:"publisher"`
-	Notes     string            `json:"notes,omitempty"`
-	Manifest  json.RawMessage   `json:"manifest"`
-	BLAKE3    string            `json:"blake3"` // 32 bytes, in hex
-	SHA256    string            `json:"sha256"`
-	Images    map[string]string `json:"images"` // by container, "sha256:HEX"
+// Revocation withdraws a version: it is never installed anew, and nodes that run it
+// say so. It stays in every later document of the channel.
+type Revocation struct {
+	ID      string    `json:"id"`
+	Version string    `json:"version"`
+	Reason  string    `json:"reason"`
+	Since   time.Time `json:"since"`
 }
 
-// NewEntry makes the entry of a published manifest, one whose images are pinned.
-func NewEntry(m *manifest.Manifest, publisher, notes string) (Entry, error) {
-	b, err := json.Marshal(m)
-	if err == nil {
-		b, err = jcs.Transform(b)
+// Head says which document it is.
+func (d *Document) Head() string { return fmt.Sprintf("%s %d", d.Channel, d.Serial) }
+
+// Entry gives the entry of an application, nil where there is none.
+func (d *Document) Entry(id string) *Entry {
+	i, ok := slices.BinarySearchFunc(d.Entries, id, func(e Entry, id string) int { return strings.Compare(e.ID, id) })
+	if !ok {
+		return nil
 	}
-	if err != nil {
-		return Entry{}, fmt.Errorf("%s: %w", m.ID, err)
-	}
-	e := Entry{ID: m.ID, Version: m.Version, Publisher: publisher, Notes: notes, Manifest: b}
-	e.BLAKE3, e.SHA256 = digests(b)
-	if e.Images, err = images(m); err != nil {
-		return Entry{}, err
-	}
-	// What is shipped must read back as what it was.
-	if _, err := e.Parse(); err != nil {
-		return Entry{}, err
-	}
-	return e, nil
+	return &d.Entries[i]
 }
 
-func digests(b []byte) (string, string) {
-	b3, s2 := blake3.Sum256(b), sha256.Sum256(b)
-	return hex.EncodeToString(b3[:]), hex.EncodeToString(s2[:])
-}
-
-func images(m *manifest.Manifest) (map[string]string, error) {
-	out := map[string]string{}
-	for _, c := range m.Containers {
-		_, digest, ok := strings.Cut(c.Image.Pinned(), "@")
-		if !ok {
-			return nil, fmt.Errorf("%s: the image of container %s is not pinned by digest", m.ID, c.Name)
-		}
-		out[c.Name] = digest
+// Revocation gives the withdrawal of a version, nil where it stands.
+func (d *Document) Revocation(id, version string) *Revocation {
+	i := slices.IndexFunc(d.Revoked, func(r Revocation) bool { return r.ID == id && r.Version == version })
+	if i < 0 {
+		return nil
 	}
-	return out, nil
-}
-
-// Parse gives the manifest of an entry where all that the entry says of it is so.
-func (e *Entry) Parse() (*manifest.Manifest, error) {
-	if b3, s2 := digests(e.Manifest); b3 != e.BLAKE3 || s2 != e.SHA256 {
-		return nil, fmt.Errorf("%w: entry %q: its manifest has other digests (blake3 %.12s…, sha256 %.12s…) than the entry's (%.12s…, %.12s…)", ErrRefused, e.ID, b3, s2, e.BLAKE3, e.SHA256)
-	}
-	m, err := manifest.Parse("entry "+e.ID, e.Manifest)
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
-	}
-	if m.ID != e.ID || m.Version != e.Version {
-		return nil, fmt.Errorf("%w: entry %q, version %q: its manifest is of %q, version %q", ErrRefused, e.ID, e.Version, m.ID, m.Version)
-	}
-	have, err := images(m)
-	if err != nil {
-		return nil, fmt.Errorf("%w: entry %w", ErrRefused, err)
-	}
-	for name, digest := range have {
-		if e.Images[name] != digest || len(e.Images) != len(have) {
-			return nil, fmt.Errorf("%w: entry %q: its manifest has image %q for container %s, the entry %q", ErrRefused, e.ID, digest, name, e.Images[name])
-		}
-	}
-	return m, nil
+	return &d.Revoked[i]
 }
 
 // Encode gives the canonical form of a document: the same content, the same bytes.
@@ -135,14 +94,38 @@ func (d *Document) Encode() ([]byte, error) {
 	if err := d.check(); err != nil {
 		return nil, err
 	}
-	b, err := json.Marshal(d)
-	if err == nil {
-		b, err = jcs.Transform(b)
-	}
+	hollow := *d
+	hollow.Entries = []Entry{}
+	b, err := canonical(&hollow)
 	if err != nil {
 		return nil, fmt.Errorf("encoding the catalog: %w", err)
 	}
-	return b, nil
+	raw := make([][]byte, len(d.Entries))
+	for i := range d.Entries {
+		if raw[i], err = canonical(&d.Entries[i]); err != nil {
+			return nil, fmt.Errorf("encoding the entry %q: %w", d.Entries[i].ID, err)
+		}
+	}
+	return fill(b, raw)
+}
+
+func canonical(v any) ([]byte, error) {
+	b, err := jsonv2.Marshal(v)
+	if err == nil {
+		err = (*jsontext.Value)(&b).Canonicalize()
+	}
+	return b, err
+}
+
+// fill puts entries into a canonical document that has none.
+func fill(hollow []byte, entries [][]byte) ([]byte, error) {
+	const none = `"entries":[]`
+	// No text before it can hold these bytes: a quotation mark within one is escaped.
+	before, after, ok := bytes.Cut(hollow, []byte(none))
+	if !ok {
+		return nil, errors.New("the document has no entries")
+	}
+	return slices.Concat(before, []byte(none[:len(none)-1]), bytes.Join(entries, []byte(",")), []byte("]"), after), nil
 }
 
 // check wants what holds for every document, whoever reads it and when.
@@ -152,7 +135,7 @@ func (d *Document) check() error {
 		return fmt.Errorf("%w: schema %d; this program knows %d", ErrRefused, d.Schema, Schema)
 	case !slices.Contains(Channels, d.Channel):
 		return fmt.Errorf("%w: channel %q; it is one of %s", ErrRefused, d.Channel, strings.Join(Channels, ", "))
-	case d.Serial < 1:
+	case d.Serial < 1 || d.Serial > maxSerial:
 		return fmt.Errorf("%w: serial %d; it starts at 1", ErrRefused, d.Serial)
 	case !d.Created.Before(d.Expires):
 		return fmt.Errorf("%w: it expires %s and was created %s", ErrRefused, d.Expires.Format(time.RFC3339), d.Created.Format(time.RFC3339))
@@ -162,8 +145,18 @@ func (d *Document) check() error {
 			return fmt.Errorf("%w: entries %q and %q are not in order", ErrRefused, a, b)
 		}
 	}
+	for i, r := range d.Revoked {
+		if i > 0 && d.Revoked[i-1].key() >= r.key() {
+			return fmt.Errorf("%w: revocations of %q and %q are not in order", ErrRefused, d.Revoked[i-1].ID, r.ID)
+		}
+		if e := d.Entry(r.ID); e != nil && e.Version == r.Version {
+			return fmt.Errorf("%w: %s %s is an entry and revoked", ErrRefused, r.ID, r.Version)
+		}
+	}
 	return nil
 }
+
+func (r Revocation) key() string { return r.ID + "\x00" + r.Version }
 
 // Sign gives the envelope of a document.
 func Sign(ctx context.Context, d *Document, signers ...*sign.Signer) ([]byte, error) {
@@ -176,7 +169,7 @@ func Sign(ctx context.Context, d *Document, signers ...*sign.Signer) ([]byte, er
 
 // Expectation is what a reader wants of a document besides its signatures.
 type Expectation struct {
-	Channel string
+	Channel string    // empty: any
 	Serial  int64     // the highest seen; a lower one is refused
 	Now     time.Time // what has expired before is given with ErrExpired
 }
@@ -188,41 +181,61 @@ func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectati
 	if err != nil {
 		return nil, err
 	}
-	var d Document
-	if err := json.Unmarshal(payload, &d); err != nil {
-		return nil, fmt.Errorf("%w: %w", sign.ErrMalformed, err)
-	}
-	// Only one text says this: no name twice or in other letters, nothing unknown,
-	// nothing after it.
-	if again, err := d.Encode(); err != nil {
+	d, err := Decode(payload)
+	if err != nil {
 		return nil, err
-	} else if !bytes.Equal(again, payload) {
-		return nil, fmt.Errorf("%w: not in its canonical form (RFC 8785)", sign.ErrMalformed)
 	}
-	if d.Channel != want.Channel {
-		return nil, fmt.Errorf("%w: it is of channel %q, this node follows %q", ErrRefused, d.Channel, want.Channel)
+	if want.Channel != "" && d.Channel != want.Channel {
+		return nil, fmt.Errorf("%w: it is of channel %q, %q is expected", ErrRefused, d.Channel, want.Channel)
 	}
 	if d.Serial < want.Serial {
 		return nil, fmt.Errorf("%w: its serial is %d, %d has been seen", ErrRollback, d.Serial, want.Serial)
 	}
 	if !want.Now.Before(d.Expires) {
-		return &d, fmt.Errorf("%w on %s, %s ago", ErrExpired, d.Expires.Format(time.RFC3339), want.Now.Sub(d.Expires).Truncate(time.Second))
+		return d, fmt.Errorf("%w on %s, %s ago", ErrExpired, d.Expires.Format(time.RFC3339), want.Now.Sub(d.Expires).Truncate(time.Second))
 	}
-	return &d, nil
+	return d, nil
 }
 
-// Catalog gives the applications of a document. An entry that is not right is left
-// out and named in the error, which does not take from the others.
-func (d *Document) Catalog() (catalog.Catalog, error) {
-	c := catalog.Catalog{}
-	var problems []error
-	for i := range d.Entries {
-		m, err := d.Entries[i].Parse()
-		if err != nil {
-			problems = append(problems, err)
-			continue
-		}
-		c[m.ID] = &catalog.Entry{Manifest: m}
+// Decode reads the payload of an envelope. Only one text says this document: no name
+// twice or in other letters, nothing unknown, nothing after it, in canonical form.
+func Decode(payload []byte) (*Document, error) {
+	var d struct {
+		Document
+		Entries []jsontext.Value `json:"entries"`
 	}
-	return c, errors.Join(problems...)
+	if err := sign.Decode(payload, MaxSize, &d); err != nil {
+		return nil, err
+	}
+	out := &d.Document
+	out.Entries = make([]Entry, len(d.Entries))
+	raw := make([][]byte, len(d.Entries))
+	err := each(len(d.Entries), func(i int) error {
+		raw[i] = d.Entries[i]
+		if err := sign.Decode(raw[i], MaxSize, &out.Entries[i]); err != nil {
+			return fmt.Errorf("entry %d: %w", i, err)
+		}
+		if c := d.Entries[i].Clone(); c.Canonicalize() != nil || !bytes.Equal(c, raw[i]) {
+			return fmt.Errorf("%w: entry %d: not in its canonical form (RFC 8785)", sign.ErrMalformed, i)
+		}
+		return nil
+	})
+	if err != nil {
+		return nil, err
+	}
+	if err := out.check(); err != nil {
+		return nil, err
+	}
+	hollow := *out
+	hollow.Entries = []Entry{}
+	again, err := canonical(&hollow)
+	if err == nil {
+		again, err = fill(again, raw)
+	}
+	if err != nil || !bytes.Equal(again, payload) {
+		return nil, fmt.Errorf("%w: not in its canonical form (RFC 8785)", sign.ErrMalformed)
+	}
+	sum := sha256.Sum256(payload)
+	out.Digest = hex.EncodeToString(sum[:])
+	return out, nil
 }

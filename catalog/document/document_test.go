@@ -5,7 +5,6 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -13,7 +12,7 @@ import (
 	"testing"
 	"time"
 
-	"github.com/gowebpki/jcs"
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/zeebo/blake3"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -94,9 +93,9 @@ func TestPublicVectors(t *testing.T) {
 	// https://www.rfc-editor.org/rfc/rfc8785#section-3.2.2 and 3.2.4
 	const in = `{"numbers":[333333333.33333329,1E30,4.50,2e-3,0.000000000000000000000000001],"string":"\u20ac$\u000F\u000aA'\u0042\u0022\u005c\\\"\/","literals":[null,true,false]}`
 	const want = "7b226c69746572616c73223a5b6e756c6c2c747275652c66616c73655d2c226e756d62657273223a5b3333333333333333332e333333333333332c31652b33302c342e352c302e3030322c31652d32375d2c22737472696e67223a22e282ac245c75303030665c6e4127425c225c5c5c5c5c222f227d"
-	got, err := jcs.Transform([]byte(in))
-	if err != nil || hex.EncodeToString(got) != want {
-		t.Errorf("RFC 8785: %x, %v", got, err)
+	got := jsontext.Value(in)
+	if err := got.Canonicalize(); err != nil || hex.EncodeToString([]byte(got)) != want {
+		t.Errorf("RFC 8785: %s, %v", got, err)
 	}
 	// https://github.com/BLAKE3-team/BLAKE3/blob/master/test_vectors/test_vectors.json, input_len 0
 	if sum := blake3.Sum256(nil); hex.EncodeToString(sum[:]) != "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262" {
@@ -118,9 +117,9 @@ func TestRoundTrip(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	c, err := d.Catalog()
-	if err != nil {
-		t.Fatal(err)
+	c, refused := d.Merge(nil, nil, now)
+	if len(refused) > 0 {
+		t.Fatal(refused)
 	}
 	for _, m := range shipped(t) {
 		if c.Manifest(m.ID).Digest() != m.Digest() {
@@ -139,10 +138,7 @@ func TestAttacks(t *testing.T) {
 		d := *w.doc
 		d.Entries = append([]Entry(nil), d.Entries...)
 		edit(&d)
-		b, err := json.Marshal(d)
-		if err == nil {
-			b, err = jcs.Transform(b)
-		}
+		b, err := canonical(d)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -155,25 +151,28 @@ func TestAttacks(t *testing.T) {
 		is      error
 		want    string
 	}{
-		"one of two keys":        {good, w.keys[:1], sign.ErrUntrusted, ""},
-		"a key of no role":       {good, w.keys[1:], sign.ErrUntrusted, ""},
-		"one key twice":          {good, []*sign.Signer{w.keys[0], w.keys[0]}, sign.ErrUntrusted, ""},
-		"serial going back":      {edited(func(d *Document) { d.Serial = 6 }), both, ErrRollback, "its serial is 6, 7 has been seen"},
-		"no serial":              {edited(func(d *Document) { d.Serial = 0 }), both, ErrRefused, "serial 0"},
-		"another channel":        {edited(func(d *Document) { d.Channel = "feature" }), both, ErrRefused, `channel "feature"`},
-		"an unknown channel":     {edited(func(d *Document) { d.Channel = "gamma" }), both, ErrRefused, `channel "gamma"`},
-		"a later schema":         {edited(func(d *Document) { d.Schema = 2 }), both, ErrRefused, "schema 2"},
-		"expired":                {edited(func(d *Document) { d.Expires = now.Add(-time.Minute) }), both, ErrExpired, "1m0s ago"},
-		"expired before created": {edited(func(d *Document) { d.Created = d.Expires }), both, ErrRefused, "was created"},
-		"an id twice":            {edited(func(d *Document) { d.Entries = append(d.Entries, d.Entries[len(d.Entries)-1]) }), both, ErrRefused, "not in order"},
-		"a name twice":           {bytes.Replace(good, []byte(`"serial":7`), []byte(`"serial":7,"serial":7`), 1), both, sign.ErrMalformed, ""},
-		"a name in capitals":     {bytes.Replace(good, []byte(`"serial":7`), []byte(`"Serial":7`), 1), both, sign.ErrMalformed, "canonical"},
-		"an unknown name":        {bytes.Replace(good, []byte(`"serial":7`), []byte(`"serial":7,"sxtra":1`), 1), both, sign.ErrMalformed, "canonical"},
-		"something after it":     {append(bytes.Clone(good), "{}"...), both, sign.ErrMalformed, ""},
-		"not UTF-8":              {bytes.Replace(good, []byte(`"publisher":"arch`), []byte("\"publisher\":\"\xff"), 1), both, nil, "canonical"},
-		"deep nesting":           {[]byte(strings.Repeat("[", 100_000)), both, sign.ErrMalformed, ""},
-		"nothing":                {nil, both, sign.ErrMalformed, ""},
-		"spaces":                 {append([]byte(" "), good...), both, sign.ErrMalformed, "canonical"},
+		"one of two keys":                    {good, w.keys[:1], sign.ErrUntrusted, ""},
+		"a key of no role":                   {good, w.keys[1:], sign.ErrUntrusted, ""},
+		"one key twice":                      {good, []*sign.Signer{w.keys[0], w.keys[0]}, sign.ErrUntrusted, ""},
+		"serial going back":                  {edited(func(d *Document) { d.Serial = 6 }), both, ErrRollback, "its serial is 6, 7 has been seen"},
+		"no serial":                          {edited(func(d *Document) { d.Serial = 0 }), both, ErrRefused, "serial 0"},
+		"another channel":                    {edited(func(d *Document) { d.Channel = "feature" }), both, ErrRefused, `channel "feature"`},
+		"an unknown channel":                 {edited(func(d *Document) { d.Channel = "gamma" }), both, ErrRefused, `channel "gamma"`},
+		"a later schema":                     {edited(func(d *Document) { d.Schema = 2 }), both, ErrRefused, "schema 2"},
+		"expired":                            {edited(func(d *Document) { d.Expires = now.Add(-time.Minute) }), both, ErrExpired, "1m0s ago"},
+		"expired before created":             {edited(func(d *Document) { d.Created = d.Expires }), both, ErrRefused, "was created"},
+		"an id twice":                        {edited(func(d *Document) { d.Entries = append(d.Entries, d.Entries[len(d.Entries)-1]) }), both, ErrRefused, "not in order"},
+		"a name twice":                       {bytes.Replace(good, []byte(`"serial":7`), []byte(`"serial":7,"serial":7`), 1), both, sign.ErrMalformed, ""},
+		"a name in capitals":                 {bytes.Replace(good, []byte(`"serial":7`), []byte(`"Serial":7`), 1), both, sign.ErrMalformed, "unknown object member name \"Serial\""},
+		"an unknown name":                    {bytes.Replace(good, []byte(`"serial":7`), []byte(`"serial":7,"sxtra":1`), 1), both, sign.ErrMalformed, "unknown object member name \"sxtra\""},
+		"something after it":                 {append(bytes.Clone(good), "{}"...), both, sign.ErrMalformed, ""},
+		"not UTF-8":                          {bytes.Replace(good, []byte(`"publisher":"arch`), []byte("\"publisher\":\"\xff"), 1), both, sign.ErrMalformed, "UTF-8"},
+		"names in another order":             {swapped(good), both, sign.ErrMalformed, "canonical"},
+		"names in another order in an entry": {bytes.Replace(good, []byte(`{"blake3":`), []byte(`{"publisher":"x","blake3":`), 1), both, sign.ErrMalformed, "duplicate"},
+		"a revoked entry":                    {edited(func(d *Document) { d.Revoked = []Revocation{{ID: d.Entries[0].ID, Version: d.Entries[0].Version}} }), both, ErrRefused, "is an entry and revoked"},
+		"deep nesting":                       {[]byte(strings.Repeat("[", 100_000)), both, sign.ErrMalformed, ""},
+		"nothing":                            {nil, both, sign.ErrMalformed, ""},
+		"spaces":                             {append([]byte(" "), good...), both, sign.ErrMalformed, "canonical"},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := w.verify(w.seal(t, c.payload, c.by...))
@@ -194,6 +193,78 @@ func TestAttacks(t *testing.T) {
 	}
 	if _, err := w.verify(envelope); !errors.Is(err, sign.ErrUntrusted) {
 		t.Error("a signature for another purpose:", err)
+	}
+}
+
+// swapped moves the first member of a document to its end.
+func swapped(b []byte) []byte {
+	first, rest, _ := bytes.Cut(b[1:len(b)-1], []byte(","))
+	return fmt.Appendf(nil, "{%s,%s}", rest, first)
+}
+
+func TestMerge(t *testing.T) {
+	w := newWorld(t)
+	disk := catalog.Catalog{}
+	for _, m := range shipped(t) {
+		old := *m
+		old.Version = "0.1"
+		disk[m.ID] = &catalog.Entry{Manifest: &old}
+	}
+	alone := *disk["miniflux"].Manifest
+	alone.ID = "alone"
+	disk["alone"] = &catalog.Entry{Manifest: &alone}
+	other := "localhost:5000/other@sha256:" + strings.Repeat("1", 64)
+	set := func(id string, e Entry) {
+		*w.doc.Entry(id) = e
+	}
+	set("mosquitto", Entry{ID: "mosquitto", Publisher: "archipelago", Images: map[string]string{"mosquitto": other}})
+	w.doc.Entry("radicale").SHA256 = strings.Repeat("0", 64)
+	got, refused := w.doc.Merge(disk, nil, now)
+	if v := got["miniflux"]; v == nil || v.Version != "2.2.6" || v.Source.String() != "catalog beta 7" {
+		t.Errorf("the catalog does not win over the disk: %+v", v)
+	}
+	if v := got["alone"]; v == nil || v.Source.String() != "disk" {
+		t.Errorf("the disk is no fallback: %+v", v)
+	}
+	if v := got["mosquitto"]; v == nil || v.Version != "0.1" || v.Containers[0].Image.Pinned() != other || v.Source.String() != "disk, image by catalog beta 7" {
+		t.Errorf("an image-only entry: %+v", v)
+	}
+	if disk["mosquitto"].Containers[0].Image.Pinned() == other {
+		t.Error("the manifest of the disk was changed")
+	}
+	if got["radicale"] != nil || !errors.Is(refused["radicale"], ErrRefused) || len(refused) != 1 {
+		t.Errorf("nothing takes the place of an entry that is refused: %v, %v", got["radicale"], refused)
+	}
+
+	again, _ := w.doc.Merge(disk, got, now)
+	if again["miniflux"].Manifest != got["miniflux"].Manifest {
+		t.Error("what has not changed was parsed again")
+	}
+	w.doc.Revoked = []Revocation{{ID: "alone", Version: "0.1", Reason: "leaks", Since: now}}
+	w.doc.Entry("miniflux").Waiver = &catalog.Waiver{Step: "ui-reachable", Reason: "r", Tracker: "https://tracker.example/1", Until: now.Add(time.Hour)}
+	for name, images := range map[string]map[string]string{
+		"a container the disk does not have": {"db": other},
+		"not pinned":                         {"mosquitto": "localhost:5000/other"},
+		"not an image":                       {"mosquitto": "/etc@sha256:0"},
+	} {
+		set("mosquitto", Entry{ID: "mosquitto", Publisher: "archipelago", Images: images})
+		if got, refused := w.doc.Merge(disk, got, now); got["mosquitto"] != nil || !errors.Is(refused["mosquitto"], ErrRefused) {
+			t.Errorf("%s: %v", name, refused)
+		}
+	}
+	set("mosquitto", Entry{ID: "mosquitto", Publisher: "archipelago", Images: map[string]string{"mosquitto": other}})
+	delete(disk, "mosquitto")
+	got, refused = w.doc.Merge(disk, got, now)
+	for id, want := range map[string]string{"mosquitto": "no manifest of it on its disk", "alone": "was revoked on 2026-06-01: leaks", "radicale": "other digests"} {
+		if refused[id] == nil || !strings.Contains(refused[id].Error(), want) || got[id] != nil {
+			t.Errorf("%s: %v, expected %q", id, refused[id], want)
+		}
+	}
+	if e := got["miniflux"]; e == nil || e.Waiver == nil || !strings.Contains(e.Waiver.String(), "https://tracker.example/1") {
+		t.Errorf("a waiver is not shown: %+v", e)
+	}
+	if _, refused := w.doc.Merge(disk, got, now.Add(2*time.Hour)); refused["miniflux"] == nil || !strings.Contains(refused["miniflux"].Error(), "ended on 2026-06-01") {
+		t.Errorf("an expired waiver does not block: %v", refused)
 	}
 }
 
@@ -218,7 +289,8 @@ func TestOneBadEntryIsRefusedByName(t *testing.T) {
 			w := newWorld(t)
 			bad := &w.doc.Entries[0]
 			c.edit(bad)
-			got, err := w.doc.Catalog()
+			got, refused := w.doc.Merge(nil, nil, now)
+			err := refused[bad.ID]
 			if !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), bad.ID) {
 				t.Errorf("%v, expected one that names %q and %q", err, bad.ID, c.want)
 			}
@@ -261,7 +333,7 @@ func FuzzCatalog(f *testing.F) {
 		if err != nil || !bytes.Equal(again, b) {
 			t.Fatalf("%s was read as %s, %v", base64.StdEncoding.EncodeToString(b), again, err)
 		}
-		d.Catalog()
+		d.Merge(nil, nil, now)
 	})
 }
 
@@ -272,10 +344,7 @@ func BenchmarkVerify(b *testing.B) {
 		w.doc.Entries = nil
 		for i := range n {
 			id := from[i%len(from)].ID
-			text, err := json.Marshal(from[i%len(from)])
-			if err != nil {
-				b.Fatal(err)
-			}
+			text := from[i%len(from)].Canonical()
 			m, err := manifest.Parse(id, bytes.ReplaceAll(text, []byte(id), fmt.Appendf(nil, "%s-%05d", id, i)))
 			if err != nil {
 				b.Fatal(err)
@@ -299,8 +368,8 @@ func BenchmarkVerify(b *testing.B) {
 				if err != nil {
 					b.Fatal(err)
 				}
-				if _, err := d.Catalog(); err != nil {
-					b.Fatal(err)
+				if _, refused := d.Merge(nil, nil, now); len(refused) > 0 {
+					b.Fatal(refused)
 				}
 			}
 		})

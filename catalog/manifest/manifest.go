@@ -18,6 +18,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/go-json-experiment/json/jsontext"
 )
 
 // APIVersion is the only version of the language that this package reads.
@@ -509,12 +511,21 @@ func (m *Manifest) Volumes() []string {
 	return out
 }
 
-// Digest names the manifest's content: the SHA-256 of its JSON form, in hex.
-func (m *Manifest) Digest() string {
+// Canonical is the manifest as it is published and signed: JSON in the form of
+// RFC 8785, so that the same content always is the same bytes.
+func (m *Manifest) Canonical() []byte {
 	b, err := json.Marshal(m)
+	if err == nil {
+		err = (*jsontext.Value)(&b).Canonicalize()
+	}
 	if err != nil {
 		panic(err) // strings, numbers and maps of them always encode
 	}
-	sum := sha256.Sum256(b)
+	return b
+}
+
+// Digest names the manifest's content: the SHA-256 of its canonical form, in hex.
+func (m *Manifest) Digest() string {
+	sum := sha256.Sum256(m.Canonical())
 	return hex.EncodeToString(sum[:])
 }

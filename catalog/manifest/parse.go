@@ -12,6 +12,8 @@ import (
 	"strings"
 	"sync"
 
+	jsonv2 "github.com/go-json-experiment/json" // what becomes encoding/json/v2: strict where v1 is lax
+	"github.com/go-json-experiment/json/jsontext"
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
@@ -141,6 +143,49 @@ func Parse(name string, src []byte) (*Manifest, error) {
 	doc.check(&m)
 	if len(doc.problems) > 0 {
 		return nil, doc.error()
+	}
+	return &m, nil
+}
+
+// ParseCanonical reads a manifest as it is published: the bytes that Canonical gives
+// and no others. It takes about a tenth of the time that Parse does; what is wrong
+// is said by Parse, with its place.
+func ParseCanonical(name string, js []byte) (*Manifest, error) {
+	refuse := func(err error) (*Manifest, error) {
+		if _, told := Parse(name, js); told != nil {
+			return nil, told
+		}
+		return nil, &Error{[]Problem{{File: name, Message: err.Error()}}}
+	}
+	if len(js) > MaxSize {
+		return nil, &Error{[]Problem{tooLarge(name, int64(len(js)))}}
+	}
+	canonical := jsontext.Value(bytes.Clone(js))
+	if err := canonical.Canonicalize(); err != nil {
+		return refuse(err)
+	}
+	if !bytes.Equal(canonical, js) {
+		return refuse(errors.New("not in its canonical form (RFC 8785)"))
+	}
+	schema, err := compiled()
+	if err != nil {
+		return nil, fmt.Errorf("compiling the manifest schema: %w", err)
+	}
+	var value any
+	if err := jsonv2.Unmarshal(js, &value); err != nil {
+		return refuse(err)
+	}
+	if err := schema.Validate(value); err != nil {
+		return refuse(err)
+	}
+	var m Manifest
+	if err := jsonv2.Unmarshal(js, &m, jsonv2.RejectUnknownMembers(true)); err != nil {
+		return refuse(err)
+	}
+	doc := document{name: name}
+	doc.check(&m)
+	if len(doc.problems) > 0 {
+		return refuse(doc.error())
 	}
 	return &m, nil
 }
@@ -309,6 +354,9 @@ func field(path []string) string {
 
 // locate walks as far along path as the file goes and gives that place.
 func (d *document) locate(path []string, key bool) (line, column int) {
+	if d.root == nil {
+		return 0, 0 // read without positions
+	}
 	n := d.root
 	at := position(n)
 	for i, p := range path {

@@ -182,6 +182,42 @@ func TestGarbageIsRefusedQuickly(t *testing.T) {
 	}
 }
 
+func TestCanonicalFormIsReadAndNothingElse(t *testing.T) {
+	for _, id := range []string{"miniflux", "mosquitto", "radicale"} {
+		want, err := ParseFile("../apps/" + id + "/manifest.yaml")
+		if err != nil {
+			t.Fatal(err)
+		}
+		got, err := ParseCanonical(id, want.Canonical())
+		if err != nil || !reflect.DeepEqual(got, want) {
+			t.Errorf("%s: %+v, %v", id, got, err)
+		}
+	}
+	m, err := ParseFile("../apps/mosquitto/manifest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := string(m.Canonical())
+	for _, c := range []struct{ old, new, want string }{
+		{`{"api`, ` {"api`, "canonical"},
+		{`"id":"mosquitto"`, `"id":"mosquitto","id":"mosquitto"`, "id"},
+		{`"id":"mosquitto"`, `"id":"Mosquitto"`, "id: "},
+		{`"id":"mosquitto"`, `"id":"mosquitto","privileged":true`, "privileged"},
+		{`"secrets":[{"name":"password"`, `"secrets":[{"name":"passwort"`, "passwort"},
+		{`"version":"2.0.21"`, `"version":2`, "version"},
+		{`}`, `}}`, ""},
+	} {
+		bad := strings.Replace(good, c.old, c.new, 1)
+		if bad == good {
+			t.Fatalf("%s does not hold %s", good, c.old)
+		}
+		var e *Error
+		if _, err := ParseCanonical("x", []byte(bad)); !errors.As(err, &e) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s -> %s: %v", c.old, c.new, err)
+		}
+	}
+}
+
 func TestOrderFollowsDependencies(t *testing.T) {
 	c := func(name string, on ...string) Container {
 		out := Container{Name: name}

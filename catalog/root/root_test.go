@@ -64,8 +64,8 @@ func TestRotation(t *testing.T) {
 		"the same version again":             {[][]byte{first, first}, now, "bad version number"},
 		"expired":                            {[][]byte{first}, now.AddDate(2, 0, 0), "version 1 expired on 2027-06-01"},
 		"a stranger's":                       {[][]byte{first, mustSign(t, policy(2, role(1, k[4]), role(1, k[4])), k[4])}, now, "root document 2 of 2"},
-		"something after it":                 {[][]byte{append(bytes.Clone(first), '{', '}')}, now, "something follows"},
-		"a name twice":                       {[][]byte{bytes.Replace(first, []byte(`"_type"`), []byte(`"version":9,"_type"`), 1)}, now, "stands twice"},
+		"something after it":                 {[][]byte{append(bytes.Clone(first), '{', '}')}, now, "after top-level value"},
+		"a name twice":                       {[][]byte{bytes.Replace(first, []byte(`"_type"`), []byte(`"version":9,"_type"`), 1)}, now, "duplicate object member name"},
 		"not JSON":                           {[][]byte{[]byte("root")}, now, "malformed"},
 		"too large":                          {[][]byte{bytes.Repeat([]byte(" "), MaxSize+1)}, now, "limit"},
 	} {
