@@ -1,0 +1,436 @@
+// Package subscription follows a channel of the signed catalog: it fetches from
+// mirrors, reads nothing that is not signed by the keys of the root, takes no older
+// document than it has seen, and keeps the last good one on disk. It never decides
+// what is installed.
+package subscription
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"math/rand/v2"
+	"net/http"
+	"net/url"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/root"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+const (
+	interval   = time.Hour       // between looks at the mirrors, spread by a tenth
+	afterError = 5 * time.Minute // until the next look where no mirror would do
+	maxMirrors = 16
+
+	recordFile  = "subscription.json"
+	catalogFile = "catalog.json"
+	partFile    = "catalog.part"
+)
+
+// ErrConfig is wrapped where a subscription is not one.
+var ErrConfig = errors.New("subscription")
+
+// ErrNone is returned where no channel is followed.
+var ErrNone = errors.New("no catalog is followed; see 'archy subscribe --help'")
+
+// Config says what is followed and how.
+type Config struct {
+	Channel   string   `json:"channel"`
+	Mirrors   []string `json:"mirrors,omitempty"` // base addresses, asked in this order
+	Automatic bool     `json:"automatic,omitempty"`
+	Window    Window   `json:"window,omitzero"` // when automatic updates may begin
+}
+
+// check wants a configuration that can be followed.
+func (c *Config) check() error {
+	if !slices.Contains(document.Channels, c.Channel) {
+		return fmt.Errorf("%w: channel %q; it is one of %s", ErrConfig, c.Channel, strings.Join(document.Channels, ", "))
+	}
+	if len(c.Mirrors) > maxMirrors {
+		return fmt.Errorf("%w: %d mirrors; at most %d", ErrConfig, len(c.Mirrors), maxMirrors)
+	}
+	for _, m := range c.Mirrors {
+		u, err := url.Parse(m)
+		if err != nil || u.Scheme != "http" && u.Scheme != "https" || u.Host == "" || u.User != nil || u.RawQuery != "" || u.Fragment != "" {
+			return fmt.Errorf("%w: mirror %q: expected an address such as https://mirror.example/archipelago", ErrConfig, m)
+		}
+	}
+	return nil
+}
+
+// Window is a daily span of local time; the zero value is the whole day. One that
+// ends before it begins goes over midnight.
+type Window struct{ From, To int } // minutes after midnight
+
+// ParseWindow reads "02:00-05:00"; empty is the whole day.
+func ParseWindow(s string) (w Window, err error) {
+	if s == "" {
+		return w, nil
+	}
+	from, to, ok := strings.Cut(s, "-")
+	begin, err1 := time.Parse("15:04", from)
+	end, err2 := time.Parse("15:04", to)
+	if !ok || err1 != nil || err2 != nil || begin.Equal(end) {
+		return w, fmt.Errorf("%w: window %q: expected one such as 02:00-05:00", ErrConfig, s)
+	}
+	return Window{begin.Hour()*60 + begin.Minute(), end.Hour()*60 + end.Minute()}, nil
+}
+
+func (w Window) String() string {
+	if w == (Window{}) {
+		return ""
+	}
+	return fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)
+}
+
+// Open tells whether a time is within the window.
+func (w Window) Open(t time.Time) bool {
+	m := t.Hour()*60 + t.Minute()
+	switch {
+	case w == Window{}:
+		return true
+	case w.From < w.To:
+		return w.From <= m && m < w.To
+	}
+	return w.From <= m || m < w.To
+}
+
+// MarshalText and UnmarshalText give the form of ParseWindow.
+func (w Window) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
+
+// UnmarshalText reads the form of ParseWindow.
+func (w *Window) UnmarshalText(b []byte) (err error) { *w, err = ParseWindow(string(b)); return err }
+
+// record is what is on disk besides the catalog itself.
+type record struct {
+	Config
+	Roots [][]byte          `json:"roots"` // the first is the owner's word, each other one succeeds that before
+	Seen  map[string]seen   `json:"seen"`  // by channel
+	ETags map[string]string `json:"etags"` // by mirror, of the document that is held
+}
+
+// seen is the latest document of a channel.
+type seen struct {
+	Serial int64  `json:"serial"`
+	Digest string `json:"digest"` // SHA-256 of its canonical form
+}
+
+// Status is how a subscription is.
+type Status struct {
+	Config
+	Serial      int64 // of the document that is held; 0 for none
+	Created     time.Time
+	Expires     time.Time
+	Checked     time.Time // when a mirror last answered as it should
+	Error       string    // why the last look at the mirrors failed
+	RootVersion int64
+}
+
+// Subscription follows at most one channel.
+type Subscription struct {
+	dir     string
+	now     func() time.Time
+	changed func(*document.Document)
+	client  *http.Client
+	limits  limits
+	wake    chan struct{}
+
+	refreshing sync.Mutex // one look at the mirrors at a time
+
+	mu     sync.Mutex
+	rec    record
+	held   document.Document // without its entries
+	status Status
+}
+
+// Open reads what is on disk. changed is called with every document that comes into
+// force, the one on disk included, and with nil where none is followed any more; it
+// is never called by two at once.
+func Open(ctx context.Context, dir string, now func() time.Time, changed func(*document.Document)) (*Subscription, error) {
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return nil, fmt.Errorf("opening the subscription: %w", err)
+	}
+	s := &Subscription{dir: dir, now: now, changed: changed, client: newClient(), limits: defaultLimits, wake: make(chan struct{}, 1)}
+	b, err := os.ReadFile(filepath.Join(dir, recordFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s, nil
+	case err != nil:
+		return nil, fmt.Errorf("opening the subscription: %w", err)
+	}
+	if err := json.Unmarshal(b, &s.rec); err != nil {
+		return nil, fmt.Errorf("opening the subscription: %s: %w", recordFile, err)
+	}
+	s.status.Config = s.rec.Config
+	envelope, err := os.ReadFile(filepath.Join(dir, catalogFile))
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return s, nil
+	case err != nil:
+		return nil, fmt.Errorf("opening the subscription: %w", err)
+	}
+	// It is verified like one from a mirror: the disk vouches for nothing.
+	d, err := s.verify(ctx, envelope)
+	if err != nil && !errors.Is(err, document.ErrExpired) {
+		s.status.Error = fmt.Sprintf("the catalog on disk: %v", err)
+		return s, nil
+	}
+	s.hold(d)
+	changed(d)
+	return s, nil
+}
+
+// policy is that of the newest root. The lock is held.
+func (s *Subscription) policy() (*root.Policy, error) {
+	if len(s.rec.Roots) == 0 {
+		return nil, ErrNone
+	}
+	return root.Verify(s.now(), s.rec.Roots[0], s.rec.Roots[1:]...)
+}
+
+// verify reads an envelope as one of the channel that is followed.
+func (s *Subscription) verify(ctx context.Context, envelope []byte) (*document.Document, error) {
+	s.mu.Lock()
+	p, err := s.policy()
+	known := s.rec.Seen[s.rec.Channel]
+	want := document.Expectation{Channel: s.rec.Channel, Serial: known.Serial, Now: s.now()}
+	if err == nil {
+		s.status.RootVersion = p.Version
+	}
+	s.mu.Unlock()
+	if err != nil {
+		return nil, err
+	}
+	d, err := document.Verify(ctx, envelope, p, want)
+	if d != nil && d.Serial == known.Serial && d.Digest != known.Digest {
+		return nil, fmt.Errorf("%w: serial %d was seen with another content", document.ErrRollback, d.Serial)
+	}
+	return d, err
+}
+
+func (s *Subscription) hold(d *document.Document) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	s.held = *d
+	s.held.Entries = nil
+	s.status.Serial, s.status.Created, s.status.Expires = d.Serial, d.Created, d.Expires
+}
+
+// write puts the record on disk, durably. The lock is held.
+func (s *Subscription) write(rec record) error {
+	b, err := json.Marshal(rec)
+	if err != nil {
+		return err
+	}
+	if err := state.WriteFile(filepath.Join(s.dir, recordFile), append(b, '\n'), 0o600); err != nil {
+		return fmt.Errorf("writing the subscription: %w", err)
+	}
+	s.rec = rec
+	s.status.Config = rec.Config
+	return nil
+}
+
+// Follow changes what is followed. first is the root document that the owner trusts;
+// nil keeps the one there is. What has been seen of a channel is not forgotten.
+func (s *Subscription) Follow(c Config, first []byte) error {
+	if err := c.check(); err != nil {
+		return err
+	}
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	rec := s.rec
+	other := rec.Channel != c.Channel
+	if first != nil && (len(rec.Roots) == 0 || string(rec.Roots[0]) != string(first)) {
+		rec.Roots = [][]byte{first}
+		rec.Seen = nil // the serials of other keys are not this channel's
+		other = true
+	}
+	if len(rec.Roots) == 0 {
+		return fmt.Errorf("%w: a root document is needed that says whose signatures count", ErrConfig)
+	}
+	p, err := root.Verify(s.now(), rec.Roots[0], rec.Roots[1:]...)
+	if err != nil {
+		return err
+	}
+	rec.Config, rec.ETags = c, nil
+	if other {
+		if err := os.Remove(filepath.Join(s.dir, catalogFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("changing the subscription: %w", err)
+		}
+	}
+	if err := s.write(rec); err != nil {
+		return err
+	}
+	s.status = Status{Config: c, RootVersion: p.Version, Serial: s.status.Serial, Created: s.status.Created, Expires: s.status.Expires}
+	if other {
+		s.held, s.status.Serial, s.status.Created, s.status.Expires = document.Document{}, 0, time.Time{}, time.Time{}
+		s.changed(nil)
+	}
+	s.Wake()
+	return nil
+}
+
+// Status tells how the subscription is; ErrNone where there is none.
+func (s *Subscription) Status() (Status, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.rec.Channel == "" {
+		return Status{}, ErrNone
+	}
+	return s.status, nil
+}
+
+// Wake has the mirrors asked soon.
+func (s *Subscription) Wake() {
+	select {
+	case s.wake <- struct{}{}:
+	default:
+	}
+}
+
+// Run asks the mirrors until the context ends.
+func (s *Subscription) Run(ctx context.Context) {
+	for ctx.Err() == nil {
+		wait := interval
+		if _, err := s.Refresh(ctx); err != nil {
+			wait = afterError
+		}
+		select {
+		case <-time.After(time.Duration(float64(wait) * (0.9 + 0.2*rand.Float64()))):
+		case <-s.wake:
+		case <-ctx.Done():
+		}
+	}
+}
+
+// Refresh asks the mirrors in turn until one has a document that may come into
+// force, and tells whether it is another than the one held.
+func (s *Subscription) Refresh(ctx context.Context) (changed bool, err error) {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	s.mu.Lock()
+	mirrors, none := s.rec.Mirrors, s.rec.Channel == ""
+	s.mu.Unlock()
+	if none {
+		return false, ErrNone
+	}
+	var errs []error
+	for _, m := range mirrors {
+		if changed, err = s.ask(ctx, strings.TrimSuffix(m, "/")); err == nil {
+			break
+		}
+		errs = append(errs, fmt.Errorf("%s: %w", m, err))
+		if ctx.Err() != nil {
+			break
+		}
+	}
+	if err != nil {
+		err = errors.Join(errs...)
+	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	if s.status.Error = ""; err != nil {
+		s.status.Error = err.Error()
+	} else if len(mirrors) > 0 {
+		s.status.Checked = s.now()
+	}
+	return changed, err
+}
+
+// ask has one mirror's root documents and catalog come into force.
+func (s *Subscription) ask(ctx context.Context, mirror string) (bool, error) {
+	if err := s.roots(ctx, mirror); err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	channel, etag := s.rec.Channel, s.rec.ETags[mirror]
+	s.mu.Unlock()
+	envelope, etag, err := s.fetch(ctx, mirror, channel, etag)
+	if err != nil || envelope == nil {
+		return false, err
+	}
+	return s.take(ctx, envelope, mirror, etag)
+}
+
+// Load takes an envelope from the owner's hand instead of a mirror's.
+func (s *Subscription) Load(ctx context.Context, envelope []byte) (changed bool, err error) {
+	s.refreshing.Lock()
+	defer s.refreshing.Unlock()
+	return s.take(ctx, envelope, "", "")
+}
+
+// take has an envelope come into force where it may.
+func (s *Subscription) take(ctx context.Context, envelope []byte, mirror, etag string) (bool, error) {
+	d, err := s.verify(ctx, envelope)
+	if err != nil {
+		return false, err
+	}
+	s.mu.Lock()
+	same := d.Digest == s.held.Digest
+	rec := s.rec
+	rec.ETags = map[string]string{}
+	if same {
+		maps.Copy(rec.ETags, s.rec.ETags)
+	}
+	if etag != "" {
+		rec.ETags[mirror] = etag
+	}
+	rec.Seen = maps.Clone(s.rec.Seen)
+	if rec.Seen == nil {
+		rec.Seen = map[string]seen{}
+	}
+	rec.Seen[d.Channel] = seen{d.Serial, d.Digest}
+	// The record last: with the new serial and the old catalog nothing would be held.
+	if !same {
+		err = state.WriteFile(filepath.Join(s.dir, catalogFile), envelope, 0o600)
+	}
+	if err == nil {
+		err = s.write(rec)
+	}
+	s.mu.Unlock()
+	if err != nil || same {
+		return false, err
+	}
+	s.hold(d)
+	s.changed(d)
+	return true, nil
+}
+
+// roots asks a mirror for successors of the root and has them come into force.
+func (s *Subscription) roots(ctx context.Context, mirror string) error {
+	for range maxRoots {
+		s.mu.Lock()
+		rec := s.rec
+		s.mu.Unlock()
+		p, err := root.Verify(time.Time{}, rec.Roots[0], rec.Roots[1:]...) // an expired one may have a successor
+		if err != nil {
+			return err
+		}
+		b, err := s.get(ctx, fmt.Sprintf("%s/root/%d.json", mirror, p.Version+1), root.MaxSize)
+		if err != nil || b == nil {
+			return err
+		}
+		if _, err := root.Verify(time.Time{}, rec.Roots[0], append(slices.Clone(rec.Roots[1:]), b)...); err != nil {
+			return err
+		}
+		s.mu.Lock()
+		rec.Roots = append(slices.Clone(rec.Roots), b)
+		err = s.write(rec)
+		s.mu.Unlock()
+		if err != nil {
+			return err
+		}
+	}
+	return nil
+}
