@@ -299,7 +299,7 @@ func (r *Reconciler) Restore(ctx context.Context, b Backup, values map[string]st
 	if goal != state.Stopped {
 		goal = state.Running
 	}
-	gen, err = r.accept(state.Desired{App: b.App, Goal: goal, Manifest: b.Manifest, Config: b.Config, Installed: true})
+	gen, err = r.accept(state.Desired{App: b.App, Goal: goal, Manifest: b.Manifest, Source: "backup", Config: b.Config, Installed: true})
 	return gen, err
 }
 
@@ -331,7 +331,10 @@ func (r *Reconciler) checkBackup(b Backup) error {
 	if _, err := r.requirements(b.Manifest); err != nil {
 		return err
 	}
-	return r.portsOfOthers(b.Manifest)
+	if why := r.Offer().revoked(b.App, b.Manifest.Version); why != "" {
+		return fmt.Errorf("%w: %s: %s", ErrRefused, b.App, why)
+	}
+	return r.collision(b.Manifest)
 }
 
 // receive writes what comes to a file, and wants it to be what was sent.

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
 	"strconv"
@@ -188,6 +189,34 @@ func (r *Reconciler) Scripts(app string) []manifest.ProviderScript {
 		return nil
 	}
 	return d.Manifest.Scripts
+}
+
+// Webs gives the published port of the web interface of each installed application
+// that has one, and a channel that is closed when that has changed.
+func (r *Reconciler) Webs() (map[string]int, <-chan struct{}) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return r.webs, r.websChanged
+}
+
+// noteWebs looks at what is installed now.
+func (r *Reconciler) noteWebs(desired []state.Desired) {
+	webs := map[string]int{}
+	for _, d := range desired {
+		if d.Manifest == nil || d.Goal == state.Absent {
+			continue
+		}
+		if _, port, ok := d.Manifest.Web(); ok {
+			webs[d.App] = port.Host
+		}
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !maps.Equal(webs, r.webs) {
+		r.webs = webs
+		close(r.websChanged)
+		r.websChanged = make(chan struct{})
+	}
 }
 
 // waitingFor is called with the lock held.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -113,7 +114,7 @@ type Reconciler struct {
 	engine    Engine
 	store     *state.Store
 	secrets   *secrets.Store
-	catalog   catalog.Catalog
+	offer     atomic.Pointer[Offer]
 	renderer  *Renderer
 	snapshots string // directory of copies made before updates and for backups
 	log       *slog.Logger
@@ -122,15 +123,17 @@ type Reconciler struct {
 	starts    chan struct{} // as many as may start at a time
 	metrics   *metrics
 
-	mu      sync.Mutex
-	obs     Observed
-	asked   time.Time // when the engine was asked what it has not answered yet
-	stale   string    // why obs is not of now
-	ready   map[string]Readiness
-	digests map[*manifest.Manifest]string
-	waiters map[int]func() // pages that tell of an application that does not serve yet, by port
-	apps    map[string]*appState
-	workers sync.WaitGroup
+	mu          sync.Mutex
+	obs         Observed
+	asked       time.Time // when the engine was asked what it has not answered yet
+	stale       string    // why obs is not of now
+	ready       map[string]Readiness
+	digests     map[*manifest.Manifest]string
+	webs        map[string]int
+	websChanged chan struct{}  // closed at every change of webs, and replaced
+	waiters     map[int]func() // pages that tell of an application that does not serve yet, by port
+	apps        map[string]*appState
+	workers     sync.WaitGroup
 }
 
 // appState is what the daemon remembers of an application between passes.
@@ -157,13 +160,14 @@ type appState struct {
 // New prepares a reconciler; Run makes it work.
 func New(engine Engine, store *state.Store, sec *secrets.Store, cat catalog.Catalog, dataDir string, log *slog.Logger) *Reconciler {
 	r := &Reconciler{
-		engine: engine, store: store, secrets: sec, catalog: cat, log: log,
+		engine: engine, store: store, secrets: sec, log: log,
 		renderer:  &Renderer{DataDir: dataDir},
 		snapshots: filepath.Join(dataDir, "_daemon", "snapshots"),
 		wake:      make(chan struct{}, 1), observed: make(chan struct{}), starts: make(chan struct{}, max(2, runtime.NumCPU())),
-		apps: map[string]*appState{}, ready: map[string]Readiness{}, waiters: map[int]func(){},
+		apps: map[string]*appState{}, ready: map[string]Readiness{}, waiters: map[int]func(){}, websChanged: make(chan struct{}),
 		stale: "the engine has not answered yet",
 	}
+	r.offer.Store(NewOffer(nil, cat, nil, time.Now()))
 	r.metrics = newMetrics(r)
 	// What was known last is better than nothing, and says its age.
 	if err := store.Recall(observedFile, &r.obs); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -310,6 +314,7 @@ func sameContainers(a, b Observed) bool {
 // own. It gives the time until the next pass that is due without an event.
 func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	begin := time.Now()
+	r.noteWebs(r.store.All())
 	obs, err := r.observe(ctx)
 	if err != nil {
 		return firstBackoff

@@ -18,7 +18,10 @@ import (
 // View is one application as people and programs see it.
 type View struct {
 	Manifest   *manifest.Manifest // the one installed, or the catalog's
-	Available  *manifest.Manifest // a different one that the catalog holds; nil where there is none
+	Available  *manifest.Manifest // a different one that may be installed now; nil where there is none
+	Notes      string             // of the release that is available, or else of the one offered
+	Declined   bool               // the one available did not come up here before
+	Source     string             // where the manifest is from, such as "catalog beta 7"
 	Goal       state.Goal         // empty where it is not installed
 	Generation uint64
 	State      State
@@ -54,10 +57,16 @@ func (r *Reconciler) Apps() (views []View, at time.Time, stale string) {
 		byApp[d.App] = d
 	}
 	broken := r.store.Broken()
-	ids := r.catalog.IDs()
+	offer := r.Offer()
+	ids := offer.ids()
+	have := make(map[string]bool, len(ids))
+	for _, id := range ids {
+		have[id] = true
+	}
 	for _, more := range []map[string]bool{keys(byApp), keys(broken)} {
 		for id := range more {
-			if !slices.Contains(ids, id) {
+			if !have[id] {
+				have[id] = true
 				ids = append(ids, id)
 			}
 		}
@@ -93,7 +102,7 @@ func (r *Reconciler) App(id string) (View, error) {
 	d, err := r.store.Get(id)
 	missing := errors.Is(err, state.ErrNotFound)
 	if missing {
-		if r.catalog.Manifest(id) == nil {
+		if o := r.Offer(); o.catalog[id] == nil && o.refused[id] == nil {
 			return View{}, fmt.Errorf("%w %q", ErrUnknownApp, id)
 		}
 		err = nil
@@ -105,21 +114,31 @@ func (r *Reconciler) App(id string) (View, error) {
 
 // view is called with the lock held.
 func (r *Reconciler) view(id string, d state.Desired, broken error) View {
-	offered := r.catalog.Manifest(id)
-	m := d.Manifest
-	if m == nil {
-		m = offered
+	offer := r.Offer()
+	m, source := d.Manifest, d.Source
+	if e := offer.catalog[id]; m == nil && e != nil {
+		m, source = e.Manifest, e.Source.String()
 	}
 	if m == nil {
 		m = &manifest.Manifest{ID: id, Name: id}
 	}
-	v := View{Manifest: m, Goal: d.Goal, Generation: d.Generation, Note: d.Note}
+	v := View{Manifest: m, Goal: d.Goal, Generation: d.Generation, Note: d.Note, Source: source}
 	if broken != nil {
 		v.State, v.Error = Failed, broken.Error()
 		return v
 	}
-	if d.Manifest != nil && offered != nil && offered != d.Manifest && r.digest(offered) != r.digest(d.Manifest) {
-		v.Available = offered
+	entry, unavailable := offer.entry(id, time.Now())
+	if entry != nil {
+		v.Notes = entry.Notes
+		if d.Manifest != nil && entry.Manifest != d.Manifest && r.digest(entry.Manifest) != r.digest(d.Manifest) {
+			v.Available, v.Declined = entry.Manifest, r.digest(entry.Manifest) == d.Declined
+		}
+		if entry.Waiver != nil {
+			v.remark(entry.Waiver.String())
+		}
+	}
+	if why := offer.revoked(id, m.Version); why != "" && d.Manifest != nil {
+		v.remark(why)
 	}
 	if len(m.Settings) > 0 {
 		v.Config = map[string]string{}
@@ -146,13 +165,16 @@ func (r *Reconciler) view(id string, d state.Desired, broken error) View {
 		v.Note = NotRebootProof
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Overrides)) {
-		v.Note = strings.TrimPrefix(v.Note+"; ", "; ") + name + " runs the image " + d.Overrides[name] + " of your own"
+		v.remark(name + " runs the image " + d.Overrides[name] + " of your own")
 	}
 	a := r.state(id)
 	v.Error = a.err
 	switch {
 	case d.Goal == "":
 		v.State, v.Error = NotInstalled, ""
+		if unavailable != nil {
+			v.Error = unavailable.Error()
+		}
 	case d.Goal == state.Absent:
 		v.State = Removing
 	case d.Update != nil:
@@ -177,6 +199,9 @@ func (r *Reconciler) view(id string, d state.Desired, broken error) View {
 	}
 	return v
 }
+
+// remark adds to what the owner should know.
+func (v *View) remark(s string) { v.Note = strings.TrimPrefix(v.Note+"; "+s, "; ") }
 
 // digest of a manifest, remembered: both the catalog's and those installed stay
 // what they are. The lock is held.
@@ -227,11 +252,11 @@ func (r *Reconciler) request(ask Ask) (uint64, error) {
 	defer r.mu.Unlock()
 	d, err := r.store.Get(ask.App)
 	installed := err == nil && d.Goal != state.Absent
-	offered := r.catalog.Manifest(ask.App)
+	offer := r.Offer()
 	switch {
 	case err != nil && !errors.Is(err, state.ErrNotFound):
 		return 0, err
-	case offered == nil && err != nil:
+	case offer.catalog[ask.App] == nil && offer.refused[ask.App] == nil && err != nil:
 		return 0, fmt.Errorf("%w %q", ErrUnknownApp, ask.App)
 	case !installed && ask.Verb != "install" && ask.Verb != "uninstall" && ask.Verb != "adopt":
 		return 0, fmt.Errorf("%s: %w: install it first", ask.App, ErrNotInstalled)
@@ -242,12 +267,13 @@ func (r *Reconciler) request(ask Ask) (uint64, error) {
 	var also []state.Desired // dependencies that come with it
 	switch ask.Verb {
 	case "install", "adopt":
-		if offered == nil {
-			return 0, fmt.Errorf("%w: %s is not in the catalog any more", ErrRefused, ask.App)
-		}
 		if !installed {
-			d = state.Desired{App: d.App, Generation: d.Generation, Manifest: offered}
-			if d.Adopted = adoptable(offered, r.obs, ask.Verb == "adopt"); len(d.Adopted) == 0 {
+			offered, err := offer.entry(ask.App, time.Now())
+			if err != nil {
+				return 0, err
+			}
+			d = state.Desired{App: d.App, Generation: d.Generation, Manifest: offered.Manifest, Source: offered.Source.String()}
+			if d.Adopted = adoptable(offered.Manifest, r.obs, ask.Verb == "adopt"); len(d.Adopted) == 0 {
 				d.Adopted = nil
 				if ask.Verb == "adopt" {
 					return 0, fmt.Errorf("%w: no container of someone else's can serve as %s: none of its members' names and none that its manifest adopts exists", ErrRefused, ask.App)
@@ -264,7 +290,7 @@ func (r *Reconciler) request(ask Ask) (uint64, error) {
 		if also, err = r.requirements(d.Manifest); err != nil {
 			return 0, err
 		}
-		if err := r.portsOfOthers(d.Manifest); err != nil {
+		if err := r.collision(d.Manifest); err != nil {
 			return 0, err
 		}
 	case "start":
@@ -278,7 +304,7 @@ func (r *Reconciler) request(ask Ask) (uint64, error) {
 			return 0, err
 		}
 	case "update":
-		if also, err = r.stage(&d, offered); err != nil {
+		if also, err = r.stage(&d); err != nil {
 			return 0, err
 		}
 	case "uninstall":
@@ -358,19 +384,19 @@ func (r *Reconciler) requirements(m *manifest.Manifest) (out []state.Desired, er
 		}
 		installed := err == nil && dep.Goal != state.Absent
 		if !installed {
-			offered := r.catalog.Manifest(need.App)
-			if offered == nil {
-				return nil, fmt.Errorf("%w: %s requires %s, which is not in the catalog", ErrRefused, m.ID, need.App)
+			offered, err := r.Offer().entry(need.App, time.Now())
+			if err != nil {
+				return nil, fmt.Errorf("%s requires %s: %w", m.ID, need.App, err)
 			}
-			more, err := r.requirements(offered)
+			more, err := r.requirements(offered.Manifest)
 			if err != nil {
 				return nil, err
 			}
-			if err := r.portsOfOthers(offered); err != nil {
+			if err := r.collision(offered.Manifest); err != nil {
 				return nil, err
 			}
 			out = append(out, more...)
-			dep = state.Desired{App: need.App, Generation: dep.Generation, Goal: state.Running, Manifest: offered}
+			dep = state.Desired{App: need.App, Generation: dep.Generation, Goal: state.Running, Manifest: offered.Manifest, Source: offered.Source.String()}
 		}
 		change := map[string]string{}
 		for _, k := range slices.Sorted(maps.Keys(need.Config)) {
@@ -391,10 +417,13 @@ func (r *Reconciler) requirements(m *manifest.Manifest) (out []state.Desired, er
 }
 
 // stage prepares an update to what the catalog holds.
-func (r *Reconciler) stage(d *state.Desired, offered *manifest.Manifest) ([]state.Desired, error) {
+func (r *Reconciler) stage(d *state.Desired) ([]state.Desired, error) {
+	entry, err := r.Offer().entry(d.App, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	offered := entry.Manifest
 	switch {
-	case offered == nil:
-		return nil, fmt.Errorf("%w: %s is not in the catalog any more", ErrRefused, d.App)
 	case len(d.Adopted) > 0:
 		return nil, fmt.Errorf("%w: %s runs in a container that someone else made; restart it first", ErrRefused, d.App)
 	case offered.Migration < d.Manifest.Migration:
@@ -409,10 +438,10 @@ func (r *Reconciler) stage(d *state.Desired, offered *manifest.Manifest) ([]stat
 	if err != nil {
 		return nil, err
 	}
-	if err := r.portsOfOthers(offered); err != nil {
+	if err := r.collision(offered); err != nil {
 		return nil, err
 	}
-	d.Update, d.Note = &state.Update{To: offered, Phase: state.Staged}, ""
+	d.Update, d.Note = &state.Update{To: offered, Source: entry.Source.String(), Phase: state.Staged}, ""
 	return also, nil
 }
 
@@ -429,9 +458,9 @@ func (r *Reconciler) requiredBy(app string) (out []string) {
 	return out
 }
 
-// portsOfOthers refuses a manifest that publishes what another installed
-// application does.
-func (r *Reconciler) portsOfOthers(m *manifest.Manifest) error {
+// collision refuses a manifest that publishes, or names a container, as another
+// installed application does.
+func (r *Reconciler) collision(m *manifest.Manifest) error {
 	for _, other := range r.store.All() {
 		if other.App == m.ID || other.Manifest == nil || other.Goal == state.Absent {
 			continue
@@ -439,6 +468,11 @@ func (r *Reconciler) portsOfOthers(m *manifest.Manifest) error {
 		for _, p := range m.NodePorts() {
 			if slices.Contains(other.Manifest.NodePorts(), p) {
 				return fmt.Errorf("%w: %s and %s both use port %d of the node", ErrRefused, m.ID, other.App, p)
+			}
+		}
+		for _, c := range m.Containers {
+			if _, taken := other.Manifest.Container(c.Name); taken {
+				return fmt.Errorf("%w: %s and %s both name a container %q", ErrRefused, m.ID, other.App, c.Name)
 			}
 		}
 	}
@@ -471,7 +505,7 @@ func (r *Reconciler) manifest(app string) *manifest.Manifest {
 	if d, err := r.store.Get(app); err == nil && d.Manifest != nil {
 		return d.Manifest
 	}
-	return r.catalog.Manifest(app)
+	return r.offered(app)
 }
 
 // Progress of an operation.

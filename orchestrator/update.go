@@ -30,7 +30,7 @@ func (r *Reconciler) giveUpUpdate(d state.Desired, cause error) error {
 	case state.Staged:
 		err = r.update(d.App, func(now *state.Desired) {
 			now.Note = why + "; version " + now.Manifest.Version + " goes on"
-			now.Update = nil
+			now.Declined, now.Update = now.Update.To.Digest(), nil
 		})
 		if err == nil {
 			r.finish(d.App, d.Generation, why)
@@ -83,7 +83,10 @@ func (r *Reconciler) commit(ctx context.Context, d state.Desired, m *manifest.Ma
 		return err
 	}
 	if err := r.update(d.App, func(now *state.Desired) {
-		now.Manifest, now.Update, now.Note = m, nil, note
+		if now.Update != nil {
+			now.Source = now.Update.Source
+		}
+		now.Manifest, now.Update, now.Note, now.Declined = m, nil, note, ""
 	}); err != nil {
 		return err
 	}
@@ -115,6 +118,7 @@ func (r *Reconciler) putBack(ctx context.Context, d state.Desired) error {
 func (r *Reconciler) rolledBack(_ context.Context, d state.Desired) error {
 	why := d.Update.Error
 	if err := r.update(d.App, func(now *state.Desired) {
+		now.Declined = now.Update.To.Digest()
 		now.Update, now.Note = nil, fmt.Sprintf("%s; rolled back to %s on %s", why, now.Manifest.Version, time.Now().UTC().Format("2006-01-02 15:04"))
 	}); err != nil {
 		return err

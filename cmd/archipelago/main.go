@@ -25,6 +25,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
@@ -34,6 +35,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/rpc"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
 	"github.com/archipelago-cloud/archipelago/orchestrator/upgrade"
 	"github.com/archipelago-cloud/archipelago/orchestrator/web"
 )
@@ -96,7 +98,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	// An invalid manifest costs its own application, not the node.
-	cat, err := catalog.Load(filepath.Join(own, "catalog"))
+	disk, err := catalog.Load(filepath.Join(own, "catalog"))
 	if err != nil {
 		log.Error("catalog", "error", err)
 	}
@@ -127,11 +129,17 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	r := orchestrator.New(eng, store, sec, cat, d.dataDir, log)
+	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
+	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, func(signed *document.Document) {
+		r.SetOffer(orchestrator.NewOffer(signed, disk, r.Offer(), time.Now()))
+	})
+	if err != nil {
+		return err
+	}
 	passwords := access.NewPasswords(stateDir)
 	guard := access.NewGuard(token, passwords)
 	mux := http.NewServeMux()
-	mux.Handle((&rpc.Server{Reconciler: r, Engine: eng, Passwords: passwords, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard))
+	mux.Handle((&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard))
 	mux.Handle("GET /metrics", guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{})))
 	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Log: log}).Handler())
 	server := &http.Server{
@@ -141,7 +149,9 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	var wg sync.WaitGroup
 	wg.Go(func() { r.Run(ctx) })
-	wg.Go(func() { proxy.Serve(ctx, cat, r, log) })
+	wg.Go(func() { sub.Run(ctx) })
+	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
+	wg.Go(func() { proxy.Serve(ctx, r, log) })
 	look := make(chan os.Signal, 1) // SIGHUP: look now
 	signal.Notify(look, syscall.SIGHUP)
 	wg.Go(func() {
@@ -175,7 +185,7 @@ func (d *daemon) run(ctx context.Context) error {
 			server.Close()
 		}
 	})
-	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", fingerprint, "apps", len(cat))
+	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", fingerprint, "apps", len(disk))
 	wg.Go(func() {
 		if err := server.ServeTLS(secure, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("serving TLS", "error", err)
@@ -196,7 +206,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if fault.Planted(fault.ShutdownKills) {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		for _, m := range cat {
+		for _, m := range disk {
 			for _, c := range m.Containers {
 				eng.StopUnit(bounded, c.Name+".service")
 			}

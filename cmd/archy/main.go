@@ -81,7 +81,7 @@ func Command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), validate())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), validate())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}
@@ -199,9 +199,10 @@ func word(s api.State) string {
 }
 
 func (a *app) apps() *cobra.Command {
-	return &cobra.Command{
+	var sources bool
+	c := &cobra.Command{
 		Use: "apps", Short: "Every application and how it is",
-		Example: "  archy apps --json",
+		Example: "  archy apps --json\n  archy apps --sources",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			c, err := a.client()
@@ -224,11 +225,16 @@ func (a *app) apps() *cobra.Command {
 				if p.AvailableVersion != "" {
 					version += " (" + p.AvailableVersion + " available)"
 				}
+				if sources {
+					version += "\t" + cmp.Or(p.Source, "-")
+				}
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", p.Id, version, word(p.State), cmp.Or(p.Error, p.Note))
 			}
 			return w.Flush()
 		},
 	}
+	c.Flags().BoolVar(&sources, "sources", false, "say where each manifest is from: the signed catalog, the disk, or both")
+	return c
 }
 
 func (a *app) completeApps(cmd *cobra.Command, args []string, _ string) ([]string, cobra.ShellCompDirective) {

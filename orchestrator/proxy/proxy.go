@@ -17,7 +17,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/waiting"
 )
@@ -30,25 +29,52 @@ type Source interface {
 	Waiting(app string) (name, reason string)
 	// Scripts are those that its manifest has the proxy serve.
 	Scripts(app string) []manifest.ProviderScript
+	// Webs are the published ports of web interfaces, by application; the channel is
+	// closed when they have changed.
+	Webs() (map[string]int, <-chan struct{})
 }
 
-// Serve listens for every application of the catalog that has a web interface,
-// until the context ends. A port that is taken costs that application its proxy,
-// which is logged, and no other.
-func Serve(ctx context.Context, cat catalog.Catalog, source Source, log *slog.Logger) {
-	var wg sync.WaitGroup
-	for _, id := range cat.IDs() {
-		_, port, ok := cat[id].Web()
-		if !ok {
-			continue
-		}
-		wg.Go(func() {
-			if err := serve(ctx, id, port.Host, source); err != nil {
-				log.Error("proxy", "app", id, "error", err)
-			}
-		})
+// Serve listens for every installed application that has a web interface, until the
+// context ends. A port that is taken costs that application its proxy, which is
+// logged, and no other.
+func Serve(ctx context.Context, source Source, log *slog.Logger) {
+	type web struct {
+		app  string
+		port int
 	}
-	wg.Wait()
+	var wg sync.WaitGroup
+	defer wg.Wait()
+	served := map[web]func(){} // that ends it
+	for {
+		webs, changed := source.Webs()
+		for w, end := range served {
+			if webs[w.app] != w.port {
+				end()
+				delete(served, w)
+			}
+		}
+		for app, port := range webs {
+			w := web{app, port}
+			if served[w] != nil {
+				continue
+			}
+			own, cancel := context.WithCancel(ctx)
+			done := make(chan struct{})
+			served[w] = func() { cancel(); <-done }
+			wg.Go(func() {
+				defer close(done)
+				defer cancel()
+				if err := serve(own, app, port, source); err != nil {
+					log.Error("proxy", "app", app, "error", err)
+				}
+			})
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return
+		}
+	}
 }
 
 // Handler serves one application, published on a port of the node.

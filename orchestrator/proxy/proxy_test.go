@@ -15,7 +15,13 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-type source struct{ reason string }
+type source struct {
+	reason  string
+	webs    map[string]int
+	changed chan struct{}
+}
+
+func (s *source) Webs() (map[string]int, <-chan struct{}) { return s.webs, s.changed }
 
 func (s *source) Waiting(string) (name, reason string) { return "Feeds", s.reason }
 func (s *source) Scripts(string) []manifest.ProviderScript {

@@ -28,6 +28,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
 	"github.com/archipelago-cloud/archipelago/orchestrator/upgrade"
 )
 
@@ -49,15 +50,16 @@ type Host interface {
 // Server answers for a reconciler.
 type Server struct {
 	apiconnect.UnimplementedOrchestratorHandler
-	Reconciler *orchestrator.Reconciler
-	Engine     Host
-	Passwords  *access.Passwords
-	DataDir    string
-	Program    string // path of the running binary
-	End        func() // ends the daemon; systemd starts what is there then
-	Version    string
-	Digest     string // SHA-256 of the running binary
-	StartedAt  time.Time
+	Reconciler   *orchestrator.Reconciler
+	Subscription *subscription.Subscription
+	Engine       Host
+	Passwords    *access.Passwords
+	DataDir      string
+	Program      string // path of the running binary
+	End          func() // ends the daemon; systemd starts what is there then
+	Version      string
+	Digest       string // SHA-256 of the running binary
+	StartedAt    time.Time
 }
 
 // Handler gives the path and handler; every call must carry the token.
@@ -117,7 +119,7 @@ var states = map[orchestrator.State]api.State{
 
 func app(v orchestrator.View) *api.App {
 	m := v.Manifest
-	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config}
+	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config, Source: v.Source, ReleaseNotes: v.Notes}
 	if v.Available != nil {
 		a.AvailableVersion = v.Available.Version
 	}

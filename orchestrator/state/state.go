@@ -48,6 +48,8 @@ type Desired struct {
 	Restarted  uint64             `json:"restarted,omitempty"` // the last one carried out
 	AcceptedAt time.Time          `json:"accepted_at"`
 	Manifest   *manifest.Manifest `json:"manifest,omitempty"`  // what is installed, whatever the catalog holds by now
+	Source     string             `json:"source,omitempty"`    // where the manifest is from, such as "catalog beta 7"
+	Declined   string             `json:"declined,omitempty"`  // digest of a manifest to which an update failed: it is not tried again by itself
 	Config     map[string]string  `json:"config,omitempty"`    // settings that differ from the manifest's defaults
 	Update     *Update            `json:"update,omitempty"`    // under way
 	Adopted    map[string]string  `json:"adopted,omitempty"`   // member -> container of someone else's that serves as it
@@ -70,6 +72,7 @@ const (
 // Update is a change of version under way.
 type Update struct {
 	To         *manifest.Manifest `json:"to"`
+	Source     string             `json:"source,omitempty"` // where To is from
 	Phase      Phase              `json:"phase"`
 	Error      string             `json:"error,omitempty"` // why it is rolled back
 	Generation uint64             `json:"generation"`      // of the request

@@ -291,6 +291,13 @@ func (s *Subscription) Status() (Status, error) {
 	return s.status, nil
 }
 
+// MayUpdate tells whether updates may begin by themselves at a time.
+func (s *Subscription) MayUpdate(t time.Time) bool {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.rec.Automatic && s.rec.Window.Open(t)
+}
+
 // Wake has the mirrors asked soon.
 func (s *Subscription) Wake() {
 	select {
@@ -303,7 +310,7 @@ func (s *Subscription) Wake() {
 func (s *Subscription) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := interval
-		if _, err := s.Refresh(ctx); err != nil {
+		if _, err := s.Refresh(ctx); err != nil && !errors.Is(err, ErrNone) {
 			wait = afterError
 		}
 		select {

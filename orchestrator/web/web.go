@@ -124,10 +124,10 @@ func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
 
 // row is one application on the page.
 type row struct {
-	ID, Name, Version, Summary string
-	State, Class, Error, Note  string
-	Open                       string
-	Actions                    []action
+	ID, Name, Version, Summary, Source string
+	State, Class, Error, Note          string
+	Open                               string
+	Actions                            []action
 }
 
 type action struct{ Verb, Label, Confirm string }
@@ -137,11 +137,13 @@ type listing struct {
 	At    string // of what is shown
 	Age   string
 	Stale string
+	// Frozen says that the signed catalog has expired.
+	Frozen string
 }
 
 func (s *Server) listing(host string) listing {
 	views, at, stale := s.Reconciler.Apps()
-	l := listing{Stale: stale}
+	l := listing{Stale: stale, Frozen: s.Reconciler.Offer().Frozen(time.Now())}
 	if !at.IsZero() {
 		l.At = at.Local().Format("2006-01-02 15:04:05")
 		if age := time.Since(at).Round(time.Second); age > 0 {
@@ -150,11 +152,13 @@ func (s *Server) listing(host string) listing {
 	}
 	for _, v := range views {
 		m := v.Manifest
-		r := row{ID: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: string(v.State), Error: v.Error, Note: v.Note,
+		r := row{ID: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, Source: v.Source, State: string(v.State), Error: v.Error, Note: v.Note,
 			Class: strings.ReplaceAll(string(v.State), " ", "-")}
 		switch v.Goal {
 		case "", state.Absent:
-			r.Actions = []action{{"install", "Install", ""}}
+			if v.Error == "" {
+				r.Actions = []action{{"install", "Install", ""}}
+			}
 		case state.Running:
 			if web, port, ok := m.Web(); ok && v.State == orchestrator.Up {
 				r.Open = fmt.Sprintf("http://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
@@ -167,11 +171,19 @@ func (s *Server) listing(host string) listing {
 			r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
 		}
 		if a := v.Available; a != nil && v.Goal != state.Absent && v.State != orchestrator.Updating {
-			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? Its data is copied first, and goes back if the update fails."}}, r.Actions...)
+			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
 		}
 		l.Apps = append(l.Apps, r)
 	}
 	return l
+}
+
+// sentence ends a release's notes so that something can follow.
+func sentence(notes string) string {
+	if notes == "" {
+		return ""
+	}
+	return strings.TrimSuffix(notes, ".") + ". "
 }
 
 func uninstall(m *manifest.Manifest) action {

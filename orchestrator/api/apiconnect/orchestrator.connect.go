@@ -72,6 +72,16 @@ const (
 	OrchestratorUpgradeProcedure = "/archipelago.v1.Orchestrator/Upgrade"
 	// OrchestratorDoctorProcedure is the fully-qualified name of the Orchestrator's Doctor RPC.
 	OrchestratorDoctorProcedure = "/archipelago.v1.Orchestrator/Doctor"
+	// OrchestratorSubscribeProcedure is the fully-qualified name of the Orchestrator's Subscribe RPC.
+	OrchestratorSubscribeProcedure = "/archipelago.v1.Orchestrator/Subscribe"
+	// OrchestratorGetSubscriptionProcedure is the fully-qualified name of the Orchestrator's
+	// GetSubscription RPC.
+	OrchestratorGetSubscriptionProcedure = "/archipelago.v1.Orchestrator/GetSubscription"
+	// OrchestratorRefreshProcedure is the fully-qualified name of the Orchestrator's Refresh RPC.
+	OrchestratorRefreshProcedure = "/archipelago.v1.Orchestrator/Refresh"
+	// OrchestratorLoadCatalogProcedure is the fully-qualified name of the Orchestrator's LoadCatalog
+	// RPC.
+	OrchestratorLoadCatalogProcedure = "/archipelago.v1.Orchestrator/LoadCatalog"
 	// OrchestratorWatchProcedure is the fully-qualified name of the Orchestrator's Watch RPC.
 	OrchestratorWatchProcedure = "/archipelago.v1.Orchestrator/Watch"
 	// OrchestratorCredentialsProcedure is the fully-qualified name of the Orchestrator's Credentials
@@ -118,6 +128,14 @@ type OrchestratorClient interface {
 	Upgrade(context.Context) *connect.ClientStreamForClient[api.UpgradeRequest, api.UpgradeResponse]
 	// Doctor looks at the node for what applications need of it.
 	Doctor(context.Context, *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error)
+	// Subscribe has the node follow a channel of the signed catalog.
+	Subscribe(context.Context, *connect.Request[api.SubscribeRequest]) (*connect.Response[api.Subscription], error)
+	// GetSubscription tells what is followed and how that is.
+	GetSubscription(context.Context, *connect.Request[api.GetSubscriptionRequest]) (*connect.Response[api.Subscription], error)
+	// Refresh asks the mirrors now.
+	Refresh(context.Context, *connect.Request[api.RefreshRequest]) (*connect.Response[api.Subscription], error)
+	// LoadCatalog takes a signed catalog from the owner's hand instead of a mirror's.
+	LoadCatalog(context.Context) *connect.ClientStreamForClient[api.Chunk, api.Subscription]
 	// Watch streams the progress of an operation until it is done or has failed.
 	Watch(context.Context, *connect.Request[api.WatchRequest]) (*connect.ServerStreamForClient[api.Progress], error)
 	// Credentials gives the secrets that the manifest declares as shown.
@@ -238,6 +256,31 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		subscribe: connect.NewClient[api.SubscribeRequest, api.Subscription](
+			httpClient,
+			baseURL+OrchestratorSubscribeProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Subscribe")),
+			connect.WithClientOptions(opts...),
+		),
+		getSubscription: connect.NewClient[api.GetSubscriptionRequest, api.Subscription](
+			httpClient,
+			baseURL+OrchestratorGetSubscriptionProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("GetSubscription")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		refresh: connect.NewClient[api.RefreshRequest, api.Subscription](
+			httpClient,
+			baseURL+OrchestratorRefreshProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Refresh")),
+			connect.WithClientOptions(opts...),
+		),
+		loadCatalog: connect.NewClient[api.Chunk, api.Subscription](
+			httpClient,
+			baseURL+OrchestratorLoadCatalogProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("LoadCatalog")),
+			connect.WithClientOptions(opts...),
+		),
 		watch: connect.NewClient[api.WatchRequest, api.Progress](
 			httpClient,
 			baseURL+OrchestratorWatchProcedure,
@@ -268,26 +311,30 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // orchestratorClient implements OrchestratorClient.
 type orchestratorClient struct {
-	listApps     *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
-	getApp       *connect.Client[api.GetAppRequest, api.App]
-	install      *connect.Client[api.InstallRequest, api.Operation]
-	start        *connect.Client[api.StartRequest, api.Operation]
-	stop         *connect.Client[api.StopRequest, api.Operation]
-	restart      *connect.Client[api.RestartRequest, api.Operation]
-	uninstall    *connect.Client[api.UninstallRequest, api.Operation]
-	update       *connect.Client[api.UpdateRequest, api.Operation]
-	configure    *connect.Client[api.ConfigureRequest, api.Operation]
-	adopt        *connect.Client[api.AdoptRequest, api.Operation]
-	importSecret *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
-	backup       *connect.Client[api.BackupRequest, api.Chunk]
-	restore      *connect.Client[api.RestoreRequest, api.Operation]
-	setPassword  *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
-	upgrade      *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
-	doctor       *connect.Client[api.DoctorRequest, api.DoctorResponse]
-	watch        *connect.Client[api.WatchRequest, api.Progress]
-	credentials  *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
-	logs         *connect.Client[api.LogsRequest, api.LogLine]
-	status       *connect.Client[api.StatusRequest, api.StatusResponse]
+	listApps        *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
+	getApp          *connect.Client[api.GetAppRequest, api.App]
+	install         *connect.Client[api.InstallRequest, api.Operation]
+	start           *connect.Client[api.StartRequest, api.Operation]
+	stop            *connect.Client[api.StopRequest, api.Operation]
+	restart         *connect.Client[api.RestartRequest, api.Operation]
+	uninstall       *connect.Client[api.UninstallRequest, api.Operation]
+	update          *connect.Client[api.UpdateRequest, api.Operation]
+	configure       *connect.Client[api.ConfigureRequest, api.Operation]
+	adopt           *connect.Client[api.AdoptRequest, api.Operation]
+	importSecret    *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
+	backup          *connect.Client[api.BackupRequest, api.Chunk]
+	restore         *connect.Client[api.RestoreRequest, api.Operation]
+	setPassword     *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
+	upgrade         *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
+	doctor          *connect.Client[api.DoctorRequest, api.DoctorResponse]
+	subscribe       *connect.Client[api.SubscribeRequest, api.Subscription]
+	getSubscription *connect.Client[api.GetSubscriptionRequest, api.Subscription]
+	refresh         *connect.Client[api.RefreshRequest, api.Subscription]
+	loadCatalog     *connect.Client[api.Chunk, api.Subscription]
+	watch           *connect.Client[api.WatchRequest, api.Progress]
+	credentials     *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
+	logs            *connect.Client[api.LogsRequest, api.LogLine]
+	status          *connect.Client[api.StatusRequest, api.StatusResponse]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -370,6 +417,26 @@ func (c *orchestratorClient) Doctor(ctx context.Context, req *connect.Request[ap
 	return c.doctor.CallUnary(ctx, req)
 }
 
+// Subscribe calls archipelago.v1.Orchestrator.Subscribe.
+func (c *orchestratorClient) Subscribe(ctx context.Context, req *connect.Request[api.SubscribeRequest]) (*connect.Response[api.Subscription], error) {
+	return c.subscribe.CallUnary(ctx, req)
+}
+
+// GetSubscription calls archipelago.v1.Orchestrator.GetSubscription.
+func (c *orchestratorClient) GetSubscription(ctx context.Context, req *connect.Request[api.GetSubscriptionRequest]) (*connect.Response[api.Subscription], error) {
+	return c.getSubscription.CallUnary(ctx, req)
+}
+
+// Refresh calls archipelago.v1.Orchestrator.Refresh.
+func (c *orchestratorClient) Refresh(ctx context.Context, req *connect.Request[api.RefreshRequest]) (*connect.Response[api.Subscription], error) {
+	return c.refresh.CallUnary(ctx, req)
+}
+
+// LoadCatalog calls archipelago.v1.Orchestrator.LoadCatalog.
+func (c *orchestratorClient) LoadCatalog(ctx context.Context) *connect.ClientStreamForClient[api.Chunk, api.Subscription] {
+	return c.loadCatalog.CallClientStream(ctx)
+}
+
 // Watch calls archipelago.v1.Orchestrator.Watch.
 func (c *orchestratorClient) Watch(ctx context.Context, req *connect.Request[api.WatchRequest]) (*connect.ServerStreamForClient[api.Progress], error) {
 	return c.watch.CallServerStream(ctx, req)
@@ -425,6 +492,14 @@ type OrchestratorHandler interface {
 	Upgrade(context.Context, *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error)
 	// Doctor looks at the node for what applications need of it.
 	Doctor(context.Context, *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error)
+	// Subscribe has the node follow a channel of the signed catalog.
+	Subscribe(context.Context, *connect.Request[api.SubscribeRequest]) (*connect.Response[api.Subscription], error)
+	// GetSubscription tells what is followed and how that is.
+	GetSubscription(context.Context, *connect.Request[api.GetSubscriptionRequest]) (*connect.Response[api.Subscription], error)
+	// Refresh asks the mirrors now.
+	Refresh(context.Context, *connect.Request[api.RefreshRequest]) (*connect.Response[api.Subscription], error)
+	// LoadCatalog takes a signed catalog from the owner's hand instead of a mirror's.
+	LoadCatalog(context.Context, *connect.ClientStream[api.Chunk]) (*connect.Response[api.Subscription], error)
 	// Watch streams the progress of an operation until it is done or has failed.
 	Watch(context.Context, *connect.Request[api.WatchRequest], *connect.ServerStream[api.Progress]) error
 	// Credentials gives the secrets that the manifest declares as shown.
@@ -541,6 +616,31 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorSubscribeHandler := connect.NewUnaryHandler(
+		OrchestratorSubscribeProcedure,
+		svc.Subscribe,
+		connect.WithSchema(orchestratorMethods.ByName("Subscribe")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorGetSubscriptionHandler := connect.NewUnaryHandler(
+		OrchestratorGetSubscriptionProcedure,
+		svc.GetSubscription,
+		connect.WithSchema(orchestratorMethods.ByName("GetSubscription")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRefreshHandler := connect.NewUnaryHandler(
+		OrchestratorRefreshProcedure,
+		svc.Refresh,
+		connect.WithSchema(orchestratorMethods.ByName("Refresh")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorLoadCatalogHandler := connect.NewClientStreamHandler(
+		OrchestratorLoadCatalogProcedure,
+		svc.LoadCatalog,
+		connect.WithSchema(orchestratorMethods.ByName("LoadCatalog")),
+		connect.WithHandlerOptions(opts...),
+	)
 	orchestratorWatchHandler := connect.NewServerStreamHandler(
 		OrchestratorWatchProcedure,
 		svc.Watch,
@@ -600,6 +700,14 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorUpgradeHandler.ServeHTTP(w, r)
 		case OrchestratorDoctorProcedure:
 			orchestratorDoctorHandler.ServeHTTP(w, r)
+		case OrchestratorSubscribeProcedure:
+			orchestratorSubscribeHandler.ServeHTTP(w, r)
+		case OrchestratorGetSubscriptionProcedure:
+			orchestratorGetSubscriptionHandler.ServeHTTP(w, r)
+		case OrchestratorRefreshProcedure:
+			orchestratorRefreshHandler.ServeHTTP(w, r)
+		case OrchestratorLoadCatalogProcedure:
+			orchestratorLoadCatalogHandler.ServeHTTP(w, r)
 		case OrchestratorWatchProcedure:
 			orchestratorWatchHandler.ServeHTTP(w, r)
 		case OrchestratorCredentialsProcedure:
@@ -679,6 +787,22 @@ func (UnimplementedOrchestratorHandler) Upgrade(context.Context, *connect.Client
 
 func (UnimplementedOrchestratorHandler) Doctor(context.Context, *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Doctor is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Subscribe(context.Context, *connect.Request[api.SubscribeRequest]) (*connect.Response[api.Subscription], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Subscribe is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) GetSubscription(context.Context, *connect.Request[api.GetSubscriptionRequest]) (*connect.Response[api.Subscription], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.GetSubscription is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Refresh(context.Context, *connect.Request[api.RefreshRequest]) (*connect.Response[api.Subscription], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Refresh is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) LoadCatalog(context.Context, *connect.ClientStream[api.Chunk]) (*connect.Response[api.Subscription], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.LoadCatalog is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) Watch(context.Context, *connect.Request[api.WatchRequest], *connect.ServerStream[api.Progress]) error {
