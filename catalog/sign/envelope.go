@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -94,4 +95,28 @@ func Decode(b []byte, maxSize int, v any) error {
 		return fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return nil
+}
+
+// Add has more signers sign an envelope as it is; who has signed already is not
+// asked again.
+func Add(ctx context.Context, envelope []byte, maxSize int, signers ...*Signer) ([]byte, error) {
+	var e dsse.Envelope
+	if err := Decode(envelope, maxSize, &e); err != nil {
+		return nil, err
+	}
+	payload, err := e.DecodeB64Payload()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	for _, s := range signers {
+		if slices.ContainsFunc(e.Signatures, func(have dsse.Signature) bool { return have.KeyID == s.ID() }) {
+			continue
+		}
+		sig, err := s.Sign(ctx, dsse.PAE(e.PayloadType, payload))
+		if err != nil {
+			return nil, fmt.Errorf("signing: %w", err)
+		}
+		e.Signatures = append(e.Signatures, dsse.Signature{KeyID: s.ID(), Sig: base64.StdEncoding.EncodeToString(sig)})
+	}
+	return json.Marshal(e)
 }

@@ -18,6 +18,8 @@ import (
 
 	"filippo.io/age"
 	"filippo.io/age/armor"
+	"golang.org/x/crypto/ssh"
+	"golang.org/x/crypto/ssh/agent"
 )
 
 // ErrKey is wrapped where a key is not what it should be.
@@ -34,9 +36,16 @@ type PublicKey struct {
 	Comment string
 }
 
-// ParsePublicKey reads the line of a public key.
+// ParsePublicKey reads the line of a public key, also one of SSH, "ssh-ed25519 …".
 func ParsePublicKey(line string) (PublicKey, error) {
 	w := strings.Fields(line)
+	if len(w) > 0 && w[0] == ssh.KeyAlgoED25519 {
+		k, comment, _, _, err := ssh.ParseAuthorizedKey([]byte(line))
+		if err != nil {
+			return PublicKey{}, fmt.Errorf("%w: %w", ErrKey, err)
+		}
+		return fromSSH(k, comment)
+	}
 	if len(w) < 2 || w[0] != keyType {
 		return PublicKey{}, fmt.Errorf("%w: expected a line \"%s BASE64 [comment]\"", ErrKey, keyType)
 	}
@@ -45,6 +54,15 @@ func ParsePublicKey(line string) (PublicKey, error) {
 		return PublicKey{}, fmt.Errorf("%w: %q is not the base64 of %d bytes", ErrKey, w[1], ed25519.PublicKeySize)
 	}
 	return PublicKey{b, strings.Join(w[2:], " ")}, nil
+}
+
+func fromSSH(k ssh.PublicKey, comment string) (PublicKey, error) {
+	if c, ok := k.(ssh.CryptoPublicKey); ok {
+		if raw, ok := c.CryptoPublicKey().(ed25519.PublicKey); ok {
+			return PublicKey{raw, comment}, nil
+		}
+	}
+	return PublicKey{}, fmt.Errorf("%w: %s is not an Ed25519 key", ErrKey, k.Type())
 }
 
 // NewPublicKey is the key of these bytes (RFC 8032); the wrong number of them makes
@@ -76,10 +94,11 @@ func (k PublicKey) Verify(_ context.Context, data, sig []byte) error {
 	return nil
 }
 
-// Signer is a key pair.
+// Signer is a key pair. The private half is here, or with an SSH agent.
 type Signer struct {
 	PublicKey
 	private ed25519.PrivateKey
+	agent   func(data []byte) (*ssh.Signature, error)
 }
 
 // NewSigner makes a key pair.
@@ -88,12 +107,49 @@ func NewSigner(comment string) (*Signer, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Signer{PublicKey{public, comment}, private}, nil
+	return &Signer{PublicKey: PublicKey{public, comment}, private: private}, nil
 }
 
 // Sign signs data; it makes the pair a dsse.Signer.
-func (s *Signer) Sign(_ context.Context, data []byte) ([]byte, error) {
+func (s *Signer) Sign(ctx context.Context, data []byte) ([]byte, error) {
+	if s.agent != nil {
+		sig, err := s.agent(data)
+		if err != nil {
+			return nil, fmt.Errorf("%w: the SSH agent: %w", ErrKey, err)
+		}
+		// An agent may be anybody's.
+		return sig.Blob, s.Verify(ctx, data, sig.Blob)
+	}
 	return ed25519.Sign(s.private, data), nil
+}
+
+// AgentSigner has an SSH agent sign with the Ed25519 key whose comment or SHA-256
+// fingerprint ("SHA256:…") is given; empty stands for the only one it holds.
+func AgentSigner(a agent.Agent, name string) (*Signer, error) {
+	held, err := a.List()
+	if err != nil {
+		return nil, fmt.Errorf("%w: the SSH agent: %w", ErrKey, err)
+	}
+	var found []*Signer
+	var names []string
+	for _, h := range held {
+		k, err := ssh.ParsePublicKey(h.Blob)
+		if err != nil {
+			continue
+		}
+		public, err := fromSSH(k, h.Comment)
+		if err != nil {
+			continue
+		}
+		names = append(names, fmt.Sprintf("%s %s", ssh.FingerprintSHA256(k), h.Comment))
+		if name == "" || name == h.Comment || name == ssh.FingerprintSHA256(k) {
+			found = append(found, &Signer{PublicKey: public, agent: func(data []byte) (*ssh.Signature, error) { return a.Sign(k, data) }})
+		}
+	}
+	if len(found) != 1 {
+		return nil, fmt.Errorf("%w: the SSH agent has %d Ed25519 keys that answer to %q; it holds: %s", ErrKey, len(found), name, strings.Join(names, ", "))
+	}
+	return found[0], nil
 }
 
 // Seal gives the private key as a file that only the recipients can open.
@@ -130,5 +186,5 @@ func OpenSigner(sealed []byte, identities ...age.Identity) (*Signer, error) {
 		return nil, fmt.Errorf("%w: the file holds no private key", ErrKey)
 	}
 	private := ed25519.NewKeyFromSeed(seed)
-	return &Signer{PublicKey{private.Public().(ed25519.PublicKey), strings.Join(w[2:], " ")}, private}, nil
+	return &Signer{PublicKey: PublicKey{private.Public().(ed25519.PublicKey), strings.Join(w[2:], " ")}, private: private}, nil
 }

@@ -3,6 +3,7 @@ package sign
 import (
 	"bytes"
 	"crypto/ed25519"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 
 	"filippo.io/age"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
+	"golang.org/x/crypto/ssh/agent"
 )
 
 const (
@@ -40,7 +42,7 @@ func TestPublicVectors(t *testing.T) {
 		seed, _ := hex.DecodeString(v.seed)
 		message, _ := hex.DecodeString(v.message)
 		private := ed25519.NewKeyFromSeed(seed)
-		s := &Signer{PublicKey{private.Public().(ed25519.PublicKey), ""}, private}
+		s := &Signer{PublicKey: PublicKey{private.Public().(ed25519.PublicKey), ""}, private: private}
 		if got := hex.EncodeToString(s.key); got != v.public {
 			t.Errorf("public key %s, expected %s", got, v.public)
 		}
@@ -194,6 +196,47 @@ func TestKeysAreSealed(t *testing.T) {
 	for _, bad := range []string{"", "ssh-ed25519 AAAA", keyType, keyType + " ====", keyType + " AAAA"} {
 		if _, err := ParsePublicKey(bad); !errors.Is(err, ErrKey) {
 			t.Errorf("%q: %v", bad, err)
+		}
+	}
+}
+
+func TestAnAgentSigns(t *testing.T) {
+	ring := agent.NewKeyring()
+	for _, comment := range []string{"one", "two"} {
+		_, private, err := ed25519.GenerateKey(rand.Reader)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := ring.Add(agent.AddedKey{PrivateKey: private, Comment: comment}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s, err := AgentSigner(ring, "two")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := Sign(t.Context(), kind, []byte("{}"), s)
+	if err != nil {
+		t.Fatal(err)
+	}
+	held, _ := ring.List()
+	trusted, err := ParsePublicKey(held[1].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(t.Context(), e, size, kind, []PublicKey{trusted}, 1); err != nil {
+		t.Error(err)
+	}
+	other, err := ParsePublicKey(held[0].String())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(t.Context(), e, size, kind, []PublicKey{other}, 1); !errors.Is(err, ErrUntrusted) {
+		t.Error(err)
+	}
+	for _, name := range []string{"", "three"} {
+		if _, err := AgentSigner(ring, name); !errors.Is(err, ErrKey) || !strings.Contains(err.Error(), "one") {
+			t.Errorf("%q: %v", name, err)
 		}
 	}
 }

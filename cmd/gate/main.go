@@ -15,6 +15,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
@@ -56,7 +57,7 @@ func exitStatus(err error) int {
 	switch {
 	case errors.Is(err, gate.ErrAttestation):
 		return gate.ExitRed
-	case errors.Is(err, gate.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
+	case errors.Is(err, gate.ErrUsage), errors.Is(err, keys.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
 		errors.Is(err, gate.ErrHeld), errors.Is(err, catalog.ErrInvalid), errors.Is(err, sign.ErrKey):
 		return gate.ExitUsage
 	}
@@ -90,7 +91,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 	f.StringVar(&a.daemon, "daemon", filepath.Join(beside, "archipelago"), "the daemon's binary")
 	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")
 	f.StringVar(&a.out, "out", "out/gate", "directory of runs")
-	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), a.keyCommand(), a.signCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), setupCommand(), versionCommand())
+	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), setupCommand(), versionCommand())
 	usageErrors(root)
 	return root
 }

@@ -1,0 +1,176 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// signedCatalog is a channel's document with one version of the pair in it.
+func signedCatalog(t *testing.T, serial int64, version string, change func(*document.Document)) *document.Document {
+	t.Helper()
+	m, err := manifest.Parse("pair", fmt.Appendf(nil, `
+apiVersion: archipelago/v1
+id: pair
+name: Pair
+version: %q
+containers:
+  - name: pair
+    image: {ref: localhost:5000/pair, digest: "sha256:%s"}
+`, version, strings.Repeat("0", 64)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := document.NewEntry(m, "test", "Faster.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	d := &document.Document{Schema: 1, Channel: "beta", Serial: serial, Created: time.Now(), Expires: time.Now().Add(time.Hour), Entries: []document.Entry{e}}
+	if change != nil {
+		change(d)
+	}
+	return d
+}
+
+func TestSignedCatalogIsWhatCanBeInstalled(t *testing.T) {
+	r := node(t, empty(), t.TempDir())
+	set := func(d *document.Document) { r.SetOffer(NewOffer(d, catalog.Catalog{}, r.Offer(), time.Now())) }
+	app := func() View {
+		v, err := r.App("pair")
+		if err != nil {
+			t.Fatal(err)
+		}
+		return v
+	}
+	refused := func(verb, why string) {
+		t.Helper()
+		if _, err := r.Request(Ask{App: "pair", Verb: verb}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), why) {
+			t.Errorf("%s: %v, expected a refusal that names %q", verb, err, why)
+		}
+	}
+
+	set(signedCatalog(t, 1, "1", func(d *document.Document) { d.Entries[0].SHA256 = strings.Repeat("0", 64) }))
+	refused("install", "other digests")
+	if v := app(); v.State != NotInstalled || !strings.Contains(v.Error, "other digests") {
+		t.Errorf("an entry that is refused is shown with its reason: %+v", v)
+	}
+	set(signedCatalog(t, 2, "1", func(d *document.Document) { d.Expires = time.Now() }))
+	refused("install", "the catalog beta 2 expired")
+	set(signedCatalog(t, 3, "1", func(d *document.Document) {
+		d.Entries[0].Waiver = &catalog.Waiver{Step: "restart", Until: time.Now().Add(20 * time.Millisecond), Tracker: "https://tracker.example/9"}
+	}))
+	time.AfterFunc(20*time.Millisecond, r.Wake)
+	for deadline := time.Now().Add(5 * time.Second); ; {
+		_, err := r.Offer().entry("pair", time.Now())
+		if err != nil {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatal("waited 5 s for a waiver to end")
+		}
+	}
+	refused("install", "https://tracker.example/9")
+
+	set(signedCatalog(t, 4, "1", nil))
+	if err := request(t, r, "install"); err != nil {
+		t.Fatal(err)
+	}
+	if v := app(); v.State != Up || v.Source != "catalog beta 4" || v.Available != nil {
+		t.Errorf("%+v", v)
+	}
+	set(signedCatalog(t, 5, "2", func(d *document.Document) {
+		d.Revoked = []document.Revocation{{ID: "pair", Version: "1", Reason: "it leaks", Since: time.Now()}}
+	}))
+	if v := app(); v.Available == nil || v.Available.Version != "2" || v.Notes != "Faster." || v.Source != "catalog beta 4" || !strings.Contains(v.Note, "version 1 was revoked") || v.State != Up {
+		t.Errorf("an update is available, and what runs is revoked: %+v", v)
+	}
+	set(signedCatalog(t, 6, "2", func(d *document.Document) { d.Expires = time.Now() }))
+	refused("update", "the catalog beta 6 expired")
+	if v := app(); v.Available != nil || v.State != Up || !strings.Contains(r.Offer().Frozen(time.Now()), "what is installed runs on") {
+		t.Errorf("frozen: %+v", v)
+	}
+	// No entry any more, and no catalog any more: what is installed runs on.
+	set(signedCatalog(t, 7, "2", func(d *document.Document) { d.Entries = nil }))
+	refused("update", "not in the catalog any more")
+	if err := request(t, r, "restart"); err != nil || app().State != Up {
+		t.Error(err, app().State)
+	}
+	set(nil)
+	if v := app(); v.State != Up {
+		t.Errorf("%+v", v)
+	}
+}
+
+func TestUpdatesBeginByThemselvesOnceEach(t *testing.T) {
+	h := empty()
+	r := node(t, h, t.TempDir())
+	set := func(d *document.Document) { r.SetOffer(NewOffer(d, nil, r.Offer(), time.Now())) }
+	set(signedCatalog(t, 1, "1", nil))
+	if err := request(t, r, "install"); err != nil {
+		t.Fatal(err)
+	}
+	await := func(what string, done func(View) bool) {
+		t.Helper()
+		for deadline := time.Now().Add(10 * time.Second); ; {
+			v, err := r.App("pair")
+			if err != nil {
+				t.Fatal(err)
+			}
+			if done(v) {
+				return
+			}
+			if time.Now().After(deadline) {
+				t.Fatalf("waited 10 s for %s: %+v", what, v)
+			}
+			r.mu.Lock()
+			changed := r.state("pair").changed
+			r.mu.Unlock()
+			select {
+			case <-changed:
+			case <-time.After(100 * time.Millisecond):
+			}
+		}
+	}
+	closed := func(context.Context) { r.Rollout(canceled(t), func(time.Time) bool { return false }) }
+	open := func() { r.Rollout(canceled(t), func(time.Time) bool { return true }) }
+
+	set(signedCatalog(t, 2, "2", nil))
+	closed(t.Context())
+	if v, _ := r.App("pair"); v.Manifest.Version != "1" || v.State == Updating {
+		t.Errorf("it was updated outside the window: %+v", v)
+	}
+	open()
+	await("version 2", func(v View) bool { return v.Manifest.Version == "2" && v.State == Up && v.Source == "catalog beta 2" })
+
+	h.mu.Lock()
+	h.fail["image"] = errors.New("planted")
+	h.mu.Unlock()
+	set(signedCatalog(t, 3, "3", nil))
+	open()
+	await("the update to fail", func(v View) bool { return v.Declined && v.State == Up })
+	gen := func() uint64 { v, _ := r.App("pair"); return v.Generation }
+	before := gen()
+	open()
+	if gen() != before {
+		t.Error("a version that did not come up was tried again by itself")
+	}
+	h.mu.Lock()
+	h.fail["image"] = nil
+	h.mu.Unlock()
+	set(signedCatalog(t, 4, "4", nil))
+	open()
+	await("version 4", func(v View) bool { return v.Manifest.Version == "4" && v.State == Up && !v.Declined })
+}
+
+func canceled(t *testing.T) context.Context {
+	ctx, cancel := context.WithCancel(t.Context())
+	cancel()
+	return ctx
+}
