@@ -1,0 +1,91 @@
+package document
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+func TestDocumentsFollowEachOther(t *testing.T) {
+	w := newWorld(t)
+	d := Next(w.doc, "beta", now, 24*time.Hour)
+	if d.Serial != 8 || len(d.Entries) != len(w.doc.Entries) || !d.Expires.Equal(now.AddDate(0, 0, 1)) {
+		t.Errorf("%+v", d)
+	}
+	e := *d.Entry("miniflux")
+	if err := d.Revoke(Revocation{ID: "miniflux", Version: e.Version, Reason: "leaks", Since: now}); err != nil || d.Entry("miniflux") != nil {
+		t.Fatal(err)
+	}
+	if err := d.Put(e); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), "leaks") {
+		t.Errorf("a revoked version came back: %v", err)
+	}
+	if err := d.Revoke(Revocation{ID: "miniflux", Version: e.Version, Reason: "again", Since: now}); !errors.Is(err, ErrRefused) {
+		t.Error(err)
+	}
+	if err := d.Revoke(Revocation{ID: "x", Version: "1", Reason: " "}); !errors.Is(err, ErrRefused) {
+		t.Error(err)
+	}
+	if w.doc.Entry("miniflux") == nil {
+		t.Error("the document before was changed")
+	}
+	if _, err := d.Encode(); err != nil {
+		t.Error(err)
+	}
+	e.Version = "9"
+	if err := d.Put(e); err != nil || d.Entry("miniflux").Version != "9" {
+		t.Error(err)
+	}
+}
+
+func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
+	w := newWorld(t)
+	after := Next(w.doc, "beta", now, time.Hour)
+	m, err := w.doc.Entry("miniflux").Parse()
+	if err != nil {
+		t.Fatal(err)
+	}
+	next := *m
+	next.Version, next.Summary = "2.3", "Other words"
+	next.Containers = append([]manifest.Container(nil), m.Containers...)
+	web := &next.Containers[1]
+	web.User = "0:0"
+	web.Ports = append([]manifest.Port{{Name: "debug", Container: 6060, Host: 6060}}, web.Ports...)
+	web.Image.Digest = "sha256:" + strings.Repeat("1", 64)
+	e, err := NewEntry(&next, "archipelago", "Faster.")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := after.Put(e); err != nil {
+		t.Fatal(err)
+	}
+	if err := after.Revoke(Revocation{ID: "radicale", Version: w.doc.Entry("radicale").Version, Reason: "leaks", Since: now}); err != nil {
+		t.Fatal(err)
+	}
+	got := Diff(w.doc, after)
+	if len(got) != 2 || got[1].ID != "radicale" || got[1].Revoked != "leaks" || got[1].To != "" {
+		t.Fatalf("%+v", got)
+	}
+	var lines []string
+	for _, l := range got[0].Lines {
+		lines = append(lines, fmt.Sprintf("%s %s %q %q", l.Kind, l.Path, l.Old, l.New))
+	}
+	want := []string{
+		`privilege containers.miniflux.user "65534:65534" "0:0"`,
+		`port containers.miniflux.ports.debug.container "" "6060"`,
+		`port containers.miniflux.ports.debug.host "" "6060"`,
+		`port containers.miniflux.ports.debug.name "" "debug"`,
+		fmt.Sprintf(`image containers.miniflux.image.digest %q %q`, digest, "sha256:"+strings.Repeat("1", 64)),
+		`other summary "Minimalist feed reader" "Other words"`,
+		`other version "2.2.6" "2.3"`,
+	}
+	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
+		t.Errorf("%s\nexpected\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))
+	}
+	if all := Diff(nil, w.doc); len(all) != len(w.doc.Entries) || all[0].From != "" {
+		t.Errorf("%+v", all)
+	}
+}

@@ -1,0 +1,156 @@
+package document
+
+import (
+	"cmp"
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Kind says how much a change of a manifest matters to the owner of a node.
+type Kind string
+
+// The kinds, the one to look at first in front.
+const (
+	Privilege Kind = "privilege" // who it runs as, what it can reach, what runs in it beside its own program
+	Exposure  Kind = "port"      // what can reach it
+	Data      Kind = "data"      // where its data is, and in which format
+	Program   Kind = "image"
+	Other     Kind = "other"
+)
+
+var kinds = []Kind{Privilege, Exposure, Data, Program, Other}
+
+// Line is one difference; an empty Old or New stands for nothing there.
+type Line struct {
+	Kind Kind   `json:"kind"`
+	Path string `json:"path"` // such as containers.web.ports.http.host
+	Old  string `json:"old,omitempty"`
+	New  string `json:"new,omitempty"`
+}
+
+// Change is what an update would change of one application.
+type Change struct {
+	ID      string `json:"id"`
+	From    string `json:"from,omitempty"` // version; empty where it is new
+	To      string `json:"to,omitempty"`   // version; empty where it goes
+	Notes   string `json:"notes,omitempty"`
+	Revoked string `json:"revoked,omitempty"` // why the version From was withdrawn
+	Waiver  string `json:"waiver,omitempty"`
+	Lines   []Line `json:"lines"`
+}
+
+// Diff gives what another document would change on a node, by application; within
+// one, privileges and ports come first. before may be nil.
+func Diff(before, after *Document) []Change {
+	if before == nil {
+		before = &Document{}
+	}
+	ids := map[string]bool{}
+	for _, d := range []*Document{before, after} {
+		for _, e := range d.Entries {
+			ids[e.ID] = true
+		}
+	}
+	var out []Change
+	for _, id := range slices.Sorted(maps.Keys(ids)) {
+		was, is := before.Entry(id), after.Entry(id)
+		c := Change{ID: id}
+		var a, b map[string]string
+		if was != nil {
+			c.From, a = was.Version, flat(was)
+			if r := after.Revocation(id, was.Version); r != nil && before.Revocation(id, was.Version) == nil {
+				c.Revoked = r.Reason
+			}
+		}
+		if is != nil {
+			c.To, c.Notes, b = is.Version, is.Notes, flat(is)
+			if is.Waiver != nil {
+				c.Waiver = is.Waiver.String()
+			}
+		}
+		paths := maps.Clone(a)
+		if paths == nil {
+			paths = map[string]string{}
+		}
+		maps.Copy(paths, b)
+		for p := range paths {
+			if a[p] != b[p] {
+				c.Lines = append(c.Lines, Line{kindOf(p), p, a[p], b[p]})
+			}
+		}
+		slices.SortFunc(c.Lines, func(x, y Line) int {
+			return cmp.Or(slices.Index(kinds, x.Kind)-slices.Index(kinds, y.Kind), strings.Compare(x.Path, y.Path))
+		})
+		if len(c.Lines) > 0 || c.Revoked != "" {
+			out = append(out, c)
+		}
+	}
+	return out
+}
+
+// kindOf classifies a path by the field of the language that it is below.
+func kindOf(path string) Kind {
+	for part := range strings.SplitSeq(path, ".") {
+		switch part {
+		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources":
+			return Privilege
+		case "ports", "interfaces":
+			return Exposure
+		case "volumes", "migration":
+			return Data
+		case "image", "images":
+			return Program
+		}
+	}
+	return Other
+}
+
+// flat gives the values of an entry's manifest by path. Members of a list go by
+// their name where they have one, so that a list in another order is the same.
+func flat(e *Entry) map[string]string {
+	out := map[string]string{}
+	var value any
+	if e.ImageOnly() {
+		for c, image := range e.Images {
+			out["images."+c] = image
+		}
+		return out
+	}
+	if json.Unmarshal(e.Manifest, &value) != nil {
+		out["manifest"] = "cannot be read"
+		return out
+	}
+	var walk func(path string, v any)
+	walk = func(path string, v any) {
+		below := func(name string) string { return strings.TrimPrefix(path+"."+name, ".") }
+		switch v := v.(type) {
+		case map[string]any:
+			for k, x := range v {
+				walk(below(k), x)
+			}
+		case []any:
+			for i, x := range v {
+				walk(below(nameOf(x, i)), x)
+			}
+		default:
+			out[path] = fmt.Sprint(v)
+		}
+	}
+	walk("", value)
+	return out
+}
+
+func nameOf(v any, i int) string {
+	if m, ok := v.(map[string]any); ok {
+		for _, key := range []string{"name", "app", "container", "path"} {
+			if s, ok := m[key].(string); ok {
+				return s
+			}
+		}
+	}
+	return strconv.Itoa(i)
+}
