@@ -39,14 +39,14 @@ type Entry struct {
 // Waiver is the word of somebody with a key for an application that the gate has not
 // found green. It is shown wherever the application is, and ends by itself.
 type Waiver struct {
-	Step    string    `json:"step"` // of the gate, whose failures it excuses
+	Steps   []string  `json:"steps"` // of the gate, whose failures it excuses
 	Reason  string    `json:"reason"`
 	Tracker string    `json:"tracker"` // link to where the failure is worked on
 	Until   time.Time `json:"until"`
 }
 
 func (w *Waiver) String() string {
-	return fmt.Sprintf("released although its %s is not green, until %s: %s (%s)", w.Step, w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
+	return fmt.Sprintf("released although it is not green at %s, until %s: %s (%s)", strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
 }
 
 // From says where a node has an application from.

@@ -30,16 +30,18 @@ type StatementTarget struct {
 // Predicate holds the predicate's own fields and, in configuration, what the
 // results were obtained with.
 type Predicate struct {
-	Result        string          `json:"result"` // PASSED, WARNED or FAILED
-	Configuration []Configuration `json:"configuration"`
-	PassedTests   []string        `json:"passedTests,omitempty"`
-	FailedTests   []string        `json:"failedTests,omitempty"`
-	Smoke         bool            `json:"smoke"`
-	Policy        reports.Policy  `json:"policy"`
-	Asked         reports.Policy  `json:"asked"`
-	Nodes         []reports.Node  `json:"nodes"`
-	Run           string          `json:"run"`
-	Finished      time.Time       `json:"finished"`
+	Result        string           `json:"result"` // PASSED, WARNED or FAILED
+	Configuration []Configuration  `json:"configuration"`
+	PassedTests   []string         `json:"passedTests,omitempty"`
+	WarnedTests   []string         `json:"warnedTests,omitempty"` // excused by a waiver
+	FailedTests   []string         `json:"failedTests,omitempty"`
+	Smoke         bool             `json:"smoke"`
+	Policy        reports.Policy   `json:"policy"`
+	Asked         reports.Policy   `json:"asked"`
+	Nodes         []reports.Node   `json:"nodes"`
+	Waivers       []reports.Waiver `json:"waivers,omitempty"`
+	Run           string           `json:"run"`
+	Finished      time.Time        `json:"finished"`
 }
 
 // Configuration is a resource that the results depend on.
@@ -59,14 +61,12 @@ func Attest(r *reports.Report, plan, results []byte) ([]byte, error) {
 		Type:          "https://in-toto.io/Statement/v1",
 		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
 		Predicate: Predicate{
-			Result: "FAILED", Smoke: r.Smoke, Policy: r.Policy, Asked: r.Asked, Nodes: r.Nodes, Run: r.Run,
+			Smoke: r.Smoke, Policy: r.Policy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
 			Finished:      r.Finished,
 			Configuration: []Configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
-	if r.Verdict == reports.Green {
-		s.Predicate.Result = "PASSED"
-	}
+	s.Predicate.Result = result(r)
 	s.Subject = append(s.Subject, StatementTarget{"archipelago", map[string]string{"sha256": r.Subject.Daemon}})
 	for _, id := range slices.Sorted(maps.Keys(r.Subject.Manifests)) {
 		s.Subject = append(s.Subject, StatementTarget{"manifest/" + id, map[string]string{"sha256": r.Subject.Manifests[id]}})
@@ -75,9 +75,12 @@ func Attest(r *reports.Report, plan, results []byte) ([]byte, error) {
 		s.Subject = append(s.Subject, StatementTarget{"image/" + name, map[string]string{"sha256": r.Subject.Images[name]}})
 	}
 	for _, a := range r.Apps {
-		if a.Verdict == reports.Green {
+		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !waived(r, c.Cell) }); {
+		case a.Verdict == reports.Green:
 			s.Predicate.PassedTests = append(s.Predicate.PassedTests, a.ID)
-		} else {
+		case excused:
+			s.Predicate.WarnedTests = append(s.Predicate.WarnedTests, a.ID)
+		default:
 			s.Predicate.FailedTests = append(s.Predicate.FailedTests, a.ID)
 		}
 	}
@@ -86,4 +89,22 @@ func Attest(r *reports.Report, plan, results []byte) ([]byte, error) {
 		return nil, fmt.Errorf("attestation: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+// result is the predicate's word for a run: PASSED, WARNED where every cell that did
+// not pass is excused by a waiver, or FAILED.
+func result(r *reports.Report) string {
+	out := "PASSED"
+	for _, a := range r.Apps {
+		for _, c := range a.Cells {
+			switch {
+			case c.Status == reports.Passed:
+			case waived(r, c.Cell):
+				out = "WARNED"
+			default:
+				return "FAILED"
+			}
+		}
+	}
+	return out
 }

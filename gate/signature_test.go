@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -88,7 +90,7 @@ func TestOnlyAReleaseIsSigned(t *testing.T) {
 		"a node that is not recorded": {func(p *Plan, r []reports.Result) []reports.Result { p.Nodes = p.Nodes[:1]; return r }, "1 nodes are recorded"},
 	} {
 		t.Run(name, func(t *testing.T) {
-			if _, err := SignRun(t.Context(), runDir(t, c.change), s); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), c.why) {
+			if _, err := SignRun(t.Context(), runDir(t, c.change), ended, s); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), c.why) {
 				t.Errorf("%v", err)
 			}
 		})
@@ -99,7 +101,7 @@ func TestSignedRunHoldsOnlyAsItIs(t *testing.T) {
 	s, other := newSigner(t), newSigner(t)
 	signed := func(t *testing.T) string {
 		dir := runDir(t, nil)
-		e, err := SignRun(t.Context(), dir, s)
+		e, err := SignRun(t.Context(), dir, ended, s)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -109,7 +111,7 @@ func TestSignedRunHoldsOnlyAsItIs(t *testing.T) {
 		return dir
 	}
 	verify := func(t *testing.T, dir string, at time.Time, keys ...sign.PublicKey) error {
-		_, err := VerifyRun(t.Context(), dir, keys, 1, 24*time.Hour, at)
+		_, err := VerifyRun(t.Context(), dir, Trust{Keys: keys, Threshold: 1, MaxAge: 24 * time.Hour}, at)
 		return err
 	}
 	dir := signed(t)
@@ -182,4 +184,119 @@ func TestSignedRunHoldsOnlyAsItIs(t *testing.T) {
 			t.Errorf("%v", err)
 		}
 	})
+}
+
+func TestAWaiverExcusesWhatItNamesUntilItEnds(t *testing.T) {
+	gateKey, person, other := newSigner(t), newSigner(t), newSigner(t)
+	red := func(t *testing.T) string {
+		return runDir(t, func(p *Plan, r []reports.Result) []reports.Result {
+			for i := range r {
+				if r[i].App == "a" && r[i].Step == "ui-reachable" && r[i].Cycle == 3 {
+					r[i].Status, r[i].Reason = reports.Failed, "planted"
+				}
+			}
+			return r
+		})
+	}
+	w := reports.Waiver{App: "a", Steps: []string{"ui-reachable"}, Reason: "cosmetic", Tracker: "https://tracker.example/1", Until: ended.Add(48 * time.Hour)}
+	trust := Trust{Keys: []sign.PublicKey{gateKey.PublicKey}, Threshold: 1, Waivers: []sign.PublicKey{person.PublicKey}, WaiverThreshold: 1, MaxAge: 30 * 24 * time.Hour}
+	dir := red(t)
+	if _, err := SignRun(t.Context(), dir, ended, gateKey); err == nil || !strings.Contains(err.Error(), "a on .228, cycle 3, ui-reachable is failed: planted") {
+		t.Errorf("the cell that stands in the way is not named: %v", err)
+	}
+	if _, err := VerifyRun(t.Context(), dir, trust, ended); err == nil || !strings.Contains(err.Error(), "cycle 3, ui-reachable is failed") {
+		t.Errorf("not of an unsigned run either: %v", err)
+	}
+	if _, err := Waive(t.Context(), dir, w, person); err != nil {
+		t.Fatal(err)
+	}
+	e, err := SignRun(t.Context(), dir, ended, gateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, reports.SignedFile), e, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, err := VerifyRun(t.Context(), dir, trust, ended.Add(time.Hour))
+	if err != nil || r.Verdict != reports.Red || len(r.Waivers) != 1 {
+		t.Fatalf("%+v, %v", r, err)
+	}
+	_, s, err := Statement(dir)
+	if err != nil || !bytes.Contains(s, []byte(`"result": "WARNED"`)) || !bytes.Contains(s, []byte(`"warnedTests": [`)) {
+		t.Errorf("%s, %v", s, err)
+	}
+	if _, err := VerifyRun(t.Context(), dir, trust, ended.Add(49*time.Hour)); err == nil || !strings.Contains(err.Error(), "ended on 2026-01-04") {
+		t.Errorf("an expired waiver does not block: %v", err)
+	}
+	nobody, stranger := trust, trust
+	nobody.Waivers = nil
+	stranger.Waivers = []sign.PublicKey{other.PublicKey}
+	for name, trust := range map[string]Trust{"nobody may excuse": nobody, "somebody else may": stranger} {
+		if _, err := VerifyRun(t.Context(), dir, trust, ended.Add(time.Hour)); !errors.Is(err, ErrAttestation) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	file := filepath.Join(dir, reports.WaiversDir, "a.dsse.json")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := VerifyRun(t.Context(), dir, trust, ended.Add(time.Hour)); err == nil {
+		t.Error("without its waiver the run still holds")
+	}
+	for name, bad := range map[string]reports.Waiver{
+		"another step":    {App: "a", Steps: []string{"restart"}, Reason: "r", Tracker: "https://t.example", Until: w.Until},
+		"another app":     {App: "b", Steps: w.Steps, Reason: "r", Tracker: "https://t.example", Until: w.Until},
+		"ended":           {App: "a", Steps: w.Steps, Reason: "r", Tracker: "https://t.example", Until: ended},
+		"no reason":       {App: "a", Steps: w.Steps, Reason: " ", Tracker: "https://t.example", Until: w.Until},
+		"no tracker":      {App: "a", Steps: w.Steps, Reason: "r", Tracker: "soon", Until: w.Until},
+		"no end":          {App: "a", Steps: w.Steps, Reason: "r", Tracker: "https://t.example"},
+		"an unknown step": {App: "a", Steps: []string{"fly"}, Reason: "r", Tracker: "https://t.example", Until: w.Until},
+		"an unknown app":  {App: "c", Steps: w.Steps, Reason: "r", Tracker: "https://t.example", Until: w.Until},
+	} {
+		dir := red(t)
+		_, err := Waive(t.Context(), dir, bad, person)
+		if err == nil {
+			_, err = SignRun(t.Context(), dir, ended, gateKey)
+		}
+		if !errors.Is(err, ErrAttestation) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestARunProvesOnlyWhatItTested(t *testing.T) {
+	m, err := manifest.ParseFile("../catalog/apps/mosquitto/manifest.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Containers[0].Image = manifest.Image{Ref: "localhost:5000/mosquitto", Digest: "sha256:" + strings.Repeat("0", 64)}
+	e, err := document.NewEntry(m, "test", "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	good := func() *reports.Report {
+		return &reports.Report{Run: "r", Subject: reports.Subject{Manifests: map[string]string{"mosquitto": m.Digest()}, Images: map[string]string{"mosquitto": strings.Repeat("0", 64)}}}
+	}
+	if w, err := Proves(good(), &e); err != nil || w != nil {
+		t.Error(w, err)
+	}
+	waived := good()
+	waived.Waivers = []reports.Waiver{{App: "mosquitto", Manifest: m.Digest(), Tracker: "https://t.example"}, {App: "other"}}
+	if w, err := Proves(waived, &e); err != nil || w == nil || w.Tracker != "https://t.example" {
+		t.Error(w, err)
+	}
+	for name, change := range map[string]func(*reports.Report){
+		"another manifest": func(r *reports.Report) { r.Subject.Manifests["mosquitto"] = "x" },
+		"another image":    func(r *reports.Report) { r.Subject.Images["mosquitto"] = "x" },
+		"another app":      func(r *reports.Report) { r.Subject.Manifests = map[string]string{"other": m.Digest()} },
+	} {
+		r := good()
+		change(r)
+		if _, err := Proves(r, &e); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "mosquitto") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if _, err := Proves(good(), &document.Entry{ID: "mosquitto", Images: e.Images}); !errors.Is(err, ErrAttestation) {
+		t.Error("an image-only entry:", err)
+	}
 }

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -83,7 +84,7 @@ func (o *Offer) entry(id string, now time.Time) (*catalog.Entry, error) {
 	case e == nil:
 		return nil, fmt.Errorf("%w: %s is not in the catalog any more", ErrRefused, id)
 	case e.Waiver != nil && !now.Before(e.Waiver.Until):
-		return nil, fmt.Errorf("%w: the waiver for the %s of %s ended on %s (%s)", ErrRefused, e.Waiver.Step, id, e.Waiver.Until.Format(time.DateOnly), e.Waiver.Tracker)
+		return nil, fmt.Errorf("%w: the waiver for the %s of %s ended on %s (%s)", ErrRefused, strings.Join(e.Waiver.Steps, ", "), id, e.Waiver.Until.Format(time.DateOnly), e.Waiver.Tracker)
 	case e.Source.From != catalog.FromDisk && o.Frozen(now) != "":
 		return nil, fmt.Errorf("%w: %s", ErrRefused, o.Frozen(now))
 	}

@@ -64,7 +64,7 @@ func TestSignedCatalogIsWhatCanBeInstalled(t *testing.T) {
 	set(signedCatalog(t, 2, "1", func(d *document.Document) { d.Expires = time.Now() }))
 	refused("install", "the catalog beta 2 expired")
 	set(signedCatalog(t, 3, "1", func(d *document.Document) {
-		d.Entries[0].Waiver = &catalog.Waiver{Step: "restart", Until: time.Now().Add(20 * time.Millisecond), Tracker: "https://tracker.example/9"}
+		d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Until: time.Now().Add(20 * time.Millisecond), Tracker: "https://tracker.example/9"}
 	}))
 	time.AfterFunc(20*time.Millisecond, r.Wake)
 	for deadline := time.Now().Add(5 * time.Second); ; {

@@ -241,6 +241,9 @@ func Summary(r *Report) string {
 		}
 		p("- [%s] %s%s", box, c.Text, why)
 	}
+	for _, w := range r.Waivers {
+		fmt.Fprintf(&b, "\n**WAIVER**: %s\n", w)
+	}
 	for _, w := range r.Warnings {
 		p("\n> %s", w)
 	}

@@ -5,6 +5,7 @@ package reports
 
 import (
 	"fmt"
+	"strings"
 	"time"
 )
 
@@ -86,6 +87,22 @@ type Report struct {
 	Timing    []StepTime  `json:"timing"`
 	First     *Result     `json:"first_failure,omitempty"`
 	Warnings  []string    `json:"warnings,omitempty"`
+	Waivers   []Waiver    `json:"waivers,omitempty"`
+}
+
+// Waiver is somebody's signed word that an application may be released although
+// steps of it did not pass. It turns nothing green.
+type Waiver struct {
+	App      string    `json:"app"`
+	Manifest string    `json:"manifest"` // SHA-256
+	Steps    []string  `json:"steps"`
+	Reason   string    `json:"reason"`
+	Tracker  string    `json:"tracker"` // link to where the failure is worked on
+	Until    time.Time `json:"until"`
+}
+
+func (w Waiver) String() string {
+	return fmt.Sprintf("%s may be released although it is not green at %s, until %s: %s (%s)", w.App, strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
 }
 
 // Policy is an amount of proof.

@@ -20,6 +20,7 @@ const (
 	JUnitFile       = "junit.xml"
 	SummaryFile     = "summary.md"
 	AttestationFile = "attestation.json"
+	WaiversDir      = "waivers"
 	SignedFile      = "attestation.dsse.json" // the same, signed
 )
 

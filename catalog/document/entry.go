@@ -163,7 +163,7 @@ func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.C
 
 func (d *Document) entry(e *Entry, disk, before catalog.Catalog, now time.Time) (*catalog.Entry, error) {
 	if w := e.Waiver; w != nil && !now.Before(w.Until) {
-		return nil, fmt.Errorf("%w: entry %q: the waiver for its %s ended on %s (%s)", ErrRefused, e.ID, w.Step, w.Until.Format(time.DateOnly), w.Tracker)
+		return nil, fmt.Errorf("%w: entry %q: the waiver for its %s ended on %s (%s)", ErrRefused, e.ID, strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Tracker)
 	}
 	out := &catalog.Entry{Notes: e.Notes, Publisher: e.Publisher, Waiver: e.Waiver, Source: catalog.Source{From: catalog.FromCatalog, Document: d.Head(), SHA256: e.SHA256}}
 	var err error

@@ -76,6 +76,23 @@ func Verify(ctx context.Context, envelope []byte, maxSize int, payloadType strin
 	return e.DecodeB64Payload()
 }
 
+// Unverified gives the payload of an envelope whoever signed it: to show it, never to
+// act on it.
+func Unverified(envelope []byte, maxSize int, payloadType string) ([]byte, error) {
+	var e dsse.Envelope
+	if err := Decode(envelope, maxSize, &e); err != nil {
+		return nil, err
+	}
+	if e.PayloadType != payloadType {
+		return nil, fmt.Errorf("%w: it is %q, expected %q", ErrMalformed, e.PayloadType, payloadType)
+	}
+	b, err := e.DecodeB64Payload()
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+	}
+	return b, nil
+}
+
 func signatures(e dsse.Envelope) (out []string) {
 	for _, s := range e.Signatures {
 		out = append(out, s.Sig)

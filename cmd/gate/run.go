@@ -305,19 +305,14 @@ func pointLatest(out, dir string) error {
 
 // conclude judges a run from what is on disk, and writes every output.
 func conclude(dir string, p *gate.Plan) (*reports.Report, error) {
-	results, err := reports.ReadResults(dir)
-	if err != nil {
-		return nil, err
-	}
-	r := gate.Judge(p, results)
 	if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
 		return nil, err
 	}
-	if err := reports.Render(dir, r); err != nil {
+	r, statement, err := gate.Statement(dir)
+	if err != nil {
 		return nil, err
 	}
-	_, statement, err := gate.Statement(dir)
-	if err != nil {
+	if err := reports.Render(dir, r); err != nil {
 		return nil, err
 	}
 	return r, os.WriteFile(filepath.Join(dir, reports.AttestationFile), statement, 0o644)
@@ -332,6 +327,9 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 		}
 	} else {
 		fmt.Fprintf(w, "%s: %d apps, %d cycles, %s; report: %s\n", reports.Headline(r), len(r.Apps), r.Asked.Cycles, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second), filepath.Join(dir, reports.HTMLFile))
+		for _, waiver := range r.Waivers {
+			fmt.Fprintf(w, "WAIVER: %s\n", waiver)
+		}
 		if r.First != nil {
 			fmt.Fprintf(w, "first failure: %s: %s\n", r.First.Cell, r.First.Reason)
 		}

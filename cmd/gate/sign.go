@@ -10,10 +10,9 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
-
-const defaultMaxAge = 14 * 24 * time.Hour
 
 func (a *app) signCommand() *cobra.Command {
 	var flags keys.Flags
@@ -31,7 +30,7 @@ func (a *app) signCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			envelope, err := gate.SignRun(cmd.Context(), dir, signers...)
+			envelope, err := gate.SignRun(cmd.Context(), dir, time.Now(), signers...)
 			if err != nil {
 				return err
 			}
@@ -49,10 +48,34 @@ func (a *app) signCommand() *cobra.Command {
 	return c
 }
 
+// trustFlags are the flags that say whose word on a run counts.
+type trustFlags struct {
+	keys, waivers []string
+	trust         gate.Trust
+}
+
+func (f *trustFlags) add(c *cobra.Command) {
+	c.Flags().StringSliceVar(&f.keys, "trust", nil, "file of public keys of gates, one a line; may be given again")
+	c.Flags().IntVar(&f.trust.Threshold, "threshold", 1, "how many different keys must have signed")
+	c.Flags().StringSliceVar(&f.waivers, "trust-waivers", nil, "file of public keys of those who may excuse a failure; default: nobody may")
+	c.Flags().IntVar(&f.trust.WaiverThreshold, "waiver-threshold", 1, "how many of them must have signed a waiver")
+	c.Flags().DurationVar(&f.trust.MaxAge, "max-age", gate.DefaultMaxAge, "oldest run that is taken")
+	c.MarkFlagRequired("trust")
+}
+
+func (f *trustFlags) read() (gate.Trust, error) {
+	var err error
+	if f.trust.Keys, err = keys.Read(f.keys...); err != nil {
+		return gate.Trust{}, fmt.Errorf("--trust: %w", err)
+	}
+	if f.trust.Waivers, err = keys.Read(f.waivers...); err != nil {
+		return gate.Trust{}, fmt.Errorf("--trust-waivers: %w", err)
+	}
+	return f.trust, nil
+}
+
 func (a *app) verifyCommand() *cobra.Command {
-	var files []string
-	var threshold int
-	var maxAge time.Duration
+	var flags trustFlags
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "verify [RUN]", Short: "Check a signed run: whose signature, and that the verdict follows from the results",
@@ -63,21 +86,66 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			trusted, err := keys.Read(files...)
-			if err != nil {
-				return fmt.Errorf("--trust: %w", err)
-			}
-			r, err := gate.VerifyRun(cmd.Context(), dir, trusted, threshold, maxAge, time.Now())
+			trust, err := flags.read()
 			if err != nil {
 				return err
 			}
-			return say(cmd, asJSON, dir, r)
+			r, err := gate.VerifyRun(cmd.Context(), dir, trust, time.Now())
+			if err != nil {
+				return err
+			}
+			if err := say(cmd, asJSON, dir, r); err != nil && len(r.Waivers) == 0 {
+				return err
+			}
+			return nil // excused is not green, and may be released
 		},
 	}
-	c.Flags().StringSliceVar(&files, "trust", nil, "file of public keys, one a line; may be given again")
-	c.Flags().IntVar(&threshold, "threshold", 1, "how many different keys must have signed")
-	c.Flags().DurationVar(&maxAge, "max-age", defaultMaxAge, "oldest run that is taken")
+	flags.add(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
-	c.MarkFlagRequired("trust")
+	return c
+}
+
+func (a *app) waiveCommand() *cobra.Command {
+	var flags keys.Flags
+	var w reports.Waiver
+	var until string
+	c := &cobra.Command{
+		Use: "waive APP [RUN]", Short: "Sign a waiver: the application may be released although it is not green",
+		Long:    "Sign a waiver for an application of a run that is not green. It names the steps it\nexcuses, a reason, a link to where the failure is worked on, and the day it ends;\nthe report shows it in red, and the catalog and the nodes show it too. A waiver that\nhas ended blocks.",
+		Example: "  gate waive radicale --step ui-reachable --reason 'the theme is broken, its data is not' --tracker https://tracker.example/17 --until 2026-12-24 --key agent:",
+		Args:    cobra.RangeArgs(1, 2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			dir, p, err := a.openRun(args[1:])
+			if err != nil {
+				return err
+			}
+			w.App = args[0]
+			if w.Until, err = time.Parse(time.DateOnly, until); err != nil {
+				return fmt.Errorf("%w: --until %q: expected a day such as 2026-12-24", gate.ErrUsage, until)
+			}
+			signers, err := flags.Open()
+			if err != nil {
+				return err
+			}
+			file, err := gate.Waive(cmd.Context(), dir, w, signers...)
+			if err != nil {
+				return err
+			}
+			if _, err := conclude(dir, p); err != nil {
+				return fmt.Errorf("%w: %w", gate.ErrGate, err)
+			}
+			_, err = fmt.Fprintln(cmd.OutOrStdout(), file)
+			return err
+		},
+	}
+	flags.Add(c)
+	c.Flags().StringSliceVar(&w.Steps, "step", nil, "step that it excuses; may be given again")
+	c.Flags().StringVar(&w.Reason, "reason", "", "why it may be released all the same")
+	c.Flags().StringVar(&w.Tracker, "tracker", "", "link to where the failure is worked on")
+	c.Flags().StringVar(&until, "until", "", "day on which it ends, such as 2026-12-24")
+	for _, f := range []string{"step", "reason", "tracker", "until"} {
+		c.MarkFlagRequired(f)
+	}
+	c.RegisterFlagCompletionFunc("step", cobra.FixedCompletions(matrix.StepNames(), cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
