@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"time"
+	"unicode/utf8"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -93,7 +94,10 @@ func Load(dirs ...string) (Catalog, error) {
 				continue
 			}
 			m, err := manifest.ParseFile(file)
+			notes, notesErr := readNotes(filepath.Join(dir, e.Name(), "NOTES"))
 			switch {
+			case notesErr != nil:
+				problems = append(problems, notesErr)
 			case err != nil:
 				problems = append(problems, err)
 			case m.ID != e.Name():
@@ -101,7 +105,7 @@ func Load(dirs ...string) (Catalog, error) {
 			case c[m.ID] != nil:
 				problems = append(problems, fmt.Errorf("%s: app %q is already in another folder of the catalog", file, m.ID))
 			default:
-				c[m.ID] = &Entry{Manifest: m, Dir: filepath.Join(dir, e.Name()), Source: Source{From: FromDisk}}
+				c[m.ID] = &Entry{Manifest: m, Dir: filepath.Join(dir, e.Name()), Notes: notes, Source: Source{From: FromDisk}}
 			}
 		}
 	}
@@ -109,6 +113,24 @@ func Load(dirs ...string) (Catalog, error) {
 		return c, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(problems...))
 	}
 	return c, nil
+}
+
+// maxNotes bounds a release's notes, in bytes.
+const maxNotes = 2000
+
+// readNotes reads what an update's notes say to the owner of a node, from the file
+// NOTES beside the manifest; there need be none.
+func readNotes(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return "", nil
+	case err != nil:
+		return "", fmt.Errorf("reading notes: %w", err)
+	case len(b) > maxNotes || !utf8.Valid(b):
+		return "", fmt.Errorf("%s: notes are text of at most %d bytes", file, maxNotes)
+	}
+	return strings.Join(strings.Fields(string(b)), " "), nil
 }
 
 func (c Catalog) conflicts() (problems []error) {

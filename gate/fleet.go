@@ -83,7 +83,7 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 	if err != nil {
 		return err
 	}
-	if f.Published, err = p.Publish(ctx, cat, progress); err != nil {
+	if f.Published, err = p.Publish(ctx, cat, publish.Registry, progress); err != nil {
 		return err
 	}
 	files := map[string][]byte{}

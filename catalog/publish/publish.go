@@ -52,10 +52,28 @@ func Open(dir string, builder Builder) (*Publisher, error) {
 			return nil, fmt.Errorf("opening the registry: %w", err)
 		}
 	}
-	return &Publisher{dir: dir, builder: builder, handler: registry.New(
+	p := &Publisher{dir: dir, builder: builder, handler: registry.New(
 		registry.WithBlobHandler(registry.NewDiskBlobHandler(blobs)),
 		registry.Logger(log.New(io.Discard, "", 0)),
-	)}, nil
+	)}
+	// What was published once is served again: a signed catalog may name it.
+	files, err := filepath.Glob(filepath.Join(dir, "manifests", "*.json"))
+	if err != nil {
+		return nil, fmt.Errorf("opening the registry: %w", err)
+	}
+	for _, f := range files {
+		b, err := os.ReadFile(f)
+		if err != nil {
+			return nil, fmt.Errorf("opening the registry: %w", err)
+		}
+		var c cached
+		if json.Unmarshal(b, &c) == nil && c.Repo != "" {
+			if err := p.put(c); err != nil {
+				return nil, fmt.Errorf("opening the registry: %s: %w", f, err)
+			}
+		}
+	}
+	return p, nil
 }
 
 // ServeHTTP serves the OCI distribution API.
@@ -63,14 +81,16 @@ func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handle
 
 // cached is one image manifest as the registry holds it.
 type cached struct {
+	Repo      string `json:"repo"`
 	Digest    string `json:"digest"`
 	MediaType string `json:"mediaType"`
 	Data      []byte `json:"data"`
 }
 
-// Publish gives the catalog with every image pinned; images are built where the
-// cache has none for their context. Progress goes to w.
-func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, w io.Writer) (catalog.Catalog, error) {
+// Publish gives the catalog with every image pinned, those built here under the name
+// of a registry; they are built where the cache has none for their context. Progress
+// goes to w.
+func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry string, w io.Writer) (catalog.Catalog, error) {
 	out := catalog.Catalog{}
 	for _, id := range cat.IDs() {
 		m := *cat[id].Manifest
@@ -80,14 +100,13 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, w io.Write
 			if c.Image.Build == "" {
 				continue
 			}
-			ref := Registry + "/" + id + "/" + c.Name
 			digest, err := p.image(ctx, filepath.Join(cat[id].Dir, c.Image.Build), id+"/"+c.Name, w)
 			if err != nil {
 				return nil, fmt.Errorf("image of %s: %w", c.Name, err)
 			}
-			c.Image = manifest.Image{Ref: ref, Digest: digest}
+			c.Image = manifest.Image{Ref: reference(registry, id, c.Name), Digest: digest}
 		}
-		out[id] = &catalog.Entry{Manifest: &m}
+		out[id] = &catalog.Entry{Manifest: &m, Notes: cat[id].Notes}
 	}
 	return out, nil
 }
@@ -95,7 +114,7 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, w io.Write
 // image has the registry hold the image of a build context, under repo, and gives
 // its digest.
 func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (string, error) {
-	key, err := ContextDigest(os.DirFS(dir))
+	key, err := ContextDigest(os.DirFS(dir), repo)
 	if err != nil {
 		return "", err
 	}
@@ -107,6 +126,7 @@ func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (s
 		if err := json.Unmarshal(b, &c); err != nil {
 			return "", fmt.Errorf("%s: %w", file, err)
 		}
+		c.Repo = repo
 	case errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(w, "building %s\n", repo)
 		if c, err = p.build(ctx, dir, repo, key, w); err != nil {
@@ -126,7 +146,7 @@ func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (s
 	default:
 		return "", err
 	}
-	return c.Digest, p.put(repo, c)
+	return c.Digest, p.put(c)
 }
 
 // build builds a context and has the builder push the image into the registry,
@@ -162,17 +182,17 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Write
 	if err != nil {
 		return cached{}, err
 	}
-	return cached{digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}, nil
+	return cached{repo, digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}, nil
 }
 
 // put has the registry know a manifest whose blobs it already stores.
-func (p *Publisher) put(repo string, c cached) error {
-	r := httptest.NewRequest(http.MethodPut, "/v2/"+repo+"/manifests/"+c.Digest, bytes.NewReader(c.Data))
+func (p *Publisher) put(c cached) error {
+	r := httptest.NewRequest(http.MethodPut, "/v2/"+c.Repo+"/manifests/"+c.Digest, bytes.NewReader(c.Data))
 	r.Header.Set("Content-Type", c.MediaType)
 	answer := httptest.NewRecorder()
 	p.handler.ServeHTTP(answer, r)
 	if answer.Code != http.StatusCreated {
-		return fmt.Errorf("the registry does not take the manifest of %s back: %d %s", repo, answer.Code, answer.Body)
+		return fmt.Errorf("the registry does not take the manifest of %s back: %d %s", c.Repo, answer.Code, answer.Body)
 	}
 	return nil
 }

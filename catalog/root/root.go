@@ -79,6 +79,23 @@ func Sign(p Policy, signers ...*sign.Signer) ([]byte, error) {
 	return b, nil
 }
 
+// Add has more signers sign a root document as it is.
+func Add(b []byte, signers ...*sign.Signer) ([]byte, error) {
+	if err := wellFormed(b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	m, err := metadata.Root().FromBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	for _, s := range signers {
+		if _, err := m.Sign(tufSigner{s}); err != nil {
+			return nil, fmt.Errorf("%w: signing: %w", ErrRoot, err)
+		}
+	}
+	return m.ToBytes(false)
+}
+
 // tufSigner has a key pair sign as go-tuf asks.
 type tufSigner struct{ *sign.Signer }
 
