@@ -157,7 +157,7 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Write
 		return cached{}, err
 	}
 	tag := "localhost/archipelago/" + repo + ":" + key[:16]
-	if err := p.builder.Build(ctx, dir, tag, map[string]string{"BASE": base}, w); err != nil {
+	if err := p.builder.Build(ctx, dir, tag, map[string]string{"BASE": base}, io.Discard); err != nil {
 		return cached{}, err
 	}
 	l, err := net.Listen("tcp", "127.0.0.1:0")
@@ -167,7 +167,7 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Write
 	server := &http.Server{Handler: p}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	err = p.builder.Push(ctx, tag, l.Addr().String()+"/"+repo+":"+key[:16], w)
+	err = p.builder.Push(ctx, tag, l.Addr().String()+"/"+repo+":"+key[:16], io.Discard)
 	server.Close()
 	<-served
 	if err != nil {

@@ -22,6 +22,8 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
@@ -51,7 +53,7 @@ func main() {
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "archy:", explain(err))
 		var usage usageError
-		if errors.As(err, &usage) {
+		if errors.As(err, &usage) || errors.Is(err, keys.ErrUsage) || errors.Is(err, sign.ErrKey) {
 			os.Exit(exitUsage)
 		}
 		os.Exit(exitFailed)
@@ -81,7 +83,7 @@ func Command() *cobra.Command {
 	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), validate())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.catalog(), a.publish(), validate())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}

@@ -13,7 +13,6 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
@@ -107,7 +106,7 @@ func labMembers(*cobra.Command, []string, string) ([]string, cobra.ShellCompDire
 
 // labUp brings the lab up with the ports that the catalog's applications publish.
 func (a *app) labUp(cmd *cobra.Command, out io.Writer) error {
-	cat, err := catalog.Load(a.catalogDirs...)
+	cat, err := a.catalog(cmd.Context())
 	if err != nil {
 		return err
 	}

@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -49,7 +50,7 @@ func (a *app) planCommand() *cobra.Command {
 		Example: "  gate plan --cycles 1 --apps miniflux",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			_, p, err := a.plan(q.Ask, "plan")
+			_, p, err := a.plan(cmd.Context(), q.Ask, "plan")
 			if err != nil {
 				return err
 			}
@@ -88,9 +89,9 @@ func (a *app) known() (names []string, inv *nodes.Inventory, err error) {
 	return names, inv, nil
 }
 
-func (a *app) plan(ask gate.Ask, run string) (catalog.Catalog, *gate.Plan, error) {
+func (a *app) plan(ctx context.Context, ask gate.Ask, run string) (catalog.Catalog, *gate.Plan, error) {
 	names, _, invErr := a.known()
-	cat, err := catalog.Load(a.catalogDirs...)
+	cat, err := a.catalog(ctx)
 	if err := errors.Join(invErr, err); err != nil {
 		return nil, nil, err
 	}
@@ -106,7 +107,7 @@ func (a *app) runCommand() *cobra.Command {
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			now := time.Now().UTC()
-			cat, p, err := a.plan(q.Ask, fmt.Sprintf("%s-%04x", now.Format("20060102-150405"), os.Getpid()&0xffff))
+			cat, p, err := a.plan(cmd.Context(), q.Ask, fmt.Sprintf("%s-%04x", now.Format("20060102-150405"), os.Getpid()&0xffff))
 			if err != nil {
 				return err
 			}
@@ -132,7 +133,7 @@ func (a *app) resumeCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			cat, err := catalog.Load(a.catalogDirs...)
+			cat, err := a.catalog(cmd.Context())
 			if err != nil {
 				return err
 			}
@@ -176,10 +177,8 @@ func (a *app) execute(cmd *cobra.Command, q *asked, cat catalog.Catalog, p *gate
 	if err != nil {
 		return err
 	}
-	for _, d := range a.catalogDirs {
-		if err := gate.LevelZero(ctx, a.suite, d, filepath.Join(dir, "level-zero.log")); err != nil {
-			return fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
-		}
+	if err := a.levelZero(ctx, cat, dir); err != nil {
+		return err
 	}
 	inv, err := a.bring(cmd, out)
 	if err != nil {

@@ -48,34 +48,8 @@ func (a *app) signCommand() *cobra.Command {
 	return c
 }
 
-// trustFlags are the flags that say whose word on a run counts.
-type trustFlags struct {
-	keys, waivers []string
-	trust         gate.Trust
-}
-
-func (f *trustFlags) add(c *cobra.Command) {
-	c.Flags().StringSliceVar(&f.keys, "trust", nil, "file of public keys of gates, one a line; may be given again")
-	c.Flags().IntVar(&f.trust.Threshold, "threshold", 1, "how many different keys must have signed")
-	c.Flags().StringSliceVar(&f.waivers, "trust-waivers", nil, "file of public keys of those who may excuse a failure; default: nobody may")
-	c.Flags().IntVar(&f.trust.WaiverThreshold, "waiver-threshold", 1, "how many of them must have signed a waiver")
-	c.Flags().DurationVar(&f.trust.MaxAge, "max-age", gate.DefaultMaxAge, "oldest run that is taken")
-	c.MarkFlagRequired("trust")
-}
-
-func (f *trustFlags) read() (gate.Trust, error) {
-	var err error
-	if f.trust.Keys, err = keys.Read(f.keys...); err != nil {
-		return gate.Trust{}, fmt.Errorf("--trust: %w", err)
-	}
-	if f.trust.Waivers, err = keys.Read(f.waivers...); err != nil {
-		return gate.Trust{}, fmt.Errorf("--trust-waivers: %w", err)
-	}
-	return f.trust, nil
-}
-
 func (a *app) verifyCommand() *cobra.Command {
-	var flags trustFlags
+	var flags keys.Trust
 	var asJSON bool
 	c := &cobra.Command{
 		Use: "verify [RUN]", Short: "Check a signed run: whose signature, and that the verdict follows from the results",
@@ -86,7 +60,7 @@ func (a *app) verifyCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			trust, err := flags.read()
+			trust, err := flags.Read()
 			if err != nil {
 				return err
 			}
@@ -100,7 +74,8 @@ func (a *app) verifyCommand() *cobra.Command {
 			return nil // excused is not green, and may be released
 		},
 	}
-	flags.add(c)
+	flags.Add(c)
+	flags.AddWaivers(c)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	return c
 }

@@ -1,0 +1,49 @@
+package keys
+
+import (
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/gate"
+)
+
+// Trust are the flags that say whose word on a run counts.
+type Trust struct {
+	keys, waivers []string
+	trust         gate.Trust
+}
+
+// Add gives a command the flags for gates' keys.
+func (f *Trust) Add(c *cobra.Command) {
+	c.Flags().StringSliceVar(&f.keys, "trust", nil, "file of public keys of gates, one a line; may be given again")
+	c.Flags().IntVar(&f.trust.Threshold, "threshold", 1, "how many different keys must have signed")
+	c.Flags().DurationVar(&f.trust.MaxAge, "max-age", gate.DefaultMaxAge, "oldest run that is taken")
+	c.MarkFlagRequired("trust")
+}
+
+// AddWaivers gives a command the flags for the keys of those who may excuse a failure.
+func (f *Trust) AddWaivers(c *cobra.Command) {
+	c.Flags().StringSliceVar(&f.waivers, "trust-waivers", nil, "file of public keys of those who may excuse a failure; default: nobody may")
+	c.Flags().IntVar(&f.trust.WaiverThreshold, "waiver-threshold", 1, "how many of them must have signed a waiver")
+}
+
+// Read gives what the flags say.
+func (f *Trust) Read() (gate.Trust, error) {
+	var err error
+	if f.trust.Keys, err = Read(f.keys...); err != nil {
+		return gate.Trust{}, fmt.Errorf("--trust: %w", err)
+	}
+	if f.trust.Waivers, err = Read(f.waivers...); err != nil {
+		return gate.Trust{}, fmt.Errorf("--trust-waivers: %w", err)
+	}
+	return f.trust, nil
+}
+
+// ReadFor is Read with waivers signed by a role's keys.
+func (f *Trust) ReadFor(waivers []sign.PublicKey, threshold int) (gate.Trust, error) {
+	t, err := f.Read()
+	t.Waivers, t.WaiverThreshold = waivers, threshold
+	return t, err
+}
