@@ -115,6 +115,7 @@ func (r *Reconciler) SetOffer(o *Offer) {
 	defer r.mu.Unlock()
 	r.offer.Store(o)
 	r.digests = nil
+	r.lookForUpdates()
 	for _, a := range r.apps {
 		a.notify()
 	}
@@ -135,9 +136,18 @@ func (r *Reconciler) Rollout(ctx context.Context, allowed func(time.Time) bool) 
 		}
 		select {
 		case <-tick.C:
+		case <-r.updatesDue:
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// lookForUpdates has Rollout look soon: there is a new offer, or an update has ended.
+func (r *Reconciler) lookForUpdates() {
+	select {
+	case r.updatesDue <- struct{}{}:
+	default:
 	}
 }
 

@@ -138,26 +138,25 @@ func TestUpdatesBeginByThemselvesOnceEach(t *testing.T) {
 			}
 		}
 	}
-	closed := func(context.Context) { r.Rollout(canceled(t), func(time.Time) bool { return false }) }
-	open := func() { r.Rollout(canceled(t), func(time.Time) bool { return true }) }
+	rollout := func(allowed bool) { r.Rollout(canceled(t), func(time.Time) bool { return allowed }) }
 
 	set(signedCatalog(t, 2, "2", nil))
-	closed(t.Context())
+	rollout(false)
 	if v, _ := r.App("pair"); v.Manifest.Version != "1" || v.State == Updating {
 		t.Errorf("it was updated outside the window: %+v", v)
 	}
-	open()
+	rollout(true)
 	await("version 2", func(v View) bool { return v.Manifest.Version == "2" && v.State == Up && v.Source == "catalog beta 2" })
 
 	h.mu.Lock()
 	h.fail["image"] = errors.New("planted")
 	h.mu.Unlock()
 	set(signedCatalog(t, 3, "3", nil))
-	open()
+	rollout(true)
 	await("the update to fail", func(v View) bool { return v.Declined && v.State == Up })
 	gen := func() uint64 { v, _ := r.App("pair"); return v.Generation }
 	before := gen()
-	open()
+	rollout(true)
 	if gen() != before {
 		t.Error("a version that did not come up was tried again by itself")
 	}
@@ -165,7 +164,7 @@ func TestUpdatesBeginByThemselvesOnceEach(t *testing.T) {
 	h.fail["image"] = nil
 	h.mu.Unlock()
 	set(signedCatalog(t, 4, "4", nil))
-	open()
+	rollout(true)
 	await("version 4", func(v View) bool { return v.Manifest.Version == "4" && v.State == Up && !v.Declined })
 }
 

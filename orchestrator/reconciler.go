@@ -111,17 +111,18 @@ type Engine interface {
 
 // Reconciler owns the applications of one node.
 type Reconciler struct {
-	engine    Engine
-	store     *state.Store
-	secrets   *secrets.Store
-	offer     atomic.Pointer[Offer]
-	renderer  *Renderer
-	snapshots string // directory of copies made before updates and for backups
-	log       *slog.Logger
-	wake      chan struct{}
-	observed  chan struct{} // closed at the first observation
-	starts    chan struct{} // as many as may start at a time
-	metrics   *metrics
+	engine     Engine
+	store      *state.Store
+	secrets    *secrets.Store
+	offer      atomic.Pointer[Offer]
+	updatesDue chan struct{} // Rollout is to look
+	renderer   *Renderer
+	snapshots  string // directory of copies made before updates and for backups
+	log        *slog.Logger
+	wake       chan struct{}
+	observed   chan struct{} // closed at the first observation
+	starts     chan struct{} // as many as may start at a time
+	metrics    *metrics
 
 	mu          sync.Mutex
 	obs         Observed
@@ -167,6 +168,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, cat catalog.Cata
 		apps: map[string]*appState{}, ready: map[string]Readiness{}, waiters: map[int]func(){}, websChanged: make(chan struct{}),
 		stale: "the engine has not answered yet",
 	}
+	r.updatesDue = make(chan struct{}, 1)
 	r.offer.Store(NewOffer(nil, cat, nil, time.Now()))
 	r.metrics = newMetrics(r)
 	// What was known last is better than nothing, and says its age.
@@ -442,6 +444,9 @@ func (r *Reconciler) work(ctx context.Context, d state.Desired, todo []Action) {
 	}
 	if err != nil && ctx.Err() == nil && !errors.Is(err, ErrEngine) && !errors.Is(err, errReplan) && d.Update != nil {
 		err = r.giveUpUpdate(d, err)
+	}
+	if d.Update != nil {
+		defer r.lookForUpdates()
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()

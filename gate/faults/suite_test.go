@@ -37,7 +37,7 @@ import (
 )
 
 const (
-	root = "../.."
+	project = "../.."
 	poll = 200 * time.Millisecond
 
 	bound     = 30 * time.Second // of a recovery, unless a spec says otherwise
@@ -68,12 +68,12 @@ func TestFaults(t *testing.T) {
 func bin(name string) string { return filepath.Join(binaries, name) }
 
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
-	dir, err := filepath.Abs(filepath.Join(root, "out", "bin"))
+	dir, err := filepath.Abs(filepath.Join(project, "out", "bin"))
 	Expect(err).NotTo(HaveOccurred())
-	out, err := exec.CommandContext(ctx, filepath.Join(dir, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps")).CombinedOutput()
+	out, err := exec.CommandContext(ctx, filepath.Join(dir, "gate"), "lab", "up", "--catalog", filepath.Join(project, "catalog", "apps")).CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "%s", out)
 	build := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", filepath.Join(dir, "archipelago-faults"), "./cmd/archipelago")
-	build.Dir, build.Env = root, append(os.Environ(), "CGO_ENABLED=0")
+	build.Dir, build.Env = project, append(os.Environ(), "CGO_ENABLED=0")
 	out, err = build.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "%s", out)
 	return []byte(dir)
@@ -158,7 +158,7 @@ func catalogWith(edits edit) catalog.Catalog {
 		}
 		Expect(os.WriteFile(filepath.Join(dir, id, "manifest.yaml"), []byte(text), 0o644)).To(Succeed())
 	}
-	Expect(os.CopyFS(filepath.Join(dir, "ledger", "image", "db"), os.DirFS(filepath.Join(root, "catalog", "apps", "miniflux", "image", "db")))).To(Succeed())
+	Expect(os.CopyFS(filepath.Join(dir, "ledger", "image", "db"), os.DirFS(filepath.Join(project, "catalog", "apps", "miniflux", "image", "db")))).To(Succeed())
 	Expect(os.Chmod(filepath.Join(dir, "ledger", "image", "db", "entrypoint"), 0o755)).To(Succeed())
 	cat, err := catalog.Load(dir)
 	Expect(err).NotTo(HaveOccurred())
