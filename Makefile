@@ -59,6 +59,15 @@ faults: setup ## what a small server does to its applications, on both lab nodes
 few-faults: setup
 	cd gate/faults && FAULTS_CUTS=$(or $(CUTS),8) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s --label-filter '!long' .
 
+RELEASE := out/release/$(VERSION)
+
+.PHONY: release
+release: build ## static programs for amd64 and arm64, checksums, SBOM, provenance; RUN and TRUST name a green run, TO where to publish
+	@test -n "$(TRUST)" || { echo "TRUST=gate.key.pub names the key of the gate whose run counts; RUN=DIR the run (default: the latest)" >&2; exit 2; }
+	@mkdir -p $(RELEASE)
+	for arch in amd64 arm64; do for c in archipelago archy gate; do $(STATIC) GOARCH=$$arch go build -trimpath -ldflags '$(LDFLAGS)' -o $(RELEASE)/$$c-linux-$$arch ./cmd/$$c || exit; done; done
+	$(GATE) release $(RELEASE) --trust $(TRUST) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
+
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 	go run ./gate/vuln

@@ -4,12 +4,8 @@
 package gate
 
 import (
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
-	"os"
 	"slices"
 	"strings"
 	"time"
@@ -162,16 +158,11 @@ func (p *Plan) SmokeWhy() (why []string) {
 // Identify fills in the digests of what is tested: the daemon's binary and each
 // manifest as it was published.
 func (p *Plan) Identify(binary string, published catalog.Catalog) error {
-	f, err := os.Open(binary)
+	daemon, err := fileDigest(binary)
 	if err != nil {
-		return fmt.Errorf("digest of the daemon: %w", err)
+		return fmt.Errorf("the daemon: %w", err)
 	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return fmt.Errorf("digest of the daemon: %w", err)
-	}
-	p.Subject = reports.Subject{Daemon: hex.EncodeToString(h.Sum(nil)), Manifests: map[string]string{}, Images: map[string]string{}}
+	p.Subject = reports.Subject{Daemon: daemon, Manifests: map[string]string{}, Images: map[string]string{}}
 	for _, a := range p.Asked.Apps {
 		p.Subject.Manifests[a] = published[a].Digest()
 		for _, c := range published[a].Containers {

@@ -95,7 +95,7 @@ func Command() *cobra.Command {
 func usageStatus(c *cobra.Command) {
 	if args := c.Args; args != nil && c.HasParent() {
 		c.Args = func(cmd *cobra.Command, s []string) error {
-			if err := args(cmd, s); err != nil {
+			if err := errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()); err != nil {
 				return usageError{err}
 			}
 			return nil

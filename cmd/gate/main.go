@@ -95,7 +95,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 	f.StringVar(&a.daemon, "daemon", filepath.Join(beside, "archipelago"), "the daemon's binary")
 	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")
 	f.StringVar(&a.out, "out", "out/gate", "directory of runs")
-	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), setupCommand(), versionCommand())
+	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.releaseCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), setupCommand(), versionCommand())
 	usageErrors(root)
 	return root
 }
@@ -104,7 +104,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 func usageErrors(c *cobra.Command) {
 	if args := c.Args; args != nil {
 		c.Args = func(cmd *cobra.Command, s []string) error {
-			if err := args(cmd, s); err != nil {
+			if err := errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()); err != nil {
 				return fmt.Errorf("%w: %w", gate.ErrUsage, err)
 			}
 			return nil

@@ -38,7 +38,7 @@ import (
 
 const (
 	project = "../.."
-	poll = 200 * time.Millisecond
+	poll    = 200 * time.Millisecond
 
 	bound     = 30 * time.Second // of a recovery, unless a spec says otherwise
 	bootBound = 60 * time.Second // of one that begins with a boot

@@ -1,0 +1,91 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
+	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+func (a *app) releaseCommand() *cobra.Command {
+	var trust keys.Trust
+	var runs []string
+	var to string
+	c := &cobra.Command{
+		Use: "release DIR", Short: "Describe the programs of a release, and publish those that the gate found green",
+		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: a daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. A daemon that no such run has tested stays, and exit status 1 says so.",
+		Example: "  gate release out/release/1.0 --run out/gate/latest --trust gate.key.pub --to /srv/releases/1.0",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			artifacts, err := gate.Artifacts(args[0])
+			if err != nil {
+				return err
+			}
+			if err := gate.Describe(args[0], artifacts); err != nil {
+				return fmt.Errorf("%w: %w", gate.ErrGate, err)
+			}
+			w := cmd.OutOrStdout()
+			for _, art := range artifacts {
+				fmt.Fprintf(w, "%s  %s\n", art.SHA256, art.Name)
+			}
+			t, err := trust.Read()
+			if err != nil {
+				return err
+			}
+			var verified []*reports.Report
+			var problems []error
+			for _, run := range runs {
+				dir, err := filepath.EvalSymlinks(run)
+				if err != nil {
+					return fmt.Errorf("%w: --run: %w", gate.ErrUsage, err)
+				}
+				r, err := gate.VerifyRun(cmd.Context(), dir, t, time.Now())
+				if err != nil {
+					problems = append(problems, err)
+					continue
+				}
+				verified = append(verified, r)
+			}
+			out, err := gate.Publishable(artifacts, verified)
+			problems = append(problems, err)
+			if to != "" && len(out) > 0 {
+				if err := copyRelease(args[0], to, out); err != nil {
+					return fmt.Errorf("%w: %w", gate.ErrGate, err)
+				}
+				for _, art := range out {
+					fmt.Fprintf(w, "published %s\n", filepath.Join(to, art.Name))
+				}
+			}
+			return errors.Join(problems...)
+		},
+	}
+	trust.Add(c)
+	trust.AddWaivers(c)
+	c.Flags().StringArrayVar(&runs, "run", []string{"out/gate/latest"}, "directory of a signed run; may be given again, one for each architecture")
+	c.Flags().StringVar(&to, "to", "", "directory to publish to; without it nothing is")
+	return c
+}
+
+// copyRelease copies programs, and describes there exactly those.
+func copyRelease(from, to string, artifacts []gate.Artifact) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, art := range artifacts {
+		b, err := os.ReadFile(filepath.Join(from, art.Name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, art.Name), b, 0o755); err != nil {
+			return err
+		}
+	}
+	return gate.Describe(to, artifacts)
+}

@@ -1,0 +1,211 @@
+package gate
+
+import (
+	"bytes"
+	"crypto/sha256"
+	"debug/buildinfo"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	cdx "github.com/CycloneDX/cyclonedx-go"
+
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// Files of a release beside its programs.
+const (
+	SumsFile       = "SHA256SUMS"
+	ProvenanceFile = "provenance.json"
+	bomSuffix      = ".cdx.json"
+)
+
+// daemonPrefix begins the name of the daemon's program, "archipelago-linux-amd64":
+// what a node runs, and so what a gate must have tested.
+const daemonPrefix = "archipelago-"
+
+// Artifact is one program of a release.
+type Artifact struct {
+	Name   string // such as archipelago-linux-amd64
+	SHA256 string
+	info   *buildinfo.BuildInfo
+}
+
+// Artifacts gives the programs in a directory, by name. One that was not built from a
+// clean checkout is refused: nobody could build it again.
+func Artifacts(dir string) ([]Artifact, error) {
+	files, err := filepath.Glob(filepath.Join(dir, "*-linux-*"))
+	if err != nil {
+		return nil, err
+	}
+	var out []Artifact
+	var problems []error
+	for _, f := range files {
+		if strings.HasSuffix(f, ".json") {
+			continue
+		}
+		a := Artifact{Name: filepath.Base(f)}
+		if a.info, err = buildinfo.ReadFile(f); err != nil {
+			problems = append(problems, fmt.Errorf("%w: %s: %w", ErrUsage, f, err))
+			continue
+		}
+		if setting(a.info, "vcs.revision") == "" || setting(a.info, "vcs.modified") == "true" {
+			problems = append(problems, fmt.Errorf("%w: %s was not built from a clean checkout; commit first", ErrUsage, f))
+		}
+		if setting(a.info, "CGO_ENABLED") != "0" {
+			problems = append(problems, fmt.Errorf("%w: %s is not linked statically", ErrUsage, f))
+		}
+		if a.SHA256, err = fileDigest(f); err != nil {
+			problems = append(problems, err)
+		}
+		out = append(out, a)
+	}
+	if len(files) == 0 {
+		problems = append(problems, fmt.Errorf("%w: %s holds no programs; build them with 'make release'", ErrUsage, dir))
+	}
+	return out, errors.Join(problems...)
+}
+
+func setting(info *buildinfo.BuildInfo, key string) string {
+	for _, s := range info.Settings {
+		if s.Key == key {
+			return s.Value
+		}
+	}
+	return ""
+}
+
+func fileDigest(file string) (string, error) {
+	f, err := os.Open(file)
+	if err != nil {
+		return "", err
+	}
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("digest of %s: %w", file, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
+}
+
+// Describe writes what goes with the programs of a release: checksums, a bill of
+// materials each (CycloneDX, of the modules that Go linked), and the provenance (an
+// in-toto statement, SLSA provenance v1). The same programs give the same bytes.
+func Describe(dir string, artifacts []Artifact) error {
+	var sums strings.Builder
+	for _, a := range artifacts {
+		fmt.Fprintf(&sums, "%s  %s\n", a.SHA256, a.Name)
+		var bom bytes.Buffer
+		enc := cdx.NewBOMEncoder(&bom, cdx.BOMFileFormatJSON).SetPretty(true)
+		if err := enc.Encode(materials(a)); err != nil {
+			return fmt.Errorf("bill of materials of %s: %w", a.Name, err)
+		}
+		if err := os.WriteFile(filepath.Join(dir, a.Name+bomSuffix), bom.Bytes(), 0o644); err != nil {
+			return err
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, SumsFile), []byte(sums.String()), 0o644); err != nil {
+		return err
+	}
+	b, err := Provenance(artifacts)
+	if err != nil {
+		return err
+	}
+	return os.WriteFile(filepath.Join(dir, ProvenanceFile), b, 0o644)
+}
+
+func materials(a Artifact) *cdx.BOM {
+	bom := cdx.NewBOM()
+	bom.Metadata = &cdx.Metadata{Component: &cdx.Component{BOMRef: a.Name, Type: cdx.ComponentTypeApplication, Name: a.Name, Version: setting(a.info, "vcs.revision"),
+		Hashes: &[]cdx.Hash{{Algorithm: cdx.HashAlgoSHA256, Value: a.SHA256}}}}
+	parts := []cdx.Component{{BOMRef: "go", Type: cdx.ComponentTypePlatform, Name: "go", Version: a.info.GoVersion}}
+	for _, m := range a.info.Deps {
+		if m.Replace != nil {
+			m = m.Replace
+		}
+		url := "pkg:golang/" + m.Path + "@" + m.Version
+		parts = append(parts, cdx.Component{BOMRef: url, Type: cdx.ComponentTypeLibrary, Name: m.Path, Version: m.Version, PackageURL: url})
+	}
+	bom.Components = &parts
+	return bom
+}
+
+// Provenance is the statement of how the programs were built
+// (https://slsa.dev/spec/v1.0/provenance).
+func Provenance(artifacts []Artifact) ([]byte, error) {
+	type resource struct {
+		URI    string            `json:"uri"`
+		Digest map[string]string `json:"digest,omitempty"`
+	}
+	type predicate struct {
+		BuildDefinition struct {
+			BuildType            string                       `json:"buildType"`
+			ExternalParameters   map[string]map[string]string `json:"externalParameters"`
+			ResolvedDependencies []resource                   `json:"resolvedDependencies"`
+		} `json:"buildDefinition"`
+		RunDetails struct {
+			Builder struct {
+				ID string `json:"id"`
+			} `json:"builder"`
+		} `json:"runDetails"`
+	}
+	s := struct {
+		Type          string            `json:"_type"`
+		Subject       []StatementTarget `json:"subject"`
+		PredicateType string            `json:"predicateType"`
+		Predicate     predicate         `json:"predicate"`
+	}{Type: "https://in-toto.io/Statement/v1", PredicateType: "https://slsa.dev/provenance/v1"}
+	d := &s.Predicate.BuildDefinition
+	d.BuildType = "https://pkg.go.dev/cmd/go#hdr-Compile_packages_and_dependencies"
+	d.ExternalParameters = map[string]map[string]string{}
+	s.Predicate.RunDetails.Builder.ID = "make release"
+	seen := map[string]bool{}
+	add := func(uri string, digest map[string]string) {
+		if !seen[uri] {
+			seen[uri] = true
+			d.ResolvedDependencies = append(d.ResolvedDependencies, resource{uri, digest})
+		}
+	}
+	for _, a := range artifacts {
+		s.Subject = append(s.Subject, StatementTarget{a.Name, map[string]string{"sha256": a.SHA256}})
+		flags := map[string]string{"package": a.info.Path}
+		for _, k := range []string{"GOOS", "GOARCH", "GOAMD64", "GOARM64", "CGO_ENABLED", "-trimpath", "-ldflags", "-tags"} {
+			if v := setting(a.info, k); v != "" {
+				flags[k] = v
+			}
+		}
+		d.ExternalParameters[a.Name] = flags
+		add("git+https://"+a.info.Main.Path, map[string]string{"gitCommit": setting(a.info, "vcs.revision")})
+		add("https://go.dev/dl/#"+a.info.GoVersion, nil)
+	}
+	b, err := json.MarshalIndent(s, "", "  ")
+	return append(b, '\n'), err
+}
+
+// Publishable splits the programs of a release: a daemon may go out where a verified
+// run has tested exactly it; the other programs where any daemon may. The error names
+// every daemon that no run has tested.
+func Publishable(artifacts []Artifact, runs []*reports.Report) (out []Artifact, err error) {
+	var untested []error
+	var others []Artifact
+	for _, a := range artifacts {
+		switch {
+		case !strings.HasPrefix(a.Name, daemonPrefix):
+			others = append(others, a)
+		case slices.ContainsFunc(runs, func(r *reports.Report) bool { return r.Subject.Daemon == a.SHA256 }):
+			out = append(out, a)
+		default:
+			untested = append(untested, fmt.Errorf("%w: no run of the gate has tested %s (%.12s…)", ErrAttestation, a.Name, a.SHA256))
+		}
+	}
+	if len(out) > 0 {
+		out = append(out, others...)
+	}
+	return out, errors.Join(untested...)
+}
