@@ -63,6 +63,7 @@ ExecStart=%h/` + daemonPath + ` daemon
 TimeoutStartSec=20
 Restart=always
 RestartSec=1
+Environment=GOMEMLIMIT=180MiB
 UMask=0077
 NoNewPrivileges=yes
 LockPersonality=yes

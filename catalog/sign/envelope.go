@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
@@ -49,10 +50,15 @@ func Verify(ctx context.Context, envelope []byte, maxSize int, payloadType strin
 	if e.PayloadType != payloadType {
 		return nil, fmt.Errorf("%w: it is %q, expected %q", ErrUntrusted, e.PayloadType, payloadType)
 	}
-	// One encoding of each part: the library would take two.
-	for _, s := range append([]string{e.Payload}, signatures(e)...) {
-		if b, err := base64.StdEncoding.Strict().DecodeString(s); err != nil || base64.StdEncoding.EncodeToString(b) != s {
-			return nil, fmt.Errorf("%w: not base64: %.20q", ErrMalformed, s)
+	// One encoding of each part: the library would take two, and the decoder passes
+	// over ends of lines.
+	payload, err := strictBase64(e.Payload)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range e.Signatures {
+		if _, err := strictBase64(s.Sig); err != nil {
+			return nil, err
 		}
 	}
 	seen := map[string]bool{}
@@ -73,7 +79,15 @@ func Verify(ctx context.Context, envelope []byte, maxSize int, payloadType strin
 	if _, err := v.Verify(ctx, &e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
-	return e.DecodeB64Payload()
+	return payload, nil
+}
+
+func strictBase64(s string) ([]byte, error) {
+	b, err := base64.StdEncoding.Strict().DecodeString(s)
+	if err != nil || strings.ContainsAny(s, "\r\n") {
+		return nil, fmt.Errorf("%w: not base64: %.20q", ErrMalformed, s)
+	}
+	return b, nil
 }
 
 // Unverified gives the payload of an envelope whoever signed it: to show it, never to
@@ -91,13 +105,6 @@ func Unverified(envelope []byte, maxSize int, payloadType string) ([]byte, error
 		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
 	}
 	return b, nil
-}
-
-func signatures(e dsse.Envelope) (out []string) {
-	for _, s := range e.Signatures {
-		out = append(out, s.Sig)
-	}
-	return out
 }
 
 // Decode reads exactly one JSON document into v: within the size, in UTF-8, every

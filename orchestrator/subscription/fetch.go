@@ -174,6 +174,7 @@ func (s *Subscription) attempt(ctx context.Context, address, etag string, part *
 	if err := part.begin(have, tag); err != nil {
 		return nil, "", err
 	}
+	part.buf.Grow(int(max(resp.ContentLength, 0)))
 	stall := time.AfterFunc(s.limits.stall, func() { cancel(fmt.Errorf("%w for %s", errStalled, s.limits.stall)) })
 	defer stall.Stop()
 	buf := make([]byte, 64<<10)
