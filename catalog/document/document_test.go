@@ -101,9 +101,19 @@ func TestPublicVectors(t *testing.T) {
 	if err := got.Canonicalize(); err != nil || hex.EncodeToString([]byte(got)) != want {
 		t.Errorf("RFC 8785: %s, %v", got, err)
 	}
-	// https://github.com/BLAKE3-team/BLAKE3/blob/master/test_vectors/test_vectors.json, input_len 0
-	if sum := blake3.Sum256(nil); hex.EncodeToString(sum[:]) != "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262" {
-		t.Errorf("BLAKE3: %x", sum)
+	// https://github.com/BLAKE3-team/BLAKE3/blob/master/test_vectors/test_vectors.json
+	for n, want := range map[int]string{
+		0:    "af1349b9f5f9a1a6a0404dea36dcc9499bcb25c9adc112b7cc9a93cae41f3262",
+		1:    "2d3adedff11b61f14c886e35afa036736dcd87a74d27b5c1510225d0f592e213",
+		1024: "42214739f095a406f3fc83deb889744ac00df831c10daa55189b5d121c855af7",
+	} {
+		in := make([]byte, n)
+		for i := range in {
+			in[i] = byte(i % 251)
+		}
+		if sum := blake3.Sum256(in); hex.EncodeToString(sum[:]) != want {
+			t.Errorf("BLAKE3 of %d bytes: %x", n, sum)
+		}
 	}
 }
 

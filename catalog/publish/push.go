@@ -18,8 +18,14 @@ import (
 // RoundTrip has the registry answer without a network.
 func (p *Publisher) RoundTrip(r *http.Request) (*http.Response, error) {
 	rec := httptest.NewRecorder()
-	p.handler.ServeHTTP(rec, r)
-	return rec.Result(), nil
+	in := r.Clone(r.Context())
+	if in.Body == nil {
+		in.Body = http.NoBody // which a server's requests always have
+	}
+	p.handler.ServeHTTP(rec, in)
+	resp := rec.Result()
+	resp.Request = r
+	return resp, nil
 }
 
 // Push brings the images that were built here to the registry that a published

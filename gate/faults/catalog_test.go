@@ -30,7 +30,6 @@ const mirrorAddress = "localhost:5081"
 // channel is a publisher's channel and the mirror that serves it to the node.
 type channel struct {
 	keys []*sign.Signer
-	now  time.Time
 
 	mu    sync.Mutex
 	files map[string][]byte

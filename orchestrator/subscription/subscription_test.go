@@ -315,7 +315,7 @@ func TestBadMirrors(t *testing.T) {
 		"a redirect to a file":               {redirect("file:///etc/passwd"), "redirects to file:///etc/passwd"},
 		"a redirect to the metadata address": {redirect("http://169.254.169.254/latest/meta-data"), "redirects to http://169.254.169.254"},
 		"a redirect to another host":         {redirect("http://127.0.0.77/beta.json"), "redirects to http://127.0.0.77"},
-		"an error":                           {body(func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "", 503) }), "503"},
+		"an error":                           {body(func(rw http.ResponseWriter, _ *http.Request) { http.Error(rw, "", http.StatusServiceUnavailable) }), "503"},
 		"a part of another document": {body(func(rw http.ResponseWriter, _ *http.Request) {
 			rw.Header().Set("Content-Range", "bytes 5-9/10")
 			rw.WriteHeader(206)
