@@ -342,7 +342,7 @@ func TestBadMirrors(t *testing.T) {
 		if err := w.sub.Follow(Config{Channel: "beta", Mirrors: []string{"http://169.254.169.254"}}, w.root(1, 1, w.keys[:1], w.keys[0])); err != nil {
 			t.Fatal(err)
 		}
-		if _, err := w.sub.Refresh(t.Context()); !errors.Is(err, ErrMirror) {
+		if _, err := w.sub.Refresh(t.Context()); !errors.Is(err, ErrMirror) || !strings.Contains(err.Error(), "169.254.169.254 is no address for a mirror") {
 			t.Error(err)
 		}
 	})
