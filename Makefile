@@ -78,6 +78,7 @@ test: lint unit gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
 bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; BLAKE3 against b3sum
+	command -v b3sum >/dev/null || apt-get install -y -qq b3sum
 	go test -run '^$$' -bench . ./orchestrator ./orchestrator/subscription ./catalog/document
 	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
 
