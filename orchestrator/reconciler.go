@@ -316,7 +316,12 @@ func sameContainers(a, b Observed) bool {
 // own. It gives the time until the next pass that is due without an event.
 func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	begin := time.Now()
-	r.noteWebs(r.store.All())
+	known := map[string]uint64{}
+	before := r.store.All()
+	for _, d := range before {
+		known[d.App] = d.Generation
+	}
+	r.noteWebs(before)
 	obs, err := r.observe(ctx)
 	if err != nil {
 		return firstBackoff
@@ -338,6 +343,12 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	for _, d := range desired {
 		a := r.state(d.App)
 		if a.busy || a.held != "" {
+			continue
+		}
+		// What was asked for since the look began may rest on what has changed since:
+		// a start must not overlook who came to the data in between.
+		if known[d.App] != d.Generation {
+			r.Wake()
 			continue
 		}
 		todo := actions[d.App]

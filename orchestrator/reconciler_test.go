@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -27,6 +28,8 @@ type host struct {
 	down  error
 	fail  map[string]error // by method
 	calls []string
+
+	observed func() // called once, when an observation has been made and not been given yet
 }
 
 func (h *host) do(method string, change func()) error {
@@ -49,6 +52,13 @@ func (h *host) Observe(context.Context) (o Observed, err error) {
 	err = h.do("observe", func() {
 		o = Observed{At: time.Now(), Containers: maps.Clone(h.obs.Containers), Units: maps.Clone(h.obs.Units), Files: maps.Clone(h.obs.Files)}
 	})
+	h.mu.Lock()
+	meanwhile := h.observed
+	h.observed = nil
+	h.mu.Unlock()
+	if meanwhile != nil {
+		meanwhile()
+	}
 	return o, err
 }
 func (h *host) HasImage(context.Context, string) (bool, error)          { return false, nil }
@@ -186,6 +196,48 @@ func TestLifeOfAnApplication(t *testing.T) {
 		if got := stateOf(t, r); got != s.want {
 			t.Fatalf("after %s it is %s, expected %s", s.verb, got, s.want)
 		}
+	}
+}
+
+// TestStartDoesNotRestOnAnOlderLook: a stranger comes to the data, and a start is asked
+// for, while an observation that has neither is under way.
+func TestStartDoesNotRestOnAnOlderLook(t *testing.T) {
+	h := empty()
+	r := node(t, h, t.TempDir())
+	for _, verb := range []string{"install", "stop"} {
+		if err := request(t, r, verb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := make(chan uint64, 1)
+	h.mu.Lock()
+	h.calls = nil
+	h.observed = func() {
+		h.mu.Lock()
+		h.obs.Containers["intruder"] = Container{ID: "i", Name: "intruder", State: "running", Mounts: []string{r.renderer.DataDir + "/pair/db"}}
+		h.mu.Unlock()
+		gen, err := r.Request(Ask{App: "pair", Verb: "start"})
+		if err != nil {
+			t.Error(err)
+		}
+		asked <- gen
+	}
+	h.mu.Unlock()
+	r.Wake()
+	gen := <-asked
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var last Progress
+	if err := r.Watch(ctx, "pair", gen, func(p Progress) error { last = p; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(last.Err, "intruder") {
+		t.Errorf("%+v", last)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if slices.Contains(h.calls, "start") {
+		t.Errorf("it was started beside a stranger on its data: %q", h.calls)
 	}
 }
 
