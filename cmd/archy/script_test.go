@@ -1,11 +1,8 @@
 package main
 
 import (
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -17,6 +14,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
 	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -34,25 +32,7 @@ func TestScripts(t *testing.T) {
 		e.Setenv("CATALOG", here+"/../../catalog/apps")
 		e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
 		return release(e, here+"/../../catalog/apps")
-	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status}})
-}
-
-// status runs a command and wants exactly that exit status: "status 2 archy apps".
-func status(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: status N command [args...]")
-	}
-	got := "0"
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var e *exec.ExitError
-		if !errors.As(err, &e) {
-			ts.Fatalf("%v", err)
-		}
-		got = strconv.Itoa(e.ExitCode())
-	}
-	if got != args[0] {
-		ts.Fatalf("exit status %s, expected %s", got, args[0])
-	}
+	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
 }
 
 // release makes what a script needs that only a machine with an engine and two nodes

@@ -4,16 +4,15 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
-	"errors"
 	"os"
-	"os/exec"
 	"path/filepath"
-	"strconv"
 	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
+
+	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
 )
 
 func TestMain(m *testing.M) {
@@ -44,26 +43,8 @@ func TestScripts(t *testing.T) {
 			e.Setenv("HOSTKEY", strings.TrimSpace(string(ssh.MarshalAuthorizedKey(host))))
 			return os.WriteFile(filepath.Join(e.WorkDir, "id"), pem.EncodeToMemory(block), 0o600)
 		},
-		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": status, "replace": replace},
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status, "replace": replace},
 	})
-}
-
-// status runs a command and wants exactly that exit status: "status 2 gate plan".
-func status(ts *testscript.TestScript, neg bool, args []string) {
-	if neg || len(args) < 2 {
-		ts.Fatalf("usage: status N command [args...]")
-	}
-	got := "0"
-	if err := ts.Exec(args[1], args[2:]...); err != nil {
-		var e *exec.ExitError
-		if !errors.As(err, &e) {
-			ts.Fatalf("%v", err)
-		}
-		got = strconv.Itoa(e.ExitCode())
-	}
-	if got != args[0] {
-		ts.Fatalf("exit status %s, expected %s", got, args[0])
-	}
 }
 
 // replace edits a file: "replace OLD NEW FILE".

@@ -264,7 +264,7 @@ func (x *App) GetReleaseNotes() string {
 type SubscribeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Channel       string                 `protobuf:"bytes,1,opt,name=channel,proto3" json:"channel,omitempty"`      // feature, user or beta
-	Mirrors       []string               `protobuf:"bytes,2,rep,name=mirrors,proto3" json:"mirrors,omitempty"`      // base addresses, asked in this order
+	Mirrors       []string               `protobuf:"bytes,2,rep,name=mirrors,proto3" json:"mirrors,omitempty"`      // base addresses, asked in this order; none keeps those of the same channel
 	Root          []byte                 `protobuf:"bytes,3,opt,name=root,proto3" json:"root,omitempty"`            // the root document to trust; empty keeps the one there is
 	Automatic     bool                   `protobuf:"varint,4,opt,name=automatic,proto3" json:"automatic,omitempty"` // updates begin by themselves
 	Window        string                 `protobuf:"bytes,5,opt,name=window,proto3" json:"window,omitempty"`        // when they may, local time, such as "02:00-05:00"; empty: always

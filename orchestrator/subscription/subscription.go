@@ -239,7 +239,7 @@ func (s *Subscription) write(rec record) error {
 	return nil
 }
 
-// Follow changes what is followed. first is the root document that the owner trusts;
+// Follow changes what is followed. No mirrors keep those of the same channel. first is the root document that the owner trusts;
 // nil keeps the one there is. What has been seen of a channel is not forgotten.
 func (s *Subscription) Follow(c Config, first []byte) error {
 	if err := c.check(); err != nil {
@@ -251,6 +251,9 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 	defer s.mu.Unlock()
 	rec := s.rec
 	other := rec.Channel != c.Channel
+	if len(c.Mirrors) == 0 && !other {
+		c.Mirrors = rec.Mirrors
+	}
 	if first != nil && (len(rec.Roots) == 0 || string(rec.Roots[0]) != string(first)) {
 		rec.Roots = [][]byte{first}
 		rec.Seen = nil // the serials of other keys are not this channel's

@@ -158,6 +158,12 @@ func TestFollowing(t *testing.T) {
 	if merged, refused := w.docs[0].Merge(nil, catalog.Catalog{}, w.clock); len(merged) != 1 || len(refused) > 0 {
 		t.Error(merged, refused)
 	}
+	if err := w.sub.Follow(Config{Channel: "beta", Automatic: true}, nil); err != nil {
+		t.Fatal(err)
+	}
+	if s, _ := w.sub.Status(); len(s.Mirrors) != 1 || s.Serial != 8 || !w.sub.MayUpdate(w.clock) {
+		t.Errorf("a change of how it is followed lost what is followed: %+v", s)
+	}
 	// One from the owner's hand.
 	if changed, err := w.sub.Load(t.Context(), w.document("beta", 9, w.clock.AddDate(0, 0, 7), w.keys[0])); err != nil || !changed || w.serial() != 9 {
 		t.Error(changed, err)
