@@ -108,6 +108,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
+	cmd.Dir = "/" // it outlives this process, and perhaps the directory that this one is in
 	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+confFile)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
