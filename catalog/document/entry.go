@@ -152,10 +152,10 @@ func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.C
 		}
 		merged[id] = entries[i]
 	}
-	for _, id := range merged.IDs() {
-		if r := d.Revocation(id, merged[id].Version); r != nil {
-			refused[id] = fmt.Errorf("%w: %s %s was revoked on %s: %s", ErrRefused, id, r.Version, r.Since.Format(time.DateOnly), r.Reason)
-			delete(merged, id)
+	for _, r := range d.Revoked {
+		if e := merged[r.ID]; e != nil && e.Version == r.Version {
+			refused[r.ID] = fmt.Errorf("%w: %s %s was revoked on %s: %s", ErrRefused, r.ID, r.Version, r.Since.Format(time.DateOnly), r.Reason)
+			delete(merged, r.ID)
 		}
 	}
 	return merged, refused

@@ -43,23 +43,12 @@ func Verify(ctx context.Context, envelope []byte, maxSize int, payloadType strin
 	if threshold < 1 {
 		return nil, fmt.Errorf("%w: a threshold of %d", ErrUntrusted, threshold)
 	}
-	var e dsse.Envelope
-	if err := Decode(envelope, maxSize, &e); err != nil {
+	e, payload, err := open(envelope, maxSize)
+	if err != nil {
 		return nil, err
 	}
 	if e.PayloadType != payloadType {
 		return nil, fmt.Errorf("%w: it is %q, expected %q", ErrUntrusted, e.PayloadType, payloadType)
-	}
-	// One encoding of each part: the library would take two, and the decoder passes
-	// over ends of lines.
-	payload, err := strictBase64(e.Payload)
-	if err != nil {
-		return nil, err
-	}
-	for _, s := range e.Signatures {
-		if _, err := strictBase64(s.Sig); err != nil {
-			return nil, err
-		}
 	}
 	seen := map[string]bool{}
 	var verifiers []dsse.Verifier
@@ -76,10 +65,29 @@ func Verify(ctx context.Context, envelope []byte, maxSize int, payloadType strin
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
-	if _, err := v.Verify(ctx, &e); err != nil {
+	if _, err := v.Verify(ctx, e); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrUntrusted, err)
 	}
 	return payload, nil
+}
+
+// open reads an envelope, and its payload, whoever signed it. Each part has one
+// encoding: the library would take two, and the decoder passes over ends of lines.
+func open(envelope []byte, maxSize int) (*dsse.Envelope, []byte, error) {
+	var e dsse.Envelope
+	if err := Decode(envelope, maxSize, &e); err != nil {
+		return nil, nil, err
+	}
+	payload, err := strictBase64(e.Payload)
+	if err != nil {
+		return nil, nil, err
+	}
+	for _, s := range e.Signatures {
+		if _, err := strictBase64(s.Sig); err != nil {
+			return nil, nil, err
+		}
+	}
+	return &e, payload, nil
 }
 
 func strictBase64(s string) ([]byte, error) {
@@ -93,18 +101,14 @@ func strictBase64(s string) ([]byte, error) {
 // Unverified gives the payload of an envelope whoever signed it: to show it, never to
 // act on it.
 func Unverified(envelope []byte, maxSize int, payloadType string) ([]byte, error) {
-	var e dsse.Envelope
-	if err := Decode(envelope, maxSize, &e); err != nil {
+	e, payload, err := open(envelope, maxSize)
+	if err != nil {
 		return nil, err
 	}
 	if e.PayloadType != payloadType {
 		return nil, fmt.Errorf("%w: it is %q, expected %q", ErrMalformed, e.PayloadType, payloadType)
 	}
-	b, err := e.DecodeB64Payload()
-	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
-	}
-	return b, nil
+	return payload, nil
 }
 
 // Decode reads exactly one JSON document into v: within the size, in UTF-8, every
@@ -124,13 +128,9 @@ func Decode(b []byte, maxSize int, v any) error {
 // Add has more signers sign an envelope as it is; who has signed already is not
 // asked again.
 func Add(ctx context.Context, envelope []byte, maxSize int, signers ...*Signer) ([]byte, error) {
-	var e dsse.Envelope
-	if err := Decode(envelope, maxSize, &e); err != nil {
-		return nil, err
-	}
-	payload, err := e.DecodeB64Payload()
+	e, payload, err := open(envelope, maxSize)
 	if err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrMalformed, err)
+		return nil, err
 	}
 	for _, s := range signers {
 		if slices.ContainsFunc(e.Signatures, func(have dsse.Signature) bool { return have.KeyID == s.ID() }) {

@@ -38,17 +38,7 @@ func (f *rootFlags) add(c *cobra.Command) {
 	c.MarkFlagRequired("root")
 }
 
-func (f *rootFlags) read() (chain [][]byte, p *root.Policy, err error) {
-	for _, name := range f.files {
-		b, err := os.ReadFile(name)
-		if err != nil {
-			return nil, nil, usageError{fmt.Errorf("--root: %w", err)}
-		}
-		chain = append(chain, b)
-	}
-	p, err = root.Verify(time.Now(), chain[0], chain[1:]...)
-	return chain, p, err
-}
+func (f *rootFlags) read() ([][]byte, *root.Policy, error) { return keys.Roots(f.files...) }
 
 // verified reads a signed catalog, and gives its envelope too.
 func verified(ctx context.Context, file string, p *root.Policy, channel string) (*document.Document, []byte, error) {

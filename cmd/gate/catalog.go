@@ -12,7 +12,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
-	"github.com/archipelago-cloud/archipelago/catalog/root"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/gate"
 )
 
@@ -24,19 +24,11 @@ func (a *app) catalog(ctx context.Context) (catalog.Catalog, error) {
 	if len(a.roots) == 0 {
 		return nil, fmt.Errorf("%w: --document needs --root, which says whose signatures count", gate.ErrUsage)
 	}
-	var chain [][]byte
-	for _, f := range a.roots {
-		b, err := os.ReadFile(f)
-		if err != nil {
-			return nil, fmt.Errorf("%w: --root: %w", gate.ErrUsage, err)
-		}
-		chain = append(chain, b)
+	_, p, err := keys.Roots(a.roots...)
+	if err != nil {
+		return nil, fmt.Errorf("%w: --document: %w", gate.ErrUsage, err)
 	}
 	now := time.Now()
-	p, err := root.Verify(now, chain[0], chain[1:]...)
-	if err != nil {
-		return nil, fmt.Errorf("%w: --root: %w", gate.ErrUsage, err)
-	}
 	envelope, err := os.ReadFile(a.document)
 	if err != nil {
 		return nil, fmt.Errorf("%w: --document: %w", gate.ErrUsage, err)
