@@ -131,7 +131,7 @@ func (r *Reconciler) moves(m *manifest.Manifest, member string, rule manifest.Ad
 			return nil, fmt.Errorf("taking over %s: no volume of %s takes what it keeps at %s; name one under adopts", rule.Container, member, mount.Destination)
 		}
 		v := c.Volumes[i]
-		out = append(out, move{mount.Source, v.Name, VolumeOwner{r.renderer.DataDir + "/" + m.ID + "/" + v.Name, v.UID, v.GID}})
+		out = append(out, move{mount.Source, v.Name, VolumeOwner{Dir: r.renderer.DataDir + "/" + m.ID + "/" + v.Name, UID: v.UID, GID: v.GID}})
 	}
 	return out, nil
 }

@@ -8,48 +8,12 @@ import (
 	"fmt"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
-
-// Observed is what the engine, systemd and the disk said, all at one time.
-type Observed struct {
-	At         time.Time
-	Containers map[string]Container // by name
-	Units      map[string]Unit      // by name, "miniflux.service"
-	Files      map[string]string    // Quadlet directory: file name -> content
-	Missing    map[string][]string  // application -> volumes that were initialised and are not there
-}
-
-// Container is one container as Podman lists it. What it mounts and publishes is
-// looked up only where it is a stranger's.
-type Container struct {
-	ID        string
-	Name      string
-	App       string // label io.archipelago.app; empty for a stranger's
-	Spec      string // label io.archipelago.spec
-	State     string // created, running, exited, …
-	Health    string // starting, healthy, unhealthy, or empty
-	StartedAt time.Time
-	Mounts    []string `json:",omitempty"` // directories of the node
-	Ports     []int    `json:",omitempty"` // of the node
-}
-
-// Unit is one unit as systemd lists it.
-type Unit struct {
-	Active string // active, activating, deactivating, inactive, failed
-	Sub    string // running, auto-restart, …
-}
-
-// Readiness is the outcome of an application's declared conditions.
-type Readiness struct {
-	OK     bool
-	Detail string // what it waits for, and how far it is
-}
 
 // Verb is a kind of action.
 type Verb string

@@ -43,9 +43,6 @@ const (
 var (
 	// ErrUnknownApp is returned for an id that the catalog does not have.
 	ErrUnknownApp = catalog.ErrUnknownApp
-	// ErrEngine is wrapped where the engine could not be reached: nothing is known to
-	// have failed, and what was asked for stays pending.
-	ErrEngine = errors.New("the engine does not answer")
 	// ErrNotInstalled is returned where an operation needs an installed application.
 	ErrNotInstalled = errors.New("not installed")
 	// ErrRefused is wrapped where a request cannot be granted as things are.
@@ -55,31 +52,6 @@ var (
 	errReplan    = errors.New("its record has changed: to be planned anew")
 	errStart     = errors.New("starting")
 )
-
-// VolumeOwner is a volume's directory and its owner as seen in the container.
-type VolumeOwner struct {
-	Dir      string
-	UID, GID int
-}
-
-// Mount is a directory of the node in a container.
-type Mount struct{ Type, Name, Source, Destination string }
-
-// Inspection is one container, closely looked at.
-type Inspection struct {
-	ID          string
-	StartedAt   time.Time
-	Mounts      []Mount
-	Environment map[string]string
-}
-
-// Finding is one thing that applications need of the node, and how it is.
-type Finding struct {
-	Name   string
-	OK     bool
-	Detail string
-	Remedy string // where it is not
-}
 
 // Engine is what the reconciler needs of the host.
 type Engine interface {
@@ -283,7 +255,7 @@ func (r *Reconciler) observe(ctx context.Context) (Observed, error) {
 			}
 		}
 	}
-	if !sameContainers(r.obs, obs) {
+	if !r.obs.SameContainers(obs) {
 		kept := obs
 		kept.Files, kept.Units = nil, nil // what the page shows needs neither
 		if err := r.store.Remember(observedFile, kept); err != nil {
@@ -297,19 +269,6 @@ func (r *Reconciler) observe(ctx context.Context) (Observed, error) {
 		close(r.observed)
 	}
 	return obs, nil
-}
-
-func sameContainers(a, b Observed) bool {
-	if len(a.Containers) != len(b.Containers) {
-		return false
-	}
-	for name, c := range b.Containers {
-		o := a.Containers[name]
-		if o.ID != c.ID || o.State != c.State || o.Health != c.Health {
-			return false
-		}
-	}
-	return true
 }
 
 // pass observes, plans and hands each application's actions to a worker of its
@@ -532,7 +491,7 @@ func (r *Reconciler) unitFiles(app string) []string {
 func (r *Reconciler) volumeOwners(m *manifest.Manifest) (owners []VolumeOwner) {
 	for _, c := range m.Containers {
 		for _, v := range c.Volumes {
-			owners = append(owners, VolumeOwner{filepath.Join(r.renderer.DataDir, m.ID, v.Name), v.UID, v.GID})
+			owners = append(owners, VolumeOwner{Dir: filepath.Join(r.renderer.DataDir, m.ID, v.Name), UID: v.UID, GID: v.GID})
 		}
 	}
 	return owners

@@ -22,7 +22,7 @@ import (
 
 // host is an engine in memory, for what a real one cannot be made to do at will:
 // to be down, or to fail at one call. The gate checks the real one.
-type host struct {
+type fakeHost struct {
 	mu    sync.Mutex
 	obs   Observed
 	down  error
@@ -32,7 +32,7 @@ type host struct {
 	observed func() // called once, when an observation has been made and not been given yet
 }
 
-func (h *host) do(method string, change func()) error {
+func (h *fakeHost) do(method string, change func()) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, method)
@@ -48,7 +48,7 @@ func (h *host) do(method string, change func()) error {
 	return nil
 }
 
-func (h *host) Observe(context.Context) (o Observed, err error) {
+func (h *fakeHost) Observe(context.Context) (o Observed, err error) {
 	err = h.do("observe", func() {
 		o = Observed{At: time.Now(), Containers: maps.Clone(h.obs.Containers), Units: maps.Clone(h.obs.Units), Files: maps.Clone(h.obs.Files)}
 	})
@@ -61,34 +61,42 @@ func (h *host) Observe(context.Context) (o Observed, err error) {
 	}
 	return o, err
 }
-func (h *host) HasImage(context.Context, string) (bool, error)          { return false, nil }
-func (h *host) EnsureImage(context.Context, string, func(string)) error { return h.do("image", nil) }
-func (h *host) EnsureVolumes(_ context.Context, owners []VolumeOwner) error {
+func (h *fakeHost) HasImage(context.Context, string) (bool, error) { return false, nil }
+func (h *fakeHost) EnsureImage(context.Context, string, func(string)) error {
+	return h.do("image", nil)
+}
+func (h *fakeHost) EnsureVolumes(_ context.Context, owners []VolumeOwner) error {
 	return h.do("volumes", func() {
 		for _, o := range owners {
 			os.MkdirAll(o.Dir, 0o700)
 		}
 	})
 }
-func (h *host) PutSecret(context.Context, string, string, string) error { return h.do("secret", nil) }
-func (h *host) Probe(context.Context, string) (bool, error)             { return true, nil }
-func (h *host) RestartStarting(context.Context, string) (bool, error)   { return false, nil }
-func (h *host) DeleteTree(context.Context, string) error                { return h.do("delete", nil) }
-func (h *host) Inspect(context.Context, string) (Inspection, error) {
+func (h *fakeHost) PutSecret(context.Context, string, string, string) error {
+	return h.do("secret", nil)
+}
+func (h *fakeHost) Probe(context.Context, string) (bool, error)           { return true, nil }
+func (h *fakeHost) RestartStarting(context.Context, string) (bool, error) { return false, nil }
+func (h *fakeHost) DeleteTree(context.Context, string) error              { return h.do("delete", nil) }
+func (h *fakeHost) Inspect(context.Context, string) (Inspection, error) {
 	return Inspection{StartedAt: time.Now()}, nil
 }
-func (h *host) CopyVolumes(context.Context, []string, string) error     { return h.do("copy", nil) }
-func (h *host) PutBack(context.Context, string, string) error           { return h.do("put-back", nil) }
-func (h *host) TakeOver(context.Context, string, VolumeOwner) error     { return h.do("take-over", nil) }
-func (h *host) Archive(context.Context, string, string) error           { return h.do("archive", nil) }
-func (h *host) Extract(context.Context, string, string) error           { return h.do("extract", nil) }
-func (h *host) Retire(context.Context, string, string) error            { return h.do("retire", nil) }
-func (h *host) Follow([]string) error                                   { return nil }
-func (h *host) HasSocket(context.Context, string, string) (bool, error) { return true, nil }
-func (h *host) PortHolders([]int) (map[int]string, error)               { return nil, nil }
-func (h *host) Exec(context.Context, string, []string) (string, error)  { return "", h.do("exec", nil) }
-func (h *host) ActiveSince(context.Context, string) (time.Time, error)  { return time.Now(), nil }
-func (h *host) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
+func (h *fakeHost) CopyVolumes(context.Context, []string, string) error { return h.do("copy", nil) }
+func (h *fakeHost) PutBack(context.Context, string, string) error       { return h.do("put-back", nil) }
+func (h *fakeHost) TakeOver(context.Context, string, VolumeOwner) error {
+	return h.do("take-over", nil)
+}
+func (h *fakeHost) Archive(context.Context, string, string) error           { return h.do("archive", nil) }
+func (h *fakeHost) Extract(context.Context, string, string) error           { return h.do("extract", nil) }
+func (h *fakeHost) Retire(context.Context, string, string) error            { return h.do("retire", nil) }
+func (h *fakeHost) Follow([]string) error                                   { return nil }
+func (h *fakeHost) HasSocket(context.Context, string, string) (bool, error) { return true, nil }
+func (h *fakeHost) PortHolders([]int) (map[int]string, error)               { return nil, nil }
+func (h *fakeHost) Exec(context.Context, string, []string) (string, error) {
+	return "", h.do("exec", nil)
+}
+func (h *fakeHost) ActiveSince(context.Context, string) (time.Time, error) { return time.Now(), nil }
+func (h *fakeHost) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
 	return h.do("units", func() {
 		maps.Copy(h.obs.Files, files)
 		for _, f := range gone {
@@ -96,7 +104,7 @@ func (h *host) WriteUnits(_ context.Context, files map[string]string, gone []str
 		}
 	})
 }
-func (h *host) StartUnits(_ context.Context, units []string) error {
+func (h *fakeHost) StartUnits(_ context.Context, units []string) error {
 	return h.do("start", func() {
 		for _, u := range units {
 			name := strings.TrimSuffix(u, ".service")
@@ -107,13 +115,13 @@ func (h *host) StartUnits(_ context.Context, units []string) error {
 		}
 	})
 }
-func (h *host) StopUnit(_ context.Context, unit string) error {
+func (h *fakeHost) StopUnit(_ context.Context, unit string) error {
 	return h.do("stop", func() {
 		delete(h.obs.Containers, strings.TrimSuffix(unit, ".service"))
 		h.obs.Units[unit] = Unit{Active: "inactive"}
 	})
 }
-func (h *host) Remove(_ context.Context, _ string, containers []string) error {
+func (h *fakeHost) Remove(_ context.Context, _ string, containers []string) error {
 	return h.do("remove", func() {
 		for _, c := range containers {
 			delete(h.obs.Containers, c)
@@ -121,14 +129,14 @@ func (h *host) Remove(_ context.Context, _ string, containers []string) error {
 	})
 }
 
-func (h *host) set(down error) {
+func (h *fakeHost) set(down error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.down = down
 }
 
 // node is a running reconciler over a host; its state is in dir.
-func node(t *testing.T, h *host, dir string) *Reconciler {
+func node(t *testing.T, h *fakeHost, dir string) *Reconciler {
 	t.Helper()
 	store, err := state.Open(dir + "/state")
 	if err != nil {
@@ -146,8 +154,8 @@ func node(t *testing.T, h *host, dir string) *Reconciler {
 	return r
 }
 
-func empty() *host {
-	return &host{obs: Observed{Containers: map[string]Container{}, Units: map[string]Unit{}, Files: map[string]string{}}, fail: map[string]error{}}
+func empty() *fakeHost {
+	return &fakeHost{obs: Observed{Containers: map[string]Container{}, Units: map[string]Unit{}, Files: map[string]string{}}, fail: map[string]error{}}
 }
 
 // request asks and waits; the error is the operation's.

@@ -14,7 +14,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 // defaultLife is how long a catalog is good for: a node that is kept from newer ones
@@ -86,7 +86,7 @@ func writeDocument(cmd *cobra.Command, d *document.Document, file string) error 
 	if err != nil {
 		return err
 	}
-	if err := state.WriteFile(file, b, 0o644); err != nil {
+	if err := atomicfile.Write(file, b, 0o644); err != nil {
 		return err
 	}
 	fmt.Fprintf(cmd.OutOrStdout(), "%s: catalog %s, %d applications, not signed; sign it with: archy catalog sign %s\n", file, d.Head(), len(d.Entries), file)
@@ -142,7 +142,7 @@ func (a *app) catalogRoot() *cobra.Command {
 			if err != nil {
 				return usageError{err}
 			}
-			if err := state.WriteFile(out, b, 0o644); err != nil {
+			if err := atomicfile.Write(out, b, 0o644); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: root %d, good until %s\n", out, p.Version, p.Expires.Format(time.DateOnly))
@@ -193,7 +193,7 @@ func (a *app) catalogSign() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := state.WriteFile(args[0], signed, 0o644); err != nil {
+			if err := atomicfile.Write(args[0], signed, 0o644); err != nil {
 				return err
 			}
 			for _, s := range signers {

@@ -13,7 +13,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/gate"
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 func (a *app) catalogPromote() *cobra.Command {
@@ -183,12 +183,12 @@ func (a *app) publish() *cobra.Command {
 			}
 			for i, b := range chain {
 				version := p.Version - int64(len(chain)-1-i)
-				if err := state.WriteFile(filepath.Join(to, "root", fmt.Sprintf("%d.json", version)), b, 0o644); err != nil {
+				if err := atomicfile.Write(filepath.Join(to, "root", fmt.Sprintf("%d.json", version)), b, 0o644); err != nil {
 					return err
 				}
 			}
 			for file, b := range files {
-				if err := state.WriteFile(file, b, 0o644); err != nil {
+				if err := atomicfile.Write(file, b, 0o644); err != nil {
 					return err
 				}
 				fmt.Fprintln(cmd.OutOrStdout(), file)

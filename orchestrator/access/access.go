@@ -26,7 +26,7 @@ import (
 	"golang.org/x/crypto/argon2"
 	"golang.org/x/time/rate"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 const (
@@ -70,7 +70,7 @@ func (p *Passwords) Set(password string) error {
 	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
 	b64 := base64.RawStdEncoding
 	line := fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s\n", argon2.Version, argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
-	return state.WriteFile(p.file, []byte(line), 0o600)
+	return atomicfile.Write(p.file, []byte(line), 0o600)
 }
 
 // Check tells whether a password is the owner's; never where none has been set.

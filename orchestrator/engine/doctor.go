@@ -11,7 +11,7 @@ import (
 	"strings"
 	"syscall"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
 const (
@@ -20,23 +20,23 @@ const (
 )
 
 // Doctor looks at what applications need of the node: one finding for each, good or bad.
-func (e *Engine) Doctor(ctx context.Context, dataDir string) []orchestrator.Finding {
-	return []orchestrator.Finding{
+func (e *Engine) Doctor(ctx context.Context, dataDir string) []host.Finding {
+	return []host.Finding{
 		e.doctorEngine(ctx), doctorQuadlet(), doctorLinger(), doctorSubordinate(), doctorControllers(),
 		e.doctorNetwork(ctx), doctorDisk(dataDir), doctorClock(), e.doctorStrangers(ctx),
 	}
 }
 
-func good(name, format string, args ...any) orchestrator.Finding {
-	return orchestrator.Finding{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}
+func good(name, format string, args ...any) host.Finding {
+	return host.Finding{Name: name, OK: true, Detail: fmt.Sprintf(format, args...)}
 }
 
-func bad(name, remedy, format string, args ...any) orchestrator.Finding {
-	return orchestrator.Finding{Name: name, Detail: fmt.Sprintf(format, args...), Remedy: remedy}
+func bad(name, remedy, format string, args ...any) host.Finding {
+	return host.Finding{Name: name, Detail: fmt.Sprintf(format, args...), Remedy: remedy}
 }
 
 // doctorEngine wants Podman 5, whose Quadlet knows all that is rendered.
-func (e *Engine) doctorEngine(ctx context.Context) orchestrator.Finding {
+func (e *Engine) doctorEngine(ctx context.Context) host.Finding {
 	const name = "engine"
 	v, err := e.Version(ctx)
 	if err != nil {
@@ -48,7 +48,7 @@ func (e *Engine) doctorEngine(ctx context.Context) orchestrator.Finding {
 	return good(name, "Podman %s", v)
 }
 
-func doctorQuadlet() orchestrator.Finding {
+func doctorQuadlet() host.Finding {
 	const name, generator = "quadlet", "/usr/lib/systemd/user-generators/podman-user-generator"
 	if _, err := os.Stat(generator); err != nil {
 		return bad(name, "install Podman with its systemd files; some distributions have them in a package of their own", "systemd does not know Quadlet: %v", err)
@@ -56,7 +56,7 @@ func doctorQuadlet() orchestrator.Finding {
 	return good(name, "systemd has the generator")
 }
 
-func doctorLinger() orchestrator.Finding {
+func doctorLinger() host.Finding {
 	const name = "linger"
 	u, err := user.Current()
 	if err != nil {
@@ -68,7 +68,7 @@ func doctorLinger() orchestrator.Finding {
 	return good(name, "the services of %s start at boot", u.Username)
 }
 
-func doctorSubordinate() orchestrator.Finding {
+func doctorSubordinate() host.Finding {
 	const name = "subordinate ids"
 	u, err := user.Current()
 	if err != nil {
@@ -94,7 +94,7 @@ func doctorSubordinate() orchestrator.Finding {
 }
 
 // doctorControllers wants the controllers by which limits in manifests take effect.
-func doctorControllers() orchestrator.Finding {
+func doctorControllers() host.Finding {
 	const name = "cgroup controllers"
 	file := fmt.Sprintf("/sys/fs/cgroup/user.slice/user-%d.slice/user@%d.service/cgroup.controllers", os.Getuid(), os.Getuid())
 	b, err := os.ReadFile(file)
@@ -111,7 +111,7 @@ func doctorControllers() orchestrator.Finding {
 
 // doctorNetwork wants boot to wait for the network, which Quadlet's units do by a
 // user unit of Podman's.
-func (e *Engine) doctorNetwork(ctx context.Context) orchestrator.Finding {
+func (e *Engine) doctorNetwork(ctx context.Context) host.Finding {
 	const name = "network at boot"
 	units, err := e.systemd.conn.ListUnitsByNamesContext(ctx, []string{"podman-user-wait-network-online.service"})
 	if err != nil || len(units) == 0 {
@@ -126,7 +126,7 @@ func (e *Engine) doctorNetwork(ctx context.Context) orchestrator.Finding {
 	return good(name, "units wait for it")
 }
 
-func doctorDisk(dataDir string) orchestrator.Finding {
+func doctorDisk(dataDir string) host.Finding {
 	const name = "disk"
 	home, err := os.UserHomeDir()
 	if err != nil {
@@ -148,7 +148,7 @@ func doctorDisk(dataDir string) orchestrator.Finding {
 }
 
 // doctorClock asks the kernel whether something keeps the clock right (adjtimex(2)).
-func doctorClock() orchestrator.Finding {
+func doctorClock() host.Finding {
 	const name = "clock"
 	const unsynchronised = 0x0040 // STA_UNSYNC
 	var t syscall.Timex
@@ -162,7 +162,7 @@ func doctorClock() orchestrator.Finding {
 }
 
 // doctorStrangers names what would not come back after a reboot.
-func (e *Engine) doctorStrangers(ctx context.Context) orchestrator.Finding {
+func (e *Engine) doctorStrangers(ctx context.Context) host.Finding {
 	const name = "containers of others"
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()

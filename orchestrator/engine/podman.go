@@ -25,7 +25,7 @@ import (
 
 	"github.com/containers/podman/v5/pkg/bindings"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
@@ -91,7 +91,7 @@ func (e *Engine) call(ctx context.Context, method, path string, query url.Values
 
 // request makes a call, once more where the connection broke: Podman's service
 // comes and goes with its socket, and every call that is made here may be repeated.
-// What cannot be reached in the end is orchestrator.ErrEngine.
+// What cannot be reached in the end is host.ErrUnavailable.
 func (e *Engine) request(ctx context.Context, method, path string, query url.Values, body []byte, args ...string) (*bindings.APIResponse, error) {
 	var last error
 	for range connectAttempts {
@@ -99,7 +99,7 @@ func (e *Engine) request(ctx context.Context, method, path string, query url.Val
 			select {
 			case <-time.After(connectPause):
 			case <-ctx.Done():
-				return nil, fmt.Errorf("%w: %s %s: %w", orchestrator.ErrEngine, method, path, last)
+				return nil, fmt.Errorf("%w: %s %s: %w", host.ErrUnavailable, method, path, last)
 			}
 		}
 		conn, err := e.connect(ctx)
@@ -122,7 +122,7 @@ func (e *Engine) request(ctx context.Context, method, path string, query url.Val
 		}
 		e.mu.Unlock()
 	}
-	return nil, fmt.Errorf("%w: %s %s: %w", orchestrator.ErrEngine, method, path, last)
+	return nil, fmt.Errorf("%w: %s %s: %w", host.ErrUnavailable, method, path, last)
 }
 
 // connect gives the connection to Podman that served last, or a new one.
@@ -160,17 +160,17 @@ type listed struct {
 
 // Observe lists all containers in one call and all units in another, and reads
 // the Quadlet directory.
-func (e *Engine) Observe(ctx context.Context) (orchestrator.Observed, error) {
+func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	obs := orchestrator.Observed{Containers: map[string]orchestrator.Container{}, Files: map[string]string{}}
+	obs := host.Observation{Containers: map[string]host.Container{}, Files: map[string]string{}}
 	var list []listed
 	if err := e.call(ctx, http.MethodGet, "/containers/json", url.Values{"all": {"true"}}, nil, &list); err != nil {
 		return obs, fmt.Errorf("listing containers: %w", err)
 	}
 	alive := map[string]bool{}
 	for _, c := range list {
-		seen := orchestrator.Container{
+		seen := host.Container{
 			ID: c.ID, App: c.Labels[quadlet.LabelApp], Spec: c.Labels[quadlet.LabelSpec],
 			State: c.State, Health: health(c.Status), StartedAt: time.Unix(c.StartedAt, 0),
 		}
@@ -242,12 +242,12 @@ func (e *Engine) mounts(ctx context.Context, id string) ([]string, error) {
 }
 
 // Inspect gives what is needed of a container to take it over.
-func (e *Engine) Inspect(ctx context.Context, container string) (orchestrator.Inspection, error) {
+func (e *Engine) Inspect(ctx context.Context, container string) (host.Inspection, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var c struct {
 		ID     string `json:"Id"`
-		Mounts []orchestrator.Mount
+		Mounts []host.Mount
 		Config struct{ Env []string }
 		State  struct {
 			Status    string
@@ -256,9 +256,9 @@ func (e *Engine) Inspect(ctx context.Context, container string) (orchestrator.In
 		HostConfig struct{ RestartPolicy struct{ Name string } }
 	}
 	if err := e.call(ctx, http.MethodGet, "/containers/%s/json", nil, nil, &c, container); err != nil {
-		return orchestrator.Inspection{}, fmt.Errorf("inspecting %s: %w", container, err)
+		return host.Inspection{}, fmt.Errorf("inspecting %s: %w", container, err)
 	}
-	out := orchestrator.Inspection{ID: c.ID, Mounts: c.Mounts, Environment: map[string]string{}, StartedAt: c.State.StartedAt}
+	out := host.Inspection{ID: c.ID, Mounts: c.Mounts, Environment: map[string]string{}, StartedAt: c.State.StartedAt}
 	for _, v := range c.Config.Env {
 		k, val, _ := strings.Cut(v, "=")
 		out.Environment[k] = val
@@ -472,7 +472,7 @@ func (e *Engine) Exec(ctx context.Context, container string, argv []string) (str
 func (e *Engine) runExec(ctx context.Context, id string) (string, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", strings.TrimPrefix(e.socket, "unix://"))
 	if err != nil {
-		return "", fmt.Errorf("%w: %w", orchestrator.ErrEngine, err)
+		return "", fmt.Errorf("%w: %w", host.ErrUnavailable, err)
 	}
 	defer conn.Close()
 	stop := context.AfterFunc(ctx, func() { conn.Close() })

@@ -17,8 +17,8 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator"
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
 const reloadTimeout = time.Minute
@@ -57,14 +57,14 @@ func openSystemd(ctx context.Context) (*systemd, error) {
 
 func (s *systemd) close() { s.conn.Close(); s.signals.Close() }
 
-func (s *systemd) list(ctx context.Context) (map[string]orchestrator.Unit, error) {
+func (s *systemd) list(ctx context.Context) (map[string]host.Unit, error) {
 	list, err := s.conn.ListUnitsByPatternsContext(ctx, nil, []string{"*.service"})
 	if err != nil {
 		return nil, fmt.Errorf("listing units: %w", err)
 	}
-	out := make(map[string]orchestrator.Unit, len(list))
+	out := make(map[string]host.Unit, len(list))
 	for _, u := range list {
-		out[u.Name] = orchestrator.Unit{Active: u.ActiveState, Sub: u.SubState}
+		out[u.Name] = host.Unit{Active: u.ActiveState, Sub: u.SubState}
 	}
 	return out, nil
 }
@@ -75,7 +75,7 @@ func (e *Engine) WriteUnits(ctx context.Context, files map[string]string, gone [
 	e.systemd.mu.Lock()
 	defer e.systemd.mu.Unlock()
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := state.WriteFile(filepath.Join(e.quadlet, name), []byte(files[name]), 0o644); err != nil {
+		if err := atomicfile.Write(filepath.Join(e.quadlet, name), []byte(files[name]), 0o644); err != nil {
 			return fmt.Errorf("writing unit %s: %w", name, err)
 		}
 	}

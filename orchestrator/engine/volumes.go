@@ -13,8 +13,8 @@ import (
 	"github.com/coreos/go-systemd/v22/dbus"
 	godbus "github.com/godbus/dbus/v5"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator"
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
 const (
@@ -24,7 +24,7 @@ const (
 
 // EnsureVolumes has each directory exist, owned by the id that the container's
 // user is mapped to.
-func (e *Engine) EnsureVolumes(ctx context.Context, volumes []orchestrator.VolumeOwner) error {
+func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) error {
 	for _, v := range volumes {
 		if err := os.MkdirAll(filepath.Dir(v.Dir), 0o711); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
@@ -37,7 +37,7 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []orchestrator.Volum
 		if err := e.unshare(ctx, changeTimeout, script, v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
-		if err := state.SyncDir(filepath.Dir(v.Dir)); err != nil {
+		if err := atomicfile.SyncDir(filepath.Dir(v.Dir)); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
 	}
@@ -95,7 +95,7 @@ sync -f "$2"; rm -rf --one-file-system -- "$1" "$old"`
 
 // TakeOver copies what another container kept at from into a new volume, for this
 // owner; where the volume exists it is left alone.
-func (e *Engine) TakeOver(ctx context.Context, from string, to orchestrator.VolumeOwner) error {
+func (e *Engine) TakeOver(ctx context.Context, from string, to host.VolumeOwner) error {
 	if err := os.MkdirAll(filepath.Dir(to.Dir), 0o711); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
 	}

@@ -27,6 +27,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
 	"github.com/archipelago-cloud/archipelago/orchestrator/upgrade"
@@ -42,7 +43,7 @@ const (
 
 // Host is what is asked of the node itself.
 type Host interface {
-	Doctor(ctx context.Context, dataDir string) []orchestrator.Finding
+	Doctor(ctx context.Context, dataDir string) []host.Finding
 	Logs(ctx context.Context, container string, follow bool, tail int, emit func(string) error) error
 	Version(ctx context.Context) (string, error)
 }
@@ -325,7 +326,7 @@ func (s *Server) Logs(ctx context.Context, r *connect.Request[api.LogsRequest], 
 	if tail == 0 {
 		tail = defaultTail
 	}
-	present := slices.DeleteFunc(v.Containers, func(c orchestrator.Container) bool { return c.ID == "" })
+	present := slices.DeleteFunc(v.Containers, func(c host.Container) bool { return c.ID == "" })
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	errs := make([]error, len(present))

@@ -14,8 +14,8 @@ import (
 	"strings"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
 // ErrLost is returned where data exists but the secret it was initialised with
@@ -52,7 +52,7 @@ func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, e
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("secrets of %s: %w", m.ID, err)
 	}
-	if err := state.SyncDir(s.dir); err != nil {
+	if err := atomicfile.SyncDir(s.dir); err != nil {
 		return nil, fmt.Errorf("secrets of %s: %w", m.ID, err)
 	}
 	out := map[string]string{}
@@ -73,7 +73,7 @@ func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, e
 			length = defaultLength
 		}
 		value := generate(length)
-		if err := state.WriteFile(file, []byte(value), 0o600); err != nil {
+		if err := atomicfile.Write(file, []byte(value), 0o600); err != nil {
 			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
 		}
 		out[g.Name] = value
@@ -108,10 +108,10 @@ func (s *Store) Import(m *manifest.Manifest, name, value string, replace bool) e
 	case err == nil && len(have) > 0 && !replace:
 		return fmt.Errorf("secret %s of %s: %w: it has another value, with which the application's data was initialised", name, m.ID, ErrInUse)
 	}
-	if err := state.WriteFile(file, []byte(value), 0o600); err != nil {
+	if err := atomicfile.Write(file, []byte(value), 0o600); err != nil {
 		return fmt.Errorf("secret %s of %s: %w", name, m.ID, err)
 	}
-	return state.SyncDir(s.dir)
+	return atomicfile.SyncDir(s.dir)
 }
 
 // All gives every secret of an application that exists, by name.
@@ -146,7 +146,7 @@ func (s *Store) Delete(app string) error {
 	if err := os.RemoveAll(filepath.Join(s.dir, app)); err != nil {
 		return fmt.Errorf("deleting the secrets of %s: %w", app, err)
 	}
-	return state.SyncDir(s.dir)
+	return atomicfile.SyncDir(s.dir)
 }
 
 // generate draws each character with the same chance: of six random bits, the

@@ -22,6 +22,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 // ErrNotFound is returned for an application of which nothing is recorded.
@@ -201,10 +202,10 @@ func writeRecord(file string, r any) error {
 		return err
 	}
 	b = append(b, '\n')
-	if err := WriteFile(file+lastGood, b, 0o600); err != nil {
+	if err := atomicfile.Write(file+lastGood, b, 0o600); err != nil {
 		return err
 	}
-	if err := WriteFile(file, b, 0o600); err != nil {
+	if err := atomicfile.Write(file, b, 0o600); err != nil {
 		return errors.Join(err, os.Remove(file+lastGood))
 	}
 	return nil
@@ -255,7 +256,7 @@ func (s *Store) remove(kind, app string) error {
 			return fmt.Errorf("forgetting %s: %w", app, err)
 		}
 	}
-	return SyncDir(filepath.Join(s.dir, kind))
+	return atomicfile.SyncDir(filepath.Join(s.dir, kind))
 }
 
 // All gives every record, sorted by application.
@@ -363,40 +364,8 @@ func (s *Store) Token() (string, error) {
 		return "", fmt.Errorf("reading the access token: %w", err)
 	}
 	token := rand.Text()
-	if err := WriteFile(file, []byte(token+"\n"), 0o600); err != nil {
+	if err := atomicfile.Write(file, []byte(token+"\n"), 0o600); err != nil {
 		return "", fmt.Errorf("writing the access token: %w", err)
 	}
 	return token, nil
-}
-
-// WriteFile replaces a file durably.
-func WriteFile(name string, data []byte, mode fs.FileMode) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".new-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Chmod(mode)
-	}
-	if err == nil {
-		err = tmp.Sync()
-	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
-		return err
-	}
-	if err := os.Rename(tmp.Name(), name); err != nil {
-		return err
-	}
-	return SyncDir(filepath.Dir(name))
-}
-
-// SyncDir makes renames in a directory durable.
-func SyncDir(dir string) error {
-	d, err := os.Open(dir)
-	if err != nil {
-		return err
-	}
-	return errors.Join(d.Sync(), d.Close())
 }

@@ -23,7 +23,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 const (
@@ -231,7 +231,7 @@ func (s *Subscription) write(rec record) error {
 	if err != nil {
 		return err
 	}
-	if err := state.WriteFile(filepath.Join(s.dir, recordFile), append(b, '\n'), 0o600); err != nil {
+	if err := atomicfile.Write(filepath.Join(s.dir, recordFile), append(b, '\n'), 0o600); err != nil {
 		return fmt.Errorf("writing the subscription: %w", err)
 	}
 	s.rec = rec
@@ -403,7 +403,7 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, mirror, etag s
 	rec.Seen[d.Channel] = seen{d.Serial, d.Digest}
 	// The record last: with the new serial and the old catalog nothing would be held.
 	if !same {
-		err = state.WriteFile(filepath.Join(s.dir, catalogFile), envelope, 0o600)
+		err = atomicfile.Write(filepath.Join(s.dir, catalogFile), envelope, 0o600)
 	}
 	if err == nil {
 		err = s.write(rec)

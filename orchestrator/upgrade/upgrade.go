@@ -16,7 +16,7 @@ import (
 	"path/filepath"
 	"time"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 // Names beside the program.
@@ -54,13 +54,13 @@ func Stage(ctx context.Context, program string, from io.Reader, sum string) (ver
 	if err := os.Link(program, program+Previous); err != nil {
 		return "", fmt.Errorf("keeping the running daemon: %w", err)
 	}
-	if err := state.WriteFile(program+Trial, []byte("0\n"), 0o600); err != nil {
+	if err := atomicfile.Write(program+Trial, []byte("0\n"), 0o600); err != nil {
 		return "", fmt.Errorf("beginning the trial: %w", err)
 	}
 	if err := os.Rename(fresh, program); err != nil {
 		return "", fmt.Errorf("replacing the daemon: %w", err)
 	}
-	return string(bytes.TrimSpace(out)), state.SyncDir(filepath.Dir(program))
+	return string(bytes.TrimSpace(out)), atomicfile.SyncDir(filepath.Dir(program))
 }
 
 func receive(file string, from io.Reader, sum string) error {

@@ -1,0 +1,94 @@
+// Package host says what the daemon knows and asks of its node: containers, units
+// and files as they were observed at one time. It owns the words that the engine
+// answers in, and touches nothing itself.
+package host
+
+import (
+	"errors"
+	"time"
+)
+
+// ErrUnavailable is wrapped where the engine (Podman or systemd) could not be
+// reached: nothing is known to have failed, and what was asked for stays pending.
+var ErrUnavailable = errors.New("the engine does not answer")
+
+// Observation is what the engine, systemd and the disk said, all at one time.
+type Observation struct {
+	At         time.Time
+	Containers map[string]Container // by name
+	Units      map[string]Unit      // by name, "miniflux.service"
+	Files      map[string]string    // Quadlet directory: file name -> content
+	Missing    map[string][]string  // application -> volumes that were initialised and are not there
+}
+
+// Container is one container as Podman lists it. What it mounts and publishes is
+// looked up only where it is unmanaged.
+type Container struct {
+	ID        string
+	Name      string
+	App       string // label io.archipelago.app; empty for an unmanaged container
+	Spec      string // label io.archipelago.spec
+	State     string // created, running, exited, …
+	Health    string // starting, healthy, unhealthy, or empty
+	StartedAt time.Time
+	Mounts    []string `json:",omitempty"` // directories of the node
+	Ports     []int    `json:",omitempty"` // of the node
+}
+
+// Unit is one unit as systemd lists it.
+type Unit struct {
+	Active string // active, activating, deactivating, inactive, failed
+	Sub    string // running, auto-restart, …
+}
+
+// Readiness is the outcome of an application's declared conditions.
+type Readiness struct {
+	OK     bool
+	Detail string // what it waits for, and how far it is
+}
+
+// Running tells whether a member runs, or is being started.
+func (o Observation) Running(container, unit string) bool {
+	active := o.Units[unit].Active
+	return o.Containers[container].State == "running" || active == "active" || active == "activating" || active == "reloading"
+}
+
+// SameContainers tells whether two observations show the same containers in the same
+// states.
+func (o Observation) SameContainers(other Observation) bool {
+	if len(o.Containers) != len(other.Containers) {
+		return false
+	}
+	for name, c := range other.Containers {
+		was := o.Containers[name]
+		if was.ID != c.ID || was.State != c.State || was.Health != c.Health {
+			return false
+		}
+	}
+	return true
+}
+
+// VolumeOwner is a volume's directory and its owner as seen in the container.
+type VolumeOwner struct {
+	Dir      string
+	UID, GID int
+}
+
+// Mount is a directory of the node in a container.
+type Mount struct{ Type, Name, Source, Destination string }
+
+// Inspection is one container, closely looked at.
+type Inspection struct {
+	ID          string
+	StartedAt   time.Time
+	Mounts      []Mount
+	Environment map[string]string
+}
+
+// Finding is one thing that applications need of the node, and how it is.
+type Finding struct {
+	Name   string
+	OK     bool
+	Detail string
+	Remedy string // where it is not
+}
