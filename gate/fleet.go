@@ -134,7 +134,7 @@ podman rm --all --force --time 2 --filter label=io.archipelago.app >/dev/null 2>
 podman network ls -q --filter label=io.archipelago.app | xargs -r podman network rm -f >/dev/null
 for s in $(podman secret ls --format '{{.Name}}'); do case $s in *.*) podman secret rm $s >/dev/null;; esac; done
 cd ` + nodes.DataDir + ` && for d in *; do case $d in _*|lost+found) ;; *) podman unshare rm -rf --one-file-system "$d";; esac; done
-rm -rf _daemon/state/desired _daemon/state/data _daemon/state/observed.json _daemon/secrets; podman unshare rm -rf _daemon/snapshots; true`
+rm -rf _daemon/state/desired _daemon/state/data _daemon/state/observed.json _daemon/state/accept.json _daemon/secrets; podman unshare rm -rf _daemon/snapshots; true`
 
 // Clean makes nodes empty of applications. A node that held data before a gate
 // first came to it is refused: the gate deletes only what is its own.

@@ -4,6 +4,8 @@ import (
 	"time"
 
 	"github.com/prometheus/client_golang/prometheus"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 )
 
 // metrics are what the daemon counts for Prometheus.
@@ -22,12 +24,21 @@ func newMetrics(r *Reconciler) *metrics {
 		actions: prometheus.NewHistogramVec(prometheus.HistogramOpts{Name: "archipelago_action_seconds",
 			Help: "Time of an action on an application, by its verb and outcome.", Buckets: prometheus.ExponentialBuckets(0.01, 2, 16)}, []string{"verb", "outcome"}),
 		repairs: prometheus.NewCounterVec(prometheus.CounterOpts{Name: "archipelago_repairs_total",
-			Help: "Starts of an application that nobody asked for."}, []string{"app"}),
+			Help: "Starts of an application that were not requested."}, []string{"app"}),
 	}
 	m.registry.MustRegister(m.pass, m.actions, m.repairs, &collector{r,
 		prometheus.NewDesc("archipelago_app_state", "1 for the state that an application is in.", []string{"app", "version", "state"}, nil),
 		prometheus.NewDesc("archipelago_observation_age_seconds", "Age of what is known of the engine.", nil, nil)})
 	return m
+}
+
+// acted counts an action.
+func (m *metrics) acted(verb plan.Verb, took time.Duration, err error) {
+	outcome := "done"
+	if err != nil {
+		outcome = "failed"
+	}
+	m.actions.WithLabelValues(string(verb), outcome).Observe(took.Seconds())
 }
 
 // Metrics is what the daemon counts.

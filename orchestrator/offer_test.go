@@ -11,6 +11,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
 // signedCatalog is a channel's document with one version of the pair in it.
@@ -40,9 +42,9 @@ containers:
 }
 
 func TestSignedCatalogIsWhatCanBeInstalled(t *testing.T) {
-	r := node(t, empty(), t.TempDir())
-	set := func(d *document.Document) { r.SetOffer(NewOffer(d, catalog.Catalog{}, r.Offer(), time.Now())) }
-	app := func() View {
+	r := nodeWith(t, empty(), t.TempDir(), nil)
+	set := func(d *document.Document) { r.SetCatalog(d) }
+	app := func() view.View {
 		v, err := r.App("pair")
 		if err != nil {
 			t.Fatal(err)
@@ -51,14 +53,14 @@ func TestSignedCatalogIsWhatCanBeInstalled(t *testing.T) {
 	}
 	refused := func(verb, why string) {
 		t.Helper()
-		if _, err := r.Request(Ask{App: "pair", Verb: verb}); !errors.Is(err, ErrRefused) || !strings.Contains(err.Error(), why) {
+		if _, err := r.Request(request.Request{App: "pair", Verb: verb}); !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), why) {
 			t.Errorf("%s: %v, expected a refusal that names %q", verb, err, why)
 		}
 	}
 
 	set(signedCatalog(t, 1, "1", func(d *document.Document) { d.Entries[0].SHA256 = strings.Repeat("0", 64) }))
 	refused("install", "other digests")
-	if v := app(); v.State != NotInstalled || !strings.Contains(v.Error, "other digests") {
+	if v := app(); v.State != view.NotInstalled || !strings.Contains(v.Error, "other digests") {
 		t.Errorf("an entry that is refused is shown with its reason: %+v", v)
 	}
 	set(signedCatalog(t, 2, "1", func(d *document.Document) { d.Expires = time.Now() }))
@@ -68,7 +70,7 @@ func TestSignedCatalogIsWhatCanBeInstalled(t *testing.T) {
 	}))
 	time.AfterFunc(20*time.Millisecond, r.Wake)
 	for deadline := time.Now().Add(5 * time.Second); ; {
-		_, err := r.Offer().entry("pair", time.Now())
+		_, err := r.Offer().Entry("pair", time.Now())
 		if err != nil {
 			break
 		}
@@ -79,44 +81,44 @@ func TestSignedCatalogIsWhatCanBeInstalled(t *testing.T) {
 	refused("install", "https://tracker.example/9")
 
 	set(signedCatalog(t, 4, "1", nil))
-	if err := request(t, r, "install"); err != nil {
+	if err := ask(t, r, "install"); err != nil {
 		t.Fatal(err)
 	}
-	if v := app(); v.State != Up || v.Source != "catalog beta 4" || v.Available != nil {
+	if v := app(); v.State != view.Up || v.Source != "catalog beta 4" || v.Available != nil {
 		t.Errorf("%+v", v)
 	}
 	set(signedCatalog(t, 5, "2", func(d *document.Document) {
 		d.Revoked = []document.Revocation{{ID: "pair", Version: "1", Reason: "it leaks", Since: time.Now()}}
 	}))
-	if v := app(); v.Available == nil || v.Available.Version != "2" || v.Notes != "Faster." || v.Source != "catalog beta 4" || !strings.Contains(v.Note, "version 1 was revoked") || v.State != Up {
+	if v := app(); v.Available == nil || v.Available.Version != "2" || v.Notes != "Faster." || v.Source != "catalog beta 4" || !strings.Contains(v.Note, "version 1 was revoked") || v.State != view.Up {
 		t.Errorf("an update is available, and what runs is revoked: %+v", v)
 	}
 	set(signedCatalog(t, 6, "2", func(d *document.Document) { d.Expires = time.Now() }))
 	refused("update", "the catalog beta 6 expired")
-	if v := app(); v.Available != nil || v.State != Up || !strings.Contains(r.Offer().Frozen(time.Now()), "what is installed runs on") {
+	if v := app(); v.Available != nil || v.State != view.Up || !strings.Contains(r.Offer().Frozen(time.Now()), "what is installed runs on") {
 		t.Errorf("frozen: %+v", v)
 	}
 	// No entry any more, and no catalog any more: what is installed runs on.
 	set(signedCatalog(t, 7, "2", func(d *document.Document) { d.Entries = nil }))
 	refused("update", "not in the catalog any more")
-	if err := request(t, r, "restart"); err != nil || app().State != Up {
+	if err := ask(t, r, "restart"); err != nil || app().State != view.Up {
 		t.Error(err, app().State)
 	}
 	set(nil)
-	if v := app(); v.State != Up {
+	if v := app(); v.State != view.Up {
 		t.Errorf("%+v", v)
 	}
 }
 
 func TestUpdatesBeginByThemselvesOnceEach(t *testing.T) {
 	h := empty()
-	r := node(t, h, t.TempDir())
-	set := func(d *document.Document) { r.SetOffer(NewOffer(d, nil, r.Offer(), time.Now())) }
+	r := nodeWith(t, h, t.TempDir(), nil)
+	set := func(d *document.Document) { r.SetCatalog(d) }
 	set(signedCatalog(t, 1, "1", nil))
-	if err := request(t, r, "install"); err != nil {
+	if err := ask(t, r, "install"); err != nil {
 		t.Fatal(err)
 	}
-	await := func(what string, done func(View) bool) {
+	await := func(what string, done func(view.View) bool) {
 		t.Helper()
 		for deadline := time.Now().Add(10 * time.Second); ; {
 			v, err := r.App("pair")
@@ -129,9 +131,7 @@ func TestUpdatesBeginByThemselvesOnceEach(t *testing.T) {
 			if time.Now().After(deadline) {
 				t.Fatalf("waited 10 s for %s: %+v", what, v)
 			}
-			r.mu.Lock()
-			changed := r.state("pair").changed
-			r.mu.Unlock()
+			_, changed := r.operations.Watch("pair")
 			select {
 			case <-changed:
 			case <-time.After(100 * time.Millisecond):
@@ -142,18 +142,20 @@ func TestUpdatesBeginByThemselvesOnceEach(t *testing.T) {
 
 	set(signedCatalog(t, 2, "2", nil))
 	rollout(false)
-	if v, _ := r.App("pair"); v.Manifest.Version != "1" || v.State == Updating {
+	if v, _ := r.App("pair"); v.Manifest.Version != "1" || v.State == view.Updating {
 		t.Errorf("it was updated outside the window: %+v", v)
 	}
 	rollout(true)
-	await("version 2", func(v View) bool { return v.Manifest.Version == "2" && v.State == Up && v.Source == "catalog beta 2" })
+	await("version 2", func(v view.View) bool {
+		return v.Manifest.Version == "2" && v.State == view.Up && v.Source == "catalog beta 2"
+	})
 
 	h.mu.Lock()
 	h.fail["image"] = errors.New("planted")
 	h.mu.Unlock()
 	set(signedCatalog(t, 3, "3", nil))
 	rollout(true)
-	await("the update to fail", func(v View) bool { return v.Declined && v.State == Up })
+	await("the update to fail", func(v view.View) bool { return v.Declined && v.State == view.Up })
 	gen := func() uint64 { v, _ := r.App("pair"); return v.Generation }
 	before := gen()
 	rollout(true)
@@ -165,7 +167,7 @@ func TestUpdatesBeginByThemselvesOnceEach(t *testing.T) {
 	h.mu.Unlock()
 	set(signedCatalog(t, 4, "4", nil))
 	rollout(true)
-	await("version 4", func(v View) bool { return v.Manifest.Version == "4" && v.State == Up && !v.Declined })
+	await("version 4", func(v view.View) bool { return v.Manifest.Version == "4" && v.State == view.Up && !v.Declined })
 }
 
 func canceled(t *testing.T) context.Context {

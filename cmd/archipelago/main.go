@@ -25,7 +25,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
-	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
@@ -130,9 +129,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
-	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, func(signed *document.Document) {
-		r.SetOffer(orchestrator.NewOffer(signed, disk, r.Offer(), time.Now()))
-	})
+	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
 	if err != nil {
 		return err
 	}

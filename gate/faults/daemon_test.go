@@ -20,7 +20,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
-	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
 
@@ -33,23 +33,23 @@ type life struct {
 }
 
 // lives says, for each action, the life in which it occurs.
-var lives = map[orchestrator.Verb]life{
-	orchestrator.Prepare:    {cut: "install"},
-	orchestrator.WriteUnits: {cut: "install"},
-	orchestrator.Start:      {cut: "install"},
-	orchestrator.PostInst:   {cut: "install"},
-	orchestrator.StopUnits:  {installed: true, cut: "stop"},
-	orchestrator.Restarted:  {installed: true, cut: "restart"},
-	orchestrator.PreUpdate:  {installed: true, cut: "update", edits: newer, version: "2.0"},
-	orchestrator.Copy:       {installed: true, cut: "update", edits: newer, version: "2.0"},
-	orchestrator.Switch:     {installed: true, cut: "update", edits: newer, version: "2.0"},
-	orchestrator.PostUpdate: {installed: true, cut: "update", edits: newer, version: "2.0"},
-	orchestrator.Commit:     {installed: true, cut: "update", edits: newer, version: "2.0"},
-	orchestrator.PutBack:    {installed: true, cut: "update", edits: sick},
-	orchestrator.RolledBack: {installed: true, cut: "update", edits: sick},
-	orchestrator.RemoveAll:  {installed: true, cut: "uninstall"},
-	orchestrator.Forget:     {installed: true, cut: "uninstall"},
-	orchestrator.Purge:      {installed: true, cut: "uninstall --purge"},
+var lives = map[plan.Verb]life{
+	plan.Prepare:    {cut: "install"},
+	plan.WriteUnits: {cut: "install"},
+	plan.Start:      {cut: "install"},
+	plan.PostInst:   {cut: "install"},
+	plan.StopUnits:  {installed: true, cut: "stop"},
+	plan.Restarted:  {installed: true, cut: "restart"},
+	plan.PreUpdate:  {installed: true, cut: "update", edits: newer, version: "2.0"},
+	plan.Copy:       {installed: true, cut: "update", edits: newer, version: "2.0"},
+	plan.Switch:     {installed: true, cut: "update", edits: newer, version: "2.0"},
+	plan.PostUpdate: {installed: true, cut: "update", edits: newer, version: "2.0"},
+	plan.Commit:     {installed: true, cut: "update", edits: newer, version: "2.0"},
+	plan.PutBack:    {installed: true, cut: "update", edits: sick},
+	plan.RolledBack: {installed: true, cut: "update", edits: sick},
+	plan.RemoveAll:  {installed: true, cut: "uninstall"},
+	plan.Forget:     {installed: true, cut: "uninstall"},
+	plan.Purge:      {installed: true, cut: "uninstall --purge"},
 }
 
 // newer is an update that works; sick one that damages the data and never serves.
@@ -60,8 +60,8 @@ var (
 
 var _ = Describe("kill -9 of the daemon", func() {
 	It("covers every action", func() {
-		for _, v := range orchestrator.Verbs {
-			if _, ok := lives[v]; !ok && v != orchestrator.Convert { // which has a spec of its own, under adoption
+		for _, v := range plan.Verbs {
+			if _, ok := lives[v]; !ok && v != plan.Convert { // which has a spec of its own, under adoption
 				Fail("no life has the action " + string(v))
 			}
 		}
@@ -111,7 +111,7 @@ var _ = Describe("kill -9 of the daemon", func() {
 		Expect(onNode(ctx, "podman ps -aq --filter name=page | wc -l")).To(Or(Equal("0"), Equal("1")))
 	}
 
-	for _, verb := range orchestrator.Verbs {
+	for _, verb := range plan.Verbs {
 		l, ok := lives[verb]
 		if !ok {
 			continue

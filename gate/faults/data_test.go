@@ -22,7 +22,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
-	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
 
@@ -104,7 +104,7 @@ var _ = Describe("adoption", func() {
 
 		do(ctx, "adopt", "ledger")
 		got := awaitState(ctx, "ledger", api.State_STATE_RUNNING, bound)
-		Expect(got.Note).To(Equal(orchestrator.NotRebootProof))
+		Expect(got.Note).To(Equal(view.NotRebootProof))
 		wakeUp(ctx)
 		onNode(ctx, "systemctl --user restart %s", nodes.DaemonUnit)
 		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())

@@ -299,14 +299,14 @@ var _ = Describe("someone", func() {
 })
 
 var _ = Describe("an application", func() {
-	It("crashes again and again: it is left alone after a while, and tried again when asked", func(ctx SpecContext) {
+	It("crashes again and again: it goes into crash-loop back-off, and is tried again when asked", func(ctx SpecContext) {
 		fresh(ctx)
 		equip(ctx, "archipelago", nil, edit{"page": {`MARK: "1"`, `MARK: "1", CRASH: "2"`}})
 		_, err := rpc.Request(ctx, "install", "page", false)
 		Expect(err).NotTo(HaveOccurred())
 		begin := time.Now()
 		got := awaitState(ctx, "page", api.State_STATE_FAILED, 2*time.Minute)
-		Expect(got.Error).To(ContainSubstring("is left alone now"))
+		Expect(got.Error).To(ContainSubstring("crash-loop back-off"))
 		recovered(begin, 2*time.Minute)
 		started := func() string {
 			return onNode(ctx, "journalctl --user -u page -o cat --no-pager | grep -c '^Started page'; systemctl --user is-active page; true")

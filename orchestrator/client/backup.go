@@ -2,35 +2,29 @@ package client
 
 import (
 	"archive/zip"
+	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"connectrpc.com/connect"
 	"filippo.io/age"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
 )
 
-const (
-	pieceSize  = 256 << 10 // of the volumes on their way to the node
-	maxHeader  = 1 << 20
-	maxSecrets = 1 << 20
-)
+const pieceSize = 256 << 10 // of the volumes on their way to the node
 
-// Backup is one that has been opened: its secrets are decrypted.
+// Backup is an opened backup, its secrets decrypted.
 type Backup struct {
 	header  *api.RestoreHeader
 	volumes io.ReadCloser
 }
 
-// Close ends the reading of the backup.
+// Close releases the backup.
 func (b *Backup) Close() error { return b.volumes.Close() }
 
 // SaveBackup writes a backup of an application to w, its secrets encrypted to age
@@ -74,60 +68,25 @@ func (c *Client) RestoreBackup(ctx context.Context, b *Backup) (*api.Operation, 
 	return op.Msg, nil
 }
 
-// OpenBackup checks a backup's digests and decrypts its secrets.
+// OpenBackup checks a backup's header and secrets against their checksums, and decrypts
+// the secrets. The node checks the volumes when it has received them.
 func OpenBackup(z *zip.Reader, identities []age.Identity) (*Backup, error) {
-	sums := map[string]string{}
-	b, err := entry(z, orchestrator.BackupSums, maxHeader)
+	c, err := archive.Open(z)
 	if err != nil {
 		return nil, err
 	}
-	for line := range strings.Lines(string(b)) {
-		if sum, name, ok := strings.Cut(strings.TrimSpace(line), "  "); ok {
-			sums[name] = sum
-		}
-	}
-	checked := func(name string, limit int64) ([]byte, error) {
-		b, err := entry(z, name, limit)
-		if err != nil {
-			return nil, err
-		}
-		if sum := sha256.Sum256(b); hex.EncodeToString(sum[:]) != sums[name] {
-			return nil, fmt.Errorf("%s is damaged: its SHA-256 is not the one in %s", name, orchestrator.BackupSums)
-		}
-		return b, nil
-	}
-	head, err := checked(orchestrator.BackupHeader, maxHeader)
+	values, err := unseal(c.Secrets, identities)
 	if err != nil {
-		return nil, err
+		return nil, errors.Join(fmt.Errorf("%s: %w", archive.Secrets, err), c.Volumes.Close())
 	}
-	sealed, err := checked(orchestrator.BackupSecrets, maxSecrets)
-	if err != nil {
-		return nil, err
-	}
-	plain, err := age.Decrypt(strings.NewReader(string(sealed)), identities...)
-	if err != nil {
-		return nil, fmt.Errorf("%s: %w", orchestrator.BackupSecrets, err)
-	}
-	var values map[string]string
-	if err := json.NewDecoder(plain).Decode(&values); err != nil {
-		return nil, fmt.Errorf("%s: %w", orchestrator.BackupSecrets, err)
-	}
-	volumes, err := z.Open(orchestrator.BackupVolumes)
-	if err != nil {
-		return nil, err
-	}
-	return &Backup{&api.RestoreHeader{Backup: head, Secrets: values, VolumesSha256: sums[orchestrator.BackupVolumes]}, volumes}, nil
+	return &Backup{&api.RestoreHeader{Backup: c.Header, Secrets: values, VolumesSha256: c.VolumesSHA256}, c.Volumes}, nil
 }
 
-func entry(z *zip.Reader, name string, limit int64) ([]byte, error) {
-	f, err := z.Open(name)
+func unseal(sealed []byte, identities []age.Identity) (values map[string]string, err error) {
+	plain, err := age.Decrypt(bytes.NewReader(sealed), identities...)
 	if err != nil {
-		return nil, fmt.Errorf("not a backup: %w", err)
+		return nil, err
 	}
-	defer f.Close()
-	b, err := io.ReadAll(io.LimitReader(f, limit+1))
-	if err == nil && int64(len(b)) > limit {
-		err = fmt.Errorf("%s is larger than %d bytes", name, limit)
-	}
-	return b, err
+	err = json.NewDecoder(plain).Decode(&values)
+	return values, err
 }

@@ -5,6 +5,7 @@ package host
 
 import (
 	"errors"
+	"fmt"
 	"time"
 )
 
@@ -66,6 +67,25 @@ func (o Observation) SameContainers(other Observation) bool {
 		}
 	}
 	return true
+}
+
+// silence is how long an engine that was asked may be silent before that is said.
+const silence = 2 * time.Second
+
+// Known is what is known of the node: the last observation, and how far it holds.
+type Known struct {
+	Observation
+	Stale string    // why it is not of now; empty where it is
+	Asked time.Time // when the engine was asked what it has not answered yet; zero for no such question
+}
+
+// Why says why what is known is not of now, empty where it is: of an engine that has
+// been asked and is silent, even before the question's own deadline.
+func (k Known) Why(now time.Time) string {
+	if silent := now.Sub(k.Asked); k.Stale == "" && !k.Asked.IsZero() && silent > silence {
+		return fmt.Sprintf("no answer for %d s", int(silent.Seconds()))
+	}
+	return k.Stale
 }
 
 // VolumeOwner is a volume's directory and its owner as seen in the container.

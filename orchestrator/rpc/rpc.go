@@ -9,6 +9,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 	"io"
 	"net"
 	"net/http"
@@ -73,9 +78,9 @@ func fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, orchestrator.ErrUnknownApp):
+	case errors.Is(err, request.ErrUnknownApp):
 		return connect.NewError(connect.CodeNotFound, err)
-	case errors.Is(err, orchestrator.ErrNotInstalled), errors.Is(err, orchestrator.ErrRefused), errors.Is(err, orchestrator.ErrBusy), errors.Is(err, secrets.ErrInUse):
+	case errors.Is(err, request.ErrNotInstalled), errors.Is(err, request.ErrRefused), errors.Is(err, operation.ErrBusy), errors.Is(err, secrets.ErrInUse):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, err)
@@ -83,7 +88,6 @@ func fail(err error) error {
 	return connect.NewError(connect.CodeInternal, err)
 }
 
-// ListApps implements the service.
 func (s *Server) ListApps(context.Context, *connect.Request[api.ListAppsRequest]) (*connect.Response[api.ListAppsResponse], error) {
 	views, at, stale := s.Reconciler.Apps()
 	out := &api.ListAppsResponse{Stale: stale}
@@ -96,7 +100,6 @@ func (s *Server) ListApps(context.Context, *connect.Request[api.ListAppsRequest]
 	return connect.NewResponse(out), nil
 }
 
-// GetApp implements the service.
 func (s *Server) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]) (*connect.Response[api.App], error) {
 	v, err := s.Reconciler.App(r.Msg.Id)
 	if err != nil {
@@ -105,20 +108,20 @@ func (s *Server) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]
 	return connect.NewResponse(app(v)), nil
 }
 
-var states = map[orchestrator.State]api.State{
-	orchestrator.NotInstalled: api.State_STATE_NOT_INSTALLED,
-	orchestrator.Starting:     api.State_STATE_STARTING,
-	orchestrator.Up:           api.State_STATE_RUNNING,
-	orchestrator.Unhealthy:    api.State_STATE_UNHEALTHY,
-	orchestrator.Stopping:     api.State_STATE_STOPPING,
-	orchestrator.Down:         api.State_STATE_STOPPED,
-	orchestrator.Removing:     api.State_STATE_REMOVING,
-	orchestrator.Failed:       api.State_STATE_FAILED,
-	orchestrator.Waiting:      api.State_STATE_WAITING,
-	orchestrator.Updating:     api.State_STATE_UPDATING,
+var states = map[view.State]api.State{
+	view.NotInstalled: api.State_STATE_NOT_INSTALLED,
+	view.Starting:     api.State_STATE_STARTING,
+	view.Up:           api.State_STATE_RUNNING,
+	view.Unhealthy:    api.State_STATE_UNHEALTHY,
+	view.Stopping:     api.State_STATE_STOPPING,
+	view.Down:         api.State_STATE_STOPPED,
+	view.Removing:     api.State_STATE_REMOVING,
+	view.Failed:       api.State_STATE_FAILED,
+	view.Waiting:      api.State_STATE_WAITING,
+	view.Updating:     api.State_STATE_UPDATING,
 }
 
-func app(v orchestrator.View) *api.App {
+func app(v view.View) *api.App {
 	m := v.Manifest
 	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config, Source: v.Source, ReleaseNotes: v.Notes}
 	if v.Available != nil {
@@ -138,13 +141,13 @@ func app(v orchestrator.View) *api.App {
 	return a
 }
 
-func (s *Server) request(r connect.AnyRequest, ask orchestrator.Ask) (*connect.Response[api.Operation], error) {
-	ask.Who = who(r)
-	gen, err := s.Reconciler.Request(ask)
+func (s *Server) request(r connect.AnyRequest, req request.Request) (*connect.Response[api.Operation], error) {
+	req.Who = who(r)
+	gen, err := s.Reconciler.Request(req)
 	if err != nil {
 		return nil, fail(err)
 	}
-	return connect.NewResponse(&api.Operation{App: ask.App, Generation: gen}), nil
+	return connect.NewResponse(&api.Operation{App: req.App, Generation: gen}), nil
 }
 
 // who is the caller, for the audit log.
@@ -156,47 +159,38 @@ func who(r interface{ Peer() connect.Peer }) string {
 	return "token from " + host
 }
 
-// Install implements the service.
 func (s *Server) Install(_ context.Context, r *connect.Request[api.InstallRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "install", Config: r.Msg.Config})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Install, Config: r.Msg.Config})
 }
 
-// Start implements the service.
 func (s *Server) Start(_ context.Context, r *connect.Request[api.StartRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "start"})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Start})
 }
 
-// Stop implements the service.
 func (s *Server) Stop(_ context.Context, r *connect.Request[api.StopRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "stop"})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Stop})
 }
 
-// Restart implements the service.
 func (s *Server) Restart(_ context.Context, r *connect.Request[api.RestartRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "restart"})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Restart})
 }
 
-// Uninstall implements the service.
 func (s *Server) Uninstall(_ context.Context, r *connect.Request[api.UninstallRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "uninstall", Purge: r.Msg.Purge})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Uninstall, Purge: r.Msg.Purge})
 }
 
-// Update implements the service.
 func (s *Server) Update(_ context.Context, r *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "update"})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Update})
 }
 
-// Configure implements the service.
 func (s *Server) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "configure", Config: r.Msg.Config})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Configure, Config: r.Msg.Config})
 }
 
-// Adopt implements the service.
 func (s *Server) Adopt(_ context.Context, r *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, orchestrator.Ask{App: r.Msg.Id, Verb: "adopt"})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Adopt})
 }
 
-// ImportSecret implements the service.
 func (s *Server) ImportSecret(_ context.Context, r *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {
 	if err := s.Reconciler.ImportSecret(r.Msg.Id, r.Msg.Name, r.Msg.Value, who(r)); err != nil {
 		return nil, fail(err)
@@ -204,7 +198,6 @@ func (s *Server) ImportSecret(_ context.Context, r *connect.Request[api.ImportSe
 	return connect.NewResponse(&api.ImportSecretResponse{}), nil
 }
 
-// Backup implements the service.
 func (s *Server) Backup(ctx context.Context, r *connect.Request[api.BackupRequest], out *connect.ServerStream[api.Chunk]) error {
 	var recipients []age.Recipient
 	for _, text := range r.Msg.Recipients {
@@ -215,7 +208,7 @@ func (s *Server) Backup(ctx context.Context, r *connect.Request[api.BackupReques
 		recipients = append(recipients, rec)
 	}
 	w := bufio.NewWriterSize(writerFunc(func(p []byte) (int, error) { return len(p), out.Send(&api.Chunk{Data: p}) }), chunkSize)
-	if err := s.Reconciler.WriteBackup(ctx, r.Msg.Id, recipients, who(r), w); err != nil {
+	if err := s.Reconciler.Backups().Write(ctx, r.Msg.Id, recipients, who(r), w); err != nil {
 		return fail(err)
 	}
 	return fail(w.Flush())
@@ -225,7 +218,6 @@ type writerFunc func([]byte) (int, error)
 
 func (f writerFunc) Write(p []byte) (int, error) { return f(p) }
 
-// Restore implements the service.
 func (s *Server) Restore(ctx context.Context, in *connect.ClientStream[api.RestoreRequest]) (*connect.Response[api.Operation], error) {
 	if !in.Receive() {
 		return nil, fail(cmp.Or(in.Err(), io.ErrUnexpectedEOF))
@@ -234,9 +226,9 @@ func (s *Server) Restore(ctx context.Context, in *connect.ClientStream[api.Resto
 	if head == nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, errors.New("the header comes first"))
 	}
-	var b orchestrator.Backup
+	var b backup.Backup
 	if err := json.Unmarshal(head.Backup, &b); err != nil {
-		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%s: %w", orchestrator.BackupHeader, err))
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%s: %w", archive.Header, err))
 	}
 	body, w := io.Pipe()
 	go func() {
@@ -248,14 +240,13 @@ func (s *Server) Restore(ctx context.Context, in *connect.ClientStream[api.Resto
 		w.CloseWithError(in.Err())
 	}()
 	defer body.Close()
-	gen, err := s.Reconciler.Restore(ctx, b, head.Secrets, body, head.VolumesSha256, who(in))
+	gen, err := s.Reconciler.Backups().Restore(ctx, b, head.Secrets, body, head.VolumesSha256, who(in))
 	if err != nil {
 		return nil, fail(err)
 	}
 	return connect.NewResponse(&api.Operation{App: b.App, Generation: gen}), nil
 }
 
-// SetPassword implements the service.
 func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
 	err := s.Passwords.Set(r.Msg.Password)
 	s.Reconciler.Audit(who(r), "set password", err)
@@ -265,7 +256,6 @@ func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswo
 	return connect.NewResponse(&api.SetPasswordResponse{}), nil
 }
 
-// Upgrade implements the service.
 func (s *Server) Upgrade(ctx context.Context, in *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error) {
 	if !in.Receive() {
 		return nil, fail(cmp.Or(in.Err(), io.ErrUnexpectedEOF))
@@ -290,7 +280,6 @@ func (s *Server) Upgrade(ctx context.Context, in *connect.ClientStream[api.Upgra
 	return connect.NewResponse(&api.UpgradeResponse{Version: version}), nil
 }
 
-// Doctor implements the service.
 func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
 	out := &api.DoctorResponse{}
 	for _, f := range s.Engine.Doctor(ctx, s.DataDir) {
@@ -299,15 +288,13 @@ func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorReques
 	return connect.NewResponse(out), nil
 }
 
-// Watch implements the service.
 func (s *Server) Watch(ctx context.Context, r *connect.Request[api.WatchRequest], out *connect.ServerStream[api.Progress]) error {
-	return fail(s.Reconciler.Watch(ctx, r.Msg.App, r.Msg.Generation, func(p orchestrator.Progress) error {
+	return fail(s.Reconciler.Watch(ctx, r.Msg.App, r.Msg.Generation, func(p view.Progress) error {
 		return out.Send(&api.Progress{Message: p.Message, Done: p.Done, Error: p.Err,
 			EngineSeconds: p.Engine.Seconds(), AppSeconds: p.App.Seconds()})
 	}))
 }
 
-// Credentials implements the service.
 func (s *Server) Credentials(_ context.Context, r *connect.Request[api.CredentialsRequest]) (*connect.Response[api.CredentialsResponse], error) {
 	values, err := s.Reconciler.Credentials(r.Msg.Id)
 	if err != nil {
@@ -316,7 +303,6 @@ func (s *Server) Credentials(_ context.Context, r *connect.Request[api.Credentia
 	return connect.NewResponse(&api.CredentialsResponse{Secrets: values}), nil
 }
 
-// Logs implements the service.
 func (s *Server) Logs(ctx context.Context, r *connect.Request[api.LogsRequest], out *connect.ServerStream[api.LogLine]) error {
 	v, err := s.Reconciler.App(r.Msg.Id)
 	if err != nil {
@@ -348,7 +334,6 @@ func (s *Server) Logs(ctx context.Context, r *connect.Request[api.LogsRequest], 
 	return fail(errors.Join(errs...))
 }
 
-// Status implements the service.
 func (s *Server) Status(ctx context.Context, _ *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error) {
 	_, at, stale := s.Reconciler.Apps()
 	out := &api.StatusResponse{Version: s.Version, Digest: s.Digest, StartedAt: timestamppb.New(s.StartedAt), Stale: stale}

@@ -32,7 +32,6 @@ func failCatalog(err error) error {
 	return connect.NewError(connect.CodeUnavailable, err)
 }
 
-// Subscribe implements the service.
 func (s *Server) Subscribe(_ context.Context, r *connect.Request[api.SubscribeRequest]) (*connect.Response[api.Subscription], error) {
 	m := r.Msg
 	window, err := subscription.ParseWindow(m.Window)
@@ -50,12 +49,10 @@ func (s *Server) Subscribe(_ context.Context, r *connect.Request[api.SubscribeRe
 	return s.subscription()
 }
 
-// GetSubscription implements the service.
 func (s *Server) GetSubscription(context.Context, *connect.Request[api.GetSubscriptionRequest]) (*connect.Response[api.Subscription], error) {
 	return s.subscription()
 }
 
-// Refresh implements the service.
 func (s *Server) Refresh(ctx context.Context, _ *connect.Request[api.RefreshRequest]) (*connect.Response[api.Subscription], error) {
 	if _, err := s.Subscription.Refresh(ctx); err != nil {
 		return nil, failCatalog(err)
@@ -63,7 +60,6 @@ func (s *Server) Refresh(ctx context.Context, _ *connect.Request[api.RefreshRequ
 	return s.subscription()
 }
 
-// LoadCatalog implements the service.
 func (s *Server) LoadCatalog(ctx context.Context, in *connect.ClientStream[api.Chunk]) (*connect.Response[api.Subscription], error) {
 	var envelope bytes.Buffer
 	for in.Receive() {

@@ -6,8 +6,6 @@ package upgrade
 import (
 	"bytes"
 	"context"
-	"crypto/sha256"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io"
@@ -17,6 +15,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+	"github.com/archipelago-cloud/archipelago/internal/transfer"
 )
 
 // Names beside the program.
@@ -39,7 +38,10 @@ var ErrRefused = errors.New("the new daemon is refused")
 func Stage(ctx context.Context, program string, from io.Reader, sum string) (version string, err error) {
 	fresh := program + ".new"
 	defer os.Remove(fresh)
-	if err := receive(fresh, from, sum); err != nil {
+	err = transfer.File{Name: fresh, Mode: 0o755, Max: maxSize, SHA256: sum, Durable: true}.Receive(from)
+	if errors.Is(err, transfer.ErrDamaged) || errors.Is(err, transfer.ErrTooLarge) {
+		return "", fmt.Errorf("%w: %w", ErrRefused, err)
+	} else if err != nil {
 		return "", err
 	}
 	ask, cancel := context.WithTimeout(ctx, askTimeout)
@@ -61,25 +63,6 @@ func Stage(ctx context.Context, program string, from io.Reader, sum string) (ver
 		return "", fmt.Errorf("replacing the daemon: %w", err)
 	}
 	return string(bytes.TrimSpace(out)), atomicfile.SyncDir(filepath.Dir(program))
-}
-
-func receive(file string, from io.Reader, sum string) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_TRUNC|os.O_WRONLY, 0o755)
-	if err != nil {
-		return err
-	}
-	h := sha256.New()
-	n, err := io.Copy(io.MultiWriter(f, h), io.LimitReader(from, maxSize+1))
-	if err = errors.Join(err, f.Chmod(0o755), f.Sync(), f.Close()); err != nil {
-		return err
-	}
-	if n > maxSize {
-		return fmt.Errorf("%w: larger than %d bytes", ErrRefused, maxSize)
-	}
-	if got := hex.EncodeToString(h.Sum(nil)); got != sum {
-		return fmt.Errorf("%w: it arrived damaged: SHA-256 %s, expected %s", ErrRefused, got, sum)
-	}
-	return nil
 }
 
 // Passed ends the trial of the running program, if it is on one.

@@ -9,6 +9,8 @@ import (
 	"embed"
 	"errors"
 	"fmt"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 	"html/template"
 	"log/slog"
 	"net"
@@ -160,17 +162,17 @@ func (s *Server) listing(host string) listing {
 				r.Actions = []action{{"install", "Install", ""}}
 			}
 		case state.Running:
-			if web, port, ok := m.Web(); ok && v.State == orchestrator.Up {
+			if web, port, ok := m.Web(); ok && v.State == view.Up {
 				r.Open = fmt.Sprintf("http://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
 			}
-			if v.State == orchestrator.Failed {
+			if v.State == view.Failed {
 				r.Actions = append(r.Actions, action{"start", "Try again", ""})
 			}
 			r.Actions = append(r.Actions, action{"restart", "Restart", ""}, action{"stop", "Stop", ""}, uninstall(m))
 		case state.Stopped:
 			r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
 		}
-		if a := v.Available; a != nil && v.Goal != state.Absent && v.State != orchestrator.Updating {
+		if a := v.Available; a != nil && v.Goal != state.Absent && v.State != view.Updating {
 			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
 		}
 		l.Apps = append(l.Apps, r)
@@ -239,11 +241,11 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
-	_, err := s.Reconciler.Request(orchestrator.Ask{App: r.PathValue("id"), Verb: r.PathValue("verb"), Who: access.Who(r)})
+	_, err := s.Reconciler.Request(request.Request{App: r.PathValue("id"), Verb: r.PathValue("verb"), Who: access.Who(r)})
 	switch {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)
-	case errors.Is(err, orchestrator.ErrUnknownApp):
+	case errors.Is(err, request.ErrUnknownApp):
 		http.Error(w, err.Error(), http.StatusNotFound)
 	case errors.Is(err, context.Canceled):
 	default:

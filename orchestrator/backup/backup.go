@@ -1,0 +1,166 @@
+// Package backup makes backups of applications and brings them back. An application
+// is stopped while its volumes are copied, and runs again while the copy is read.
+package backup
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
+)
+
+// Engine copies volumes and packs them.
+type Engine interface {
+	StopUnit(ctx context.Context, unit string) error
+	CopyVolumes(ctx context.Context, dirs []string, dir string) error
+	Archive(ctx context.Context, dir, file string) error
+	Extract(ctx context.Context, file, dir string) error
+	PutBack(ctx context.Context, dir, home string) error
+	DeleteTree(ctx context.Context, dir string) error
+}
+
+// Node is what is asked of the node besides.
+type Node interface {
+	// Hold keeps anything else from beginning for an application until release.
+	Hold(ctx context.Context, app, why string) (release func(), err error)
+	Say(app, message string)
+	// Watch gives an application as it is, and a channel that is closed when that may
+	// have changed.
+	Watch(app string) (v view.View, busy bool, changed <-chan struct{}, err error)
+	// Admit says why a record cannot be brought back as things are, and accepts
+	// nothing; Restore accepts it, and what it requires.
+	Admit(state.Desired) error
+	Restore(state.Desired) (generation uint64, err error)
+}
+
+// Manager makes and restores backups.
+type Manager struct {
+	Engine    Engine
+	Node      Node
+	Store     *state.Store
+	Secrets   *secrets.Store
+	DataDir   string
+	Snapshots string // directory of copies
+	Log       *slog.Logger
+}
+
+// Backup is what backup.json says.
+type Backup struct {
+	Format   int                `json:"format"`
+	App      string             `json:"app"`
+	Made     time.Time          `json:"made"`
+	Goal     state.Goal         `json:"goal"`
+	Manifest *manifest.Manifest `json:"manifest"`
+	Config   map[string]string  `json:"config,omitempty"`
+	Data     state.Data         `json:"data"`
+}
+
+func (m *Manager) audit(who, app, what string, err error) {
+	if logErr := m.Store.Audit(who, app, what, err); logErr != nil {
+		m.Log.Error("audit", "error", logErr)
+	}
+}
+
+// Write writes a backup of an application to w, and returns when the application
+// runs again, if its owner wants it to.
+func (m *Manager) Write(ctx context.Context, app string, recipients []age.Recipient, who string, w io.Writer) (err error) {
+	defer func() { m.audit(who, app, "backup", err) }()
+	if len(recipients) == 0 {
+		return errors.New("a backup needs a recipient who can decrypt its secrets")
+	}
+	if _, err := m.Store.Get(app); errors.Is(err, state.ErrNotFound) {
+		return fmt.Errorf("%s: %w", app, request.ErrNotInstalled)
+	}
+	dir := filepath.Join(m.Snapshots, app+".backup")
+	b, err := m.copyStopped(ctx, app, dir)
+	if err != nil {
+		return err
+	}
+	defer func() {
+		if delErr := m.Engine.DeleteTree(context.WithoutCancel(ctx), dir); delErr != nil {
+			err = errors.Join(err, delErr)
+		}
+	}()
+	if err := m.pack(ctx, b, dir, recipients, w); err != nil {
+		return fmt.Errorf("backing up %s: %w", app, err)
+	}
+	return m.awaitUp(ctx, b)
+}
+
+// copyStopped copies the volumes to dir while nothing writes to them. The record is
+// read once nothing can change it any more but its owner.
+func (m *Manager) copyStopped(ctx context.Context, app, dir string) (b Backup, err error) {
+	release, err := m.Node.Hold(ctx, app, "a backup is being made")
+	if err != nil {
+		return b, err
+	}
+	defer release()
+	d, err := m.Store.Get(app)
+	switch {
+	case errors.Is(err, state.ErrNotFound) || err == nil && (d.Goal == state.Absent || d.Manifest == nil):
+		return b, fmt.Errorf("%s: %w", app, request.ErrNotInstalled)
+	case err != nil:
+		return b, err
+	case d.Update != nil || len(d.Adopted) > 0:
+		return b, fmt.Errorf("%w: %s is being updated or adopted", operation.ErrBusy, app)
+	}
+	m.Node.Say(app, "stopped for a backup")
+	var members, dirs []string
+	for _, c := range d.Manifest.Ordered() {
+		members = append(members, c.Name)
+	}
+	for _, unit := range slices.Backward(render.Services(members)) {
+		if err := m.Engine.StopUnit(ctx, unit); err != nil {
+			return b, fmt.Errorf("backing up %s: %w", app, err)
+		}
+	}
+	data := m.Store.Data(app)
+	for _, v := range data.Volumes {
+		dirs = append(dirs, filepath.Join(m.DataDir, app, v))
+	}
+	if err := m.Engine.CopyVolumes(ctx, dirs, dir); err != nil {
+		return b, fmt.Errorf("backing up %s: %w", app, err)
+	}
+	return Backup{archive.Format, app, time.Now().UTC(), d.Goal, d.Manifest, d.Config, data}, nil
+}
+
+// awaitUp waits until an application is up again, has failed, or is not wanted
+// running any more.
+func (m *Manager) awaitUp(ctx context.Context, b Backup) error {
+	budget := b.Manifest.StartBudget()
+	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("%s did not come up again within its budget of %s", b.App, budget))
+	defer cancel()
+	for {
+		v, busy, changed, err := m.Node.Watch(b.App)
+		switch {
+		case err != nil:
+			return err
+		case v.Goal != state.Running:
+			return nil
+		case v.State == view.Failed:
+			return fmt.Errorf("%s did not come up again: %s", b.App, v.Error)
+		case !busy && (v.State == view.Up || v.State == view.Waiting):
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return context.Cause(ctx)
+		}
+	}
+}

@@ -1,0 +1,97 @@
+package backup
+
+import (
+	"context"
+	"encoding/json"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/transfer"
+	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// Restore brings a backup back: an application that is not installed and has no
+// data on this node. values are its secrets, volumes is the tar, sum its SHA-256 in hex.
+func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]string, volumes io.Reader, sum, who string) (gen uint64, err error) {
+	defer func() { m.audit(who, b.App, "restore", err) }()
+	if err := check(b); err != nil {
+		return 0, err
+	}
+	release, err := m.Node.Hold(ctx, b.App, "a backup is being restored")
+	if err != nil {
+		return 0, err
+	}
+	defer release()
+	rec := state.Desired{App: b.App, Goal: state.Running, Manifest: b.Manifest, Source: "backup", Config: b.Config, Installed: true}
+	if b.Goal == state.Stopped {
+		rec.Goal = state.Stopped
+	}
+	if err := m.Node.Admit(rec); err != nil {
+		return 0, err
+	}
+	if len(m.Store.Data(b.App).Volumes) > 0 {
+		return 0, fmt.Errorf("%w: %s has data on this node; uninstall it with --purge before a backup takes its place", request.ErrRefused, b.App)
+	}
+	if err := m.unpack(ctx, b.App, volumes, sum); err != nil {
+		return 0, fmt.Errorf("restoring %s: %w", b.App, err)
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if err := m.Secrets.Import(b.Manifest, name, values[name], true); err != nil {
+			return 0, err
+		}
+	}
+	if err := m.Store.PutData(b.Data); err != nil {
+		return 0, err
+	}
+	return m.Node.Restore(rec)
+}
+
+// unpack has the volumes be where the application's are.
+func (m *Manager) unpack(ctx context.Context, app string, volumes io.Reader, sum string) error {
+	if err := os.MkdirAll(m.Snapshots, 0o700); err != nil {
+		return err
+	}
+	file := filepath.Join(m.Snapshots, app+".restore.tar")
+	defer os.Remove(file)
+	if err := (transfer.File{Name: file, Mode: 0o600, SHA256: sum}).Receive(volumes); err != nil {
+		return fmt.Errorf("the volumes: %w", err)
+	}
+	dir := filepath.Join(m.Snapshots, app+".restore")
+	if err := m.Engine.Extract(ctx, file, dir); err != nil {
+		return err
+	}
+	return m.Engine.PutBack(ctx, dir, filepath.Join(m.DataDir, app))
+}
+
+// check takes nothing on trust: the file may come from anywhere.
+func check(b Backup) error {
+	if b.Format != archive.Format {
+		return fmt.Errorf("%w: backup format %d; this daemon reads %d", request.ErrRefused, b.Format, archive.Format)
+	}
+	if b.Manifest == nil || b.Manifest.ID != b.App || b.Data.App != b.App {
+		return fmt.Errorf("%w: the backup's parts belong to different applications", request.ErrRefused)
+	}
+	js, err := json.Marshal(b.Manifest)
+	if err != nil {
+		return err
+	}
+	if _, err := manifest.Parse(archive.Header, js); err != nil {
+		return fmt.Errorf("%w: %w", request.ErrRefused, err)
+	}
+	if _, err := b.Manifest.With(b.Config); err != nil {
+		return fmt.Errorf("%w: %w", request.ErrRefused, err)
+	}
+	for _, v := range b.Data.Volumes {
+		if filepath.Base(v) != v || v == "." || v == ".." {
+			return fmt.Errorf("%w: %q is not the name of a volume", request.ErrRefused, v)
+		}
+	}
+	return nil
+}

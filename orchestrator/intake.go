@@ -1,0 +1,75 @@
+package orchestrator
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// Request records what is wanted of an application, durably, wakes the loop, and
+// gives the generation to watch. What is refused leaves everything as it was.
+func (r *Reconciler) Request(req request.Request) (uint64, error) {
+	gen, err := r.accept(func(records state.Records) ([]state.Desired, error) {
+		return request.Decide(records, r.Offer(), r.known.Load().Observation, time.Now(), req)
+	})
+	what := req.Verb
+	if req.Purge {
+		what += " --purge"
+	}
+	for _, k := range slices.Sorted(maps.Keys(req.Config)) {
+		what += " " + k + "=" + req.Config[k]
+	}
+	r.audit(req.Who, req.App, what, err)
+	if err != nil {
+		return 0, err
+	}
+	r.log.Info("accepted", "app", req.App, "op", fmt.Sprintf("%s/%d", req.App, gen), "verb", req.Verb, "who", req.Who)
+	fault.Cut("accepted", "request")
+	r.Wake()
+	return gen, nil
+}
+
+// accept has records decided on and written as one step, and tells operations of
+// them; the generation is the last one's.
+func (r *Reconciler) accept(decide func(state.Records) ([]state.Desired, error)) (gen uint64, err error) {
+	accepted, err := r.store.Decide(decide)
+	if err != nil {
+		return 0, err
+	}
+	for _, d := range accepted {
+		gen = d.Generation
+		r.operations.Accepted(d.App, gen)
+	}
+	return gen, nil
+}
+
+// ImportSecret brings in the value of a generated secret, for data that was
+// initialised with it elsewhere. A value in use is never replaced.
+func (r *Reconciler) ImportSecret(app, name, value, who string) error {
+	m := r.manifest(app)
+	err := fmt.Errorf("%w %q", request.ErrUnknownApp, app)
+	if m != nil {
+		err = r.secrets.Import(m, name, value, len(r.store.Data(app).Volumes) == 0)
+	}
+	r.audit(who, app, "secret import "+name, err)
+	if err != nil {
+		return err
+	}
+	r.operations.Forgive(app)
+	r.Wake()
+	return nil
+}
+
+// Audit records what is not an operation on an application, such as a sign-in.
+func (r *Reconciler) Audit(who, what string, refused error) { r.audit(who, "", what, refused) }
+
+func (r *Reconciler) audit(who, app, what string, refused error) {
+	if err := r.store.Audit(who, app, what, refused); err != nil {
+		r.log.Error("audit", "error", err)
+	}
+}

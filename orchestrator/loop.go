@@ -1,0 +1,156 @@
+package orchestrator
+
+import (
+	"context"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// pass observes, plans and hands each application's actions to a worker of its
+// own. It gives the time until the next pass that is due without an event.
+func (r *Reconciler) pass(ctx context.Context) time.Duration {
+	begin := time.Now()
+	before := r.store.All()
+	r.webs.note(before)
+	obs, err := r.observe(ctx, before)
+	if err != nil {
+		return engineRetry
+	}
+	records := r.store.Records()
+	plans := plan.Make(plan.Input{Desired: records.All, Data: records.Data, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
+	r.metrics.pass.Observe(time.Since(begin).Seconds())
+	asked := generations(before)
+	next := passInterval
+	for i, d := range records.All {
+		// What was asked for since the look began may rest on what has changed since:
+		// a start must not overlook who came to the data in between.
+		if asked[d.App] != d.Generation {
+			r.Wake()
+			continue
+		}
+		if again := r.propose(ctx, d, plans[i], obs); again > 0 {
+			next = min(next, again)
+		}
+	}
+	r.operations.Changed("")
+	return next
+}
+
+func generations(records []state.Desired) map[string]uint64 {
+	out := make(map[string]uint64, len(records))
+	for _, d := range records {
+		out[d.App] = d.Generation
+	}
+	return out
+}
+
+// observe asks the engine, and the disk for volumes that should be there.
+func (r *Reconciler) observe(ctx context.Context, records []state.Desired) (host.Observation, error) {
+	r.know(func(k *host.Known) { k.Asked = time.Now() })
+	var units []string
+	for _, d := range records {
+		if d.Manifest != nil {
+			for _, c := range d.Manifest.Containers {
+				units = append(units, quadlet.Service(c.Name))
+			}
+		}
+	}
+	if err := r.engine.Follow(units); err != nil {
+		r.log.Warn("following units", "error", err) // passes go on at their interval
+	}
+	obs, err := r.engine.Observe(ctx)
+	if err != nil {
+		// FM6, the engine does not answer: the last known state stays, with its age;
+		// nothing is torn down.
+		r.know(func(k *host.Known) { k.Asked, k.Stale = time.Time{}, err.Error() })
+		r.log.Warn("observing", "error", err)
+		return obs, err
+	}
+	obs.Missing = r.missingVolumes()
+	if !r.known.Load().SameContainers(obs) {
+		kept := obs
+		kept.Files, kept.Units = nil, nil // what the page shows needs neither
+		if err := r.store.Remember(observedFile, kept); err != nil {
+			r.log.Warn("keeping the last known state", "error", err)
+		}
+	}
+	r.known.Store(&host.Known{Observation: obs})
+	select {
+	case <-r.observed:
+	default:
+		close(r.observed)
+	}
+	return obs, nil
+}
+
+// know changes what is known of the node.
+func (r *Reconciler) know(change func(*host.Known)) {
+	for {
+		old := r.known.Load()
+		k := *old
+		change(&k)
+		if r.known.CompareAndSwap(old, &k) {
+			return
+		}
+	}
+}
+
+// missingVolumes are those that were initialised and are not there, by application.
+func (r *Reconciler) missingVolumes() map[string][]string {
+	missing := map[string][]string{}
+	for _, d := range r.store.All() {
+		for _, v := range r.store.Data(d.App).Volumes {
+			if _, err := os.Stat(filepath.Join(r.dataDir, d.App, v)); err != nil {
+				missing[d.App] = append(missing[d.App], v)
+			}
+		}
+	}
+	return missing
+}
+
+// propose has a plan carried out where its time has come, and gives the time until
+// it is worth proposing again.
+func (r *Reconciler) propose(ctx context.Context, d state.Desired, p plan.Plan, obs host.Observation) time.Duration {
+	proposal := operation.Proposal{App: d.App, Generation: d.Generation, Waiting: p.Waiting, Blocked: p.Blocked, Actions: len(p.Actions) > 0, Starts: p.Starts()}
+	if p.Blocked != "" && d.Update != nil {
+		proposal.Blocked, proposal.Actions = "", true // to be given up, which is work
+	}
+	turn := r.operations.TryBegin(proposal)
+	if turn.Busy {
+		return 0
+	}
+	if turn.Repair {
+		r.metrics.repairs.WithLabelValues(d.App).Inc()
+	}
+	if turn.Blocked {
+		r.log.Error("blocked", "app", d.App, "generation", d.Generation, "reason", p.Blocked)
+	}
+	r.offerPage(d, p.Waiting != "" && obs.Containers[d.App].State != "running")
+	switch {
+	case turn.GiveUp != "":
+		r.workers.Go(func() { r.rest(d, turn.GiveUp) })
+	case turn.Begin:
+		r.workers.Go(func() { r.work(ctx, d, p) })
+	}
+	return turn.Again
+}
+
+// offerPage has the waiting page on the application's own port while what it
+// requires is not ready, and takes it away again.
+func (r *Reconciler) offerPage(d state.Desired, waits bool) {
+	if d.Manifest == nil {
+		return
+	}
+	if _, port, ok := d.Manifest.Web(); ok {
+		if err := r.pages.Want(d.App, port.Host, waits && d.Goal == state.Running); err != nil {
+			r.log.Warn("waiting page", "error", err)
+		}
+	}
+}

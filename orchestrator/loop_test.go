@@ -1,0 +1,343 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"log/slog"
+	"maps"
+	"os"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
+)
+
+// host is an engine in memory, for what a real one cannot be made to do at will:
+// to be down, or to fail at one call. The gate checks the real one.
+type fakeHost struct {
+	mu    sync.Mutex
+	obs   host.Observation
+	down  error
+	fail  map[string]error // by method
+	calls []string
+
+	observed func() // called once, when an observation has been made and not been given yet
+}
+
+func (h *fakeHost) do(method string, change func()) error {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.calls = append(h.calls, method)
+	if h.down != nil {
+		return fmt.Errorf("%w: %w", host.ErrUnavailable, h.down)
+	}
+	if err := h.fail[method]; err != nil {
+		return err
+	}
+	if change != nil {
+		change()
+	}
+	return nil
+}
+
+func (h *fakeHost) Observe(context.Context) (o host.Observation, err error) {
+	err = h.do("observe", func() {
+		o = host.Observation{At: time.Now(), Containers: maps.Clone(h.obs.Containers), Units: maps.Clone(h.obs.Units), Files: maps.Clone(h.obs.Files)}
+	})
+	h.mu.Lock()
+	meanwhile := h.observed
+	h.observed = nil
+	h.mu.Unlock()
+	if meanwhile != nil {
+		meanwhile()
+	}
+	return o, err
+}
+func (h *fakeHost) HasImage(context.Context, string) (bool, error) { return false, nil }
+func (h *fakeHost) EnsureImage(context.Context, string, func(string)) error {
+	return h.do("image", nil)
+}
+func (h *fakeHost) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) error {
+	return h.do("volumes", func() {
+		for _, o := range owners {
+			os.MkdirAll(o.Dir, 0o700)
+		}
+	})
+}
+func (h *fakeHost) PutSecret(context.Context, string, string, string) error {
+	return h.do("secret", nil)
+}
+func (h *fakeHost) Probe(context.Context, string) (bool, error)           { return true, nil }
+func (h *fakeHost) RestartStarting(context.Context, string) (bool, error) { return false, nil }
+func (h *fakeHost) DeleteTree(context.Context, string) error              { return h.do("delete", nil) }
+func (h *fakeHost) Inspect(context.Context, string) (host.Inspection, error) {
+	return host.Inspection{StartedAt: time.Now()}, nil
+}
+func (h *fakeHost) CopyVolumes(context.Context, []string, string) error { return h.do("copy", nil) }
+func (h *fakeHost) PutBack(context.Context, string, string) error       { return h.do("put-back", nil) }
+func (h *fakeHost) TakeOver(context.Context, string, host.VolumeOwner) error {
+	return h.do("take-over", nil)
+}
+func (h *fakeHost) Archive(context.Context, string, string) error           { return h.do("archive", nil) }
+func (h *fakeHost) Extract(context.Context, string, string) error           { return h.do("extract", nil) }
+func (h *fakeHost) Retire(context.Context, string, string) error            { return h.do("retire", nil) }
+func (h *fakeHost) Follow([]string) error                                   { return nil }
+func (h *fakeHost) HasSocket(context.Context, string, string) (bool, error) { return true, nil }
+func (h *fakeHost) PortHolders([]int) (map[int]string, error)               { return nil, nil }
+func (h *fakeHost) Exec(context.Context, string, []string) (string, error) {
+	return "", h.do("exec", nil)
+}
+func (h *fakeHost) ActiveSince(context.Context, string) (time.Time, error) { return time.Now(), nil }
+func (h *fakeHost) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
+	return h.do("units", func() {
+		maps.Copy(h.obs.Files, files)
+		for _, f := range gone {
+			delete(h.obs.Files, f)
+		}
+	})
+}
+func (h *fakeHost) StartUnits(_ context.Context, units []string) error {
+	return h.do("start", func() {
+		for _, u := range units {
+			name := strings.TrimSuffix(u, ".service")
+			_, spec, _ := strings.Cut(h.obs.Files[name+".container"], quadlet.LabelSpec+"=")
+			spec, _, _ = strings.Cut(spec, "\"")
+			h.obs.Containers[name] = host.Container{ID: fmt.Sprint(len(h.calls)), Name: name, App: "pair", Spec: spec, State: "running"}
+			h.obs.Units[u] = host.Unit{Active: "active"}
+		}
+	})
+}
+func (h *fakeHost) StopUnit(_ context.Context, unit string) error {
+	return h.do("stop", func() {
+		delete(h.obs.Containers, strings.TrimSuffix(unit, ".service"))
+		h.obs.Units[unit] = host.Unit{Active: "inactive"}
+	})
+}
+func (h *fakeHost) Remove(_ context.Context, _ string, containers []string) error {
+	return h.do("remove", func() {
+		for _, c := range containers {
+			delete(h.obs.Containers, c)
+		}
+	})
+}
+
+func (h *fakeHost) set(down error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	h.down = down
+}
+
+// node is a running reconciler over a host, with the pair on its disk; its state is in dir.
+func node(t *testing.T, h *fakeHost, dir string) *Reconciler {
+	t.Helper()
+	return nodeWith(t, h, dir, catalog.Catalog{"pair": {Manifest: pair()}})
+}
+
+func nodeWith(t *testing.T, h *fakeHost, dir string, disk catalog.Catalog) *Reconciler {
+	t.Helper()
+	store, err := state.Open(dir + "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(dir + "/secrets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := New(h, store, sec, disk, dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return r
+}
+
+func empty() *fakeHost {
+	return &fakeHost{obs: host.Observation{Containers: map[string]host.Container{}, Units: map[string]host.Unit{}, Files: map[string]string{}}, fail: map[string]error{}}
+}
+
+// ask requests and waits; the error is the operation's.
+func ask(t *testing.T, r *Reconciler, verb string) error {
+	t.Helper()
+	gen, err := r.Request(request.Request{App: "pair", Verb: verb})
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var last view.Progress
+	if err := r.Watch(ctx, "pair", gen, func(p view.Progress) error { last = p; return nil }); err != nil {
+		t.Fatalf("%s: %v", verb, err)
+	}
+	if last.Err != "" {
+		return errors.New(last.Err)
+	}
+	return nil
+}
+
+func stateOf(t *testing.T, r *Reconciler) view.State {
+	t.Helper()
+	v, err := r.App("pair")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return v.State
+}
+
+func TestLifeOfAnApplication(t *testing.T) {
+	r := node(t, empty(), t.TempDir())
+	if err := ask(t, r, "stop"); !errors.Is(err, request.ErrNotInstalled) {
+		t.Errorf("stop before install: %v", err)
+	}
+	if _, err := r.Request(request.Request{App: "nope", Verb: "install"}); !errors.Is(err, request.ErrUnknownApp) {
+		t.Errorf("unknown app: %v", err)
+	}
+	for _, s := range []struct {
+		verb string
+		want view.State
+	}{{"install", view.Up}, {"install", view.Up}, {"stop", view.Down}, {"start", view.Up}, {"restart", view.Up}, {"uninstall", view.NotInstalled}, {"uninstall", view.NotInstalled}, {"install", view.Up}} {
+		if err := ask(t, r, s.verb); err != nil {
+			t.Fatalf("%s: %v", s.verb, err)
+		}
+		if got := stateOf(t, r); got != s.want {
+			t.Fatalf("after %s it is %s, expected %s", s.verb, got, s.want)
+		}
+	}
+}
+
+// TestStartDoesNotRestOnAnOlderLook: a stranger comes to the data, and a start is asked
+// for, while an observation that has neither is under way.
+func TestStartDoesNotRestOnAnOlderLook(t *testing.T) {
+	h := empty()
+	r := node(t, h, t.TempDir())
+	for _, verb := range []string{"install", "stop"} {
+		if err := ask(t, r, verb); err != nil {
+			t.Fatal(err)
+		}
+	}
+	asked := make(chan uint64, 1)
+	h.mu.Lock()
+	h.calls = nil
+	h.observed = func() {
+		h.mu.Lock()
+		h.obs.Containers["intruder"] = host.Container{ID: "i", Name: "intruder", State: "running", Mounts: []string{r.dataDir + "/pair/db"}}
+		h.mu.Unlock()
+		gen, err := r.Request(request.Request{App: "pair", Verb: "start"})
+		if err != nil {
+			t.Error(err)
+		}
+		asked <- gen
+	}
+	h.mu.Unlock()
+	r.Wake()
+	gen := <-asked
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var last view.Progress
+	if err := r.Watch(ctx, "pair", gen, func(p view.Progress) error { last = p; return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if !strings.Contains(last.Err, "intruder") {
+		t.Errorf("%+v", last)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if slices.Contains(h.calls, "start") {
+		t.Errorf("it was started beside a stranger on its data: %q", h.calls)
+	}
+}
+
+func TestAcceptedRequestIsCarriedOutByTheNextDaemon(t *testing.T) {
+	h, dir := empty(), t.TempDir()
+	store, err := state.Open(dir + "/state")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(dir + "/secrets")
+	if err != nil {
+		t.Fatal(err)
+	}
+	// This daemon answers, and ends before it has done anything.
+	first := New(h, store, sec, catalog.Catalog{"pair": {Manifest: pair()}}, dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	gen, err := first.Request(request.Request{App: "pair", Verb: "install"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	second := node(t, h, dir)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := second.Watch(ctx, "pair", gen, func(view.Progress) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if got := stateOf(t, second); got != view.Up {
+		t.Errorf("it is %s", got)
+	}
+}
+
+func TestEngineDownKeepsTheLastKnownStateAndQueuesRequests(t *testing.T) {
+	h := empty()
+	r := node(t, h, t.TempDir())
+	if err := ask(t, r, "install"); err != nil {
+		t.Fatal(err)
+	}
+	h.set(errors.New("no socket"))
+	gen, err := r.Request(request.Request{App: "pair", Verb: "stop"})
+	if err != nil {
+		t.Fatalf("a request while the engine is down: %v", err)
+	}
+	deadline := time.Now().Add(5 * time.Second)
+	for {
+		views, at, stale := r.Apps()
+		if len(views) != 1 || len(views[0].Containers) != 2 || views[0].Containers[0].State != "running" {
+			t.Fatalf("the last known state is gone: %+v", views)
+		}
+		if strings.Contains(stale, "no socket") && !at.IsZero() {
+			break
+		}
+		if time.Now().After(deadline) {
+			t.Fatalf("stale is %q", stale)
+		}
+		r.Wake()
+	}
+	h.set(nil)
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	var last view.Progress
+	if err := r.Watch(ctx, "pair", gen, func(p view.Progress) error { last = p; return nil }); err != nil || last.Err != "" {
+		t.Fatalf("%v, %+v", err, last)
+	}
+	if got := stateOf(t, r); got != view.Down {
+		t.Errorf("it is %s", got)
+	}
+}
+
+func TestFailureIsReportedAndNothingIsHalfInstalled(t *testing.T) {
+	h := empty()
+	h.fail["image"] = errors.New("no such image")
+	r := node(t, h, t.TempDir())
+	if err := ask(t, r, "install"); err == nil || !strings.Contains(err.Error(), "no such image") {
+		t.Fatalf("%v", err)
+	}
+	if got := stateOf(t, r); got != view.Failed {
+		t.Errorf("it is %s", got)
+	}
+	h.mu.Lock()
+	if len(h.obs.Files) > 0 || len(h.obs.Containers) > 0 {
+		t.Errorf("left %v and %v", h.obs.Files, h.obs.Containers)
+	}
+	delete(h.fail, "image")
+	h.mu.Unlock()
+	if err := ask(t, r, "install"); err != nil || stateOf(t, r) != view.Up {
+		t.Errorf("asked again: %v, %s", err, stateOf(t, r))
+	}
+}

@@ -1,0 +1,134 @@
+// Package offer owns what can be installed on a node at one time: the signed
+// catalog that it follows, merged with the manifests on its disk.
+package offer
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// ErrRefused is wrapped where something cannot be granted as things are: an entry
+// that must not be used, a request that would break what is installed.
+var ErrRefused = errors.New("refused")
+
+// Offer is what can be installed. It is never changed, only replaced.
+type Offer struct {
+	catalog catalog.Catalog
+	refused map[string]error   // entries that must not be used, by name
+	signed  *document.Document // its head and revocations; nil where none is followed
+	digests map[string]string  // of manifests that are not the signed catalog's word for word
+}
+
+// New merges a signed catalog, nil for none, with the disk's. What the offer before
+// it has with the same digest is not validated again.
+func New(signed *document.Document, disk catalog.Catalog, before *Offer, now time.Time) *Offer {
+	o := &Offer{catalog: disk}
+	if signed != nil {
+		var known catalog.Catalog
+		if before != nil {
+			known = before.catalog
+		}
+		o.catalog, o.refused = signed.Merge(disk, known, now)
+		head := *signed
+		head.Entries = nil // 10,000 applications twice in memory are too many
+		o.signed = &head
+	}
+	o.digests = map[string]string{}
+	for id, e := range o.catalog {
+		if e.Source.From != catalog.FromCatalog {
+			o.digests[id] = e.Digest()
+		}
+	}
+	return o
+}
+
+// IDs are those of all applications that are offered or refused, in no order.
+func (o *Offer) IDs() []string {
+	all := slices.Collect(maps.Keys(o.catalog))
+	for id := range o.refused {
+		if o.catalog[id] == nil {
+			all = append(all, id)
+		}
+	}
+	return all
+}
+
+// Knows tells whether an application is offered or refused.
+func (o *Offer) Knows(id string) bool { return o.catalog[id] != nil || o.refused[id] != nil }
+
+// Manifest gives what the catalog holds under an id, whether or not it may be
+// installed now, and where it is from; nil where there is nothing.
+func (o *Offer) Manifest(id string) (m *manifest.Manifest, source string) {
+	e := o.catalog[id]
+	if e == nil {
+		return nil, ""
+	}
+	return e.Manifest, e.Source.String()
+}
+
+// Digest is the canonical digest of the manifest under an id; empty where there is none.
+func (o *Offer) Digest(id string) string {
+	if d, ok := o.digests[id]; ok {
+		return d
+	}
+	if e := o.catalog[id]; e != nil {
+		return e.Source.SHA256
+	}
+	return ""
+}
+
+// Refused are the entries that must not be used, by name, and why.
+func (o *Offer) Refused() map[string]string {
+	out := make(map[string]string, len(o.refused))
+	for id, err := range o.refused {
+		out[id] = err.Error()
+	}
+	return out
+}
+
+// Frozen says that the signed catalog has expired, and how long ago; empty where it
+// has not, or where none is followed.
+func (o *Offer) Frozen(now time.Time) string {
+	if o.signed == nil || now.Before(o.signed.Expires) {
+		return ""
+	}
+	return fmt.Sprintf("the catalog %s expired %s ago, on %s: what is installed runs on, nothing new is taken from it until a newer one is there",
+		o.signed.Head(), now.Sub(o.signed.Expires).Truncate(time.Second), o.signed.Expires.Format(time.RFC3339))
+}
+
+// Entry gives what may be installed now under an id; ErrRefused says why nothing may.
+func (o *Offer) Entry(id string, now time.Time) (*catalog.Entry, error) {
+	if err := o.refused[id]; err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	e := o.catalog[id]
+	switch {
+	case e == nil:
+		return nil, fmt.Errorf("%w: %s is not in the catalog any more", ErrRefused, id)
+	case e.Waiver != nil && !now.Before(e.Waiver.Until):
+		return nil, fmt.Errorf("%w: the waiver for the %s of %s ended on %s (%s)", ErrRefused, strings.Join(e.Waiver.Steps, ", "), id, e.Waiver.Until.Format(time.DateOnly), e.Waiver.Tracker)
+	case e.Source.From != catalog.FromDisk && o.Frozen(now) != "":
+		return nil, fmt.Errorf("%w: %s", ErrRefused, o.Frozen(now))
+	}
+	return e, nil
+}
+
+// Revoked says why a version must not be installed any more; empty where it may.
+func (o *Offer) Revoked(id, version string) string {
+	if o.signed == nil {
+		return ""
+	}
+	r := o.signed.Revocation(id, version)
+	if r == nil {
+		return ""
+	}
+	return fmt.Sprintf("version %s was revoked on %s: %s", version, r.Since.Format(time.DateOnly), r.Reason)
+}

@@ -1,0 +1,173 @@
+// Package orchestrator keeps a node's applications at their desired state: it
+// observes, plans and performs, on events and every 30 s. What it decides with is in
+// the packages below it (request, plan, view: pure), and so is what it acts with
+// (perform, ready, backup, rollout, waiting); this package is the loop that joins them.
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"log/slog"
+	"os"
+	"sync"
+	"sync/atomic"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
+	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
+	"github.com/archipelago-cloud/archipelago/orchestrator/ready"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+	"github.com/archipelago-cloud/archipelago/orchestrator/rollout"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/waiting"
+)
+
+const (
+	passInterval = 30 * time.Second      // the safety net below events
+	engineRetry  = 2 * time.Second       // until an engine that did not answer is asked again
+	settle       = 50 * time.Millisecond // events come in bursts
+
+	observedFile = "observed.json"
+)
+
+// Engine is the host as the loop and its managers use it.
+type Engine interface {
+	perform.Engine
+	ready.Engine
+	backup.Engine
+	// Follow has changes of these units become events.
+	Follow(units []string) error
+}
+
+// Reconciler owns the applications of one node.
+type Reconciler struct {
+	engine  Engine
+	store   *state.Store
+	secrets *secrets.Store
+	dataDir string
+	disk    catalog.Catalog
+	log     *slog.Logger
+
+	offer      atomic.Pointer[offer.Offer]
+	known      atomic.Pointer[host.Known]
+	renderer   *render.Renderer
+	operations *operation.Tracker
+	performer  *perform.Performer
+	readiness  *ready.Watcher
+	backups    *backup.Manager
+	rollout    *rollout.Rollout
+	pages      *waiting.Pages
+	webs       webs
+	metrics    *metrics
+
+	wake     chan struct{}
+	observed chan struct{} // closed at the first observation
+	workers  sync.WaitGroup
+}
+
+// New prepares a reconciler; Run makes it work. disk is the catalog on the node's own
+// disk, dataDir where applications' folders are.
+func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Catalog, dataDir string, log *slog.Logger) *Reconciler {
+	r := &Reconciler{
+		engine: engine, store: store, secrets: sec, dataDir: dataDir, disk: disk, log: log,
+		renderer:   &render.Renderer{DataDir: dataDir},
+		operations: operation.New(),
+		webs:       webs{changed: make(chan struct{})},
+		wake:       make(chan struct{}, 1), observed: make(chan struct{}),
+	}
+	r.offer.Store(offer.New(nil, disk, nil, time.Now()))
+	known := host.Known{Stale: "the engine has not answered yet"}
+	// What was known last is better than nothing, and says its age.
+	if err := store.Recall(observedFile, &known.Observation); err != nil && !errors.Is(err, os.ErrNotExist) {
+		log.Warn("the last known state", "error", err)
+	}
+	r.known.Store(&known)
+	r.pages = waiting.NewPages(r.Waiting)
+	r.performer = perform.New(engine, store, sec, r.operations, r.pages, dataDir, log)
+	r.readiness = &ready.Watcher{Engine: engine, Records: store.All, Changed: func(app string) { r.operations.Changed(app); r.Wake() }}
+	r.backups = &backup.Manager{Engine: engine, Node: backupNode{r}, Store: store, Secrets: sec, DataDir: dataDir, Snapshots: perform.Snapshots(dataDir), Log: log}
+	r.rollout = rollout.New(r, log)
+	r.metrics = newMetrics(r)
+	for app, err := range store.Broken() {
+		log.Error("unreadable record", "app", app, "error", err)
+	}
+	return r
+}
+
+// Run makes passes until the context ends, then waits for the work under way.
+func (r *Reconciler) Run(ctx context.Context) {
+	defer r.pages.CloseAll()
+	defer r.workers.Wait()
+	r.workers.Go(func() { r.readiness.Run(ctx) })
+	for ctx.Err() == nil {
+		timer := time.NewTimer(r.pass(ctx))
+		select {
+		case <-r.wake:
+			timer.Reset(settle)
+			select {
+			case <-timer.C:
+			case <-ctx.Done():
+			}
+		case <-timer.C:
+		case <-ctx.Done():
+		}
+		timer.Stop()
+	}
+}
+
+// Wake has a pass run soon.
+func (r *Reconciler) Wake() {
+	select {
+	case r.wake <- struct{}{}:
+	default:
+	}
+}
+
+// ContainerChanged tells of an event of the engine. A health check that found what
+// is known already needs no pass.
+func (r *Reconciler) ContainerChanged(name, health string) {
+	if health != "" && r.known.Load().Containers[name].Health == health {
+		return
+	}
+	r.Wake()
+}
+
+// AwaitObserved waits until the engine has answered this daemon once.
+func (r *Reconciler) AwaitObserved(ctx context.Context) error {
+	select {
+	case <-r.observed:
+		return nil
+	case <-ctx.Done():
+		return ctx.Err()
+	}
+}
+
+// Offer is what can be installed now.
+func (r *Reconciler) Offer() *offer.Offer { return r.offer.Load() }
+
+// SetCatalog replaces the signed catalog, nil for none. What is installed is not
+// touched.
+func (r *Reconciler) SetCatalog(signed *document.Document) {
+	o := offer.New(signed, r.disk, r.Offer(), time.Now())
+	for id, why := range o.Refused() {
+		r.log.Error("catalog entry refused", "app", id, "error", why)
+	}
+	r.offer.Store(o)
+	r.rollout.Due()
+	r.operations.Changed("")
+}
+
+// Rollout has updates begin by themselves while they are allowed, until the context
+// ends.
+func (r *Reconciler) Rollout(ctx context.Context, allowed func(time.Time) bool) {
+	r.rollout.Run(ctx, allowed)
+}
+
+// Backups makes and restores backups of the node's applications.
+func (r *Reconciler) Backups() *backup.Manager { return r.backups }

@@ -1,0 +1,126 @@
+package perform
+
+import (
+	"context"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+type imageEngine interface {
+	HasImage(ctx context.Context, name string) (bool, error)
+	EnsureImage(ctx context.Context, pinned string, progress func(string)) error
+}
+
+type prepareEngine interface {
+	EnsureVolumes(context.Context, []host.VolumeOwner) error
+	PutSecret(ctx context.Context, name, app, value string) error
+}
+
+// prepare has all that the units refer to: images, secrets, volumes; all of it for
+// every member before the first is created.
+func (p *Performer) prepare(ctx context.Context, d state.Desired, m *manifest.Manifest) error {
+	overrides, err := p.overrides(ctx, m)
+	if err != nil {
+		return err
+	}
+	if !maps.Equal(overrides, d.Overrides) {
+		if err := p.record(d.App, func(now *state.Desired) { now.Overrides = overrides }); err != nil {
+			return err
+		}
+		return ErrReplan
+	}
+	for _, c := range m.Containers {
+		if overrides[c.Name] != "" {
+			continue // the owner's own is never pulled or replaced
+		}
+		if err := p.ensureImage(ctx, m.ID, c.Image); err != nil {
+			return err
+		}
+	}
+	p.say(m.ID, "preparing secrets and volumes")
+	owners := p.volumeOwners(m)
+	data := p.store.Data(m.ID)
+	hasData := len(data.Volumes) > 0 || slices.ContainsFunc(owners, func(v host.VolumeOwner) bool { return exists(v.Dir) })
+	values, err := p.secrets.Ensure(m, hasData)
+	if err != nil {
+		return err
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if err := p.engine.PutSecret(ctx, quadlet.SecretName(m.ID, name), m.ID, values[name]); err != nil {
+			return err
+		}
+	}
+	if err := p.engine.EnsureVolumes(ctx, owners); err != nil {
+		return err
+	}
+	return p.initialised(data, m)
+}
+
+// overrides are the images of the owner's own that members run, by member.
+func (p *Performer) overrides(ctx context.Context, m *manifest.Manifest) (map[string]string, error) {
+	own := map[string]string{}
+	for _, c := range m.Containers {
+		image := manifest.Override(m.ID, c.Name)
+		there, err := p.engine.HasImage(ctx, image)
+		if err != nil {
+			return nil, err
+		}
+		if there {
+			own[c.Name] = image
+		}
+	}
+	return own, nil
+}
+
+func (p *Performer) ensureImage(ctx context.Context, app string, image manifest.Image) error {
+	return p.engine.EnsureImage(ctx, image.Pinned(), func(s string) { p.observer.Say(app, s) })
+}
+
+// initialised records that the volumes of a manifest have data from now on.
+func (p *Performer) initialised(data state.Data, m *manifest.Manifest) error {
+	volumes := union(data.Volumes, m.Volumes())
+	if data.App != "" && slices.Equal(volumes, data.Volumes) {
+		return nil
+	}
+	if data.App == "" {
+		data = state.Data{App: m.ID, Version: m.Version, Migration: m.Migration}
+	}
+	data.Volumes = volumes
+	return p.store.PutData(data)
+}
+
+func (p *Performer) volumeOwners(m *manifest.Manifest) (owners []host.VolumeOwner) {
+	for _, c := range m.Containers {
+		for _, v := range c.Volumes {
+			owners = append(owners, p.volumeOwner(m, v))
+		}
+	}
+	return owners
+}
+
+func (p *Performer) volumeOwner(m *manifest.Manifest, v manifest.Volume) host.VolumeOwner {
+	return host.VolumeOwner{Dir: filepath.Join(p.home(m.ID), v.Name), UID: v.UID, GID: v.GID}
+}
+
+// union is a with those of b that it lacks.
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}

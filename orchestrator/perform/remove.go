@@ -1,0 +1,46 @@
+package perform
+
+import (
+	"context"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+type removeEngine interface {
+	Remove(ctx context.Context, app string, containers []string) error
+	DeleteTree(ctx context.Context, dir string) error
+}
+
+// remove takes an application off the node, but for its data and secrets.
+func (p *Performer) remove(ctx context.Context, app string, a plan.Action) error {
+	p.say(app, "removing containers and units")
+	// The network's unit is a oneshot that stays active; without this a later install
+	// would believe that the network exists.
+	if err := p.engine.StopUnit(ctx, quadlet.Service(quadlet.Network(app)+"-network")); err != nil {
+		return err
+	}
+	if err := p.engine.WriteUnits(ctx, nil, a.Gone); err != nil {
+		return err
+	}
+	return p.engine.Remove(ctx, app, a.Units)
+}
+
+// purge deletes an application's data and secrets, for ever.
+func (p *Performer) purge(ctx context.Context, d state.Desired) error {
+	p.say(d.App, "deleting data")
+	if err := p.engine.DeleteTree(ctx, p.home(d.App)); err != nil {
+		return err
+	}
+	if !d.Purge {
+		return nil
+	}
+	if err := p.engine.DeleteTree(ctx, p.snapshot(d.App)); err != nil {
+		return err
+	}
+	if err := p.secrets.Delete(d.App); err != nil {
+		return err
+	}
+	return p.store.DeleteData(d.App)
+}

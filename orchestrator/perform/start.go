@@ -1,0 +1,132 @@
+package perform
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+)
+
+const (
+	probeEvery = 300 * time.Millisecond // health of what is starting
+	unheard    = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
+)
+
+type startEngine interface {
+	StartUnits(ctx context.Context, units []string) error
+	PortHolders(ports []int) (map[int]string, error)
+}
+
+type probeEngine interface {
+	Probe(ctx context.Context, container string) (healthy bool, err error)
+	RestartStarting(ctx context.Context, unit string) (restarted bool, err error)
+}
+
+// start starts the units and waits until every member serves, within the budget
+// of the application. Health checks are run at short intervals meanwhile: the
+// engine's timers tick coarsely.
+func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
+	begin, m := time.Now(), a.Manifest
+	select {
+	case p.starts <- struct{}{}: // forty applications that fail at once do not start at once
+		defer func() { <-p.starts }()
+	case <-ctx.Done():
+		out.Err = context.Cause(ctx)
+		return out
+	}
+	if out.Err = p.portsFree(m, a.Ports); out.Err != nil {
+		out.Engine = time.Since(begin)
+		return out
+	}
+	begin = time.Now()
+	budget := m.StartBudget()
+	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("not healthy within its budget of %s", budget))
+	defer cancel()
+	p.say(a.App, "starting")
+	var probing sync.WaitGroup
+	done := make(chan struct{})
+	probing.Go(func() { p.probe(ctx, m, done) })
+	err := p.engine.StartUnits(ctx, a.Units)
+	close(done)
+	probing.Wait()
+	total := time.Since(begin)
+	out.App = min(p.waited(context.WithoutCancel(ctx), m, begin), total)
+	out.Engine = total - out.App
+	if err != nil {
+		if cause := context.Cause(ctx); ctx.Err() != nil && cause != nil {
+			err = cause
+		}
+		out.Err = fmt.Errorf("%w: %w", ErrStart, err)
+	}
+	return out
+}
+
+// probe runs the health checks of an application that is starting until done is
+// closed. Podman tells systemd once that a container is healthy, by a datagram from
+// a process that then ends; where that is lost, systemd would wait out the start's
+// budget for an application that serves, so the unit is restarted.
+func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan struct{}) {
+	tick := time.NewTicker(probeEvery)
+	defer tick.Stop()
+	healthy := map[string]time.Time{} // since when, by container
+	for {
+		select {
+		case <-done:
+			return
+		case <-tick.C:
+		}
+		for _, c := range m.Containers {
+			if c.Health == nil {
+				continue
+			}
+			// Fails while the container is not there.
+			if ok, err := p.engine.Probe(ctx, c.Name); err != nil || !ok {
+				delete(healthy, c.Name)
+				continue
+			}
+			since, known := healthy[c.Name]
+			if !known {
+				healthy[c.Name] = time.Now()
+				continue
+			}
+			if time.Since(since) < unheard {
+				continue
+			}
+			delete(healthy, c.Name)
+			if restarted, err := p.engine.RestartStarting(ctx, quadlet.Service(c.Name)); err != nil {
+				p.log.Warn("restarting a unit that is not known to be healthy", "app", m.ID, "container", c.Name, "error", err)
+			} else if restarted {
+				p.log.Warn("healthy, and systemd was not told: the unit is restarted", "app", m.ID, "container", c.Name)
+			}
+		}
+	}
+}
+
+// portsFree wants nobody else to listen on the ports that the application is about
+// to publish. Its own waiting page makes room first.
+func (p *Performer) portsFree(m *manifest.Manifest, ports []int) error {
+	for _, c := range m.Containers {
+		for _, port := range c.Ports {
+			p.pages.Close(port.Host)
+		}
+	}
+	holders, err := p.engine.PortHolders(ports)
+	if err != nil {
+		return err
+	}
+	for _, port := range slices.Sorted(maps.Keys(holders)) {
+		// Podman's forwarder of a container of ours that started since is nobody else.
+		if strings.Contains(holders[port], "(rootlessport)") || strings.Contains(holders[port], "(pasta") {
+			continue
+		}
+		return fmt.Errorf("port %d of the node is taken by %s; stop it, and the application starts", port, holders[port])
+	}
+	return nil
+}

@@ -1,0 +1,97 @@
+package perform
+
+import (
+	"context"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+type copyEngine interface {
+	CopyVolumes(ctx context.Context, dirs []string, dir string) error
+	PutBack(ctx context.Context, dir, home string) error
+}
+
+type observeEngine interface {
+	Observe(context.Context) (host.Observation, error)
+}
+
+// copy copies the volumes, so that an update that fails loses nothing.
+func (p *Performer) copy(ctx context.Context, app string) error {
+	p.say(app, "copying volumes")
+	return p.engine.CopyVolumes(ctx, p.volumeDirs(app), p.snapshot(app))
+}
+
+// switched records that the copy is complete: from now on the new version is in force.
+func (p *Performer) switched(d state.Desired) error {
+	return p.record(d.App, func(now *state.Desired) {
+		u := *d.Update
+		u.Phase = state.Switched
+		now.Update = &u
+	})
+}
+
+// commit makes the new version the one installed, once it is seen to run: a unit that
+// was active already would have been left as it was.
+func (p *Performer) commit(ctx context.Context, d state.Desired, specs map[string]string) error {
+	obs, err := p.engine.Observe(ctx)
+	if err != nil {
+		return fmt.Errorf("%w: %w", host.ErrUnavailable, err)
+	}
+	for name, spec := range specs {
+		if c := obs.Containers[name]; c.State != "running" || c.Spec != spec {
+			return fmt.Errorf("%s does not run as version %s", name, d.Update.To.Version)
+		}
+	}
+	to := d.Update.To
+	data := p.store.Data(d.App)
+	data.App, data.Version, data.Migration = d.App, to.Version, max(data.Migration, to.Migration)
+	if err := p.store.PutData(data); err != nil {
+		return err
+	}
+	if err := p.record(d.App, func(now *state.Desired) {
+		if now.Update != nil {
+			now.Source = now.Update.Source
+		}
+		now.Manifest, now.Update, now.Note, now.Declined = to, nil, "", ""
+	}); err != nil {
+		return err
+	}
+	return p.engine.DeleteTree(ctx, p.snapshot(d.App))
+}
+
+// putBack has the copy take the place of the data, and forgets volumes that only
+// the new version had.
+func (p *Performer) putBack(ctx context.Context, d state.Desired) error {
+	p.say(d.App, "putting the data back")
+	if err := p.engine.PutBack(ctx, p.snapshot(d.App), p.home(d.App)); err != nil {
+		return err
+	}
+	data := p.store.Data(d.App)
+	old := d.Manifest.Volumes()
+	for _, v := range d.Update.To.Volumes() {
+		if slices.Contains(old, v) || !slices.Contains(data.Volumes, v) {
+			continue
+		}
+		if err := p.engine.DeleteTree(ctx, filepath.Join(p.home(d.App), v)); err != nil {
+			return err
+		}
+		data.Volumes = slices.DeleteFunc(slices.Clone(data.Volumes), func(have string) bool { return have == v })
+	}
+	return p.store.PutData(data)
+}
+
+// rolledBack ends an update that failed: the old version is up again, on its data.
+func (p *Performer) rolledBack(d state.Desired) (why string, err error) {
+	if err := p.record(d.App, func(now *state.Desired) {
+		now.Declined = now.Update.To.Digest()
+		now.Update, now.Note = nil, fmt.Sprintf("%s; rolled back to %s on %s", d.Update.Error, now.Manifest.Version, time.Now().UTC().Format("2006-01-02 15:04"))
+	}); err != nil {
+		return "", err
+	}
+	return d.Update.Error + "; rolled back to " + d.Manifest.Version, nil
+}

@@ -1,0 +1,384 @@
+// Package plan decides what brings each application closer to its desired state. It
+// is pure: no clock, disk or network, so that every failure mode is a row of a table
+// in its test.
+//
+// The failure modes, as comments and tests name them:
+//
+//	FM1  the container is gone
+//	FM2  it exited, or exits again and again
+//	FM3  it runs and is not healthy
+//	FM4  its unit is missing, stale or edited
+//	FM5  something else holds its name, port or data
+//	FM6  the engine is slow, stuck or down: then nothing is planned, and the last known state is kept
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// Input is all that a plan depends on.
+type Input struct {
+	Desired  []state.Desired // sorted by application
+	Data     map[string]state.Data
+	Observed host.Observation
+	Ready    map[string]host.Readiness // of applications that declare conditions
+	Renderer *render.Renderer
+}
+
+// Plan is what is to be done for one application.
+type Plan struct {
+	App     string
+	Actions []Action // in this order
+	Waiting string   // what it waits for after these; empty for nothing
+	Blocked string   // why nothing can be done; then there are no actions
+}
+
+// planning is the making of plans for all applications of a node.
+type planning struct {
+	Input
+	desired    map[string]*state.Desired
+	files      map[string][]string // unit files by application
+	containers map[string][]string // container names by application
+	unmanaged  []host.Container    // running
+}
+
+// Make gives the plan of each application, in the order of in.Desired.
+func Make(in Input) []Plan {
+	p := &planning{Input: in, desired: make(map[string]*state.Desired, len(in.Desired)), files: render.FilesByApp(in.Observed.Files), containers: map[string][]string{}}
+	for name, c := range in.Observed.Containers {
+		if c.App != "" {
+			p.containers[c.App] = append(p.containers[c.App], name)
+		} else if c.State == "running" {
+			p.unmanaged = append(p.unmanaged, c)
+		}
+	}
+	slices.SortFunc(p.unmanaged, func(a, b host.Container) int { return strings.Compare(a.Name, b.Name) })
+	for i := range in.Desired {
+		p.desired[in.Desired[i].App] = &in.Desired[i]
+	}
+	out := make([]Plan, len(in.Desired))
+	for i := range in.Desired {
+		d := &in.Desired[i]
+		if d.Goal == state.Absent {
+			out[i] = p.absent(d)
+		} else {
+			out[i] = p.present(d)
+		}
+		out[i].App = d.App
+	}
+	return out
+}
+
+func blocked(format string, args ...any) Plan { return Plan{Blocked: fmt.Sprintf(format, args...)} }
+
+// present plans an installed application.
+func (p *planning) present(d *state.Desired) Plan {
+	if d.Manifest == nil {
+		return blocked("its record holds no manifest; install it again")
+	}
+	if data := p.Data[d.App]; data.Migration > d.Manifest.Migration && d.Update == nil {
+		return blocked("its data has format %d, version %s knows only %d: install a newer version", data.Migration, d.Manifest.Version, d.Manifest.Migration)
+	}
+	if gone := p.Observed.Missing[d.App]; len(gone) > 0 && (d.Update == nil || d.Update.Phase == state.Staged) {
+		return blocked("its data is gone: %s is missing; put it back, restore a backup, or uninstall with --purge to begin anew", quadlet.VolumeDir(p.Renderer.DataDir, d.App, gone[0]))
+	}
+	r, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, d.Goal == state.Running)
+	if err != nil {
+		return blocked("%v", err)
+	}
+	if len(d.Adopted) > 0 {
+		return p.adopted(d, r)
+	}
+	if why := p.conflict(d.App, r); why != "" {
+		return blocked("%s", why)
+	}
+	if d.Update != nil {
+		return p.update(d)
+	}
+	var out Plan
+	if !current(r.Files, p.Observed.Files, p.files[d.App]) {
+		const why = "its units are missing or differ"
+		if d.Goal == state.Running {
+			out.add(d, r, Prepare, why)
+		}
+		p.writeUnits(&out, d, r, why)
+	}
+	if d.Goal == state.Stopped {
+		p.stop(&out, d, r)
+		return out
+	}
+	p.run(&out, d, r)
+	return out
+}
+
+// run plans an application that is to run.
+func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
+	down, stale := p.broken(d, r)
+	if d.Restart > d.Restarted && len(out.Actions) == 0 {
+		out.add(d, r, Prepare, stale) // an image of the owner's own may have come
+	}
+	if len(stale) > 0 {
+		out.stop(d, r, stale, reversed(r.Services))
+		down = r.Members
+	}
+	waits := p.waitsFor(d)
+	switch {
+	case len(down) > 0:
+		for i, name := range r.Members {
+			// To start it now would cancel the stop under way, whoever asked for that.
+			if p.Observed.Units[r.Services[i]].Active == "deactivating" && len(stale) == 0 {
+				out.Waiting = "waiting for " + name + " to end"
+				return
+			}
+		}
+		// A start by hand or by systemd is not undone, but the daemon itself starts
+		// nothing before what it needs.
+		if waits != "" {
+			if up := p.running(r.Members); len(up) > 0 && len(stale) == 0 && p.stopping(d) {
+				out.stop(d, r, waits, reversed(render.Services(up)))
+			}
+			out.Waiting = waits
+			return
+		}
+		out.start(d, r, "not running: "+fmt.Sprint(down), p.freePorts(r, len(stale) > 0))
+	case p.stopping(d):
+		out.stop(d, r, waits, reversed(render.Services(p.running(r.Members))))
+		out.Waiting = waits
+		return
+	}
+	if d.Restart > d.Restarted {
+		out.add(d, r, Restarted, "the restart is done")
+	}
+	if !d.Installed && len(d.Manifest.Hooks.PostInstall) > 0 {
+		out.add(d, r, PostInst, "it has been started for the first time")
+	}
+}
+
+func (out *Plan) add(d *state.Desired, r *render.Rendering, v Verb, reason string) *Action {
+	out.Actions = append(out.Actions, Action{App: d.App, Verb: v, Reason: reason, Manifest: r.Manifest})
+	return &out.Actions[len(out.Actions)-1]
+}
+
+func (out *Plan) stop(d *state.Desired, r *render.Rendering, reason string, units []string) {
+	out.add(d, r, StopUnits, reason).Units = units
+}
+
+func (out *Plan) start(d *state.Desired, r *render.Rendering, reason string, ports []int) {
+	a := out.add(d, r, Start, reason)
+	a.Units, a.Ports = r.Services, ports
+}
+
+// writeUnits has the unit files be as rendered, and none of an earlier manifest's.
+func (p *planning) writeUnits(out *Plan, d *state.Desired, r *render.Rendering, reason string) {
+	a := out.add(d, r, WriteUnits, reason)
+	a.Files, a.Gone = r.Files, leftover(r.Files, p.files[d.App])
+}
+
+// freePorts are the TCP ports that a start publishes: of all members where they have
+// been stopped before it, otherwise of those that do not run.
+func (p *planning) freePorts(r *render.Rendering, stopped bool) (ports []int) {
+	for _, c := range r.Manifest.Containers {
+		if !stopped && p.Observed.Containers[c.Name].State == "running" {
+			continue
+		}
+		for _, port := range c.Ports {
+			if port.Protocol != "udp" {
+				ports = append(ports, port.Host)
+			}
+		}
+	}
+	return ports
+}
+
+// broken gives the members that do not run, and why all are to be stopped before
+// they are started, if they are.
+func (p *planning) broken(d *state.Desired, r *render.Rendering) (down []string, stale string) {
+	for i, name := range r.Members {
+		c, u := p.Observed.Containers[name], p.Observed.Units[r.Services[i]]
+		switch {
+		case d.Restart > d.Restarted:
+			stale = "it is to be restarted"
+		case c.State == "running" && c.Spec != r.Specs[name]:
+			stale = "it runs from an older unit"
+		case c.State == "running" && c.Health == "unhealthy" && u.Active == "active":
+			stale = "it is not healthy: " + name
+		case u.Active == "activating" || u.Active == "deactivating" || u.Active == "reloading":
+			down = append(down, name) // a start waits for the job under way
+		case c.State != "running" || u.Active != "active":
+			down = append(down, name)
+		}
+	}
+	return down, stale
+}
+
+// stop plans what is to be stopped: after those that require it.
+func (p *planning) stop(out *Plan, d *state.Desired, r *render.Rendering) {
+	up := p.running(r.Members)
+	if len(up) == 0 {
+		return
+	}
+	for i := range p.Desired {
+		other := &p.Desired[i]
+		if other.Manifest == nil || other.Goal != state.Running {
+			continue
+		}
+		if _, needs := other.Manifest.Requirement(d.App); needs && p.anyRunning(other.Manifest) {
+			out.Waiting = "waiting for " + other.App + " to stop, which requires it"
+			return
+		}
+	}
+	slices.Reverse(up)
+	if fault.Planted(fault.StopLeavesOne) {
+		up = up[:len(up)-1]
+	}
+	if len(up) > 0 {
+		out.stop(d, r, "it is to be stopped", render.Services(up))
+	}
+}
+
+func (p *planning) anyRunning(m *manifest.Manifest) bool {
+	return slices.ContainsFunc(m.Containers, func(c manifest.Container) bool { return len(p.running([]string{c.Name})) > 0 })
+}
+
+// stopping tells whether something that the application requires is to be stopped.
+func (p *planning) stopping(d *state.Desired) bool {
+	return slices.ContainsFunc(d.Manifest.Requires, func(r manifest.Requirement) bool {
+		dep := p.desired[r.App]
+		return dep == nil || dep.Goal != state.Running
+	})
+}
+
+// waitsFor says what an application that is to be started waits for; empty where
+// all it requires is ready.
+func (p *planning) waitsFor(d *state.Desired) string {
+	for _, r := range d.Manifest.Requires {
+		dep := p.desired[r.App]
+		switch {
+		case dep == nil || dep.Goal == state.Absent:
+			return fmt.Sprintf("waiting for %s, which is not installed", r.App)
+		case dep.Goal == state.Stopped:
+			return fmt.Sprintf("waiting for %s, which is stopped", r.App)
+		}
+		if why := p.notReady(dep); why != "" {
+			return fmt.Sprintf("waiting for %s: %s", r.App, why)
+		}
+	}
+	return ""
+}
+
+func (p *planning) notReady(d *state.Desired) string {
+	if d.Manifest == nil {
+		return "its record holds no manifest"
+	}
+	if len(d.Adopted) == 0 {
+		for _, c := range d.Manifest.Containers {
+			if p.Observed.Containers[c.Name].State != "running" || p.Observed.Units[quadlet.Service(c.Name)].Active != "active" {
+				return c.Name + " does not run yet"
+			}
+		}
+	}
+	if ready := p.Ready[d.App]; len(d.Manifest.Ready) > 0 && !ready.OK {
+		return cmp.Or(ready.Detail, "not asked yet")
+	}
+	return ""
+}
+
+// conflict says what of somebody else's stands in the way: FM5.
+func (p *planning) conflict(app string, r *render.Rendering) string {
+	for _, name := range r.Members {
+		if c, ok := p.Observed.Containers[name]; ok && c.App != app {
+			return fmt.Sprintf("a container named %q exists that archipelago does not manage (id %.12s); remove or rename it, or take it over with 'archy adopt'", name, c.ID)
+		}
+	}
+	home := p.Renderer.DataDir + "/" + app
+	for _, c := range p.unmanaged {
+		for _, m := range c.Mounts {
+			if m == home || strings.HasPrefix(m, home+"/") || strings.HasPrefix(home+"/", strings.TrimSuffix(m, "/")+"/") {
+				return fmt.Sprintf("the unmanaged container %q (id %.12s) uses the application's data at %s; stop it first", c.Name, c.ID, m)
+			}
+		}
+		for _, m := range r.Manifest.Containers {
+			for _, port := range m.Ports {
+				if slices.Contains(c.Ports, port.Host) {
+					return fmt.Sprintf("port %d of the node is taken by the unmanaged container %q (id %.12s); stop it first", port.Host, c.Name, c.ID)
+				}
+			}
+		}
+	}
+	return ""
+}
+
+// absent plans an application that is to go.
+func (p *planning) absent(d *state.Desired) Plan {
+	const why = "it is to be removed"
+	var out Plan
+	own := slices.Clone(p.containers[d.App])
+	for _, f := range p.files[d.App] {
+		if name, ok := render.ContainerOf(f); ok && !slices.Contains(own, name) {
+			own = append(own, name)
+		}
+	}
+	slices.Sort(own)
+	add := func(a Action) { a.App, a.Manifest = d.App, d.Manifest; out.Actions = append(out.Actions, a) }
+	if len(own) > 0 {
+		add(Action{Verb: StopUnits, Reason: why, Units: render.Services(own)}) // up or not: a start may be queued
+	}
+	add(Action{Verb: RemoveAll, Reason: why, Units: own, Gone: p.files[d.App]})
+	if d.Purge || fault.Planted(fault.VolumeDeleted) {
+		add(Action{Verb: Purge, Reason: "its data is to be deleted"})
+	}
+	add(Action{Verb: Forget, Reason: "nothing of it is left"})
+	return out
+}
+
+func (p *planning) running(members []string) []string {
+	var up []string
+	for _, name := range members {
+		if p.Observed.Running(name, quadlet.Service(name)) {
+			up = append(up, name)
+		}
+	}
+	return up
+}
+
+func reversed(s []string) []string {
+	out := slices.Clone(s)
+	slices.Reverse(out)
+	return out
+}
+
+// current tells whether the unit files are exactly as rendered, with none left
+// over from an earlier manifest; owned are the application's among have.
+func current(want, have map[string]string, owned []string) bool {
+	for f, body := range want {
+		if have[f] != body {
+			return false
+		}
+	}
+	return len(leftover(want, owned)) == 0
+}
+
+// leftover are the application's unit files that are not wanted any more.
+func leftover(want map[string]string, owned []string) (gone []string) {
+	for _, f := range owned {
+		if _, wanted := want[f]; !wanted {
+			gone = append(gone, f)
+		}
+	}
+	return gone
+}
+
+// Starts tells whether a start is among the actions.
+func (p Plan) Starts() bool {
+	return slices.ContainsFunc(p.Actions, func(a Action) bool { return a.Verb == Start })
+}

@@ -1,0 +1,337 @@
+package plan
+
+import (
+	"cmp"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+const dataDir = "/var/lib/archipelago"
+
+func pair() *manifest.Manifest {
+	return &manifest.Manifest{ID: "pair", Name: "Pair", Version: "1", Migration: 2, Containers: []manifest.Container{
+		{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db", Condition: "healthy"}}},
+		{Name: "pair-db", Health: &manifest.Health{Exec: []string{"ready"}}, Volumes: []manifest.Volume{{Name: "db", Path: "/data"}}},
+	}}
+}
+
+// world is an observation in which the application is just as desired.
+func world(m *manifest.Manifest, goal state.Goal) host.Observation {
+	u := quadlet.Render(m, dataDir, goal == state.Running)
+	obs := host.Observation{Containers: map[string]host.Container{}, Units: map[string]host.Unit{}, Files: maps.Clone(u.Files)}
+	for _, c := range m.Containers {
+		if goal == state.Running {
+			obs.Containers[c.Name] = host.Container{ID: "id-" + c.Name, Name: c.Name, App: m.ID, Spec: u.Specs[c.Name], State: "running"}
+			obs.Units[c.Name+".service"] = host.Unit{Active: "active", Sub: "running"}
+		} else {
+			obs.Units[c.Name+".service"] = host.Unit{Active: "inactive", Sub: "dead"}
+		}
+	}
+	return obs
+}
+
+// verbs are the actions of plans in short, with "wait" and "blocked" where they end so.
+func verbs(plans []Plan) string {
+	var out []string
+	for _, p := range plans {
+		for _, a := range p.Actions {
+			s := string(a.Verb)
+			if a.Verb == StopUnits || a.Verb == Start {
+				s += strings.ReplaceAll(fmt.Sprint(a.Units), ".service", "")
+			}
+			out = append(out, s)
+		}
+		if p.Waiting != "" {
+			out = append(out, "wait")
+		}
+		if p.Blocked != "" {
+			out = append(out, "blocked")
+		}
+	}
+	return strings.Join(out, ", ")
+}
+
+// plan plans with data of format 3 on disk for the application "newer".
+func plan(o host.Observation, desired ...state.Desired) []Plan {
+	return Make(Input{Desired: desired, Observed: o, Data: map[string]state.Data{"newer": {App: "newer", Migration: 3}}, Renderer: &render.Renderer{DataDir: dataDir}})
+}
+
+func TestPlan(t *testing.T) {
+	run := state.Desired{App: "pair", Goal: state.Running, Generation: 1, Manifest: pair()}
+	stop := state.Desired{App: "pair", Goal: state.Stopped, Generation: 2, Manifest: pair()}
+	with := func(change func(*state.Desired)) state.Desired { d := run; change(&d); return d }
+	newer := pair()
+	newer.Version, newer.Containers[0].Environment = "2", map[string]string{"NEW": "1"}
+	newer.Hooks.PostUpdate = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
+	updating := func(p state.Phase) state.Desired {
+		return with(func(d *state.Desired) { d.Update = &state.Update{To: newer, Phase: p} })
+	}
+	container := func(name string, change func(*host.Container)) func() host.Observation {
+		return func() host.Observation {
+			o := world(pair(), state.Running)
+			c := o.Containers[name]
+			change(&c)
+			if c.Name == "" {
+				c.Name = name
+			}
+			o.Containers[name] = c
+			return o
+		}
+	}
+	absent := state.Desired{App: "pair", Goal: state.Absent, Generation: 3}
+	nothing := host.Observation{}
+	cases := []struct {
+		name    string
+		desired state.Desired
+		obs     func() host.Observation
+		want    string
+	}{
+		{"as desired, running", run, func() host.Observation { return world(pair(), state.Running) }, ""},
+		{"as desired, stopped", stop, func() host.Observation { return world(pair(), state.Stopped) }, ""},
+		{"install on an empty node", run, func() host.Observation { return nothing }, "prepare, write-units, start[pair-db pair]"},
+		{"FM1 the container is gone", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			delete(o.Containers, "pair-db")
+			o.Units["pair-db.service"] = host.Unit{Active: "inactive"}
+			return o
+		}, "start[pair-db pair]"},
+		{"FM1 all of it is gone but the units", run, func() host.Observation { return host.Observation{Files: world(pair(), state.Running).Files} }, "start[pair-db pair]"},
+		{"FM2 it exited", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			c := o.Containers["pair"]
+			c.State = "exited"
+			o.Containers["pair"] = c
+			o.Units["pair.service"] = host.Unit{Active: "failed"}
+			return o
+		}, "start[pair-db pair]"},
+		{"FM2 systemd is restarting it", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			o.Units["pair.service"] = host.Unit{Active: "activating", Sub: "auto-restart"}
+			return o
+		}, "start[pair-db pair]"},
+		{"FM4 a unit is missing", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			delete(o.Files, "pair.container")
+			return o
+		}, "prepare, write-units"},
+		{"FM4 a unit was edited", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			o.Files["pair.container"] += "\nPodmanArgs=--privileged\n"
+			return o
+		}, "prepare, write-units"},
+		{"FM4 a unit of an older manifest is left", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			o.Files["pair-old.container"] = "[Container]\nLabel=\"io.archipelago.app=pair\"\n"
+			return o
+		}, "prepare, write-units"},
+		{"FM4 the container was made from an older unit", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			c := o.Containers["pair"]
+			c.Spec = "old"
+			o.Containers["pair"] = c
+			return o
+		}, "stop[pair pair-db], start[pair-db pair]"},
+		{"FM5 an unmanaged container holds the name", run, func() host.Observation {
+			return host.Observation{Containers: map[string]host.Container{"pair-db": {ID: "0123456789abcdef", Name: "pair-db", State: "running"}}}
+		}, "blocked"},
+		{"stop", stop, func() host.Observation { return world(pair(), state.Running) }, "write-units, stop[pair pair-db]"},
+		{"stop while it is starting", stop, func() host.Observation {
+			o := world(pair(), state.Stopped)
+			o.Units["pair-db.service"] = host.Unit{Active: "activating"}
+			return o
+		}, "stop[pair-db]"},
+		{"start after a stop", run, func() host.Observation { return world(pair(), state.Stopped) }, "prepare, write-units, start[pair-db pair]"},
+		{"restart", state.Desired{App: "pair", Manifest: pair(), Goal: state.Running, Generation: 4, Restart: 4, Restarted: 1}, func() host.Observation { return world(pair(), state.Running) },
+			"prepare, stop[pair pair-db], start[pair-db pair], restarted"},
+		{"restart that is done", state.Desired{App: "pair", Manifest: pair(), Goal: state.Running, Generation: 4, Restart: 4, Restarted: 4}, func() host.Observation { return world(pair(), state.Running) }, ""},
+		{"uninstall keeps the data", absent, func() host.Observation { return world(pair(), state.Running) }, "stop[pair pair-db], remove, forget"},
+		{"uninstall with purge", state.Desired{App: "pair", Goal: state.Absent, Purge: true}, func() host.Observation { return world(pair(), state.Running) }, "stop[pair pair-db], remove, purge, forget"},
+		{"uninstall of what is gone already", absent, func() host.Observation { return nothing }, "remove, forget"},
+		{"uninstall without a manifest", state.Desired{App: "gone", Goal: state.Absent}, func() host.Observation { return nothing }, "remove, forget"},
+		{"running without a manifest", state.Desired{App: "gone", Goal: state.Running}, func() host.Observation { return nothing }, "blocked"},
+		{"data of a newer format", state.Desired{App: "newer", Goal: state.Running, Manifest: &manifest.Manifest{ID: "newer", Migration: 2, Containers: []manifest.Container{{Name: "newer"}}}}, func() host.Observation { return nothing }, "blocked"},
+		{"FM1 a volume is gone", run, func() host.Observation {
+			o := world(pair(), state.Stopped)
+			o.Missing = map[string][]string{"pair": {"db"}}
+			return o
+		}, "blocked"},
+		{"FM3 it runs and is not healthy", run, container("pair-db", func(c *host.Container) { c.Health = "unhealthy" }), "stop[pair pair-db], start[pair-db pair]"},
+		{"FM3 it runs and has not said yet", run, container("pair-db", func(c *host.Container) { c.Health = "starting" }), ""},
+		{"FM4 it was stopped by systemctl", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			delete(o.Containers, "pair")
+			o.Units["pair.service"] = host.Unit{Active: "inactive", Sub: "dead"}
+			return o
+		}, "start[pair-db pair]"},
+		{"FM4 it is being stopped by systemctl", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			o.Units["pair.service"] = host.Unit{Active: "deactivating", Sub: "stop"}
+			return o
+		}, "wait"},
+		{"FM4 the start limit was hit", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			delete(o.Containers, "pair")
+			o.Units["pair.service"] = host.Unit{Active: "failed", Sub: "failed"}
+			return o
+		}, "start[pair-db pair]"},
+		{"FM5 an unmanaged container uses the data", run, container("theirs", func(c *host.Container) { c.State, c.Mounts = "running", []string{dataDir + "/pair/db"} }), "blocked"},
+		{"FM5 an unmanaged container has all data mounted", run, container("theirs", func(c *host.Container) { c.State, c.Mounts = "running", []string{"/var/lib"} }), "blocked"},
+		{"FM5 an unmanaged container that does not run", run, container("theirs", func(c *host.Container) { c.State, c.Mounts = "exited", []string{dataDir + "/pair/db"} }), ""},
+		{"FM5 an unmanaged container has another application's data", run, container("theirs", func(c *host.Container) { c.State, c.Mounts = "running", []string{dataDir + "/pair2/db"} }), ""},
+		{"FM5 an unmanaged container holds a port", with(func(d *state.Desired) {
+			m := pair()
+			m.Containers[0].Ports = []manifest.Port{{Name: "web", Container: 80, Host: 8080}}
+			d.Manifest = m
+		}), func() host.Observation {
+			return host.Observation{Containers: map[string]host.Container{"theirs": {Name: "theirs", State: "running", Ports: []int{8080}}}}
+		}, "blocked"},
+		{"adopted, running", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old", "pair-db": "old-db"} }), func() host.Observation {
+			return host.Observation{Containers: map[string]host.Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "running"}}}
+		}, ""},
+		{"adopted, and one has ended", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old", "pair-db": "old-db"} }), func() host.Observation {
+			return host.Observation{Containers: map[string]host.Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "exited"}}}
+		}, "convert"},
+		{"adopted in part", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair-db": "old-db"} }), func() host.Observation {
+			return host.Observation{Containers: map[string]host.Container{"old-db": {Name: "old-db", State: "running"}}}
+		}, "convert"},
+		{"adopted, to be restarted", with(func(d *state.Desired) {
+			d.Adopted, d.Restart = map[string]string{"pair": "old", "pair-db": "old-db"}, 2
+		}), func() host.Observation {
+			return host.Observation{Containers: map[string]host.Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "running"}}}
+		}, "convert"},
+		{"update, staged", updating(state.Staged), func() host.Observation { return world(pair(), state.Running) },
+			"prepare, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"update, cut after the switch", updating(state.Switched), func() host.Observation { return world(newer, state.Stopped) },
+			"stop[pair pair-db], start[pair-db pair], post-update, commit"},
+		{"update, cut when the new version ran", updating(state.Switched), func() host.Observation { return world(newer, state.Running) },
+			"write-units, start[pair-db pair], post-update, commit"},
+		{"update, cut after the switch, and boot started the old version", updating(state.Switched), func() host.Observation { return world(pair(), state.Running) },
+			"stop[pair pair-db], write-units, start[pair-db pair], post-update, commit"},
+		{"update, staged, at boot: a start may be queued", updating(state.Staged), func() host.Observation { return world(pair(), state.Stopped) },
+			"prepare, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"update, rolling back", updating(state.RollingBack), func() host.Observation { return world(newer, state.Running) },
+			"stop[pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
+		{"update, rolling back, cut when the data was back", updating(state.RollingBack), func() host.Observation { return world(pair(), state.Stopped) },
+			"stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
+		{"hooks after the first start", with(func(d *state.Desired) {
+			m := pair()
+			m.Hooks.PostInstall = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
+			d.Manifest = m
+		}), func() host.Observation { return world(pair(), state.Running) }, "post-install"},
+	}
+	for _, c := range cases {
+		t.Run(c.name, func(t *testing.T) {
+			got := plan(c.obs(), c.desired)
+			if verbs(got) != c.want {
+				t.Errorf("planned %q, expected %q", verbs(got), c.want)
+			}
+		})
+	}
+}
+
+// TestPlanLeavesOthersAlone wants no action for what belongs to someone else.
+func TestPlanLeavesOthersAlone(t *testing.T) {
+	o := world(pair(), state.Running)
+	o.Containers["theirs"] = host.Container{Name: "theirs", State: "running"}
+	o.Units["theirs.service"] = host.Unit{Active: "failed"}
+	o.Files["theirs.container"] = "[Container]\nImage=x\n"
+	plans := plan(o, state.Desired{App: "pair", Goal: state.Absent})
+	for _, a := range plans[0].Actions {
+		if slices.ContainsFunc(a.Units, func(u string) bool { return strings.HasPrefix(u, "theirs") }) {
+			t.Errorf("%+v touches an unmanaged container", a)
+		}
+	}
+}
+
+func BenchmarkPlan(b *testing.B) {
+	for _, apps := range []int{40, 1000} {
+		b.Run(fmt.Sprint(apps), func(b *testing.B) {
+			renderer := &render.Renderer{DataDir: dataDir}
+			all := host.Observation{Containers: map[string]host.Container{}, Units: map[string]host.Unit{}, Files: map[string]string{}}
+			var desired []state.Desired
+			for i := range apps {
+				id := fmt.Sprintf("app%d", i)
+				m := &manifest.Manifest{ID: id, Name: id, Version: "1", Containers: []manifest.Container{{Name: id}}}
+				o := world(m, state.Running)
+				maps.Copy(all.Containers, o.Containers)
+				maps.Copy(all.Units, o.Units)
+				maps.Copy(all.Files, o.Files)
+				desired = append(desired, state.Desired{App: id, Goal: state.Running, Manifest: m})
+			}
+			for b.Loop() {
+				for _, p := range Make(Input{Desired: desired, Observed: all, Renderer: renderer}) {
+					if len(p.Actions) > 0 || p.Waiting != "" || p.Blocked != "" {
+						b.Fatal(p)
+					}
+				}
+			}
+		})
+	}
+}
+
+// TestPlanOrdersApplications has "lightning" require "chain", which declares when
+// it is ready.
+func TestPlanOrdersApplications(t *testing.T) {
+	chain := &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain"}}, Ready: []manifest.Condition{{TCP: "rpc"}}}
+	lightning := &manifest.Manifest{ID: "lightning", Containers: []manifest.Container{{Name: "lightning"}}, Requires: []manifest.Requirement{{App: "chain"}}}
+	desired := func(m *manifest.Manifest, g state.Goal) state.Desired {
+		return state.Desired{App: m.ID, Goal: g, Manifest: m}
+	}
+	both := func(c, l state.Goal) host.Observation {
+		o, more := world(chain, c), world(lightning, l)
+		maps.Copy(o.Containers, more.Containers)
+		maps.Copy(o.Units, more.Units)
+		maps.Copy(o.Files, more.Files)
+		return o
+	}
+	for _, c := range []struct {
+		name    string
+		obs     host.Observation
+		desired []state.Desired
+		ready   host.Readiness
+		want    string
+		reason  string // of the last action
+	}{
+		{"neither runs", both(state.Stopped, state.Stopped), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, host.Readiness{},
+			"prepare, write-units, start[chain], prepare, write-units, wait", "waiting for chain: chain does not run yet"},
+		{"what is required is not ready", both(state.Running, state.Stopped), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, host.Readiness{Detail: "block 41 of 100"},
+			"prepare, write-units, wait", "waiting for chain: block 41 of 100"},
+		{"what is required is ready", both(state.Running, state.Stopped), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, host.Readiness{OK: true},
+			"prepare, write-units, start[lightning]", "not running: [lightning]"},
+		{"both run, and what is required is not ready any more", both(state.Running, state.Running), []state.Desired{desired(chain, state.Running), desired(lightning, state.Running)}, host.Readiness{Detail: "behind"}, "", ""},
+		{"what is required is to stop", both(state.Running, state.Running), []state.Desired{desired(chain, state.Stopped), desired(lightning, state.Running)}, host.Readiness{OK: true},
+			"write-units, wait, stop[lightning], wait", "waiting for chain, which is stopped"},
+		{"the other has stopped", both(state.Running, state.Stopped), []state.Desired{desired(chain, state.Stopped), desired(lightning, state.Running)}, host.Readiness{OK: true},
+			"write-units, stop[chain], prepare, write-units, wait", "waiting for chain, which is stopped"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			got := Make(Input{Desired: c.desired, Observed: c.obs, Ready: map[string]host.Readiness{"chain": c.ready}, Renderer: &render.Renderer{DataDir: dataDir}})
+			if verbs(got) != c.want {
+				t.Errorf("planned %q, expected %q", verbs(got), c.want)
+			}
+			if reason := lastReason(got); reason != c.reason {
+				t.Errorf("the reason is %q, expected %q", reason, c.reason)
+			}
+		})
+	}
+}
+
+// lastReason is the last thing that plans say.
+func lastReason(plans []Plan) (reason string) {
+	for _, p := range plans {
+		for _, a := range p.Actions {
+			reason = a.Reason
+		}
+		reason = cmp.Or(p.Blocked, p.Waiting, reason)
+	}
+	return reason
+}

@@ -1,0 +1,99 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// update plans the steps of an update that are left.
+func (p *planning) update(d *state.Desired) (out Plan) {
+	old, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, false)
+	if err != nil {
+		return blocked("%v", err)
+	}
+	next, err := p.Renderer.Render(d.Update.To, d.Config, d.Overrides, false)
+	if err != nil {
+		return blocked("%v", err)
+	}
+	// Stopped whether they are up or not: at boot a start may be queued that an
+	// observation does not show, and nothing may write to data that is being copied.
+	stopAll := func(reason string) {
+		out.stop(d, old, reason, reversed(render.Services(union(old.Members, next.Members))))
+	}
+	to := "update to " + d.Update.To.Version
+	switch d.Update.Phase {
+	case state.Staged:
+		out.add(d, next, Prepare, to)
+		if down, _ := p.broken(d, old); len(d.Manifest.Hooks.PreUpdate) > 0 && len(down) == 0 && d.Goal == state.Running {
+			out.add(d, old, PreUpdate, to)
+		}
+		stopAll(to)
+		out.add(d, old, Copy, to)
+		out.add(d, next, Switch, to)
+		fallthrough
+	case state.Switched:
+		if down, stale := p.broken(d, next); d.Update.Phase == state.Switched && len(down)+len(stale) > 0 {
+			stopAll(to) // what boot may have started from the old units
+		}
+		if !current(next.Files, p.Observed.Files, p.files[d.App]) || d.Update.Phase == state.Staged {
+			p.writeUnits(&out, d, next, to)
+		}
+		out.start(d, next, to, p.freePorts(next, true))
+		if len(d.Update.To.Hooks.PostUpdate) > 0 {
+			out.add(d, next, PostUpdate, to)
+		}
+		out.add(d, next, Commit, to).Specs = next.Specs
+	case state.RollingBack:
+		to = "roll back: " + d.Update.Error
+		stopAll(to)
+		if !current(old.Files, p.Observed.Files, p.files[d.App]) {
+			p.writeUnits(&out, d, old, to)
+		}
+		out.add(d, old, PutBack, to)
+		out.start(d, old, to, p.freePorts(old, true))
+		out.add(d, old, RolledBack, to)
+	default:
+		return blocked("its update is in the unknown phase %q", d.Update.Phase)
+	}
+	return out
+}
+
+// GiveUp turns a failed step of an update into what is done about it. Before the
+// switch the old version just goes on: the update has ended. After it the data goes
+// back too, which the next plan does. A failure while rolling back is tried again:
+// then the record stays as it is, and ok is false.
+func GiveUp(d state.Desired, cause string) (next state.Desired, ended, ok bool) {
+	if d.Update == nil {
+		return d, false, false
+	}
+	switch d.Update.Phase {
+	case state.Staged:
+		d.Note = GaveUp(d.Update, cause) + "; version " + d.Manifest.Version + " goes on"
+		d.Declined, d.Update = d.Update.To.Digest(), nil
+		return d, true, true
+	case state.Switched:
+		u := *d.Update
+		u.Phase, u.Error = state.RollingBack, GaveUp(d.Update, cause)
+		d.Update = &u
+		return d, false, true
+	}
+	return d, false, false
+}
+
+// GaveUp says of an update that it failed, and why.
+func GaveUp(u *state.Update, cause string) string {
+	return fmt.Sprintf("the update to %s failed: %s", u.To.Version, cause)
+}
+
+func union(a, b []string) []string {
+	out := slices.Clone(a)
+	for _, s := range b {
+		if !slices.Contains(out, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}

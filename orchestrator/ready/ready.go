@@ -1,0 +1,143 @@
+// Package ready asks the conditions that manifests declare, of all applications that
+// are to run, and remembers the answers.
+package ready
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"maps"
+	"net"
+	"strconv"
+	"strings"
+	"sync"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+const (
+	askNotReady = time.Second      // between questions to what is not ready
+	askReady    = 15 * time.Second // and to what is
+	askTimeout  = 5 * time.Second
+)
+
+// Engine looks into containers.
+type Engine interface {
+	Exec(ctx context.Context, container string, argv []string) (string, error)
+	HasSocket(ctx context.Context, container, path string) (bool, error)
+}
+
+// Watcher asks conditions until its Run ends.
+type Watcher struct {
+	Engine  Engine
+	Records func() []state.Desired
+	Changed func(app string) // called where an answer differs from the one before
+
+	mu      sync.Mutex
+	answers map[string]host.Readiness
+}
+
+// Answers gives what was found last, by application; one that has not been asked is
+// not in it.
+func (w *Watcher) Answers() map[string]host.Readiness {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return maps.Clone(w.answers)
+}
+
+// Answer gives what was found last of one application.
+func (w *Watcher) Answer(app string) host.Readiness {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	return w.answers[app]
+}
+
+// Run asks until the context ends.
+func (w *Watcher) Run(ctx context.Context) {
+	tick := time.NewTicker(askNotReady)
+	defer tick.Stop()
+	next := map[string]time.Time{}
+	for {
+		for _, d := range w.Records() {
+			if d.Manifest == nil || len(d.Manifest.Ready) == 0 || d.Goal != state.Running || time.Now().Before(next[d.App]) {
+				continue
+			}
+			answer := w.conditions(ctx, d)
+			next[d.App] = time.Now()
+			if answer.OK {
+				next[d.App] = time.Now().Add(askReady)
+			}
+			if w.note(d.App, answer) {
+				w.Changed(d.App)
+			}
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return
+		}
+	}
+}
+
+func (w *Watcher) note(app string, answer host.Readiness) (changed bool) {
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.answers == nil {
+		w.answers = map[string]host.Readiness{}
+	}
+	changed = w.answers[app] != answer
+	w.answers[app] = answer
+	return changed
+}
+
+func (w *Watcher) conditions(ctx context.Context, d state.Desired) host.Readiness {
+	for _, c := range d.Manifest.Ready {
+		ctx, cancel := context.WithTimeout(ctx, askTimeout)
+		detail := w.ask(ctx, d, c)
+		cancel()
+		if detail != "" {
+			return host.Readiness{Detail: detail}
+		}
+	}
+	return host.Readiness{OK: true}
+}
+
+// ask gives what a condition still waits for; empty where it holds.
+func (w *Watcher) ask(ctx context.Context, d state.Desired, c manifest.Condition) string {
+	m := d.Manifest
+	// What was adopted serves under its old name.
+	container := func(member string) string { return cmp.Or(d.Adopted[member], member) }
+	switch {
+	case c.TCP != "":
+		p, _ := m.Port(c.TCP)
+		conn, err := (&net.Dialer{}).DialContext(ctx, "tcp", loopback(p))
+		if err != nil {
+			return fmt.Sprintf("port %s does not answer", c.TCP)
+		}
+		conn.Close()
+	case c.HTTP != nil:
+		return askHTTP(ctx, m, c.HTTP)
+	case c.Exec != nil:
+		if out, err := w.Engine.Exec(ctx, container(c.Exec.Container), c.Exec.Command); err != nil {
+			return firstLine(out, "its check in "+c.Exec.Container+" does not succeed yet")
+		}
+	case c.Socket != nil:
+		if ok, err := w.Engine.HasSocket(ctx, container(c.Socket.Container), c.Socket.Path); err != nil || !ok {
+			return fmt.Sprintf("the socket %s in %s does not exist yet", c.Socket.Path, c.Socket.Container)
+		}
+	}
+	return ""
+}
+
+func loopback(p manifest.Port) string { return net.JoinHostPort("127.0.0.1", strconv.Itoa(p.Host)) }
+
+func firstLine(s, fallback string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	if line == "" {
+		return fallback
+	}
+	return line[:min(len(line), 200)]
+}

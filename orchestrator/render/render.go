@@ -1,0 +1,99 @@
+// Package render turns manifests, with a node's settings filled in, into what
+// quadlet writes, and remembers the outcome.
+package render
+
+import (
+	"maps"
+	"slices"
+	"strings"
+	"sync"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+)
+
+// maxRenderings bounds what a Renderer remembers; a node has some forty applications.
+const maxRenderings = 4096
+
+// Renderer renders manifests and remembers the outcome: a pass over applications
+// that have not changed renders nothing. The same manifest, settings and flag give
+// the same units whatever was rendered before.
+type Renderer struct {
+	DataDir string // where applications' folders are
+
+	mu   sync.Mutex
+	done map[key]*Rendering
+}
+
+type key struct {
+	manifest *manifest.Manifest
+	config   string
+	override string
+	boot     bool
+}
+
+// Rendering is one application as units.
+type Rendering struct {
+	quadlet.Unit
+	Manifest *manifest.Manifest // with its settings filled in
+	Members  []string           // containers that have a unit, each after those it depends on
+	Services []string           // of the members
+}
+
+// Render fills in settings (config) and the owner's own images (overrides, by
+// member), and renders. Where boot is true, the members start with the machine. The
+// error is that of a setting that the manifest does not take.
+func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]string, boot bool) (*Rendering, error) {
+	k := key{m, mapKey(config), mapKey(overrides), boot}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if out, ok := r.done[k]; ok {
+		return out, nil
+	}
+	filled, err := m.With(config)
+	if err != nil {
+		return nil, err
+	}
+	if len(overrides) > 0 {
+		own := *filled
+		own.Containers = slices.Clone(filled.Containers)
+		for i, c := range own.Containers {
+			if image := overrides[c.Name]; image != "" {
+				own.Containers[i].Image = manifest.Image{Ref: image}
+			}
+		}
+		filled = &own
+	}
+	out := &Rendering{Unit: quadlet.Render(filled, r.DataDir, boot), Manifest: filled}
+	for _, c := range filled.Ordered() {
+		if _, ok := out.Specs[c.Name]; ok {
+			out.Members = append(out.Members, c.Name)
+		}
+	}
+	out.Services = Services(out.Members)
+	if r.done == nil || len(r.done) >= maxRenderings {
+		r.done = map[key]*Rendering{}
+	}
+	r.done[k] = out
+	return out, nil
+}
+
+func mapKey(m map[string]string) string {
+	if len(m) == 0 {
+		return ""
+	}
+	var b strings.Builder
+	for _, k := range slices.Sorted(maps.Keys(m)) {
+		b.WriteString(k + "\x00" + m[k] + "\x00")
+	}
+	return b.String()
+}
+
+// Services are the systemd units of containers.
+func Services(members []string) []string {
+	out := make([]string, len(members))
+	for i, m := range members {
+		out[i] = quadlet.Service(m)
+	}
+	return out
+}

@@ -1,0 +1,196 @@
+// Package request decides what a request means: the records that are to be accepted
+// for it, or why it is refused. It is pure: what it rests on is passed in.
+package request
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+var (
+	// ErrUnknownApp is returned for an id that neither the catalog nor a record has.
+	ErrUnknownApp = catalog.ErrUnknownApp
+	// ErrNotInstalled is returned where an operation needs an installed application.
+	ErrNotInstalled = errors.New("not installed")
+	// ErrRefused is wrapped where a request cannot be granted as things are.
+	ErrRefused = offer.ErrRefused
+)
+
+// The operations, as people and programs name them.
+const (
+	Install   = "install"
+	Start     = "start"
+	Stop      = "stop"
+	Restart   = "restart"
+	Update    = "update"
+	Configure = "configure"
+	Adopt     = "adopt"
+	Uninstall = "uninstall"
+)
+
+// Request is a request for an operation on an application.
+type Request struct {
+	App    string
+	Verb   string            // one of the operations above
+	Purge  bool              // with Uninstall: data and secrets too
+	Config map[string]string // with Install and Configure: settings to change
+	Who    string            // for the audit log
+}
+
+// deciding is a decision under way.
+type deciding struct {
+	records  state.Records
+	offer    *offer.Offer
+	observed host.Observation
+	now      time.Time
+
+	decided []state.Desired // so far, each after those it requires
+}
+
+// Decide gives the records to accept for a request, all of them or none: those of
+// applications that it brings along first, its own last. Generations are the store's
+// to assign.
+func Decide(records state.Records, o *offer.Offer, observed host.Observation, now time.Time, r Request) ([]state.Desired, error) {
+	d := &deciding{records: records, offer: o, observed: observed, now: now}
+	rec, err := records.Get(r.App)
+	installed := err == nil && rec.Goal != state.Absent
+	switch {
+	case err != nil && !errors.Is(err, state.ErrNotFound):
+		return nil, err
+	case err != nil && !o.Knows(r.App):
+		return nil, fmt.Errorf("%w %q", ErrUnknownApp, r.App)
+	case !installed && r.Verb != Install && r.Verb != Uninstall && r.Verb != Adopt:
+		return nil, fmt.Errorf("%s: %w: install it first", r.App, ErrNotInstalled)
+	case rec.Update != nil && r.Verb != Stop && r.Verb != Start:
+		return nil, fmt.Errorf("%w: %s is being updated to %s; wait until that is done", ErrRefused, r.App, rec.Update.To.Version)
+	}
+	rec.App = r.App
+	switch r.Verb {
+	case Install, Adopt:
+		err = d.install(&rec, installed, r)
+	case Start:
+		rec.Goal = state.Running
+	case Stop:
+		rec.Goal = state.Stopped
+	case Restart:
+		rec.Goal, rec.Restart = state.Running, state.RestartRequested
+	case Configure:
+		err = d.configure(&rec, r.Config)
+	case Update:
+		err = d.stage(&rec)
+	case Uninstall:
+		err = d.uninstall(&rec, r.Purge)
+	default:
+		err = fmt.Errorf("unknown operation %q", r.Verb)
+	}
+	if err != nil {
+		return nil, err
+	}
+	return append(d.decided, rec), nil
+}
+
+func (d *deciding) install(rec *state.Desired, installed bool, r Request) error {
+	if !installed {
+		offered, err := d.offer.Entry(r.App, d.now)
+		if err != nil {
+			return err
+		}
+		*rec = state.Desired{App: r.App, Manifest: offered.Manifest, Source: offered.Source.String()}
+		if err := d.adopt(rec, r.Verb == Adopt); err != nil {
+			return err
+		}
+	}
+	rec.Goal, rec.Purge = state.Running, false
+	if err := d.configure(rec, r.Config); err != nil {
+		return err
+	}
+	if data := d.records.Data[r.App]; rec.Manifest != nil && data.Migration > rec.Manifest.Migration {
+		return formatRefused(r.App, data.Migration, rec.Manifest)
+	}
+	return d.admit(rec.Manifest)
+}
+
+// formatRefused says that a version does not know the format of the data.
+func formatRefused(app string, format int, m *manifest.Manifest) error {
+	return fmt.Errorf("%w: the data of %s has format %d, version %s knows only %d", ErrRefused, app, format, m.Version, m.Migration)
+}
+
+func (d *deciding) uninstall(rec *state.Desired, purge bool) error {
+	var by []string
+	for _, other := range d.records.All {
+		if other.Manifest == nil || other.Goal == state.Absent {
+			continue
+		}
+		if _, needs := other.Manifest.Requirement(rec.App); needs {
+			by = append(by, other.App)
+		}
+	}
+	if len(by) > 0 {
+		return fmt.Errorf("%w: %s is required by %s; uninstall that first", ErrRefused, rec.App, strings.Join(by, ", "))
+	}
+	if len(rec.Adopted) > 0 {
+		return fmt.Errorf("%w: %s runs in a container that archipelago does not manage; restart it first, so that its data becomes the application's own", ErrRefused, rec.App)
+	}
+	rec.Goal, rec.Purge, rec.Restart, rec.Restarted, rec.Note = state.Absent, purge, 0, 0, ""
+	return nil
+}
+
+// Restored gives the records to accept for an application that a backup brings back;
+// where the backup's version must not be installed here, or the application is, it is
+// refused.
+func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.Desired) ([]state.Desired, error) {
+	if have, err := records.Get(rec.App); err == nil {
+		return nil, fmt.Errorf("%w: %s is installed (%s); uninstall it with --purge before a backup takes its place", ErrRefused, rec.App, have.Goal)
+	} else if !errors.Is(err, state.ErrNotFound) {
+		return nil, err
+	}
+	if why := o.Revoked(rec.App, rec.Manifest.Version); why != "" {
+		return nil, fmt.Errorf("%w: %s: %s", ErrRefused, rec.App, why)
+	}
+	d := &deciding{records: records, offer: o, now: now}
+	if err := d.admit(rec.Manifest); err != nil {
+		return nil, err
+	}
+	return append(d.decided, rec), nil
+}
+
+// admit brings along what a manifest requires, and refuses one that collides.
+func (d *deciding) admit(m *manifest.Manifest) error {
+	if m == nil {
+		return nil
+	}
+	if err := d.require(m, []string{m.ID}); err != nil {
+		return err
+	}
+	return d.collision(m)
+}
+
+// collision refuses a manifest that publishes, or names a container, as another
+// application does that is installed or comes along.
+func (d *deciding) collision(m *manifest.Manifest) error {
+	for _, other := range slices.Concat(d.records.All, d.decided) {
+		if other.App == m.ID || other.Manifest == nil || other.Goal == state.Absent {
+			continue
+		}
+		for _, p := range m.NodePorts() {
+			if slices.Contains(other.Manifest.NodePorts(), p) {
+				return fmt.Errorf("%w: %s and %s both use port %d of the node", ErrRefused, m.ID, other.App, p)
+			}
+		}
+		for _, c := range m.Containers {
+			if _, taken := other.Manifest.Container(c.Name); taken {
+				return fmt.Errorf("%w: %s and %s both name a container %q", ErrRefused, m.ID, other.App, c.Name)
+			}
+		}
+	}
+	return nil
+}

@@ -1,0 +1,34 @@
+package request
+
+import (
+	"fmt"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// stage prepares an update to what the catalog holds; the same version is no update.
+func (d *deciding) stage(rec *state.Desired) error {
+	entry, err := d.offer.Entry(rec.App, d.now)
+	if err != nil {
+		return err
+	}
+	to := entry.Manifest
+	switch {
+	case len(rec.Adopted) > 0:
+		return fmt.Errorf("%w: %s runs in a container that archipelago does not manage; restart it first", ErrRefused, rec.App)
+	case rec.Manifest == nil:
+		return fmt.Errorf("%w: the record of %s holds no manifest; install it again", ErrRefused, rec.App)
+	case to.Migration < rec.Manifest.Migration:
+		return formatRefused(rec.App, rec.Manifest.Migration, to)
+	case d.offer.Digest(rec.App) == rec.Digest:
+		return nil
+	}
+	if _, err := to.With(rec.Config); err != nil {
+		return fmt.Errorf("%w: %w", ErrRefused, err)
+	}
+	if err := d.admit(to); err != nil {
+		return err
+	}
+	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged}, ""
+	return nil
+}

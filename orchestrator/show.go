@@ -1,0 +1,118 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
+)
+
+// Apps gives every application of the catalog and every one that is installed,
+// sorted by id, when the engine was last heard, and why that is not now (empty
+// where it is). It never waits for the engine, nor for the disk.
+func (r *Reconciler) Apps() (views []view.View, at time.Time, stale string) {
+	in := r.input()
+	known := r.known.Load()
+	return view.All(in), known.At, known.Why(in.Now)
+}
+
+// App gives one application.
+func (r *Reconciler) App(id string) (view.View, error) {
+	v, ok := view.Of(r.input(), id)
+	if !ok {
+		return v, fmt.Errorf("%w %q", request.ErrUnknownApp, id)
+	}
+	return v, nil
+}
+
+func (r *Reconciler) input() view.Input {
+	return view.Input{
+		Operations: r.operations.All(), Records: r.store.Records(), Observed: r.known.Load().Observation,
+		Ready: r.readiness.Answers(), Offer: r.Offer(), Now: time.Now(),
+	}
+}
+
+// Watch calls emit at every change until the generation has been carried out, has
+// failed, or has been overtaken by a later request.
+func (r *Reconciler) Watch(ctx context.Context, app string, generation uint64, emit func(view.Progress) error) error {
+	if r.manifest(app) == nil {
+		return fmt.Errorf("%w %q", request.ErrUnknownApp, app)
+	}
+	last := view.Progress{Message: "-"}
+	for {
+		op, changed := r.operations.Watch(app)
+		d, err := r.store.Get(app)
+		if err != nil && !errors.Is(err, state.ErrNotFound) {
+			d.Generation = generation // on record, though it cannot be read
+		}
+		p, unknown := view.ProgressOf(op, generation, d.Generation)
+		if unknown {
+			return fmt.Errorf("%s has no operation %d", app, generation)
+		}
+		if p != last {
+			if err := emit(p); err != nil {
+				return err
+			}
+			last = p
+		}
+		if p.Done {
+			return nil
+		}
+		select {
+		case <-changed:
+		case <-ctx.Done():
+			return ctx.Err()
+		}
+	}
+}
+
+// manifest is the one installed, or the catalog's; nil where there is neither.
+func (r *Reconciler) manifest(app string) *manifest.Manifest {
+	if d, err := r.store.Get(app); err == nil && d.Manifest != nil {
+		return d.Manifest
+	}
+	m, _ := r.Offer().Manifest(app)
+	return m
+}
+
+// Credentials gives the secrets that the manifest declares as shown.
+func (r *Reconciler) Credentials(app string) (map[string]string, error) {
+	m := r.manifest(app)
+	if m == nil {
+		return nil, fmt.Errorf("%w %q", request.ErrUnknownApp, app)
+	}
+	return r.secrets.Shown(m)
+}
+
+// wanted gives the record of an application that its owner wants to run.
+func (r *Reconciler) wanted(app string) (d state.Desired, ok bool) {
+	d, err := r.store.Get(app)
+	return d, err == nil && d.Manifest != nil && d.Goal == state.Running
+}
+
+// Waiting says what an application that its owner wants to run still waits for,
+// and its name; empty where it is ready.
+func (r *Reconciler) Waiting(app string) (name, reason string) {
+	d, ok := r.wanted(app)
+	if !ok {
+		return app, ""
+	}
+	return d.Manifest.Name, view.WaitingFor(d, r.operations.Status(app), r.readiness.Answer(app))
+}
+
+// Scripts are those that an installed application's manifest has the proxy serve.
+func (r *Reconciler) Scripts(app string) []manifest.ProviderScript {
+	if d, ok := r.wanted(app); ok {
+		return d.Manifest.Scripts
+	}
+	return nil
+}
+
+// Webs gives the published port of the web interface of each installed application
+// that has one, and a channel that is closed when that has changed.
+func (r *Reconciler) Webs() (map[string]int, <-chan struct{}) { return r.webs.get() }

@@ -1,0 +1,204 @@
+// Package view says what an application looks like to people and programs. It is
+// pure: RPC, pages and command line show what it makes of records, the observation,
+// operations and the offer, and looking changes nothing.
+package view
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// View is one application as people and programs see it.
+type View struct {
+	Manifest   *manifest.Manifest // the one installed, or the catalog's
+	Available  *manifest.Manifest // a different one that may be installed now; nil where there is none
+	Notes      string             // of the release that is available, or else of the one offered
+	Declined   bool               // the one available did not come up here before
+	Source     string             // where the manifest is from, such as "catalog beta 7"
+	Goal       state.Goal         // empty where it is not installed
+	Generation uint64
+	State      State
+	Error      string
+	Note       string            // what the owner should know: waiting, adopted, rolled back
+	Config     map[string]string // every setting, with its value
+	Containers []host.Container  // one per member; State is empty where there is none
+}
+
+// State of an application.
+type State string
+
+// The states; the RPC's enumeration mirrors them.
+const (
+	NotInstalled State = "not installed"
+	Starting     State = "starting"
+	Up           State = "running"
+	Unhealthy    State = "unhealthy"
+	Waiting      State = "waiting"
+	Updating     State = "updating"
+	Stopping     State = "stopping"
+	Down         State = "stopped"
+	Removing     State = "removing"
+	Failed       State = "failed"
+)
+
+// NotRebootProof is said of an application that an unmanaged container serves as.
+const NotRebootProof = "adopted: it runs in a container that archipelago did not make, which systemd does not know and a reboot may not bring back; restart it to make it reboot-proof"
+
+// Input is all that a view depends on.
+type Input struct {
+	Records    state.Records
+	Operations map[string]operation.Status
+	Observed   host.Observation
+	Ready      map[string]host.Readiness
+	Offer      *offer.Offer
+	Now        time.Time
+}
+
+// All gives every application of the catalog and every one that is on record, sorted
+// by id.
+func All(in Input) []View {
+	ids := in.Offer.IDs()
+	for _, d := range in.Records.All {
+		ids = append(ids, d.App)
+	}
+	ids = slices.AppendSeq(ids, maps.Keys(in.Records.Broken))
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	views := make([]View, len(ids))
+	for i, id := range ids {
+		views[i] = of(in, id)
+	}
+	return views
+}
+
+// Of gives one application; false where nobody knows it.
+func Of(in Input, id string) (View, bool) {
+	if _, err := in.Records.Get(id); errors.Is(err, state.ErrNotFound) && !in.Offer.Knows(id) {
+		return View{}, false
+	}
+	return of(in, id), true
+}
+
+func of(in Input, id string) View {
+	d, err := in.Records.Get(id)
+	m, source := d.Manifest, d.Source
+	if m == nil {
+		m, source = in.Offer.Manifest(id)
+	}
+	if m == nil {
+		m = &manifest.Manifest{ID: id, Name: id}
+	}
+	v := View{Manifest: m, Goal: d.Goal, Generation: d.Generation, Note: d.Note, Source: source}
+	if err != nil && !errors.Is(err, state.ErrNotFound) {
+		v.State, v.Error = Failed, err.Error()
+		return v
+	}
+	unavailable := v.offered(in, &d)
+	if len(m.Settings) > 0 {
+		v.Config = map[string]string{}
+		for _, s := range m.Settings {
+			v.Config[s.Name] = s.Default
+		}
+		maps.Copy(v.Config, d.Config)
+	}
+	up, healthy := v.containers(in, &d)
+	if len(d.Adopted) > 0 {
+		v.Note = NotRebootProof
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Overrides)) {
+		v.remark(name + " runs the image " + d.Overrides[name] + " of your own")
+	}
+	op := in.Operations[id]
+	v.Error = op.Error
+	switch {
+	case d.Goal == "":
+		v.State, v.Error = NotInstalled, unavailable
+	case d.Goal == state.Absent:
+		v.State = Removing
+	case d.Update != nil:
+		v.State, v.Error = Updating, ""
+	case op.Error != "" && op.Failed == d.Generation:
+		v.State = Failed
+	case d.Goal == state.Stopped && up > 0:
+		v.State = Stopping
+	case d.Goal == state.Stopped:
+		v.State = Down
+	case op.Waiting != "":
+		v.State, v.Note = Waiting, op.Waiting
+	case op.Busy || up < len(v.Containers) || op.Observed < d.Generation && d.Restart > d.Restarted:
+		v.State = Starting
+	case !healthy:
+		v.State = Unhealthy
+	default:
+		v.State = Up
+		if why := WaitingFor(d, op, in.Ready[id]); why != "" {
+			v.State, v.Note = Waiting, why
+		}
+	}
+	return v
+}
+
+// offered says what of the catalog's concerns the application, and why it may not be
+// installed; empty where it may.
+func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
+	id := v.Manifest.ID
+	entry, err := in.Offer.Entry(id, in.Now)
+	if err != nil {
+		unavailable = err.Error()
+	} else {
+		v.Notes = entry.Notes
+		if digest := in.Offer.Digest(id); d.Manifest != nil && digest != d.Digest {
+			v.Available, v.Declined = entry.Manifest, digest == d.Declined
+		}
+		if entry.Waiver != nil {
+			v.remark(entry.Waiver.String())
+		}
+	}
+	if why := in.Offer.Revoked(id, v.Manifest.Version); why != "" && d.Manifest != nil {
+		v.remark(why)
+	}
+	return unavailable
+}
+
+// containers fills in the members' containers, and counts those that run.
+func (v *View) containers(in Input, d *state.Desired) (up int, healthy bool) {
+	healthy = true
+	for _, member := range v.Manifest.Containers {
+		name := member.Name
+		if theirs, ok := d.Adopted[name]; ok {
+			name = theirs
+		}
+		c := in.Observed.Containers[name]
+		c.Name = name
+		v.Containers = append(v.Containers, c)
+		if c.State == "running" {
+			up++
+			healthy = healthy && (c.Health == "" || c.Health == "healthy")
+		}
+	}
+	return up, healthy
+}
+
+// remark adds to what the owner should know.
+func (v *View) remark(s string) { v.Note = strings.TrimPrefix(v.Note+"; "+s, "; ") }
+
+// WaitingFor says what an installed application waits for; empty where it is ready.
+func WaitingFor(d state.Desired, op operation.Status, ready host.Readiness) string {
+	if op.Waiting != "" {
+		return op.Waiting
+	}
+	if len(d.Manifest.Ready) > 0 && !ready.OK && ready.Detail != "" {
+		return fmt.Sprintf("waiting for %s: %s", d.App, ready.Detail)
+	}
+	return ""
+}
