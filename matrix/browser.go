@@ -214,21 +214,3 @@ func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
 }
-
-// checkPage compares what a browser saw with what the manifest promises.
-func checkPage(where string, p *Page, want manifest.Expect) (wrong []string) {
-	say := func(format string, args ...any) { wrong = append(wrong, where+": "+fmt.Sprintf(format, args...)) }
-	if want.Status != 0 && p.Status != want.Status {
-		say("status %d, expected %d", p.Status, want.Status)
-	}
-	if !strings.Contains(p.Title, want.Title) {
-		say("the title is %q, expected one with %q", p.Title, want.Title)
-	}
-	if want.Selector != "" && !p.Selector {
-		say("nothing visible matches %q within %s", want.Selector, pageTimeout)
-	}
-	for _, problem := range p.Problems {
-		say("%s", problem)
-	}
-	return wrong
-}

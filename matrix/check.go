@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -11,6 +12,23 @@ import (
 )
 
 // The checks are pure: a snapshot in, what is wrong with it out, a sentence each.
+
+// Verdict is nil where nothing is wrong; otherwise its error says all that is.
+func Verdict(wrong ...[]string) error {
+	all := slices.Concat(wrong...)
+	if len(all) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
+// wrap says what was being done, if it failed.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
 
 // member finds the containers that bear a member's name.
 func (s *Snapshot) member(name string) (found []Seen) {

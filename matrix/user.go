@@ -46,49 +46,41 @@ func (u *User) hostPort(m *manifest.Manifest, in manifest.Interface) (string, er
 }
 
 // Write plants the canary.
-func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) error {
+func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) (err error) {
 	switch c := m.Canary; {
 	case c == nil:
 		return nil
 	case c.HTTP != nil:
-		_, err := u.http(ctx, m, c.HTTP, c.HTTP.Write, canary)
-		return wrap("planting the canary", err)
+		_, err = u.http(ctx, m, c.HTTP, c.HTTP.Write, canary)
 	case c.MQTT != nil:
-		return wrap("planting the canary", u.mqttPublish(ctx, m, c.MQTT, canary))
+		err = u.mqttPublish(ctx, m, c.MQTT, canary)
 	default:
 		file := dataDir(m) + "/" + c.Volume.Name + "/." + canary
-		_, err := u.ssh.Run(ctx, fmt.Sprintf("podman unshare sh -c 'echo %s > %s && sync %s'", canary, file, file))
-		return wrap("planting the canary", err)
+		_, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare sh -c 'echo %s > %s && sync %s'", canary, file, file))
 	}
+	return wrap("planting the canary", err)
 }
 
 // Read finds the canary again; nil means that it is there and right.
-func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) error {
+func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (err error) {
+	var out string
 	switch c := m.Canary; {
 	case c == nil:
 		return nil
 	case c.HTTP != nil:
-		body, err := u.http(ctx, m, c.HTTP, c.HTTP.Read, canary)
-		if err == nil && !strings.Contains(body, canary) {
-			err = fmt.Errorf("the answer does not hold it: %.200q", body)
+		out, err = u.http(ctx, m, c.HTTP, c.HTTP.Read, canary)
+		if err == nil && !strings.Contains(out, canary) {
+			err = fmt.Errorf("the answer does not hold it: %.200q", out)
 		}
-		return wrap("reading the canary back", err)
 	case c.MQTT != nil:
-		return wrap("reading the canary back", u.mqttRead(ctx, m, c.MQTT, canary))
+		err = u.mqttRead(ctx, m, c.MQTT, canary)
 	default:
-		out, err := u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/%s/.%s", dataDir(m), c.Volume.Name, canary))
+		out, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/%s/.%s", dataDir(m), c.Volume.Name, canary))
 		if err == nil && strings.TrimSpace(out) != canary {
 			err = fmt.Errorf("the file holds %.80q", out)
 		}
-		return wrap("reading the canary back", err)
 	}
-}
-
-func wrap(doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return wrap("reading the canary back", err)
 }
 
 func (u *User) fill(s, canary string) string {
