@@ -3,6 +3,7 @@ package matrix
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -25,6 +26,16 @@ const (
 
 // resultsFD is where a gate that started the suite reads results, a JSON line each.
 const resultsFD = 3
+
+// TestMain keeps a process that works on a shard to the suite: a gate starts hundreds.
+func TestMain(m *testing.M) {
+	if os.Getenv(ShardVariable) != "" {
+		if err := flag.Set("test.run", "^TestMatrix$"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func TestMatrix(t *testing.T) {
 	RegisterFailHandler(Fail)
