@@ -54,6 +54,11 @@ func fails(err error) Work {
 	}
 }
 
+// blind is a step that fails before it looks.
+func blind(err error) Work {
+	return func(context.Context, *Environment, *Recorder) error { return err }
+}
+
 func privileged() *Snapshot {
 	s := healthy()
 	s.Containers[0].Privileged = true
@@ -81,7 +86,9 @@ func TestAStepIsJudged(t *testing.T) {
 		{name: "invariant violated in the first snapshot", step: Step{Run: held(privileged(), healthy())}, boot: boot, want: "invariant: container pair-db is privileged"},
 		{name: "invariant violated in the last snapshot", step: Step{Run: held(healthy(), privileged())}, boot: boot, want: "invariant: container pair-db is privileged"},
 		{name: "invariant violated before the step", step: Step{Before: held(privileged()), Run: held(healthy())}, boot: boot, want: "invariant: container pair-db is privileged"},
-		{name: "node gone", step: Step{Run: fails(errRed)}, gone: unreachable, want: "the data is gone", lost: true},
+		{name: "node gone", step: Step{Run: fails(errRed)}, gone: unreachable, want: "node n: connecting: " + nodes.ErrLost.Error() + " (the data is gone)", lost: true},
+		{name: "node gone before anything was seen", step: Step{Before: blind(errRed), Run: held()}, gone: unreachable, want: "(before the step: the data is gone)", lost: true},
+		{name: "failed before anything was seen", step: Step{Before: blind(errRed), Run: held()}, boot: boot, want: "before the step: the data is gone"},
 		{name: "node gone while the step passed", step: Step{Run: held(healthy())}, gone: unreachable},
 		{name: "node rebooted", step: Step{Run: fails(errRed)}, boot: "boot/2", want: "it rebooted during the step", lost: true},
 		{name: "node rebooted by the step", step: Step{Run: fails(errRed), Reboots: true}, boot: "boot/2", want: "the data is gone"},
@@ -94,6 +101,9 @@ func TestAStepIsJudged(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			c.step.Name = "fake"
 			s := harness(t, c.boot, c.gone)
+			asked := 0
+			node := s.probe
+			s.probe = func(ctx context.Context) (nodes.BootID, error) { asked++; return node(ctx) }
 			g := s.group(c.step, stack())
 			g.perform(t.Context())
 			o, err := g.conclude(t.Context(), 0)
@@ -107,6 +117,10 @@ func TestAStepIsJudged(t *testing.T) {
 				t.Errorf("%v: was it before the step or not?", err)
 			case broken(err) != c.lost:
 				t.Errorf("%v: not run is %v, expected %v", err, broken(err), c.lost)
+			}
+			// The node is asked only where it is not known who is to blame.
+			if open := g.cells[0].err != nil && !broken(g.cells[0].err); open != (asked == 1) {
+				t.Errorf("the node was asked for its boot %d times", asked)
 			}
 			// Evidence is kept of what is red, and of nothing else.
 			if red := c.want != "" && !c.lost; red != (len(o.Evidence) == 5) {

@@ -28,7 +28,7 @@ func node(t *testing.T) (write func(name, content string), look func(inspected s
 			t.Fatal(err)
 		}
 	}
-	write("bin/systemctl", "#!/bin/sh\nprintf 'Id=pair-db.service\\nLoadState=loaded\\nActiveState=active\\nSubState=running\\nWantedBy=default.target\\n\\n'\nprintf 'Id=pair.service\\nLoadState=loaded\\nActiveState=failed\\nSubState=failed\\nWantedBy=\\n'\n")
+	write("bin/systemctl", "#!/bin/sh\nprintf 'Id=pair-db.service\\nLoadState=loaded\\nActiveState=active\\nSubState=running\\nWantedBy=default.target\\n\\n'\nprintf 'Id=pair.service\\nLoadState=loaded\\nActiveState=failed\\nSubState=failed\\n'\n")
 	write("bin/journalctl", "#!/bin/sh\ncat \"$HOME/journal\"\n")
 	write("journal", "started\n")
 	write(".config/containers/systemd/pair.container", "[Container]\nLabel=\"io.archipelago.app=pair\"\n")
@@ -104,7 +104,7 @@ func TestTheScriptFindsASecretWhereverItLeaks(t *testing.T) {
 
 func TestAnEmptySecretLeaksNowhere(t *testing.T) {
 	write, look := node(t)
-	write("data/_daemon/secrets/pair/password", "")
+	write("data/_daemon/secrets/pair/empty", "")
 	if s := look("anything\n"); len(s.Leaks) > 0 {
 		t.Errorf("leaks in %q", s.Leaks)
 	}
