@@ -6,8 +6,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// Snapshot is what the witnesses saw of one application on a node, all at about
-// the same time. Nothing in it was said by the daemon.
+// Snapshot is what the witnesses saw of one application on a node, all at about the
+// same time. Nothing in it comes from the daemon.
 type Snapshot struct {
 	Boot       nodes.BootID
 	Containers []Seen              // every container of the user, from Podman's API
@@ -32,13 +32,13 @@ type Seen struct {
 	Privileged    bool
 	NetworkMode   string
 	Mounts        []string // sources on the node
-	Rootless      bool     // its process is in a user namespace that has no root of the node
+	Rootless      bool     // its process runs in a user namespace without the node's root
 }
 
 // UnitSeen is a unit as systemd shows it.
 type UnitSeen struct {
 	Load, Active, Sub string
-	Boot              bool // systemd starts it at boot: default.target wants it
+	Boot              bool // systemd starts it at boot, since default.target wants it
 }
 
 // VolSeen is a volume's directory.

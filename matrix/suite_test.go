@@ -18,13 +18,13 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// The names of report entries that a spec leaves for the reader of its report.
+// Names of the report entries from which report reads a cell's result.
 const (
 	entryCell   = "archipelago-cell"
 	entryBroken = "archipelago-not-run"
 )
 
-// resultsFD is where a gate that started the suite reads results, a JSON line each.
+// resultsFD is where the gate reads results, one JSON line each.
 const resultsFD = 3
 
 // TestMain keeps a process that works on a shard to the suite: a gate starts hundreds.
@@ -122,7 +122,7 @@ func survivalSpecs(s *Session, step Step) {
 	})
 }
 
-// conclude leaves the cell's report entry and the spec's verdict.
+// conclude adds the cell's report entry and ends the spec with its verdict.
 func conclude(ctx context.Context, g *Group, i int) {
 	o, err := g.conclude(ctx, i)
 	b, jsonErr := json.Marshal(o)
@@ -178,11 +178,11 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 	send(out, res)
 }
 
-// send hands a line to the gate; where it does not listen any more, nothing that
-// this process does is of use to anyone.
+// send hands a line to the gate. Once the gate no longer reads, whatever this
+// process still does is lost.
 func send(out *os.File, r reports.Result) {
 	if err := json.NewEncoder(out).Encode(r); err != nil {
-		fmt.Fprintln(os.Stderr, "the gate does not take results any more:", err)
+		fmt.Fprintln(os.Stderr, "the gate no longer reads results:", err)
 		os.Exit(1)
 	}
 }

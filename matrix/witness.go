@@ -41,8 +41,8 @@ func NewWitness(ssh *nodes.Client, address string) *Witness {
 	return &Witness{ssh: ssh, address: address}
 }
 
-// podman gives a connection of Podman's bindings to the user's socket on the node,
-// through a local socket that SSH carries there.
+// podman connects Podman's bindings to the user's socket on the node, through a
+// local socket that SSH forwards there.
 func (w *Witness) podman(ctx context.Context) (*bindings.Connection, error) {
 	w.mu.Lock()
 	defer w.mu.Unlock()
@@ -97,7 +97,6 @@ type listed struct {
 
 type inspection struct {
 	ID    string `json:"Id"`
-	Name  string
 	State struct {
 		Status    string
 		Pid       int
@@ -109,69 +108,24 @@ type inspection struct {
 		Privileged  bool
 		NetworkMode string
 	}
-	Config struct{ Labels map[string]string }
 }
 
 const appLabel = "io.archipelago.app"
 
-// Look takes a snapshot of an application; since bounds how far back logs are
-// searched for secrets.
+// Look takes a snapshot of an application; since is how far back logs are searched
+// for secrets.
 func (w *Witness) Look(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, witnessTimeout, fmt.Errorf("%w: the witnesses had no answer from the node within %s", nodes.ErrLost, witnessTimeout))
 	defer cancel()
 	s := &Snapshot{Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Open: map[int]bool{}}
-	var list []listed
-	if _, err := w.get(ctx, "/containers/json", url.Values{"all": {"true"}}, &list); err != nil {
+	pids, inspected, err := w.containers(ctx, m, s)
+	if err != nil {
 		return nil, err
 	}
-	var inspected bytes.Buffer
-	var pids []string
-	for _, l := range list {
-		name := strings.Join(l.Names, ",")
-		app := l.Labels[appLabel]
-		_, member := m.Container(name)
-		if app != "" && app != m.ID && !member {
-			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app})
-			continue // another application's; it has witnesses of its own
-		}
-		var c inspection
-		raw, err := w.get(ctx, "/containers/%s/json", nil, &c, l.ID)
-		if err != nil {
-			if strings.Contains(err.Error(), "no such container") {
-				continue // gone between the two calls
-			}
-			return nil, err
-		}
-		inspected.Write(raw)
-		seen := Seen{ID: c.ID, Name: name, App: app, State: c.State.Status, Health: c.State.Health.Status, StartedAt: c.State.StartedAt,
-			Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode}
-		for _, mount := range c.Mounts {
-			seen.Mounts = append(seen.Mounts, mount.Source)
-		}
-		if c.State.Pid > 0 {
-			pids = append(pids, strconv.Itoa(c.State.Pid))
-		}
-		s.Containers = append(s.Containers, seen)
-	}
-	var networks []struct {
-		Name string `json:"name"`
-	}
-	if _, err := w.get(ctx, "/networks/json", nil, &networks); err != nil {
+	if err := w.leftovers(ctx, m, s); err != nil {
 		return nil, err
 	}
-	for _, n := range networks {
-		s.Networks = append(s.Networks, n.Name)
-	}
-	var stored []struct{ Spec struct{ Name string } }
-	if _, err := w.get(ctx, "/secrets/json", nil, &stored); err != nil {
-		return nil, err
-	}
-	for _, sec := range stored {
-		if strings.HasPrefix(sec.Spec.Name, m.ID+".") {
-			s.Stored = append(s.Stored, sec.Spec.Name)
-		}
-	}
-	if err := w.disk(ctx, m, s, pids, &inspected, since); err != nil {
+	if err := w.disk(ctx, m, s, pids, inspected, since); err != nil {
 		return nil, err
 	}
 	for _, c := range m.Containers {
@@ -184,6 +138,67 @@ func (w *Witness) Look(ctx context.Context, m *manifest.Manifest, since time.Tim
 		}
 	}
 	return s, nil
+}
+
+// containers adds what Podman shows of the containers. Of those that are not
+// another application's, it gives the processes and the whole inspection too.
+func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snapshot) (pids []string, inspected *bytes.Buffer, err error) {
+	var list []listed
+	if _, err := w.get(ctx, "/containers/json", url.Values{"all": {"true"}}, &list); err != nil {
+		return nil, nil, err
+	}
+	inspected = &bytes.Buffer{}
+	for _, l := range list {
+		name := strings.Join(l.Names, ",")
+		app := l.Labels[appLabel]
+		_, member := m.Container(name)
+		if app != "" && app != m.ID && !member {
+			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app})
+			continue // another application's, which is looked at in its own cells
+		}
+		var c inspection
+		raw, err := w.get(ctx, "/containers/%s/json", nil, &c, l.ID)
+		if err != nil {
+			if strings.Contains(err.Error(), "no such container") {
+				continue // gone between the two calls
+			}
+			return nil, nil, err
+		}
+		inspected.Write(raw)
+		seen := Seen{ID: c.ID, Name: name, App: app, State: c.State.Status, Health: c.State.Health.Status, StartedAt: c.State.StartedAt,
+			Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode}
+		for _, mount := range c.Mounts {
+			seen.Mounts = append(seen.Mounts, mount.Source)
+		}
+		if c.State.Pid > 0 {
+			pids = append(pids, strconv.Itoa(c.State.Pid))
+		}
+		s.Containers = append(s.Containers, seen)
+	}
+	return pids, inspected, nil
+}
+
+// leftovers adds what outlives containers in Podman: networks and secrets.
+func (w *Witness) leftovers(ctx context.Context, m *manifest.Manifest, s *Snapshot) error {
+	var networks []struct {
+		Name string `json:"name"`
+	}
+	if _, err := w.get(ctx, "/networks/json", nil, &networks); err != nil {
+		return err
+	}
+	for _, n := range networks {
+		s.Networks = append(s.Networks, n.Name)
+	}
+	var stored []struct{ Spec struct{ Name string } }
+	if _, err := w.get(ctx, "/secrets/json", nil, &stored); err != nil {
+		return err
+	}
+	for _, sec := range stored {
+		if strings.HasPrefix(sec.Spec.Name, m.ID+".") {
+			s.Stored = append(s.Stored, sec.Spec.Name)
+		}
+	}
+	return nil
 }
 
 // answers tells a listening application from a forwarder with nothing behind it,
@@ -258,7 +273,8 @@ func (s *Snapshot) read(facts string, processes int) error {
 	if s.Boot == "" || s.UserID == 0 {
 		return fmt.Errorf("the witnesses' script gave no identity: %q", facts)
 	}
-	// A process may have ended between the two looks; it is then not running rootful either.
+	// All or none: a process that is not seen in a user namespace, be it because it
+	// ended between the two looks, is not taken for rootless.
 	for i := range s.Containers {
 		s.Containers[i].Rootless = rootless == processes
 	}
