@@ -24,6 +24,10 @@ var ErrUnknownApp = errors.New("unknown app")
 // ErrInvalid is wrapped where a manifest, or the catalog as a whole, is not valid.
 var ErrInvalid = errors.New("invalid catalog")
 
+// Channels are the channels of signed catalogs, from internal to public. Applications
+// move through them one after the other.
+var Channels = []string{"feature", "user", "beta"}
+
 // Catalog maps an application's id to its entry.
 type Catalog map[string]*Entry
 

@@ -48,12 +48,3 @@ func (d *Document) Revoke(r Revocation) error {
 	slices.SortFunc(d.Revoked, func(a, b Revocation) int { return strings.Compare(a.key(), b.key()) })
 	return nil
 }
-
-// Before gives the channel that a channel's entries come from; ok is false for the first.
-func Before(channel string) (from string, ok bool) {
-	i := slices.Index(Channels, channel)
-	if i < 1 {
-		return "", false
-	}
-	return Channels[i-1], true
-}

@@ -17,6 +17,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -31,9 +32,6 @@ const (
 	// maxSerial keeps a serial exact in JSON's numbers.
 	maxSerial = 1 << 53
 )
-
-// Channels, from internal to public.
-var Channels = []string{"feature", "user", "beta"}
 
 var (
 	// ErrRefused is wrapped where a verified document, or an entry, must not be used.
@@ -133,8 +131,8 @@ func (d *Document) check() error {
 	switch {
 	case d.Schema != Schema:
 		return fmt.Errorf("%w: schema %d; this program knows %d", ErrRefused, d.Schema, Schema)
-	case !slices.Contains(Channels, d.Channel):
-		return fmt.Errorf("%w: channel %q; it is one of %s", ErrRefused, d.Channel, strings.Join(Channels, ", "))
+	case !slices.Contains(catalog.Channels, d.Channel):
+		return fmt.Errorf("%w: channel %q; it is one of %s", ErrRefused, d.Channel, strings.Join(catalog.Channels, ", "))
 	case d.Serial < 1 || d.Serial > maxSerial:
 		return fmt.Errorf("%w: serial %d; it starts at 1", ErrRefused, d.Serial)
 	case !d.Created.Before(d.Expires):
@@ -195,6 +193,15 @@ func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectati
 		return d, fmt.Errorf("%w on %s, %s ago", ErrExpired, d.Expires.Format(time.RFC3339), want.Now.Sub(d.Expires).Truncate(time.Second))
 	}
 	return d, nil
+}
+
+// Peek reads a catalog without asking who signed it, in its envelope or without one:
+// to show it to a person, never to act on it.
+func Peek(b []byte) (*Document, error) {
+	if payload, err := sign.Unverified(b, MaxSize, PayloadType); err == nil {
+		b = payload
+	}
+	return Decode(b)
 }
 
 // Decode reads the payload of an envelope. Only one text says this document: no name

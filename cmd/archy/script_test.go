@@ -1,22 +1,12 @@
 package main
 
 import (
-	"os"
 	"path/filepath"
-	"strings"
 	"testing"
-	"time"
 
-	"filippo.io/age"
 	"github.com/rogpeppe/go-internal/testscript"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
-	"github.com/archipelago-cloud/archipelago/catalog/document"
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
-	"github.com/archipelago-cloud/archipelago/gate"
-	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 func TestMain(m *testing.M) {
@@ -24,109 +14,13 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
-	here, err := os.Getwd()
+	apps, err := filepath.Abs("../../catalog/apps")
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
-		e.Setenv("CATALOG", here+"/../../catalog/apps")
+		e.Setenv("CATALOG", apps)
 		e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
-		return release(e, here+"/../../catalog/apps")
+		return nil
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
-}
-
-// release makes what a script needs that only a machine with an engine and two nodes
-// could: an age identity ($RECIPIENT, id.txt), a catalog as 'archy catalog build'
-// leaves it (feature.json), and runs of the gate over it, signed by gate.key: green/,
-// and red/, which nobody could sign.
-func release(e *testscript.Env, apps string) error {
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		return err
-	}
-	e.Setenv("RECIPIENT", id.Recipient().String())
-	gateKey, err := sign.NewSigner("gate")
-	if err != nil {
-		return err
-	}
-	sealed, err := gateKey.Seal(id.Recipient())
-	if err != nil {
-		return err
-	}
-	cat, err := catalog.Load(apps)
-	if err != nil {
-		return err
-	}
-	pinned := catalog.Catalog{}
-	d := document.Next(nil, "feature", time.Now(), 24*time.Hour)
-	for _, app := range cat.IDs() {
-		m := *cat[app].Manifest
-		m.Containers = append([]manifest.Container(nil), m.Containers...)
-		for i := range m.Containers {
-			m.Containers[i].Image = manifest.Image{Ref: "localhost:5000/" + m.Containers[i].Name, Digest: "sha256:" + strings.Repeat("0", 64)}
-		}
-		pinned[app] = &catalog.Entry{Manifest: &m}
-		entry, err := document.NewEntry(&m, "archipelago", "Faster.")
-		if err != nil {
-			return err
-		}
-		if err := d.Put(entry); err != nil {
-			return err
-		}
-	}
-	body, err := d.Encode()
-	if err != nil {
-		return err
-	}
-	for name, b := range map[string][]byte{"id.txt": []byte(id.String() + "\n"), "gate.key": sealed, "gate.key.pub": []byte(gateKey.String() + "\n"), "feature.json": body} {
-		if err := os.WriteFile(filepath.Join(e.WorkDir, name), b, 0o600); err != nil {
-			return err
-		}
-	}
-	for _, run := range []string{"green", "red"} {
-		dir := filepath.Join(e.WorkDir, run)
-		if err := os.Mkdir(dir, 0o755); err != nil {
-			return err
-		}
-		p, err := gate.NewPlan(run, "test", gate.Ask{}, pinned, gate.ReleasePolicy().Nodes)
-		if err != nil {
-			return err
-		}
-		if err := p.Identify(os.Args[0], pinned); err != nil {
-			return err
-		}
-		now := time.Now().UTC()
-		p.Nodes = []reports.Node{{Name: ".228", HostKey: "a"}, {Name: ".198", HostKey: "b"}}
-		p.Sessions = []gate.Session{{Started: now.Add(-time.Hour), Finished: now}}
-		if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
-			return err
-		}
-		store, err := reports.OpenStore(dir)
-		if err != nil {
-			return err
-		}
-		for _, c := range p.Cells() {
-			r := reports.Result{Cell: c, Status: reports.Passed, Seconds: 1, At: now}
-			if run == "red" && c == (reports.Cell{App: "radicale", Node: ".198", Cycle: 7, Step: "restart"}) {
-				r.Status, r.Reason = reports.Failed, "planted"
-			}
-			if err := store.Append(r); err != nil {
-				return err
-			}
-		}
-		if err := store.Close(); err != nil {
-			return err
-		}
-		envelope, err := gate.SignRun(e.T().(testing.TB).Context(), dir, now, gateKey)
-		if run == "red" {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(dir, reports.SignedFile), envelope, 0o644); err != nil {
-			return err
-		}
-	}
-	return nil
 }
