@@ -66,7 +66,7 @@ RELEASE := out/release/$(VERSION)
 release: build ## static programs for amd64 and arm64, checksums, SBOM, provenance; RUN and TRUST name a green run, TO where to publish
 	@test -n "$(TRUST)" || { echo "TRUST=gate.key.pub names the key of the gate whose run counts; RUN=DIR the run (default: the latest)" >&2; exit 2; }
 	@mkdir -p $(RELEASE)
-	for arch in amd64 arm64; do for c in archipelago archy gate; do GOARCH=$$arch $(BUILD) -o $(RELEASE)/$$c-linux-$$arch ./cmd/$$c || exit; done; done
+	for arch in amd64 arm64; do for c in archipelago archy catalog gate; do GOARCH=$$arch $(BUILD) -o $(RELEASE)/$$c-linux-$$arch ./cmd/$$c || exit; done; done
 	$(GATE) release $(RELEASE) --trust $(TRUST) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
 
 .PHONY: vuln

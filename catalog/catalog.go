@@ -1,6 +1,6 @@
-// Package catalog owns the set of applications that a node or a gate knows: it
-// reads manifests from directories and, in package publish, makes of them the
-// entries that nodes can use.
+// Package catalog owns the set of applications that a node or the gate knows. It reads
+// manifests from directories; package publish turns them into what nodes can install,
+// and package document is the signed form in which nodes receive them.
 package catalog
 
 import (
@@ -18,11 +18,15 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-// ErrUnknownApp is wrapped in the error for an application that is not in the catalog.
+// ErrUnknownApp is wrapped when an application is not in the catalog.
 var ErrUnknownApp = errors.New("unknown app")
 
-// ErrInvalid is wrapped where a manifest, or the catalog as a whole, is not valid.
+// ErrInvalid is wrapped when a manifest, or the catalog as a whole, is invalid.
 var ErrInvalid = errors.New("invalid catalog")
+
+// Channels are the channels of signed catalogs, from internal to public. Applications
+// move through them one after the other.
+var Channels = []string{"feature", "user", "beta"}
 
 // Catalog maps an application's id to its entry.
 type Catalog map[string]*Entry
@@ -30,7 +34,7 @@ type Catalog map[string]*Entry
 // Entry is one application of the catalog.
 type Entry struct {
 	*manifest.Manifest
-	Dir       string // where its manifest and build contexts were read from; empty for a published one
+	Dir       string // of its manifest and build contexts; empty for a published one
 	Source    Source
 	Publisher string
 	Notes     string // of the release
@@ -50,7 +54,7 @@ func (w *Waiver) String() string {
 	return fmt.Sprintf("released although it is not green at %s, until %s: %s (%s)", strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
 }
 
-// From says where a node has an application from.
+// From says where a node got an application from.
 type From string
 
 // The sources.
@@ -60,16 +64,16 @@ const (
 	FromBoth    From = "disk, image by catalog"
 )
 
-// Source is where a node has an application from.
+// Source is where a node got an application from.
 type Source struct {
 	From     From
 	Document string // channel and serial of the signed catalog, such as "beta 7"
-	SHA256   string // of the manifest, as the signed catalog has it
+	SHA256   string // of the manifest, as the signed catalog states it
 }
 
 func (s Source) String() string { return strings.TrimSpace(string(s.From) + " " + s.Document) }
 
-// Manifest gives an application's manifest, nil where the catalog has none.
+// Manifest returns an application's manifest, or nil if the catalog has none.
 func (c Catalog) Manifest(id string) *manifest.Manifest {
 	if e, ok := c[id]; ok {
 		return e.Manifest
@@ -77,9 +81,9 @@ func (c Catalog) Manifest(id string) *manifest.Manifest {
 	return nil
 }
 
-// Load reads DIR/ID/manifest.yaml of each directory. Problems of all manifests
-// come back at once, besides a catalog of those that are valid. Applications that
-// would publish the same port are refused, since one node runs them all.
+// Load reads DIR/ID/manifest.yaml below each directory. It reports the problems of all
+// manifests at once, and returns the valid ones beside them. Applications that would
+// publish the same port are refused, because one node runs them all.
 func Load(dirs ...string) (Catalog, error) {
 	c := Catalog{}
 	var problems []error
@@ -118,8 +122,8 @@ func Load(dirs ...string) (Catalog, error) {
 // maxNotes bounds a release's notes, in bytes.
 const maxNotes = 2000
 
-// readNotes reads what an update's notes say to the owner of a node, from the file
-// NOTES beside the manifest; there need be none.
+// readNotes reads the release notes, for owners of nodes, from the optional file NOTES
+// beside the manifest.
 func readNotes(file string) (string, error) {
 	b, err := os.ReadFile(file)
 	switch {
@@ -155,7 +159,7 @@ func (c Catalog) conflicts() (problems []error) {
 // IDs are the applications' ids, sorted.
 func (c Catalog) IDs() []string { return slices.Sorted(maps.Keys(c)) }
 
-// Ports are all TCP ports that a node with the whole catalog serves on, the daemon's included.
+// Ports are all TCP ports that a node with the whole catalog listens on, the daemon's included.
 func (c Catalog) Ports() []int {
 	ports := []int{manifest.DaemonPort, manifest.DaemonTLSPort}
 	for _, e := range c {
@@ -165,7 +169,7 @@ func (c Catalog) Ports() []int {
 	return ports
 }
 
-// Select gives the applications with these ids; no ids stand for all.
+// Select returns the applications with these ids, or all of them if none are given.
 func (c Catalog) Select(ids ...string) (Catalog, error) {
 	if len(ids) == 0 {
 		return c, nil

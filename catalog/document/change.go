@@ -7,8 +7,8 @@ import (
 	"time"
 )
 
-// Next is the document that follows one, still with the same content; of nil, the
-// first of a channel. Times are cut to seconds.
+// Next returns a channel's next document, with the content of the one before it; before
+// is nil for the first. Times are truncated to seconds.
 func Next(before *Document, channel string, created time.Time, life time.Duration) *Document {
 	created = created.UTC().Truncate(time.Second)
 	d := &Document{Schema: Schema, Channel: channel, Serial: 1, Created: created, Expires: created.Add(life.Truncate(time.Second)), Entries: []Entry{}, Revoked: []Revocation{}}
@@ -19,8 +19,8 @@ func Next(before *Document, channel string, created time.Time, life time.Duratio
 	return d
 }
 
-// Put adds an entry, or replaces the one of the same application. A revoked version
-// is refused.
+// Put adds an entry, or replaces that of the same application. A revoked version is
+// refused.
 func (d *Document) Put(e Entry) error {
 	if r := d.Revocation(e.ID, e.Version); r != nil && !e.ImageOnly() {
 		return fmt.Errorf("%w: %s %s was revoked in channel %s on %s: %s", ErrRefused, e.ID, e.Version, d.Channel, r.Since.Format(time.DateOnly), r.Reason)
@@ -34,10 +34,10 @@ func (d *Document) Put(e Entry) error {
 	return nil
 }
 
-// Revoke withdraws a version, for ever: its entry goes, and nodes that run it say so.
+// Revoke withdraws a version for good: its entry is removed, and nodes that run it say so.
 func (d *Document) Revoke(r Revocation) error {
 	if old := d.Revocation(r.ID, r.Version); old != nil {
-		return fmt.Errorf("%w: %s %s is revoked already, since %s: %s", ErrRefused, r.ID, r.Version, old.Since.Format(time.DateOnly), old.Reason)
+		return fmt.Errorf("%w: %s %s has been revoked since %s: %s", ErrRefused, r.ID, r.Version, old.Since.Format(time.DateOnly), old.Reason)
 	}
 	if strings.TrimSpace(r.Reason) == "" {
 		return fmt.Errorf("%w: a revocation needs a reason", ErrRefused)
@@ -47,13 +47,4 @@ func (d *Document) Revoke(r Revocation) error {
 	d.Revoked = append(d.Revoked, r)
 	slices.SortFunc(d.Revoked, func(a, b Revocation) int { return strings.Compare(a.key(), b.key()) })
 	return nil
-}
-
-// Before gives the channel that a channel's entries come from; ok is false for the first.
-func Before(channel string) (from string, ok bool) {
-	i := slices.Index(Channels, channel)
-	if i < 1 {
-		return "", false
-	}
-	return Channels[i-1], true
 }

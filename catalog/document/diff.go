@@ -13,18 +13,18 @@ import (
 // Kind says how much a change of a manifest matters to the owner of a node.
 type Kind string
 
-// The kinds, the one to look at first in front.
+// The kinds, in the order in which to review them.
 const (
-	Privilege Kind = "privilege" // who it runs as, what it can reach, what runs in it beside its own program
+	Privilege Kind = "privilege" // who it runs as, what it can reach, what runs in it besides its own program
 	Exposure  Kind = "port"      // what can reach it
-	Data      Kind = "data"      // where its data is, and in which format
+	Data      Kind = "data"      // where its data is, and in what format
 	Program   Kind = "image"
 	Other     Kind = "other"
 )
 
 var kinds = []Kind{Privilege, Exposure, Data, Program, Other}
 
-// Line is one difference; an empty Old or New stands for nothing there.
+// Line is one difference; Old is empty for something new, New for something removed.
 type Line struct {
 	Kind Kind   `json:"kind"`
 	Path string `json:"path"` // such as containers.web.ports.http.host
@@ -35,16 +35,16 @@ type Line struct {
 // Change is what an update would change of one application.
 type Change struct {
 	ID      string `json:"id"`
-	From    string `json:"from,omitempty"` // version; empty where it is new
-	To      string `json:"to,omitempty"`   // version; empty where it goes
+	From    string `json:"from,omitempty"` // version; empty for a new application
+	To      string `json:"to,omitempty"`   // version; empty for a removed one
 	Notes   string `json:"notes,omitempty"`
 	Revoked string `json:"revoked,omitempty"` // why the version From was withdrawn
 	Waiver  string `json:"waiver,omitempty"`
 	Lines   []Line `json:"lines"`
 }
 
-// Diff gives what another document would change on a node, by application; within
-// one, privileges and ports come first. before may be nil.
+// Diff returns what another document would change on a node, by application. Privileges
+// and ports come first. before may be nil.
 func Diff(before, after *Document) []Change {
 	if before == nil {
 		before = &Document{}
@@ -92,7 +92,7 @@ func Diff(before, after *Document) []Change {
 	return out
 }
 
-// kindOf classifies a path by the field of the language that it is below.
+// kindOf classifies a path by the manifest's field that it is in.
 func kindOf(path string) Kind {
 	for part := range strings.SplitSeq(path, ".") {
 		switch part {
@@ -109,8 +109,8 @@ func kindOf(path string) Kind {
 	return Other
 }
 
-// flat gives the values of an entry's manifest by path. Members of a list go by
-// their name where they have one, so that a list in another order is the same.
+// flat returns the values of an entry's manifest by path. Items of a list go by their
+// name if they have one, so that the order of a list makes no difference.
 func flat(e *Entry) map[string]string {
 	out := map[string]string{}
 	var value any

@@ -1,6 +1,6 @@
-// Package document is the catalog as nodes receive it: one JSON document with whole
-// manifests, canonical by RFC 8785 and signed in a DSSE envelope by the catalog
-// keys of the root. Nothing of it is read before the signatures have been verified.
+// Package document owns the catalog as nodes receive it: one JSON document with complete
+// manifests, in the canonical form of RFC 8785, signed in a DSSE envelope by the catalog
+// keys of the root. Nothing in it is parsed before its signatures are verified.
 package document
 
 import (
@@ -17,6 +17,7 @@ import (
 	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -24,7 +25,7 @@ import (
 const (
 	// PayloadType is the DSSE payload type of a catalog.
 	PayloadType = "application/vnd.archipelago.catalog+json"
-	// Schema is the version of the document's form that this program knows.
+	// Schema is the version of the format that this program reads and writes.
 	Schema = 1
 	// MaxSize bounds an envelope, in bytes; 10,000 applications take about half.
 	MaxSize = 64 << 20
@@ -32,16 +33,14 @@ const (
 	maxSerial = 1 << 53
 )
 
-// Channels, from internal to public.
-var Channels = []string{"feature", "user", "beta"}
-
 var (
-	// ErrRefused is wrapped where a verified document, or an entry, must not be used.
+	// ErrRefused is wrapped when a document or an entry must not be used, although it is
+	// properly signed.
 	ErrRefused = errors.New("catalog refused")
-	// ErrRollback is wrapped where a document is older than one already seen.
+	// ErrRollback is wrapped when a document is older than one that was seen before.
 	ErrRollback = fmt.Errorf("%w: rollback", ErrRefused)
-	// ErrExpired is returned beside a document that was good until it expired: what is
-	// installed keeps running, nothing new is taken from it.
+	// ErrExpired is returned beside a document that is valid but too old: what is
+	// installed keeps running, and nothing new is installed from it.
 	ErrExpired = errors.New("catalog expired")
 )
 
@@ -55,12 +54,12 @@ type Document struct {
 	Entries []Entry      `json:"entries"` // by id, in order
 	Revoked []Revocation `json:"revoked"` // by id and version, in order
 
-	// Digest is the SHA-256 of the canonical form, in hex, where it was read from one.
+	// Digest is the SHA-256 of the canonical form, in hex; only Decode sets it.
 	Digest string `json:"-"`
 }
 
-// Revocation withdraws a version: it is never installed anew, and nodes that run it
-// say so. It stays in every later document of the channel.
+// Revocation withdraws a version: it is never installed again, and nodes that run it say
+// so. It stays in every later document of the channel.
 type Revocation struct {
 	ID      string    `json:"id"`
 	Version string    `json:"version"`
@@ -68,10 +67,10 @@ type Revocation struct {
 	Since   time.Time `json:"since"`
 }
 
-// Head says which document it is.
+// Head names the document: its channel and serial.
 func (d *Document) Head() string { return fmt.Sprintf("%s %d", d.Channel, d.Serial) }
 
-// Entry gives the entry of an application, nil where there is none.
+// Entry returns the entry of an application, or nil.
 func (d *Document) Entry(id string) *Entry {
 	i, ok := slices.BinarySearchFunc(d.Entries, id, func(e Entry, id string) int { return strings.Compare(e.ID, id) })
 	if !ok {
@@ -80,7 +79,7 @@ func (d *Document) Entry(id string) *Entry {
 	return &d.Entries[i]
 }
 
-// Revocation gives the withdrawal of a version, nil where it stands.
+// Revocation returns the revocation of a version, or nil.
 func (d *Document) Revocation(id, version string) *Revocation {
 	i := slices.IndexFunc(d.Revoked, func(r Revocation) bool { return r.ID == id && r.Version == version })
 	if i < 0 {
@@ -89,7 +88,7 @@ func (d *Document) Revocation(id, version string) *Revocation {
 	return &d.Revoked[i]
 }
 
-// Encode gives the canonical form of a document: the same content, the same bytes.
+// Encode returns the canonical form of a document: the same content always is the same bytes.
 func (d *Document) Encode() ([]byte, error) {
 	if err := d.check(); err != nil {
 		return nil, err
@@ -117,10 +116,10 @@ func canonical(v any) ([]byte, error) {
 	return b, err
 }
 
-// fill puts entries into a canonical document that has none.
+// fill inserts entries into a canonical document that has none.
 func fill(hollow []byte, entries [][]byte) ([]byte, error) {
 	const none = `"entries":[]`
-	// No text before it can hold these bytes: a quotation mark within one is escaped.
+	// These bytes cannot occur in a string before it, where quotation marks are escaped.
 	before, after, ok := bytes.Cut(hollow, []byte(none))
 	if !ok {
 		return nil, errors.New("the document has no entries")
@@ -128,17 +127,17 @@ func fill(hollow []byte, entries [][]byte) ([]byte, error) {
 	return slices.Concat(before, []byte(none[:len(none)-1]), bytes.Join(entries, []byte(",")), []byte("]"), after), nil
 }
 
-// check wants what holds for every document, whoever reads it and when.
+// check checks what must hold for every document, whoever reads it and when.
 func (d *Document) check() error {
 	switch {
 	case d.Schema != Schema:
-		return fmt.Errorf("%w: schema %d; this program knows %d", ErrRefused, d.Schema, Schema)
-	case !slices.Contains(Channels, d.Channel):
-		return fmt.Errorf("%w: channel %q; it is one of %s", ErrRefused, d.Channel, strings.Join(Channels, ", "))
+		return fmt.Errorf("%w: schema %d; this program reads %d", ErrRefused, d.Schema, Schema)
+	case !slices.Contains(catalog.Channels, d.Channel):
+		return fmt.Errorf("%w: channel %q; the channels are %s", ErrRefused, d.Channel, strings.Join(catalog.Channels, ", "))
 	case d.Serial < 1 || d.Serial > maxSerial:
-		return fmt.Errorf("%w: serial %d; it starts at 1", ErrRefused, d.Serial)
+		return fmt.Errorf("%w: serial %d; serials start at 1", ErrRefused, d.Serial)
 	case !d.Created.Before(d.Expires):
-		return fmt.Errorf("%w: it expires %s and was created %s", ErrRefused, d.Expires.Format(time.RFC3339), d.Created.Format(time.RFC3339))
+		return fmt.Errorf("%w: it expires at %s, before it was created at %s", ErrRefused, d.Expires.Format(time.RFC3339), d.Created.Format(time.RFC3339))
 	}
 	for i := range d.Entries[:max(len(d.Entries)-1, 0)] {
 		if a, b := d.Entries[i].ID, d.Entries[i+1].ID; a >= b {
@@ -150,7 +149,7 @@ func (d *Document) check() error {
 			return fmt.Errorf("%w: revocations of %q and %q are not in order", ErrRefused, d.Revoked[i-1].ID, r.ID)
 		}
 		if e := d.Entry(r.ID); e != nil && e.Version == r.Version {
-			return fmt.Errorf("%w: %s %s is an entry and revoked", ErrRefused, r.ID, r.Version)
+			return fmt.Errorf("%w: %s %s is both an entry and revoked", ErrRefused, r.ID, r.Version)
 		}
 	}
 	return nil
@@ -158,7 +157,7 @@ func (d *Document) check() error {
 
 func (r Revocation) key() string { return r.ID + "\x00" + r.Version }
 
-// Sign gives the envelope of a document.
+// Sign returns a document in a signed envelope.
 func Sign(ctx context.Context, d *Document, signers ...*sign.Signer) ([]byte, error) {
 	b, err := d.Encode()
 	if err != nil {
@@ -167,15 +166,15 @@ func Sign(ctx context.Context, d *Document, signers ...*sign.Signer) ([]byte, er
 	return sign.Sign(ctx, PayloadType, b, signers...)
 }
 
-// Expectation is what a reader wants of a document besides its signatures.
+// Expectation is what a reader expects of a document besides its signatures.
 type Expectation struct {
 	Channel string    // empty: any
-	Serial  int64     // the highest seen; a lower one is refused
-	Now     time.Time // what has expired before is given with ErrExpired
+	Serial  int64     // the highest seen so far; a lower one is refused
+	Now     time.Time // a document that has expired by then comes with ErrExpired
 }
 
-// Verify gives the document of an envelope that the catalog keys of the root have
-// signed. A document that is good but for its age comes with ErrExpired.
+// Verify returns the document in an envelope that the root's catalog keys have signed. A
+// document that is valid but too old comes with ErrExpired.
 func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectation) (*Document, error) {
 	payload, err := sign.Verify(ctx, envelope, MaxSize, PayloadType, p.Catalog.Keys, p.Catalog.Threshold)
 	if err != nil {
@@ -186,7 +185,7 @@ func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectati
 		return nil, err
 	}
 	if want.Channel != "" && d.Channel != want.Channel {
-		return nil, fmt.Errorf("%w: it is of channel %q, %q is expected", ErrRefused, d.Channel, want.Channel)
+		return nil, fmt.Errorf("%w: it is of channel %q, expected %q", ErrRefused, d.Channel, want.Channel)
 	}
 	if d.Serial < want.Serial {
 		return nil, fmt.Errorf("%w: its serial is %d, %d has been seen", ErrRollback, d.Serial, want.Serial)
@@ -197,8 +196,17 @@ func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectati
 	return d, nil
 }
 
-// Decode reads the payload of an envelope. Only one text says this document: no name
-// twice or in other letters, nothing unknown, nothing after it, in canonical form.
+// Peek reads a catalog without asking who signed it, in its envelope or without one:
+// to show it to a person, never to act on it.
+func Peek(b []byte) (*Document, error) {
+	if payload, err := sign.Unverified(b, MaxSize, PayloadType); err == nil {
+		b = payload
+	}
+	return Decode(b)
+}
+
+// Decode reads the payload of an envelope. A document has exactly one encoding: it is
+// canonical, no name occurs twice or in another case, and nothing is unknown or follows.
 func Decode(payload []byte) (*Document, error) {
 	var d struct {
 		Document
@@ -216,7 +224,7 @@ func Decode(payload []byte) (*Document, error) {
 			return fmt.Errorf("entry %d: %w", i, err)
 		}
 		if c := d.Entries[i].Clone(); c.Canonicalize() != nil || !bytes.Equal(c, raw[i]) {
-			return fmt.Errorf("%w: entry %d: not in its canonical form (RFC 8785)", sign.ErrMalformed, i)
+			return fmt.Errorf("%w: entry %d: not in canonical form (RFC 8785)", sign.ErrMalformed, i)
 		}
 		return nil
 	})
@@ -233,7 +241,7 @@ func Decode(payload []byte) (*Document, error) {
 		again, err = fill(again, raw)
 	}
 	if err != nil || !bytes.Equal(again, payload) {
-		return nil, fmt.Errorf("%w: not in its canonical form (RFC 8785)", sign.ErrMalformed)
+		return nil, fmt.Errorf("%w: not in canonical form (RFC 8785)", sign.ErrMalformed)
 	}
 	sum := sha256.Sum256(payload)
 	out.Digest = hex.EncodeToString(sum[:])

@@ -187,7 +187,7 @@ func TestAttacks(t *testing.T) {
 		"not UTF-8":                          {bytes.Replace(good, []byte(`"publisher":"arch`), []byte("\"publisher\":\"\xff"), 1), both, sign.ErrMalformed, "UTF-8"},
 		"names in another order":             {swapped(good), both, sign.ErrMalformed, "canonical"},
 		"names in another order in an entry": {bytes.Replace(good, entry, swapped(entry), 1), both, sign.ErrMalformed, "canonical"},
-		"a revoked entry":                    {edited(func(d *Document) { d.Revoked = []Revocation{{ID: d.Entries[0].ID, Version: d.Entries[0].Version}} }), both, ErrRefused, "is an entry and revoked"},
+		"a revoked entry":                    {edited(func(d *Document) { d.Revoked = []Revocation{{ID: d.Entries[0].ID, Version: d.Entries[0].Version}} }), both, ErrRefused, "is both an entry and revoked"},
 		"deep nesting":                       {[]byte(strings.Repeat("[", 100_000)), both, sign.ErrMalformed, ""},
 		"nothing":                            {nil, both, sign.ErrMalformed, ""},
 		"spaces":                             {append([]byte(" "), good...), both, sign.ErrMalformed, "canonical"},
@@ -273,7 +273,7 @@ func TestMerge(t *testing.T) {
 	set("mosquitto", Entry{ID: "mosquitto", Publisher: "archipelago", Images: map[string]string{"mosquitto": other}})
 	delete(disk, "mosquitto")
 	got, refused = w.doc.Merge(disk, got, now)
-	for id, want := range map[string]string{"mosquitto": "no manifest of it on its disk", "alone": "was revoked on 2026-06-01: leaks", "radicale": "other digests"} {
+	for id, want := range map[string]string{"mosquitto": "no manifest for it on disk", "alone": "was revoked on 2026-06-01: leaks", "radicale": "other digests"} {
 		if refused[id] == nil || !strings.Contains(refused[id].Error(), want) || got[id] != nil {
 			t.Errorf("%s: %v, expected %q", id, refused[id], want)
 		}
@@ -293,10 +293,10 @@ func TestOneBadEntryIsRefusedByName(t *testing.T) {
 	}{
 		"another manifest": {func(e *Entry) { e.Manifest = bytes.Replace(e.Manifest, []byte(`"name":"`), []byte(`"name":"X`), 1) }, "other digests"},
 		"another digest":   {func(e *Entry) { e.BLAKE3 = strings.Repeat("0", 64) }, "other digests"},
-		"another id":       {func(e *Entry) { e.ID += "x" }, "its manifest is of"},
-		"a homoglyph id":   {func(e *Entry) { e.ID = "mіniflux" }, "its manifest is of"}, // a Cyrillic i
-		"a path for an id": {func(e *Entry) { e.ID = "../../etc" }, "its manifest is of"},
-		"another version":  {func(e *Entry) { e.Version = "0.0.1" }, "its manifest is of"},
+		"another id":       {func(e *Entry) { e.ID += "x" }, "its manifest is that of"},
+		"a homoglyph id":   {func(e *Entry) { e.ID = "mіniflux" }, "its manifest is that of"}, // a Cyrillic i
+		"a path for an id": {func(e *Entry) { e.ID = "../../etc" }, "its manifest is that of"},
+		"another version":  {func(e *Entry) { e.Version = "0.0.1" }, "its manifest is that of"},
 		"another image":    {func(e *Entry) { e.Images = map[string]string{"miniflux": digest} }, "has image"},
 		"a manifest not valid": {func(e *Entry) {
 			e.Manifest = []byte(`{"id":"../../etc"}`)

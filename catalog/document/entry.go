@@ -19,22 +19,25 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-// Entry is one application. Its digests are over the canonical form of its manifest.
-// An entry without a manifest is image-only: it overrides images of the manifest
-// that a node has on its disk.
+// Entry is one application. Its digests are those of its manifest's canonical form. An
+// entry without a manifest is image-only: it overrides images in the manifest that a node
+// has on its disk.
 type Entry struct {
-	ID        string            `json:"id"`
-	Version   string            `json:"version,omitempty"`
-	Publisher string            `json:"publisher"`
-	Notes     string            `json:"notes,omitempty"`
-	Manifest  jsontext.Value    `json:"manifest,omitempty"`
-	BLAKE3    string            `json:"blake3,omitempty"` // 32 bytes, in hex
-	SHA256    string            `json:"sha256,omitempty"`
-	Images    map[string]string `json:"images"` // by container, "NAME@sha256:HEX"
-	Waiver    *catalog.Waiver   `json:"waiver,omitempty"`
+	ID        string         `json:"id"`
+	Version   string         `json:"version,omitempty"`
+	Publisher string         `json:"publisher"`
+	Notes     string         `json:"notes,omitempty"`
+	Manifest  jsontext.Value `json:"manifest,omitempty"`
+	// BLAKE3 is the digest by which manifests will be distributed in pieces that can be
+	// verified one by one. Until then it is only checked, beside SHA256: it is in the
+	// format from the start so that catalogs need not be signed again. 32 bytes, in hex.
+	BLAKE3 string            `json:"blake3,omitempty"`
+	SHA256 string            `json:"sha256,omitempty"`
+	Images map[string]string `json:"images"` // by container, "NAME@sha256:HEX"
+	Waiver *catalog.Waiver   `json:"waiver,omitempty"`
 }
 
-// NewEntry makes the entry of a published manifest, one whose images are pinned.
+// NewEntry makes an entry of a published manifest, in which every image is pinned.
 func NewEntry(m *manifest.Manifest, publisher, notes string) (Entry, error) {
 	e := Entry{ID: m.ID, Version: m.Version, Publisher: publisher, Notes: notes, Manifest: m.Canonical()}
 	e.BLAKE3, e.SHA256 = digests(e.Manifest)
@@ -42,7 +45,7 @@ func NewEntry(m *manifest.Manifest, publisher, notes string) (Entry, error) {
 	if e.Images, err = images(m); err != nil {
 		return Entry{}, err
 	}
-	// What is shipped must read back as what it was.
+	// What is shipped must read back as the same.
 	if _, err := e.Parse(); err != nil {
 		return Entry{}, err
 	}
@@ -65,18 +68,18 @@ func images(m *manifest.Manifest) (map[string]string, error) {
 	return out, nil
 }
 
-// ImageOnly tells whether the entry only overrides images.
+// ImageOnly says whether the entry only overrides images.
 func (e *Entry) ImageOnly() bool { return len(e.Manifest) == 0 }
 
-// digested checks the entry's manifest against the entry's digests.
+// digested checks the manifest against the entry's digests.
 func (e *Entry) digested() error {
 	if b3, s2 := digests(e.Manifest); b3 != e.BLAKE3 || s2 != e.SHA256 {
-		return fmt.Errorf("%w: entry %q: its manifest has other digests (blake3 %.12s…, sha256 %.12s…) than the entry's (%.12s…, %.12s…)", ErrRefused, e.ID, b3, s2, e.BLAKE3, e.SHA256)
+		return fmt.Errorf("%w: entry %q: its manifest has other digests (blake3 %.12s…, sha256 %.12s…) than the entry states (%.12s…, %.12s…)", ErrRefused, e.ID, b3, s2, e.BLAKE3, e.SHA256)
 	}
 	return nil
 }
 
-// Parse gives the manifest of an entry where all that the entry says of it is so.
+// Parse returns the entry's manifest, if everything that the entry says of it is true.
 func (e *Entry) Parse() (*manifest.Manifest, error) {
 	if err := e.digested(); err != nil {
 		return nil, err
@@ -86,7 +89,7 @@ func (e *Entry) Parse() (*manifest.Manifest, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if m.ID != e.ID || m.Version != e.Version {
-		return nil, fmt.Errorf("%w: entry %q, version %q: its manifest is of %q, version %q", ErrRefused, e.ID, e.Version, m.ID, m.Version)
+		return nil, fmt.Errorf("%w: entry %q, version %q: its manifest is that of %q, version %q", ErrRefused, e.ID, e.Version, m.ID, m.Version)
 	}
 	have, err := images(m)
 	if err != nil {
@@ -100,17 +103,17 @@ func (e *Entry) Parse() (*manifest.Manifest, error) {
 	return m, nil
 }
 
-// override gives a manifest from the disk with the images of an image-only entry.
+// override returns a manifest from the disk with the images of an image-only entry.
 func (e *Entry) override(disk *manifest.Manifest) (*manifest.Manifest, error) {
 	if disk == nil {
-		return nil, fmt.Errorf("%w: entry %q only overrides images, and this node has no manifest of it on its disk", ErrRefused, e.ID)
+		return nil, fmt.Errorf("%w: entry %q only overrides images, but this node has no manifest for it on disk", ErrRefused, e.ID)
 	}
 	m := *disk
 	m.Containers = slices.Clone(disk.Containers)
 	for _, name := range slices.Sorted(maps.Keys(e.Images)) {
 		i := slices.IndexFunc(m.Containers, func(c manifest.Container) bool { return c.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("%w: entry %q overrides the image of a container %q, which the manifest on this node's disk does not have", ErrRefused, e.ID, name)
+			return nil, fmt.Errorf("%w: entry %q overrides the image of container %q, which the manifest on this node's disk does not have", ErrRefused, e.ID, name)
 		}
 		ref, digest, ok := strings.Cut(e.Images[name], "@")
 		if !ok {
@@ -118,7 +121,7 @@ func (e *Entry) override(disk *manifest.Manifest) (*manifest.Manifest, error) {
 		}
 		m.Containers[i].Image = manifest.Image{Ref: ref, Digest: digest}
 	}
-	// What came of it must be a manifest like any other.
+	// The result must be as valid as any other manifest.
 	out, err := manifest.ParseCanonical("entry "+e.ID, m.Canonical())
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
@@ -126,10 +129,9 @@ func (e *Entry) override(disk *manifest.Manifest) (*manifest.Manifest, error) {
 	return out, nil
 }
 
-// Merge gives the applications of a node: the document's, and besides them those of
-// the node's disk, which are the fallback while applications move into the catalog.
-// An entry that is not right is refused by name, and nothing takes its place. What
-// before holds with the same digest has been looked at and is taken from there.
+// Merge returns the applications of a node: the document's, and those on the node's disk
+// that the document does not have. An invalid entry is refused without fallback; others
+// are unaffected. An entry that before holds with the same digest is not parsed again.
 func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.Catalog, map[string]error) {
 	merged, refused := make(catalog.Catalog, len(d.Entries)+len(disk)), map[string]error{}
 	for id, e := range disk {
@@ -180,7 +182,7 @@ func (d *Document) entry(e *Entry, disk, before catalog.Catalog, now time.Time) 
 	return out, err
 }
 
-// each calls do for every index, on all processors, and joins the errors.
+// each calls do for every index below n, on all processors, and joins the errors.
 func each(n int, do func(i int) error) error {
 	const piece = 64
 	var wg sync.WaitGroup

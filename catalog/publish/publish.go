@@ -1,5 +1,5 @@
-// Package publish makes of manifests what nodes can use: it builds the images
-// that are built here, serves them from an OCI registry, and pins every image by
+// Package publish turns manifests into what nodes can install. It builds images from
+// their build contexts, serves them from an OCI registry, and pins every image by
 // digest. Nodes never build.
 package publish
 
@@ -25,8 +25,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-// Registry is the name under which nodes reach the registry: their own loopback,
-// to which the gate tunnels.
+// Registry is where nodes reach the gate's own registry: on their loopback, through a
+// tunnel from the gate.
 const Registry = "localhost:5000"
 
 // Builder builds images and pushes them; package lab's engine is one.
@@ -36,15 +36,14 @@ type Builder interface {
 	Push(ctx context.Context, tag, destination string, progress io.Writer) error
 }
 
-// Publisher owns a registry whose content is kept in a cache directory.
+// Publisher owns a registry that keeps its content in a cache directory.
 type Publisher struct {
 	dir     string
 	builder Builder
 	handler http.Handler
 }
 
-// Open prepares the registry. With a cache that has what is asked, the builder is
-// never called.
+// Open prepares the registry. The builder is called only for what the cache lacks.
 func Open(dir string, builder Builder) (*Publisher, error) {
 	blobs := filepath.Join(dir, "blobs")
 	for _, d := range []string{blobs, filepath.Join(dir, "manifests")} {
@@ -56,7 +55,7 @@ func Open(dir string, builder Builder) (*Publisher, error) {
 		registry.WithBlobHandler(registry.NewDiskBlobHandler(blobs)),
 		registry.Logger(log.New(io.Discard, "", 0)),
 	)}
-	// What was published once is served again: a signed catalog may name it.
+	// Whatever was published before is served again: a signed catalog may refer to it.
 	files, err := filepath.Glob(filepath.Join(dir, "manifests", "*.json"))
 	if err != nil {
 		return nil, fmt.Errorf("opening the registry: %w", err)
@@ -79,7 +78,7 @@ func Open(dir string, builder Builder) (*Publisher, error) {
 // ServeHTTP serves the OCI distribution API.
 func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
 
-// cached is one image manifest as the registry holds it.
+// cached is an image manifest in the registry.
 type cached struct {
 	Repo      string `json:"repo"`
 	Digest    string `json:"digest"`
@@ -87,8 +86,8 @@ type cached struct {
 	Data      []byte `json:"data"`
 }
 
-// Publish gives the catalog with every image pinned, those built here under the name
-// of a registry; they are built where the cache has none for their context. Progress
+// Publish returns the catalog with every image pinned; images built here get the name of
+// a registry. They are built only if the cache has none of the same context. Progress
 // goes to w.
 func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry string, w io.Writer) (catalog.Catalog, error) {
 	out := catalog.Catalog{}
@@ -111,8 +110,8 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry s
 	return out, nil
 }
 
-// image has the registry hold the image of a build context, under repo, and gives
-// its digest.
+// image puts the image of a build context into the registry, under repo, and returns its
+// digest.
 func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (string, error) {
 	key, err := ContextDigest(os.DirFS(dir), repo)
 	if err != nil {
@@ -149,8 +148,8 @@ func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (s
 	return c.Digest, p.put(c)
 }
 
-// build builds a context and has the builder push the image into the registry,
-// which listens on loopback for as long as that takes.
+// build builds a context. The builder pushes the image into the registry, which listens
+// on loopback meanwhile.
 func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Writer) (cached, error) {
 	base, err := p.builder.Base(ctx, w)
 	if err != nil {
@@ -176,7 +175,7 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Write
 	answer := httptest.NewRecorder()
 	p.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v2/"+repo+"/manifests/"+key[:16], nil))
 	if answer.Code != http.StatusOK {
-		return cached{}, fmt.Errorf("the registry answers %d for the manifest just pushed", answer.Code)
+		return cached{}, fmt.Errorf("the registry answered %d for the manifest that was just pushed", answer.Code)
 	}
 	digest, _, err := v1.SHA256(bytes.NewReader(answer.Body.Bytes()))
 	if err != nil {
@@ -185,14 +184,14 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Write
 	return cached{repo, digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}, nil
 }
 
-// put has the registry know a manifest whose blobs it already stores.
+// put gives the registry a manifest whose blobs it already stores.
 func (p *Publisher) put(c cached) error {
 	r := httptest.NewRequest(http.MethodPut, "/v2/"+c.Repo+"/manifests/"+c.Digest, bytes.NewReader(c.Data))
 	r.Header.Set("Content-Type", c.MediaType)
 	answer := httptest.NewRecorder()
 	p.handler.ServeHTTP(answer, r)
 	if answer.Code != http.StatusCreated {
-		return fmt.Errorf("the registry does not take the manifest of %s back: %d %s", c.Repo, answer.Code, answer.Body)
+		return fmt.Errorf("the registry refused the manifest of %s: %d %s", c.Repo, answer.Code, answer.Body)
 	}
 	return nil
 }

@@ -15,7 +15,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 )
 
-// RoundTrip has the registry answer without a network.
+// RoundTrip lets the registry answer a client without a network.
 func (p *Publisher) RoundTrip(r *http.Request) (*http.Response, error) {
 	rec := httptest.NewRecorder()
 	in := r.Clone(r.Context())
@@ -28,9 +28,9 @@ func (p *Publisher) RoundTrip(r *http.Request) (*http.Response, error) {
 	return resp, nil
 }
 
-// Push brings the images that were built here to the registry that a published
-// catalog names, and wants that registry to serve every image of the catalog under
-// exactly its digest. Credentials are those of podman login or docker login.
+// Push pushes the images that were built here to the registry that a published catalog
+// names, and then checks that every image of the catalog can be had under exactly its
+// digest. The credentials are those of podman login or docker login.
 func (p *Publisher) Push(ctx context.Context, published catalog.Catalog, built map[string]bool, w io.Writer) error {
 	auth := remote.WithAuthFromKeychain(authn.DefaultKeychain)
 	for _, id := range published.IDs() {
@@ -65,7 +65,7 @@ func (p *Publisher) Push(ctx context.Context, published catalog.Catalog, built m
 	return nil
 }
 
-// Built gives the containers of a catalog whose images are built here.
+// Built says which containers of a catalog have images that are built here.
 func Built(cat catalog.Catalog) map[string]bool {
 	out := map[string]bool{}
 	for _, e := range cat {

@@ -22,8 +22,7 @@ import (
 	"google.golang.org/protobuf/proto"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/catalog/sign"
-	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
@@ -37,10 +36,6 @@ const (
 	exitUsage  = 2
 )
 
-type usageError struct{ error }
-
-func (e usageError) Unwrap() error { return e.error }
-
 type app struct {
 	node string
 	json bool
@@ -52,8 +47,7 @@ func main() {
 	stop()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, "archy:", explain(err))
-		var usage usageError
-		if errors.As(err, &usage) || errors.Is(err, keys.ErrUsage) || errors.Is(err, sign.ErrKey) {
+		if usage.Is(err) {
 			os.Exit(exitUsage)
 		}
 		os.Exit(exitFailed)
@@ -80,30 +74,14 @@ func Command() *cobra.Command {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return usageError{err} })
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.catalog(), a.publish(), validate())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), validate())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}
-	usageStatus(root)
+	usage.Mark(root)
 	return root
-}
-
-// usageStatus has wrong arguments end in the exit status for bad usage, throughout the tree.
-func usageStatus(c *cobra.Command) {
-	if args := c.Args; args != nil && c.HasParent() {
-		c.Args = func(cmd *cobra.Command, s []string) error {
-			if err := errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()); err != nil {
-				return usageError{err}
-			}
-			return nil
-		}
-	}
-	for _, sub := range c.Commands() {
-		usageStatus(sub)
-	}
 }
 
 type credentials struct {
@@ -127,7 +105,7 @@ func (a *app) login() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var token string
 			if _, err := fmt.Fscan(cmd.InOrStdin(), &token); err != nil {
-				return usageError{fmt.Errorf("reading the token from standard input: %w", err)}
+				return usage.Wrap(fmt.Errorf("reading the token from standard input: %w", err))
 			}
 			node := strings.TrimSuffix(args[0], "/")
 			if !strings.Contains(node, "://") {
@@ -177,7 +155,7 @@ func (a *app) client() (*client.Client, error) {
 			return nil, fmt.Errorf("%s: %w", file, err)
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, usageError{errors.New("not signed in to a node; see 'archy login --help'")}
+		return nil, usage.Wrap(errors.New("not signed in to a node; see 'archy login --help'"))
 	default:
 		return nil, err
 	}
@@ -403,7 +381,7 @@ func validate() *cobra.Command {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is valid\n", f, m)
 			}
 			if err := errors.Join(problems...); err != nil {
-				return usageError{err}
+				return usage.Wrap(err)
 			}
 			return nil
 		},

@@ -20,6 +20,7 @@ import (
 	"filippo.io/age"
 	"github.com/spf13/cobra"
 
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
@@ -33,7 +34,7 @@ func oneLine(cmd *cobra.Command) (string, error) {
 		return "", err
 	}
 	if line = strings.TrimRight(line, "\r\n"); line == "" {
-		return "", usageError{errors.New("expected one line on standard input")}
+		return "", usage.Wrap(errors.New("expected one line on standard input"))
 	}
 	return line, nil
 }
@@ -76,7 +77,7 @@ func (a *app) configure() *cobra.Command {
 			for _, arg := range args[1:] {
 				k, v, ok := strings.Cut(arg, "=")
 				if !ok || k == "" {
-					return usageError{fmt.Errorf("%q: expected NAME=VALUE", arg)}
+					return usage.Wrap(fmt.Errorf("%q: expected NAME=VALUE", arg))
 				}
 				change[k] = v
 			}
@@ -179,11 +180,11 @@ func (a *app) backup() *cobra.Command {
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if len(recipients) == 0 {
-				return usageError{errors.New("--recipient: name at least one age public key; without it nobody could read the secrets")}
+				return usage.Wrap(errors.New("--recipient: name at least one age public key; without it nobody could read the secrets"))
 			}
 			for _, r := range recipients {
 				if _, err := age.ParseX25519Recipient(r); err != nil {
-					return usageError{fmt.Errorf("--recipient: %w", err)}
+					return usage.Wrap(fmt.Errorf("--recipient: %w", err))
 				}
 			}
 			if out == "" {
@@ -224,21 +225,21 @@ func (a *app) restore() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			keys, err := os.Open(identity)
 			if err != nil {
-				return usageError{fmt.Errorf("--identity: %w", err)}
+				return usage.Wrap(fmt.Errorf("--identity: %w", err))
 			}
 			defer keys.Close()
 			identities, err := age.ParseIdentities(keys)
 			if err != nil {
-				return usageError{fmt.Errorf("--identity %s: %w", identity, err)}
+				return usage.Wrap(fmt.Errorf("--identity %s: %w", identity, err))
 			}
 			z, err := zip.OpenReader(args[0])
 			if err != nil {
-				return usageError{fmt.Errorf("%s: %w", args[0], err)}
+				return usage.Wrap(fmt.Errorf("%s: %w", args[0], err))
 			}
 			defer z.Close()
 			backup, err := client.OpenBackup(&z.Reader, identities)
 			if err != nil {
-				return usageError{fmt.Errorf("%s: %w", args[0], err)}
+				return usage.Wrap(fmt.Errorf("%s: %w", args[0], err))
 			}
 			defer backup.Close()
 			c, err := a.client()
@@ -266,7 +267,7 @@ func (a *app) upgrade() *cobra.Command {
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := os.ReadFile(args[0])
 			if err != nil {
-				return usageError{err}
+				return usage.Wrap(err)
 			}
 			sum := sha256.Sum256(b)
 			want := hex.EncodeToString(sum[:])

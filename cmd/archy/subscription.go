@@ -14,7 +14,8 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
-	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
 
@@ -23,15 +24,15 @@ func (a *app) subscribe() *cobra.Command {
 	var root string
 	c := &cobra.Command{
 		Use: "subscribe CHANNEL", Short: "Have the node follow a channel of the signed catalog",
-		Long:              "Have the node follow a channel (" + strings.Join(document.Channels, ", ") + ") from one or more mirrors. --root\nis the root document that says whose signatures count; it is needed once. With\n--automatic, updates begin by themselves, within --window where one is given; what\ndoes not come up goes back.",
+		Long:              "Have the node follow a channel (" + strings.Join(catalog.Channels, ", ") + ") from one or more mirrors. --root\nis the root document that says whose signatures count; it is needed once. With\n--automatic, updates begin by themselves, within --window where one is given; what\ndoes not come up goes back.",
 		Example:           "  archy subscribe beta --mirror https://mirror.example/archipelago --root root.json\n  archy subscribe beta --mirror https://mirror.example/archipelago --automatic --window 02:00-05:00",
 		Args:              cobra.ExactArgs(1),
-		ValidArgsFunction: cobra.FixedCompletions(document.Channels, cobra.ShellCompDirectiveNoFileComp),
+		ValidArgsFunction: cobra.FixedCompletions(catalog.Channels, cobra.ShellCompDirectiveNoFileComp),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			r.Channel = args[0]
 			if root != "" {
 				if r.Root, err = os.ReadFile(root); err != nil {
-					return usageError{fmt.Errorf("--root: %w", err)}
+					return usage.Wrap(fmt.Errorf("--root: %w", err))
 				}
 			}
 			c, err := a.client()
@@ -97,7 +98,7 @@ func (a *app) refresh() *cobra.Command {
 			}
 			f, err := os.Open(args[0])
 			if err != nil {
-				return usageError{err}
+				return usage.Wrap(err)
 			}
 			defer f.Close()
 			stream := c.LoadCatalog(cmd.Context())

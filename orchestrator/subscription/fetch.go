@@ -18,6 +18,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 )
 
 const (
@@ -104,8 +105,8 @@ func why(ctx context.Context, err error) error {
 // fetch gives a channel's envelope and its entity tag; nil where it is still the one
 // with the tag given. What breaks off is kept, and gone on with, here or at the next
 // call.
-func (s *Subscription) fetch(ctx context.Context, mirror, channel, etag string) (envelope []byte, newTag string, err error) {
-	address := mirror + "/" + channel + ".json"
+func (s *Subscription) fetch(ctx context.Context, base, channel, etag string) (envelope []byte, newTag string, err error) {
+	address := base + "/" + mirror.Catalog(channel)
 	part := s.openPart(address)
 	for range tries {
 		envelope, newTag, err = s.attempt(ctx, address, etag, part)

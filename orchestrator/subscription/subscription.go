@@ -21,7 +21,9 @@ import (
 	"sync"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
@@ -52,8 +54,8 @@ type Config struct {
 
 // check wants a configuration that can be followed.
 func (c *Config) check() error {
-	if !slices.Contains(document.Channels, c.Channel) {
-		return fmt.Errorf("%w: channel %q; it is one of %s", ErrConfig, c.Channel, strings.Join(document.Channels, ", "))
+	if !slices.Contains(catalog.Channels, c.Channel) {
+		return fmt.Errorf("%w: channel %q; it is one of %s", ErrConfig, c.Channel, strings.Join(catalog.Channels, ", "))
 	}
 	if len(c.Mirrors) > maxMirrors {
 		return fmt.Errorf("%w: %d mirrors; at most %d", ErrConfig, len(c.Mirrors), maxMirrors)
@@ -359,18 +361,18 @@ func (s *Subscription) Refresh(ctx context.Context) (changed bool, err error) {
 }
 
 // ask has one mirror's root documents and catalog come into force.
-func (s *Subscription) ask(ctx context.Context, mirror string) (bool, error) {
-	if err := s.roots(ctx, mirror); err != nil {
+func (s *Subscription) ask(ctx context.Context, base string) (bool, error) {
+	if err := s.roots(ctx, base); err != nil {
 		return false, err
 	}
 	s.mu.Lock()
-	channel, etag := s.rec.Channel, s.rec.ETags[mirror]
+	channel, etag := s.rec.Channel, s.rec.ETags[base]
 	s.mu.Unlock()
-	envelope, etag, err := s.fetch(ctx, mirror, channel, etag)
+	envelope, etag, err := s.fetch(ctx, base, channel, etag)
 	if err != nil || envelope == nil {
 		return false, err
 	}
-	return s.take(ctx, envelope, mirror, etag)
+	return s.take(ctx, envelope, base, etag)
 }
 
 // Load takes an envelope from the owner's hand instead of a mirror's.
@@ -381,7 +383,7 @@ func (s *Subscription) Load(ctx context.Context, envelope []byte) (changed bool,
 }
 
 // take has an envelope come into force where it may.
-func (s *Subscription) take(ctx context.Context, envelope []byte, mirror, etag string) (bool, error) {
+func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag string) (bool, error) {
 	d, err := s.verify(ctx, envelope)
 	if err != nil {
 		return false, err
@@ -394,7 +396,7 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, mirror, etag s
 		maps.Copy(rec.ETags, s.rec.ETags)
 	}
 	if etag != "" {
-		rec.ETags[mirror] = etag
+		rec.ETags[base] = etag
 	}
 	rec.Seen = maps.Clone(s.rec.Seen)
 	if rec.Seen == nil {
@@ -418,7 +420,7 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, mirror, etag s
 }
 
 // roots asks a mirror for successors of the root and has them come into force.
-func (s *Subscription) roots(ctx context.Context, mirror string) error {
+func (s *Subscription) roots(ctx context.Context, base string) error {
 	for range maxRoots {
 		s.mu.Lock()
 		rec := s.rec
@@ -427,7 +429,7 @@ func (s *Subscription) roots(ctx context.Context, mirror string) error {
 		if err != nil {
 			return err
 		}
-		b, err := s.get(ctx, fmt.Sprintf("%s/root/%d.json", mirror, p.Version+1), root.MaxSize)
+		b, err := s.get(ctx, base+"/"+mirror.Root(p.Version+1), root.MaxSize)
 		if err != nil || b == nil {
 			return err
 		}

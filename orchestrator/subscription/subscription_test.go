@@ -18,6 +18,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -133,6 +134,38 @@ func (w *world) serial() int64 {
 		w.t.Fatal(err)
 	}
 	return s.Serial
+}
+
+// TestANodeFollowsWhatAPublisherWrites: a directory written by mirror.Publish, served by
+// any web server, is a mirror, and keys that change there change on the node.
+func TestANodeFollowsWhatAPublisherWrites(t *testing.T) {
+	w := newWorld(t)
+	dir := t.TempDir()
+	w.wrap = func(http.Handler) http.Handler { return http.FileServer(http.Dir(dir)) }
+	publish := func(roots mirror.Chain, envelope []byte) {
+		t.Helper()
+		d, err := document.Peek(envelope)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, err := mirror.Publish(dir, roots, mirror.Signed{Name: "beta", Document: d, Envelope: envelope}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	expires := w.clock.AddDate(0, 0, 7)
+	first := w.root(1, 1, w.keys[:1], w.keys[0])
+	second := w.root(2, 1, w.keys[:2], w.keys[1])
+	publish(mirror.Chain{Documents: [][]byte{first}, Newest: 1}, w.document("beta", 1, expires, w.keys[0]))
+	if err := w.sub.Follow(Config{Channel: "beta", Mirrors: []string{w.mirror.URL}}, first); err != nil {
+		t.Fatal(err)
+	}
+	if changed, err := w.sub.Refresh(t.Context()); !changed || err != nil || w.serial() != 1 {
+		t.Fatal(changed, err, w.serial())
+	}
+	publish(mirror.Chain{Documents: [][]byte{first, second}, Newest: 2}, w.document("beta", 2, expires, w.keys[1]))
+	if changed, err := w.sub.Refresh(t.Context()); !changed || err != nil || w.serial() != 2 {
+		t.Fatal(changed, err, w.serial())
+	}
 }
 
 func TestFollowing(t *testing.T) {

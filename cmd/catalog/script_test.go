@@ -20,25 +20,23 @@ import (
 )
 
 func TestMain(m *testing.M) {
-	testscript.Main(m, map[string]func(){"archy": main})
+	testscript.Main(m, map[string]func(){"catalog": main})
 }
 
 func TestScripts(t *testing.T) {
-	here, err := os.Getwd()
+	apps, err := filepath.Abs("../../catalog/apps")
 	if err != nil {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
-		e.Setenv("CATALOG", here+"/../../catalog/apps")
-		e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
-		return release(e, here+"/../../catalog/apps")
+		return release(e, apps)
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
 }
 
-// release makes what a script needs that only a machine with an engine and two nodes
-// could: an age identity ($RECIPIENT, id.txt), a catalog as 'archy catalog build'
-// leaves it (feature.json), and runs of the gate over it, signed by gate.key: green/,
-// and red/, which nobody could sign.
+// release makes what a script needs but cannot make without an engine and two nodes: a
+// catalog as 'catalog build' leaves it (feature.json), and two runs of the gate over it,
+// green/, signed by gate.key, and red/, which cannot be signed. $RECIPIENT and id.txt are
+// an age identity.
 func release(e *testscript.Env, apps string) error {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {

@@ -1,0 +1,137 @@
+package main
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/channel"
+	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/mirror"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
+	"github.com/archipelago-cloud/archipelago/gate"
+)
+
+func promoteCommand() *cobra.Command {
+	var roots rootFlags
+	var trust keys.Trust
+	var validity validityFlags
+	var from, to, out, run, daemon string
+	c := &cobra.Command{
+		Use: "promote APP...", Short: "Move entries to the next channel, on a green run of the gate over exactly their digests",
+		Long: "Move entries from one channel to the next: feature, user, beta. This takes a recent\nrun of the gate, signed by a trusted key, that is green under the full release policy\n(20 cycles, two nodes, nine steps) over exactly the digests of each entry's manifest\nand images. Otherwise the promotion is refused, and the cell that prevents it is named.\nOnly a waiver ('gate waive') can excuse a failure, signed by as many catalog keys of\nthe root as its threshold asks.",
+		Example: "  catalog promote miniflux --from feature.json --to user.json --root root.json --run out/gate/latest --trust gate.key.pub\n" +
+			"  catalog promote miniflux --from user.json --to beta.json --root root.json --run out/gate/latest --trust gate.key.pub",
+		Args: cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			ctx := cmd.Context()
+			_, p, err := roots.read()
+			if err != nil {
+				return err
+			}
+			t, err := trust.ReadFor(p.Catalog.Keys, p.Catalog.Threshold)
+			if err != nil {
+				return err
+			}
+			v, err := validity.read()
+			if err != nil {
+				return err
+			}
+			promotion := channel.Promotion{Channel: mirror.Channel(to)}
+			if promotion.From, _, err = readVerified(ctx, from, p, ""); err != nil {
+				return err
+			}
+			if _, err := os.Stat(to); err == nil {
+				if promotion.To, err = readPredecessor(ctx, to, p); err != nil {
+					return err
+				}
+				promotion.Channel = promotion.To.Channel
+			}
+			if err := promotion.Check(); err != nil {
+				return fmt.Errorf("%w; --to names the catalog of the next channel, or CHANNEL.json if it has none yet", err)
+			}
+			proof, err := proofOf(ctx, run, daemon, t)
+			if err != nil {
+				return err
+			}
+			d, err := promotion.Promote(args, proof, v)
+			if err != nil {
+				return err
+			}
+			return write(cmd, d, cmp.Or(out, to))
+		},
+	}
+	roots.add(c)
+	trust.Add(c)
+	validity.add(c)
+	f := c.Flags()
+	f.StringVar(&from, "from", "", "signed catalog of the channel that they are in")
+	f.StringVar(&to, "to", "", "signed catalog of the channel that they move to, or CHANNEL.json if it has none yet")
+	f.StringVar(&run, "run", "out/gate/latest", "directory of the gate's run")
+	f.StringVar(&daemon, "daemon", "", "SHA-256 of the daemon that the run must have tested; default: any")
+	f.StringVarP(&out, "output", "o", "", "file to write; default: the one of --to")
+	c.MarkFlagRequired("from")
+	c.MarkFlagRequired("to")
+	return c
+}
+
+// proofOf verifies a run of the gate, and lets it vouch for what it tested.
+func proofOf(ctx context.Context, run, daemon string, trust gate.Trust) (channel.Proof, error) {
+	dir, err := filepath.EvalSymlinks(run)
+	if err != nil {
+		return nil, usage.Wrap(fmt.Errorf("--run: %w", err))
+	}
+	r, err := gate.VerifyRun(ctx, dir, trust, time.Now())
+	if err != nil {
+		return nil, err
+	}
+	if daemon != "" && r.Subject.Daemon != daemon {
+		return nil, fmt.Errorf("run %s tested another daemon (%.12s…) than %.12s…", r.Run, r.Subject.Daemon, daemon)
+	}
+	return func(e *document.Entry) (*catalog.Waiver, error) { return gate.Proves(r, e) }, nil
+}
+
+func revokeCommand() *cobra.Command {
+	var roots rootFlags
+	var validity validityFlags
+	var in, out, reason string
+	c := &cobra.Command{
+		Use: "revoke APP VERSION", Short: "Withdraw a version: it is never installed again, and nodes that run it say so",
+		Example: "  catalog revoke miniflux 2.2.6 --reason 'CVE-2026-0001' --in beta.json --root root.json",
+		Args:    cobra.ExactArgs(2),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			_, p, err := roots.read()
+			if err != nil {
+				return err
+			}
+			v, err := validity.read()
+			if err != nil {
+				return err
+			}
+			before, err := readPredecessor(cmd.Context(), in, p)
+			if err != nil {
+				return err
+			}
+			d, err := channel.Revoke(before, args[0], args[1], reason, v)
+			if err != nil {
+				return err
+			}
+			return write(cmd, d, cmp.Or(out, in))
+		},
+	}
+	roots.add(c)
+	validity.add(c)
+	c.Flags().StringVar(&in, "in", "", "signed catalog of the channel")
+	c.Flags().StringVar(&reason, "reason", "", "why; owners of nodes read it")
+	c.Flags().StringVarP(&out, "output", "o", "", "file to write; default: the one of --in")
+	c.MarkFlagRequired("in")
+	c.MarkFlagRequired("reason")
+	return c
+}

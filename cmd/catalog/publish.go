@@ -1,0 +1,46 @@
+package main
+
+import (
+	"errors"
+	"fmt"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog/mirror"
+)
+
+func publishCommand() *cobra.Command {
+	var roots rootFlags
+	var to string
+	c := &cobra.Command{
+		Use: "publish FILE...", Short: "Write signed catalogs and root documents into a mirror's directory",
+		Long:    "Write signed catalogs, and the root documents, into a directory that any web server\ncan serve as a mirror. Each catalog must be valid, of a channel of its own, and newer\nthan the one that the mirror has.",
+		Example: "  catalog publish feature.json beta.json --root root.json --to /srv/mirror",
+		Args:    cobra.MinimumNArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			chain, p, err := roots.read()
+			if err != nil {
+				return err
+			}
+			var catalogs []mirror.Signed
+			var problems []error
+			for _, name := range args {
+				d, envelope, err := readVerified(cmd.Context(), name, p, "")
+				problems = append(problems, err)
+				catalogs = append(catalogs, mirror.Signed{Name: name, Document: d, Envelope: envelope})
+			}
+			if err := errors.Join(problems...); err != nil {
+				return err
+			}
+			files, err := mirror.Publish(to, mirror.Chain{Documents: chain, Newest: p.Version}, catalogs...)
+			for _, f := range files {
+				fmt.Fprintln(cmd.OutOrStdout(), f)
+			}
+			return err
+		},
+	}
+	roots.add(c)
+	c.Flags().StringVar(&to, "to", "", "directory to write to")
+	c.MarkFlagRequired("to")
+	return c
+}

@@ -1,0 +1,105 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"time"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog/document"
+)
+
+func verifyCommand() *cobra.Command {
+	var roots rootFlags
+	var channel string
+	c := &cobra.Command{
+		Use: "verify FILE", Short: "Check a signed catalog as a node does: signatures, age, and every entry",
+		Long:    "Check a signed catalog as a node does. If a node would refuse it, or any of its\nentries, the exit status is 1 and every reason is printed.",
+		Example: "  catalog verify beta.json --root root.json",
+		Args:    cobra.ExactArgs(1),
+	}
+	roots.add(c)
+	c.Flags().StringVar(&channel, "channel", "", "channel that it must be of")
+	asJSON := jsonFlag(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		_, p, err := roots.read()
+		if err != nil {
+			return err
+		}
+		d, _, err := readVerified(cmd.Context(), args[0], p, channel)
+		if err != nil {
+			return err
+		}
+		var problems []error
+		for i := range d.Entries {
+			e := &d.Entries[i]
+			if e.ImageOnly() {
+				continue // only a node that has the manifest can tell
+			}
+			if _, err := e.Parse(); err != nil {
+				problems = append(problems, err)
+			}
+		}
+		if err := errors.Join(problems...); err != nil {
+			return err
+		}
+		if *asJSON {
+			return printJSON(cmd, map[string]any{"channel": d.Channel, "serial": d.Serial, "created": d.Created, "expires": d.Expires, "entries": len(d.Entries), "revoked": d.Revoked, "digest": d.Digest})
+		}
+		_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: catalog %s is valid: %d applications, %d revoked versions, good until %s\n", args[0], d.Head(), len(d.Entries), len(d.Revoked), d.Expires.Format(time.RFC3339))
+		return err
+	}
+	return c
+}
+
+func diffCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "diff [OLD] NEW", Short: "Show what another catalog would change on a node, privileges and ports first",
+		Example: "  catalog diff beta.json beta.new.json",
+		Args:    cobra.RangeArgs(1, 2),
+	}
+	asJSON := jsonFlag(c)
+	c.RunE = func(cmd *cobra.Command, args []string) error {
+		var before *document.Document
+		after, err := peek(args[len(args)-1])
+		if err == nil && len(args) == 2 {
+			before, err = peek(args[0])
+		}
+		if err != nil {
+			return err
+		}
+		changes := document.Diff(before, after)
+		if *asJSON {
+			return printJSON(cmd, changes)
+		}
+		w := cmd.OutOrStdout()
+		for _, c := range changes {
+			switch {
+			case c.From == "":
+				fmt.Fprintf(w, "%s %s, new\n", c.ID, c.To)
+			case c.To == "":
+				fmt.Fprintf(w, "%s %s is removed\n", c.ID, c.From)
+			default:
+				fmt.Fprintf(w, "%s %s -> %s\n", c.ID, c.From, c.To)
+			}
+			for _, l := range []struct{ label, text string }{{"REVOKED", c.Revoked}, {"WAIVER", c.Waiver}, {"notes", c.Notes}} {
+				if l.text != "" {
+					fmt.Fprintf(w, "  %-9s  %s\n", l.label, l.text)
+				}
+			}
+			if c.From == "" || c.To == "" {
+				continue
+			}
+			for _, l := range c.Lines {
+				fmt.Fprintf(w, "  %-9s  %s: %s -> %s\n", l.Kind, l.Path, cmp.Or(l.Old, "nothing"), cmp.Or(l.New, "nothing"))
+			}
+		}
+		if len(changes) == 0 {
+			fmt.Fprintln(w, "nothing changes")
+		}
+		return nil
+	}
+	return c
+}

@@ -1,0 +1,45 @@
+// Package usage tells what a user got wrong from what went wrong, so that a command can
+// end with another exit status.
+package usage
+
+import (
+	"errors"
+
+	"github.com/spf13/cobra"
+)
+
+// Error is the user's mistake: a wrong flag or argument, or a file that cannot be used.
+type Error struct{ error }
+
+func (e Error) Unwrap() error { return e.error }
+
+// Wrap marks an error as the user's mistake; nil stays nil.
+func Wrap(err error) error {
+	if err == nil {
+		return nil
+	}
+	return Error{err}
+}
+
+// Is tells whether an error is the user's mistake.
+func Is(err error) bool {
+	var e Error
+	return errors.As(err, &e)
+}
+
+// Mark makes wrong flags and arguments an Error, in a command and all below it.
+func Mark(c *cobra.Command) {
+	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Wrap(err) })
+	mark(c)
+}
+
+func mark(c *cobra.Command) {
+	if args := c.Args; args != nil {
+		c.Args = func(cmd *cobra.Command, s []string) error {
+			return Wrap(errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()))
+		}
+	}
+	for _, sub := range c.Commands() {
+		mark(sub)
+	}
+}
