@@ -3,14 +3,14 @@ package orchestrator
 import (
 	"strings"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // ownerLine begins the line of a unit file that names the application it belongs to.
-const ownerLine = "\nLabel=\"" + quadlet.LabelApp + "="
+const ownerLine = "\nLabel=\"" + manifest.LabelApp + "="
 
 // owner gives the application that a unit file belongs to, by the label in it;
-// empty for a stranger's.
+// empty where it belongs to none.
 func owner(body string) string {
 	i := strings.Index(body, ownerLine)
 	if i < 0 {

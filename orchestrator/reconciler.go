@@ -135,7 +135,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, cat catalog.Cata
 	r := &Reconciler{
 		engine: engine, store: store, secrets: sec, log: log,
 		renderer:  &Renderer{DataDir: dataDir},
-		snapshots: filepath.Join(dataDir, "_daemon", "snapshots"),
+		snapshots: filepath.Join(dataDir, manifest.OwnDir, "snapshots"),
 		wake:      make(chan struct{}, 1), observed: make(chan struct{}), starts: make(chan struct{}, max(2, runtime.NumCPU())),
 		apps: map[string]*appState{}, ready: map[string]Readiness{}, waiters: map[int]func(){}, websChanged: make(chan struct{}),
 		stale: "the engine has not answered yet",
