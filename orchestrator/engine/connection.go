@@ -39,14 +39,14 @@ type Engine struct {
 
 	mu        sync.Mutex
 	conn      *bindings.Connection
-	strangers map[string]stranger // by container id
+	unmanaged map[string][]string // mounts of unmanaged containers, by container id
 }
 
-// Open connects to the user's systemd; Podman is connected to at the first call.
+// Open connects to the user's systemd. The first call to Podman connects to Podman.
 func Open(ctx context.Context) (*Engine, error) {
 	runtime := os.Getenv("XDG_RUNTIME_DIR")
 	if runtime == "" {
-		return nil, errors.New("XDG_RUNTIME_DIR is not set: the daemon runs as a service of a user that lingers (loginctl enable-linger)")
+		return nil, errors.New("XDG_RUNTIME_DIR is not set: the daemon must run as a service of a user with lingering enabled (loginctl enable-linger USER)")
 	}
 	config, err := os.UserConfigDir()
 	if err != nil {
@@ -60,7 +60,7 @@ func Open(ctx context.Context) (*Engine, error) {
 		socket:  "unix://" + filepath.Join(runtime, "podman", "podman.sock"),
 		runtime: runtime,
 		quadlet: filepath.Join(config, "containers", "systemd"),
-		systemd: sd, strangers: map[string]stranger{},
+		systemd: sd, unmanaged: map[string][]string{},
 	}
 	return e, os.MkdirAll(e.quadlet, 0o755)
 }
@@ -77,9 +77,9 @@ func (e *Engine) call(ctx context.Context, method, path string, query url.Values
 	return resp.Process(out)
 }
 
-// request makes a call, once more where the connection broke: Podman's service
-// comes and goes with its socket, and every call that is made here may be repeated.
-// What cannot be reached in the end is host.ErrUnavailable.
+// request makes a call and repeats it if the connection breaks: Podman's service
+// comes and goes with its socket, and every call made here is safe to repeat. If the
+// service stays unreachable, the error wraps host.ErrUnavailable.
 func (e *Engine) request(ctx context.Context, method, path string, query url.Values, body []byte, args ...string) (*bindings.APIResponse, error) {
 	var last error
 	for range connectAttempts {
@@ -106,14 +106,14 @@ func (e *Engine) request(ctx context.Context, method, path string, query url.Val
 		last = err
 		e.mu.Lock()
 		if e.conn == conn {
-			e.conn = nil // made anew at the next attempt
+			e.conn = nil // the next attempt makes a new one
 		}
 		e.mu.Unlock()
 	}
 	return nil, fmt.Errorf("%w: %s %s: %w", host.ErrUnavailable, method, path, last)
 }
 
-// connect gives the connection to Podman that served last, or a new one.
+// connect returns the connection to Podman that worked last, or a new one.
 func (e *Engine) connect(ctx context.Context) (*bindings.Connection, error) {
 	e.mu.Lock()
 	defer e.mu.Unlock()

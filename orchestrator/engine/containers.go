@@ -16,7 +16,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
-// Inspect gives what is needed of a container to take it over.
+// Inspect returns what adopting a container takes.
 func (e *Engine) Inspect(ctx context.Context, container string) (host.Inspection, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -41,8 +41,8 @@ func (e *Engine) Inspect(ctx context.Context, container string) (host.Inspection
 	return out, nil
 }
 
-// Probe runs a container's health check now, rather than at the timer's next
-// tick, so that an application that has become ready is known to be.
+// Probe runs a container's health check now instead of at the timer's next tick, so
+// that the daemon learns at once that an application has become ready.
 func (e *Engine) Probe(ctx context.Context, container string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -51,7 +51,7 @@ func (e *Engine) Probe(ctx context.Context, container string) (bool, error) {
 	return result.Status == "healthy", err
 }
 
-// HasSocket tells whether a Unix socket exists at a path in a container.
+// HasSocket reports whether a Unix socket exists at a path in a container.
 func (e *Engine) HasSocket(ctx context.Context, container, path string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -74,7 +74,7 @@ func (e *Engine) HasSocket(ctx context.Context, container, path string) (bool, e
 	return st.Mode&fs.ModeSocket != 0, nil
 }
 
-// PutSecret has a secret of that name and value in Podman's store.
+// PutSecret stores a secret in Podman, replacing one of the same name.
 func (e *Engine) PutSecret(ctx context.Context, name, app, value string) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -89,7 +89,7 @@ func (e *Engine) PutSecret(ctx context.Context, name, app, value string) error {
 	return nil
 }
 
-// Remove takes an application's containers, secrets and network out of the engine.
+// Remove deletes an application's containers, secrets and network.
 func (e *Engine) Remove(ctx context.Context, app string, containers []string) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -116,8 +116,8 @@ func (e *Engine) Remove(ctx context.Context, app string, containers []string) er
 	return nil
 }
 
-// Retire stops someone else's container and renames it, so that its name is free
-// and nothing of it is lost.
+// Retire stops an unmanaged container and renames it: its name becomes free, and
+// nothing in it is lost.
 func (e *Engine) Retire(ctx context.Context, container, name string) error {
 	ctx, cancel := context.WithTimeout(ctx, retireTimeout)
 	defer cancel()
@@ -133,8 +133,8 @@ func (e *Engine) Retire(ctx context.Context, container, name string) error {
 	return nil
 }
 
-// stopContainer stops a container by Podman, within its own stop time; one that is
-// not there has stopped.
+// stopContainer stops a container through Podman, within its own stop time. A missing
+// container counts as stopped.
 func (e *Engine) stopContainer(ctx context.Context, container string) error {
 	if err := e.call(ctx, http.MethodPost, "/containers/%s/stop", url.Values{"ignore": {"true"}}, nil, nil, container); err != nil && !notFound(err) {
 		return fmt.Errorf("stopping %s: %w", container, err)

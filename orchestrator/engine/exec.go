@@ -14,8 +14,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
-// Exec runs a command in a running container and gives what it said, cut to 64
-// KiB. A command that outlives the context is killed.
+// Exec runs a command in a running container and returns its output, cut to 64 KiB. A
+// command that outlives the context is killed.
 func (e *Engine) Exec(ctx context.Context, container string, argv []string) (string, error) {
 	body, err := json.Marshal(map[string]any{"Cmd": argv, "AttachStdout": true, "AttachStderr": true})
 	if err != nil {
@@ -40,7 +40,7 @@ func (e *Engine) Exec(ctx context.Context, container string, argv []string) (str
 	}
 	if ctx.Err() != nil {
 		if done.Running && done.Pid > 0 {
-			err = errors.Join(err, e.unshare(after, listTimeout, `kill -KILL "$1"`, fmt.Sprint(done.Pid)))
+			err = errors.Join(err, e.runScript(after, listTimeout, "kill.sh", fmt.Sprint(done.Pid)))
 		}
 		return said, fmt.Errorf("%s in %s: %w", strings.Join(argv, " "), container, errors.Join(context.Cause(ctx), err))
 	}
@@ -53,8 +53,8 @@ func (e *Engine) Exec(ctx context.Context, container string, argv []string) (str
 	return said, nil
 }
 
-// runExec starts a prepared command over a connection of its own, which Podman
-// takes over for the command's output: frames as in logs.
+// runExec starts a prepared command over a connection of its own, on which Podman
+// then sends the command's output in frames, as it does for logs.
 func (e *Engine) runExec(ctx context.Context, id string) (string, error) {
 	conn, err := (&net.Dialer{}).DialContext(ctx, "unix", strings.TrimPrefix(e.socket, "unix://"))
 	if err != nil {

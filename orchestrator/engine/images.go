@@ -11,7 +11,7 @@ import (
 	"strings"
 )
 
-// HasImage looks for one image by name: never a walk through the store.
+// HasImage looks for one image by name, without walking the store.
 func (e *Engine) HasImage(ctx context.Context, name string) (bool, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -29,7 +29,7 @@ func (e *Engine) HasImage(ctx context.Context, name string) (bool, error) {
 	return false, fmt.Errorf("looking for image %s: %w", name, resp.Process(nil))
 }
 
-// EnsureImage has an image by digest in the store, pulled only where it is missing.
+// EnsureImage pulls an image by digest, unless the store has it.
 func (e *Engine) EnsureImage(ctx context.Context, pinned string, progress func(string)) error {
 	if there, err := e.HasImage(ctx, pinned); err != nil || there {
 		return err

@@ -12,7 +12,7 @@ import (
 	"strings"
 )
 
-// Logs streams a container's lines to emit.
+// Logs passes a container's log to emit, line by line.
 func (e *Engine) Logs(ctx context.Context, container string, follow bool, tail int, emit func(string) error) error {
 	q := url.Values{"stdout": {"true"}, "stderr": {"true"}, "tail": {fmt.Sprint(tail)}, "follow": {fmt.Sprint(follow)}}
 	resp, err := e.request(ctx, http.MethodGet, "/containers/%s/logs", q, nil, container)

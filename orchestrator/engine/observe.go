@@ -30,11 +30,8 @@ type listed struct {
 	}
 }
 
-// stranger is what is looked up once of a container that is not of the daemon's.
-type stranger struct{ mounts []string }
-
-// Observe lists all containers in one call and all units in another, and reads
-// the Quadlet directory.
+// Observe lists all containers in one call, all units in another, and reads the
+// Quadlet directory.
 func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
@@ -67,7 +64,7 @@ func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 		}
 	}
 	e.mu.Lock()
-	maps.DeleteFunc(e.strangers, func(id string, _ stranger) bool { return !alive[id] })
+	maps.DeleteFunc(e.unmanaged, func(id string, _ []string) bool { return !alive[id] })
 	e.mu.Unlock()
 	var err error
 	if obs.Units, err = e.systemd.list(ctx); err != nil {
@@ -91,14 +88,14 @@ func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 	return obs, nil
 }
 
-// mounts are the directories of the node that a stranger's container has; they are
-// asked for once, so that a pass over the daemon's own costs one call.
+// mounts returns the directories of the node that an unmanaged container mounts. They
+// are looked up once for each container, so that a pass costs one call.
 func (e *Engine) mounts(ctx context.Context, id string) ([]string, error) {
 	e.mu.Lock()
-	known, ok := e.strangers[id]
+	known, ok := e.unmanaged[id]
 	e.mu.Unlock()
 	if ok {
-		return known.mounts, nil
+		return known, nil
 	}
 	c, err := e.Inspect(ctx, id)
 	if notFound(err) {
@@ -108,16 +105,16 @@ func (e *Engine) mounts(ctx context.Context, id string) ([]string, error) {
 		return nil, err
 	}
 	for _, m := range c.Mounts {
-		known.mounts = append(known.mounts, m.Source)
+		known = append(known, m.Source)
 	}
 	e.mu.Lock()
-	e.strangers[id] = known
+	e.unmanaged[id] = known
 	e.mu.Unlock()
-	return known.mounts, nil
+	return known, nil
 }
 
-// health reads what Podman's list puts into Status where a container has a
-// health check: one word of three.
+// health reads the health out of Status, where Podman's list puts it if the container
+// has a health check: one word of three.
 func health(status string) string {
 	switch status {
 	case "starting", "healthy", "unhealthy":
@@ -126,9 +123,9 @@ func health(status string) string {
 	return ""
 }
 
-// Events calls changed for each container that Podman says has changed, until the
-// context ends or the stream breaks. health is what a health check found, empty for
-// other events.
+// Events calls changed for every container that Podman reports as changed, until the
+// context ends or the stream breaks. health is the result of a health check and empty
+// for other events.
 func (e *Engine) Events(ctx context.Context, changed func(container, health string)) error {
 	filters := `{"type":["container"],"event":["start","died","remove","health_status"]}`
 	resp, err := e.request(ctx, http.MethodGet, "/events", url.Values{"stream": {"true"}, "filters": {filters}}, nil)
