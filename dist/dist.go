@@ -11,7 +11,7 @@ const Unit = "archipelago.service"
 // Program is the daemon's program, below its user's home.
 const Program = ".local/bin/archipelago"
 
-//go:embed archipelago.service podman.service.d/archipelago.conf rollback.sh
+//go:embed archipelago.service podman-service.conf rollback.sh install.sh README.md
 var files embed.FS
 
 // Files returns what is installed with the program, by its path below the user's home.
@@ -20,14 +20,28 @@ func Files() map[string][]byte {
 	out := map[string][]byte{}
 	for to, from := range map[string]string{
 		".config/systemd/user/" + Unit:                           "archipelago.service",
-		".config/systemd/user/podman.service.d/archipelago.conf": "podman.service.d/archipelago.conf",
+		".config/systemd/user/podman.service.d/archipelago.conf": "podman-service.conf",
 		Program + ".rollback":                                    "rollback.sh",
 	} {
-		b, err := files.ReadFile(from)
-		if err != nil {
-			panic(err) // it is embedded under this name
-		}
-		out[to] = b
+		out[to] = read(from)
 	}
 	return out
+}
+
+// Release returns what a release has beside its programs, by file name: the installer,
+// what it installs, and how to use it.
+func Release() map[string][]byte {
+	out := map[string][]byte{}
+	for _, name := range []string{"install.sh", "rollback.sh", Unit, "podman-service.conf", "README.md"} {
+		out[name] = read(name)
+	}
+	return out
+}
+
+func read(name string) []byte {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // every name is embedded above
+	}
+	return b
 }
