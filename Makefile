@@ -11,12 +11,15 @@ BUILD   := $(STATIC) go build -trimpath -buildvcs=auto -ldflags '$(LDFLAGS)'
 BIN     := out/bin
 GATE    := $(BIN)/gate
 
+# install,PROGRAM,PACKAGE: Debian's package of a program that is missing.
+install = command -v $(1) >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null; } || { echo "$(1) is missing: install the package $(2), as root" >&2; exit 1; }
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: build
-build: ## build the daemon, the commands and the suite into out/bin
+build: ## build the daemon, the commands and the suites into out/bin
 	@mkdir -p $(BIN)
 	$(BUILD) -o $(BIN)/ ./cmd/...
 	$(STATIC) go test -c -trimpath -o $(BIN)/matrix.test ./matrix
@@ -38,23 +41,32 @@ l1: setup ## level 1: the lifecycle by RPC, on one lab node
 	$(GATE) run --cycles 1 --only .228 --steps install,stop,start,restart,reinstall,uninstall $(if $(APPS),--apps $(APPS))
 
 .PHONY: lint
-lint: ## go vet and staticcheck
-	test -z "$$(gofmt -l cmd catalog gate matrix nodes orchestrator reports *.go)"
+lint: ## gofmt, go vet, staticcheck and shellcheck
+	test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
 	go vet ./...
 	go vet -tags lab,faults ./...
 	go tool staticcheck -tags lab ./...
+	$(call install,shellcheck,shellcheck)
+	{ git ls-files '*.sh'; git grep -lIE '^#!/(bin/|usr/bin/env )(ba)?sh'; } | sort -u | xargs shellcheck
 
 .PHONY: unit
 unit: ## tests that need no node
 	go test ./...
+
+# The packages that start goroutines.
+RACE := ./orchestrator/... ./nodes/... ./matrix/... ./gate/... ./catalog/publish
+
+.PHONY: race
+race: ## the tests of what runs concurrently, with the race detector
+	CGO_ENABLED=1 go test -race $(RACE)
 
 .PHONY: gate-selftest
 gate-selftest: setup ## planted faults must be red, healthy runs green, on the lab
 	go test -p 1 -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
 
 .PHONY: faults
-faults: setup ## what a small server does to its applications, on both lab nodes; FOCUS picks, CUTS is the number of power cuts
-	cd gate/faults && FAULTS_TABLE=$(if $(FOCUS),,../../TESTING.md) FAULTS_CUTS=$(or $(CUTS),100) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s $(if $(FOCUS),--focus '$(FOCUS)') .
+faults: setup ## what a small server does to its applications, on both lab nodes; FOCUS selects, CUTS is the number of power cuts; writes out/faults/table.md
+	cd gate/faults && FAULTS_TABLE=$(if $(FOCUS),,$(CURDIR)/out/faults/table.md) FAULTS_CUTS=$(or $(CUTS),100) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s $(if $(FOCUS),--focus '$(FOCUS)') .
 
 .PHONY: few-faults
 few-faults: setup
@@ -74,13 +86,18 @@ vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 	go run ./gate/vuln
 
 .PHONY: test
-test: lint unit gate-selftest few-faults ## everything: what CI runs
+test: lint unit race gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
 bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; BLAKE3 against b3sum
-	command -v b3sum >/dev/null || apt-get install -y -qq b3sum
+	$(call install,b3sum,b3sum)
 	go test -run '^$$' -bench . ./orchestrator ./orchestrator/subscription ./catalog/document
 	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
+
+.PHONY: docs
+docs: ## render docs/*.dot, and bring the recovery times of 'make faults' into TESTING.md
+	$(call install,dot,graphviz)
+	sh docs/render.sh
 
 .PHONY: proto
 proto: ## generate the RPC's code; needs protoc and its Go plug-ins

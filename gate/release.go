@@ -9,6 +9,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -16,6 +17,7 @@ import (
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
 
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -94,9 +96,9 @@ func fileDigest(file string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Describe writes what goes with the programs of a release: checksums, a bill of
-// materials each (CycloneDX, of the modules that Go linked), and the provenance (an
-// in-toto statement, SLSA provenance v1). The same programs give the same bytes.
+// Describe writes what goes with the programs of a release: the installer for owners, checksums, a
+// bill of materials each (CycloneDX, of the modules that Go linked), and the provenance
+// (an in-toto statement, SLSA provenance v1). The same programs give the same bytes.
 func Describe(dir string, artifacts []Artifact) error {
 	var sums strings.Builder
 	for _, a := range artifacts {
@@ -109,6 +111,17 @@ func Describe(dir string, artifacts []Artifact) error {
 		if err := os.WriteFile(filepath.Join(dir, a.Name+bomSuffix), bom.Bytes(), 0o644); err != nil {
 			return err
 		}
+	}
+	installer := dist.Release()
+	for _, name := range slices.Sorted(maps.Keys(installer)) {
+		mode := os.FileMode(0o644)
+		if strings.HasSuffix(name, ".sh") {
+			mode = 0o755
+		}
+		if err := os.WriteFile(filepath.Join(dir, name), installer[name], mode); err != nil {
+			return err
+		}
+		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(installer[name]), name)
 	}
 	if err := os.WriteFile(filepath.Join(dir, SumsFile), []byte(sums.String()), 0o644); err != nil {
 		return err

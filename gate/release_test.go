@@ -53,7 +53,7 @@ func TestAReleaseIsDescribedTheSameWayTwice(t *testing.T) {
 			t.Fatal(err)
 		}
 		var text strings.Builder
-		for _, f := range []string{SumsFile, ProvenanceFile, "archipelago-linux-amd64.cdx.json", "archy-linux-amd64.cdx.json"} {
+		for _, f := range []string{SumsFile, ProvenanceFile, "archipelago-linux-amd64.cdx.json", "archy-linux-amd64.cdx.json", "install.sh", "archipelago.service"} {
 			b, err := os.ReadFile(filepath.Join(dir, f))
 			if err != nil {
 				t.Fatal(err)
@@ -63,7 +63,7 @@ func TestAReleaseIsDescribedTheSameWayTwice(t *testing.T) {
 			}
 			text.Write(b)
 		}
-		for _, want := range []string{"d0  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abc"`, `"bomFormat": "CycloneDX"`} {
+		for _, want := range []string{"d0  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abc"`, `"bomFormat": "CycloneDX"`, "  install.sh\n", "  rollback.sh\n", "  archipelago.service\n", "  podman-service.conf\n"} {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("%s is missing in %s", want, text.String())
 			}

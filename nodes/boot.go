@@ -16,7 +16,7 @@ type BootID string
 
 // BootID reads the identity of the node's present boot.
 func (c *Client) BootID(ctx context.Context) (BootID, error) {
-	out, err := c.Run(ctx, "cat /proc/sys/kernel/random/boot_id && sed 's/.*) //' /proc/1/stat | cut -d' ' -f20")
+	out, err := c.script(ctx, "boot-id.sh", nil)
 	if err != nil {
 		return "", err
 	}
@@ -28,7 +28,7 @@ func (c *Client) BootID(ctx context.Context) (BootID, error) {
 }
 
 // Reboot asks the node to reboot and waits until it answers on another boot.
-// The connection ending under the command is how a reboot looks.
+// A reboot ends the connection while the command runs.
 func (c *Client) Reboot(ctx context.Context) (BootID, error) {
 	before, err := c.BootID(ctx)
 	if err != nil {
@@ -40,8 +40,8 @@ func (c *Client) Reboot(ctx context.Context) (BootID, error) {
 	return c.AwaitBoot(ctx, before)
 }
 
-// PowerCut takes the node's power away and gives it back, by the inventory's
-// command, and waits until it answers on another boot.
+// PowerCut cuts the node's power and restores it with the inventory's command, and
+// waits until it answers on another boot.
 func (c *Client) PowerCut(ctx context.Context) (BootID, error) {
 	if len(c.Node.Power.Cut) == 0 {
 		return "", fmt.Errorf("%s: the inventory names no way to cut its power (power.cut)", c.Node)

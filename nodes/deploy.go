@@ -8,7 +8,6 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"net"
 	"net/http"
@@ -18,76 +17,27 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
 )
 
 // DataDir is where a node keeps applications' data and the daemon's state.
-const DataDir = "/var/lib/archipelago"
+const DataDir = manifest.DataDir
 
 // DaemonUnit is the user unit that runs the daemon.
-const DaemonUnit = "archipelago.service"
+const DaemonUnit = dist.Unit
 
-const (
-	daemonPath   = ".local/bin/archipelago"
-	daemonAnswer = 30 * time.Second
-)
+const daemonAnswer = 30 * time.Second
 
 // Deployment is what a node gets.
 type Deployment struct {
 	Binary      string            // path of the daemon, statically linked for the node
 	Catalog     map[string][]byte // application id -> published manifest
-	Environment []string          // more of the daemon's environment, "NAME=value"
+	Environment []string          // added to the daemon's environment, "NAME=value"
 }
 
-// trial counts the starts of a daemon that has not served yet, and puts the one
-// before it back at the third: whatever is wrong with the new one, a shell can.
-const trial = `p=%h/` + daemonPath + `; [ -e $$p.trial ] || exit 0; read n < $$p.trial || n=0; ` +
-	`if [ "$$n" -lt 2 ]; then echo $$((n + 1)) > $$p.trial; exit 0; fi; ` +
-	`echo "the new daemon did not come up: the previous one returns"; mv -f $$p.previous $$p; rm -f $$p.trial`
-
-// unit renders the daemon's unit. It needs no privilege of its own: what takes the
-// user namespace is done by Podman and systemd at its request.
-func (d Deployment) unit() string {
-	var env strings.Builder
-	for _, e := range d.Environment {
-		fmt.Fprintf(&env, "Environment=%q\n", e)
-	}
-	return `[Unit]
-Description=Archipelago: keeps this node's applications at their desired state
-Wants=podman.socket
-After=podman.socket dbus.socket
-
-[Service]
-Type=notify
-ExecStartPre=/bin/sh -ec '` + trial + `'
-ExecStart=%h/` + daemonPath + ` daemon
-TimeoutStartSec=20
-Restart=always
-RestartSec=1
-Environment=GOMEMLIMIT=180MiB
-UMask=0077
-NoNewPrivileges=yes
-LockPersonality=yes
-MemoryDenyWriteExecute=yes
-RestrictRealtime=yes
-RestrictSUIDSGID=yes
-RestrictAddressFamilies=AF_UNIX AF_INET AF_INET6
-SystemCallArchitectures=native
-` + env.String() + `
-[Install]
-WantedBy=default.target
-`
-}
-
-// engineUnit keeps Podman's service up while the daemon follows its events: by
-// default it ends after five idle seconds, streams notwithstanding.
-const engineUnit = `[Service]
-ExecStart=
-ExecStart=/usr/bin/podman system service --time=0
-`
-
-// Deploy brings the daemon and its catalog onto a node, each replaced atomically,
-// restarts the daemon where anything has changed, waits until it answers, and
-// gives the access token.
+// Deploy installs the daemon, the files of package dist and the catalog on a node, each
+// replaced atomically. It restarts the daemon if anything has changed, waits until it
+// answers, and returns the access token.
 func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err error) {
 	binary, err := os.ReadFile(d.Binary)
 	if err != nil {
@@ -95,41 +45,31 @@ func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err er
 	}
 	sum := sha256.Sum256(binary)
 	want := hex.EncodeToString(sum[:])
-	have, err := c.Run(ctx, "sha256sum ~/"+daemonPath+" 2>/dev/null | cut -d' ' -f1")
+	have, err := c.Run(ctx, "sha256sum ~/"+dist.Program+" 2>/dev/null | cut -d' ' -f1")
 	if err != nil {
 		return "", err
 	}
-	changed := strings.TrimSpace(have) != want
-	if changed {
-		script := fmt.Sprintf(`set -e; mkdir -p ~/.local/bin; f=$(mktemp ~/.local/bin/.archipelago.XXXXXX); trap 'rm -f "$f"' EXIT
-cat > "$f"; [ "$(sha256sum < "$f" | cut -d' ' -f1)" = %s ] || { echo "the binary arrived damaged" >&2; exit 1; }
-chmod 755 "$f"; sync "$f"; mv -f "$f" ~/%s; trap - EXIT`, want, daemonPath)
-		if err := c.Stream(ctx, script, bytes.NewReader(binary), io.Discard); err != nil {
+	change := ""
+	if strings.TrimSpace(have) != want {
+		if _, err := c.script(ctx, "replace-program.sh", bytes.NewReader(binary), dist.Program, want); err != nil {
 			return "", fmt.Errorf("deploying the daemon: %w", err)
 		}
+		change = "changed"
 	}
 	archive, err := d.archive()
 	if err != nil {
 		return "", err
 	}
 	sum = sha256.Sum256(archive)
-	mark := hex.EncodeToString(sum[:])
-	own := DataDir + "/_daemon"
-	script := fmt.Sprintf(`set -e; umask 077; mkdir -p %[1]s ~/.config/systemd/user; cd %[1]s
-[ "$(cat catalog.digest 2>/dev/null)" = %[2]s ] && [ -e ~/.config/systemd/user/%[3]s ] && { echo same; exit; }
-rm -rf new; mkdir new; tar -x -C new
-mv -f new/%[3]s ~/.config/systemd/user/; mkdir -p ~/.config/systemd/user/podman.service.d; mv -f new/engine.conf ~/.config/systemd/user/podman.service.d/archipelago.conf; rm -rf old; [ ! -e catalog ] || mv catalog old; mv new/catalog catalog; rm -rf old new
-echo %[2]s > catalog.digest; sync -f .`, own, mark, DaemonUnit)
-	var out bytes.Buffer
-	if err := c.Stream(ctx, script, bytes.NewReader(archive), &out); err != nil {
+	own := manifest.DataDir + "/" + manifest.OwnDir
+	out, err := c.script(ctx, "replace-files.sh", bytes.NewReader(archive), own, hex.EncodeToString(sum[:]))
+	if err != nil {
 		return "", fmt.Errorf("deploying the catalog: %w", err)
 	}
-	changed = changed || strings.TrimSpace(out.String()) != "same"
-	verb := "start"
-	if changed {
-		verb = "stop podman.service && systemctl --user restart"
+	if strings.TrimSpace(out) != "same" {
+		change = "changed"
 	}
-	if _, err := c.Run(ctx, "systemctl --user daemon-reload && systemctl --user enable -q --now podman.socket && systemctl --user enable -q "+DaemonUnit+" && systemctl --user "+verb+" "+DaemonUnit); err != nil {
+	if _, err := c.script(ctx, "start-daemon.sh", nil, change); err != nil {
 		return "", fmt.Errorf("starting the daemon: %w", err)
 	}
 	if err := c.AwaitDaemon(ctx); err != nil {
@@ -139,6 +79,7 @@ echo %[2]s > catalog.digest; sync -f .`, own, mark, DaemonUnit)
 	return strings.TrimSpace(token), err
 }
 
+// archive packs what replace-files.sh installs: home/ and catalog/.
 func (d Deployment) archive() ([]byte, error) {
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -149,11 +90,15 @@ func (d Deployment) archive() ([]byte, error) {
 		_, err := w.Write(body)
 		return err
 	}
-	if err := add(DaemonUnit, []byte(d.unit())); err != nil {
-		return nil, err
+	files := dist.Files()
+	if len(d.Environment) > 0 {
+		// The unit itself is the one that owners install; what this deployment adds is a drop-in.
+		files[".config/systemd/user/"+dist.Unit+".d/deployment.conf"] = dropIn(d.Environment)
 	}
-	if err := add("engine.conf", []byte(engineUnit)); err != nil {
-		return nil, err
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		if err := add("home/"+name, files[name]); err != nil {
+			return nil, err
+		}
 	}
 	if err := w.WriteHeader(&tar.Header{Name: "catalog/", Typeflag: tar.TypeDir, Mode: 0o700}); err != nil {
 		return nil, err
@@ -167,6 +112,15 @@ func (d Deployment) archive() ([]byte, error) {
 		return nil, err
 	}
 	return b.Bytes(), nil
+}
+
+func dropIn(environment []string) []byte {
+	var b bytes.Buffer
+	b.WriteString("[Service]\n")
+	for _, e := range environment {
+		fmt.Fprintf(&b, "Environment=%q\n", e)
+	}
+	return b.Bytes()
 }
 
 // AwaitDaemon waits until the daemon's port answers on the node itself.
@@ -193,8 +147,8 @@ func (c *Client) AwaitDaemon(ctx context.Context) error {
 	}
 }
 
-// ServeThere serves HTTP on an address of the node, by a tunnel that is made anew
-// whenever the node was away, until the context ends.
+// ServeThere serves HTTP on an address of the node until the context ends, through a
+// tunnel that is opened again whenever the node was away.
 func (n *Node) ServeThere(ctx context.Context, address string, h http.Handler, log func(error)) {
 	c := NewClient(n)
 	defer c.Close()

@@ -3,9 +3,9 @@ package orchestrator
 import (
 	"context"
 	"os"
-	"path/filepath"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
@@ -109,7 +109,7 @@ func (r *Reconciler) missingVolumes() map[string][]string {
 	missing := map[string][]string{}
 	for _, d := range r.store.All() {
 		for _, v := range r.store.Data(d.App).Volumes {
-			if _, err := os.Stat(filepath.Join(r.dataDir, d.App, v)); err != nil {
+			if _, err := os.Stat(manifest.VolumeDir(r.dataDir, d.App, v)); err != nil {
 				missing[d.App] = append(missing[d.App], v)
 			}
 		}

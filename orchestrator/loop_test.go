@@ -15,8 +15,8 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
-	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -119,7 +119,7 @@ func (h *fakeHost) StartUnits(_ context.Context, units []string) error {
 	return h.do("start", func() {
 		for _, u := range units {
 			name := strings.TrimSuffix(u, ".service")
-			_, spec, _ := strings.Cut(h.obs.Files[name+".container"], quadlet.LabelSpec+"=")
+			_, spec, _ := strings.Cut(h.obs.Files[name+".container"], manifest.LabelSpec+"=")
 			spec, _, _ = strings.Cut(spec, "\"")
 			h.obs.Containers[name] = host.Container{ID: fmt.Sprint(len(h.calls)), Name: name, App: "pair", Spec: spec, State: "running"}
 			h.obs.Units[u] = host.Unit{Active: "active"}

@@ -65,7 +65,7 @@ func main() {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
-	serve.Flags().StringVar(&d.dataDir, "data", "/var/lib/archipelago", "directory of applications' data and the daemon's state")
+	serve.Flags().StringVar(&d.dataDir, "data", manifest.DataDir, "directory of applications' data and the daemon's state")
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf(":%d", manifest.DaemonPort), "address of RPC and My Apps")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "the same over TLS, with the node's own certificate")
 	root.AddCommand(serve)
@@ -82,7 +82,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return errors.New("the daemon runs as an unprivileged user, never as root")
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
-	own := filepath.Join(d.dataDir, "_daemon")
+	own := filepath.Join(d.dataDir, manifest.OwnDir)
 	stateDir := filepath.Join(own, "state")
 	store, err := state.Open(stateDir)
 	if err != nil {

@@ -22,8 +22,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
-	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
 // legacyPassword is what the legacy installer hardcoded.
@@ -100,7 +100,7 @@ var _ = Describe("adoption", func() {
 		db, web := identity(ctx, "legacy-db"), identity(ctx, "legacy-web")
 		r, err := rpc.Doctor(ctx, connect.NewRequest(&api.DoctorRequest{}))
 		Expect(err).NotTo(HaveOccurred())
-		Expect(r.Msg.Findings).To(ContainElement(SatisfyAll(HaveField("Name", "containers of others"), HaveField("Ok", false), HaveField("Detail", ContainSubstring("legacy-db")))))
+		Expect(r.Msg.Findings).To(ContainElement(SatisfyAll(HaveField("Name", "unmanaged containers"), HaveField("Ok", false), HaveField("Detail", ContainSubstring("legacy-db")))))
 
 		do(ctx, "adopt", "ledger")
 		got := awaitState(ctx, "ledger", api.State_STATE_RUNNING, bound)

@@ -2,6 +2,7 @@ package lab
 
 import (
 	"context"
+	_ "embed"
 	"errors"
 	"fmt"
 	"io"
@@ -24,6 +25,9 @@ const (
 	engineStartTimeout = 30 * time.Second
 	engineStopTimeout  = 20 * time.Second
 )
+
+//go:embed scripts/with-cgroup2.sh
+var withCgroup2 string
 
 // Engine is the Podman service that runs the lab's nodes and builds images. It
 // has a storage of its own, apart from the user's containers.
@@ -60,12 +64,12 @@ func (e *Engine) Running() bool {
 	return true
 }
 
-// Start brings the service up where it is not.
+// Start starts the service unless it runs.
 //
-// Where /sys/fs/cgroup is not a cgroup2 mount (hybrid hierarchies), crun refuses
-// to run: the service then gets a mount namespace of its own with one there. It
-// must be the one namespace for all containers, since mounts made in another are
-// invisible; so everything goes through this service.
+// Where /sys/fs/cgroup is not a cgroup2 mount (hybrid hierarchies), crun refuses to run.
+// The service then gets a mount namespace of its own that has one. All containers must
+// share that namespace, because mounts made in another are invisible; so everything goes
+// through this service.
 func (e *Engine) Start(ctx context.Context) error {
 	if e.Running() {
 		return nil
@@ -73,7 +77,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	if os.Geteuid() != 0 {
 		return errors.New("the lab runs systemd in privileged containers, which takes root: run this with sudo")
 	}
-	// What a service that was killed left would be taken for living containers.
+	// Remains of a killed service would be taken for living containers.
 	if err := e.sweep(); err != nil {
 		return err
 	}
@@ -99,8 +103,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	argv := []string{"podman", "--root", e.storageRoot(), "--runroot", filepath.Join(e.run, "run"), "--tmpdir", filepath.Join(e.run, "tmp"), "--storage-driver", "overlay",
 		"system", "service", "--time=0", e.URL()}
 	if !unifiedCgroups() {
-		argv = append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-ec",
-			`umount -R -l /sys/fs/cgroup && mount -t cgroup2 none /sys/fs/cgroup && exec "$@"`, "sh"}, argv...)
+		argv = append([]string{"unshare", "--mount", "--propagation", "private", "sh", "-c", withCgroup2, "with-cgroup2.sh"}, argv...)
 	}
 	log, err := os.Create(e.logFile())
 	if err != nil {
@@ -108,7 +111,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	}
 	defer log.Close()
 	cmd := exec.Command(argv[0], argv[1:]...)
-	cmd.Dir = "/" // it outlives this process, and perhaps the directory that this one is in
+	cmd.Dir = "/" // it outlives this process, and perhaps this process's directory
 	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+confFile)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
@@ -139,8 +142,7 @@ func (e *Engine) Start(ctx context.Context) error {
 	return nil
 }
 
-// Stop ends the service and removes what it left in the run directory. Containers
-// must be gone before.
+// Stop ends the service and empties its run directory. Remove the containers first.
 func (e *Engine) Stop(ctx context.Context) error {
 	if b, err := os.ReadFile(e.pidFile()); err == nil {
 		if pid, err := strconv.Atoi(string(b)); err == nil && isPodman(pid) {
@@ -162,8 +164,8 @@ func (e *Engine) Stop(ctx context.Context) error {
 	return e.sweep()
 }
 
-// sweep ends container processes of this engine that have no service any more,
-// takes its mounts away and empties the run directory.
+// sweep kills container processes of this engine that have lost their service, unmounts
+// what it mounted and empties the run directory.
 func (e *Engine) sweep() error {
 	for pid := range e.monitors() {
 		children, err := os.ReadFile(fmt.Sprintf("/proc/%[1]d/task/%[1]d/children", pid))
@@ -189,8 +191,8 @@ func (e *Engine) sweep() error {
 	return nil
 }
 
-// monitors gives the process ids of the engine's conmon processes: those that work
-// on its storage.
+// monitors returns the process ids of the engine's conmon processes: those that work on
+// its storage.
 func (e *Engine) monitors() iter.Seq[int] {
 	return func(yield func(int) bool) {
 		entries, err := os.ReadDir("/proc")

@@ -35,6 +35,7 @@ import (
 	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
@@ -245,7 +246,7 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 		Labels: map[string]string{specLabel: digest},
 		Mounts: testcontainers.Mounts(
 			testcontainers.VolumeMount(name+"-home", "/home/archipelago"),
-			testcontainers.VolumeMount(name+"-data", "/var/lib/archipelago"),
+			testcontainers.VolumeMount(name+"-data", manifest.DataDir),
 			testcontainers.VolumeMount(name+"-journal", "/var/log/journal"),
 		),
 		Files: []testcontainers.ContainerFile{

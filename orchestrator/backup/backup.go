@@ -131,7 +131,7 @@ func (m *Manager) copyStopped(ctx context.Context, app, dir string) (b Backup, e
 	}
 	data := m.Store.Data(app)
 	for _, v := range data.Volumes {
-		dirs = append(dirs, filepath.Join(m.DataDir, app, v))
+		dirs = append(dirs, manifest.VolumeDir(m.DataDir, app, v))
 	}
 	if err := m.Engine.CopyVolumes(ctx, dirs, dir); err != nil {
 		return b, fmt.Errorf("backing up %s: %w", app, err)

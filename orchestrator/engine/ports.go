@@ -11,8 +11,8 @@ import (
 
 const listening = "0A" // a socket's state in /proc/net/tcp, proc_net_tcp(5)
 
-// PortHolders tells, for those of the TCP ports that something listens on, what
-// that is; as far as the user may know.
+// PortHolders names the process behind each of these TCP ports that something listens
+// on. Processes of other users stay anonymous.
 func (e *Engine) PortHolders(ports []int) (map[int]string, error) {
 	wanted := map[int]bool{}
 	for _, p := range ports {

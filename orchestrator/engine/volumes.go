@@ -2,6 +2,7 @@ package engine
 
 import (
 	"context"
+	"embed"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -19,11 +20,19 @@ import (
 
 const (
 	copyTimeout = 2 * time.Hour // of all volumes of an application
-	maxOutput   = 64 << 10      // bytes kept of what a helper or a hook says
+	maxOutput   = 64 << 10      // bytes kept of what a script or a hook says
+
+	// spaceReserve is how much of the file system a copy leaves free, in KiB.
+	spaceReserve = "262144"
 )
 
-// EnsureVolumes has each directory exist, owned by the id that the container's
-// user is mapped to.
+// scripts are what runs inside the user namespace; each says at its top what it does.
+//
+//go:embed scripts
+var scripts embed.FS
+
+// EnsureVolumes makes the directories that do not exist, owned by the id that the
+// container's user is mapped to.
 func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) error {
 	for _, v := range volumes {
 		if err := os.MkdirAll(filepath.Dir(v.Dir), 0o711); err != nil {
@@ -32,9 +41,7 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) 
 		if _, err := os.Stat(v.Dir); err == nil {
 			continue
 		}
-		// Made beside its place and renamed, so that it never exists with another owner.
-		script := `mkdir -p "$1.new" && chown "$2" "$1.new" && chmod 0700 "$1.new" && mv -T "$1.new" "$1"`
-		if err := e.unshare(ctx, changeTimeout, script, v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
+		if err := e.runScript(ctx, changeTimeout, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
 		if err := atomicfile.SyncDir(filepath.Dir(v.Dir)); err != nil {
@@ -44,80 +51,66 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) 
 	return nil
 }
 
-// DeleteTree destroys a directory that holds files of mapped owners.
+// DeleteTree deletes a directory that holds files of mapped owners.
 func (e *Engine) DeleteTree(ctx context.Context, dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return e.unshare(ctx, changeTimeout, `rm -rf --one-file-system -- "$1"`, dir)
+	return e.unshare(ctx, changeTimeout, "rm", "-rf", "--one-file-system", "--", dir)
 }
 
-// spaceLeft is how much of the file system a copy leaves free, in KiB.
-const spaceLeft = 256 << 10
-
-// CopyVolumes makes dir a complete copy of directories, each under its own name:
-// by reflink where the file system can. It is refused where the space for a full
-// copy is missing; an incomplete copy never bears the name.
+// CopyVolumes makes dir a complete copy of directories, each under its own name, by
+// reflink where the file system can. It fails if there is no space for a full copy. An
+// incomplete copy never bears the name.
 func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
-	script := `to=$1; shift
-rm -rf --one-file-system -- "$to" "$to.new" "$to.old"; mkdir "$to.new"
-[ $# = 0 ] || need=$(du -skc -- "$@" | tail -n1 | cut -f1)
-free=$(df -Pk -- "$to.new" | awk 'NR==2{print $4}')
-if [ $((${need:-0} + ` + fmt.Sprint(spaceLeft) + `)) -gt "$free" ]; then echo "the copy needs $((need / 1024)) MiB and leaves less than 256 MiB of the $((free / 1024)) MiB that are free" >&2; rmdir "$to.new"; exit 1; fi
-for d; do cp -a --reflink=auto -- "$d" "$to.new/"; done
-sync -f "$to.new"; mv -T -- "$to.new" "$to"; sync -f "$to"`
-	if err := e.unshare(ctx, copyTimeout, script, append([]string{dir}, dirs...)...); err != nil {
+	if err := e.runScript(ctx, copyTimeout, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
 	return nil
 }
 
-// PutBack has the copies in dir take the place of the directories of the same name
-// in home; what they replace goes. Repeated after a cut, it goes on.
+// PutBack moves the copies in dir to the places of the directories of the same name in
+// home, and deletes what they replace. Called again after a power cut, it continues.
 func (e *Engine) PutBack(ctx context.Context, dir, home string) error {
-	script := `[ -d "$1" ] || exit 0
-old=$1.old; mkdir -p -- "$old" "$2"
-for d in "$1"/*; do
-  [ -d "$d" ] || continue
-  v=$2/${d##*/}
-  if [ -e "$v" ]; then rm -rf --one-file-system -- "$old/${d##*/}"; mv -T -- "$v" "$old/${d##*/}"; fi
-  mv -T -- "$d" "$v"
-done
-sync -f "$2"; rm -rf --one-file-system -- "$1" "$old"`
-	if err := e.unshare(ctx, changeTimeout, script, dir, home); err != nil {
+	if err := e.runScript(ctx, changeTimeout, "put-back.sh", dir, home); err != nil {
 		return fmt.Errorf("putting volumes back: %w", err)
 	}
 	return nil
 }
 
 // TakeOver copies what another container kept at from into a new volume, for this
-// owner; where the volume exists it is left alone.
+// owner. An existing volume stays as it is.
 func (e *Engine) TakeOver(ctx context.Context, from string, to host.VolumeOwner) error {
 	if err := os.MkdirAll(filepath.Dir(to.Dir), 0o711); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
 	}
-	script := `[ ! -e "$2" ] || exit 0
-rm -rf --one-file-system -- "$2.new"; need=$(du -sk -- "$1" | cut -f1); free=$(df -Pk -- "${2%/*}" | awk 'NR==2{print $4}')
-if [ $((need + ` + fmt.Sprint(spaceLeft) + `)) -gt "$free" ]; then echo "the copy needs $((need / 1024)) MiB and leaves less than 256 MiB of the $((free / 1024)) MiB that are free" >&2; exit 1; fi
-cp -a --reflink=auto -- "$1" "$2.new"; chown -R "$3" "$2.new"; chmod 0700 "$2.new"; sync -f "$2.new"; mv -T -- "$2.new" "$2"; sync -f "$2"`
-	if err := e.unshare(ctx, copyTimeout, script, from, to.Dir, fmt.Sprintf("%d:%d", to.UID, to.GID)); err != nil {
+	if err := e.runScript(ctx, copyTimeout, "take-over.sh", spaceReserve, from, to.Dir, fmt.Sprintf("%d:%d", to.UID, to.GID)); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
 	}
 	return nil
 }
 
-// Archive writes a directory's content to file, a pipe, as tar; Extract reads it
-// from there into a new directory. Owners are kept as the container sees them.
+// Archive writes a directory's content to file, a pipe, as tar; Extract reads it from
+// there into a new directory. Owners are kept as the container sees them.
 func (e *Engine) Archive(ctx context.Context, dir, file string) error {
-	return e.unshare(ctx, copyTimeout, `tar --numeric-owner --xattrs -C "$1" -cf "$2" .`, dir, file)
+	return e.unshare(ctx, copyTimeout, "tar", "--numeric-owner", "--xattrs", "-C", dir, "-cf", file, ".")
 }
 
 // Extract is the inverse of Archive.
 func (e *Engine) Extract(ctx context.Context, file, dir string) error {
-	return e.unshare(ctx, copyTimeout, `rm -rf --one-file-system -- "$2"; mkdir -p -- "$2"; tar --numeric-owner --xattrs -C "$2" -xpf "$1"; sync -f "$2"`, file, dir)
+	return e.runScript(ctx, copyTimeout, "extract.sh", file, dir)
+}
+
+// runScript runs one of the scripts inside the user namespace.
+func (e *Engine) runScript(ctx context.Context, timeout time.Duration, name string, args ...string) error {
+	script, err := scripts.ReadFile("scripts/" + name)
+	if err != nil {
+		return err
+	}
+	return e.unshare(ctx, timeout, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
 }
 
 // execStartEx is a command as systemd's D-Bus interface takes it (org.freedesktop.systemd1(5)).
@@ -127,10 +120,10 @@ type execStartEx struct {
 	Flags []string
 }
 
-// unshare runs a shell script where the user namespace's ids can be given: in
-// "podman unshare", started by systemd as a transient unit, so that the daemon
-// itself needs no privilege. What it says on standard error is in the error.
-func (e *Engine) unshare(ctx context.Context, timeout time.Duration, script string, args ...string) error {
+// unshare runs a command inside the user namespace, where files can belong to its ids:
+// with "podman unshare", started by systemd as a transient unit, so that the daemon
+// itself needs no privilege. The error contains what the command wrote to standard error.
+func (e *Engine) unshare(ctx context.Context, timeout time.Duration, command ...string) error {
 	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	e.systemd.mu.Lock()
@@ -143,13 +136,13 @@ func (e *Engine) unshare(ctx context.Context, timeout time.Duration, script stri
 	}
 	defer os.Remove(said.Name())
 	defer said.Close()
-	argv := append([]string{"/usr/bin/podman", "unshare", "/bin/sh", "-euc", script, "sh"}, args...)
+	argv := append([]string{"/usr/bin/podman", "unshare"}, command...)
 	result := make(chan string, 1)
 	_, err = e.systemd.conn.StartTransientUnitContext(ctx, name, "replace", []dbus.Property{
 		dbus.PropDescription("archipelago: volumes"),
 		dbus.PropType("oneshot"),
-		// Without expansion by systemd: it would take ${name…} for a variable of its own
-		// and, worse, mean something else by $ once it has reloaded.
+		// No expansion by systemd: it would take ${name…} for a variable of its own and,
+		// worse, read $ in another way once it has reloaded.
 		{Name: "ExecStartEx", Value: godbus.MakeVariant([]execStartEx{{argv[0], argv, []string{"no-env-expand"}}})},
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
 		{Name: "StandardErrorFileToAppend", Value: godbus.MakeVariant(said.Name())},
@@ -169,7 +162,7 @@ func (e *Engine) unshare(ctx context.Context, timeout time.Duration, script stri
 		}
 		return fmt.Errorf("podman unshare: %s; see journalctl --user -u %s", r, name)
 	case <-ctx.Done():
-		// Not left to change files behind the back of whoever comes next.
+		// Stopped for certain: it must not change files under whatever runs next.
 		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
 		defer cancel()
 		ended := make(chan string, 1)

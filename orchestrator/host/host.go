@@ -27,8 +27,8 @@ type Observation struct {
 type Container struct {
 	ID        string
 	Name      string
-	App       string // label io.archipelago.app; empty for an unmanaged container
-	Spec      string // label io.archipelago.spec
+	App       string // label manifest.LabelApp; empty for an unmanaged container
+	Spec      string // label manifest.LabelSpec
 	State     string // created, running, exited, …
 	Health    string // starting, healthy, unhealthy, or empty
 	StartedAt time.Time

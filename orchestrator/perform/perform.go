@@ -12,6 +12,7 @@ import (
 	"runtime"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -141,7 +142,7 @@ func (p *Performer) record(app string, change func(*state.Desired)) error {
 func (p *Performer) home(app string) string { return filepath.Join(p.dataDir, app) }
 
 // Snapshots is the directory of the copies that are made of volumes.
-func Snapshots(dataDir string) string { return filepath.Join(dataDir, "_daemon", "snapshots") }
+func Snapshots(dataDir string) string { return filepath.Join(dataDir, manifest.OwnDir, "snapshots") }
 
 // snapshot is where the copy of an application's volumes is during an update.
 func (p *Performer) snapshot(app string) string { return filepath.Join(Snapshots(p.dataDir), app) }
@@ -149,7 +150,7 @@ func (p *Performer) snapshot(app string) string { return filepath.Join(Snapshots
 // volumeDirs are the directories of an application's volumes that were initialised.
 func (p *Performer) volumeDirs(app string) (dirs []string) {
 	for _, v := range p.store.Data(app).Volumes {
-		dirs = append(dirs, filepath.Join(p.home(app), v))
+		dirs = append(dirs, manifest.VolumeDir(p.dataDir, app, v))
 	}
 	return dirs
 }

@@ -4,7 +4,6 @@ import (
 	"context"
 	"maps"
 	"os"
-	"path/filepath"
 	"slices"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -106,7 +105,7 @@ func (p *Performer) volumeOwners(m *manifest.Manifest) (owners []host.VolumeOwne
 }
 
 func (p *Performer) volumeOwner(m *manifest.Manifest, v manifest.Volume) host.VolumeOwner {
-	return host.VolumeOwner{Dir: filepath.Join(p.home(m.ID), v.Name), UID: v.UID, GID: v.GID}
+	return host.VolumeOwner{Dir: manifest.VolumeDir(p.dataDir, m.ID, v.Name), UID: v.UID, GID: v.GID}
 }
 
 // union is a with those of b that it lacks.

@@ -3,10 +3,10 @@ package perform
 import (
 	"context"
 	"fmt"
-	"path/filepath"
 	"slices"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
@@ -77,7 +77,7 @@ func (p *Performer) putBack(ctx context.Context, d state.Desired) error {
 		if slices.Contains(old, v) || !slices.Contains(data.Volumes, v) {
 			continue
 		}
-		if err := p.engine.DeleteTree(ctx, filepath.Join(p.home(d.App), v)); err != nil {
+		if err := p.engine.DeleteTree(ctx, manifest.VolumeDir(p.dataDir, d.App, v)); err != nil {
 			return err
 		}
 		data.Volumes = slices.DeleteFunc(slices.Clone(data.Volumes), func(have string) bool { return have == v })

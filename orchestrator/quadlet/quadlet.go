@@ -16,12 +16,6 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 )
 
-// Labels on every container that the daemon answers for.
-const (
-	LabelApp  = "io.archipelago.app"  // the application's id
-	LabelSpec = "io.archipelago.spec" // digest of the unit that the container was made from
-)
-
 const (
 	defaultInterval    = 30 * time.Second
 	defaultTimeout     = 10 * time.Second
@@ -37,7 +31,7 @@ const (
 // Unit is one rendered application.
 type Unit struct {
 	Files map[string]string // file name in the Quadlet directory -> content
-	Specs map[string]string // container name -> value of LabelSpec
+	Specs map[string]string // container name -> value of manifest.LabelSpec
 }
 
 // Network is the name of an application's network.
@@ -49,9 +43,6 @@ func Service(container string) string { return container + ".service" }
 // SecretName is the name of a generated secret in Podman's store.
 func SecretName(app, secret string) string { return app + "." + secret }
 
-// VolumeDir is the directory of a volume on the node.
-func VolumeDir(dataDir, app, volume string) string { return dataDir + "/" + app + "/" + volume }
-
 // Render gives the unit files of an application. Where boot is true its members
 // start with the machine; that is so exactly while they are wanted running.
 // dataDir is where applications' folders are.
@@ -59,7 +50,7 @@ func Render(m *manifest.Manifest, dataDir string, boot bool) Unit {
 	u := Unit{Files: map[string]string{}, Specs: map[string]string{}}
 	u.Files[Network(m.ID)+".network"] = fmt.Sprintf(
 		"# Rendered by archipelago from the manifest of %s; changes are overwritten.\n[Network]\nNetworkName=%s\nLabel=%s\n",
-		m, Network(m.ID), quote(LabelApp+"="+m.ID))
+		m, Network(m.ID), quote(manifest.LabelApp+"="+m.ID))
 	for _, c := range m.Ordered() {
 		if fault.Planted(fault.MemberMissing) && m.Stack() && c.Name != m.ID {
 			continue
@@ -67,7 +58,7 @@ func Render(m *manifest.Manifest, dataDir string, boot bool) Unit {
 		body := container(m, c, dataDir)
 		sum := sha256.Sum256([]byte(body))
 		u.Specs[c.Name] = hex.EncodeToString(sum[:8])
-		body = strings.Replace(body, "\n[Service]\n", "Label="+quote(LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
+		body = strings.Replace(body, "\n[Service]\n", "Label="+quote(manifest.LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
 		if boot && !fault.Planted(fault.UnitWithoutInstall) {
 			body += "\n[Install]\nWantedBy=default.target\n"
 		}
@@ -101,7 +92,7 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	line("ContainerName", c.Name)
 	line("Image", c.Image.Pinned())
 	line("Pull", "never")
-	line("Label", quote(LabelApp+"="+m.ID))
+	line("Label", quote(manifest.LabelApp+"="+m.ID))
 	if c.User != "" {
 		uid, gid := c.IDs()
 		line("User", fmt.Sprint(uid))
@@ -125,7 +116,7 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("PublishPort", v)
 	}
 	for _, v := range c.Volumes {
-		line("Volume", VolumeDir(dataDir, m.ID, v.Name)+":"+v.Path)
+		line("Volume", manifest.VolumeDir(dataDir, m.ID, v.Name)+":"+v.Path)
 	}
 	for _, t := range c.Tmpfs {
 		line("Tmpfs", t+":mode=1777")

@@ -3,11 +3,11 @@ package render
 import (
 	"strings"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // ownerLine begins the line of a unit file that names the application it belongs to.
-const ownerLine = "\nLabel=\"" + quadlet.LabelApp + "="
+const ownerLine = "\nLabel=\"" + manifest.LabelApp + "="
 
 // owner gives the application that a unit file belongs to, by the label in it;
 // empty for a file that the daemon did not write.

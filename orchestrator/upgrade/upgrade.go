@@ -1,6 +1,6 @@
-// Package upgrade replaces the daemon's own program. A new one is on trial until it
-// has served: the unit's ExecStartPre counts its starts, and puts the old one back
-// when there have been too many (see nodes.Deployment).
+// Package upgrade replaces the daemon's own program. A new one is on trial until it has
+// served: before each start of the unit, dist/rollback.sh counts the starts of a program
+// on trial, and puts the previous one back after too many.
 package upgrade
 
 import (
@@ -29,12 +29,12 @@ const (
 	maxSize    = 512 << 20
 )
 
-// ErrRefused is wrapped where a new program is not even tried.
+// ErrRefused is wrapped if a new program is rejected before any trial.
 var ErrRefused = errors.New("the new daemon is refused")
 
-// Stage writes a new program beside the running one, wants it to be what was sent
-// and to say its version, and puts it in the running one's place. The caller ends
-// afterwards, and systemd starts what is there.
+// Stage writes a new program beside the running one, verifies that it arrived whole and
+// reports its version, and puts it in the running one's place. The caller then exits, and
+// systemd starts what is there.
 func Stage(ctx context.Context, program string, from io.Reader, sum string) (version string, err error) {
 	fresh := program + ".new"
 	defer os.Remove(fresh)
@@ -50,8 +50,8 @@ func Stage(ctx context.Context, program string, from io.Reader, sum string) (ver
 	if err != nil {
 		return "", fmt.Errorf("%w: it does not say its version: %w", ErrRefused, err)
 	}
-	// The old program stays under another name, the trial begins, the new one takes
-	// its place: in this order, so that a power cut leaves one that can serve.
+	// First keep the old program under another name, then begin the trial, then put the
+	// new one in place: in this order, a power cut always leaves one that can serve.
 	os.Remove(program + Previous)
 	if err := os.Link(program, program+Previous); err != nil {
 		return "", fmt.Errorf("keeping the running daemon: %w", err)

@@ -1,0 +1,47 @@
+// Package dist owns what a node needs besides the daemon's program: the files that are
+// installed with it, the installer for owners, and the prerequisites that a machine must
+// meet. It is a leaf: of the project it imports only the manifest package.
+package dist
+
+import "embed"
+
+// Unit is the user unit that runs the daemon.
+const Unit = "archipelago.service"
+
+// Program is the daemon's program, below its user's home.
+const Program = ".local/bin/archipelago"
+
+//go:embed archipelago.service podman-service.conf rollback.sh install.sh README.md
+var files embed.FS
+
+// Files returns what is installed with the program, by its path below the user's home.
+// The gate installs exactly what owners install.
+func Files() map[string][]byte {
+	out := map[string][]byte{}
+	for to, from := range map[string]string{
+		".config/systemd/user/" + Unit:                           "archipelago.service",
+		".config/systemd/user/podman.service.d/archipelago.conf": "podman-service.conf",
+		Program + ".rollback":                                    "rollback.sh",
+	} {
+		out[to] = read(from)
+	}
+	return out
+}
+
+// Release returns what a release has beside its programs, by file name: the installer,
+// what it installs, and how to use it.
+func Release() map[string][]byte {
+	out := map[string][]byte{}
+	for _, name := range []string{"install.sh", "rollback.sh", Unit, "podman-service.conf", "README.md"} {
+		out[name] = read(name)
+	}
+	return out
+}
+
+func read(name string) []byte {
+	b, err := files.ReadFile(name)
+	if err != nil {
+		panic(err) // every name is embedded above
+	}
+	return b
+}

@@ -1,0 +1,143 @@
+package engine
+
+import (
+	"context"
+	"encoding/base64"
+	"encoding/json"
+	"fmt"
+	"io/fs"
+	"net/http"
+	"net/url"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+)
+
+// Inspect returns what adopting a container takes.
+func (e *Engine) Inspect(ctx context.Context, container string) (host.Inspection, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var c struct {
+		ID     string `json:"Id"`
+		Mounts []host.Mount
+		Config struct{ Env []string }
+		State  struct {
+			Status    string
+			StartedAt time.Time
+		}
+		HostConfig struct{ RestartPolicy struct{ Name string } }
+	}
+	if err := e.call(ctx, http.MethodGet, "/containers/%s/json", nil, nil, &c, container); err != nil {
+		return host.Inspection{}, fmt.Errorf("inspecting %s: %w", container, err)
+	}
+	out := host.Inspection{ID: c.ID, Mounts: c.Mounts, Environment: map[string]string{}, StartedAt: c.State.StartedAt}
+	for _, v := range c.Config.Env {
+		k, val, _ := strings.Cut(v, "=")
+		out.Environment[k] = val
+	}
+	return out, nil
+}
+
+// Probe runs a container's health check now instead of at the timer's next tick, so
+// that the daemon learns at once that an application has become ready.
+func (e *Engine) Probe(ctx context.Context, container string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	var result struct{ Status string }
+	err := e.call(ctx, http.MethodGet, "/containers/%s/healthcheck", nil, nil, &result, container)
+	return result.Status == "healthy", err
+}
+
+// HasSocket reports whether a Unix socket exists at a path in a container.
+func (e *Engine) HasSocket(ctx context.Context, container, path string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	resp, err := e.request(ctx, http.MethodHead, "/containers/%s/archive", url.Values{"path": {path}}, nil, container)
+	if err != nil {
+		return false, err
+	}
+	resp.Body.Close()
+	if !resp.IsSuccess() {
+		return false, nil
+	}
+	b, err := base64.StdEncoding.DecodeString(resp.Header.Get("X-Docker-Container-Path-Stat"))
+	if err != nil {
+		return false, err
+	}
+	var st struct{ Mode fs.FileMode }
+	if err := json.Unmarshal(b, &st); err != nil {
+		return false, err
+	}
+	return st.Mode&fs.ModeSocket != 0, nil
+}
+
+// PutSecret stores a secret in Podman, replacing one of the same name.
+func (e *Engine) PutSecret(ctx context.Context, name, app, value string) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	labels, err := json.Marshal(map[string]string{manifest.LabelApp: app})
+	if err != nil {
+		return err
+	}
+	q := url.Values{"name": {name}, "replace": {"true"}, "labels": {string(labels)}}
+	if err := e.call(ctx, http.MethodPost, "/secrets/create", q, []byte(value), nil); err != nil {
+		return fmt.Errorf("storing secret %s: %w", name, err)
+	}
+	return nil
+}
+
+// Remove deletes an application's containers, secrets and network.
+func (e *Engine) Remove(ctx context.Context, app string, containers []string) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	for _, c := range containers {
+		if err := e.call(ctx, http.MethodDelete, "/containers/%s", url.Values{"force": {"true"}, "ignore": {"true"}}, nil, nil, c); err != nil && !notFound(err) {
+			return fmt.Errorf("removing container %s: %w", c, err)
+		}
+	}
+	var stored []struct{ Spec struct{ Name string } }
+	if err := e.call(ctx, http.MethodGet, "/secrets/json", nil, nil, &stored); err != nil {
+		return fmt.Errorf("listing secrets: %w", err)
+	}
+	for _, s := range stored {
+		if !strings.HasPrefix(s.Spec.Name, app+".") {
+			continue
+		}
+		if err := e.call(ctx, http.MethodDelete, "/secrets/%s", nil, nil, nil, s.Spec.Name); err != nil && !notFound(err) {
+			return fmt.Errorf("removing secret %s: %w", s.Spec.Name, err)
+		}
+	}
+	if err := e.call(ctx, http.MethodDelete, "/networks/%s", url.Values{"force": {"true"}}, nil, nil, quadlet.Network(app)); err != nil && !notFound(err) {
+		return fmt.Errorf("removing network of %s: %w", app, err)
+	}
+	return nil
+}
+
+// Retire stops an unmanaged container and renames it: its name becomes free, and
+// nothing in it is lost.
+func (e *Engine) Retire(ctx context.Context, container, name string) error {
+	ctx, cancel := context.WithTimeout(ctx, retireTimeout)
+	defer cancel()
+	if err := e.stopContainer(ctx, container); err != nil {
+		return err
+	}
+	if err := e.call(ctx, http.MethodPost, "/containers/%s/update", url.Values{"restartPolicy": {"no"}}, []byte("{}"), nil, container); err != nil && !notFound(err) {
+		return fmt.Errorf("taking the restart policy off %s: %w", container, err)
+	}
+	if err := e.call(ctx, http.MethodPost, "/containers/%s/rename", url.Values{"name": {name}}, nil, nil, container); err != nil && !notFound(err) {
+		return fmt.Errorf("renaming %s: %w", container, err)
+	}
+	return nil
+}
+
+// stopContainer stops a container through Podman, within its own stop time. A missing
+// container counts as stopped.
+func (e *Engine) stopContainer(ctx context.Context, container string) error {
+	if err := e.call(ctx, http.MethodPost, "/containers/%s/stop", url.Values{"ignore": {"true"}}, nil, nil, container); err != nil && !notFound(err) {
+		return fmt.Errorf("stopping %s: %w", container, err)
+	}
+	return nil
+}

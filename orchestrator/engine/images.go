@@ -1,0 +1,63 @@
+package engine
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// HasImage looks for one image by name, without walking the store.
+func (e *Engine) HasImage(ctx context.Context, name string) (bool, error) {
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel()
+	resp, err := e.request(ctx, http.MethodGet, "/images/%s/exists", nil, nil, name)
+	if err != nil {
+		return false, fmt.Errorf("looking for image %s: %w", name, err)
+	}
+	defer resp.Body.Close()
+	switch resp.StatusCode {
+	case http.StatusNoContent:
+		return true, nil
+	case http.StatusNotFound:
+		return false, nil
+	}
+	return false, fmt.Errorf("looking for image %s: %w", name, resp.Process(nil))
+}
+
+// EnsureImage pulls an image by digest, unless the store has it.
+func (e *Engine) EnsureImage(ctx context.Context, pinned string, progress func(string)) error {
+	if there, err := e.HasImage(ctx, pinned); err != nil || there {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	progress("pulling " + pinned)
+	pull, err := e.request(ctx, http.MethodPost, "/images/pull", url.Values{"reference": {pinned}, "policy": {"missing"}}, nil)
+	if err != nil {
+		return fmt.Errorf("pulling %s: %w", pinned, err)
+	}
+	defer pull.Body.Close()
+	if !pull.IsSuccess() {
+		return fmt.Errorf("pulling %s: %w", pinned, pull.Process(nil))
+	}
+	dec := json.NewDecoder(pull.Body)
+	for {
+		var line struct{ Stream, Error string }
+		if err := dec.Decode(&line); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return fmt.Errorf("pulling %s: %w", pinned, err)
+		}
+		if line.Error != "" {
+			return fmt.Errorf("pulling %s: %s", pinned, line.Error)
+		}
+		if s := strings.TrimSpace(line.Stream); s != "" {
+			progress(s)
+		}
+	}
+}

@@ -1,0 +1,62 @@
+package engine
+
+import (
+	"bufio"
+	"context"
+	"encoding/binary"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"net/url"
+	"strings"
+)
+
+// Logs passes a container's log to emit, line by line.
+func (e *Engine) Logs(ctx context.Context, container string, follow bool, tail int, emit func(string) error) error {
+	q := url.Values{"stdout": {"true"}, "stderr": {"true"}, "tail": {fmt.Sprint(tail)}, "follow": {fmt.Sprint(follow)}}
+	resp, err := e.request(ctx, http.MethodGet, "/containers/%s/logs", q, nil, container)
+	if err != nil {
+		return fmt.Errorf("reading the log of %s: %w", container, err)
+	}
+	defer resp.Body.Close()
+	if !resp.IsSuccess() {
+		return fmt.Errorf("reading the log of %s: %w", container, resp.Process(nil))
+	}
+	err = frames(bufio.NewReader(resp.Body), func(p []byte) error {
+		for l := range strings.SplitSeq(strings.TrimRight(string(p), "\n"), "\n") {
+			if err := emit(l); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return fmt.Errorf("reading the log of %s: %w", container, err)
+	}
+	return nil
+}
+
+// frames reads Podman's multiplexed output: a header of eight bytes (stream, 0, 0,
+// 0, length) and a payload, as in Docker's API.
+func frames(r *bufio.Reader, emit func([]byte) error) error {
+	var header [8]byte
+	for {
+		if _, err := io.ReadFull(r, header[:]); errors.Is(err, io.EOF) {
+			return nil
+		} else if err != nil {
+			return err
+		}
+		n := binary.BigEndian.Uint32(header[4:])
+		if n > 1<<20 {
+			return fmt.Errorf("a frame of %d bytes", n)
+		}
+		p := make([]byte, n)
+		if _, err := io.ReadFull(r, p); err != nil {
+			return err
+		}
+		if err := emit(p); err != nil {
+			return err
+		}
+	}
+}

@@ -1,0 +1,224 @@
+package engine
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"strings"
+	"testing"
+)
+
+// The scripts run here as they do on a node, except outside a user namespace.
+
+func owner() string { return fmt.Sprintf("%d:%d", os.Getuid(), os.Getgid()) }
+
+// script runs one of the scripts; path, if not empty, comes first in its PATH.
+func script(t *testing.T, path, name string, args ...string) (said string, err error) {
+	t.Helper()
+	body, err := scripts.ReadFile("scripts/" + name)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.Command("/bin/sh", append([]string{"-c", string(body), name}, args...)...)
+	if path != "" {
+		cmd.Env = append(os.Environ(), "PATH="+path+":"+os.Getenv("PATH"))
+	}
+	out, err := cmd.CombinedOutput()
+	return string(out), err
+}
+
+func mustScript(t *testing.T, name string, args ...string) {
+	t.Helper()
+	if out, err := script(t, "", name, args...); err != nil {
+		t.Fatalf("%s: %v: %s", name, err, out)
+	}
+}
+
+// volume makes a directory with one file in it.
+func volume(t *testing.T, dir, content string) {
+	t.Helper()
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "file"), []byte(content), 0o600); err != nil {
+		t.Fatal(err)
+	}
+}
+
+func holds(t *testing.T, dir, want string) {
+	t.Helper()
+	if b, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(b) != want {
+		t.Errorf("%s holds %q, %v; expected %q", dir, b, err, want)
+	}
+}
+
+func absent(t *testing.T, paths ...string) {
+	t.Helper()
+	for _, p := range paths {
+		if _, err := os.Lstat(p); !os.IsNotExist(err) {
+			t.Errorf("%s exists (%v)", p, err)
+		}
+	}
+}
+
+// failing is a directory with a program that dies at its n-th call and otherwise does
+// what the real one does.
+func failing(t *testing.T, program string, n int) string {
+	t.Helper()
+	genuine, err := exec.LookPath(program)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	body := fmt.Sprintf("#!/bin/sh\necho >> %[1]s/calls\n[ $(wc -l < %[1]s/calls) -ne %[2]d ] || exit 9\nexec %[3]s \"$@\"\n", dir, n, genuine)
+	if err := os.WriteFile(filepath.Join(dir, program), []byte(body), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+const tooMuch = "1125899906842624" // KiB: more than any disk has
+
+func TestCopyIsCompleteAndReplacesAnOlderOne(t *testing.T) {
+	home, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	volume(t, home+"/data", "one")
+	volume(t, home+"/with space", "two")
+	volume(t, to+"/older", "leftover")
+	volume(t, to+".new/half", "leftover")
+	mustScript(t, "copy-volumes.sh", "0", to, home+"/data", home+"/with space")
+	holds(t, to+"/data", "one")
+	holds(t, to+"/with space", "two")
+	absent(t, to+"/older", to+".new", to+".old")
+	holds(t, home+"/data", "one")
+}
+
+func TestCopyOfNothingIsAnEmptyDirectory(t *testing.T) {
+	to := filepath.Join(t.TempDir(), "copy")
+	mustScript(t, "copy-volumes.sh", "0", to)
+	if entries, err := os.ReadDir(to); err != nil || len(entries) != 0 {
+		t.Errorf("%v, %v", entries, err)
+	}
+}
+
+func TestCopyThatDoesNotFitIsRefused(t *testing.T) {
+	home, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	volume(t, home+"/data", "one")
+	out, err := script(t, "", "copy-volumes.sh", tooMuch, to, home+"/data")
+	if err == nil || !strings.Contains(out, "the copy needs") || !strings.Contains(out, "MiB that are free") {
+		t.Errorf("%v: %s", err, out)
+	}
+	absent(t, to, to+".new")
+	if err := os.Mkdir(home+"/new", 0o755); err != nil {
+		t.Fatal(err)
+	}
+	out, err = script(t, "", "take-over.sh", tooMuch, home+"/data", home+"/new/data", owner())
+	if err == nil || !strings.Contains(out, "the copy needs") {
+		t.Errorf("%v: %s", err, out)
+	}
+	absent(t, home+"/new/data", home+"/new/data.new")
+}
+
+func TestIncompleteCopyNeverBearsTheName(t *testing.T) {
+	home, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	volume(t, home+"/a", "one")
+	volume(t, home+"/b", "two")
+	for cut, program := range map[string]string{"before the first is copied": "cp", "before the name is given": "mv"} {
+		if out, err := script(t, failing(t, program, 1), "copy-volumes.sh", "0", to, home+"/a", home+"/b"); err == nil {
+			t.Fatalf("%s: it succeeded: %s", cut, out)
+		}
+		absent(t, to)
+	}
+	if out, err := script(t, failing(t, "cp", 2), "copy-volumes.sh", "0", to, home+"/a", home+"/b"); err == nil {
+		t.Fatalf("between the two: it succeeded: %s", out)
+	}
+	absent(t, to)
+	mustScript(t, "copy-volumes.sh", "0", to, home+"/a", home+"/b")
+	holds(t, to+"/a", "one")
+	holds(t, to+"/b", "two")
+	absent(t, to+".new")
+}
+
+// TestPutBackContinuesAfterACut ends the script before every one of its steps in turn,
+// and runs it again.
+func TestPutBackContinuesAfterACut(t *testing.T) {
+	cuts := 0
+	for _, program := range []string{"mkdir", "mv", "rm", "sync"} {
+		for n := 1; ; n++ {
+			root := t.TempDir()
+			from, home := root+"/copy", root+"/home"
+			volume(t, from+"/a", "old a")
+			volume(t, from+"/b", "old b")
+			volume(t, from+"/gone", "old gone") // has no counterpart any more
+			volume(t, home+"/a", "new a")
+			volume(t, home+"/b", "new b")
+			volume(t, home+"/c", "new c") // has no copy: stays
+			_, err := script(t, failing(t, program, n), "put-back.sh", from, home)
+			mustScript(t, "put-back.sh", from, home)
+			for dir, want := range map[string]string{"a": "old a", "b": "old b", "gone": "old gone", "c": "new c"} {
+				holds(t, home+"/"+dir, want)
+			}
+			absent(t, from, from+".old")
+			if t.Failed() {
+				t.Fatalf("cut before %s number %d", program, n)
+			}
+			if err == nil {
+				break // there is no such call
+			}
+			cuts++
+		}
+	}
+	if cuts < 10 {
+		t.Errorf("only %d cuts were made", cuts)
+	}
+}
+
+func TestPutBackWithoutACopyDoesNothing(t *testing.T) {
+	home := t.TempDir()
+	volume(t, home+"/a", "new a")
+	mustScript(t, "put-back.sh", filepath.Join(t.TempDir(), "absent"), home)
+	holds(t, home+"/a", "new a")
+	mustScript(t, "put-back.sh", home+"/absent", home+"/other")
+	absent(t, home+"/other", home+"/absent.old")
+}
+
+func TestVolumeNeverExistsWithAnotherOwner(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "data")
+	if _, err := script(t, failing(t, "chown", 1), "ensure-volume.sh", dir, owner()); err == nil {
+		t.Fatal("it succeeded without chown")
+	}
+	absent(t, dir)
+	mustScript(t, "ensure-volume.sh", dir, owner())
+	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
+		t.Errorf("%v, %v", info, err)
+	}
+	absent(t, dir+".new")
+}
+
+func TestTakingOverLeavesAnExistingVolumeAndItsSourceAlone(t *testing.T) {
+	root := t.TempDir()
+	volume(t, root+"/theirs", "theirs")
+	if _, err := script(t, failing(t, "chown", 1), "take-over.sh", "0", root+"/theirs", root+"/data", owner()); err == nil {
+		t.Fatal("it succeeded without chown")
+	}
+	absent(t, root+"/data")
+	mustScript(t, "take-over.sh", "0", root+"/theirs", root+"/data", owner())
+	holds(t, root+"/data", "theirs")
+	holds(t, root+"/theirs", "theirs")
+	volume(t, root+"/data", "changed")
+	mustScript(t, "take-over.sh", "0", root+"/theirs", root+"/data", owner())
+	holds(t, root+"/data", "changed")
+}
+
+func TestExtractReplacesADirectory(t *testing.T) {
+	root := t.TempDir()
+	volume(t, root+"/from", "saved")
+	volume(t, root+"/to", "spoilt")
+	volume(t, root+"/to/more", "spoilt")
+	if out, err := exec.Command("tar", "-C", root+"/from", "-cf", root+"/archive.tar", ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	mustScript(t, "extract.sh", root+"/archive.tar", root+"/to")
+	holds(t, root+"/to", "saved")
+	absent(t, root+"/to/more")
+}
