@@ -14,11 +14,11 @@ import (
 type backupNode struct{ r *Reconciler }
 
 func (n backupNode) Hold(ctx context.Context, app, why string) (release func(), err error) {
-	release, err = n.r.operations.Hold(ctx, app, why)
+	held, err := n.r.operations.Hold(ctx, app, why)
 	if err != nil {
 		return nil, err
 	}
-	return func() { release(); n.r.Wake() }, nil
+	return func() { held(); n.r.Wake() }, nil
 }
 
 func (n backupNode) Say(app, message string) { n.r.operations.Say(app, message) }

@@ -25,7 +25,7 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 		return engineRetry
 	}
 	records := r.store.Records()
-	plans := plan.Make(plan.Input{Desired: records.All, Data: records.Data, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
+	plans := plan.Make(plan.Input{Desired: records.All, Data: records.Data, Broken: records.Broken, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
 	r.metrics.pass.Observe(time.Since(begin).Seconds())
 	asked := generations(before)
 	next := passInterval
@@ -152,7 +152,7 @@ func (r *Reconciler) offerPage(d state.Desired, waits bool) {
 	}
 	if _, port, ok := d.Manifest.Web(); ok {
 		if err := r.pages.Want(d.App, port.Host, waits && d.Goal == state.Running); err != nil {
-			r.log.Warn("waiting page", "error", err)
+			r.log.Warn("waiting page", "app", d.App, "error", err)
 		}
 	}
 }

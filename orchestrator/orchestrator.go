@@ -102,8 +102,8 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 
 // Run makes passes until the context ends, then waits for the work under way.
 func (r *Reconciler) Run(ctx context.Context) {
-	defer r.pages.CloseAll()
 	defer r.workers.Wait()
+	defer r.pages.CloseAll()
 	r.workers.Go(func() { r.readiness.Run(ctx) })
 	for ctx.Err() == nil {
 		timer := time.NewTimer(r.pass(ctx))

@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
@@ -16,23 +17,23 @@ import (
 // sorted by id, when the engine was last heard, and why that is not now (empty
 // where it is). It never waits for the engine, nor for the disk.
 func (r *Reconciler) Apps() (views []view.View, at time.Time, stale string) {
-	in := r.input()
 	known := r.known.Load()
+	in := r.input(known)
 	return view.All(in), known.At, known.Why(in.Now)
 }
 
 // App gives one application.
 func (r *Reconciler) App(id string) (view.View, error) {
-	v, ok := view.Of(r.input(), id)
+	v, ok := view.Of(r.input(r.known.Load()), id)
 	if !ok {
 		return v, fmt.Errorf("%w %q", request.ErrUnknownApp, id)
 	}
 	return v, nil
 }
 
-func (r *Reconciler) input() view.Input {
+func (r *Reconciler) input(known *host.Known) view.Input {
 	return view.Input{
-		Operations: r.operations.All(), Records: r.store.Records(), Observed: r.known.Load().Observation,
+		Operations: r.operations.All(), Records: r.store.Records(), Observed: known.Observation,
 		Ready: r.readiness.Answers(), Offer: r.Offer(), Now: time.Now(),
 	}
 }

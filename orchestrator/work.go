@@ -47,10 +47,11 @@ func (r *Reconciler) work(ctx context.Context, d state.Desired, p plan.Plan) {
 
 // carryOut does a plan's actions, in order, until one fails.
 func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan) error {
+	log := r.log.With("app", d.App, "op", fmt.Sprintf("%s/%d", d.App, d.Generation))
 	if p.Blocked != "" {
+		log.Error("blocked", "reason", p.Blocked)
 		return errors.New(p.Blocked)
 	}
-	log := r.log.With("app", d.App, "op", fmt.Sprintf("%s/%d", d.App, d.Generation))
 	for _, a := range p.Actions {
 		log.Info("action", "verb", a.Verb, "reason", a.Reason, "units", a.Units)
 		fault.Cut("before", string(a.Verb))

@@ -3,6 +3,7 @@ package backup
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"maps"
@@ -50,7 +51,19 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 	if err := m.Store.PutData(b.Data); err != nil {
 		return 0, err
 	}
-	return m.Node.Restore(rec)
+	if gen, err = m.Node.Restore(rec); err != nil {
+		return 0, errors.Join(err, m.undo(context.WithoutCancel(ctx), b.App))
+	}
+	return gen, nil
+}
+
+// undo takes what a restore has brought off the node: a request that came meanwhile
+// stands in its way, and must not find half of it.
+func (m *Manager) undo(ctx context.Context, app string) error {
+	return errors.Join(
+		m.Engine.DeleteTree(ctx, filepath.Join(m.DataDir, app)),
+		m.Secrets.Delete(app),
+		m.Store.DeleteData(app))
 }
 
 // unpack has the volumes be where the application's are.

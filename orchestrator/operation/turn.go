@@ -29,8 +29,8 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := t.record(p.App)
-	if o.Busy || o.held != "" || o.Turns != p.Turns {
-		return Turn{Busy: true} // what ends has a pass made
+	if o.Busy || o.held != "" || o.Turns != p.Turns || o.accepted > p.Generation {
+		return Turn{Busy: true} // what ends, or is accepted, has a pass made
 	}
 	now := time.Now()
 	if o.Waiting != p.Waiting {
@@ -80,6 +80,7 @@ func (t *Tracker) block(o *record, p Proposal, now time.Time) Turn {
 	turn := Turn{Blocked: !o.blocked || o.Failed != p.Generation || o.Error != p.Blocked}
 	if turn.Blocked {
 		o.blocked, o.Failed, o.Error = true, p.Generation, p.Blocked
+		o.Engine, o.App = 0, 0
 		t.notify(p.App)
 	}
 	if !now.Before(o.notBefore) {

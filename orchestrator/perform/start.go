@@ -38,7 +38,8 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	case p.starts <- struct{}{}: // forty applications that fail at once do not start at once
 		defer func() { <-p.starts }()
 	case <-ctx.Done():
-		out.Err = context.Cause(ctx)
+	}
+	if out.Err = context.Cause(ctx); out.Err != nil {
 		return out
 	}
 	if out.Err = p.portsFree(m, a.Ports); out.Err != nil {

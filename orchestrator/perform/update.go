@@ -28,7 +28,7 @@ func (p *Performer) copy(ctx context.Context, app string) error {
 
 // switched records that the copy is complete: from now on the new version is in force.
 func (p *Performer) switched(d state.Desired) error {
-	return p.record(d.App, func(now *state.Desired) {
+	return p.updating(d.App, func(now *state.Desired) {
 		u := *d.Update
 		u.Phase = state.Switched
 		now.Update = &u
@@ -87,11 +87,26 @@ func (p *Performer) putBack(ctx context.Context, d state.Desired) error {
 
 // rolledBack ends an update that failed: the old version is up again, on its data.
 func (p *Performer) rolledBack(d state.Desired) (why string, err error) {
-	if err := p.record(d.App, func(now *state.Desired) {
+	if err := p.updating(d.App, func(now *state.Desired) {
 		now.Declined = now.Update.To.Digest()
 		now.Update, now.Note = nil, fmt.Sprintf("%s; rolled back to %s on %s", d.Update.Error, now.Manifest.Version, time.Now().UTC().Format("2006-01-02 15:04"))
 	}); err != nil {
 		return "", err
 	}
 	return d.Update.Error + "; rolled back to " + d.Manifest.Version, nil
+}
+
+// updating changes the record of an application whose update is under way; an error
+// where it has ended.
+func (p *Performer) updating(app string, change func(*state.Desired)) error {
+	ended := false
+	err := p.record(app, func(now *state.Desired) {
+		if ended = now.Update == nil; !ended {
+			change(now)
+		}
+	})
+	if ended && err == nil {
+		return fmt.Errorf("the update of %s has ended already", app)
+	}
+	return err
 }

@@ -30,6 +30,7 @@ import (
 type Input struct {
 	Desired  []state.Desired // sorted by application
 	Data     map[string]state.Data
+	Broken   map[string]error // applications whose records cannot be read
 	Observed host.Observation
 	Ready    map[string]host.Readiness // of applications that declare conditions
 	Renderer *render.Renderer
@@ -83,6 +84,9 @@ func blocked(format string, args ...any) Plan { return Plan{Blocked: fmt.Sprintf
 
 // present plans an installed application.
 func (p *planning) present(d *state.Desired) Plan {
+	if err := p.Broken[d.App]; err != nil {
+		return blocked("%v", err)
+	}
 	if d.Manifest == nil {
 		return blocked("its record holds no manifest; install it again")
 	}
@@ -251,10 +255,11 @@ func (p *planning) anyRunning(m *manifest.Manifest) bool {
 }
 
 // stopping tells whether something that the application requires is to be stopped.
+// What cannot be read is no wish of the owner's.
 func (p *planning) stopping(d *state.Desired) bool {
 	return slices.ContainsFunc(d.Manifest.Requires, func(r manifest.Requirement) bool {
 		dep := p.desired[r.App]
-		return dep == nil || dep.Goal != state.Running
+		return p.Broken[r.App] == nil && (dep == nil || dep.Goal != state.Running)
 	})
 }
 
@@ -264,6 +269,8 @@ func (p *planning) waitsFor(d *state.Desired) string {
 	for _, r := range d.Manifest.Requires {
 		dep := p.desired[r.App]
 		switch {
+		case p.Broken[r.App] != nil:
+			return fmt.Sprintf("waiting for %s, whose record cannot be read", r.App)
 		case dep == nil || dep.Goal == state.Absent:
 			return fmt.Sprintf("waiting for %s, which is not installed", r.App)
 		case dep.Goal == state.Stopped:
@@ -320,6 +327,9 @@ func (p *planning) conflict(app string, r *render.Rendering) string {
 
 // absent plans an application that is to go.
 func (p *planning) absent(d *state.Desired) Plan {
+	if err := p.Broken[d.App]; err != nil {
+		return blocked("%v", err)
+	}
 	const why = "it is to be removed"
 	var out Plan
 	own := slices.Clone(p.containers[d.App])

@@ -20,7 +20,9 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	}
 	// Stopped whether they are up or not: at boot a start may be queued that an
 	// observation does not show, and nothing may write to data that is being copied.
+	stopped := false
 	stopAll := func(reason string) {
+		stopped = true
 		out.stop(d, old, reason, reversed(render.Services(union(old.Members, next.Members))))
 	}
 	to := "update to " + d.Update.To.Version
@@ -41,7 +43,7 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 		if !current(next.Files, p.Observed.Files, p.files[d.App]) || d.Update.Phase == state.Staged {
 			p.writeUnits(&out, d, next, to)
 		}
-		out.start(d, next, to, p.freePorts(next, true))
+		out.start(d, next, to, p.freePorts(next, stopped))
 		if len(d.Update.To.Hooks.PostUpdate) > 0 {
 			out.add(d, next, PostUpdate, to)
 		}
@@ -53,7 +55,7 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 			p.writeUnits(&out, d, old, to)
 		}
 		out.add(d, old, PutBack, to)
-		out.start(d, old, to, p.freePorts(old, true))
+		out.start(d, old, to, p.freePorts(old, stopped))
 		out.add(d, old, RolledBack, to)
 	default:
 		return blocked("its update is in the unknown phase %q", d.Update.Phase)

@@ -62,7 +62,7 @@ type deciding struct {
 func Decide(records state.Records, o *offer.Offer, observed host.Observation, now time.Time, r Request) ([]state.Desired, error) {
 	d := &deciding{records: records, offer: o, observed: observed, now: now}
 	rec, err := records.Get(r.App)
-	installed := err == nil && rec.Goal != state.Absent
+	installed := err == nil && rec.Goal != state.Absent && (rec.Manifest != nil || r.Verb != Install) // one without a manifest is to be installed again
 	switch {
 	case err != nil && !errors.Is(err, state.ErrNotFound):
 		return nil, err

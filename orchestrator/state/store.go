@@ -80,10 +80,6 @@ func (s *Store) load() (err error) {
 	for app, d := range s.byApp {
 		s.seen[app] = d.Generation
 		s.byApp[app] = d.digested()
-		// Nothing is done to an application whose data record cannot be used either.
-		if s.broken[app] != nil {
-			delete(s.byApp, app)
-		}
 	}
 	return nil
 }
