@@ -25,11 +25,11 @@ const (
 	browserTimeout = 20 * time.Second
 )
 
-// ErrBrowser is wrapped where the browser itself is missing or broken: nothing is
-// then known of the application.
+// ErrBrowser means that the browser itself is missing or broken, which says nothing
+// about the application.
 var ErrBrowser = errors.New("browser")
 
-// Browser is a Chromium that pages are opened in, each in a context of its own.
+// Browser is a Chromium. It opens each page in a context of its own.
 type Browser struct {
 	Address string // of DevTools, for ConnectBrowser
 
@@ -37,7 +37,8 @@ type Browser struct {
 	stop []context.CancelFunc
 }
 
-// StartBrowser starts a headless Chromium; Close ends it.
+// StartBrowser starts a headless Chromium, which Close ends. Without an installed or
+// working one, the error is an ErrBrowser.
 func StartBrowser(ctx context.Context) (*Browser, error) {
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
@@ -49,7 +50,7 @@ func StartBrowser(ctx context.Context) (*Browser, error) {
 	if path == "" {
 		return nil, fmt.Errorf("%w: no Chromium is installed: apt-get install chromium", ErrBrowser)
 	}
-	// A port of its own, so that the processes of a run can share this browser.
+	// DevTools listen on a port, so that the processes of a run can share this browser.
 	free, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		return nil, fmt.Errorf("%w: a port for DevTools: %w", ErrBrowser, err)
@@ -69,7 +70,7 @@ func StartBrowser(ctx context.Context) (*Browser, error) {
 	return b, nil
 }
 
-// ConnectBrowser uses a Chromium that runs already, by its DevTools address.
+// ConnectBrowser uses a Chromium that is already running, by its DevTools address.
 func ConnectBrowser(ctx context.Context, address string) (*Browser, error) {
 	allocator, cancel := remote.NewAllocator(ctx, address)
 	return open(allocator, cancel)
@@ -85,7 +86,7 @@ func open(allocator context.Context, cancel context.CancelFunc) (*Browser, error
 	return &Browser{root: root, stop: []context.CancelFunc{cancelRoot, cancel}}, nil
 }
 
-// Alive tells whether the browser answers.
+// Alive returns an ErrBrowser unless the browser answers.
 func (b *Browser) Alive(ctx context.Context) error {
 	ctx, cancel := context.WithTimeout(ctx, browserTimeout)
 	defer cancel()
@@ -118,9 +119,9 @@ type Page struct {
 	PNG      []byte
 }
 
-// Visit opens an address in a fresh context and looks at it as the manifest asks:
-// the selector must become visible. What went wrong on the page is in Problems; an
-// error means that the browser, not the page, failed.
+// Visit opens an address in a fresh context and waits for the selector that the
+// manifest expects. What went wrong on the page is in Problems; an error means that
+// the browser failed, not the page.
 func (b *Browser) Visit(ctx context.Context, url string, want manifest.Expect) (*Page, error) {
 	p := &Page{}
 	var mu sync.Mutex
@@ -213,22 +214,4 @@ func console(args []*runtime.RemoteObject) string {
 func firstLine(s string) string {
 	line, _, _ := strings.Cut(s, "\n")
 	return line
-}
-
-// checkPage compares what a browser saw with what the manifest promises.
-func checkPage(where string, p *Page, want manifest.Expect) (wrong []string) {
-	say := func(format string, args ...any) { wrong = append(wrong, where+": "+fmt.Sprintf(format, args...)) }
-	if want.Status != 0 && p.Status != want.Status {
-		say("status %d, expected %d", p.Status, want.Status)
-	}
-	if !strings.Contains(p.Title, want.Title) {
-		say("the title is %q, expected one with %q", p.Title, want.Title)
-	}
-	if want.Selector != "" && !p.Selector {
-		say("nothing visible matches %q within %s", want.Selector, pageTimeout)
-	}
-	for _, problem := range p.Problems {
-		say("%s", problem)
-	}
-	return wrong
 }

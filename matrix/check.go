@@ -1,6 +1,8 @@
 package matrix
 
 import (
+	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -10,9 +12,27 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-// The checks are pure: a snapshot in, what is wrong with it out, a sentence each.
+// The checks are pure: they take a snapshot and say what is wrong with it, a
+// sentence for each fault.
 
-// member finds the containers that bear a member's name.
+// Verdict is nil if nothing is wrong, and otherwise an error that names every fault.
+func Verdict(wrong ...[]string) error {
+	all := slices.Concat(wrong...)
+	if len(all) == 0 {
+		return nil
+	}
+	return errors.New(strings.Join(all, "; "))
+}
+
+// wrap says what was being done, if it failed.
+func wrap(doing string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", doing, err)
+}
+
+// member finds the containers with a member's name.
 func (s *Snapshot) member(name string) (found []Seen) {
 	for _, c := range s.Containers {
 		if c.Name == name {
@@ -22,8 +42,8 @@ func (s *Snapshot) member(name string) (found []Seen) {
 	return found
 }
 
-// CheckRunning wants every member running exactly once, healthy, with its unit,
-// its ports open, its data and secrets in place.
+// CheckRunning requires every member to run exactly once and healthy, with its unit
+// loaded, its ports open, and its data and secrets in place.
 func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range m.Containers {
@@ -42,7 +62,7 @@ func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("member %s is %s, not healthy", c.Name, found[0].Health)
 		}
 		if u := s.Units[c.Name+".service"]; u.Load != "loaded" || u.Active != "active" {
-			say("unit %s.service is %s and %s, not loaded and active", c.Name, or(u.Load, "not known"), or(u.Active, "not known"))
+			say("unit %s.service is %s and %s, not loaded and active", c.Name, cmp.Or(u.Load, "not known"), cmp.Or(u.Active, "not known"))
 		}
 		for _, p := range c.Ports {
 			if p.Protocol != "udp" && !s.Open[p.Host] {
@@ -52,13 +72,13 @@ func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	}
 	for _, c := range s.Containers {
 		if _, member := m.Container(c.Name); c.App == m.ID && !member {
-			say("container %s is a second one of the application", c.Name)
+			say("container %s belongs to the application and is none of its members", c.Name)
 		}
 	}
 	return append(wrong, CheckKept(m, s)...)
 }
 
-// CheckKept wants data and secrets in place, owned and protected as they must be.
+// CheckKept requires data and secrets to be in place, with the right owner and mode.
 func CheckKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range m.Containers {
@@ -85,8 +105,8 @@ func CheckKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// mapped gives the ids on the node of ids in a rootless container (user_namespaces(7)):
-// root is the user, others follow the subordinate range.
+// mapped translates ids in a rootless container into ids on the node
+// (user_namespaces(7)): root is the user, all others follow the subordinate range.
 func (s *Snapshot) mapped(uid, gid int) (int, int) {
 	hostUID, hostGID := s.UserID, s.UserID
 	if uid > 0 {
@@ -98,7 +118,8 @@ func (s *Snapshot) mapped(uid, gid int) (int, int) {
 	return hostUID, hostGID
 }
 
-// CheckStopped wants nothing running and no port open, with data and secrets in place.
+// CheckStopped requires that nothing runs and no port is open, with data and secrets
+// in place.
 func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range s.Containers {
@@ -119,7 +140,8 @@ func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	return append(wrong, CheckKept(m, s)...)
 }
 
-// CheckAbsent wants no container, unit, network, port or secret in use to be left.
+// CheckAbsent requires that no container, unit, network, open port or secret in the
+// engine is left.
 func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range s.Containers {
@@ -151,7 +173,7 @@ func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// CheckPurged wants no data and no secret to be left.
+// CheckPurged requires that no data and no secret is left.
 func CheckPurged(s *Snapshot) (wrong []string) {
 	for _, v := range slices.Sorted(maps.Keys(s.Volumes)) {
 		wrong = append(wrong, fmt.Sprintf("volume %s is left after a purge", v))
@@ -162,7 +184,7 @@ func CheckPurged(s *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// CheckSame wants data and secrets to be the very same as before.
+// CheckSame requires data and secrets to be the very same as before.
 func CheckSame(before, after *Snapshot) (wrong []string) {
 	for _, name := range slices.Sorted(maps.Keys(before.Secrets)) {
 		if a, ok := after.Secrets[name]; !ok {
@@ -181,7 +203,7 @@ func CheckSame(before, after *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// CheckUntouched wants the very same containers, running since the same instant.
+// CheckUntouched requires the very same containers, running since the same instant.
 func CheckUntouched(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
 	for _, c := range m.Containers {
 		b, a := before.member(c.Name), after.member(c.Name)
@@ -198,8 +220,8 @@ func CheckUntouched(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 	return wrong
 }
 
-// CheckRestarted wants every member to have a new start, and those that others
-// depend on to have started first.
+// CheckRestarted requires every member to have started anew, after those that it
+// depends on.
 func CheckRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
 	for _, c := range m.Containers {
 		b, a := before.member(c.Name), after.member(c.Name)
@@ -207,7 +229,7 @@ func CheckRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 			continue // CheckRunning says so
 		}
 		if !a[0].StartedAt.After(b[0].StartedAt) {
-			wrong = append(wrong, fmt.Sprintf("container %s was not restarted: it runs since %s", c.Name, a[0].StartedAt.Format(time.RFC3339Nano)))
+			wrong = append(wrong, fmt.Sprintf("container %s was not restarted: it has been running since %s", c.Name, a[0].StartedAt.Format(time.RFC3339Nano)))
 		}
 		for _, d := range c.DependsOn {
 			if dep := after.member(d.Container); len(dep) > 0 && dep[0].StartedAt.After(a[0].StartedAt) {
@@ -218,8 +240,8 @@ func CheckRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 	return wrong
 }
 
-// CheckBoot wants systemd itself to start every member at boot: one that only came
-// back because something else started it would stay away where that does not.
+// CheckBoot requires systemd itself to start every member at boot: one that came
+// back only because something else started it would stay down without that.
 func CheckBoot(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	for _, c := range m.Containers {
 		if !s.Units[c.Name+".service"].Boot {
@@ -229,18 +251,18 @@ func CheckBoot(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	return wrong
 }
 
-// CheckInvariants holds at every cell, whatever the step.
+// CheckInvariants requires what must hold in every cell, whatever the step.
 func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	users := map[string]string{}
 	for _, c := range s.Containers {
 		if _, member := m.Container(c.Name); !member && c.App != m.ID {
 			if c.App != "" {
-				continue // looked at in its own cells
+				continue // checked in the cells of its own application
 			}
 			for _, src := range c.Mounts {
 				if strings.HasPrefix(src, dataDir(m)+"/") {
-					say("the stranger %s mounts %s, which is data of the application", c.Name, src)
+					say("the unmanaged container %s mounts %s, which is data of the application", c.Name, src)
 				}
 			}
 			continue
@@ -271,11 +293,4 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		say("a secret's value stands in the %s", where)
 	}
 	return wrong
-}
-
-func or(s, fallback string) string {
-	if s == "" {
-		return fallback
-	}
-	return s
 }

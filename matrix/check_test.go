@@ -55,8 +55,8 @@ func absent() *Snapshot {
 	return s
 }
 
-// TestChecks wants each check to be silent on what is right and to name what is
-// wrong: every fault is planted by itself.
+// TestChecks requires each check to be silent on a good snapshot and to name the
+// fault in a bad one: every fault is planted by itself.
 func TestChecks(t *testing.T) {
 	m := stack()
 	same := func(before *Snapshot) func(*Snapshot) []string {
@@ -96,7 +96,7 @@ func TestChecks(t *testing.T) {
 		{"member twice", running, healthy, func(s *Snapshot) { s.Containers = append(s.Containers, s.Containers[0]) }, "member pair-db runs 2 times"},
 		{"second container of the application", running, healthy, func(s *Snapshot) {
 			s.Containers = append(s.Containers, Seen{Name: "pair-2", App: "pair", State: "running"})
-		}, "container pair-2 is a second one"},
+		}, "container pair-2 belongs to the application and is none of its members"},
 		{"unit missing", running, healthy, func(s *Snapshot) { delete(s.Units, "pair.service") }, "unit pair.service is not known"},
 		{"unit failed", running, healthy, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "failed", "failed", true} }, "unit pair.service is loaded and failed"},
 		{"port closed", running, healthy, func(s *Snapshot) { s.Open[8080] = false }, "port 8080 does not answer"},
@@ -138,9 +138,9 @@ func TestChecks(t *testing.T) {
 			s.Containers[0].Mounts = append(s.Containers[0].Mounts, "/run/user/1000/podman/podman.sock")
 		}, "mounts the engine's socket"},
 		{"two on one volume", invariants, healthy, func(s *Snapshot) { s.Containers[1].Mounts = s.Containers[0].Mounts }, "containers pair-db and pair share the volume"},
-		{"stranger on the volume", invariants, healthy, func(s *Snapshot) {
+		{"unmanaged container on the volume", invariants, healthy, func(s *Snapshot) {
 			s.Containers = append(s.Containers, Seen{Name: "stray", Mounts: s.Containers[0].Mounts})
-		}, "the stranger stray mounts"},
+		}, "the unmanaged container stray mounts"},
 		{"leak", invariants, healthy, func(s *Snapshot) { s.Leaks = []string{"journal"} }, "a secret's value stands in the journal"},
 	}
 	for _, c := range cases {

@@ -14,22 +14,21 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// ShardVariable names the environment variable that holds the file of the shard
-// that a suite works on.
+// ShardVariable is the environment variable that names the file of the shard to work on.
 const ShardVariable = "ARCHIPELAGO_SHARD"
 
-// ResultsVariable tells the suite, by being set, that a gate reads results from
-// file descriptor 3: a reports.Result as JSON on each line.
+// ResultsVariable, if set, tells the suite that a gate reads results from file
+// descriptor 3: one reports.Result as JSON on each line.
 const ResultsVariable = "ARCHIPELAGO_RESULTS"
 
-// Running is the status of a line that says only that a cell has begun.
+// Running is the status in a line that only says that a cell has begun.
 const Running reports.Status = "running"
 
-// CatalogVariable names the catalog that level 0 looks at; default: the one of the
-// source tree.
+// CatalogVariable is the environment variable that names the catalog for level 0;
+// default: the one in the source tree.
 const CatalogVariable = "ARCHIPELAGO_CATALOG"
 
-// Shard is a piece of a run that one process of the suite works on: some
+// Shard is the piece of a run that one process of the suite works on: some
 // applications on one node in one cycle.
 type Shard struct {
 	Run     string               `json:"run"`
@@ -41,10 +40,10 @@ type Shard struct {
 	Cycle   int                  `json:"cycle"`
 	Steps   []string             `json:"steps"`
 	Apps    []*manifest.Manifest `json:"apps"`              // as published
-	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted session may have left in mid-step
+	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted run may have left in mid-step
 }
 
-// ReadShard reads the shard that the environment names; ok is false where it names none.
+// ReadShard reads the shard that the environment names; ok is false if it names none.
 func ReadShard() (s *Shard, ok bool, err error) {
 	file := os.Getenv(ShardVariable)
 	if file == "" {
@@ -66,7 +65,7 @@ func ReadShard() (s *Shard, ok bool, err error) {
 	return s, true, nil
 }
 
-// Write puts the shard into a file that only its owner can read: it holds the
+// Write writes the shard to a file that only its owner can read, since it holds the
 // node's access token.
 func (s *Shard) Write(file string) error {
 	b, err := json.Marshal(s)
@@ -76,14 +75,14 @@ func (s *Shard) Write(file string) error {
 	return os.WriteFile(file, b, 0o600)
 }
 
-// canary is the value that is planted in an application in this cycle; it is the
-// same however often the suite is started.
+// canary is the value planted in an application in this cycle. It is the same
+// however often the suite is started.
 func (s *Shard) canary(app string) string {
 	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d", s.Run, s.Node.Name, app, s.Cycle))
 	return "canary-" + hex.EncodeToString(sum[:6])
 }
 
-// planted remembers, over processes, that the canary of this cycle was written.
+// planted tells whether a process of this run has planted this cycle's canary.
 func (s *Shard) planted(app string) (bool, error) {
 	_, err := os.Stat(s.plantedFile(app))
 	if errors.Is(err, os.ErrNotExist) {

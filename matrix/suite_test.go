@@ -3,6 +3,7 @@ package matrix
 import (
 	"context"
 	"encoding/json"
+	"flag"
 	"fmt"
 	"os"
 	"strings"
@@ -17,26 +18,24 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// The names of report entries that a spec leaves for the reader of its report.
+// Names of the report entries from which report reads a cell's result.
 const (
 	entryCell   = "archipelago-cell"
 	entryBroken = "archipelago-not-run"
 )
 
-// outcome is the report entry of a cell.
-type outcome struct {
-	Seconds  float64       `json:"seconds"`
-	Split    reports.Split `json:"split"`
-	Note     string        `json:"note,omitempty"`
-	Evidence []string      `json:"evidence,omitempty"`
-}
-
-// cellTimeout ends a cell that hangs; it is longer than any that works, a first pull
-// of images included.
-const cellTimeout = 30 * time.Minute
-
-// resultsFD is where a gate that started the suite reads results, a JSON line each.
+// resultsFD is where the gate reads results, one JSON line each.
 const resultsFD = 3
+
+// TestMain keeps a process that works on a shard to the suite: a gate starts hundreds.
+func TestMain(m *testing.M) {
+	if os.Getenv(ShardVariable) != "" {
+		if err := flag.Set("test.run", "^TestMatrix$"); err != nil {
+			panic(err)
+		}
+	}
+	os.Exit(m.Run())
+}
 
 func TestMatrix(t *testing.T) {
 	RegisterFailHandler(Fail)
@@ -68,76 +67,64 @@ func TestMatrix(t *testing.T) {
 
 // cells makes a spec of each cell of the shard.
 func cells(s *Session) {
-	byPhase := map[Phase][]string{}
-	for _, name := range s.shard.Steps {
+	byPhase := map[Phase][]Step{}
+	for _, name := range s.Shard.Steps {
 		step, _ := FindStep(name)
-		byPhase[step.Phase] = append(byPhase[step.Phase], name)
+		byPhase[step.Phase] = append(byPhase[step.Phase], step)
 	}
 	for _, phase := range []Phase{Life, Survival, End} {
 		if phase == Survival {
-			for _, name := range byPhase[phase] {
-				survivalSpecs(s, name)
+			for _, step := range byPhase[phase] {
+				survivalSpecs(s, step)
 			}
 			continue
 		}
-		for _, m := range s.shard.Apps {
+		for _, m := range s.Shard.Apps {
 			lifeSpecs(s, m, byPhase[phase])
 		}
 	}
 }
 
-func labels(s *Session, app, step string) Labels {
-	st, _ := FindStep(step)
-	return Labels{strings.ToLower(st.Level), "app:" + app, "node:" + s.shard.Node.Name, fmt.Sprintf("cycle:%d", s.shard.Cycle), "step:" + step}
+func labels(s *Session, app string, step Step) Labels {
+	return Labels{strings.ToLower(step.Level), "app:" + app, "node:" + s.Shard.Node.Name, fmt.Sprintf("cycle:%d", s.Shard.Cycle), "step:" + step.Name}
 }
 
-func lifeSpecs(s *Session, m *manifest.Manifest, steps []string) {
+func lifeSpecs(s *Session, m *manifest.Manifest, steps []Step) {
 	if len(steps) == 0 {
 		return
 	}
-	Describe(fmt.Sprintf("%s on %s, cycle %d", m.ID, s.shard.Node.Name, s.shard.Cycle), Ordered, func() {
+	Describe(fmt.Sprintf("%s on %s, cycle %d", m.ID, s.Shard.Node.Name, s.Shard.Cycle), Ordered, func() {
 		for _, step := range steps {
-			It(step, NodeTimeout(cellTimeout), labels(s, m.ID, step), func(ctx SpecContext) {
-				c := s.cell(m, step)
-				conclude(ctx, c, c.run(ctx))
+			It(step.Name, NodeTimeout(step.Timeout), labels(s, m.ID, step), func(ctx SpecContext) {
+				g := s.group(step, m)
+				g.perform(ctx)
+				conclude(ctx, g, 0)
 			})
 		}
 	})
 }
 
-// survivalSpecs acts once for the node, and gives each application a spec that
-// tells its own outcome.
-func survivalSpecs(s *Session, step string) {
-	Describe(fmt.Sprintf("%s of %s, cycle %d", step, s.shard.Node.Name, s.shard.Cycle), Ordered, ContinueOnFailure, Serial, func() {
-		var cells []*cell
-		var errs map[string]error
-		for i, m := range s.shard.Apps {
-			It(m.ID, NodeTimeout(cellTimeout), labels(s, m.ID, step), func(ctx SpecContext) {
-				if errs == nil {
-					cells = s.survival(s.shard.Apps, step)
-					if step == RebootSurvive {
-						errs = s.reboot(ctx, cells)
-					} else {
-						errs = s.restartDaemon(ctx, cells)
-					}
+// survivalSpecs performs the step once for the node, and gives each application a
+// spec that tells its own outcome.
+func survivalSpecs(s *Session, step Step) {
+	Describe(fmt.Sprintf("%s of %s, cycle %d", step.Name, s.Shard.Node.Name, s.Shard.Cycle), Ordered, ContinueOnFailure, Serial, func() {
+		var performed *Group
+		for i, m := range s.Shard.Apps {
+			It(m.ID, NodeTimeout(step.Timeout), labels(s, m.ID, step), func(ctx SpecContext) {
+				if performed == nil {
+					g := s.group(step, s.Shard.Apps...)
+					g.perform(ctx)
+					performed = g
 				}
-				conclude(ctx, cells[i], errs[m.ID])
+				conclude(ctx, performed, i)
 			})
 		}
 	})
 }
 
-// conclude leaves the cell's report entry and the spec's verdict.
-func conclude(ctx context.Context, c *cell, err error) {
-	o := outcome{Note: c.note}
-	o.Seconds, o.Split = c.finish()
-	err = c.blame(ctx, err)
-	if err != nil && !broken(err) {
-		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
-		c.collect(bounded)
-		cancel()
-	}
-	o.Evidence = c.files
+// conclude adds the cell's report entry and ends the spec with its verdict.
+func conclude(ctx context.Context, g *Group, i int) {
+	o, err := g.conclude(ctx, i)
 	b, jsonErr := json.Marshal(o)
 	Expect(jsonErr).NotTo(HaveOccurred())
 	AddReportEntry(entryCell, string(b), ReportEntryVisibilityNever)
@@ -162,7 +149,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 		case entryCell:
 			var o outcome
 			if json.Unmarshal([]byte(e.StringRepresentation()), &o) == nil {
-				res.Seconds, res.Split, res.Note, res.Evidence = o.Seconds, o.Split, o.Note, o.Evidence
+				res.Seconds, res.Split, res.Note, res.Evidence = o.Seconds, o.Timing, o.Note, o.Evidence
 			}
 		case entryBroken:
 			res.Reason = e.StringRepresentation()
@@ -191,11 +178,11 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 	send(out, res)
 }
 
-// send hands a line to the gate; where it does not listen any more, nothing that
-// this process does is of use to anyone.
+// send hands a line to the gate. Once the gate no longer reads, whatever this
+// process still does is lost.
 func send(out *os.File, r reports.Result) {
 	if err := json.NewEncoder(out).Encode(r); err != nil {
-		fmt.Fprintln(os.Stderr, "the gate does not take results any more:", err)
+		fmt.Fprintln(os.Stderr, "the gate no longer reads results:", err)
 		os.Exit(1)
 	}
 }

@@ -17,6 +17,7 @@ import (
 // own. It gives the time until the next pass that is due without an event.
 func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	begin := time.Now()
+	turns := r.operations.All()
 	before := r.store.All()
 	r.webs.note(before)
 	obs, err := r.observe(ctx, before)
@@ -29,13 +30,14 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	asked := generations(before)
 	next := passInterval
 	for i, d := range records.All {
-		// What was asked for since the look began may rest on what has changed since:
-		// a start must not overlook who came to the data in between.
+		// What was asked for since the look began, or ended since, may rest on what has
+		// changed since: a start must not overlook who came to the data in between, nor
+		// repeat one that has ended meanwhile.
 		if asked[d.App] != d.Generation {
 			r.Wake()
 			continue
 		}
-		if again := r.propose(ctx, d, plans[i], obs); again > 0 {
+		if again := r.propose(ctx, d, turns[d.App].Turns, plans[i], obs); again > 0 {
 			next = min(next, again)
 		}
 	}
@@ -117,8 +119,8 @@ func (r *Reconciler) missingVolumes() map[string][]string {
 
 // propose has a plan carried out where its time has come, and gives the time until
 // it is worth proposing again.
-func (r *Reconciler) propose(ctx context.Context, d state.Desired, p plan.Plan, obs host.Observation) time.Duration {
-	proposal := operation.Proposal{App: d.App, Generation: d.Generation, Waiting: p.Waiting, Blocked: p.Blocked, Actions: len(p.Actions) > 0, Starts: p.Starts()}
+func (r *Reconciler) propose(ctx context.Context, d state.Desired, turns uint64, p plan.Plan, obs host.Observation) time.Duration {
+	proposal := operation.Proposal{App: d.App, Generation: d.Generation, Turns: turns, Waiting: p.Waiting, Blocked: p.Blocked, Actions: len(p.Actions) > 0, Starts: p.Starts()}
 	if p.Blocked != "" && d.Update != nil {
 		proposal.Blocked, proposal.Actions = "", true // to be given up, which is work
 	}

@@ -33,6 +33,7 @@ type fakeHost struct {
 	calls []string
 
 	observed func() // called once, when an observation has been made and not been given yet
+	starting func() // called once, before a start
 }
 
 func (h *fakeHost) do(method string, change func()) error {
@@ -108,6 +109,13 @@ func (h *fakeHost) WriteUnits(_ context.Context, files map[string]string, gone [
 	})
 }
 func (h *fakeHost) StartUnits(_ context.Context, units []string) error {
+	h.mu.Lock()
+	meanwhile := h.starting
+	h.starting = nil
+	h.mu.Unlock()
+	if meanwhile != nil {
+		meanwhile()
+	}
 	return h.do("start", func() {
 		for _, u := range units {
 			name := strings.TrimSuffix(u, ".service")
@@ -254,6 +262,49 @@ func TestStartDoesNotRestOnAnOlderLook(t *testing.T) {
 	defer h.mu.Unlock()
 	if slices.Contains(h.calls, "start") {
 		t.Errorf("it was started beside a stranger on its data: %q", h.calls)
+	}
+}
+
+// TestOperationThatEndsDuringALookIsNotRepeated: an observation that still shows the
+// application down is given after the start has ended.
+func TestOperationThatEndsDuringALookIsNotRepeated(t *testing.T) {
+	h := empty()
+	r := node(t, h, t.TempDir())
+	begun, seen := make(chan struct{}), make(chan struct{})
+	h.mu.Lock()
+	h.starting = func() { close(begun); <-seen } // the start ends once the look below has been taken
+	h.mu.Unlock()
+	gen, err := r.Request(request.Request{App: "pair", Verb: "install"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	<-begun
+	looked := make(chan struct{})
+	h.mu.Lock()
+	h.observed = func() {
+		close(seen)
+		for { // until the start has ended
+			op, changed := r.operations.Watch("pair")
+			if !op.Busy {
+				break
+			}
+			<-changed
+		}
+		close(looked)
+	}
+	h.mu.Unlock()
+	r.Wake()
+	<-looked
+	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
+	defer cancel()
+	if err := r.Watch(ctx, "pair", gen, func(view.Progress) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	starts := slices.DeleteFunc(slices.Clone(h.calls), func(c string) bool { return c != "start" })
+	if len(starts) != 1 {
+		t.Errorf("it was started %d times: %q", len(starts), h.calls)
 	}
 }
 

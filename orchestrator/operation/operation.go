@@ -32,6 +32,7 @@ type Status struct {
 	Message    string // what is being done
 	Engine     time.Duration
 	App        time.Duration // of the operation under way: spent in the engine, and by the application
+	Turns      uint64        // operations begun and ended so far
 	InBackoff  bool          // crash-loop back-off: stopped until its owner starts it
 	generation uint64        // under way
 }
@@ -186,7 +187,7 @@ func (t *Tracker) Hold(ctx context.Context, app, why string) (release func(), er
 		held, changed := t.tryHold(app, why)
 		switch {
 		case held == "":
-			return func() { t.change(app, func(o *record) { o.held = "" }) }, nil
+			return func() { t.change(app, func(o *record) { o.held = ""; o.Turns++ }) }, nil
 		case changed == nil:
 			return nil, fmt.Errorf("%w: %s: %s", ErrBusy, app, held)
 		}

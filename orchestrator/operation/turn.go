@@ -6,6 +6,7 @@ import "time"
 type Proposal struct {
 	App        string
 	Generation uint64
+	Turns      uint64 // of the status before anything was looked at that the proposal rests on
 	Waiting    string // what it waits for; empty for nothing
 	Blocked    string // why nothing can be done; empty where something can
 	Actions    bool   // there is something to do
@@ -14,7 +15,7 @@ type Proposal struct {
 
 // Turn is what comes of a proposal. The zero value: nothing, until the next pass.
 type Turn struct {
-	Busy    bool          // something else is under way: the proposal was not looked at
+	Busy    bool          // something else is under way, or has been since the proposal's look: nothing came of it
 	Begin   bool          // the application is the caller's until Done, Pending, Fail or Rest
 	Repair  bool          // what begins is a start that nobody asked for
 	Blocked bool          // it has been blocked by this proposal, and was not before
@@ -28,8 +29,8 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := t.record(p.App)
-	if o.Busy || o.held != "" {
-		return Turn{Busy: true}
+	if o.Busy || o.held != "" || o.Turns != p.Turns {
+		return Turn{Busy: true} // what ends has a pass made
 	}
 	now := time.Now()
 	if o.Waiting != p.Waiting {
@@ -62,7 +63,7 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 			return Turn{Repair: true, GiveUp: why}
 		}
 	}
-	o.Busy, o.generation = true, p.Generation
+	o.begin(p.Generation)
 	if o.Observed < p.Generation && o.Failed < p.Generation {
 		o.Error = ""
 	}
@@ -91,7 +92,8 @@ func (t *Tracker) block(o *record, p Proposal, now time.Time) Turn {
 // giveUp puts an application into crash-loop back-off; it stays busy until it has
 // been stopped.
 func (o *record) giveUp(generation uint64, why string) {
-	o.Busy, o.InBackoff, o.Failed, o.Error, o.Message = true, true, generation, why, ""
+	o.begin(generation)
+	o.InBackoff, o.Failed, o.Error, o.Message = true, generation, why, ""
 }
 
 // Done ends an operation that has been carried out. The next pass finds whether the
@@ -138,4 +140,12 @@ func (t *Tracker) Fail(app string, generation uint64, err string, start bool) (g
 // Rest ends the stopping of an application in crash-loop back-off.
 func (t *Tracker) Rest(app string) { t.change(app, (*record).end) }
 
-func (o *record) end() { o.Busy, o.cancel = false, nil }
+func (o *record) begin(generation uint64) {
+	o.Busy, o.generation = true, generation
+	o.Turns++
+}
+
+func (o *record) end() {
+	o.Busy, o.cancel = false, nil
+	o.Turns++
+}

@@ -103,6 +103,7 @@ type cut struct {
 	name    string
 	done    bool // the step takes effect, but reports a failure
 	torn    bool // the step leaves half of a journal or record, which only a faulty disk does
+	full    bool // every later write fails, but files can be removed
 	forever bool // every later step fails too, without effect: a power cut, or a full disk
 }
 
@@ -112,10 +113,10 @@ var errCut = errors.New("cut")
 func (c cut) fail(s *Store, n int) (steps *int) {
 	steps = new(int)
 	write, remove := s.write, s.remove
-	step := func(do func() error, torn func() error) error {
+	step := func(do func() error, torn func() error, removal bool) error {
 		*steps++
 		switch {
-		case *steps < n || *steps > n && !c.forever:
+		case *steps < n || *steps > n && (!c.forever && !c.full || c.full && removal):
 			return do()
 		case *steps > n:
 		case c.torn:
@@ -131,10 +132,10 @@ func (c cut) fail(s *Store, n int) (steps *int) {
 				return nil // a second copy without a first one is known to be broken
 			}
 			return os.WriteFile(name, b[:len(b)/2], mode)
-		})
+		}, false)
 	}
 	s.remove = func(name string) error {
-		return step(func() error { return remove(name) }, func() error { return nil })
+		return step(func() error { return remove(name) }, func() error { return nil }, true)
 	}
 	return steps
 }
@@ -152,10 +153,10 @@ func TestCutsLeaveAllOrNothing(t *testing.T) {
 		"delete":            func(s *Store) error { _, err := s.DeleteIf("a", 1); return err },
 		"delete and accept": func(s *Store) error { _, err := s.DeleteIf("c", 1); return errors.Join(err, accept(a, b)(s)) },
 	} {
-		for _, c := range []cut{{name: "fails once"}, {name: "fails late, once", done: true}, {name: "fails from then on", forever: true},
+		for _, c := range []cut{{name: "fails once"}, {name: "fails late, once", done: true}, {name: "fails from then on", forever: true}, {name: "full from then on", full: true},
 			{name: "cut after", done: true, forever: true}, {name: "torn", torn: true, forever: true}} {
 			t.Run(name+", "+c.name, func(t *testing.T) {
-				for n, reached := 1, true; reached; n++ {
+				for n, acceptNext, reached := 1, true, true; reached; n, acceptNext = n+map[bool]int{false: 1}[acceptNext], !acceptNext {
 					dir := t.TempDir()
 					s := open(t, dir)
 					s.write, s.remove = quick, quickRemove
@@ -185,7 +186,7 @@ func TestCutsLeaveAllOrNothing(t *testing.T) {
 					if !reflect.DeepEqual(got, before) && !reflect.DeepEqual(got, after) || len(reopened.Broken()) > 0 {
 						t.Fatalf("step %d: reopened, in force is neither all nor nothing:\n%+v, %v", n, got, reopened.Broken())
 					}
-					if (err == nil || !c.forever) && !reflect.DeepEqual(got, now) {
+					if (err == nil || !c.forever && !c.full) && !reflect.DeepEqual(got, now) {
 						t.Fatalf("step %d: %v, but reopened, in force is\n%+v", n, err, got)
 					}
 					if left, _ := filepath.Glob(filepath.Join(copied, "accept.json")); len(left) > 0 {
@@ -193,16 +194,22 @@ func TestCutsLeaveAllOrNothing(t *testing.T) {
 					}
 					// Or the disk recovers: the daemon goes on from what it holds in memory.
 					s.write, s.remove = quick, quickRemove
-					if _, err := s.Accept([]Desired{{App: "z", Goal: Running}}); err != nil {
-						t.Fatalf("step %d: after the disk recovered: %v", n, err)
-					}
-					for _, d := range now {
-						if deleted, err := s.DeleteIf(d.App, d.Generation); !deleted || err != nil {
-							t.Fatalf("step %d: deleting %s after the disk recovered: %v, %v", n, d.App, deleted, err)
+					if acceptNext {
+						out, err := s.Accept([]Desired{{App: "z", Goal: Running}})
+						if err != nil {
+							t.Fatalf("step %d: after the disk recovered: %v", n, err)
 						}
+						now = append(now, out...)
+					} else {
+						for _, d := range now {
+							if deleted, err := s.DeleteIf(d.App, d.Generation); !deleted || err != nil {
+								t.Fatalf("step %d: deleting %s after the disk recovered: %v, %v", n, d.App, deleted, err)
+							}
+						}
+						now = []Desired{}
 					}
-					if all := open(t, dir).All(); len(all) != 1 || all[0].App != "z" {
-						t.Fatalf("step %d: came back after it was refused or deleted: %+v", n, all)
+					if all := open(t, dir).All(); !reflect.DeepEqual(all, now) {
+						t.Fatalf("step %d: after the disk recovered, in force is\n%+v, expected\n%+v", n, all, now)
 					}
 				}
 			})

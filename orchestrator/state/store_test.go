@@ -246,17 +246,19 @@ func TestWritersDoNotLoseEachOthersChanges(t *testing.T) {
 	if _, err := s.Accept([]Desired{{App: "a", Goal: Running}, {App: "b", Goal: Running}}); err != nil {
 		t.Fatal(err)
 	}
+	s.write, s.remove = quick, quickRemove
 	const each = 10
-	var all sync.WaitGroup
+	var readers, writers sync.WaitGroup
+	stop := make(chan struct{})
 	for range 4 {
-		all.Go(func() {
+		writers.Go(func() {
 			for range each {
 				if _, err := s.Update("a", func(d *Desired) { d.Note += "." }); err != nil {
 					t.Error(err)
 				}
 			}
 		})
-		all.Go(func() {
+		writers.Go(func() {
 			for range each {
 				out, err := s.Accept([]Desired{{App: "b", Goal: Running}, {App: "c", Goal: Running}})
 				if err != nil || out[0].Generation != out[1].Generation+1 {
@@ -264,16 +266,23 @@ func TestWritersDoNotLoseEachOthersChanges(t *testing.T) {
 				}
 			}
 		})
-		all.Go(func() {
-			for range each * 10 {
-				all := s.All()
-				if len(all) == 3 && all[1].Generation != all[2].Generation+1 {
+		readers.Go(func() {
+			for tick := time.NewTicker(50 * time.Microsecond); ; {
+				select {
+				case <-stop:
+					tick.Stop()
+					return
+				case <-tick.C:
+				}
+				if all := s.All(); len(all) == 3 && all[1].Generation != all[2].Generation+1 {
 					t.Errorf("a reader saw half of an acceptance: %v", all)
 				}
 			}
 		})
 	}
-	all.Wait()
+	writers.Wait()
+	close(stop)
+	readers.Wait()
 	for _, s := range []*Store{s, open(t, dir)} {
 		a, _ := s.Get("a")
 		c, err := s.Get("c")

@@ -23,16 +23,16 @@ const (
 	maxAnswer     = 1 << 20
 )
 
-// User is someone who uses an application from outside: by HTTP or MQTT, with
-// the credentials that its owner was shown.
+// User uses an application from outside, by HTTP or MQTT, with the credentials that
+// the daemon shows its owner.
 type User struct {
 	address string
 	secrets map[string]string
 	ssh     *nodes.Client
 }
 
-// NewUser is someone who has the credentials that the owner is shown; canaries that
-// are files are planted and read over ssh.
+// NewUser gives a user with the owner's credentials. Canaries that are files are
+// planted and read over ssh.
 func NewUser(ssh *nodes.Client, address string, credentials map[string]string) *User {
 	return &User{address: address, secrets: credentials, ssh: ssh}
 }
@@ -46,49 +46,41 @@ func (u *User) hostPort(m *manifest.Manifest, in manifest.Interface) (string, er
 }
 
 // Write plants the canary.
-func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) error {
+func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) (err error) {
 	switch c := m.Canary; {
 	case c == nil:
 		return nil
 	case c.HTTP != nil:
-		_, err := u.http(ctx, m, c.HTTP, c.HTTP.Write, canary)
-		return wrap("planting the canary", err)
+		_, err = u.http(ctx, m, c.HTTP, c.HTTP.Write, canary)
 	case c.MQTT != nil:
-		return wrap("planting the canary", u.mqttPublish(ctx, m, c.MQTT, canary))
+		err = u.mqttPublish(ctx, m, c.MQTT, canary)
 	default:
 		file := dataDir(m) + "/" + c.Volume.Name + "/." + canary
-		_, err := u.ssh.Run(ctx, fmt.Sprintf("podman unshare sh -c 'echo %s > %s && sync %s'", canary, file, file))
-		return wrap("planting the canary", err)
+		_, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare sh -c 'echo %s > %s && sync %s'", canary, file, file))
 	}
+	return wrap("planting the canary", err)
 }
 
-// Read finds the canary again; nil means that it is there and right.
-func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) error {
+// Read finds the canary again; a nil error means that it is there, unchanged.
+func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (err error) {
+	var out string
 	switch c := m.Canary; {
 	case c == nil:
 		return nil
 	case c.HTTP != nil:
-		body, err := u.http(ctx, m, c.HTTP, c.HTTP.Read, canary)
-		if err == nil && !strings.Contains(body, canary) {
-			err = fmt.Errorf("the answer does not hold it: %.200q", body)
+		out, err = u.http(ctx, m, c.HTTP, c.HTTP.Read, canary)
+		if err == nil && !strings.Contains(out, canary) {
+			err = fmt.Errorf("the answer does not contain it: %.200q", out)
 		}
-		return wrap("reading the canary back", err)
 	case c.MQTT != nil:
-		return wrap("reading the canary back", u.mqttRead(ctx, m, c.MQTT, canary))
+		err = u.mqttRead(ctx, m, c.MQTT, canary)
 	default:
-		out, err := u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/%s/.%s", dataDir(m), c.Volume.Name, canary))
+		out, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/%s/.%s", dataDir(m), c.Volume.Name, canary))
 		if err == nil && strings.TrimSpace(out) != canary {
 			err = fmt.Errorf("the file holds %.80q", out)
 		}
-		return wrap("reading the canary back", err)
 	}
-}
-
-func wrap(doing string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", doing, err)
+	return wrap("reading the canary back", err)
 }
 
 func (u *User) fill(s, canary string) string {
@@ -144,7 +136,7 @@ func expected(status int) string {
 }
 
 // connect makes an MQTT session: the handshake proves that a broker answers and
-// takes the owner's credentials.
+// accepts the owner's credentials.
 func (u *User) connect(ctx context.Context, m *manifest.Manifest, in manifest.Interface, login *manifest.Login) (mqtt.Client, error) {
 	host, err := u.hostPort(m, in)
 	if err != nil {
@@ -213,7 +205,7 @@ func (u *User) mqttRead(ctx context.Context, m *manifest.Manifest, c *manifest.M
 	}
 }
 
-// handshake is what stands for a UI check where an application has no web page.
+// handshake replaces the UI check for an application without a web page.
 func (u *User) handshake(ctx context.Context, m *manifest.Manifest) (note string, err error) {
 	for name, in := range m.Interfaces {
 		if in.Protocol != "mqtt" {
@@ -226,7 +218,7 @@ func (u *User) handshake(ctx context.Context, m *manifest.Manifest) (note string
 		c.Disconnect(disconnectQuiesce)
 		return fmt.Sprintf("no web page: the %s interface completed an MQTT handshake", name), nil
 	}
-	return "", errors.New("the manifest declares no interface that could be reached")
+	return "", errors.New("the manifest declares no interface that can be reached")
 }
 
 func dataDir(m *manifest.Manifest) string { return nodes.DataDir + "/" + m.ID }

@@ -1,0 +1,147 @@
+package matrix
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"sync"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+const probeTimeout = 10 * time.Second
+
+// Group is the applications of one node that go through a step side by side: all of
+// them in a survival step, one in any other. What fails for one application ends the
+// step for it alone.
+type Group struct {
+	*Session
+	step  Step
+	cells []*cell
+	ended bool // what was done to the node failed: nothing more is done to it
+}
+
+// cell is one application's way through the step.
+type cell struct {
+	env *Environment
+	rec *Recorder
+	err error // the first one
+}
+
+// outcome is what the report of a cell says beside its verdict.
+type outcome struct {
+	Seconds  float64       `json:"seconds"`
+	Timing   reports.Split `json:"split"`
+	Note     string        `json:"note,omitempty"`
+	Evidence []string      `json:"evidence,omitempty"`
+}
+
+// Each does work for every application that has not failed, side by side.
+func (g *Group) Each(ctx context.Context, work Work) {
+	do := func(c *cell) {
+		defer c.rec.stopClock()
+		if c.err == nil {
+			c.err = work(ctx, c.env, c.rec)
+		}
+	}
+	if len(g.cells) == 1 {
+		do(g.cells[0]) // in this goroutine, so that Ginkgo catches a panic
+		return
+	}
+	var wg sync.WaitGroup
+	for _, c := range g.cells {
+		wg.Go(func() { do(c) })
+	}
+	wg.Wait()
+}
+
+// Once does to the node what all applications go through; each of them has the time
+// it took on its engine's account. A failure is everyone's.
+func (g *Group) Once(ctx context.Context, act func(context.Context) error) {
+	if g.ended {
+		return
+	}
+	begin := time.Now()
+	err := act(ctx)
+	spent := time.Since(begin).Seconds()
+	g.ended = err != nil
+	for _, c := range g.cells {
+		switch {
+		case c.err != nil:
+		case err != nil:
+			c.err = err
+		default:
+			c.rec.timing.Engine += spent
+		}
+	}
+}
+
+// perform takes the group through its step: what must hold beforehand, the step
+// itself, and the invariants in every snapshot that was taken.
+func (g *Group) perform(ctx context.Context) {
+	if before := g.step.Before; before != nil {
+		g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
+			return wrap("before the step", before(ctx, env, rec))
+		})
+	}
+	if g.step.RunAll != nil {
+		g.step.RunAll(ctx, g)
+	} else {
+		g.Each(ctx, g.step.Run)
+	}
+	for _, c := range g.cells {
+		if c.err == nil {
+			c.err = c.invariants()
+		}
+	}
+}
+
+func (c *cell) invariants() error {
+	for _, s := range c.rec.held {
+		if err := Verdict(CheckInvariants(c.env.App, s)); err != nil {
+			return fmt.Errorf("invariant: %w", err)
+		}
+	}
+	return nil
+}
+
+// conclude gives what became of the i-th application. A nil error is a passed cell;
+// for a red one, evidence is collected.
+func (g *Group) conclude(ctx context.Context, i int) (outcome, error) {
+	c := g.cells[i]
+	seconds, timing := c.rec.total()
+	err := g.blame(ctx, c)
+	if err != nil && !broken(err) {
+		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), evidenceTimeout)
+		collect(bounded, c.env, c.rec)
+		cancel()
+	}
+	return outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Evidence: c.rec.files}, err
+}
+
+// blame tells a failure of what is tested from the loss of its node. Whatever failed:
+// a node that does not answer on a new connection is lost, and one that is on
+// another boot than the cell began on went away under the cell.
+func (g *Group) blame(ctx context.Context, c *cell) error {
+	if c.err == nil || broken(c.err) {
+		return c.err
+	}
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)
+	defer cancel()
+	boot, gone := g.probe(ctx)
+	switch {
+	case gone != nil:
+		return fmt.Errorf("%w: %w (%w)", nodes.ErrLost, gone, c.err)
+	case !g.step.Reboots && len(c.rec.held) > 0 && c.rec.held[0].Boot != boot:
+		return fmt.Errorf("%w: it rebooted during the step (%w)", nodes.ErrLost, c.err)
+	}
+	return c.err
+}
+
+// broken recognises errors that speak of the gate or the node, not of what is
+// tested: such a cell is not run, never red.
+func broken(err error) bool {
+	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrBrowser) || errors.Is(err, context.Canceled)
+}

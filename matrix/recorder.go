@@ -1,0 +1,60 @@
+package matrix
+
+import (
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// Recorder is what a cell leaves behind: where its time went, its note, its
+// evidence, and the snapshots that were taken on the way.
+type Recorder struct {
+	begin, end time.Time // end is zero until the clock has stopped
+	timing     reports.Split
+
+	note  string
+	root  string   // the run's directory
+	dir   string   // of this cell's evidence, relative to root
+	files []string // of evidence, relative to root
+
+	before *Snapshot   // from before the step; nil: there was nothing to compare with
+	held   []*Snapshot // every one taken, for the invariants
+}
+
+// newRecorder starts the cell's clock.
+func newRecorder(s *Shard, app, step string) *Recorder {
+	return &Recorder{begin: time.Now(), root: s.Dir, dir: s.evidenceDir(app, step)}
+}
+
+// charge puts the time until the function it gives is called on an account of the
+// cell's timing.
+func (r *Recorder) charge(account *float64) (stop func()) {
+	begin := time.Now()
+	return func() { *account += time.Since(begin).Seconds() }
+}
+
+// stopClock ends the cell's time now; a later call ends it then.
+func (r *Recorder) stopClock() { r.end = time.Now() }
+
+// total gives the cell's time, and where it went: what nobody claimed is the gate's own.
+func (r *Recorder) total() (seconds float64, timing reports.Split) {
+	seconds, timing = r.end.Sub(r.begin).Seconds(), r.timing
+	timing.Gate = max(0, seconds-timing.Engine-timing.App-timing.Witness-timing.Browser)
+	return seconds, timing
+}
+
+// keep writes a file of evidence.
+func (r *Recorder) keep(name string, content []byte) error {
+	rel := filepath.Join(r.dir, name)
+	file := filepath.Join(r.root, rel)
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		return err
+	}
+	if err := os.WriteFile(file, content, 0o644); err != nil {
+		return err
+	}
+	r.files = append(r.files, rel)
+	return nil
+}
