@@ -74,12 +74,12 @@ func Example() {
 	_, err = document.Verify(ctx, envelope, policy, document.Expectation{Now: monday.AddDate(0, 0, 15)})
 	fmt.Println(err)
 
-	stranger, err := sign.NewSigner("somebody else")
+	other, err := sign.NewSigner("somebody else")
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
-	policy.Catalog.Keys[0] = stranger.PublicKey
+	policy.Catalog.Keys[0] = other.PublicKey
 	_, err = document.Verify(ctx, envelope, policy, document.Expectation{Now: monday})
 	fmt.Println("trusted:", !errors.Is(err, sign.ErrUntrusted))
 	// Output:

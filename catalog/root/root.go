@@ -1,12 +1,12 @@
-// Package root holds the keys that may speak for a catalog: a root document in the
-// manner of TUF (https://theupdateframework.github.io/specification/latest/), with
-// a threshold for each role, whose successor must be signed by both the old and
-// the new root keys, so that keys change without anyone touching a node.
+// Package root owns the root document, which says whose signatures on a catalog count. It
+// is that of TUF (https://theupdateframework.github.io/specification/latest/): each role
+// has keys and a threshold, and a successor must be signed by both the old and the new
+// root keys, so that keys can change without anyone touching a node.
 //
-// The roles are TUF's root and targets. Its snapshot and timestamp are left out:
-// the catalog is one document, which carries its own serial and expiry and so does
-// what TUF needs three files for. The catalog itself is a DSSE envelope, like every
-// other statement of this project; go-tuf reads and verifies the root.
+// The roles are TUF's root and targets. Snapshot and timestamp are left out: the catalog
+// is one document with its own serial and expiry, which does the work of TUF's three
+// files. The catalog itself is in a DSSE envelope, like every other signed statement of
+// this project; go-tuf reads and verifies the root.
 package root
 
 import (
@@ -29,7 +29,7 @@ import (
 // MaxSize bounds a root document, in bytes.
 const MaxSize = 1 << 20
 
-// ErrRoot is wrapped where a root document is not one, or not trusted.
+// ErrRoot is wrapped when a root document is malformed or not trusted.
 var ErrRoot = errors.New("root document")
 
 // Role says whose signatures count, and how many of them are needed.
@@ -42,8 +42,8 @@ type Role struct {
 type Policy struct {
 	Version int64 // 1 for the first, one more for each successor
 	Expires time.Time
-	Root    Role // may sign the next root
-	Catalog Role // may sign catalogs
+	Root    Role // signs the next root
+	Catalog Role // signs catalogs
 }
 
 // Sign makes the root document of a policy.
@@ -79,7 +79,7 @@ func Sign(p Policy, signers ...*sign.Signer) ([]byte, error) {
 	return b, nil
 }
 
-// Add has more signers sign a root document as it is.
+// Add adds signatures to a root document.
 func Add(b []byte, signers ...*sign.Signer) ([]byte, error) {
 	if err := wellFormed(b); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
@@ -96,7 +96,7 @@ func Add(b []byte, signers ...*sign.Signer) ([]byte, error) {
 	return m.ToBytes(false)
 }
 
-// tufSigner has a key pair sign as go-tuf asks.
+// tufSigner is a key pair as go-tuf's signer.
 type tufSigner struct{ *sign.Signer }
 
 func (s tufSigner) PublicKey(...signature.PublicKeyOption) (crypto.PublicKey, error) {
@@ -111,10 +111,10 @@ func (s tufSigner) SignMessage(message io.Reader, _ ...signature.SignOption) ([]
 	return s.Sign(context.Background(), b)
 }
 
-// Verify gives the policy of the last of a chain of root documents. The first is
-// trusted as it is, for it came with the program or from the owner's hand; each
-// other one must be the successor of that before. Only the last must not have
-// expired, so that a node that was off for years finds its way.
+// Verify returns the policy of the last in a chain of root documents. The first is trusted
+// as it is, because the owner provided it; each of the others must be the successor of the
+// one before. Only the last must not have expired, so that a node that was off for years
+// can catch up.
 func Verify(now time.Time, first []byte, successors ...[]byte) (*Policy, error) {
 	var t *trustedmetadata.TrustedMetadata
 	for i, b := range append([][]byte{first}, successors...) {
@@ -156,8 +156,8 @@ func Verify(now time.Time, first []byte, successors ...[]byte) (*Policy, error) 
 	return p, nil
 }
 
-// wellFormed wants a document that go-tuf can verify: it reads whatever
-// encoding/json lets pass, and ends the program over an Ed25519 key of another length.
+// wellFormed refuses what go-tuf cannot verify safely: it accepts whatever encoding/json
+// does, and panics on an Ed25519 key of the wrong length.
 func wellFormed(b []byte) error {
 	var strict struct {
 		Signed     any   `json:"signed"`

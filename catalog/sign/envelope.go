@@ -13,10 +13,10 @@ import (
 	"github.com/secure-systems-lab/go-securesystemslib/dsse"
 )
 
-// ErrUntrusted is wrapped where a document is not signed as it must be.
+// ErrUntrusted is wrapped when a document lacks the signatures that it needs.
 var ErrUntrusted = errors.New("not trusted")
 
-// ErrMalformed is wrapped where JSON is not exactly one well-formed document.
+// ErrMalformed is wrapped when JSON is not exactly one well-formed document.
 var ErrMalformed = errors.New("malformed")
 
 // Sign wraps a payload into a DSSE envelope (https://github.com/secure-systems-lab/dsse),
@@ -37,8 +37,8 @@ func Sign(ctx context.Context, payloadType string, payload []byte, signers ...*S
 	return json.Marshal(e)
 }
 
-// Verify gives an envelope's payload where at least threshold different ones of the
-// keys have signed exactly it as payloadType. Nothing of the payload is read before.
+// Verify returns an envelope's payload, if at least threshold different keys of these have
+// signed it as payloadType. The payload is not parsed.
 func Verify(ctx context.Context, envelope []byte, maxSize int, payloadType string, keys []PublicKey, threshold int) ([]byte, error) {
 	if threshold < 1 {
 		return nil, fmt.Errorf("%w: a threshold of %d", ErrUntrusted, threshold)
@@ -71,8 +71,8 @@ func Verify(ctx context.Context, envelope []byte, maxSize int, payloadType strin
 	return payload, nil
 }
 
-// open reads an envelope, and its payload, whoever signed it. Each part has one
-// encoding: the library would take two, and the decoder passes over ends of lines.
+// open reads an envelope and its payload, whoever signed it. Each part must have the one
+// strict encoding: the library accepts two, and the decoder skips line breaks.
 func open(envelope []byte, maxSize int) (*dsse.Envelope, []byte, error) {
 	var e dsse.Envelope
 	if err := Decode(envelope, maxSize, &e); err != nil {
@@ -98,7 +98,7 @@ func strictBase64(s string) ([]byte, error) {
 	return b, nil
 }
 
-// Unverified gives the payload of an envelope whoever signed it: to show it, never to
+// Unverified returns the payload of an envelope whoever signed it: to show it, never to
 // act on it.
 func Unverified(envelope []byte, maxSize int, payloadType string) ([]byte, error) {
 	e, payload, err := open(envelope, maxSize)
@@ -111,10 +111,10 @@ func Unverified(envelope []byte, maxSize int, payloadType string) ([]byte, error
 	return payload, nil
 }
 
-// Decode reads exactly one JSON document into v: within the size, in UTF-8, every
-// name of an object once and written as v's fields are, no unknown field, nothing
-// after it. (encoding/json would take "Payload" for "payload", so that two readers
-// could see two documents.)
+// Decode reads exactly one JSON document into v. It must be within the size and in UTF-8,
+// with every name in an object once and in the case of v's fields, without unknown fields,
+// and with nothing after it. (encoding/json accepts "Payload" for "payload", so that two
+// readers could see two documents.)
 func Decode(b []byte, maxSize int, v any) error {
 	if len(b) > maxSize {
 		return fmt.Errorf("%w: %d bytes; the limit is %d", ErrMalformed, len(b), maxSize)
@@ -125,8 +125,7 @@ func Decode(b []byte, maxSize int, v any) error {
 	return nil
 }
 
-// Add has more signers sign an envelope as it is; who has signed already is not
-// asked again.
+// Add adds signatures to an envelope. Signers who have signed it before are skipped.
 func Add(ctx context.Context, envelope []byte, maxSize int, signers ...*Signer) ([]byte, error) {
 	e, payload, err := open(envelope, maxSize)
 	if err != nil {

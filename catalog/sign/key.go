@@ -1,5 +1,5 @@
-// Package sign owns keys, signatures and envelopes: what proves where a document
-// comes from, before anything in it is read.
+// Package sign owns keys, signatures and envelopes: they prove where a document comes
+// from before anything in it is parsed. Verifiers decide which keys to trust.
 package sign
 
 import (
@@ -22,7 +22,7 @@ import (
 	"golang.org/x/crypto/ssh/agent"
 )
 
-// ErrKey is wrapped where a key is not what it should be.
+// ErrKey is wrapped when a key cannot be read or used.
 var ErrKey = errors.New("key")
 
 // keyType begins a public key's line, "archipelago-ed25519 BASE64 [comment]".
@@ -36,7 +36,7 @@ type PublicKey struct {
 	Comment string
 }
 
-// ParsePublicKey reads the line of a public key, also one of SSH, "ssh-ed25519 …".
+// ParsePublicKey parses the line of a public key, or of an SSH key, "ssh-ed25519 …".
 func ParsePublicKey(line string) (PublicKey, error) {
 	w := strings.Fields(line)
 	if len(w) > 0 && w[0] == ssh.KeyAlgoED25519 {
@@ -65,8 +65,8 @@ func fromSSH(k ssh.PublicKey, comment string) (PublicKey, error) {
 	return PublicKey{}, fmt.Errorf("%w: %s is not an Ed25519 key", ErrKey, k.Type())
 }
 
-// NewPublicKey is the key of these bytes (RFC 8032); the wrong number of them makes
-// a key that verifies nothing.
+// NewPublicKey returns the key of these 32 bytes (RFC 8032). A key of any other length
+// verifies nothing.
 func NewPublicKey(raw []byte) PublicKey { return PublicKey{key: raw} }
 
 // String is the key's line.
@@ -83,10 +83,10 @@ func (k PublicKey) ID() string {
 // KeyID, Public and Verify make the key a dsse.Verifier.
 func (k PublicKey) KeyID() (string, error) { return k.ID(), nil }
 
-// Public is the key as the standard library has it.
+// Public is the key as a type of the standard library.
 func (k PublicKey) Public() crypto.PublicKey { return k.key }
 
-// Verify is nil where the signature is by this key over the data.
+// Verify returns nil if the signature is by this key over the data.
 func (k PublicKey) Verify(_ context.Context, data, sig []byte) error {
 	if len(k.key) != ed25519.PublicKeySize || !ed25519.Verify(k.key, data, sig) {
 		return fmt.Errorf("%w %.12s: not its signature", ErrKey, k.ID())
@@ -94,7 +94,7 @@ func (k PublicKey) Verify(_ context.Context, data, sig []byte) error {
 	return nil
 }
 
-// Signer is a key pair. The private half is here, or with an SSH agent.
+// Signer is a key pair. The private half is in memory, or with an SSH agent.
 type Signer struct {
 	PublicKey
 	private ed25519.PrivateKey
@@ -117,14 +117,14 @@ func (s *Signer) Sign(ctx context.Context, data []byte) ([]byte, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%w: the SSH agent: %w", ErrKey, err)
 		}
-		// An agent may be anybody's.
+		// The agent may be somebody else's: check what it returned.
 		return sig.Blob, s.Verify(ctx, data, sig.Blob)
 	}
 	return ed25519.Sign(s.private, data), nil
 }
 
-// AgentSigner has an SSH agent sign with the Ed25519 key whose comment or SHA-256
-// fingerprint ("SHA256:…") is given; empty stands for the only one it holds.
+// AgentSigner signs with an SSH agent's Ed25519 key, given by its comment or its SHA-256
+// fingerprint ("SHA256:…"). An empty name is the only key that the agent holds.
 func AgentSigner(a agent.Agent, name string) (*Signer, error) {
 	held, err := a.List()
 	if err != nil {
@@ -152,7 +152,7 @@ func AgentSigner(a agent.Agent, name string) (*Signer, error) {
 	return found[0], nil
 }
 
-// Seal gives the private key as a file that only the recipients can open.
+// Seal returns the private key as a file that only the recipients can open.
 func (s *Signer) Seal(recipients ...age.Recipient) ([]byte, error) {
 	var b bytes.Buffer
 	a := armor.NewWriter(&b)

@@ -1,5 +1,5 @@
-// Command archy drives a node's daemon: it is what owners of a node and packagers
-// of applications type.
+// Command archy controls a node's daemon. It is for owners of nodes, and for packagers,
+// whose manifests it checks. Those who publish catalogs use the command catalog.
 package main
 
 import (
@@ -30,10 +30,10 @@ import (
 // version is set by the linker.
 var version = "0.0.0-dev"
 
-// Exit statuses: 1 the operation failed, 2 usage or bad input.
+// Exit statuses.
 const (
-	exitFailed = 1
-	exitUsage  = 2
+	exitFailed = 1 // the operation failed
+	exitUsage  = 2 // usage or bad input
 )
 
 type app struct {
@@ -54,7 +54,7 @@ func main() {
 	}
 }
 
-// explain says a connect error as a person would.
+// explain returns a message without the RPC's own words around it.
 func explain(err error) string {
 	var ce *connect.Error
 	if errors.As(err, &ce) {
@@ -67,7 +67,8 @@ func explain(err error) string {
 func Command() *cobra.Command {
 	a := &app{}
 	root := &cobra.Command{
-		Use: "archy", Short: "Applications of an Archipelago node",
+		Use: "archy", Short: "Control the applications of an Archipelago node",
+		Long:         "Control the applications of an Archipelago node.\n\nExit status: 0 done; 1 the operation failed; 2 usage or bad input.",
 		Example:      "  archy login http://192.0.2.7:7070\n  archy install miniflux\n  archy apps",
 		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
@@ -98,8 +99,8 @@ func credentialsFile() (string, error) {
 func (a *app) login() *cobra.Command {
 	var fingerprint string
 	c := &cobra.Command{
-		Use: "login NODE", Short: "Remember a node and its access token, read from standard input",
-		Long:    "Remember a node and its access token. The token is read from standard input, so\nthat it is in no process list; on the node it is in\n/var/lib/archipelago/_daemon/state/token.",
+		Use: "login NODE", Short: "Sign in to a node with an access token from standard input",
+		Long:    "Sign in to a node, and remember it and its access token. The token is read from\nstandard input, so that it appears in no process list. On the node it is in\n/var/lib/archipelago/_daemon/state/token.",
 		Example: "  ssh archipelago@192.0.2.7 cat /var/lib/archipelago/_daemon/state/token | archy login http://192.0.2.7:7070",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -137,7 +138,7 @@ func (a *app) login() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVar(&fingerprint, "fingerprint", "", "SHA-256 of the node's certificate, as its daemon logs it; needed with https")
+	c.Flags().StringVar(&fingerprint, "fingerprint", "", "SHA-256 of the node's certificate, which its daemon logs; required with https")
 	c.Example += "\n  archy login https://192.0.2.7:7443 --fingerprint 3f2a… < token"
 	return c
 }
@@ -181,7 +182,7 @@ func word(s api.State) string {
 func (a *app) apps() *cobra.Command {
 	var sources bool
 	c := &cobra.Command{
-		Use: "apps", Short: "Every application and how it is",
+		Use: "apps", Short: "List the applications and their states",
 		Example: "  archy apps --json\n  archy apps --sources",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -197,7 +198,7 @@ func (a *app) apps() *cobra.Command {
 				return a.print(cmd, r.Msg)
 			}
 			if r.Msg.Stale != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "the engine does not answer (%s); this is as of %s\n", r.Msg.Stale, r.Msg.ObservedAt.AsTime().Local().Format("15:04:05"))
+				fmt.Fprintf(cmd.ErrOrStderr(), "the engine does not answer (%s); this is the state as of %s\n", r.Msg.Stale, r.Msg.ObservedAt.AsTime().Local().Format("15:04:05"))
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			for _, p := range r.Msg.Apps {
@@ -213,7 +214,7 @@ func (a *app) apps() *cobra.Command {
 			return w.Flush()
 		},
 	}
-	c.Flags().BoolVar(&sources, "sources", false, "say where each manifest is from: the signed catalog, the disk, or both")
+	c.Flags().BoolVar(&sources, "sources", false, "show where each manifest comes from: the signed catalog, the disk, or both")
 	return c
 }
 
@@ -236,7 +237,7 @@ func (a *app) completeApps(cmd *cobra.Command, args []string, _ string) ([]strin
 func (a *app) operation(verb string) *cobra.Command {
 	var purge, noWait bool
 	c := &cobra.Command{
-		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until that is done",
+		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until it is done",
 		Example:           "  archy " + verb + " miniflux",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
@@ -255,9 +256,9 @@ func (a *app) operation(verb string) *cobra.Command {
 			return a.await(cmd, c, op, verb)
 		},
 	}
-	c.Flags().BoolVar(&noWait, "no-wait", false, "return when the request is accepted")
+	c.Flags().BoolVar(&noWait, "no-wait", false, "return once the request is accepted")
 	if verb == "uninstall" {
-		c.Flags().BoolVar(&purge, "purge", false, "delete its data and secrets too; there is no way back")
+		c.Flags().BoolVar(&purge, "purge", false, "delete its data and secrets too; this cannot be undone")
 		c.Example += "\n  archy uninstall miniflux --purge"
 	}
 	return c
@@ -280,7 +281,7 @@ func (a *app) logs() *cobra.Command {
 	var follow bool
 	var tail uint32
 	c := &cobra.Command{
-		Use: "logs APP", Short: "The lines of an application's containers",
+		Use: "logs APP", Short: "Show the logs of an application's containers",
 		Example:           "  archy logs miniflux --follow",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
@@ -306,14 +307,14 @@ func (a *app) logs() *cobra.Command {
 			return stream.Err()
 		},
 	}
-	c.Flags().BoolVarP(&follow, "follow", "f", false, "go on with new lines")
-	c.Flags().Uint32Var(&tail, "tail", 100, "lines of the past per container")
+	c.Flags().BoolVarP(&follow, "follow", "f", false, "keep printing new lines")
+	c.Flags().Uint32Var(&tail, "tail", 100, "number of past lines per container")
 	return c
 }
 
 func (a *app) status() *cobra.Command {
 	return &cobra.Command{
-		Use: "status", Short: "How the daemon and the engine are",
+		Use: "status", Short: "Show the state of the daemon and the engine",
 		Example: "  archy status --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -340,7 +341,7 @@ func (a *app) status() *cobra.Command {
 
 func (a *app) credentials() *cobra.Command {
 	return &cobra.Command{
-		Use: "credentials APP", Short: "The credentials that an application's owner may read",
+		Use: "credentials APP", Short: "Show the credentials with which to sign in to an application",
 		Example:           "  archy credentials miniflux",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
@@ -367,7 +368,7 @@ func (a *app) credentials() *cobra.Command {
 
 func validate() *cobra.Command {
 	c := &cobra.Command{
-		Use: "validate FILE...", Short: "Check manifests; every problem is reported at once, exit status 2",
+		Use: "validate FILE...", Short: "Check manifests and report every problem at once; exit status 2 if there is one",
 		Example: "  archy validate catalog/apps/*/manifest.yaml",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

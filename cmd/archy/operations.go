@@ -27,7 +27,7 @@ import (
 
 const pieceSize = 256 << 10 // of a program on its way to the node
 
-// oneLine reads a secret from standard input, so that it is in no process list.
+// oneLine reads a secret from standard input, so that it appears in no process list.
 func oneLine(cmd *cobra.Command) (string, error) {
 	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
@@ -40,12 +40,12 @@ func oneLine(cmd *cobra.Command) (string, error) {
 }
 
 func (a *app) secret() *cobra.Command {
-	c := &cobra.Command{Use: "secret", Short: "Secrets of applications", Args: cobra.NoArgs,
+	c := &cobra.Command{Use: "secret", Short: "Manage the secrets of applications", Args: cobra.NoArgs,
 		Example: "  archy secret import miniflux db-password < password",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	c.AddCommand(&cobra.Command{
-		Use: "import APP NAME", Short: "Bring in a secret's value, read from standard input",
-		Long:              "Bring in the value of a generated secret, for data that was initialised with it\nelsewhere. The value is one line on standard input. A value that is in use is\nnever replaced.",
+		Use: "import APP NAME", Short: "Import a secret's value from standard input",
+		Long:              "Import the value of a generated secret, for data that was created with it elsewhere.\nThe value is one line on standard input. A value that is in use is never replaced.",
 		Example:           "  archy secret import miniflux db-password < password",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeApps,
@@ -68,7 +68,7 @@ func (a *app) secret() *cobra.Command {
 func (a *app) configure() *cobra.Command {
 	return &cobra.Command{
 		Use: "configure APP [NAME=VALUE...]", Short: "Show or change the settings of an application",
-		Long:              "Without settings, show them. A change takes effect with a restart of the\napplication, which follows at once. One that an application which requires this\none cannot live with is refused.",
+		Long:              "Without NAME=VALUE, show the settings. A change restarts the application at once. It\nis refused if it conflicts with what another application requires of this one.",
 		Example:           "  archy configure bitcoin\n  archy configure bitcoin prune=0 txindex=1",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeApps,
@@ -109,7 +109,7 @@ func (a *app) configure() *cobra.Command {
 
 func (a *app) password() *cobra.Command {
 	return &cobra.Command{
-		Use: "password", Short: "Set the password of My Apps, read from standard input",
+		Use: "password", Short: "Set the password of My Apps from standard input",
 		Example: "  archy password < password",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -129,7 +129,7 @@ func (a *app) password() *cobra.Command {
 
 func (a *app) doctor() *cobra.Command {
 	return &cobra.Command{
-		Use: "doctor", Short: "Look at the node for what applications need of it; exit status 1 where something is amiss",
+		Use: "doctor", Short: "Check whether the node has what applications need; exit status 1 if it lacks something",
 		Example: "  archy doctor",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -141,19 +141,19 @@ func (a *app) doctor() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			amiss := 0
+			problems := 0
 			for _, f := range r.Msg.Findings {
-				mark := "ok   "
+				mark := "ok     "
 				if !f.Ok {
-					mark = "amiss"
-					amiss++
+					mark = "problem"
+					problems++
 				}
 				if a.json {
 					continue
 				}
 				fmt.Fprintf(cmd.OutOrStdout(), "%s  %s: %s\n", mark, f.Name, f.Detail)
 				if !f.Ok && f.Remedy != "" {
-					fmt.Fprintf(cmd.OutOrStdout(), "       remedy: %s\n", f.Remedy)
+					fmt.Fprintf(cmd.OutOrStdout(), "         remedy: %s\n", f.Remedy)
 				}
 			}
 			if a.json {
@@ -161,8 +161,8 @@ func (a *app) doctor() *cobra.Command {
 					return err
 				}
 			}
-			if amiss > 0 {
-				return fmt.Errorf("%d of %d findings are amiss", amiss, len(r.Msg.Findings))
+			if problems > 0 {
+				return fmt.Errorf("%d of %d checks found a problem", problems, len(r.Msg.Findings))
 			}
 			return nil
 		},
@@ -173,14 +173,14 @@ func (a *app) backup() *cobra.Command {
 	var out string
 	var recipients []string
 	c := &cobra.Command{
-		Use: "backup APP", Short: "Write a backup: settings, secrets (encrypted with age) and volumes",
-		Long:              "Write a backup of an application: a zip file with its settings, its volumes, and\nits secrets encrypted with age to the recipients. The application is stopped while\nits volumes are copied on the node.",
+		Use: "backup APP", Short: "Back up an application: settings, volumes, and secrets encrypted with age",
+		Long:              "Back up an application to a zip file with its settings, its volumes, and its secrets,\nwhich are encrypted with age to the recipients. The application is stopped while its\nvolumes are copied on the node.",
 		Example:           "  age-keygen -o key.txt\n  archy backup miniflux --recipient age1… --output miniflux.zip",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			if len(recipients) == 0 {
-				return usage.Wrap(errors.New("--recipient: name at least one age public key; without it nobody could read the secrets"))
+				return usage.Wrap(errors.New("--recipient: name at least one age public key; otherwise nobody could read the secrets"))
 			}
 			for _, r := range recipients {
 				if _, err := age.ParseX25519Recipient(r); err != nil {
@@ -218,8 +218,8 @@ func (a *app) backup() *cobra.Command {
 func (a *app) restore() *cobra.Command {
 	var identity string
 	c := &cobra.Command{
-		Use: "restore FILE", Short: "Bring a backup back, and wait until the application runs",
-		Long:    "Bring a backup back to a node on which the application is not installed and has no\ndata. The secrets are decrypted here: the identity does not leave this machine.",
+		Use: "restore FILE", Short: "Restore a backup and wait until the application runs",
+		Long:    "Restore a backup on a node where the application is not installed and has no data. The\nsecrets are decrypted here: the identity does not leave this machine.",
 		Example: "  archy restore miniflux.zip --identity key.txt",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -260,8 +260,8 @@ func (a *app) restore() *cobra.Command {
 
 func (a *app) upgrade() *cobra.Command {
 	return &cobra.Command{
-		Use: "upgrade FILE", Short: "Replace the node's daemon; where the new one does not come up, the old one returns",
-		Long:    "Replace the node's daemon by the program in FILE and wait until it serves.\nApplications are not touched. Where the new daemon does not come up, the old one\nreturns by itself, and this command ends with status 1.",
+		Use: "upgrade FILE", Short: "Replace the node's daemon; if the new one does not come up, the old one returns",
+		Long:    "Replace the node's daemon with the program in FILE and wait until it serves.\nApplications keep running. If the new daemon does not come up, the old one returns by\nitself, and this command exits with status 1.",
 		Example: "  archy upgrade archipelago",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -310,8 +310,8 @@ const (
 	upgradePoll    = 500 * time.Millisecond
 )
 
-// awaitUpgrade waits until another daemon serves than the one that began at before:
-// the one with this digest, or the old one that has returned.
+// awaitUpgrade waits until the daemon that started at before has been replaced: by the
+// one with this digest, or by the old one, which is an error.
 func awaitUpgrade(ctx context.Context, c *client.Client, before time.Time, want string) (*api.StatusResponse, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, upgradeTimeout, fmt.Errorf("waited %s for the daemon to answer", upgradeTimeout))
 	defer cancel()

@@ -23,8 +23,8 @@ func (a *app) subscribe() *cobra.Command {
 	var r api.SubscribeRequest
 	var root string
 	c := &cobra.Command{
-		Use: "subscribe CHANNEL", Short: "Have the node follow a channel of the signed catalog",
-		Long:              "Have the node follow a channel (" + strings.Join(catalog.Channels, ", ") + ") from one or more mirrors. --root\nis the root document that says whose signatures count; it is needed once. With\n--automatic, updates begin by themselves, within --window where one is given; what\ndoes not come up goes back.",
+		Use: "subscribe CHANNEL", Short: "Follow a channel of the signed catalog",
+		Long:              "Follow a channel (" + strings.Join(catalog.Channels, ", ") + ") of the signed catalog from one or\nmore mirrors. --root is the root document that says whose signatures count; it is\nneeded once. With --automatic, updates begin by themselves, within --window if one is\ngiven; an update that does not come up is rolled back.",
 		Example:           "  archy subscribe beta --mirror https://mirror.example/archipelago --root root.json\n  archy subscribe beta --mirror https://mirror.example/archipelago --automatic --window 02:00-05:00",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: cobra.FixedCompletions(catalog.Channels, cobra.ShellCompDirectiveNoFileComp),
@@ -44,7 +44,7 @@ func (a *app) subscribe() *cobra.Command {
 				return err
 			}
 			if len(r.Mirrors) > 0 {
-				fmt.Fprintln(cmd.ErrOrStderr(), "asking the mirrors")
+				fmt.Fprintln(cmd.ErrOrStderr(), "refreshing from the mirrors")
 				if s, err = c.Refresh(cmd.Context(), connect.NewRequest(&api.RefreshRequest{})); err != nil {
 					return err
 				}
@@ -53,16 +53,16 @@ func (a *app) subscribe() *cobra.Command {
 		},
 	}
 	f := c.Flags()
-	f.StringArrayVar(&r.Mirrors, "mirror", nil, "base address of a mirror; may be given again, they are asked in this order")
+	f.StringArrayVar(&r.Mirrors, "mirror", nil, "base address of a mirror; may be given again, in order of preference")
 	f.StringVar(&root, "root", "", "file with the root document to trust")
-	f.BoolVar(&r.Automatic, "automatic", false, "updates begin by themselves")
-	f.StringVar(&r.Window, "window", "", "when they may, local time of the node, such as 02:00-05:00; default: always")
+	f.BoolVar(&r.Automatic, "automatic", false, "update applications automatically")
+	f.StringVar(&r.Window, "window", "", "when automatic updates may begin, in the node's local time, such as 02:00-05:00; default: always")
 	return c
 }
 
 func (a *app) subscription() *cobra.Command {
 	return &cobra.Command{
-		Use: "subscription", Short: "What catalog the node follows, and how old it is",
+		Use: "subscription", Short: "Show which catalog the node follows, and how old it is",
 		Example: "  archy subscription --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -81,7 +81,7 @@ func (a *app) subscription() *cobra.Command {
 
 func (a *app) refresh() *cobra.Command {
 	return &cobra.Command{
-		Use: "refresh [FILE]", Short: "Ask the mirrors for the catalog now, or take a signed one from a file",
+		Use: "refresh [FILE]", Short: "Fetch the catalog from the mirrors now, or take a signed one from a file",
 		Example: "  archy refresh\n  archy refresh beta.json",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -143,7 +143,7 @@ func (a *app) showSubscription(cmd *cobra.Command, s *api.Subscription) error {
 		fmt.Fprintf(w, "updates  automatic, %s\n", cmp.Or(s.Window, "at any time"))
 	}
 	if s.Error != "" {
-		fmt.Fprintf(w, "amiss    %s\n", s.Error)
+		fmt.Fprintf(w, "error    %s\n", s.Error)
 	}
 	for _, id := range slices.Sorted(maps.Keys(s.Refused)) {
 		fmt.Fprintf(w, "refused  %s: %s\n", id, s.Refused[id])

@@ -27,8 +27,8 @@ type Backup struct {
 // Close releases the backup.
 func (b *Backup) Close() error { return b.volumes.Close() }
 
-// SaveBackup writes a backup of an application to w, its secrets encrypted to age
-// recipients, and gives its size in bytes.
+// SaveBackup writes a backup of an application to w, with its secrets encrypted to age
+// recipients, and returns its size in bytes.
 func (c *Client) SaveBackup(ctx context.Context, app string, recipients []string, w io.Writer) (size int, err error) {
 	stream, err := c.Backup(ctx, connect.NewRequest(&api.BackupRequest{Id: app, Recipients: recipients}))
 	if err != nil {
@@ -44,8 +44,8 @@ func (c *Client) SaveBackup(ctx context.Context, app string, recipients []string
 	return size, stream.Err()
 }
 
-// RestoreBackup sends a backup to the node; when it returns, the daemon has it on
-// disk and starts the application.
+// RestoreBackup sends a backup to the node. When it returns, the daemon has restored the
+// data and is starting the application.
 func (c *Client) RestoreBackup(ctx context.Context, b *Backup) (*api.Operation, error) {
 	stream := c.Restore(ctx)
 	err := stream.Send(&api.RestoreRequest{Part: &api.RestoreRequest_Header{Header: b.header}})
@@ -61,7 +61,7 @@ func (c *Client) RestoreBackup(ctx context.Context, b *Backup) (*api.Operation, 
 	op, answer := stream.CloseAndReceive()
 	switch {
 	case answer != nil:
-		return nil, answer // it says why sending failed, where it did
+		return nil, answer // if sending failed, this says why
 	case !errors.Is(err, io.EOF) && !errors.Is(err, io.ErrUnexpectedEOF):
 		return nil, err
 	}

@@ -1,5 +1,5 @@
-// Package client is the one way to talk to a node's daemon from Go: archy, the
-// gate and the tests use it.
+// Package client is how Go programs talk to a node's daemon: archy, the gate and the
+// tests all use it.
 package client
 
 import (
@@ -22,10 +22,10 @@ import (
 
 const (
 	dialTimeout   = 5 * time.Second
-	answerTimeout = 30 * time.Minute // a backup answers when the volumes are copied
+	answerTimeout = 30 * time.Minute // a backup is answered once the volumes are copied
 )
 
-// ErrOperation is wrapped in the error of an operation that was accepted and failed.
+// ErrOperation is wrapped when an operation was accepted and then failed.
 var ErrOperation = errors.New("operation failed")
 
 // Client calls one daemon.
@@ -33,17 +33,17 @@ type Client struct {
 	apiconnect.OrchestratorClient
 }
 
-// New prepares a client for a daemon at base, such as "http://192.0.2.7:7070". With
-// https the daemon is known by its certificate's fingerprint, SHA-256 in hex.
+// New returns a client of the daemon at base, such as "http://192.0.2.7:7070". With https
+// the daemon is recognised by its certificate's fingerprint, SHA-256 in hex.
 func New(base, token, fingerprint string) *Client {
 	h := &http.Client{Transport: &bearer{token, &http.Transport{
 		TLSClientConfig: &tls.Config{
-			// The certificate is signed by nobody: it is compared instead.
+			// The certificate is self-signed: its fingerprint is compared instead.
 			InsecureSkipVerify: true,
 			VerifyConnection: func(s tls.ConnectionState) error {
 				sum := sha256.Sum256(s.PeerCertificates[0].Raw)
 				if got := hex.EncodeToString(sum[:]); got != strings.ToLower(fingerprint) {
-					return fmt.Errorf("the node's certificate has the fingerprint %s, expected %q: if it is the node's (its daemon logs it), sign in anew with 'archy login --fingerprint'", got, fingerprint)
+					return fmt.Errorf("the node's certificate has the fingerprint %s, expected %q; if its daemon logged this one, sign in again with 'archy login --fingerprint'", got, fingerprint)
 				}
 				return nil
 			},
@@ -70,7 +70,7 @@ func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 // Verbs are the operations on an application, as people type them.
 var Verbs = []string{"install", "start", "stop", "restart", "update", "adopt", "uninstall"}
 
-// Request asks for an operation; when it returns, the daemon has it on disk.
+// Request requests an operation. When it returns, the daemon has the request on disk.
 func (c *Client) Request(ctx context.Context, verb, app string, purge bool) (*api.Operation, error) {
 	var resp *connect.Response[api.Operation]
 	var err error
@@ -98,9 +98,9 @@ func (c *Client) Request(ctx context.Context, verb, app string, purge bool) (*ap
 	return resp.Msg, nil
 }
 
-// Await follows an operation to its end, progress going to say (which may be nil).
-// An operation that fails is an ErrOperation; the last progress tells where its
-// time went.
+// Await follows an operation to its end. Progress goes to say, which may be nil. If the
+// operation fails, the error is an ErrOperation. The last progress says how the time was
+// spent.
 func (c *Client) Await(ctx context.Context, op *api.Operation, say func(string)) (*api.Progress, error) {
 	stream, err := c.Watch(ctx, connect.NewRequest(&api.WatchRequest{App: op.App, Generation: op.Generation}))
 	if err != nil {
@@ -121,10 +121,10 @@ func (c *Client) Await(ctx context.Context, op *api.Operation, say func(string))
 	if err := stream.Err(); err != nil {
 		return nil, err
 	}
-	return nil, fmt.Errorf("%s: the daemon ended the stream before the operation was done", op.App)
+	return nil, fmt.Errorf("%s: the daemon closed the stream before the operation ended", op.App)
 }
 
-// Do is Request and Await.
+// Do requests an operation and awaits its end.
 func (c *Client) Do(ctx context.Context, verb, app string, purge bool, say func(string)) (*api.Progress, error) {
 	op, err := c.Request(ctx, verb, app, purge)
 	if err != nil {

@@ -23,24 +23,24 @@ import (
 
 const (
 	maxRoots = 64 // new root documents at a time
-	tries    = 3  // of one mirror, each where the one before broke off
+	tries    = 3  // of one mirror; each resumes where the one before broke off
 )
 
-// limits bound what a mirror may take.
+// limits bound how much data and time a mirror may take.
 type limits struct {
 	size  int           // bytes of a catalog
-	stall time.Duration // without a byte
-	total time.Duration // of one answer
+	stall time.Duration // without a single byte
+	total time.Duration // for one answer
 }
 
 var defaultLimits = limits{size: document.MaxSize, stall: 15 * time.Second, total: 5 * time.Minute}
 
-// ErrMirror is wrapped where a mirror does not behave as one.
+// ErrMirror is wrapped when a mirror does not behave like one.
 var ErrMirror = errors.New("mirror")
 
-// newClient is a client that goes where the owner said and nowhere else: it follows
-// no redirect, uses no proxy, and does not connect to link-local addresses, where
-// clouds keep a machine's credentials.
+// newClient returns a client that goes where the owner said and nowhere else: it follows
+// no redirects, uses no proxy, and does not connect to link-local addresses, where clouds
+// serve a machine's credentials.
 func newClient() *http.Client {
 	dialer := &net.Dialer{Timeout: 10 * time.Second, Control: func(_, address string, _ syscall.RawConn) error {
 		a, err := netip.ParseAddrPort(address)
@@ -48,7 +48,7 @@ func newClient() *http.Client {
 			return err
 		}
 		if ip := a.Addr().Unmap(); ip.IsLinkLocalUnicast() || ip.IsMulticast() || ip.IsUnspecified() {
-			return fmt.Errorf("%w: %s is no address for a mirror", ErrMirror, ip)
+			return fmt.Errorf("%w: %s cannot be the address of a mirror", ErrMirror, ip)
 		}
 		return nil
 	}}
@@ -61,12 +61,12 @@ func newClient() *http.Client {
 	}
 }
 
-// errStalled is the cause of a context that ended for want of bytes.
+// errStalled is the cause when a context ends because no data arrives.
 var errStalled = errors.New("no more bytes came")
 
-// get reads a small document; nil where the mirror has none.
+// get fetches a small document; nil if the mirror has none.
 func (s *Subscription) get(ctx context.Context, address string, limit int) ([]byte, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, s.limits.total, fmt.Errorf("waited %s for the whole of it", s.limits.total))
+	ctx, cancel := context.WithTimeoutCause(ctx, s.limits.total, fmt.Errorf("the answer took longer than %s", s.limits.total))
 	defer cancel()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
@@ -82,7 +82,7 @@ func (s *Subscription) get(ctx context.Context, address string, limit int) ([]by
 	case http.StatusNotFound, http.StatusGone:
 		return nil, nil
 	default:
-		return nil, fmt.Errorf("%w: it answers %s for %s", ErrMirror, resp.Status, address)
+		return nil, fmt.Errorf("%w: it answered %s for %s", ErrMirror, resp.Status, address)
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, int64(limit)+1))
 	if err != nil {
@@ -94,7 +94,7 @@ func (s *Subscription) get(ctx context.Context, address string, limit int) ([]by
 	return b, nil
 }
 
-// why prefers the cause of a context's end to the error that came of it.
+// why prefers the cause of a context's end to the error that it led to.
 func why(ctx context.Context, err error) error {
 	if cause := context.Cause(ctx); cause != nil {
 		return cause
@@ -102,9 +102,8 @@ func why(ctx context.Context, err error) error {
 	return err
 }
 
-// fetch gives a channel's envelope and its entity tag; nil where it is still the one
-// with the tag given. What breaks off is kept, and gone on with, here or at the next
-// call.
+// fetch returns a channel's envelope and its entity tag; nil if it still is the one with
+// the given tag. A download that breaks off is kept and resumed, now or at the next call.
 func (s *Subscription) fetch(ctx context.Context, base, channel, etag string) (envelope []byte, newTag string, err error) {
 	address := base + "/" + mirror.Catalog(channel)
 	part := s.openPart(address)
@@ -120,20 +119,20 @@ func (s *Subscription) fetch(ctx context.Context, base, channel, etag string) (e
 	return envelope, newTag, err
 }
 
-// errBroken is wrapped where an answer broke off and may be gone on with.
+// errBroken is wrapped when an answer broke off and may be resumed.
 var errBroken = errors.New("the answer broke off")
 
 func (s *Subscription) attempt(ctx context.Context, address, etag string, part *part) ([]byte, string, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
 	defer cancel(nil)
-	total := time.AfterFunc(s.limits.total, func() { cancel(fmt.Errorf("waited %s for the whole of it", s.limits.total)) })
+	total := time.AfterFunc(s.limits.total, func() { cancel(fmt.Errorf("the answer took longer than %s", s.limits.total)) })
 	defer total.Stop()
 	r, err := http.NewRequestWithContext(ctx, http.MethodGet, address, nil)
 	if err != nil {
 		return nil, "", err
 	}
 	if part.etag == "" {
-		part.drop() // nothing says that what follows would belong to it
+		part.drop() // without a tag, the rest might be of another version
 	}
 	have := part.size()
 	switch {
@@ -152,7 +151,7 @@ func (s *Subscription) attempt(ctx context.Context, address, etag string, part *
 	switch resp.StatusCode {
 	case http.StatusNotModified:
 		if etag == "" {
-			return nil, "", fmt.Errorf("%w: it answers %s to a question that was not asked", ErrMirror, resp.Status)
+			return nil, "", fmt.Errorf("%w: it answered %s to a request without a tag", ErrMirror, resp.Status)
 		}
 		return nil, etag, nil
 	case http.StatusOK:
@@ -161,16 +160,16 @@ func (s *Subscription) attempt(ctx context.Context, address, etag string, part *
 		first, _, _ := strings.Cut(strings.TrimPrefix(resp.Header.Get("Content-Range"), "bytes "), "-")
 		if n, err := strconv.Atoi(first); err != nil || n != have || tag != part.etag {
 			part.drop()
-			return nil, "", fmt.Errorf("%w: it goes on at %q of %q, asked for %d of %q", ErrMirror, first, tag, have, part.etag)
+			return nil, "", fmt.Errorf("%w: it resumed at %q of %q, expected %d of %q", ErrMirror, first, tag, have, part.etag)
 		}
 	case http.StatusRequestedRangeNotSatisfiable:
 		part.drop()
 		return nil, "", fmt.Errorf("%w: %s", errBroken, resp.Status)
 	default:
-		return nil, "", fmt.Errorf("%w: it answers %s for %s", ErrMirror, resp.Status, address)
+		return nil, "", fmt.Errorf("%w: it answered %s for %s", ErrMirror, resp.Status, address)
 	}
 	if resp.ContentLength > int64(s.limits.size-have) {
-		return nil, "", fmt.Errorf("%w: it announces %d bytes; the limit is %d", ErrMirror, resp.ContentLength, s.limits.size)
+		return nil, "", fmt.Errorf("%w: it announced %d bytes; the limit is %d", ErrMirror, resp.ContentLength, s.limits.size)
 	}
 	if err := part.begin(have, tag); err != nil {
 		return nil, "", err
@@ -200,8 +199,8 @@ func (s *Subscription) attempt(ctx context.Context, address, etag string, part *
 	}
 }
 
-// part is a download that has not come to its end. Where the mirror gives it a name
-// by an entity tag it is kept on disk, else only in memory.
+// part is an unfinished download. If the mirror names its version by an entity tag it is
+// kept on disk, otherwise only in memory.
 type part struct {
 	file    string
 	address string
@@ -209,7 +208,7 @@ type part struct {
 	buf     bytes.Buffer
 }
 
-// openPart gives what there is of an address: nothing, or the beginning of it.
+// openPart returns what has been downloaded from an address so far.
 func (s *Subscription) openPart(address string) *part {
 	p := &part{file: filepath.Join(s.dir, partFile), address: address}
 	b, err := os.ReadFile(p.file)
@@ -227,10 +226,10 @@ func (s *Subscription) openPart(address string) *part {
 
 func (p *part) size() int { return p.buf.Len() }
 
-// begin keeps the first have bytes and awaits more.
+// begin keeps the first have bytes and prepares for more.
 func (p *part) begin(have int, etag string) error {
 	if p.etag = etag; strings.HasPrefix(etag, "W/") {
-		p.etag = "" // not byte for byte the same: nothing to go on with
+		p.etag = "" // a weak tag does not promise the same bytes
 	}
 	if p.buf.Truncate(have); have > 0 {
 		return nil

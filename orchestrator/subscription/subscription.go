@@ -1,7 +1,6 @@
-// Package subscription follows a channel of the signed catalog: it fetches from
-// mirrors, reads nothing that is not signed by the keys of the root, takes no older
-// document than it has seen, and keeps the last good one on disk. It never decides
-// what is installed.
+// Package subscription follows a channel of the signed catalog. It fetches documents from
+// mirrors, accepts only those signed by the root's keys, never accepts one older than it
+// has seen, and keeps the last good one on disk. It never decides what is installed.
 package subscription
 
 import (
@@ -29,8 +28,8 @@ import (
 )
 
 const (
-	interval   = time.Hour       // between looks at the mirrors, spread by a tenth
-	afterError = 5 * time.Minute // until the next look where no mirror would do
+	interval   = time.Hour       // between refreshes, give or take a tenth
+	afterError = 5 * time.Minute // until the next refresh, when every mirror failed
 	maxMirrors = 16
 
 	recordFile  = "subscription.json"
@@ -38,24 +37,24 @@ const (
 	partFile    = "catalog.part"
 )
 
-// ErrConfig is wrapped where a subscription is not one.
+// ErrConfig is wrapped when a subscription cannot be followed as it is configured.
 var ErrConfig = errors.New("subscription")
 
-// ErrNone is returned where no channel is followed.
+// ErrNone is returned when no channel is followed.
 var ErrNone = errors.New("no catalog is followed; see 'archy subscribe --help'")
 
-// Config says what is followed and how.
+// Config says which channel is followed, and how.
 type Config struct {
 	Channel   string   `json:"channel"`
-	Mirrors   []string `json:"mirrors,omitempty"` // base addresses, asked in this order
+	Mirrors   []string `json:"mirrors,omitempty"` // base addresses, tried in this order
 	Automatic bool     `json:"automatic,omitempty"`
 	Window    Window   `json:"window,omitzero"` // when automatic updates may begin
 }
 
-// check wants a configuration that can be followed.
+// check refuses a configuration that cannot be followed.
 func (c *Config) check() error {
 	if !slices.Contains(catalog.Channels, c.Channel) {
-		return fmt.Errorf("%w: channel %q; it is one of %s", ErrConfig, c.Channel, strings.Join(catalog.Channels, ", "))
+		return fmt.Errorf("%w: channel %q; the channels are %s", ErrConfig, c.Channel, strings.Join(catalog.Channels, ", "))
 	}
 	if len(c.Mirrors) > maxMirrors {
 		return fmt.Errorf("%w: %d mirrors; at most %d", ErrConfig, len(c.Mirrors), maxMirrors)
@@ -69,11 +68,11 @@ func (c *Config) check() error {
 	return nil
 }
 
-// Window is a daily span of local time; the zero value is the whole day. One that
-// ends before it begins goes over midnight.
+// Window is a daily span of local time; the zero value is the whole day. A window that
+// ends before it begins spans midnight.
 type Window struct{ From, To int } // minutes after midnight
 
-// ParseWindow reads "02:00-05:00"; empty is the whole day.
+// ParseWindow parses a window such as "02:00-05:00"; empty is the whole day.
 func ParseWindow(s string) (w Window, err error) {
 	if s == "" {
 		return w, nil
@@ -82,7 +81,7 @@ func ParseWindow(s string) (w Window, err error) {
 	begin, err1 := time.Parse("15:04", from)
 	end, err2 := time.Parse("15:04", to)
 	if !ok || err1 != nil || err2 != nil || begin.Equal(end) {
-		return w, fmt.Errorf("%w: window %q: expected one such as 02:00-05:00", ErrConfig, s)
+		return w, fmt.Errorf("%w: window %q: expected a window such as 02:00-05:00", ErrConfig, s)
 	}
 	return Window{begin.Hour()*60 + begin.Minute(), end.Hour()*60 + end.Minute()}, nil
 }
@@ -94,7 +93,7 @@ func (w Window) String() string {
 	return fmt.Sprintf("%02d:%02d-%02d:%02d", w.From/60, w.From%60, w.To/60, w.To%60)
 }
 
-// Open tells whether a time is within the window.
+// Open says whether a time is within the window.
 func (w Window) Open(t time.Time) bool {
 	m := t.Hour()*60 + t.Minute()
 	switch {
@@ -106,18 +105,18 @@ func (w Window) Open(t time.Time) bool {
 	return w.From <= m || m < w.To
 }
 
-// MarshalText and UnmarshalText give the form of ParseWindow.
+// MarshalText writes the form that ParseWindow parses.
 func (w Window) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
 
-// UnmarshalText reads the form of ParseWindow.
+// UnmarshalText reads the form that ParseWindow parses.
 func (w *Window) UnmarshalText(b []byte) (err error) { *w, err = ParseWindow(string(b)); return err }
 
-// record is what is on disk besides the catalog itself.
+// record is what is kept on disk besides the catalog itself.
 type record struct {
 	Config
-	Roots [][]byte          `json:"roots"` // the first is the owner's word, each other one succeeds that before
+	Roots [][]byte          `json:"roots"` // the first is from the owner; each of the others succeeds the one before it
 	Seen  map[string]seen   `json:"seen"`  // by channel
-	ETags map[string]string `json:"etags"` // by mirror, of the document that is held
+	ETags map[string]string `json:"etags"` // by mirror, of the document in force
 }
 
 // seen is the latest document of a channel.
@@ -126,14 +125,14 @@ type seen struct {
 	Digest string `json:"digest"` // SHA-256 of its canonical form
 }
 
-// Status is how a subscription is.
+// Status is the state of a subscription.
 type Status struct {
 	Config
-	Serial      int64 // of the document that is held; 0 for none
+	Serial      int64 // of the document in force; 0 for none
 	Created     time.Time
 	Expires     time.Time
-	Checked     time.Time // when a mirror last answered as it should
-	Error       string    // why the last look at the mirrors failed
+	Checked     time.Time // when a mirror last answered properly
+	Error       string    // why the last refresh failed
 	RootVersion int64
 }
 
@@ -146,17 +145,17 @@ type Subscription struct {
 	limits  limits
 	wake    chan struct{}
 
-	refreshing sync.Mutex // one look at the mirrors at a time
+	refreshing sync.Mutex // one refresh at a time
 
 	mu     sync.Mutex
 	rec    record
-	held   document.Document // without its entries
+	held   document.Document // the one in force, without its entries
 	status Status
 }
 
-// Open reads what is on disk. changed is called with every document that comes into
-// force, the one on disk included, and with nil where none is followed any more; it
-// is never called by two at once.
+// Open reads the subscription on disk. changed is called with every document that comes
+// into force, including the one on disk, and with nil when none is in force any more. It
+// is never called concurrently.
 func Open(ctx context.Context, dir string, now func() time.Time, changed func(*document.Document)) (*Subscription, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening the subscription: %w", err)
@@ -180,7 +179,7 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 	case err != nil:
 		return nil, fmt.Errorf("opening the subscription: %w", err)
 	}
-	// It is verified like one from a mirror: the disk vouches for nothing.
+	// It is verified like one from a mirror: a disk can be edited.
 	d, err := s.verify(ctx, envelope)
 	if err != nil && !errors.Is(err, document.ErrExpired) {
 		s.status.Error = fmt.Sprintf("the catalog on disk: %v", err)
@@ -191,7 +190,7 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 	return s, nil
 }
 
-// policy is that of the newest root. The lock is held.
+// policy is that of the newest root. The caller holds the lock.
 func (s *Subscription) policy() (*root.Policy, error) {
 	if len(s.rec.Roots) == 0 {
 		return nil, ErrNone
@@ -199,7 +198,7 @@ func (s *Subscription) policy() (*root.Policy, error) {
 	return root.Verify(s.now(), s.rec.Roots[0], s.rec.Roots[1:]...)
 }
 
-// verify reads an envelope as one of the channel that is followed.
+// verify reads the envelope of a document of the followed channel.
 func (s *Subscription) verify(ctx context.Context, envelope []byte) (*document.Document, error) {
 	s.mu.Lock()
 	p, err := s.policy()
@@ -214,7 +213,7 @@ func (s *Subscription) verify(ctx context.Context, envelope []byte) (*document.D
 	}
 	d, err := document.Verify(ctx, envelope, p, want)
 	if d != nil && d.Serial == known.Serial && d.Digest != known.Digest {
-		return nil, fmt.Errorf("%w: serial %d was seen with another content", document.ErrRollback, d.Serial)
+		return nil, fmt.Errorf("%w: serial %d was seen with other content", document.ErrRollback, d.Serial)
 	}
 	return d, err
 }
@@ -227,7 +226,7 @@ func (s *Subscription) hold(d *document.Document) {
 	s.status.Serial, s.status.Created, s.status.Expires = d.Serial, d.Created, d.Expires
 }
 
-// write puts the record on disk, durably. The lock is held.
+// write puts the record on disk, durably. The caller holds the lock.
 func (s *Subscription) write(rec record) error {
 	b, err := json.Marshal(rec)
 	if err != nil {
@@ -241,8 +240,9 @@ func (s *Subscription) write(rec record) error {
 	return nil
 }
 
-// Follow changes what is followed. No mirrors keep those of the same channel. first is the root document that the owner trusts;
-// nil keeps the one there is. What has been seen of a channel is not forgotten.
+// Follow changes what is followed. first is the root document that the owner trusts; nil
+// keeps the present one. Without mirrors, those of the same channel are kept. The serials
+// that have been seen are remembered, unless the root is another.
 func (s *Subscription) Follow(c Config, first []byte) error {
 	if err := c.check(); err != nil {
 		return err
@@ -262,7 +262,7 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 		other = true
 	}
 	if len(rec.Roots) == 0 {
-		return fmt.Errorf("%w: a root document is needed that says whose signatures count", ErrConfig)
+		return fmt.Errorf("%w: a root document is needed, which says whose signatures count", ErrConfig)
 	}
 	p, err := root.Verify(s.now(), rec.Roots[0], rec.Roots[1:]...)
 	if err != nil {
@@ -286,7 +286,7 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 	return nil
 }
 
-// Status tells how the subscription is; ErrNone where there is none.
+// Status returns the state of the subscription, or ErrNone.
 func (s *Subscription) Status() (Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -296,14 +296,14 @@ func (s *Subscription) Status() (Status, error) {
 	return s.status, nil
 }
 
-// MayUpdate tells whether updates may begin by themselves at a time.
+// MayUpdate says whether updates may begin by themselves at a time.
 func (s *Subscription) MayUpdate(t time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.rec.Automatic && s.rec.Window.Open(t)
 }
 
-// Wake has the mirrors asked soon.
+// Wake makes Run refresh soon.
 func (s *Subscription) Wake() {
 	select {
 	case s.wake <- struct{}{}:
@@ -311,7 +311,7 @@ func (s *Subscription) Wake() {
 	}
 }
 
-// Run asks the mirrors until the context ends.
+// Run refreshes periodically until the context ends.
 func (s *Subscription) Run(ctx context.Context) {
 	for ctx.Err() == nil {
 		wait := interval
@@ -326,8 +326,8 @@ func (s *Subscription) Run(ctx context.Context) {
 	}
 }
 
-// Refresh asks the mirrors in turn until one has a document that may come into
-// force, and tells whether it is another than the one held.
+// Refresh asks one mirror after the other until one has a document that may come into
+// force, and says whether that is a different one than before.
 func (s *Subscription) Refresh(ctx context.Context) (changed bool, err error) {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
@@ -360,7 +360,7 @@ func (s *Subscription) Refresh(ctx context.Context) (changed bool, err error) {
 	return changed, err
 }
 
-// ask has one mirror's root documents and catalog come into force.
+// ask brings one mirror's root documents and catalog into force.
 func (s *Subscription) ask(ctx context.Context, base string) (bool, error) {
 	if err := s.roots(ctx, base); err != nil {
 		return false, err
@@ -375,14 +375,14 @@ func (s *Subscription) ask(ctx context.Context, base string) (bool, error) {
 	return s.take(ctx, envelope, base, etag)
 }
 
-// Load takes an envelope from the owner's hand instead of a mirror's.
+// Load brings an envelope from the owner, instead of a mirror, into force.
 func (s *Subscription) Load(ctx context.Context, envelope []byte) (changed bool, err error) {
 	s.refreshing.Lock()
 	defer s.refreshing.Unlock()
 	return s.take(ctx, envelope, "", "")
 }
 
-// take has an envelope come into force where it may.
+// take verifies an envelope and brings it into force.
 func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag string) (bool, error) {
 	d, err := s.verify(ctx, envelope)
 	if err != nil {
@@ -403,7 +403,7 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag str
 		rec.Seen = map[string]seen{}
 	}
 	rec.Seen[d.Channel] = seen{d.Serial, d.Digest}
-	// The record last: with the new serial and the old catalog nothing would be held.
+	// The record last: a new serial would refuse the old catalog after a power cut.
 	if !same {
 		err = atomicfile.Write(filepath.Join(s.dir, catalogFile), envelope, 0o600)
 	}
@@ -419,13 +419,13 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag str
 	return true, nil
 }
 
-// roots asks a mirror for successors of the root and has them come into force.
+// roots asks a mirror for successors of the root, and brings them into force.
 func (s *Subscription) roots(ctx context.Context, base string) error {
 	for range maxRoots {
 		s.mu.Lock()
 		rec := s.rec
 		s.mu.Unlock()
-		p, err := root.Verify(time.Time{}, rec.Roots[0], rec.Roots[1:]...) // an expired one may have a successor
+		p, err := root.Verify(time.Time{}, rec.Roots[0], rec.Roots[1:]...) // an expired root may have a successor
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,5 @@
-// Package keys is what the commands share to make, open and read keys. A private key
-// is a file encrypted with age, or is with an SSH agent; it is never in the
-// environment.
+// Package keys is how the commands make, open and read keys. A private key is in a file
+// encrypted with age, or with an SSH agent; it is never in the environment.
 package keys
 
 import (
@@ -18,7 +17,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
 
-// ErrUsage is wrapped where what was given names no key.
+// ErrUsage is wrapped when a flag or a file does not name a key.
 var ErrUsage = errors.New("usage")
 
 const agentPrefix = "agent:"
@@ -29,14 +28,14 @@ type Flags struct {
 	identity string
 }
 
-// Add gives a command the flags.
+// Add adds the flags to a command.
 func (f *Flags) Add(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.keys, "key", nil, "file of a private key, encrypted with age; or agent:NAME for a key of the SSH agent, by its comment or fingerprint; may be given again")
 	c.Flags().StringVar(&f.identity, "identity", "", "file with the age identity that opens the key files")
 	c.MarkFlagRequired("key")
 }
 
-// Open gives the signers that were named.
+// Open opens the keys that were named.
 func (f *Flags) Open() (out []*sign.Signer, err error) {
 	var ids []age.Identity
 	if f.identity != "" {
@@ -81,7 +80,7 @@ func open(key string, ids []age.Identity) (*sign.Signer, error) {
 	return sign.OpenSigner(sealed, ids...)
 }
 
-// Read gives the public keys of files, one a line; # begins a comment.
+// Read reads files of public keys, one per line; # begins a comment.
 func Read(files ...string) (out []sign.PublicKey, err error) {
 	for _, name := range files {
 		f, err := os.Open(name)
@@ -109,12 +108,12 @@ func Read(files ...string) (out []sign.PublicKey, err error) {
 	return out, nil
 }
 
-// Command makes a key: "PROGRAM key FILE".
+// Command returns the command "PROGRAM key FILE", which makes a key.
 func Command(program string) *cobra.Command {
 	var recipients []string
 	var comment string
 	c := &cobra.Command{
-		Use: "key FILE", Short: "Make a key to sign with: FILE, encrypted with age, and FILE.pub",
+		Use: "key FILE", Short: "Make a signing key: FILE, encrypted with age, and FILE.pub",
 		Example: "  age-keygen -o id.txt\n  " + program + " key release.key --recipient age1…",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -152,7 +151,7 @@ func Command(program string) *cobra.Command {
 	return c
 }
 
-// create writes a new file; one that exists is never replaced.
+// create writes a new file; it never replaces one.
 func create(file string, b []byte) error {
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
 	if err != nil {

@@ -8,8 +8,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 )
 
-// Roots reads a chain of root documents, the first trusted as it is, and gives the
-// policy of the last. A file that cannot be read is bad usage.
+// Roots reads a chain of root documents and returns the policy of the last. The first is
+// trusted as it is. A file that cannot be read is an ErrUsage.
 func Roots(files ...string) (chain [][]byte, p *root.Policy, err error) {
 	if len(files) == 0 {
 		return nil, nil, fmt.Errorf("%w: --root: name the root document that says whose signatures count", ErrUsage)

@@ -1,4 +1,4 @@
-// Package script owns what the commands' testscripts share.
+// Package script holds the commands that testscripts of this project share.
 package script
 
 import (
@@ -9,7 +9,8 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 )
 
-// Status is the command "status" of a testscript: it runs a command and wants exactly that exit status: "status 2 gate plan".
+// Status is the testscript command "status", which runs a command and expects exactly
+// this exit status: "status 2 gate plan".
 func Status(ts *testscript.TestScript, neg bool, args []string) {
 	if neg || len(args) < 2 {
 		ts.Fatalf("usage: status N command [args...]")
