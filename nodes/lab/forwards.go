@@ -27,10 +27,10 @@ func portsFree(n *nodes.Node, ports []int) error {
 	return errors.Join(taken...)
 }
 
-// dropForwards takes away the kernel's port forwards from an address to a container
-// that is no more. netavark's iptables driver keeps them while any other container is
-// on the network, and a killed engine keeps them all; the oldest rule wins, so a new
-// node would never be reached.
+// dropForwards removes the kernel's port forwards from an address to a container that is
+// gone. netavark's iptables driver keeps them while any other container is on the
+// network, and a killed engine leaves them all behind. The oldest rule wins, so a new
+// node would be unreachable.
 func dropForwards(ctx context.Context, address string) error {
 	save, err := exec.LookPath("iptables-save")
 	if err != nil {
@@ -55,8 +55,8 @@ func dropForwards(ctx context.Context, address string) error {
 	return nil
 }
 
-// staleForwards turns the output of iptables-save into iptables-restore's input that
-// deletes netavark's rules for an address; empty where there are none.
+// staleForwards turns the output of iptables-save into input for iptables-restore that
+// deletes netavark's rules for an address; it is empty if there are none.
 func staleForwards(rules, address string) string {
 	var b strings.Builder
 	for line := range strings.Lines(rules) {

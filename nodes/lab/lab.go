@@ -1,7 +1,7 @@
-// Package lab brings up two nodes on one machine: containers whose PID 1 is a
-// real systemd, with sshd, rootless Podman and Quadlet, on addresses of their own
-// in 127.0.0.0/8. It provides an inventory; everything else about a node is as on
-// hardware, and belongs to package nodes.
+// Package lab runs two nodes on one machine: containers whose PID 1 is a real systemd,
+// with sshd, rootless Podman and Quadlet, on addresses of their own in 127.0.0.0/8. It
+// provides an inventory. Everything else about these nodes is as on hardware, and belongs
+// to package nodes.
 package lab
 
 import (
@@ -44,7 +44,7 @@ type Lab struct {
 	out    io.Writer // progress, a line each
 }
 
-// Open prepares the lab of this user; nothing is started. Progress goes to out.
+// Open returns the lab of this user without starting anything. Progress goes to out.
 func Open(out io.Writer) (*Lab, error) {
 	e, err := OpenEngine()
 	if err != nil {
@@ -68,8 +68,8 @@ func containerName(node string) string {
 	return "archipelago-node" + strings.ReplaceAll(node, ".", "-")
 }
 
-// Up brings both nodes up and waits until they answer over SSH; nodes that are up
-// as wanted are left alone. ports are published on each node's address, besides SSH.
+// Up starts both nodes and waits until they answer over SSH. Nodes that already run as
+// wanted are not touched. ports are published on each node's address, besides SSH.
 func (l *Lab) Up(ctx context.Context, ports []int) error {
 	if err := os.MkdirAll(l.state, 0o700); err != nil {
 		return err
@@ -103,7 +103,7 @@ func (l *Lab) Up(ctx context.Context, ports []int) error {
 	return inv.Save(l.InventoryFile())
 }
 
-// lock keeps two runs of Up or Down from working at once.
+// lock prevents two runs of Up or Down at the same time.
 func (l *Lab) lock() (func(), error) {
 	f, err := os.OpenFile(filepath.Join(l.state, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -116,7 +116,7 @@ func (l *Lab) lock() (func(), error) {
 	return func() { f.Close() }, nil
 }
 
-// inventory names the nodes, with keys that are made once.
+// inventory describes the nodes; their keys are created once.
 func (l *Lab) inventory() (*nodes.Inventory, error) {
 	if _, err := l.key("id_ed25519"); err != nil {
 		return nil, err
@@ -146,7 +146,7 @@ func authorized(s ssh.Signer) string {
 	return strings.TrimSpace(string(ssh.MarshalAuthorizedKey(s.PublicKey())))
 }
 
-// key reads a private key, made on first use.
+// key reads a private key, which is created on first use.
 func (l *Lab) key(name string) (ssh.Signer, error) {
 	file := filepath.Join(l.state, name)
 	b, err := os.ReadFile(file)
@@ -177,7 +177,7 @@ type Status struct {
 	Since   time.Time `json:"since,omitzero"`
 }
 
-// Status tells how each node is; it starts nothing.
+// Status returns the state of each node without starting anything.
 func (l *Lab) Status(ctx context.Context) ([]Status, error) {
 	var out []Status
 	for _, m := range Members {

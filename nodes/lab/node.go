@@ -24,7 +24,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// ensure has one node run as wanted: left alone, started, or made anew.
+// ensure makes one node run as wanted: it leaves it alone, starts it, or recreates it.
 func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []int) error {
 	signer, err := l.key("id_ed25519")
 	if err != nil {
@@ -124,7 +124,7 @@ type quiet struct{}
 
 func (quiet) Printf(string, ...any) {}
 
-// awaitSSH waits until the node takes a command.
+// awaitSSH waits until the node executes a command.
 func (l *Lab) awaitSSH(ctx context.Context, n *nodes.Node) error {
 	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
 	defer cancel()
@@ -136,7 +136,7 @@ func (l *Lab) awaitSSH(ctx context.Context, n *nodes.Node) error {
 	return nil
 }
 
-// PowerCut ends a node at once, as if its plug were pulled, and starts it again.
+// PowerCut kills a node at once, as if its plug were pulled, and starts it again.
 func (l *Lab) PowerCut(ctx context.Context, node string) error {
 	if err := l.known(node); err != nil {
 		return err
@@ -154,8 +154,8 @@ func (l *Lab) PowerCut(ctx context.Context, node string) error {
 	return nil
 }
 
-// Exec runs a shell script in a node as its root, which no node's user may be: to
-// take its disk away, say.
+// Exec runs a shell script in a node as root, to take its disk away for example; the
+// node's own user cannot become root.
 func (l *Lab) Exec(ctx context.Context, node string, w io.Writer, script string) error {
 	if err := l.known(node); err != nil {
 		return err
@@ -189,7 +189,7 @@ type inspected struct {
 	Config struct{ Labels map[string]string }
 }
 
-// inspect gives a node's container, or nil where there is none.
+// inspect returns a node's container, or nil if there is none.
 func (l *Lab) inspect(ctx context.Context, node string) (*inspected, error) {
 	conn, err := l.client(ctx)
 	if err != nil {
