@@ -11,10 +11,10 @@ import (
 
 // BootID identifies one boot of a node: the kernel's boot_id and the start time
 // of PID 1 in clock ticks (proc(5), /proc/PID/stat, field 22). The pair changes
-// at a reboot on a machine and in a container alike.
+// at every reboot, of a machine or of a container.
 type BootID string
 
-// BootID reads the identity of the node's present boot.
+// BootID reads the identity of the node's current boot.
 func (c *Client) BootID(ctx context.Context) (BootID, error) {
 	out, err := c.script(ctx, "boot-id.sh", nil)
 	if err != nil {
@@ -56,7 +56,7 @@ func (c *Client) PowerCut(ctx context.Context) (BootID, error) {
 	return c.AwaitBoot(ctx, before)
 }
 
-// AwaitBoot waits until the node answers with another boot identity than before.
+// AwaitBoot waits until the node answers with a boot identity other than before.
 func (c *Client) AwaitBoot(ctx context.Context, before BootID) (BootID, error) {
 	tick := time.NewTicker(retryPause)
 	defer tick.Stop()

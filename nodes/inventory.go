@@ -1,6 +1,6 @@
 // Package nodes owns the machines that the gate drives: the inventory that names
-// them, one SSH client, the identity of a boot, deployment of the daemon, and the
-// collection of evidence. It knows nothing of what is tested.
+// them, one SSH client, the identity of a boot, and deployment of the daemon. It does not
+// know what is tested.
 package nodes
 
 import (
@@ -39,7 +39,7 @@ type Node struct {
 	Power   Power  `yaml:"power,omitempty"`
 }
 
-// Power says how a node is rebooted and how its power is cut.
+// Power is how a node is rebooted and how its power is cut.
 type Power struct {
 	Reboot string   `yaml:"reboot,omitempty"` // run on the node; default "sudo -n systemctl reboot"
 	Cut    []string `yaml:"cut,omitempty"`    // run beside the gate: takes the power away and gives it back; absent where that cannot be done
@@ -115,7 +115,7 @@ func LoadInventory(path string) (*Inventory, error) {
 	return inv, errors.Join(problems...)
 }
 
-// asWritten reads a string as it stands in the file: to YAML, the name .228 is the
+// asWritten reads a string exactly as the file has it: YAML reads the name .228 as the
 // number 0.228.
 func asWritten(out *string, b []byte) error {
 	var v any
@@ -142,7 +142,7 @@ func (inv *Inventory) Node(name string) (*Node, error) {
 	return nil, fmt.Errorf("%w: no node %q; there are %s", ErrInventory, name, strings.Join(known, ", "))
 }
 
-// Save writes the inventory to path, in one rename.
+// Save replaces the inventory at path atomically.
 func (inv *Inventory) Save(path string) error {
 	b, err := yaml.Marshal(inv)
 	if err != nil {

@@ -33,7 +33,7 @@ var (
 	ErrRefused = errors.New("node refused")
 )
 
-// ExitError is a command on the node that ended with another status than 0.
+// ExitError is a command on the node that exited with a status other than 0.
 type ExitError struct {
 	Node, Command string
 	Status        int
@@ -44,8 +44,8 @@ func (e *ExitError) Error() string {
 	return fmt.Sprintf("node %s: %s: exit status %d: %s", e.Node, e.Command, e.Status, strings.TrimSpace(e.Stderr))
 }
 
-// Client is the one connection to a node. It is safe for concurrent use,
-// connects when it is first needed and again after the node was away.
+// Client is the one connection to a node. It is safe for concurrent use. It connects on
+// first use, and again after the node was away.
 type Client struct {
 	Node *Node
 
@@ -71,7 +71,7 @@ func (c *Client) Close() {
 	}
 }
 
-// Connect gives the live connection, making one where there is none.
+// Connect returns the live connection, opening one if necessary.
 func (c *Client) Connect(ctx context.Context) (*ssh.Client, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
@@ -143,7 +143,7 @@ func (n *Node) handshakeError(err error) error {
 	return fmt.Errorf("%s: SSH handshake: %w: %w", n, ErrLost, err)
 }
 
-// AskHostKey asks the node for its host key, without trusting or signing in.
+// AskHostKey asks the node for its host key without trusting it and without signing in.
 func (n *Node) AskHostKey(ctx context.Context) (ssh.PublicKey, error) {
 	var key ssh.PublicKey
 	seen := errors.New("seen")
@@ -213,17 +213,17 @@ func (c *Client) Drop() {
 	}
 }
 
-// Run executes a shell command and gives its standard output. The context bounds
-// it; at its end the command is killed and the session closed. An *ExitError tells
-// a command that failed from a node that is lost (ErrLost).
+// Run executes a shell command and returns its standard output. When the context ends,
+// the command is killed and the session closed. A command that failed is an *ExitError;
+// a node that is lost is ErrLost.
 func (c *Client) Run(ctx context.Context, command string) (string, error) {
 	var out bytes.Buffer
 	err := c.Stream(ctx, command, nil, &out)
 	return out.String(), err
 }
 
-// Stream executes a shell command with stdin (which may be nil), its output
-// going to w as it comes.
+// Stream executes a shell command with stdin, which may be nil, and copies its output to
+// w as it arrives.
 func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w io.Writer) error {
 	conn, err := c.Connect(ctx)
 	if err != nil {
@@ -260,8 +260,8 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 	return fmt.Errorf("%s: %q: %w: %w", c.Node, short(command), ErrLost, err)
 }
 
-// within bounds a request that takes no context. On a connection that ends at the
-// wrong instant its answer never comes, and nothing but a deadline tells.
+// within bounds a request that takes no context. If the connection ends at the wrong
+// moment, the answer never comes, and only a deadline notices.
 func within[T any](ctx context.Context, request func() (T, error)) (T, error) {
 	type answer struct {
 		value T
@@ -303,8 +303,8 @@ func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, e
 	return nc, nil
 }
 
-// Listen accepts connections made on the node to an address there, and brings
-// them here: a reverse tunnel.
+// Listen accepts connections to an address on the node and forwards them here: a reverse
+// tunnel.
 func (c *Client) Listen(ctx context.Context, address string) (net.Listener, error) {
 	conn, err := c.Connect(ctx)
 	if err != nil {
@@ -339,11 +339,11 @@ func short(s string) string {
 	return s
 }
 
-// Quote makes one word of s for the node's shell.
+// Quote turns s into one word for the node's shell.
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
 
-// ForwardUnix gives a local Unix socket whose connections reach a socket on the
-// node; $UID in the path stands for the id of the node's user. stop removes it.
+// ForwardUnix opens a local Unix socket whose connections reach a socket on the node;
+// $UID in the path stands for the id of the node's user. stop removes it.
 func (c *Client) ForwardUnix(remote string) (local string, stop func(), err error) {
 	ctx, cancel := context.WithCancel(context.Background())
 	if strings.Contains(remote, "$UID") {

@@ -30,13 +30,13 @@ const (
 var withCgroup2 string
 
 // Engine is the Podman service that runs the lab's nodes and builds images. It
-// has a storage of its own, apart from the user's containers.
+// has its own storage, apart from the user's containers.
 type Engine struct {
 	storage string // images and containers, kept as a cache
 	run     string // what does not outlive the machine's uptime: socket, pid, mounts
 }
 
-// OpenEngine gives the engine of this user; nothing is started.
+// OpenEngine returns the engine of this user without starting it.
 func OpenEngine() (*Engine, error) {
 	cache, err := os.UserCacheDir()
 	if err != nil {
@@ -54,7 +54,7 @@ func (e *Engine) pidFile() string     { return filepath.Join(e.run, "podman.pid"
 func (e *Engine) logFile() string     { return filepath.Join(e.run, "podman.log") }
 func (e *Engine) storageRoot() string { return filepath.Join(e.storage, "storage") }
 
-// Running tells whether the service answers.
+// Running reports whether the service answers.
 func (e *Engine) Running() bool {
 	c, err := net.DialTimeout("unix", strings.TrimPrefix(e.URL(), "unix://"), time.Second)
 	if err != nil {
@@ -221,12 +221,12 @@ func isPodman(pid int) bool {
 	return err == nil && strings.Contains(string(b), "system\x00service")
 }
 
-// Bindings gives a context for calls through Podman's bindings.
+// Bindings returns a context for calls through Podman's bindings.
 func (e *Engine) Bindings(ctx context.Context) (context.Context, error) {
 	return bindings.NewConnection(ctx, e.URL())
 }
 
-// Podman runs Podman's own client against the engine, output to w.
+// Podman runs Podman's own client against the engine; its output goes to w.
 func (e *Engine) Podman(ctx context.Context, w io.Writer, args ...string) error {
 	var errs strings.Builder
 	cmd := exec.CommandContext(ctx, "podman", append([]string{"--remote", "--url", e.URL()}, args...)...)
@@ -238,8 +238,8 @@ func (e *Engine) Podman(ctx context.Context, w io.Writer, args ...string) error 
 	return nil
 }
 
-// Build builds a context directory into an image named tag. Isolation is chroot,
-// which needs nothing of the kernel that a small machine may lack.
+// Build builds a context directory into an image named tag. It isolates with chroot,
+// which works on every kernel.
 func (e *Engine) Build(ctx context.Context, dir, tag string, args map[string]string, w io.Writer) error {
 	argv := []string{"build", "--isolation=chroot", "--tag", tag}
 	for k, v := range args {
@@ -253,7 +253,7 @@ func (e *Engine) Push(ctx context.Context, tag, destination string, w io.Writer)
 	return e.Podman(ctx, w, "push", "--tls-verify=false", tag, "docker://"+destination)
 }
 
-// HasImage tells whether the engine has an image of that name.
+// HasImage reports whether the engine has an image of that name.
 func (e *Engine) HasImage(ctx context.Context, tag string) bool {
 	return e.Podman(ctx, io.Discard, "image", "exists", tag) == nil
 }
@@ -266,7 +266,7 @@ func lastLines(s string, n int) string {
 	return strings.Join(lines, "; ")
 }
 
-// unifiedCgroups tells whether /sys/fs/cgroup is a cgroup2 mount.
+// unifiedCgroups reports whether /sys/fs/cgroup is a cgroup2 mount.
 func unifiedCgroups() bool {
 	var s unix.Statfs_t
 	return unix.Statfs("/sys/fs/cgroup", &s) == nil && s.Type == unix.CGROUP2_SUPER_MAGIC
@@ -281,8 +281,8 @@ func managerLine() string {
 	return "cgroup_manager = \"cgroupfs\"\n"
 }
 
-// limits are ulimits for nodes, at most what this process may give: without
-// CAP_SYS_RESOURCE Podman's defaults would fail.
+// limits are the nodes' ulimits, at most what this process may grant: without
+// CAP_SYS_RESOURCE, Podman's defaults would fail.
 func limits() ([]*container.Ulimit, error) {
 	var files, procs unix.Rlimit
 	if err := errors.Join(unix.Getrlimit(unix.RLIMIT_NOFILE, &files), unix.Getrlimit(unix.RLIMIT_NPROC, &procs)); err != nil {

@@ -25,8 +25,8 @@ const (
 	registryBase = "docker.io/library/debian:" + suite
 )
 
-// Base gives the name of an image of a bare Debian, made on first use: pulled
-// where the registry answers, bootstrapped from Debian's archive where not.
+// Base returns the name of an image of a bare Debian. On first use the image is pulled
+// or, if the registry does not answer, bootstrapped from Debian's archive.
 func (e *Engine) Base(ctx context.Context, w io.Writer) (string, error) {
 	tag := repository + "/base:" + suite
 	if e.HasImage(ctx, tag) {
@@ -52,7 +52,7 @@ func (e *Engine) Base(ctx context.Context, w io.Writer) (string, error) {
 	return tag, nil
 }
 
-// nodeImage gives the name of the node's image, built when its files have changed.
+// nodeImage returns the name of the nodes' image, which is built if its files have changed.
 func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
 	files, err := fs.Sub(imageFiles, "image")
 	if err != nil {

@@ -9,12 +9,12 @@ import (
 	"path/filepath"
 )
 
-// generator is where Podman installs what systemd runs at a user's boot.
+// generator is Podman's generator of user units, which systemd runs at boot.
 const generator = "/usr/lib/systemd/user-generators/podman-user-generator"
 
-// Generate has Podman's own generator, the one on the lab's nodes, make services of
-// unit files, and gives what it says. A file that it does not take is an error. The
-// generator runs with no network, as Podman runs it at a node's boot.
+// Generate turns unit files into services with Podman's own generator, the one on the
+// lab's nodes, and returns its output. A file that the generator rejects is an error. It
+// runs without a network, as at a node's boot.
 func (e *Engine) Generate(ctx context.Context, files map[string]string) (string, error) {
 	image, err := e.nodeImage(ctx, io.Discard)
 	if err != nil {

@@ -34,14 +34,14 @@ type systemd struct {
 }
 
 func openSystemd(ctx context.Context) (*systemd, error) {
-	// The connection outlives the context: what is under way when the daemon ends
-	// is finished in good order.
+	// The connection outlives the context, so that work in progress can finish when the
+	// daemon ends.
 	conn, err := dbus.NewUserConnectionContext(context.WithoutCancel(ctx))
 	if err != nil {
 		return nil, fmt.Errorf("connecting to the user's systemd: %w", err)
 	}
-	// Changes come over a connection of their own, which asks for those of single
-	// units: health checks alone make systemd send some thirty signals each.
+	// A connection of its own receives changes, and only those of followed units: one
+	// health check alone makes systemd send some thirty signals.
 	signals, err := godbus.ConnectSessionBus()
 	if err != nil {
 		conn.Close()
@@ -69,8 +69,8 @@ func (s *systemd) list(ctx context.Context) (map[string]host.Unit, error) {
 	return out, nil
 }
 
-// WriteUnits makes the Quadlet directory hold these files, removes those named in
-// gone, and has systemd read it anew.
+// WriteUnits writes these files into the Quadlet directory, removes those named in gone,
+// and reloads systemd.
 func (e *Engine) WriteUnits(ctx context.Context, files map[string]string, gone []string) error {
 	e.systemd.mu.Lock()
 	defer e.systemd.mu.Unlock()
@@ -92,7 +92,7 @@ func (e *Engine) WriteUnits(ctx context.Context, files map[string]string, gone [
 	return nil
 }
 
-// ErrJob is wrapped where systemd could not carry out a job.
+// ErrJob is wrapped if systemd could not carry out a job.
 var ErrJob = errors.New("systemd job")
 
 // StartUnits starts units together, clearing a failed state first, and waits until
@@ -105,9 +105,9 @@ func (e *Engine) StartUnits(ctx context.Context, units []string) error {
 	return e.jobs(ctx, "start", units, e.systemd.conn.StartUnitContext)
 }
 
-// RestartStarting restarts a unit that systemd believes to be starting, and says
-// whether there was one. Who waits for the start waits for the new one: systemd
-// merges the jobs.
+// RestartStarting restarts a unit that systemd believes to be starting, and reports
+// whether there was one. systemd merges the jobs, so whoever waits for the old start
+// waits for the new one.
 func (e *Engine) RestartStarting(ctx context.Context, unit string) (bool, error) {
 	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "ActiveState")
 	if err != nil || p.Value.Value() != "activating" {
@@ -119,11 +119,11 @@ func (e *Engine) RestartStarting(ctx context.Context, unit string) (bool, error)
 	return true, nil
 }
 
-// StopUnit stops one unit and waits until it is down. That a container ended by
-// signal leaves its unit failed is a clean stop all the same.
+// StopUnit stops one unit and waits until it is down. A container that ends by signal
+// leaves its unit failed; that counts as a clean stop.
 func (e *Engine) StopUnit(ctx context.Context, unit string) error {
 	// While a unit is starting, its main process waits for the container to become
-	// healthy and does not pass the signal on: the container is told itself.
+	// healthy and does not pass the signal on, so Podman stops the container.
 	if p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "ActiveState"); err == nil && p.Value.Value() == "activating" {
 		if err := e.stopContainer(ctx, strings.TrimSuffix(unit, ".service")); err != nil {
 			return err
@@ -160,7 +160,7 @@ func (e *Engine) jobs(ctx context.Context, verb string, units []string, submit f
 	return errors.Join(problems...)
 }
 
-// lastWords is what a failed unit said last, for the error that people see.
+// lastWords returns the last error that a failed unit logged, for the error message.
 func lastWords(ctx context.Context, unit, result string) string {
 	if result != "failed" {
 		return ""
@@ -178,7 +178,7 @@ func lastWords(ctx context.Context, unit, result string) string {
 	return ""
 }
 
-// Follow has changes of these units wake whoever calls UnitChanges.
+// Follow makes changes of these units wake the caller of UnitChanges.
 func (e *Engine) Follow(units []string) error {
 	e.systemd.mu.Lock()
 	defer e.systemd.mu.Unlock()
@@ -195,8 +195,8 @@ func (e *Engine) Follow(units []string) error {
 	return nil
 }
 
-// UnitChanges calls wake whenever systemd says that a unit that is followed has
-// changed, until the context ends.
+// UnitChanges calls wake whenever systemd reports a change of a followed unit, until the
+// context ends.
 func (e *Engine) UnitChanges(ctx context.Context, wake func()) {
 	signals := make(chan *godbus.Signal, 256)
 	e.systemd.signals.Signal(signals)
@@ -219,7 +219,7 @@ func (e *Engine) UnitChanges(ctx context.Context, wake func()) {
 	}
 }
 
-// ActiveSince tells when a unit became active, the zero time where it is not.
+// ActiveSince returns when a unit became active, or the zero time if it is not active.
 func (e *Engine) ActiveSince(ctx context.Context, unit string) (time.Time, error) {
 	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "ActiveEnterTimestamp")
 	if err != nil {

@@ -1,0 +1,251 @@
+package lab
+
+import (
+	"context"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"fmt"
+	"io"
+	"net/http"
+	"net/netip"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/containers/podman/v5/pkg/bindings"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/testcontainers/testcontainers-go"
+	tclog "github.com/testcontainers/testcontainers-go/log"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+// ensure makes one node run as wanted: it leaves it alone, starts it, or recreates it.
+func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []int) error {
+	signer, err := l.key("id_ed25519")
+	if err != nil {
+		return err
+	}
+	spec, err := json.Marshal([]any{image, ports, n.Address, authorized(signer), n.HostKey})
+	if err != nil {
+		return err
+	}
+	sum := sha256.Sum256(spec)
+	digest := hex.EncodeToString(sum[:8])
+	have, err := l.inspect(ctx, n.Name)
+	if err != nil {
+		return err
+	}
+	switch {
+	case have != nil && have.Config.Labels[specLabel] == digest && have.State.Running:
+	case have != nil && have.Config.Labels[specLabel] == digest:
+		if err := l.post(ctx, "/containers/%s/start", containerName(n.Name)); err != nil {
+			return fmt.Errorf("starting node %s: %w", n.Name, err)
+		}
+	default:
+		if have != nil {
+			if err := l.remove(ctx, n.Name); err != nil {
+				return err
+			}
+		}
+		if err := l.create(ctx, n, image, digest, ports, authorized(signer)); err != nil {
+			return err
+		}
+	}
+	return l.awaitSSH(ctx, n)
+}
+
+func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, ports []int, userKey string) error {
+	if err := portsFree(n, ports); err != nil {
+		return err
+	}
+	if err := dropForwards(ctx, n.Address); err != nil {
+		return err
+	}
+	hostPEM, err := os.ReadFile(filepath.Join(l.state, hostKeyFile(n.Name)))
+	if err != nil {
+		return err
+	}
+	// testcontainers finds the engine by these; the node must outlive this process,
+	// so its reaper stays off.
+	os.Setenv("DOCKER_HOST", l.Engine.URL())
+	os.Setenv("TESTCONTAINERS_RYUK_DISABLED", "true")
+	tclog.SetDefault(quiet{})
+	ulimits, err := limits()
+	if err != nil {
+		return err
+	}
+	name := containerName(n.Name)
+	req := testcontainers.ContainerRequest{
+		Name:   name,
+		Image:  image,
+		Cmd:    []string{"/usr/local/sbin/init"},
+		Labels: map[string]string{specLabel: digest},
+		Mounts: testcontainers.Mounts(
+			testcontainers.VolumeMount(name+"-home", "/home/archipelago"),
+			testcontainers.VolumeMount(name+"-data", manifest.DataDir),
+			testcontainers.VolumeMount(name+"-journal", "/var/log/journal"),
+		),
+		Files: []testcontainers.ContainerFile{
+			{Reader: strings.NewReader(userKey + "\n"), ContainerFilePath: "/etc/ssh/authorized_keys/archipelago", FileMode: 0o644},
+			{Reader: strings.NewReader(string(hostPEM)), ContainerFilePath: "/etc/ssh/ssh_host_ed25519_key", FileMode: 0o600},
+		},
+		ConfigModifier: func(c *container.Config) { c.Hostname = "node" + strings.ReplaceAll(n.Name, ".", "-") },
+		HostConfigModifier: func(h *container.HostConfig) {
+			h.Privileged = true
+			h.CgroupnsMode = container.CgroupnsModePrivate
+			h.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyAlways}
+			h.Ulimits = ulimits
+			h.PortBindings = network.PortMap{}
+			for _, p := range ports {
+				h.PortBindings[network.MustParsePort(fmt.Sprintf("%d/tcp", p))] = []network.PortBinding{
+					{HostIP: netip.MustParseAddr(n.Address), HostPort: fmt.Sprint(p)}}
+			}
+		},
+	}
+	for _, p := range ports {
+		req.ExposedPorts = append(req.ExposedPorts, fmt.Sprintf("%d/tcp", p))
+	}
+	fmt.Fprintf(l.out, "starting node %s on %s\n", n.Name, n.Address)
+	_, err = testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
+		ContainerRequest: req, Started: true,
+	})
+	if err != nil {
+		return fmt.Errorf("starting node %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+type quiet struct{}
+
+func (quiet) Printf(string, ...any) {}
+
+// awaitSSH waits until the node executes a command.
+func (l *Lab) awaitSSH(ctx context.Context, n *nodes.Node) error {
+	ctx, cancel := context.WithTimeout(ctx, answerTimeout)
+	defer cancel()
+	c := nodes.NewClient(n)
+	defer c.Close()
+	if _, err := c.AwaitBoot(ctx, ""); err != nil {
+		return fmt.Errorf("%w; its console: gate lab logs %s", err, n.Name)
+	}
+	return nil
+}
+
+// PowerCut kills a node at once, as if its plug were pulled, and starts it again.
+func (l *Lab) PowerCut(ctx context.Context, node string) error {
+	if err := l.known(node); err != nil {
+		return err
+	}
+	if err := l.post(ctx, "/containers/%s/kill?signal=KILL", containerName(node)); err != nil {
+		return fmt.Errorf("cutting the power of node %s: %w", node, err)
+	}
+	// Wait for the end of the old life, so that the start is not taken for a no-op.
+	if err := l.post(ctx, "/containers/%s/wait?condition=stopped&condition=exited", containerName(node)); err != nil {
+		return fmt.Errorf("cutting the power of node %s: %w", node, err)
+	}
+	if err := l.post(ctx, "/containers/%s/start", containerName(node)); err != nil {
+		return fmt.Errorf("giving node %s its power back: %w", node, err)
+	}
+	return nil
+}
+
+// Exec runs a shell script in a node as root, to take its disk away for example; the
+// node's own user cannot become root.
+func (l *Lab) Exec(ctx context.Context, node string, w io.Writer, script string) error {
+	if err := l.known(node); err != nil {
+		return err
+	}
+	return l.Engine.Podman(ctx, w, "exec", containerName(node), "/bin/sh", "-euc", script)
+}
+
+// Logs writes the node's console.
+func (l *Lab) Logs(ctx context.Context, node string, w io.Writer) error {
+	if err := l.known(node); err != nil {
+		return err
+	}
+	return l.Engine.Podman(ctx, w, "logs", containerName(node))
+}
+
+func (l *Lab) known(node string) error {
+	for _, m := range Members {
+		if m.Name == node {
+			return nil
+		}
+	}
+	return fmt.Errorf("%w: the lab has no node %q; it has .228 and .198", nodes.ErrInventory, node)
+}
+
+type inspected struct {
+	State struct {
+		Running   bool
+		Status    string
+		StartedAt time.Time
+	}
+	Config struct{ Labels map[string]string }
+}
+
+// inspect returns a node's container, or nil if there is none.
+func (l *Lab) inspect(ctx context.Context, node string) (*inspected, error) {
+	conn, err := l.client(ctx)
+	if err != nil {
+		return nil, err
+	}
+	resp, err := conn.DoRequest(ctx, nil, http.MethodGet, "/containers/%s/json", nil, nil, containerName(node))
+	if err != nil {
+		return nil, fmt.Errorf("inspecting node %s: %w", node, err)
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotFound {
+		return nil, nil
+	}
+	var c inspected
+	if err := resp.Process(&c); err != nil {
+		return nil, fmt.Errorf("inspecting node %s: %w", node, err)
+	}
+	return &c, nil
+}
+
+func (l *Lab) client(ctx context.Context) (*bindings.Connection, error) {
+	bctx, err := l.Engine.Bindings(ctx)
+	if err != nil {
+		return nil, err
+	}
+	return bindings.GetClient(bctx)
+}
+
+func (l *Lab) post(ctx context.Context, path, name string) error {
+	return l.do(ctx, http.MethodPost, path, name)
+}
+
+func (l *Lab) do(ctx context.Context, method, path, name string) error {
+	conn, err := l.client(ctx)
+	if err != nil {
+		return err
+	}
+	resp, err := conn.DoRequest(ctx, nil, method, path, nil, nil, name)
+	if err != nil {
+		return err
+	}
+	defer resp.Body.Close()
+	if resp.StatusCode == http.StatusNotModified || resp.StatusCode == http.StatusNotFound && method == http.MethodDelete {
+		return nil
+	}
+	return resp.Process(nil)
+}
+
+func (l *Lab) remove(ctx context.Context, node string) error {
+	if err := l.do(ctx, http.MethodDelete, "/containers/%s?force=true&timeout=0", containerName(node)); err != nil {
+		return fmt.Errorf("removing node %s: %w", node, err)
+	}
+	for _, v := range []string{"-home", "-data", "-journal"} {
+		if err := l.do(ctx, http.MethodDelete, "/volumes/%s?force=true", containerName(node)+v); err != nil {
+			return fmt.Errorf("removing the disk of node %s: %w", node, err)
+		}
+	}
+	return nil
+}
