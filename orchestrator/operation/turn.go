@@ -68,6 +68,7 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 		o.Error = ""
 	}
 	o.Engine, o.App = 0, 0
+	t.notify(p.App)
 	return turn
 }
 
