@@ -155,10 +155,10 @@ func decide(t *testing.T, table []decision) {
 	t.Helper()
 	for _, c := range table {
 		t.Run(c.name, func(t *testing.T) {
-			before := records(slices.Clone(c.records.All)...)
+			before := says(c.records.All)
 			got, err := request.Decide(c.records, c.offer, host.Observation{}, now, c.request)
-			if !reflect.DeepEqual(c.records.All, before.All) {
-				t.Error("the records that it rests on were changed")
+			if after := says(c.records.All); after != before {
+				t.Errorf("the records that it rests on were changed from %s to %s", before, after)
 			}
 			if c.refused == nil && len(c.because) == 0 {
 				if err != nil {
