@@ -344,7 +344,7 @@ func TestRemoveStopsAtWhatFails(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t, func(d *state.Desired) { d.Goal, d.Purge = state.Absent, true })
 	w.putData(t, "db")
-	w.fail["stop"], w.fail["delete"] = errPlanted, errPlanted
+	w.fail["stop"], w.fail["delete data/pair"] = errPlanted, errPlanted
 	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "units") {
 		t.Error(out.Err)
 	}

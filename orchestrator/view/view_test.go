@@ -111,7 +111,7 @@ func TestState(t *testing.T) {
 		{"it is to go", look(installed(goal(state.Absent)), up, operation.Status{Failed: 2, Error: "no"}), view.Removing, "no", ""},
 		{"it failed", look(installed(), nil, operation.Status{Failed: 2, Error: "no such image"}), view.Failed, "no such image", ""},
 		{"it could not be stopped", look(installed(goal(state.Stopped)), up, operation.Status{Failed: 2, Error: "no answer"}), view.Failed, "no answer", ""},
-		{"an earlier generation failed", look(installed(), up, operation.Status{Observed: 2, Failed: 1, Error: ""}), view.Up, "", ""},
+		{"an earlier generation failed", look(installed(), up, operation.Status{Observed: 2, Failed: 1, Error: "no"}), view.Up, "no", ""},
 		{"its record cannot be read", look(nil, up, done, func(in *view.Input) { in.Records.Broken = map[string]error{"pair": errors.New("damaged")} }), view.Failed, "damaged", ""},
 		{"it was adopted", look(installed(func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old"} }), map[string]host.Container{"old": {State: "running"}, "pair-db": {State: "running"}}, done), view.Up, "", view.NotRebootProof},
 		{"it runs an image of the owner's own", look(installed(func(d *state.Desired) { d.Overrides = map[string]string{"pair": "mine"} }), up, done), view.Up, "", "pair runs the image mine of your own"},
