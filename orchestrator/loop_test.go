@@ -12,6 +12,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -23,7 +24,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
-// host is an engine in memory, for what a real one cannot be made to do at will:
+// fakeHost is an engine in memory, for what a real one cannot be made to do at will:
 // to be down, or to fail at one call. The gate checks the real one.
 type fakeHost struct {
 	mu    sync.Mutex
@@ -32,8 +33,10 @@ type fakeHost struct {
 	fail  map[string]error // by method
 	calls []string
 
-	observed func() // called once, when an observation has been made and not been given yet
-	starting func() // called once, before a start
+	observed func()                      // called once, when an observation has been made and not been given yet
+	hang     chan struct{}               // where it is set, nothing is observed until it is closed
+	starting func(context.Context) error // where it is set, what a start comes to
+	begun    func()                      // called once, before a start
 }
 
 func (h *fakeHost) do(method string, change func()) error {
@@ -52,7 +55,17 @@ func (h *fakeHost) do(method string, change func()) error {
 	return nil
 }
 
-func (h *fakeHost) Observe(context.Context) (o host.Observation, err error) {
+func (h *fakeHost) Observe(ctx context.Context) (o host.Observation, err error) {
+	h.mu.Lock()
+	hang := h.hang
+	h.mu.Unlock()
+	if hang != nil {
+		select {
+		case <-hang:
+		case <-ctx.Done():
+			return o, ctx.Err()
+		}
+	}
 	err = h.do("observe", func() {
 		o = host.Observation{At: time.Now(), Containers: maps.Clone(h.obs.Containers), Units: maps.Clone(h.obs.Units), Files: maps.Clone(h.obs.Files)}
 	})
@@ -108,13 +121,16 @@ func (h *fakeHost) WriteUnits(_ context.Context, files map[string]string, gone [
 		}
 	})
 }
-func (h *fakeHost) StartUnits(_ context.Context, units []string) error {
+func (h *fakeHost) StartUnits(ctx context.Context, units []string) error {
 	h.mu.Lock()
-	meanwhile := h.starting
-	h.starting = nil
+	starting, begun := h.starting, h.begun
+	h.begun = nil
 	h.mu.Unlock()
-	if meanwhile != nil {
-		meanwhile()
+	if begun != nil {
+		begun()
+	}
+	if starting != nil {
+		return starting(ctx)
 	}
 	return h.do("start", func() {
 		for _, u := range units {
@@ -202,7 +218,9 @@ func stateOf(t *testing.T, r *Reconciler) view.State {
 	return v.State
 }
 
-func TestLifeOfAnApplication(t *testing.T) {
+func TestLifeOfAnApplication(t *testing.T) { synctest.Test(t, lifeOfAnApplication) }
+
+func lifeOfAnApplication(t *testing.T) {
 	r := node(t, empty(), t.TempDir())
 	if err := ask(t, r, "stop"); !errors.Is(err, request.ErrNotInstalled) {
 		t.Errorf("stop before install: %v", err)
@@ -223,9 +241,11 @@ func TestLifeOfAnApplication(t *testing.T) {
 	}
 }
 
-// TestStartDoesNotRestOnAnOlderLook: a stranger comes to the data, and a start is asked
+// TestStartDoesNotRestOnAnOlderLook: an unmanaged container comes to the data, and a start is asked
 // for, while an observation that has neither is under way.
-func TestStartDoesNotRestOnAnOlderLook(t *testing.T) {
+func TestStartDoesNotRestOnAnOlderLook(t *testing.T) { synctest.Test(t, startDoesNotRestOnAnOlderLook) }
+
+func startDoesNotRestOnAnOlderLook(t *testing.T) {
 	h := empty()
 	r := node(t, h, t.TempDir())
 	for _, verb := range []string{"install", "stop"} {
@@ -261,18 +281,22 @@ func TestStartDoesNotRestOnAnOlderLook(t *testing.T) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	if slices.Contains(h.calls, "start") {
-		t.Errorf("it was started beside a stranger on its data: %q", h.calls)
+		t.Errorf("it was started beside an unmanaged container on its data: %q", h.calls)
 	}
 }
 
 // TestOperationThatEndsDuringALookIsNotRepeated: an observation that still shows the
 // application down is given after the start has ended.
 func TestOperationThatEndsDuringALookIsNotRepeated(t *testing.T) {
+	synctest.Test(t, operationThatEndsDuringALookIsNotRepeated)
+}
+
+func operationThatEndsDuringALookIsNotRepeated(t *testing.T) {
 	h := empty()
 	r := node(t, h, t.TempDir())
 	begun, seen := make(chan struct{}), make(chan struct{})
 	h.mu.Lock()
-	h.starting = func() { close(begun); <-seen } // the start ends once the look below has been taken
+	h.begun = func() { close(begun); <-seen } // the start ends once the look below has been taken
 	h.mu.Unlock()
 	gen, err := r.Request(request.Request{App: "pair", Verb: "install"})
 	if err != nil {
@@ -309,6 +333,10 @@ func TestOperationThatEndsDuringALookIsNotRepeated(t *testing.T) {
 }
 
 func TestAcceptedRequestIsCarriedOutByTheNextDaemon(t *testing.T) {
+	synctest.Test(t, acceptedRequestIsCarriedOutByTheNextDaemon)
+}
+
+func acceptedRequestIsCarriedOutByTheNextDaemon(t *testing.T) {
 	h, dir := empty(), t.TempDir()
 	store, err := state.Open(dir + "/state")
 	if err != nil {
@@ -336,6 +364,10 @@ func TestAcceptedRequestIsCarriedOutByTheNextDaemon(t *testing.T) {
 }
 
 func TestEngineDownKeepsTheLastKnownStateAndQueuesRequests(t *testing.T) {
+	synctest.Test(t, engineDownKeepsTheLastKnownStateAndQueuesRequests)
+}
+
+func engineDownKeepsTheLastKnownStateAndQueuesRequests(t *testing.T) {
 	h := empty()
 	r := node(t, h, t.TempDir())
 	if err := ask(t, r, "install"); err != nil {
@@ -346,19 +378,16 @@ func TestEngineDownKeepsTheLastKnownStateAndQueuesRequests(t *testing.T) {
 	if err != nil {
 		t.Fatalf("a request while the engine is down: %v", err)
 	}
-	deadline := time.Now().Add(5 * time.Second)
-	for {
+	for range 3 {
+		time.Sleep(time.Second)
+		synctest.Wait()
 		views, at, stale := r.Apps()
 		if len(views) != 1 || len(views[0].Containers) != 2 || views[0].Containers[0].State != "running" {
 			t.Fatalf("the last known state is gone: %+v", views)
 		}
-		if strings.Contains(stale, "no socket") && !at.IsZero() {
-			break
+		if !strings.Contains(stale, "no socket") || at.IsZero() {
+			t.Fatalf("stale is %q, of %s", stale, at)
 		}
-		if time.Now().After(deadline) {
-			t.Fatalf("stale is %q", stale)
-		}
-		r.Wake()
 	}
 	h.set(nil)
 	ctx, cancel := context.WithTimeout(t.Context(), 10*time.Second)
@@ -373,6 +402,10 @@ func TestEngineDownKeepsTheLastKnownStateAndQueuesRequests(t *testing.T) {
 }
 
 func TestFailureIsReportedAndNothingIsHalfInstalled(t *testing.T) {
+	synctest.Test(t, failureIsReportedAndNothingIsHalfInstalled)
+}
+
+func failureIsReportedAndNothingIsHalfInstalled(t *testing.T) {
 	h := empty()
 	h.fail["image"] = errors.New("no such image")
 	r := node(t, h, t.TempDir())

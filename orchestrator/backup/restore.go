@@ -22,7 +22,7 @@ import (
 // data on this node. values are its secrets, volumes is the tar, sum its SHA-256 in hex.
 func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]string, volumes io.Reader, sum, who string) (gen uint64, err error) {
 	defer func() { m.audit(who, b.App, "restore", err) }()
-	if err := check(b); err != nil {
+	if err := check(b, values); err != nil {
 		return 0, err
 	}
 	release, err := m.Node.Hold(ctx, b.App, "a backup is being restored")
@@ -84,7 +84,7 @@ func (m *Manager) unpack(ctx context.Context, app string, volumes io.Reader, sum
 }
 
 // check takes nothing on trust: the file may come from anywhere.
-func check(b Backup) error {
+func check(b Backup, values map[string]string) error {
 	if b.Format != archive.Format {
 		return fmt.Errorf("%w: backup format %d; this daemon reads %d", request.ErrRefused, b.Format, archive.Format)
 	}
@@ -104,6 +104,11 @@ func check(b Backup) error {
 	for _, v := range b.Data.Volumes {
 		if filepath.Base(v) != v || v == "." || v == ".." {
 			return fmt.Errorf("%w: %q is not the name of a volume", request.ErrRefused, v)
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(values)) {
+		if !slices.ContainsFunc(b.Manifest.Secrets, func(s manifest.GeneratedSecret) bool { return s.Name == name }) {
+			return fmt.Errorf("%w: %s has no secret %q", request.ErrRefused, b.App, name)
 		}
 	}
 	return nil

@@ -22,6 +22,7 @@ const (
 // for, and none at all where an application ends again and again.
 type backoff struct {
 	failures  int         // in a row
+	starts    int         // of the failures, those of a start
 	notBefore time.Time   // of the next attempt
 	repairs   []time.Time // starts within the window that nobody asked for
 }
@@ -45,11 +46,15 @@ func (b *backoff) repair(now time.Time) string {
 	return fmt.Sprintf("crash-loop back-off: it ended %d times within %s; see its log, and start it to try again", len(b.repairs), crashWindow)
 }
 
-// crashLoop says why a start that failed with this error is the last one; empty
-// where there are more to come.
-func (b *backoff) crashLoop(err string) string {
-	if b.failures < crashLimit {
+// failStart counts a start that failed with this error, and says why it is the last
+// one; empty where there are more to come.
+func (b *backoff) failStart(err string) string {
+	b.starts++
+	if b.starts < crashLimit {
 		return ""
 	}
-	return fmt.Sprintf("%s; crash-loop back-off after %d attempts: start it to try again", err, b.failures)
+	return fmt.Sprintf("%s; crash-loop back-off after %d attempts: start it to try again", err, b.starts)
 }
+
+// succeed ends a row of failures.
+func (b *backoff) succeed() { b.failures, b.starts = 0, 0 }

@@ -46,7 +46,8 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 	switch {
 	case !p.Actions:
 		if p.Waiting == "" && (o.Observed < p.Generation || o.Error != "" && !o.InBackoff) {
-			o.Observed, o.Error, o.failures, o.Message = p.Generation, "", 0, ""
+			o.Observed, o.Error, o.Message = p.Generation, "", ""
+			o.succeed()
 			t.notify(p.App)
 		}
 		return Turn{}
@@ -68,6 +69,7 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 		o.Error = ""
 	}
 	o.Engine, o.App = 0, 0
+	t.notify(p.App)
 	return turn
 }
 
@@ -102,7 +104,7 @@ func (o *record) giveUp(generation uint64, why string) {
 func (t *Tracker) Done(app string, generation uint64, gone bool) {
 	t.change(app, func(o *record) {
 		o.end()
-		o.failures = 0
+		o.succeed()
 		if gone {
 			o.Observed, o.Error = generation, ""
 		}
@@ -131,7 +133,7 @@ func (t *Tracker) Fail(app string, generation uint64, err string, start bool) (g
 		if !start {
 			return
 		}
-		if giveUp = o.crashLoop(err); giveUp != "" {
+		if giveUp = o.failStart(err); giveUp != "" {
 			o.giveUp(generation, giveUp)
 		}
 	})

@@ -127,10 +127,7 @@ func formatRefused(app string, format int, m *manifest.Manifest) error {
 func (d *deciding) uninstall(rec *state.Desired, purge bool) error {
 	var by []string
 	for _, other := range d.records.All {
-		if other.Manifest == nil || other.Goal == state.Absent {
-			continue
-		}
-		if _, needs := other.Manifest.Requirement(rec.App); needs {
+		if slices.ContainsFunc(versions(other), func(m *manifest.Manifest) bool { _, needs := m.Requirement(rec.App); return needs }) {
 			by = append(by, other.App)
 		}
 	}
@@ -178,19 +175,36 @@ func (d *deciding) admit(m *manifest.Manifest) error {
 // application does that is installed or comes along.
 func (d *deciding) collision(m *manifest.Manifest) error {
 	for _, other := range slices.Concat(d.records.All, d.decided) {
-		if other.App == m.ID || other.Manifest == nil || other.Goal == state.Absent {
+		if other.App == m.ID {
 			continue
 		}
-		for _, p := range m.NodePorts() {
-			if slices.Contains(other.Manifest.NodePorts(), p) {
-				return fmt.Errorf("%w: %s and %s both use port %d of the node", ErrRefused, m.ID, other.App, p)
+		for _, theirs := range versions(other) {
+			for _, p := range m.NodePorts() {
+				if slices.Contains(theirs.NodePorts(), p) {
+					return fmt.Errorf("%w: %s and %s both use port %d of the node", ErrRefused, m.ID, other.App, p)
+				}
 			}
-		}
-		for _, c := range m.Containers {
-			if _, taken := other.Manifest.Container(c.Name); taken {
-				return fmt.Errorf("%w: %s and %s both name a container %q", ErrRefused, m.ID, other.App, c.Name)
+			for _, c := range m.Containers {
+				if _, taken := theirs.Container(c.Name); taken {
+					return fmt.Errorf("%w: %s and %s both name a container %q", ErrRefused, m.ID, other.App, c.Name)
+				}
 			}
 		}
 	}
 	return nil
+}
+
+// versions are those of an application that others must get on with: the one that is
+// installed, and the one that it is being updated to. There are none of one that goes.
+func versions(d state.Desired) (all []*manifest.Manifest) {
+	if d.Goal == state.Absent {
+		return nil
+	}
+	if d.Manifest != nil {
+		all = append(all, d.Manifest)
+	}
+	if d.Update != nil {
+		all = append(all, d.Update.To)
+	}
+	return all
 }

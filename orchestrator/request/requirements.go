@@ -36,6 +36,9 @@ func (d *deciding) require(m *manifest.Manifest, path []string) error {
 			if err := d.collision(offered.Manifest); err != nil {
 				return err
 			}
+			if data := d.records.Data[need.App]; data.Migration > offered.Migration {
+				return formatRefused(need.App, data.Migration, offered.Manifest)
+			}
 			rec = state.Desired{App: need.App, Goal: state.Running, Manifest: offered.Manifest, Source: offered.Source.String()}
 		} else if err := d.circle(rec, on); err != nil {
 			return err

@@ -26,13 +26,12 @@ func (d *deciding) configure(rec *state.Desired, change map[string]string) error
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	for _, other := range slices.Concat(d.records.All, d.decided) {
-		if other.Manifest == nil || other.Goal == state.Absent {
-			continue
-		}
-		need, _ := other.Manifest.Requirement(rec.App)
-		for _, k := range slices.Sorted(maps.Keys(need.Config)) {
-			if v, changed := change[k]; changed && v != need.Config[k] {
-				return fmt.Errorf("%w: %s requires %s=%q of %s", ErrRefused, other.App, k, need.Config[k], rec.App)
+		for _, m := range versions(other) {
+			need, _ := m.Requirement(rec.App)
+			for _, k := range slices.Sorted(maps.Keys(need.Config)) {
+				if v, changed := change[k]; changed && v != need.Config[k] {
+					return fmt.Errorf("%w: %s requires %s=%q of %s", ErrRefused, other.App, k, need.Config[k], rec.App)
+				}
 			}
 		}
 	}

@@ -1,0 +1,406 @@
+package backup_test
+
+import (
+	"archive/zip"
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"filippo.io/age"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
+)
+
+// pair is an application of two members, of which one has data and a secret.
+func pair() *manifest.Manifest {
+	image := manifest.Image{Ref: "localhost:5000/pair", Digest: "sha256:" + strings.Repeat("0", 64)}
+	return &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "pair", Name: "Pair", Version: "1",
+		Secrets: []manifest.GeneratedSecret{{Name: "password"}}, Canary: &manifest.Canary{Volume: &manifest.VolumeCanary{Name: "db"}},
+		Containers: []manifest.Container{
+			{Name: "pair", Image: image, DependsOn: []manifest.Dependency{{Container: "pair-db"}}},
+			{Name: "pair-db", Image: image, Volumes: []manifest.Volume{{Name: "db", Path: "/data"}}, Secrets: []manifest.SecretMount{{Name: "password", Path: "/run/password"}}},
+		}}
+}
+
+// node is an engine in memory, and a loop that starts what is wanted as soon as
+// nobody holds it.
+type node struct {
+	*operation.Tracker
+	store *state.Store
+
+	mu     sync.Mutex
+	calls  []string
+	fail   map[string]error // by method
+	copied func()           // called while the volumes are copied
+	up     bool
+	broken bool // it does not come up any more
+
+	restored []state.Desired
+	admit    error
+}
+
+func (n *node) do(call string) error {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	n.calls = append(n.calls, call)
+	method, _, _ := strings.Cut(call, " ")
+	return n.fail[method]
+}
+
+func (n *node) StopUnit(_ context.Context, unit string) error {
+	n.mu.Lock()
+	n.up = false
+	n.mu.Unlock()
+	return n.do("stop " + unit)
+}
+
+func (n *node) CopyVolumes(_ context.Context, dirs []string, dir string) error {
+	if n.copied != nil {
+		n.copied()
+	}
+	for i := range dirs {
+		dirs[i] = filepath.Base(dirs[i])
+	}
+	return n.do("copy " + strings.Join(dirs, " ") + " to " + filepath.Base(dir))
+}
+
+func (n *node) Archive(_ context.Context, _, file string) error {
+	f, err := os.OpenFile(file, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	_, err = io.WriteString(f, "the volumes")
+	return errors.Join(err, f.Close(), n.do("archive"))
+}
+
+func (n *node) Extract(_ context.Context, file, _ string) error {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	return n.do("extract " + string(b))
+}
+
+func (n *node) PutBack(_ context.Context, _, home string) error {
+	return n.do("put-back " + filepath.Base(home))
+}
+
+func (n *node) DeleteTree(_ context.Context, dir string) error {
+	return n.do("delete " + filepath.Base(dir))
+}
+
+func (n *node) Hold(ctx context.Context, app, why string) (func(), error) {
+	release, err := n.Tracker.Hold(ctx, app, why)
+	if err != nil {
+		return nil, err
+	}
+	return func() { release(); n.pass(app) }, nil
+}
+
+// pass starts what is wanted, where nothing else is under way.
+func (n *node) pass(app string) {
+	d, err := n.store.Get(app)
+	if err != nil || d.Goal != state.Running || n.broken {
+		return
+	}
+	if turn := n.TryBegin(operation.Proposal{App: app, Turns: n.Status(app).Turns, Generation: d.Generation, Actions: true}); turn.Begin {
+		n.mu.Lock()
+		n.up = true
+		n.calls = append(n.calls, "start")
+		n.mu.Unlock()
+		n.Done(app, d.Generation, false)
+	}
+}
+
+func (n *node) Watch(app string) (v view.View, busy bool, changed <-chan struct{}, err error) {
+	op, changed := n.Tracker.Watch(app)
+	d, err := n.store.Get(app)
+	v.Goal, v.State, v.Error = d.Goal, view.Starting, op.Error
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	switch {
+	case d.Goal == state.Stopped:
+		v.State = view.Down
+	case op.Error != "":
+		v.State = view.Failed
+	case n.up:
+		v.State = view.Up
+	}
+	return v, op.Busy, changed, err
+}
+
+func (n *node) Admit(state.Desired) error { return n.admit }
+
+func (n *node) Restore(d state.Desired) (uint64, error) {
+	n.restored = append(n.restored, d)
+	return 7, n.do("restore")
+}
+
+// accept has the owner ask for a goal.
+func (n *node) accept(t *testing.T, goal state.Goal, changes ...func(*state.Desired)) {
+	t.Helper()
+	d := state.Desired{App: "pair", Goal: goal, Manifest: pair()}
+	for _, change := range changes {
+		change(&d)
+	}
+	out, err := n.store.Accept([]state.Desired{d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.Accepted("pair", out[0].Generation)
+}
+
+func (n *node) seen() string {
+	n.mu.Lock()
+	defer n.mu.Unlock()
+	return strings.Join(n.calls, ", ")
+}
+
+// manager is one over a node on which nothing is installed.
+func manager(t *testing.T) (*backup.Manager, *node) {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := state.Open(filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(filepath.Join(dir, "secrets"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	n := &node{Tracker: operation.New(), store: store, fail: map[string]error{}}
+	snapshots := filepath.Join(dir, "snapshots")
+	if err := os.Mkdir(snapshots, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	return &backup.Manager{Engine: n, Node: n, Store: store, Secrets: sec, DataDir: filepath.Join(dir, "data"), Snapshots: snapshots, Log: slog.New(slog.DiscardHandler)}, n
+}
+
+// running is one over a node on which the pair runs.
+func running(t *testing.T) (*backup.Manager, *node) {
+	t.Helper()
+	m, n := manager(t)
+	n.accept(t, state.Running)
+	n.up = true
+	if err := n.store.PutData(state.Data{App: "pair", Version: "1", Volumes: []string{"db"}}); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := m.Secrets.Ensure(pair(), false); err != nil {
+		t.Fatal(err)
+	}
+	return m, n
+}
+
+func write(t *testing.T, m *backup.Manager, w io.Writer) error {
+	t.Helper()
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m.Write(t.Context(), "pair", []age.Recipient{id.Recipient()}, "owner", w)
+}
+
+// header reads what a backup is of.
+func header(t *testing.T, file []byte) (b backup.Backup) {
+	t.Helper()
+	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
+	if err != nil {
+		t.Fatal(err)
+	}
+	c, err := archive.Open(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	volumes, err := io.ReadAll(c.Volumes)
+	if err != nil || string(volumes) != "the volumes" {
+		t.Errorf("volumes %q, %v", volumes, err)
+	}
+	if err := json.Unmarshal(c.Header, &b); err != nil {
+		t.Fatal(err)
+	}
+	return b
+}
+
+const stopped = "stop pair.service, stop pair-db.service, copy db to pair.backup"
+
+func TestBackupOfWhatRuns(t *testing.T) {
+	m, n := running(t)
+	var file bytes.Buffer
+	if err := write(t, m, &file); err != nil {
+		t.Fatal(err)
+	}
+	if got, want := n.seen(), stopped+", start, archive, delete pair.backup"; got != want {
+		t.Errorf("%s\nexpected %s", got, want)
+	}
+	b := header(t, file.Bytes())
+	if b.App != "pair" || b.Goal != state.Running || b.Manifest.Version != "1" || !slices.Equal(b.Data.Volumes, []string{"db"}) || b.Format != archive.Format {
+		t.Errorf("%+v", b)
+	}
+	if turn := n.TryBegin(operation.Proposal{App: "pair", Turns: n.Status("pair").Turns, Generation: 1, Actions: true}); !turn.Begin {
+		t.Errorf("it is held still: %+v", turn)
+	}
+}
+
+func TestBackupOfWhatIsStopped(t *testing.T) {
+	m, n := running(t)
+	n.accept(t, state.Stopped)
+	n.up = false
+	var file bytes.Buffer
+	if err := write(t, m, &file); err != nil {
+		t.Fatal(err)
+	}
+	if b := header(t, file.Bytes()); b.Goal != state.Stopped {
+		t.Errorf("%+v", b)
+	}
+	if strings.Contains(n.seen(), "start") {
+		t.Errorf("it was started: %s", n.seen())
+	}
+}
+
+// TestOwnersWordCountsWhileABackupWaits: the record is read once the backup holds the
+// application, not when the backup was asked for.
+func TestOwnersWordCountsWhileABackupWaits(t *testing.T) {
+	for _, c := range []struct {
+		goal state.Goal
+		want error
+	}{{state.Stopped, nil}, {state.Absent, request.ErrNotInstalled}} {
+		t.Run(string(c.goal), func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				m, n := running(t)
+				begin := time.Now()
+				n.TryBegin(operation.Proposal{App: "pair", Turns: n.Status("pair").Turns, Generation: 1, Actions: true})
+				var file bytes.Buffer
+				done := make(chan error, 1)
+				go func() { done <- write(t, m, &file) }()
+				synctest.Wait()
+				if got := n.seen(); got != "" {
+					t.Fatalf("before it is its turn: %s", got)
+				}
+				n.accept(t, c.goal)
+				n.mu.Lock()
+				n.up = false
+				n.mu.Unlock()
+				n.Done("pair", 2, false)
+				if err := <-done; !errors.Is(err, c.want) {
+					t.Fatalf("%v, expected %v", err, c.want)
+				}
+				if took := time.Since(begin); took > 0 {
+					t.Errorf("it waited %s for what is not wanted running", took)
+				}
+				if c.want != nil {
+					if got := n.seen(); got != "" || file.Len() > 0 {
+						t.Errorf("not installed any more, and yet %s", got)
+					}
+					return
+				}
+				if b := header(t, file.Bytes()); b.Goal != state.Stopped {
+					t.Errorf("the backup is of the goal before: %+v", b)
+				}
+				if strings.Contains(n.seen(), "start") {
+					t.Errorf("it was started against its owner's word: %s", n.seen())
+				}
+			})
+		})
+	}
+}
+
+func TestOwnersWordCountsWhileVolumesAreCopied(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, n := running(t)
+		begin := time.Now()
+		n.copied = func() { n.accept(t, state.Stopped) }
+		if err := write(t, m, io.Discard); err != nil {
+			t.Fatal(err)
+		}
+		if took := time.Since(begin); took > 0 || strings.Contains(n.seen(), "start") {
+			t.Errorf("after %s: %s", took, n.seen())
+		}
+	})
+}
+
+func TestBackupThatFailsLeavesTheApplicationToBeStarted(t *testing.T) {
+	for method, want := range map[string]string{
+		"stop":    "stop pair.service, start",
+		"copy":    stopped + ", start",
+		"archive": stopped + ", start, archive, delete pair.backup",
+		"delete":  stopped + ", start, archive, delete pair.backup",
+	} {
+		t.Run(method, func(t *testing.T) {
+			m, n := running(t)
+			planted := errors.New("planted")
+			n.fail[method] = planted
+			if err := write(t, m, io.Discard); !errors.Is(err, planted) {
+				t.Errorf("%v", err)
+			}
+			if got := n.seen(); got != want || !n.up {
+				t.Errorf("%s\nexpected %s", got, want)
+			}
+		})
+	}
+}
+
+func TestBackupSaysWhenTheApplicationDoesNotComeUpAgain(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m, n := running(t)
+		n.broken = true
+		begin := time.Now()
+		err := write(t, m, io.Discard)
+		if err == nil || !strings.Contains(err.Error(), "pair did not come up again within its budget of 1m0s") || time.Since(begin) != time.Minute {
+			t.Errorf("after %s: %v", time.Since(begin), err)
+		}
+	})
+	m, n := running(t)
+	n.broken = true
+	n.Fail("pair", 1, "no such image", false)
+	if err := write(t, m, io.Discard); err == nil || !strings.Contains(err.Error(), "did not come up again: no such image") {
+		t.Error(err)
+	}
+}
+
+func TestBackupIsRefused(t *testing.T) {
+	m, n := manager(t)
+	if err := write(t, m, io.Discard); !errors.Is(err, request.ErrNotInstalled) {
+		t.Errorf("not installed: %v", err)
+	}
+	m, n = running(t)
+	if err := m.Write(t.Context(), "pair", nil, "owner", io.Discard); err == nil {
+		t.Error("nobody can decrypt it")
+	}
+	for name, change := range map[string]func(*state.Desired){
+		"being updated": func(d *state.Desired) { d.Update = &state.Update{To: pair(), Phase: state.Staged} },
+		"adopted":       func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old"} },
+	} {
+		n.accept(t, state.Running, change)
+		if err := write(t, m, io.Discard); !errors.Is(err, operation.ErrBusy) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	n.accept(t, state.Running)
+	if _, err := n.Tracker.Hold(t.Context(), "pair", "another backup is being made"); err != nil {
+		t.Fatal(err)
+	}
+	if err := write(t, m, io.Discard); !errors.Is(err, operation.ErrBusy) || !strings.Contains(err.Error(), "another backup is being made") {
+		t.Errorf("held: %v", err)
+	}
+	if got := n.seen(); strings.Contains(got, "stop") || strings.Contains(got, "copy") {
+		t.Errorf("refused, and yet %s", got)
+	}
+}

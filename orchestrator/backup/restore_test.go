@@ -1,0 +1,142 @@
+package backup_test
+
+import (
+	"crypto/sha256"
+	"encoding/hex"
+	"errors"
+	"maps"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// content is a backup of the pair.
+type content struct {
+	backup.Backup
+	values  map[string]string
+	volumes string
+	sum     string
+}
+
+func whole() content {
+	sum := sha256.Sum256([]byte("the volumes"))
+	return content{
+		backup.Backup{Format: archive.Format, App: "pair", Goal: state.Running, Manifest: pair(), Data: state.Data{App: "pair", Version: "1", Volumes: []string{"db"}}},
+		map[string]string{"password": "secret"}, "the volumes", hex.EncodeToString(sum[:]),
+	}
+}
+
+func restore(t *testing.T, m *backup.Manager, c content) (uint64, error) {
+	t.Helper()
+	return m.Restore(t.Context(), c.Backup, c.values, strings.NewReader(c.volumes), c.sum, "owner")
+}
+
+func TestRestore(t *testing.T) {
+	for backedUp, want := range map[state.Goal]state.Goal{state.Running: state.Running, state.Stopped: state.Stopped, "": state.Running} {
+		t.Run(string(backedUp), func(t *testing.T) {
+			m, n := manager(t)
+			c := whole()
+			c.Goal = backedUp
+			if gen, err := restore(t, m, c); err != nil || gen != 7 {
+				t.Fatal(gen, err)
+			}
+			// The record comes last: until then a cut leaves nothing that starts.
+			if got, want := n.seen(), "extract the volumes, put-back pair, restore"; got != want {
+				t.Errorf("%s, expected %s", got, want)
+			}
+			d := n.restored[0]
+			if d.App != "pair" || d.Goal != want || d.Source != "backup" || !d.Installed || d.Manifest.Version != "1" {
+				t.Errorf("%+v", d)
+			}
+			if data := n.store.Data("pair"); data.Version != "1" || len(data.Volumes) != 1 {
+				t.Errorf("%+v", data)
+			}
+			if values, err := m.Secrets.All(pair()); err != nil || !maps.Equal(values, c.values) {
+				t.Errorf("%v, %v", values, err)
+			}
+			if turn := n.TryBegin(operation.Proposal{App: "pair", Turns: n.Status("pair").Turns, Generation: 7, Actions: true}); !turn.Begin {
+				t.Errorf("it is held still: %+v", turn)
+			}
+		})
+	}
+}
+
+func TestRestoreIsRefused(t *testing.T) {
+	foreign := func(volume string) func(*testing.T, *node, *content) {
+		return func(_ *testing.T, _ *node, c *content) { c.Data.Volumes = []string{"db", volume} }
+	}
+	for _, c := range []struct {
+		name   string
+		change func(*testing.T, *node, *content)
+		want   error
+		why    string
+	}{
+		{"what is installed", func(_ *testing.T, n *node, _ *content) { n.admit = request.ErrRefused }, request.ErrRefused, ""},
+		{"data is there", func(t *testing.T, n *node, _ *content) {
+			if err := n.store.PutData(state.Data{App: "pair", Volumes: []string{"db"}}); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
+		{"a volume outside", foreign("../db"), request.ErrRefused, `"../db"`},
+		{"a volume deeper", foreign("db/x"), request.ErrRefused, `"db/x"`},
+		{"an absolute volume", foreign("/etc"), request.ErrRefused, `"/etc"`},
+		{"the volumes' own directory", foreign("."), request.ErrRefused, `"."`},
+		{"the directory above", foreign(".."), request.ErrRefused, `".."`},
+		{"a volume without a name", foreign(""), request.ErrRefused, `""`},
+		{"another application's manifest", func(_ *testing.T, _ *node, c *content) { c.App = "other" }, request.ErrRefused, "belong to different applications"},
+		{"another application's data", func(_ *testing.T, _ *node, c *content) { c.Data.App = "other" }, request.ErrRefused, "belong to different applications"},
+		{"no manifest", func(_ *testing.T, _ *node, c *content) { c.Manifest = nil }, request.ErrRefused, "belong to different applications"},
+		{"a name that leads outside", func(_ *testing.T, _ *node, c *content) {
+			c.Manifest.ID, c.App, c.Data.App = "../pair", "../pair", "../pair"
+		}, request.ErrRefused, "id"},
+		{"a manifest that is not valid", func(_ *testing.T, _ *node, c *content) {
+			c.Manifest.Containers[1].Volumes[0] = manifest.Volume{Name: "../db", Path: "/data"}
+		}, request.ErrRefused, ""},
+		{"a setting that the manifest has not", func(_ *testing.T, _ *node, c *content) { c.Config = map[string]string{"none": "x"} }, request.ErrRefused, "none"},
+		{"a secret that the manifest has not", func(_ *testing.T, _ *node, c *content) { c.values["../../password"] = "x" }, request.ErrRefused, `"../../password"`},
+		{"another format", func(_ *testing.T, _ *node, c *content) { c.Format++ }, request.ErrRefused, "backup format 2; this daemon reads 1"},
+		{"volumes that arrived damaged", func(_ *testing.T, _ *node, c *content) { c.volumes = "the volume" }, nil, "the volumes"},
+		{"an operation under way", func(t *testing.T, n *node, _ *content) {
+			if _, err := n.Tracker.Hold(t.Context(), "pair", "another backup is being restored"); err != nil {
+				t.Fatal(err)
+			}
+		}, operation.ErrBusy, "another backup is being restored"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			m, n := manager(t)
+			b := whole()
+			c.change(t, n, &b)
+			had := len(n.store.Data("pair").Volumes)
+			gen, err := restore(t, m, b)
+			if err == nil || gen != 0 || c.want != nil && !errors.Is(err, c.want) || !strings.Contains(err.Error(), c.why) {
+				t.Errorf("%d, %v; expected %v that says %q", gen, err, c.want, c.why)
+			}
+			if got := n.seen(); got != "" || len(n.restored) > 0 {
+				t.Errorf("refused, and yet %s", got)
+			}
+			if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || len(n.store.Data("pair").Volumes) != had {
+				t.Errorf("refused, and yet it left %v, %v, %v", values, err, n.store.Data("pair"))
+			}
+		})
+	}
+}
+
+func TestRestoreThatFailsAcceptsNothing(t *testing.T) {
+	for _, method := range []string{"extract", "put-back"} {
+		m, n := manager(t)
+		planted := errors.New("planted")
+		n.fail[method] = planted
+		if _, err := restore(t, m, whole()); !errors.Is(err, planted) || len(n.restored) > 0 || len(n.store.Data("pair").Volumes) > 0 {
+			t.Errorf("%s: %v, %+v", method, err, n.restored)
+		}
+		if _, err := n.Tracker.Hold(t.Context(), "pair", "again"); err != nil {
+			t.Errorf("%s: it is held still: %v", method, err)
+		}
+	}
+}

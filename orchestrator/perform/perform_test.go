@@ -1,0 +1,370 @@
+package perform_test
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"log/slog"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// engine records what it is called for and answers as it is told.
+type engine struct {
+	mu    sync.Mutex
+	calls []string
+	fail  map[string]error // by method, or by a whole call
+
+	images    []string // the owner's own
+	holders   map[int]string
+	observed  host.Observation
+	inspected map[string]host.Inspection
+	active    map[string]time.Time
+	starting  func(context.Context) error
+	healthy   bool
+	values    map[string]string // of secrets, by name
+}
+
+func (e *engine) do(method string, args ...any) error {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	call := strings.TrimSpace(method + " " + fmt.Sprint(args...))
+	e.calls = append(e.calls, call)
+	return errors.Join(e.fail[method], e.fail[call])
+}
+
+func (e *engine) took() string {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	calls := e.calls
+	e.calls = nil
+	return strings.Join(calls, ", ")
+}
+
+func (e *engine) HasImage(_ context.Context, name string) (bool, error) {
+	return slices.Contains(e.images, name), e.fail["has-image"]
+}
+func (e *engine) EnsureImage(_ context.Context, pinned string, _ func(string)) error {
+	name, _, _ := strings.Cut(pinned, "@")
+	return e.do("image", filepath.Base(name))
+}
+func (e *engine) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) error {
+	var names []string
+	for _, o := range owners {
+		names = append(names, filepath.Base(o.Dir))
+	}
+	return e.do("volumes", names)
+}
+func (e *engine) PutSecret(_ context.Context, name, _, value string) error {
+	e.mu.Lock()
+	e.values = map[string]string{name: value}
+	e.mu.Unlock()
+	return e.do("secret", name)
+}
+func (e *engine) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
+	return e.do("units", slices.Sorted(maps.Keys(files)), gone)
+}
+func (e *engine) StopUnit(_ context.Context, unit string) error { return e.do("stop", unit) }
+func (e *engine) StartUnits(ctx context.Context, units []string) error {
+	err := e.do("start", units)
+	if err == nil && e.starting != nil {
+		err = e.starting(ctx)
+	}
+	return err
+}
+func (e *engine) PortHolders(ports []int) (map[int]string, error) {
+	return e.holders, e.do("ports", ports)
+}
+func (e *engine) Probe(context.Context, string) (bool, error) { return e.healthy, nil }
+func (e *engine) RestartStarting(_ context.Context, unit string) (bool, error) {
+	return true, e.do("restart", unit)
+}
+func (e *engine) Inspect(_ context.Context, container string) (host.Inspection, error) {
+	i, ok := e.inspected[container]
+	if !ok {
+		return i, fmt.Errorf("no container %s", container)
+	}
+	return i, nil
+}
+func (e *engine) ActiveSince(_ context.Context, unit string) (time.Time, error) {
+	return e.active[unit], nil
+}
+func (e *engine) Exec(ctx context.Context, container string, argv []string) (string, error) {
+	if argv[0] == "hang" {
+		<-ctx.Done()
+		return "", context.Cause(ctx)
+	}
+	return "", e.do("exec", container, " ", argv)
+}
+func (e *engine) Retire(_ context.Context, container, name string) error {
+	return e.do("retire", container+" as "+name)
+}
+func (e *engine) TakeOver(_ context.Context, from string, to host.VolumeOwner) error {
+	return e.do("take-over", from+" to "+filepath.Base(to.Dir))
+}
+func (e *engine) CopyVolumes(_ context.Context, dirs []string, dir string) error {
+	names := make([]string, len(dirs))
+	for i, d := range dirs {
+		names[i] = filepath.Base(d)
+	}
+	return e.do("copy", names, " to ", filepath.Base(dir))
+}
+func (e *engine) PutBack(_ context.Context, dir, home string) error {
+	return e.do("put-back", filepath.Base(dir)+" to "+filepath.Base(home))
+}
+func (e *engine) Observe(context.Context) (host.Observation, error) {
+	return e.observed, e.fail["observe"]
+}
+func (e *engine) Remove(_ context.Context, app string, containers []string) error {
+	return e.do("remove", app, " ", containers)
+}
+func (e *engine) DeleteTree(_ context.Context, dir string) error {
+	return e.do("delete", filepath.Base(filepath.Dir(dir))+"/"+filepath.Base(dir))
+}
+
+// Say and Close have the engine be who is told, and whose pages make room.
+func (e *engine) Say(string, string) {}
+func (e *engine) Close(port int)     { e.do("page off", port) }
+
+// world is a performer over an engine in memory.
+type world struct {
+	*engine
+	*perform.Performer
+	store   *state.Store
+	secrets *secrets.Store
+	data    string
+}
+
+func newWorld(t *testing.T) *world {
+	t.Helper()
+	dir := t.TempDir()
+	store, err := state.Open(filepath.Join(dir, "state"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(filepath.Join(dir, "secrets"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	w := &world{engine: &engine{fail: map[string]error{}, inspected: map[string]host.Inspection{}}, store: store, secrets: sec, data: filepath.Join(dir, "data")}
+	w.Performer = perform.New(w.engine, store, sec, w.engine, w.engine, w.data, slog.New(slog.DiscardHandler))
+	return w
+}
+
+// record accepts a record of the pair and gives it as written.
+func (w *world) record(t *testing.T, changes ...func(*state.Desired)) state.Desired {
+	t.Helper()
+	d := state.Desired{App: "pair", Goal: state.Running, Manifest: pair("1")}
+	for _, change := range changes {
+		change(&d)
+	}
+	out, err := w.store.Accept([]state.Desired{d})
+	if err != nil {
+		t.Fatal(err)
+	}
+	return out[0]
+}
+
+func (w *world) now(t *testing.T) state.Desired {
+	t.Helper()
+	d, err := w.store.Get("pair")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return d
+}
+
+func (w *world) putData(t *testing.T, volumes ...string) {
+	t.Helper()
+	if err := w.store.PutData(state.Data{App: "pair", Version: "1", Migration: 2, Volumes: volumes}); err != nil {
+		t.Fatal(err)
+	}
+}
+
+// pair is an application of two members, of which one has data and a secret.
+func pair(version string) *manifest.Manifest {
+	return &manifest.Manifest{ID: "pair", Name: "Pair", Version: version, Migration: 2, Secrets: []manifest.GeneratedSecret{{Name: "password"}}, Containers: []manifest.Container{
+		{Name: "pair", Image: manifest.Image{Ref: "pair", Digest: "sha256:0"}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}}},
+		{Name: "pair-db", Image: manifest.Image{Ref: "pair-db", Digest: "sha256:0"}, Health: &manifest.Health{Exec: []string{"ready"}}, Volumes: []manifest.Volume{{Name: "db", Path: "/data"}}},
+	}}
+}
+
+var errPlanted = errors.New("planted")
+
+func TestPrepare(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	prepare := plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")}
+	if out := w.Do(t.Context(), d, prepare); out.Err != nil {
+		t.Fatal(out.Err)
+	}
+	first := w.values
+	if got, want := w.took(), "image pair, image pair-db, secret "+quadlet.SecretName("pair", "password")+", volumes [db]"; got != want {
+		t.Errorf("%s, expected %s", got, want)
+	}
+	if data := w.store.Data("pair"); data.Version != "1" || data.Migration != 2 || !slices.Equal(data.Volumes, []string{"db"}) {
+		t.Errorf("%+v", data)
+	}
+	if out := w.Do(t.Context(), d, prepare); out.Err != nil || !maps.Equal(w.values, first) {
+		t.Errorf("prepared again: %v, another secret %v", out.Err, !maps.Equal(w.values, first))
+	}
+}
+
+func TestPrepareStopsAtWhatFails(t *testing.T) {
+	for method, last := range map[string]string{"has-image": "", "image": "image pair", "secret": "secret ", "volumes": "volumes [db]"} {
+		t.Run(method, func(t *testing.T) {
+			w := newWorld(t)
+			d := w.record(t)
+			w.fail[method] = errPlanted
+			out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")})
+			calls := strings.Split(w.took(), ", ")
+			if !errors.Is(out.Err, errPlanted) || !strings.HasPrefix(calls[len(calls)-1], last) || last == "" && calls[0] != "" {
+				t.Errorf("%v after %q", out.Err, calls)
+			}
+			if data := w.store.Data("pair"); len(data.Volumes) > 0 {
+				t.Errorf("it is recorded as initialised: %+v", data)
+			}
+		})
+	}
+}
+
+func TestPrepareReplansForAnImageOfTheOwnersOwn(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	prepare := plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")}
+	own := manifest.Override("pair", "pair")
+	w.images = []string{own}
+	out := w.Do(t.Context(), d, prepare)
+	if !errors.Is(out.Err, perform.ErrReplan) || w.now(t).Overrides["pair"] != own {
+		t.Fatalf("%v, %+v", out.Err, w.now(t).Overrides)
+	}
+	if got := w.took(); got != "" {
+		t.Errorf("the plan rests on the old record, and yet %s", got)
+	}
+	out = w.Do(t.Context(), w.now(t), prepare)
+	if got := w.took(); out.Err != nil || !strings.HasPrefix(got, "image pair-db, ") {
+		t.Errorf("%v: %s; the owner's own is never pulled", out.Err, got)
+	}
+	w.images = nil
+	out = w.Do(t.Context(), w.now(t), prepare)
+	if !errors.Is(out.Err, perform.ErrReplan) || len(w.now(t).Overrides) > 0 {
+		t.Errorf("once it is gone: %v, %+v", out.Err, w.now(t).Overrides)
+	}
+}
+
+func TestPrepareNeverMakesASecretAgainOverData(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	if err := os.MkdirAll(filepath.Join(w.data, "pair", "db"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")})
+	if !errors.Is(out.Err, secrets.ErrLost) || strings.Contains(w.took(), "secret ") {
+		t.Errorf("%v", out.Err)
+	}
+}
+
+func TestUnits(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.WriteUnits, Files: map[string]string{"pair.container": "x"}, Gone: []string{"old.container"}})
+	if got, want := w.took(), "units [pair.container] [old.container]"; out.Err != nil || got != want {
+		t.Errorf("%v: %s, expected %s", out.Err, got, want)
+	}
+	stop := plan.Action{App: "pair", Verb: plan.StopUnits, Units: []string{"pair.service", "pair-db.service"}}
+	if out = w.Do(t.Context(), d, stop); out.Err != nil || w.took() != "stop pair.service, stop pair-db.service" {
+		t.Error(out.Err)
+	}
+	w.fail["stop pair.service"] = errPlanted
+	if out = w.Do(t.Context(), d, stop); !errors.Is(out.Err, errPlanted) || w.took() != "stop pair.service" {
+		t.Errorf("a unit that does not stop: %v", out.Err)
+	}
+	d.Restart = 5
+	if out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Restarted}); out.Err != nil || w.now(t).Restarted != 5 {
+		t.Errorf("%v, %+v", out.Err, w.now(t))
+	}
+	if out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: "explode"}); out.Err == nil || !strings.Contains(out.Err.Error(), "explode") {
+		t.Errorf("%v", out.Err)
+	}
+}
+
+func TestRemove(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, func(d *state.Desired) { d.Goal = state.Absent })
+	w.putData(t, "db")
+	if _, err := w.secrets.Ensure(pair("1"), false); err != nil {
+		t.Fatal(err)
+	}
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll, Units: []string{"pair"}, Gone: []string{"pair.container"}})
+	calls := strings.Split(w.took(), ", ")
+	if out.Err != nil || len(calls) != 3 || !strings.Contains(calls[0], "-network.service") || calls[1] != "units [] [pair.container]" || calls[2] != "remove pair [pair]" {
+		t.Errorf("%v: %q", out.Err, calls)
+	}
+	d.Purge = true
+	out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Purge})
+	if got := w.took(); out.Err != nil || got != "delete data/pair, delete snapshots/pair" {
+		t.Errorf("%v: %s", out.Err, got)
+	}
+	if values, err := w.secrets.All(pair("1")); err != nil || len(values) > 0 || len(w.store.Data("pair").Volumes) > 0 {
+		t.Errorf("purged, and it left %v, %+v", values, w.store.Data("pair"))
+	}
+}
+
+func TestForgetLeavesARecordThatWasAcceptedSince(t *testing.T) {
+	w := newWorld(t)
+	gone := w.record(t, func(d *state.Desired) { d.Goal = state.Absent })
+	again := w.record(t)
+	forget := plan.Action{App: "pair", Verb: plan.Forget}
+	if out := w.Do(t.Context(), gone, forget); out.Err != nil || w.now(t).Generation != again.Generation {
+		t.Errorf("%v", out.Err)
+	}
+	if out := w.Do(t.Context(), again, forget); out.Err != nil {
+		t.Error(out.Err)
+	}
+	if _, err := w.store.Get("pair"); !errors.Is(err, state.ErrNotFound) {
+		t.Error(err)
+	}
+}
+
+func TestRemoveStopsAtWhatFails(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, func(d *state.Desired) { d.Goal, d.Purge = state.Absent, true })
+	w.putData(t, "db")
+	w.fail["stop"], w.fail["delete data/pair"] = errPlanted, errPlanted
+	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "units") {
+		t.Error(out.Err)
+	}
+	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Purge}); !errors.Is(out.Err, errPlanted) || len(w.store.Data("pair").Volumes) == 0 {
+		t.Errorf("%v: data that could not be deleted is forgotten", out.Err)
+	}
+}
+
+func TestHooks(t *testing.T) {
+	w := newWorld(t)
+	m := pair("1")
+	m.Hooks.PostInstall = []manifest.Hook{{Container: "pair", Command: []string{"one"}}, {Container: "pair-db", Command: []string{"two"}}}
+	d := w.record(t)
+	post := plan.Action{App: "pair", Verb: plan.PostInst, Manifest: m}
+	w.fail["exec pair [one]"] = errPlanted
+	if out := w.Do(t.Context(), d, post); !errors.Is(out.Err, errPlanted) || !strings.Contains(out.Err.Error(), "post_install hook") || w.took() != "exec pair [one]" || w.now(t).Installed {
+		t.Errorf("%v, %+v", out.Err, w.now(t))
+	}
+	delete(w.fail, "exec pair [one]")
+	if out := w.Do(t.Context(), d, post); out.Err != nil || w.took() != "exec pair [one], exec pair-db [two]" || !w.now(t).Installed {
+		t.Errorf("%v, %+v", out.Err, w.now(t))
+	}
+}

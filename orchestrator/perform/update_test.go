@@ -1,0 +1,120 @@
+package perform_test
+
+import (
+	"errors"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// next is the version after, with another volume and a newer format of its data.
+func next() *manifest.Manifest {
+	m := pair("2")
+	m.Migration = 3
+	m.Containers[1].Volumes = append(m.Containers[1].Volumes, manifest.Volume{Name: "index", Path: "/index"})
+	return m
+}
+
+func updating(phase state.Phase) func(*state.Desired) {
+	return func(d *state.Desired) {
+		d.Note = "before"
+		d.Update = &state.Update{To: next(), Source: "catalog beta 7", Phase: phase}
+		if phase == state.RollingBack {
+			d.Update.Error = "the update to 2 failed: it does not start"
+		}
+	}
+}
+
+func TestCopyAndSwitch(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.Staged))
+	w.putData(t, "db")
+	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Copy}); out.Err != nil || w.took() != "copy [db] to pair" {
+		t.Error(out.Err)
+	}
+	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Switch}); out.Err != nil || w.now(t).Update.Phase != state.Switched {
+		t.Errorf("%v, %+v", out.Err, w.now(t).Update)
+	}
+	if d.Update.Phase != state.Staged {
+		t.Error("the record that others look at was changed in place")
+	}
+}
+
+func TestCommit(t *testing.T) {
+	specs := map[string]string{"pair": "new", "pair-db": "new"}
+	runs := func(spec, status string) host.Observation {
+		return host.Observation{Containers: map[string]host.Container{"pair": {State: "running", Spec: "new"}, "pair-db": {State: status, Spec: spec}}}
+	}
+	for _, c := range []struct {
+		name     string
+		observed host.Observation
+		fail     error
+		why      string
+	}{
+		{"both run as the new version", runs("new", "running"), nil, ""},
+		{"one runs as the old version", runs("old", "running"), nil, "pair-db does not run as version 2"},
+		{"one does not run", runs("new", "exited"), nil, "pair-db does not run as version 2"},
+		{"one is not there", host.Observation{Containers: map[string]host.Container{"pair": {State: "running", Spec: "new"}}}, nil, "pair-db does not run as version 2"},
+		{"the engine does not answer", runs("new", "running"), errPlanted, host.ErrUnavailable.Error()},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			w := newWorld(t)
+			d := w.record(t, updating(state.Switched))
+			w.putData(t, "db", "index")
+			w.observed, w.fail["observe"] = c.observed, c.fail
+			out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit, Specs: specs})
+			now, data := w.now(t), w.store.Data("pair")
+			if c.why != "" {
+				if out.Err == nil || !strings.Contains(out.Err.Error(), c.why) || now.Update == nil || now.Manifest.Version != "1" || data.Version != "1" || w.took() != "" {
+					t.Errorf("%v, %+v, %+v", out.Err, now, data)
+				}
+				if c.fail != nil && !errors.Is(out.Err, host.ErrUnavailable) {
+					t.Errorf("%v", out.Err)
+				}
+				return
+			}
+			if out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || now.Source != "catalog beta 7" || now.Note != "" || data.Version != "2" || data.Migration != 3 {
+				t.Errorf("%v, %+v, %+v", out.Err, now, data)
+			}
+			if got := w.took(); got != "delete snapshots/pair" {
+				t.Errorf("%s", got)
+			}
+		})
+	}
+}
+
+func TestPutBackForgetsVolumesOfTheNewVersion(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.RollingBack))
+	w.putData(t, "db", "index")
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack})
+	if got, want := w.took(), "put-back pair to pair, delete pair/index"; out.Err != nil || got != want {
+		t.Errorf("%v: %s, expected %s", out.Err, got, want)
+	}
+	if data := w.store.Data("pair"); !slices.Equal(data.Volumes, []string{"db"}) {
+		t.Errorf("%+v", data)
+	}
+	w.putData(t, "db", "index")
+	w.fail["put-back"] = errPlanted
+	if out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "delete") || len(w.store.Data("pair").Volumes) != 2 {
+		t.Errorf("%v, %+v", out.Err, w.store.Data("pair"))
+	}
+}
+
+func TestRolledBack(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.RollingBack))
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RolledBack})
+	if out.Err != nil || out.RolledBack != "the update to 2 failed: it does not start; rolled back to 1" {
+		t.Errorf("%+v", out)
+	}
+	now := w.now(t)
+	if now.Update != nil || now.Declined != next().Digest() || now.Manifest.Version != "1" || !strings.Contains(now.Note, "it does not start; rolled back to 1 on ") {
+		t.Errorf("%+v", now)
+	}
+}
