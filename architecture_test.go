@@ -36,8 +36,6 @@ func TestImportsPointOneWay(t *testing.T) {
 		"catalog/manifest": {"catalog", "orchestrator", "nodes", "matrix", "gate", "reports", "cmd"},
 		"catalog":          {"orchestrator", "nodes", "matrix", "gate", "reports", "cmd"},
 		"orchestrator":     {"nodes", "matrix", "gate", "reports", "cmd"},
-		"nodes":            {"orchestrator", "matrix", "gate", "reports", "cmd"},
-		"reports":          {"catalog", "orchestrator", "nodes", "matrix", "gate", "cmd"},
 		"matrix":           {"gate", "cmd"},
 		"gate":             {"cmd"},
 		"internal":         {"catalog", "orchestrator", "nodes", "matrix", "gate", "reports", "cmd"},

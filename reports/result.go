@@ -5,8 +5,9 @@ package reports
 
 import (
 	"fmt"
-	"strings"
 	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
 )
 
 // Status of a cell. Not run is not green.
@@ -87,28 +88,23 @@ type Report struct {
 	Timing    []StepTime  `json:"timing"`
 	First     *Result     `json:"first_failure,omitempty"`
 	Warnings  []string    `json:"warnings,omitempty"`
-	Waivers   []Waiver    `json:"waivers,omitempty"`
+	Waivers   []Waived    `json:"waivers,omitempty"`
 }
 
-// Waiver is somebody's signed word that an application may be released although
-// steps of it did not pass. It turns nothing green.
-type Waiver struct {
-	App      string    `json:"app"`
-	Manifest string    `json:"manifest"` // SHA-256
-	Steps    []string  `json:"steps"`
-	Reason   string    `json:"reason"`
-	Tracker  string    `json:"tracker"` // link to where the failure is worked on
-	Until    time.Time `json:"until"`
+// Waived is an application that somebody excuses by a waiver, for one manifest.
+type Waived struct {
+	App      string `json:"app"`
+	Manifest string `json:"manifest"` // SHA-256
+	catalog.Waiver
 }
 
-func (w Waiver) String() string {
-	return fmt.Sprintf("%s may be released although it is not green at %s, until %s: %s (%s)", w.App, strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
-}
+func (w Waived) String() string { return w.App + " may be " + w.Waiver.String() }
 
-// Policy is an amount of proof.
+// Policy is an amount of proof: what a release demands, or what a run did.
 type Policy struct {
 	Cycles int      `json:"cycles"`
-	Nodes  []string `json:"nodes"`
+	Nodes  []string `json:"nodes"`           // by name; of a demand, the names that are expected
+	Roles  []string `json:"roles,omitempty"` // of a demand: of Nodes, in the same order
 	Steps  []string `json:"steps"`
 	Apps   []string `json:"apps,omitempty"`
 }

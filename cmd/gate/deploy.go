@@ -6,8 +6,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
@@ -36,15 +36,15 @@ func (a *app) deployCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fleet, err := gate.Assemble(cmd.Context(), inv.Nodes)
+			f, err := fleet.Assemble(cmd.Context(), inv.Nodes)
 			if err != nil {
 				return err
 			}
-			defer fleet.Close()
-			if err := fleet.Equip(cmd.Context(), a.daemon, cat, l.Engine, nil, io.Discard); err != nil {
+			defer f.Close()
+			if err := f.Equip(cmd.Context(), a.daemon, cat, l.Engine, nil, io.Discard); err != nil {
 				return err
 			}
-			for _, m := range fleet.Nodes {
+			for _, m := range f.Nodes {
 				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/_daemon/state/token | archy login %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, m.RPC())
 			}
 			fmt.Fprintln(out, "serving images to the nodes; Ctrl-C ends it")

@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
@@ -27,14 +29,14 @@ func (a *app) nodesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fleet, err := gate.Assemble(cmd.Context(), inv.Nodes)
+			f, err := fleet.Assemble(cmd.Context(), inv.Nodes)
 			if err != nil {
 				return err
 			}
-			defer fleet.Close()
+			defer f.Close()
 			var ids []nodes.Identity
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			for _, m := range fleet.Nodes {
+			for _, m := range f.Nodes {
 				ids = append(ids, m.Identity)
 				fmt.Fprintf(w, "%s\t%s\t%s\tPodman %s\tsystemd %s\n", m.Identity.Name, m.Identity.Address, m.Identity.OS, m.Identity.Podman, m.Identity.Systemd)
 			}
@@ -42,7 +44,7 @@ func (a *app) nodesCommand() *cobra.Command {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(ids)
 			}
 			w.Flush()
-			for _, warning := range fleet.Warnings {
+			for _, warning := range f.Warnings {
 				fmt.Fprintln(cmd.OutOrStdout(), warning)
 			}
 			return nil
@@ -56,7 +58,7 @@ func (a *app) nodesCommand() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inventory == "" {
-				return fmt.Errorf("%w: name the inventory with --nodes; the lab's knows its host keys", gate.ErrUsage)
+				return fmt.Errorf("%w: name the inventory with --nodes; the lab's knows its host keys", plan.ErrUsage)
 			}
 			inv, err := nodes.LoadInventory(a.inventory)
 			if err != nil {
@@ -102,12 +104,12 @@ func (a *app) nodesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fleet, err := gate.Assemble(cmd.Context(), []nodes.Node{*n})
+			f, err := fleet.Assemble(cmd.Context(), []nodes.Node{*n})
 			if err != nil {
 				return err
 			}
-			defer fleet.Close()
-			return fleet.Nodes[0].Unlock(cmd.Context())
+			defer f.Close()
+			return runner.Unlock(cmd.Context(), f.Nodes[0])
 		},
 	}
 	c.AddCommand(check, trust, unlock)

@@ -13,37 +13,53 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"golang.org/x/term"
 
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// watcher shows a run's progress.
-type watcher interface {
-	gate.Observer
-	Close()
+// display shows a run's progress: bars on a terminal, plain lines elsewhere.
+type display struct {
+	out   io.Writer
+	cells interface {
+		runner.Observer
+		Close()
+	} // nil until cells are run
 }
 
-// newProgress shows bars on a terminal, plain lines elsewhere.
-func newProgress(out io.Writer, p *gate.Plan, earlier []reports.Result) watcher {
+func (d *display) Write(line []byte) (int, error) { return d.out.Write(line) }
+
+func (d *display) Running(p *plan.Plan, results []reports.Result) {
 	t := tally{plan: p, total: map[string]int{}, done: map[string]int{}, began: time.Now()}
 	for _, c := range p.Cells() {
 		t.total[c.Node]++
 	}
-	for _, r := range earlier {
+	for _, r := range results {
 		if r.Status != reports.NotRun {
 			t.done[r.Node]++
 			t.before++
 		}
 	}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return newBars(f, t)
+	if f, ok := d.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		d.cells = newBars(f, t)
+	} else {
+		d.cells = &lines{out: d.out, tally: t}
 	}
-	return &lines{out: out, tally: t}
+}
+
+func (d *display) Started(c reports.Cell) { d.cells.Started(c) }
+func (d *display) Done(r reports.Result)  { d.cells.Done(r) }
+
+// Close ends the display, so that what is printed next stands below it.
+func (d *display) Close() {
+	if d.cells != nil {
+		d.cells.Close()
+	}
 }
 
 // tally counts cells by node.
 type tally struct {
-	plan        *gate.Plan
+	plan        *plan.Plan
 	total, done map[string]int
 	before      int // cells done in earlier sessions
 	began       time.Time

@@ -39,9 +39,9 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// Members are the lab's nodes: name and address. Any address of 127.0.0.0/8 works
+// Nodes are the lab's nodes: name and address. Any address of 127.0.0.0/8 works
 // on Linux without configuration.
-var Members = []struct{ Name, Address string }{
+var Nodes = []struct{ Name, Address string }{
 	{".228", "127.0.0.228"},
 	{".198", "127.0.0.198"},
 }
@@ -140,7 +140,7 @@ func (l *Lab) inventory() (*nodes.Inventory, error) {
 		return nil, err
 	}
 	inv := &nodes.Inventory{}
-	for _, m := range Members {
+	for _, m := range Nodes {
 		host, err := l.key(hostKeyFile(m.Name))
 		if err != nil {
 			return nil, err
@@ -364,7 +364,7 @@ type Status struct {
 // Status tells how each node is; it starts nothing.
 func (l *Lab) Status(ctx context.Context) ([]Status, error) {
 	var out []Status
-	for _, m := range Members {
+	for _, m := range Nodes {
 		s := Status{Name: m.Name, Address: m.Address, State: "absent"}
 		if l.Engine.Running() {
 			c, err := l.inspect(ctx, m.Name)
@@ -392,7 +392,7 @@ func (l *Lab) Down(ctx context.Context) error {
 	defer unlock()
 	if l.Engine.Running() {
 		g, gctx := errgroup.WithContext(ctx)
-		for _, m := range Members {
+		for _, m := range Nodes {
 			g.Go(func() error { return l.remove(gctx, m.Name) })
 		}
 		if err := g.Wait(); err != nil {
@@ -445,7 +445,7 @@ func (l *Lab) Logs(ctx context.Context, node string, w io.Writer) error {
 }
 
 func (l *Lab) known(node string) error {
-	for _, m := range Members {
+	for _, m := range Nodes {
 		if m.Name == node {
 			return nil
 		}
