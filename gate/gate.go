@@ -1,7 +1,6 @@
-// Package gate runs the production gate from beginning to end: it checks what is asked
-// for, brings up the nodes, has every application go through its full lifecycle, and
-// writes the report. What it puts together is below it: plan, runner, verdict, attest
-// and release.
+// Package gate runs the production gate from beginning to end: it plans a run, brings up
+// the nodes, takes every application through its full lifecycle, and writes the report.
+// The packages below it do the work: plan, runner, verdict, attest and release.
 package gate
 
 import (

@@ -1,6 +1,5 @@
-// Package reports owns the results of a run: their model, their store on disk and
-// the renderings that people and programs read. It knows nothing of how a result
-// came about.
+// Package reports owns the results of a run: their model, their store on disk, and the
+// renderings that people and programs read. It does not know how a result came about.
 package reports
 
 import (
@@ -18,7 +17,7 @@ const (
 	Passed  Status = "passed"
 	Failed  Status = "failed"
 	Skipped Status = "skipped" // not asked for by this run
-	NotRun  Status = "not-run" // asked for, and not known: Reason says why
+	NotRun  Status = "not-run" // asked for, but unknown; Reason says why
 )
 
 // Cell is one application on one node in one cycle at one step.
@@ -40,7 +39,7 @@ type Result struct {
 	Seconds  float64   `json:"seconds"`
 	Split    Split     `json:"split,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
-	Note     string    `json:"note,omitempty"`     // what a reader must know of a passed cell
+	Note     string    `json:"note,omitempty"`     // what a reader must know about a cell that passed
 	Evidence []string  `json:"evidence,omitempty"` // files, relative to the run's directory
 	At       time.Time `json:"at"`                 // when the cell ended
 }
@@ -66,7 +65,7 @@ type Verdict string
 const (
 	Green      Verdict = "green"
 	Red        Verdict = "red"
-	Incomplete Verdict = "incomplete" // nothing failed, and something asked for is not known
+	Incomplete Verdict = "incomplete" // nothing failed, but something asked for is unknown
 )
 
 // Report is a judged run: the content of report.json.
@@ -75,7 +74,7 @@ type Report struct {
 	Gate      string      `json:"gate"` // version of the gate
 	Started   time.Time   `json:"started"`
 	Finished  time.Time   `json:"finished"`
-	Seconds   float64     `json:"seconds"` // of work; over resumptions, without the pauses
+	Seconds   float64     `json:"seconds"` // of work, without the pauses between sessions
 	Verdict   Verdict     `json:"verdict"`
 	Smoke     bool        `json:"smoke"`
 	SmokeWhy  []string    `json:"smoke_reasons,omitempty"`
@@ -109,7 +108,7 @@ type Policy struct {
 	Apps   []string `json:"apps,omitempty"`
 }
 
-// Node is a machine that took part.
+// Node is a machine that took part in a run.
 type Node struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
@@ -120,28 +119,28 @@ type Node struct {
 	Systemd string `json:"systemd"`
 }
 
-// Subject is what was tested, by SHA-256.
+// Subject is what was tested, as SHA-256 digests.
 type Subject struct {
 	Daemon    string            `json:"daemon"`
 	Manifests map[string]string `json:"manifests"`
 	Images    map[string]string `json:"images,omitempty"` // by container
 }
 
-// Criterion is one box of the checklist.
+// Criterion is one line of the checklist.
 type Criterion struct {
 	ID   string `json:"id"`
 	Text string `json:"text"`
 	Met  bool   `json:"met"`
-	Why  string `json:"why,omitempty"` // what keeps the box empty
+	Why  string `json:"why,omitempty"` // why it is not met
 }
 
-// App is an application's part of a run.
+// App is what a run found about one application.
 type App struct {
 	ID      string   `json:"id"`
 	Version string   `json:"version"`
 	Verdict Verdict  `json:"verdict"`
 	Flaky   []string `json:"flaky,omitempty"` // steps that passed and failed in this run
-	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap; empty for none
+	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap
 	Cells   []Result `json:"cells"`
 }
 

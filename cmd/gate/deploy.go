@@ -11,8 +11,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
-// deployCommand puts the daemon and the catalog on nodes for a developer to play
-// with, and keeps the registry in their reach.
+// deployCommand brings the daemon and the catalog onto nodes for a developer to try, and
+// keeps the registry within their reach.
 func (a *app) deployCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deploy", Short: "Bring the daemon and the catalog onto the nodes and serve images until interrupted",

@@ -51,7 +51,7 @@ func (a *app) labCommand() *cobra.Command {
 		},
 		a.labStatusCommand(),
 		&cobra.Command{
-			Use: "ssh NODE [COMMAND...]", Short: "A shell on a node, or one command",
+			Use: "ssh NODE [COMMAND...]", Short: "Open a shell on a node, or run one command",
 			Example:           "  gate lab ssh .228 systemctl --user status",
 			Args:              cobra.MinimumNArgs(1),
 			ValidArgsFunction: labNodes,
@@ -64,7 +64,7 @@ func (a *app) labCommand() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use: "logs NODE", Short: "The console of a node",
+			Use: "logs NODE", Short: "Print the console of a node",
 			Example:           "  gate lab logs .228",
 			Args:              cobra.ExactArgs(1),
 			ValidArgsFunction: labNodes,
@@ -104,7 +104,7 @@ func labNodes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirect
 func (a *app) labStatusCommand() *cobra.Command {
 	asJSON := false
 	c := &cobra.Command{
-		Use: "status", Short: "How each node is",
+		Use: "status", Short: "Show the state of each node",
 		Example: "  gate lab status --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -130,8 +130,8 @@ func (a *app) labStatusCommand() *cobra.Command {
 	return c
 }
 
-// sshInto replaces this process by OpenSSH's client: people expect a terminal
-// that behaves. The host key is held to the inventory's.
+// sshInto replaces this process with OpenSSH's client, because people expect a terminal
+// that behaves. The host key must be the inventory's.
 func sshInto(inventory string, args []string) error {
 	inv, err := nodes.LoadInventory(inventory)
 	if err != nil {

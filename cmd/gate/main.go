@@ -92,7 +92,7 @@ func exitStatus(err error) int {
 func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gate",
-		Short: "The production gate: no release that is not green",
+		Short: "The production gate: only green ships",
 		Long: `The production gate runs every application of the catalog through its full
 lifecycle (install, UI, stop, start, restart, reinstall, reboot, daemon restart,
 uninstall), 20 times, on two real nodes.

@@ -21,7 +21,7 @@ func (a *app) nodesCommand() *cobra.Command {
 	c := &cobra.Command{Use: "nodes", Short: "The machines of an inventory"}
 	var asJSON, yes bool
 	check := &cobra.Command{
-		Use: "check", Short: "Whether each machine can be a node, and what stands in the way",
+		Use: "check", Short: "Check whether each machine can be a node, and what stands in the way",
 		Example: "  gate nodes check --nodes nodes.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -53,7 +53,7 @@ func (a *app) nodesCommand() *cobra.Command {
 	check.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	trust := &cobra.Command{
 		Use: "trust NODE", Short: "Record a node's host key, after showing its fingerprint",
-		Long:    "Record a node's host key in the inventory, after showing its fingerprint. Compare it\nwith what the node itself says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+		Long:    "Record a node's host key in the inventory, after showing its fingerprint. Compare it\nwith the one that the node itself prints: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
 		Example: "  gate nodes trust .228 --nodes nodes.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -92,7 +92,7 @@ func (a *app) nodesCommand() *cobra.Command {
 	}
 	trust.Flags().BoolVar(&yes, "yes", false, "record it without asking")
 	unlock := &cobra.Command{
-		Use: "unlock NODE", Short: "Take a node from a run that is no more",
+		Use: "unlock NODE", Short: "Release a node from a run that is gone",
 		Example: "  gate nodes unlock .228",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -116,7 +116,7 @@ func (a *app) nodesCommand() *cobra.Command {
 	return c
 }
 
-// loadInventory reads the inventory that was named, or the lab's.
+// loadInventory reads the named inventory, or the lab's.
 func (a *app) loadInventory() (*nodes.Inventory, error) {
 	file := a.inventory
 	if file == "" {

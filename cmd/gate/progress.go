@@ -73,7 +73,7 @@ func (t *tally) add(r reports.Result) {
 	}
 }
 
-// left estimates the time left from the pace so far; 0 where there is none yet.
+// left estimates the remaining time from the pace so far; 0 as long as there is none.
 func (t *tally) left() time.Duration {
 	done, total := 0, 0
 	for n := range t.total {
@@ -86,7 +86,7 @@ func (t *tally) left() time.Duration {
 	return 0
 }
 
-// lines is progress for a log: a line for each cell.
+// lines shows progress in a log: one line for each cell.
 type lines struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -108,7 +108,7 @@ func (l *lines) Done(r reports.Result) {
 
 func (l *lines) Close() {}
 
-// bars is progress for a person at a terminal.
+// bars shows progress to a person at a terminal.
 type bars struct {
 	program *tea.Program
 	ended   chan struct{}
@@ -116,7 +116,7 @@ type bars struct {
 
 func newBars(out *os.File, t tally) *bars {
 	m := &model{tally: t, bar: progress.New(progress.WithDefaultGradient(), progress.WithWidth(30)), under: map[reports.Cell]time.Time{}}
-	// Signals and keys stay with the gate: Ctrl-C winds the run up in good order.
+	// Signals and keys stay with the gate, so that Ctrl-C winds the run up in good order.
 	b := &bars{tea.NewProgram(m, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler()), make(chan struct{})}
 	go func() {
 		defer close(b.ended)

@@ -21,8 +21,8 @@ func (a *app) releaseCommand() *cobra.Command {
 	var runs []string
 	var to string
 	c := &cobra.Command{
-		Use: "release DIR", Short: "Describe the programs of a release, and publish those that the gate found green",
-		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: a daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. A daemon that no such run has tested stays, and exit status 1 says so.",
+		Use: "release DIR", Short: "Describe the programs of a release, and publish those that a green run has tested",
+		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. A daemon that no such run has tested is not published, and the exit status is 1.",
 		Example: "  gate release out/release/1.0 --run out/gate/latest --trust gate.key.pub --to /srv/releases/1.0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {

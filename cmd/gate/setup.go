@@ -11,7 +11,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 )
 
-// tools are the programs that the gate and its lab run, and Debian's packages of them.
+// tools are the programs that the gate and its lab run, with their Debian packages.
 var tools = []struct{ program, pkg string }{
 	{"podman", "podman"},
 	{"crun", "crun"},
@@ -26,8 +26,8 @@ var tools = []struct{ program, pkg string }{
 	{"unshare", "util-linux"},
 }
 
-// setupCommand installs what is missing where it may, and otherwise names all of it
-// with the command that would.
+// setupCommand installs what is missing if it may; otherwise it prints the command that
+// would.
 func setupCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "setup", Short: "Install the programs that the gate runs, or name those that are missing",

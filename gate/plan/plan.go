@@ -1,6 +1,6 @@
-// Package plan owns what is to be run: the request checked against the catalog, the
-// nodes and the release policy, as cells. It is pure: it reads no file, asks no node and
-// looks at no clock.
+// Package plan owns what is to be run, cell by cell: it checks a request against the
+// catalog, the nodes and the release policy, and says whether the run could release
+// anything. It is pure: it reads no file, asks no node and looks at no clock.
 package plan
 
 import (
@@ -15,8 +15,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// ErrUsage is wrapped when something was asked for that there is not, or that makes no
-// sense. Nothing has been run.
+// ErrUsage is wrapped when a request cannot be met: an unknown name, a bad value. Nothing
+// has been run.
 var ErrUsage = errors.New("usage")
 
 // Plan is a run before it happens: everything asked for, and the digests of what is

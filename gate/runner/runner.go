@@ -1,6 +1,6 @@
-// Package runner owns the running of a plan over the nodes of a fleet: cycle after cycle,
-// phase after phase, one process of the suite at a time for each piece of work; and the
-// lock that keeps two runs off one node. It records results and judges nothing.
+// Package runner carries out a plan on the nodes of a fleet: cycle by cycle and phase by
+// phase, each shard in a process of the suite. It also owns the lock that keeps two runs
+// off one node. It records results; it judges nothing.
 package runner
 
 import (
