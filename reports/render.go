@@ -231,7 +231,7 @@ func Summary(r *Report) string {
 	}
 	p("\n| step | cells | p50 s | p95 s | engine s | app s | witness s | browser s | gate s |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, t := range r.Timing {
-		p("| %s | %d | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |", t.Step, t.Cells, t.P50, t.P95, t.Split.Engine, t.Split.App, t.Split.Witness, t.Split.Browser, t.Split.Gate)
+		p("| %s | %d | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |", t.Step, t.Cells, t.P50, t.P95, t.Timing.Engine, t.Timing.App, t.Timing.Witness, t.Timing.Browser, t.Timing.Gate)
 	}
 	p("")
 	for _, c := range r.Checklist {

@@ -37,15 +37,15 @@ type Result struct {
 	Cell
 	Status   Status    `json:"status"`
 	Seconds  float64   `json:"seconds"`
-	Split    Split     `json:"split,omitzero"`
+	Timing   Timing    `json:"split,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
 	Note     string    `json:"note,omitempty"`     // what a reader must know about a cell that passed
 	Evidence []string  `json:"evidence,omitempty"` // files, relative to the run's directory
 	At       time.Time `json:"at"`                 // when the cell ended
 }
 
-// Split says where a cell's time went, in seconds.
-type Split struct {
+// Timing says where a cell's time went, in seconds. In JSON it is called split.
+type Timing struct {
 	Engine  float64 `json:"engine"`  // systemd and Podman at the daemon's request, and reboots
 	App     float64 `json:"app"`     // waiting for the application to be healthy
 	Witness float64 `json:"witness"` // looking, from outside the daemon
@@ -53,9 +53,9 @@ type Split struct {
 	Gate    float64 `json:"gate"` // all the rest
 }
 
-// Add sums two splits.
-func (s Split) Add(o Split) Split {
-	return Split{s.Engine + o.Engine, s.App + o.App, s.Witness + o.Witness, s.Browser + o.Browser, s.Gate + o.Gate}
+// Add sums two timings.
+func (t Timing) Add(o Timing) Timing {
+	return Timing{t.Engine + o.Engine, t.App + o.App, t.Witness + o.Witness, t.Browser + o.Browser, t.Gate + o.Gate}
 }
 
 // Verdict on an application or a run.
@@ -146,10 +146,10 @@ type App struct {
 
 // StepTime is how long a step took, over all cells that passed.
 type StepTime struct {
-	Step  string  `json:"step"`
-	Cells int     `json:"cells"`
-	P50   float64 `json:"p50_seconds"`
-	P95   float64 `json:"p95_seconds"`
-	Total float64 `json:"total_seconds"`
-	Split Split   `json:"split"` // sums
+	Step   string  `json:"step"`
+	Cells  int     `json:"cells"`
+	P50    float64 `json:"p50_seconds"`
+	P95    float64 `json:"p95_seconds"`
+	Total  float64 `json:"total_seconds"`
+	Timing Timing  `json:"split"` // sums
 }

@@ -131,7 +131,7 @@ func timing(r *reports.Report) []reports.StepTime {
 				if c.Step == step && c.Status == reports.Passed {
 					seconds = append(seconds, c.Seconds)
 					t.Total += c.Seconds
-					t.Split = t.Split.Add(c.Split)
+					t.Timing = t.Timing.Add(c.Timing)
 				}
 			}
 		}
