@@ -22,7 +22,7 @@ type gateRoom struct {
 var gateRooms = []gateRoom{
 	{"reports", []string{"catalog"}},
 	{"nodes", []string{"catalog/manifest"}},
-	{"nodes/lab", []string{"nodes", "catalog/buildcontext"}},
+	{"nodes/lab", []string{"nodes", "catalog/buildcontext", "catalog/manifest"}},
 	// A fleet brings the daemon and the published catalog onto nodes.
 	{"nodes/fleet", []string{"nodes", "catalog", "catalog/manifest", "catalog/publish", "orchestrator/client"}},
 	{"gate/plan", []string{"catalog", "catalog/manifest", "matrix/...", "reports"}},
