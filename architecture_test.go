@@ -37,8 +37,6 @@ func TestImportsPointOneWay(t *testing.T) {
 		"catalog":          {"orchestrator", "nodes", "matrix", "gate", "reports", "cmd"},
 		"orchestrator":     {"nodes", "matrix", "gate", "reports", "cmd"},
 		"dist":             {"orchestrator", "nodes", "matrix", "gate", "reports", "cmd"},
-		"nodes":            {"orchestrator", "matrix", "gate", "reports", "cmd"},
-		"reports":          {"catalog", "orchestrator", "nodes", "matrix", "gate", "cmd"},
 		"matrix":           {"gate", "cmd"},
 		"gate":             {"cmd"},
 		"internal":         {"catalog", "orchestrator", "nodes", "matrix", "gate", "reports", "cmd"},

@@ -12,7 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"time"
 	"unicode/utf8"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -39,19 +38,6 @@ type Entry struct {
 	Publisher string
 	Notes     string // of the release
 	Waiver    *Waiver
-}
-
-// Waiver is the word of somebody with a key for an application that the gate has not
-// found green. It is shown wherever the application is, and ends by itself.
-type Waiver struct {
-	Steps   []string  `json:"steps"` // of the gate, whose failures it excuses
-	Reason  string    `json:"reason"`
-	Tracker string    `json:"tracker"` // link to where the failure is worked on
-	Until   time.Time `json:"until"`
-}
-
-func (w *Waiver) String() string {
-	return fmt.Sprintf("released although it is not green at %s, until %s: %s (%s)", strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
 }
 
 // From says where a node got an application from.

@@ -1,174 +1,128 @@
 package gate
 
 import (
+	"bytes"
 	"errors"
-	"slices"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-func cat() catalog.Catalog {
-	return catalog.Catalog{"a": {Manifest: &manifest.Manifest{ID: "a", Version: "1"}}, "b": {Manifest: &manifest.Manifest{ID: "b", Version: "2"}}}
-}
+// quiet is an observer of runs that come to nothing.
+type quiet struct{ bytes.Buffer }
 
-var known = []string{".228", ".198"}
+func (*quiet) Running(*plan.Plan, []reports.Result) {}
+func (*quiet) Started(reports.Cell)                 {}
+func (*quiet) Done(reports.Result)                  {}
 
-func release(t *testing.T) *Plan {
+// options are those of a run on a machine that nothing can reach, with a suite that ends
+// with a status and remembers the catalogs it was shown.
+func options(t *testing.T, status string) (o Options, shown func() string) {
 	t.Helper()
-	p, err := NewPlan("run", "v", Ask{}, cat(), known)
+	dir := t.TempDir()
+	write := func(name, text string, mode os.FileMode) string {
+		file := filepath.Join(dir, name)
+		if err := os.WriteFile(file, []byte(text), mode); err != nil {
+			t.Fatal(err)
+		}
+		return file
+	}
+	cat, err := catalog.Load("../catalog/apps")
 	if err != nil {
 		t.Fatal(err)
 	}
-	return p
-}
-
-// passed gives a passed result for every cell of a plan.
-func passed(p *Plan) []reports.Result {
-	var out []reports.Result
-	for i, c := range p.Cells() {
-		out = append(out, reports.Result{Cell: c, Status: reports.Passed, Seconds: 1, At: time.Unix(int64(i), 0)})
+	o = Options{
+		Catalog: cat, Request: plan.Request{Apps: []string{"mosquitto"}}, Out: filepath.Join(dir, "out"), Observer: &quiet{},
+		Inventory: write("nodes.yaml", "nodes:\n- {name: x, address: 127.0.0.77, port: 1, user: archipelago, key: id}\n", 0o600),
+		Suite:     write("suite", "#!/bin/sh\necho \"$ARCHIPELAGO_CATALOG\" >>\"${0%/*}/shown\"\necho planted\nexit "+status+"\n", 0o755),
 	}
-	return out
-}
-
-func TestPlanRefusesWhatItDoesNotKnowAllAtOnce(t *testing.T) {
-	_, err := NewPlan("run", "v", Ask{Cycles: -1, Apps: []string{"x", "a"}, Nodes: []string{".1"}, Steps: []string{"fly"}}, cat(), known)
-	if !errors.Is(err, ErrUsage) {
-		t.Fatal(err)
-	}
-	for _, want := range []string{"cycles: -1", `unknown app "x": the catalog has a, b`, `unknown node ".1"`, `unknown step "fly"`} {
-		if !strings.Contains(err.Error(), want) {
-			t.Errorf("no %q in %v", want, err)
-		}
-	}
-	if _, err := NewPlan("run", "v", Ask{Apps: []string{"a", "a"}}, cat(), known); !errors.Is(err, ErrUsage) {
-		t.Errorf("an app named twice: %v", err)
-	}
-}
-
-func TestPlanIsTheReleasePolicyUnlessLessIsAsked(t *testing.T) {
-	p := release(t)
-	if n := len(p.Cells()); n != 20*2*2*9 {
-		t.Errorf("%d cells", n)
-	}
-	if why := p.SmokeWhy(); len(why) > 0 {
-		t.Errorf("SMOKE: %q", why)
-	}
-	for _, ask := range []Ask{{Cycles: 19}, {Nodes: []string{".228"}}, {Apps: []string{"a"}}, {Steps: matrix.StepNames()[:8]}} {
-		p, err := NewPlan("run", "v", ask, cat(), known)
+	return o, func() string {
+		b, err := os.ReadFile(filepath.Join(dir, "shown"))
 		if err != nil {
 			t.Fatal(err)
 		}
-		if len(p.SmokeWhy()) != 1 {
-			t.Errorf("%+v: SMOKE because of %q", ask, p.SmokeWhy())
+		return strings.TrimSpace(string(b))
+	}
+}
+
+func TestARedLevelZeroKeepsEverythingElseFromBeingRun(t *testing.T) {
+	o, shown := options(t, "1")
+	outcome, err := Run(t.Context(), o)
+	if outcome != nil || !errors.Is(err, catalog.ErrInvalid) || errors.Is(err, nodes.ErrRefused) {
+		t.Fatalf("%+v, %v", outcome, err)
+	}
+	if want, _ := filepath.Abs("../catalog/apps"); shown() != want {
+		t.Errorf("the suite was shown %q, expected %q", shown(), want)
+	}
+	logs, _ := filepath.Glob(filepath.Join(o.Out, "*", "level-zero.log"))
+	if len(logs) != 1 || !strings.Contains(err.Error(), logs[0]) {
+		t.Fatalf("logs %q, and the error says %v", logs, err)
+	}
+	if b, err := os.ReadFile(logs[0]); err != nil || string(b) != "planted\n" {
+		t.Errorf("%q, %v", b, err)
+	}
+}
+
+func TestASignedCatalogIsLaidOutForLevelZero(t *testing.T) {
+	o, shown := options(t, "0")
+	published := catalog.Catalog{}
+	for id, e := range o.Catalog {
+		published[id] = &catalog.Entry{Manifest: e.Manifest}
+	}
+	o.Catalog = published
+	if _, err := Run(t.Context(), o); err == nil {
+		t.Fatal("it ran")
+	}
+	if again, err := catalog.Load(shown()); err != nil || len(again) != len(published) || again["mosquitto"].Digest() != published["mosquitto"].Digest() {
+		t.Errorf("%d of %d applications in %s, %v", len(again), len(published), shown(), err)
+	}
+}
+
+func TestARunThatCannotBeginHasNoOutcome(t *testing.T) {
+	o, _ := options(t, "0")
+	if outcome, err := Run(t.Context(), o); outcome != nil || !errors.Is(err, nodes.ErrRefused) {
+		t.Errorf("%+v, %v", outcome, err)
+	}
+	if _, err := Find(o.Out, ""); !errors.Is(err, plan.ErrUsage) {
+		t.Errorf("it became the latest: %v", err)
+	}
+	o.Request.Nodes = []string{"y"}
+	if _, err := Run(t.Context(), o); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), `unknown node "y": the inventory has x`) {
+		t.Errorf("%v", err)
+	}
+	if _, err := Resume(t.Context(), "no-such-run", o); !errors.Is(err, plan.ErrUsage) {
+		t.Errorf("%v", err)
+	}
+}
+
+func TestARunIsFoundByDirectoryByNameAndAsTheLatest(t *testing.T) {
+	out := t.TempDir()
+	dir := filepath.Join(out, "r1")
+	if err := os.Mkdir(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"a"}}}
+	if err := errors.Join(reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p), os.Symlink("r1", filepath.Join(out, "latest"))); err != nil {
+		t.Fatal(err)
+	}
+	for _, name := range []string{dir, "r1", ""} {
+		if got, err := Find(out, name); err != nil || filepath.Base(got) != "r1" {
+			t.Errorf("%q: %q, %v", name, got, err)
 		}
 	}
-	p, err := NewPlan("run", "v", Ask{Steps: []string{matrix.Stop, matrix.Install}}, cat(), known)
-	if err != nil || !slices.Equal(p.Asked.Steps, []string{matrix.Install, matrix.Stop}) {
-		t.Errorf("steps %v, %v: a cycle's order is fixed", p.Asked.Steps, err)
+	outcome, err := Report(out, "")
+	if err != nil || outcome.Report.Verdict != reports.Incomplete || !outcome.Report.Smoke {
+		t.Fatalf("%+v, %v", outcome, err)
 	}
-}
-
-func TestVerdict(t *testing.T) {
-	p := release(t)
-	at := func(results []reports.Result, c reports.Cell) *reports.Result {
-		i := slices.IndexFunc(results, func(r reports.Result) bool { return r.Cell == c })
-		return &results[i]
-	}
-	cell := reports.Cell{App: "a", Node: ".198", Cycle: 7, Step: matrix.Stop}
-	cases := []struct {
-		name    string
-		edit    func([]reports.Result) []reports.Result
-		verdict reports.Verdict
-		exit    int
-		level   string
-		flaky   int
-		unmet   []string
-	}{
-		{"all passed", func(r []reports.Result) []reports.Result { return r }, reports.Green, ExitGreen, "L3", 0, nil},
-		{"one failed", func(r []reports.Result) []reports.Result {
-			at(r, cell).Status = reports.Failed
-			return r
-		}, reports.Red, ExitRed, "L0", 1, []string{"lifecycle", "second-node", "invariants"}},
-		{"one not run", func(r []reports.Result) []reports.Result {
-			at(r, cell).Status = reports.NotRun
-			return r
-		}, reports.Incomplete, ExitIncomplete, "L0", 0, []string{"lifecycle", "second-node", "invariants"}},
-		{"one missing", func(r []reports.Result) []reports.Result {
-			return slices.DeleteFunc(r, func(x reports.Result) bool { return x.Cell == cell })
-		}, reports.Incomplete, ExitIncomplete, "L0", 0, []string{"lifecycle", "second-node", "invariants"}},
-		{"failed, then passed: red for good", func(r []reports.Result) []reports.Result {
-			return append([]reports.Result{{Cell: cell, Status: reports.Failed, At: time.Unix(1, 0)}}, r...)
-		}, reports.Red, ExitRed, "L0", 1, []string{"lifecycle", "second-node", "invariants"}},
-		{"passed, then failed: red", func(r []reports.Result) []reports.Result {
-			return append(r, reports.Result{Cell: cell, Status: reports.Failed, At: time.Unix(1, 0)})
-		}, reports.Red, ExitRed, "L0", 1, []string{"lifecycle", "second-node", "invariants"}},
-		{"not run, then passed: a resumption", func(r []reports.Result) []reports.Result {
-			return append([]reports.Result{{Cell: cell, Status: reports.NotRun}}, r...)
-		}, reports.Green, ExitGreen, "L3", 0, nil},
-		{"the reboot failed", func(r []reports.Result) []reports.Result {
-			at(r, reports.Cell{App: "a", Node: ".228", Cycle: 1, Step: matrix.RebootSurvive}).Status = reports.Failed
-			return r
-		}, reports.Red, ExitRed, "L2", 1, []string{"reboot", "first-node", "invariants"}},
-	}
-	for _, c := range cases {
-		t.Run(c.name, func(t *testing.T) {
-			r := Judge(p, c.edit(passed(p)))
-			if r.Verdict != c.verdict || ExitStatus(r.Verdict) != c.exit {
-				t.Errorf("verdict %s, exit status %d", r.Verdict, ExitStatus(r.Verdict))
-			}
-			if r.Apps[0].Level != c.level || len(r.Apps[0].Flaky) != c.flaky {
-				t.Errorf("level %s, flaky %v", r.Apps[0].Level, r.Apps[0].Flaky)
-			}
-			if r.Apps[1].Verdict != reports.Green {
-				t.Errorf("the other application is %s", r.Apps[1].Verdict)
-			}
-			var unmet []string
-			for _, k := range r.Checklist {
-				if !k.Met {
-					unmet = append(unmet, k.ID)
-				}
-			}
-			if !slices.Equal(unmet, c.unmet) {
-				t.Errorf("boxes empty: %v, expected %v", unmet, c.unmet)
-			}
-			if c.verdict == reports.Red && (r.First == nil || r.First.Status != reports.Failed) {
-				t.Errorf("first failure %+v", r.First)
-			}
-		})
-	}
-}
-
-func TestChecklistHasTheEightCriteria(t *testing.T) {
-	if n := len(Judge(release(t), nil).Checklist); n != 8 {
-		t.Errorf("%d criteria", n)
-	}
-}
-
-func TestNothingRunIsNotGreen(t *testing.T) {
-	r := Judge(release(t), nil)
-	if r.Verdict != reports.Incomplete {
-		t.Errorf("verdict %s", r.Verdict)
-	}
-	for _, c := range r.Checklist[1:] {
-		if c.Met {
-			t.Errorf("box %s is filled in", c.ID)
+	for _, f := range []string{reports.ReportFile, reports.HTMLFile, reports.AttestationFile} {
+		if _, err := os.Stat(filepath.Join(outcome.Dir, f)); err != nil {
+			t.Error(err)
 		}
-	}
-}
-
-func TestPercentilesAreOfTheNearestRank(t *testing.T) {
-	s := []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
-	if p50, p95 := percentile(s, .5), percentile(s, .95); p50 != 5 || p95 != 10 {
-		t.Errorf("p50 %v, p95 %v", p50, p95)
-	}
-	if percentile(nil, .5) != 0 {
-		t.Error("of nothing")
 	}
 }

@@ -32,10 +32,10 @@ type cell struct {
 
 // outcome is what the report of a cell says beside its verdict.
 type outcome struct {
-	Seconds  float64       `json:"seconds"`
-	Timing   reports.Split `json:"split"`
-	Note     string        `json:"note,omitempty"`
-	Evidence []string      `json:"evidence,omitempty"`
+	Seconds  float64        `json:"seconds"`
+	Timing   reports.Timing `json:"split"`
+	Note     string         `json:"note,omitempty"`
+	Evidence []string       `json:"evidence,omitempty"`
 }
 
 // Each does work for every application that has not failed, side by side.

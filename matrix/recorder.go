@@ -12,7 +12,7 @@ import (
 // evidence, and the snapshots that were taken on the way.
 type Recorder struct {
 	begin, end time.Time // end is zero until the clock has stopped
-	timing     reports.Split
+	timing     reports.Timing
 
 	note  string
 	root  string   // the run's directory
@@ -39,7 +39,7 @@ func (r *Recorder) charge(account *float64) (stop func()) {
 func (r *Recorder) stopClock() { r.end = time.Now() }
 
 // total gives the cell's time, and where it went: what nobody claimed is the gate's own.
-func (r *Recorder) total() (seconds float64, timing reports.Split) {
+func (r *Recorder) total() (seconds float64, timing reports.Timing) {
 	seconds, timing = r.end.Sub(r.begin).Seconds(), r.timing
 	timing.Gate = max(0, seconds-timing.Engine-timing.App-timing.Witness-timing.Browser)
 	return seconds, timing

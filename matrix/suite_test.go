@@ -149,7 +149,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 		case entryCell:
 			var o outcome
 			if json.Unmarshal([]byte(e.StringRepresentation()), &o) == nil {
-				res.Seconds, res.Split, res.Note, res.Evidence = o.Seconds, o.Timing, o.Note, o.Evidence
+				res.Seconds, res.Timing, res.Note, res.Evidence = o.Seconds, o.Timing, o.Note, o.Evidence
 			}
 		case entryBroken:
 			res.Reason = e.StringRepresentation()

@@ -107,9 +107,13 @@ func LoadInventory(path string) (*Inventory, error) {
 			n.Key = filepath.Join(filepath.Dir(path), n.Key)
 		}
 		if n.HostKey != "" {
-			if _, _, _, _, err := ssh.ParseAuthorizedKey([]byte(n.HostKey)); err != nil {
+			key, _, _, _, err := ssh.ParseAuthorizedKey([]byte(n.HostKey))
+			if err != nil {
 				bad(i, "host_key is not a public key: %v", err)
+				continue
 			}
+			// Without a comment, so that two names for one machine have the same.
+			n.HostKey = strings.TrimSpace(string(ssh.MarshalAuthorizedKey(key)))
 		}
 	}
 	return inv, errors.Join(problems...)

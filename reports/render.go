@@ -47,7 +47,7 @@ func Render(dir string, r *Report) error {
 	return errors.Join(errs...)
 }
 
-// heat is one square of the map of applications and steps.
+// heat is one square of the heat map of applications and steps.
 type heat struct {
 	App, Step                     string
 	Passed, Failed, NotRun, Total int
@@ -76,7 +76,7 @@ type view struct {
 	Counts   map[string]int
 }
 
-// HTML gives one self-contained page; screenshots are read from dir and put into it.
+// HTML gives one self-contained page, with the screenshots from dir in it.
 func HTML(dir string, r *Report) ([]byte, error) {
 	v := view{Report: r, Single: len(r.Apps) == 1 && len(r.Asked.Apps) > 1, Counts: map[string]int{}}
 	prefix := ""
@@ -166,8 +166,8 @@ func HTML(dir string, r *Report) ([]byte, error) {
 	return b.Bytes(), nil
 }
 
-// JUnit gives the results in the form that Jenkins and GitLab read: a suite for
-// each application and node, a case for each cell.
+// JUnit gives the results in the format that Jenkins and GitLab read: a suite for each
+// application and node, a case for each cell.
 func JUnit(r *Report) ([]byte, error) {
 	var all junit.Testsuites
 	for _, a := range r.Apps {
@@ -188,7 +188,7 @@ func JUnit(r *Report) ([]byte, error) {
 					tc.Failure = &junit.Result{Message: c.Reason, Type: "failed", Data: strings.Join(c.Evidence, "\n")}
 				case Passed:
 				default:
-					// Not run is not green: an error, never a skip that a reader overlooks.
+					// Not run is not green: an error, not a skip that is easily overlooked.
 					tc.Error = &junit.Result{Message: c.Reason, Type: string(c.Status)}
 				}
 				s.AddTestcase(tc)
@@ -231,7 +231,7 @@ func Summary(r *Report) string {
 	}
 	p("\n| step | cells | p50 s | p95 s | engine s | app s | witness s | browser s | gate s |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, t := range r.Timing {
-		p("| %s | %d | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |", t.Step, t.Cells, t.P50, t.P95, t.Split.Engine, t.Split.App, t.Split.Witness, t.Split.Browser, t.Split.Gate)
+		p("| %s | %d | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |", t.Step, t.Cells, t.P50, t.P95, t.Timing.Engine, t.Timing.App, t.Timing.Witness, t.Timing.Browser, t.Timing.Gate)
 	}
 	p("")
 	for _, c := range r.Checklist {
@@ -250,7 +250,7 @@ func Summary(r *Report) string {
 	return b.String()
 }
 
-// Headline is the verdict in a few words; SMOKE is part of it where it is one.
+// Headline is the verdict in a few words, with SMOKE in front if it is one.
 func Headline(r *Report) string {
 	s := strings.ToUpper(string(r.Verdict))
 	if r.Smoke {

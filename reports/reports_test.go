@@ -18,7 +18,7 @@ func sample() *Report {
 	at := time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 	cell := func(app, node, step string, status Status, reason string, seconds float64) Result {
 		return Result{Cell: Cell{app, node, 1, step}, Status: status, Seconds: seconds, Reason: reason, At: at,
-			Split: Split{Engine: seconds / 2, App: seconds / 2}}
+			Timing: Timing{Engine: seconds / 2, App: seconds / 2}}
 	}
 	red := cell("feeds", ".198", "stop", Failed, `port 8082 still answers <b>&"`, 2)
 	red.Evidence = []string{"evidence/feeds/cycle1.198-stop/units.txt"}
@@ -36,7 +36,7 @@ func sample() *Report {
 			{ID: "feeds", Version: "1.0", Verdict: Red, Flaky: []string{"stop"}, Level: "L0", Cells: []Result{cell("feeds", ".228", "install", Passed, "", 4), cell("feeds", ".228", "stop", Passed, "", 1),
 				cell("feeds", ".198", "install", Passed, "", 4), red}},
 		},
-		Timing: []StepTime{{Step: "install", Cells: 4, P50: 3, P95: 4, Total: 14, Split: Split{Engine: 7, App: 7}}, {Step: "stop", Cells: 3, P50: 1, P95: 1, Total: 3, Split: Split{Engine: 1.5, App: 1.5}}},
+		Timing: []StepTime{{Step: "install", Cells: 4, P50: 3, P95: 4, Total: 14, Timing: Timing{Engine: 7, App: 7}}, {Step: "stop", Cells: 3, P50: 1, P95: 1, Total: 3, Timing: Timing{Engine: 1.5, App: 1.5}}},
 		First:  &red,
 	}
 }
@@ -191,5 +191,17 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	c := Cell{"a", ".228", 1, "stop"}
 	if err := s.Append(Result{Cell: c}); err == nil || !strings.Contains(err.Error(), c.String()) || !strings.Contains(err.Error(), "no space left") {
 		t.Error(err)
+	}
+}
+
+func TestResultsOfOldRunsStillHaveTheirTiming(t *testing.T) {
+	dir := t.TempDir()
+	old := `{"app":"a","node":".228","cycle":1,"step":"stop","status":"passed","seconds":3,"split":{"engine":1,"app":2,"witness":0,"browser":0,"gate":0},"at":"2026-01-01T00:00:00Z"}` + "\n"
+	if err := os.WriteFile(filepath.Join(dir, ResultsFile), []byte(old), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	got, err := ReadResults(dir)
+	if err != nil || len(got) != 1 || got[0].Timing != (Timing{Engine: 1, App: 2}) {
+		t.Errorf("%+v, %v", got, err)
 	}
 }

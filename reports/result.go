@@ -1,12 +1,12 @@
-// Package reports owns the results of a run: their model, their store on disk and
-// the renderings that people and programs read. It knows nothing of how a result
-// came about.
+// Package reports owns the results of a run: their model, their store on disk, and the
+// renderings that people and programs read. It does not know how a result came about.
 package reports
 
 import (
 	"fmt"
-	"strings"
 	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
 )
 
 // Status of a cell. Not run is not green.
@@ -17,7 +17,7 @@ const (
 	Passed  Status = "passed"
 	Failed  Status = "failed"
 	Skipped Status = "skipped" // not asked for by this run
-	NotRun  Status = "not-run" // asked for, and not known: Reason says why
+	NotRun  Status = "not-run" // asked for, but unknown; Reason says why
 )
 
 // Cell is one application on one node in one cycle at one step.
@@ -37,15 +37,15 @@ type Result struct {
 	Cell
 	Status   Status    `json:"status"`
 	Seconds  float64   `json:"seconds"`
-	Split    Split     `json:"split,omitzero"`
+	Timing   Timing    `json:"split,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
-	Note     string    `json:"note,omitempty"`     // what a reader must know of a passed cell
+	Note     string    `json:"note,omitempty"`     // what a reader must know about a cell that passed
 	Evidence []string  `json:"evidence,omitempty"` // files, relative to the run's directory
 	At       time.Time `json:"at"`                 // when the cell ended
 }
 
-// Split says where a cell's time went, in seconds.
-type Split struct {
+// Timing says where a cell's time went, in seconds. In JSON it is called split.
+type Timing struct {
 	Engine  float64 `json:"engine"`  // systemd and Podman at the daemon's request, and reboots
 	App     float64 `json:"app"`     // waiting for the application to be healthy
 	Witness float64 `json:"witness"` // looking, from outside the daemon
@@ -53,9 +53,9 @@ type Split struct {
 	Gate    float64 `json:"gate"` // all the rest
 }
 
-// Add sums two splits.
-func (s Split) Add(o Split) Split {
-	return Split{s.Engine + o.Engine, s.App + o.App, s.Witness + o.Witness, s.Browser + o.Browser, s.Gate + o.Gate}
+// Add sums two timings.
+func (t Timing) Add(o Timing) Timing {
+	return Timing{t.Engine + o.Engine, t.App + o.App, t.Witness + o.Witness, t.Browser + o.Browser, t.Gate + o.Gate}
 }
 
 // Verdict on an application or a run.
@@ -65,7 +65,7 @@ type Verdict string
 const (
 	Green      Verdict = "green"
 	Red        Verdict = "red"
-	Incomplete Verdict = "incomplete" // nothing failed, and something asked for is not known
+	Incomplete Verdict = "incomplete" // nothing failed, but something asked for is unknown
 )
 
 // Report is a judged run: the content of report.json.
@@ -74,7 +74,7 @@ type Report struct {
 	Gate      string      `json:"gate"` // version of the gate
 	Started   time.Time   `json:"started"`
 	Finished  time.Time   `json:"finished"`
-	Seconds   float64     `json:"seconds"` // of work; over resumptions, without the pauses
+	Seconds   float64     `json:"seconds"` // of work, without the pauses between sessions
 	Verdict   Verdict     `json:"verdict"`
 	Smoke     bool        `json:"smoke"`
 	SmokeWhy  []string    `json:"smoke_reasons,omitempty"`
@@ -87,33 +87,28 @@ type Report struct {
 	Timing    []StepTime  `json:"timing"`
 	First     *Result     `json:"first_failure,omitempty"`
 	Warnings  []string    `json:"warnings,omitempty"`
-	Waivers   []Waiver    `json:"waivers,omitempty"`
+	Waivers   []Waived    `json:"waivers,omitempty"`
 }
 
-// Waiver is somebody's signed word that an application may be released although
-// steps of it did not pass. It turns nothing green.
-type Waiver struct {
-	App      string    `json:"app"`
-	Manifest string    `json:"manifest"` // SHA-256
-	Steps    []string  `json:"steps"`
-	Reason   string    `json:"reason"`
-	Tracker  string    `json:"tracker"` // link to where the failure is worked on
-	Until    time.Time `json:"until"`
+// Waived is an application that somebody excuses by a waiver, for one manifest.
+type Waived struct {
+	App      string `json:"app"`
+	Manifest string `json:"manifest"` // SHA-256
+	catalog.Waiver
 }
 
-func (w Waiver) String() string {
-	return fmt.Sprintf("%s may be released although it is not green at %s, until %s: %s (%s)", w.App, strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
-}
+func (w Waived) String() string { return w.App + " may be " + w.Waiver.String() }
 
-// Policy is an amount of proof.
+// Policy is an amount of proof: what a release demands, or what a run did.
 type Policy struct {
 	Cycles int      `json:"cycles"`
-	Nodes  []string `json:"nodes"`
+	Nodes  []string `json:"nodes"`           // by name; of a demand, the names that are expected
+	Roles  []string `json:"roles,omitempty"` // of a demand: of Nodes, in the same order
 	Steps  []string `json:"steps"`
 	Apps   []string `json:"apps,omitempty"`
 }
 
-// Node is a machine that took part.
+// Node is a machine that took part in a run.
 type Node struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
@@ -124,37 +119,37 @@ type Node struct {
 	Systemd string `json:"systemd"`
 }
 
-// Subject is what was tested, by SHA-256.
+// Subject is what was tested, as SHA-256 digests.
 type Subject struct {
 	Daemon    string            `json:"daemon"`
 	Manifests map[string]string `json:"manifests"`
 	Images    map[string]string `json:"images,omitempty"` // by container
 }
 
-// Criterion is one box of the checklist.
+// Criterion is one line of the checklist.
 type Criterion struct {
 	ID   string `json:"id"`
 	Text string `json:"text"`
 	Met  bool   `json:"met"`
-	Why  string `json:"why,omitempty"` // what keeps the box empty
+	Why  string `json:"why,omitempty"` // why it is not met
 }
 
-// App is an application's part of a run.
+// App is what a run found about one application.
 type App struct {
 	ID      string   `json:"id"`
 	Version string   `json:"version"`
 	Verdict Verdict  `json:"verdict"`
 	Flaky   []string `json:"flaky,omitempty"` // steps that passed and failed in this run
-	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap; empty for none
+	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap
 	Cells   []Result `json:"cells"`
 }
 
 // StepTime is how long a step took, over all cells that passed.
 type StepTime struct {
-	Step  string  `json:"step"`
-	Cells int     `json:"cells"`
-	P50   float64 `json:"p50_seconds"`
-	P95   float64 `json:"p95_seconds"`
-	Total float64 `json:"total_seconds"`
-	Split Split   `json:"split"` // sums
+	Step   string  `json:"step"`
+	Cells  int     `json:"cells"`
+	P50    float64 `json:"p50_seconds"`
+	P95    float64 `json:"p95_seconds"`
+	Total  float64 `json:"total_seconds"`
+	Timing Timing  `json:"split"` // sums
 }

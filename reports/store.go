@@ -27,12 +27,12 @@ const (
 // ErrDamaged is returned for a results file with a broken line that is not its last.
 var ErrDamaged = errors.New("damaged results")
 
-// Store appends results to a run's results.jsonl, a line each, on disk before
-// Append returns: a killed run loses at most the cells under way.
+// Store appends results to a run's results.jsonl, one line each. A result is on disk when
+// Append returns, so a killed run loses at most the cells under way.
 type Store struct{ f *os.File }
 
-// OpenStore opens or creates the store of the run in dir. What a killed run left of
-// a last line is cut off.
+// OpenStore opens or creates the store of the run in dir. It cuts off the unfinished last
+// line that a killed run can leave.
 func OpenStore(dir string) (*Store, error) {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return nil, err
@@ -55,8 +55,8 @@ func OpenStore(dir string) (*Store, error) {
 	return &Store{f}, nil
 }
 
-// Append writes one result. A line that could not be written whole, as on a full
-// disk, is taken back, so that what was written before stays readable.
+// Append writes one result. If the line cannot be written whole, as on a full disk, it is
+// removed again, so that earlier results stay readable.
 func (s *Store) Append(r Result) error {
 	b, err := json.Marshal(r)
 	if err != nil {
@@ -78,8 +78,8 @@ func (s *Store) Append(r Result) error {
 // Close closes the file.
 func (s *Store) Close() error { return s.f.Close() }
 
-// ReadResults reads a run's results, in the order in which they were written. A last
-// line without an end is what a killed run leaves, and is not a result.
+// ReadResults reads a run's results in the order in which they were written. A last line
+// without an end is what a killed run leaves; it is no result.
 func ReadResults(dir string) ([]Result, error) {
 	file := filepath.Join(dir, ResultsFile)
 	b, err := os.ReadFile(file)
@@ -102,7 +102,7 @@ func ReadResults(dir string) ([]Result, error) {
 	return out, lines.Err()
 }
 
-// WriteJSON writes a value to a file of the run, replaced in one rename.
+// WriteJSON writes a value to a file of the run, which is replaced atomically.
 func WriteJSON(file string, v any) error {
 	b, err := json.MarshalIndent(v, "", "  ")
 	if err != nil {

@@ -164,8 +164,8 @@ func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.C
 }
 
 func (d *Document) entry(e *Entry, disk, before catalog.Catalog, now time.Time) (*catalog.Entry, error) {
-	if w := e.Waiver; w != nil && !now.Before(w.Until) {
-		return nil, fmt.Errorf("%w: entry %q: the waiver for its %s ended on %s (%s)", ErrRefused, e.ID, strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Tracker)
+	if err := e.Waiver.Ended(now); err != nil {
+		return nil, fmt.Errorf("%w: entry %q: %w", ErrRefused, e.ID, err)
 	}
 	out := &catalog.Entry{Notes: e.Notes, Publisher: e.Publisher, Waiver: e.Waiver, Source: catalog.Source{From: catalog.FromCatalog, Document: d.Head(), SHA256: e.SHA256}}
 	var err error

@@ -22,6 +22,7 @@ import (
 	v1 "github.com/google/go-containerregistry/pkg/v1"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/buildcontext"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
@@ -113,7 +114,7 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry s
 // image puts the image of a build context into the registry, under repo, and returns its
 // digest.
 func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (string, error) {
-	key, err := ContextDigest(os.DirFS(dir), repo)
+	key, err := buildcontext.Digest(os.DirFS(dir), repo)
 	if err != nil {
 		return "", err
 	}

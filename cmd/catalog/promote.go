@@ -16,7 +16,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/release"
 )
 
 func promoteCommand() *cobra.Command {
@@ -83,19 +84,19 @@ func promoteCommand() *cobra.Command {
 }
 
 // proofOf verifies a run of the gate, and lets it vouch for what it tested.
-func proofOf(ctx context.Context, run, daemon string, trust gate.Trust) (channel.Proof, error) {
+func proofOf(ctx context.Context, run, daemon string, trust attest.Trust) (channel.Proof, error) {
 	dir, err := filepath.EvalSymlinks(run)
 	if err != nil {
 		return nil, usage.Wrap(fmt.Errorf("--run: %w", err))
 	}
-	r, err := gate.VerifyRun(ctx, dir, trust, time.Now())
+	r, err := attest.Verify(ctx, dir, trust, time.Now())
 	if err != nil {
 		return nil, err
 	}
 	if daemon != "" && r.Subject.Daemon != daemon {
 		return nil, fmt.Errorf("run %s tested another daemon (%.12s…) than %.12s…", r.Run, r.Subject.Daemon, daemon)
 	}
-	return func(e *document.Entry) (*catalog.Waiver, error) { return gate.Proves(r, e) }, nil
+	return func(e *document.Entry) (*catalog.Waiver, error) { return release.Proves(r, e) }, nil
 }
 
 func revokeCommand() *cobra.Command {

@@ -15,7 +15,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -29,15 +30,15 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
-		return release(e, apps)
+		return prepare(e, apps)
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
 }
 
-// release makes what a script needs but cannot make without an engine and two nodes: a
+// prepare makes what a script needs but cannot make without an engine and two nodes: a
 // catalog as 'catalog build' leaves it (feature.json), and two runs of the gate over it,
 // green/, signed by gate.key, and red/, which cannot be signed. $RECIPIENT and id.txt are
 // an age identity.
-func release(e *testscript.Env, apps string) error {
+func prepare(e *testscript.Env, apps string) error {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
 		return err
@@ -86,16 +87,13 @@ func release(e *testscript.Env, apps string) error {
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		p, err := gate.NewPlan(run, "test", gate.Ask{}, pinned, gate.ReleasePolicy().Nodes)
+		p, err := plan.New(run, "test", plan.Request{}, pinned, []reports.Node{{Name: ".228", HostKey: "a"}, {Name: ".198", HostKey: "b"}})
 		if err != nil {
 			return err
 		}
-		if err := p.Identify(os.Args[0], pinned); err != nil {
-			return err
-		}
+		p.Identify(strings.Repeat("d", 64), pinned)
 		now := time.Now().UTC()
-		p.Nodes = []reports.Node{{Name: ".228", HostKey: "a"}, {Name: ".198", HostKey: "b"}}
-		p.Sessions = []gate.Session{{Started: now.Add(-time.Hour), Finished: now}}
+		p.Sessions = []plan.Session{{Started: now.Add(-time.Hour), Finished: now}}
 		if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
 			return err
 		}
@@ -115,7 +113,7 @@ func release(e *testscript.Env, apps string) error {
 		if err := store.Close(); err != nil {
 			return err
 		}
-		envelope, err := gate.SignRun(e.T().(testing.TB).Context(), dir, now, gateKey)
+		envelope, err := attest.Sign(e.T().(testing.TB).Context(), dir, now, gateKey)
 		if run == "red" {
 			continue
 		}

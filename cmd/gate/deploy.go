@@ -6,13 +6,13 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
-// deployCommand puts the daemon and the catalog on nodes for a developer to play
-// with, and keeps the registry in their reach.
+// deployCommand brings the daemon and the catalog onto nodes for a developer to try, and
+// keeps the registry within their reach.
 func (a *app) deployCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "deploy", Short: "Bring the daemon and the catalog onto the nodes and serve images until interrupted",
@@ -36,15 +36,15 @@ func (a *app) deployCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fleet, err := gate.Assemble(cmd.Context(), inv.Nodes)
+			f, err := fleet.Assemble(cmd.Context(), inv.Nodes)
 			if err != nil {
 				return err
 			}
-			defer fleet.Close()
-			if err := fleet.Equip(cmd.Context(), a.daemon, cat, l.Engine, nil, io.Discard); err != nil {
+			defer f.Close()
+			if err := f.Equip(cmd.Context(), a.daemon, cat, l.Engine, nil, io.Discard); err != nil {
 				return err
 			}
-			for _, m := range fleet.Nodes {
+			for _, m := range f.Nodes {
 				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/_daemon/state/token | archy login %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, m.RPC())
 			}
 			fmt.Fprintln(out, "serving images to the nodes; Ctrl-C ends it")

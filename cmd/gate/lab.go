@@ -8,12 +8,11 @@ import (
 	"os"
 	"os/exec"
 	"text/tabwriter"
-	"time"
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
 
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
@@ -30,7 +29,12 @@ func (a *app) labCommand() *cobra.Command {
 			Example: "  gate lab up",
 			Args:    cobra.NoArgs,
 			RunE: func(cmd *cobra.Command, _ []string) error {
-				return a.labUp(cmd, cmd.ErrOrStderr())
+				cat, err := a.catalog(cmd.Context())
+				if err != nil {
+					return err
+				}
+				_, err = gate.LabUp(cmd.Context(), cat, cmd.ErrOrStderr())
+				return err
 			},
 		},
 		&cobra.Command{
@@ -47,10 +51,10 @@ func (a *app) labCommand() *cobra.Command {
 		},
 		a.labStatusCommand(),
 		&cobra.Command{
-			Use: "ssh NODE [COMMAND...]", Short: "A shell on a node, or one command",
+			Use: "ssh NODE [COMMAND...]", Short: "Open a shell on a node, or run one command",
 			Example:           "  gate lab ssh .228 systemctl --user status",
 			Args:              cobra.MinimumNArgs(1),
-			ValidArgsFunction: labMembers,
+			ValidArgsFunction: labNodes,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				l, err := lab.Open(io.Discard)
 				if err != nil {
@@ -60,10 +64,10 @@ func (a *app) labCommand() *cobra.Command {
 			},
 		},
 		&cobra.Command{
-			Use: "logs NODE", Short: "The console of a node",
+			Use: "logs NODE", Short: "Print the console of a node",
 			Example:           "  gate lab logs .228",
 			Args:              cobra.ExactArgs(1),
-			ValidArgsFunction: labMembers,
+			ValidArgsFunction: labNodes,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				l, err := lab.Open(io.Discard)
 				if err != nil {
@@ -76,7 +80,7 @@ func (a *app) labCommand() *cobra.Command {
 			Use: "power-cut NODE", Short: "Pull the plug of a node and put it back",
 			Example:           "  gate lab power-cut .198",
 			Args:              cobra.ExactArgs(1),
-			ValidArgsFunction: labMembers,
+			ValidArgsFunction: labNodes,
 			RunE: func(cmd *cobra.Command, args []string) error {
 				l, err := lab.Open(io.Discard)
 				if err != nil {
@@ -89,47 +93,18 @@ func (a *app) labCommand() *cobra.Command {
 	return c
 }
 
-// Ports that the lab publishes besides those of the catalog, for applications of
-// other catalogs, such as one that is being packaged; the proxy's are above them.
-const (
-	firstSparePort = 8900
-	sparePorts     = 4
-)
-
-func labMembers(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
+func labNodes(*cobra.Command, []string, string) ([]string, cobra.ShellCompDirective) {
 	var names []string
-	for _, m := range lab.Members {
+	for _, m := range lab.Nodes {
 		names = append(names, m.Name)
 	}
 	return names, cobra.ShellCompDirectiveNoFileComp
 }
 
-// labUp brings the lab up with the ports that the catalog's applications publish.
-func (a *app) labUp(cmd *cobra.Command, out io.Writer) error {
-	cat, err := a.catalog(cmd.Context())
-	if err != nil {
-		return err
-	}
-	l, err := lab.Open(out)
-	if err != nil {
-		return err
-	}
-	begin := time.Now()
-	ports := cat.Ports()
-	for p := range sparePorts {
-		ports = append(ports, firstSparePort+p, firstSparePort+manifest.ProxyOffset+p)
-	}
-	if err := l.Up(cmd.Context(), ports); err != nil {
-		return err
-	}
-	fmt.Fprintf(out, "lab: both nodes answer over SSH (%.1f s); inventory %s\n", time.Since(begin).Seconds(), l.InventoryFile())
-	return nil
-}
-
 func (a *app) labStatusCommand() *cobra.Command {
 	asJSON := false
 	c := &cobra.Command{
-		Use: "status", Short: "How each node is",
+		Use: "status", Short: "Show the state of each node",
 		Example: "  gate lab status --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -155,8 +130,8 @@ func (a *app) labStatusCommand() *cobra.Command {
 	return c
 }
 
-// sshInto replaces this process by OpenSSH's client: people expect a terminal
-// that behaves. The host key is held to the inventory's.
+// sshInto replaces this process with OpenSSH's client, because people expect a terminal
+// that behaves. The host key must be the inventory's.
 func sshInto(inventory string, args []string) error {
 	inv, err := nodes.LoadInventory(inventory)
 	if err != nil {

@@ -22,7 +22,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
@@ -110,14 +110,14 @@ func newKey(t *testing.T) (file, public string) {
 
 func TestWrongKeysAreRefused(t *testing.T) {
 	_, inv := openLab(t)
-	stranger, strangerHost := newKey(t)
+	unknown, otherHost := newKey(t)
 	right := inv.Nodes[0].HostKey
 	for name, c := range map[string]struct {
 		edit func(*nodes.Node)
 		want string
 	}{
-		"host key of another machine": {func(n *nodes.Node) { n.HostKey = strangerHost }, "another machine, or someone in between"},
-		"key that is not accepted":    {func(n *nodes.Node) { n.Key = stranger }, "is not accepted for user archipelago"},
+		"host key of another machine": {func(n *nodes.Node) { n.HostKey = otherHost }, "another machine, or someone in between"},
+		"key that is not accepted":    {func(n *nodes.Node) { n.Key = unknown }, "is not accepted for user archipelago"},
 		"host key that is not known":  {func(n *nodes.Node) { n.HostKey = "" }, "record it with 'gate nodes trust .228'"},
 	} {
 		t.Run(name, func(t *testing.T) {
@@ -128,8 +128,8 @@ func TestWrongKeysAreRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 			status, said := gateRun(t, "run", "--nodes", file, "--cycles", "1", "--out", t.TempDir())
-			if status != gate.ExitUsage || !strings.Contains(said, c.want) {
-				t.Errorf("exit status %d, expected %d and %q", status, gate.ExitUsage, c.want)
+			if status != exitUsage || !strings.Contains(said, c.want) {
+				t.Errorf("exit status %d, expected %d and %q", status, exitUsage, c.want)
 			}
 			if status, said := gateRun(t, "nodes", "trust", ".228", "--yes", "--nodes", file); status != 0 || !strings.Contains(said, "SHA256:") {
 				t.Errorf("trust: exit status %d", status)
@@ -150,7 +150,7 @@ func TestSecondRunOnANodeIsRefusedNamingTheHolder(t *testing.T) {
 		t.Fatal(err)
 	}
 	hold := func(pid int) {
-		b, err := json.Marshal(gate.Holder{Host: host, PID: pid, Run: "the-other-run", Since: time.Now()})
+		b, err := json.Marshal(runner.Holder{Host: host, PID: pid, Run: "the-other-run", Since: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -160,7 +160,7 @@ func TestSecondRunOnANodeIsRefusedNamingTheHolder(t *testing.T) {
 	}
 	hold(os.Getpid())
 	status, said := gateRun(t, "run", "--cycles", "1", "--only", ".228", "--apps", "mosquitto", "--steps", "install", "--out", t.TempDir())
-	if status != gate.ExitUsage || !strings.Contains(said, "run the-other-run, process "+fmt.Sprint(os.Getpid())) {
+	if status != exitUsage || !strings.Contains(said, "run the-other-run, process "+fmt.Sprint(os.Getpid())) {
 		t.Errorf("exit status %d", status)
 	}
 	// The lock of a process that is no more is taken over.
@@ -206,13 +206,13 @@ func TestNodeLostInMidCycleLeavesAResumableRun(t *testing.T) {
 	}
 	err := cmd.Wait()
 	t.Log(said)
-	if status := cmd.ProcessState.ExitCode(); status != gate.ExitIncomplete || !strings.Contains(said.String(), "node lost") {
-		t.Errorf("exit status %d (%v), expected %d and that the node is lost", status, err, gate.ExitIncomplete)
+	if status := cmd.ProcessState.ExitCode(); status != exitIncomplete || !strings.Contains(said.String(), "node lost") {
+		t.Errorf("exit status %d (%v), expected %d and that the node is lost", status, err, exitIncomplete)
 	}
 	if strings.Contains(said.String(), " failed ") {
 		t.Error("a lost node made a cell red")
 	}
-	if status, _ := gateRun(t, "resume", "--out", out); status != gate.ExitGreen {
+	if status, _ := gateRun(t, "resume", "--out", out); status != exitGreen {
 		t.Errorf("resumed: exit status %d", status)
 	}
 }
@@ -230,8 +230,8 @@ func TestInterruptEndsCleanlyAndCanBeResumed(t *testing.T) {
 	}
 	cmd.Wait()
 	t.Log(said)
-	if status := cmd.ProcessState.ExitCode(); status != gate.ExitIncomplete {
-		t.Errorf("exit status %d, expected %d", status, gate.ExitIncomplete)
+	if status := cmd.ProcessState.ExitCode(); status != exitIncomplete {
+		t.Errorf("exit status %d, expected %d", status, exitIncomplete)
 	}
 	if procs, err := exec.Command("pgrep", "-f", out).Output(); err == nil {
 		t.Errorf("processes are left: %s", procs)
@@ -246,7 +246,7 @@ func TestInterruptEndsCleanlyAndCanBeResumed(t *testing.T) {
 		t.Fatal(err)
 	}
 	status, again := gateRun(t, "resume", "--out", out)
-	if status != gate.ExitGreen {
+	if status != exitGreen {
 		t.Errorf("resumed: exit status %d", status)
 	}
 	if strings.Contains(again, "cycle 1, install (") {
@@ -280,8 +280,8 @@ func TestBrokenBrowserIsNeverRedForTheApplication(t *testing.T) {
 			cmd.Env = append(os.Environ(), "PATH="+dir)
 			cmd.Run()
 			t.Log(said)
-			if status := cmd.ProcessState.ExitCode(); status != gate.ExitIncomplete || !strings.Contains(said.String(), "browser") {
-				t.Errorf("exit status %d, expected %d and that it was the browser", status, gate.ExitIncomplete)
+			if status := cmd.ProcessState.ExitCode(); status != exitIncomplete || !strings.Contains(said.String(), "browser") {
+				t.Errorf("exit status %d, expected %d and that it was the browser", status, exitIncomplete)
 			}
 		})
 	}
@@ -299,15 +299,15 @@ func TestFullDiskOnTheGatesSideLosesNothing(t *testing.T) {
 	mount("size=64k")
 	t.Cleanup(func() { exec.Command("umount", out).Run() })
 	status, said := gateRun(t, "run", "--cycles", "2", "--only", ".228", "--apps", "mosquitto", "--out", out)
-	if status != gate.ExitIncomplete || !strings.Contains(said, "no space left on device") {
-		t.Errorf("exit status %d, expected %d and that the disk is full", status, gate.ExitIncomplete)
+	if status != exitIncomplete || !strings.Contains(said, "no space left on device") {
+		t.Errorf("exit status %d, expected %d and that the disk is full", status, exitIncomplete)
 	}
 	before, err := reports.ReadResults(filepath.Join(out, "latest"))
 	if err != nil || len(before) == 0 {
 		t.Fatalf("%d results before the disk was full, %v", len(before), err)
 	}
 	mount("remount,size=64m")
-	if status, _ := gateRun(t, "resume", "--out", out); status != gate.ExitGreen {
+	if status, _ := gateRun(t, "resume", "--out", out); status != exitGreen {
 		t.Errorf("resumed with room: exit status %d", status)
 	}
 }

@@ -1,5 +1,5 @@
-// Command gate takes every application of the catalog through its whole life on
-// real nodes, and says whether the release may ship.
+// Command gate runs every application of the catalog through its full lifecycle on real
+// nodes, and says whether the release may ship.
 package main
 
 import (
@@ -16,12 +16,35 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // version is set by the linker.
 var version = "0.0.0-dev"
+
+// Exit statuses.
+const (
+	exitGreen      = 0
+	exitRed        = 1
+	exitUsage      = 2
+	exitIncomplete = 3
+)
+
+// verdictStatus is what a verdict means to a script.
+func verdictStatus(v reports.Verdict) int {
+	switch v {
+	case reports.Green:
+		return exitGreen
+	case reports.Red:
+		return exitRed
+	}
+	return exitIncomplete
+}
 
 // app holds what all commands share.
 type app struct {
@@ -34,7 +57,7 @@ type app struct {
 	out         string
 }
 
-// verdictError carries a verdict's exit status through cobra; it has been said.
+// verdictError carries a verdict's exit status through cobra. It has been printed.
 type verdictError struct{ status int }
 
 func (verdictError) Error() string { return "not green" }
@@ -46,32 +69,32 @@ func main() {
 	os.Exit(exitStatus(err))
 }
 
-// exitStatus says an error and gives the status that documents it.
+// exitStatus prints an error and gives its exit status.
 func exitStatus(err error) int {
 	var v verdictError
 	switch {
 	case err == nil:
-		return gate.ExitGreen
+		return exitGreen
 	case errors.As(err, &v):
 		return v.status
 	}
 	fmt.Fprintln(os.Stderr, "gate:", err)
 	switch {
-	case errors.Is(err, gate.ErrAttestation):
-		return gate.ExitRed
-	case errors.Is(err, gate.ErrUsage), errors.Is(err, keys.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
-		errors.Is(err, gate.ErrHeld), errors.Is(err, catalog.ErrInvalid), errors.Is(err, sign.ErrKey):
-		return gate.ExitUsage
+	case errors.Is(err, attest.ErrAttestation):
+		return exitRed
+	case errors.Is(err, plan.ErrUsage), errors.Is(err, fleet.ErrOccupied), errors.Is(err, keys.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
+		errors.Is(err, runner.ErrHeld), errors.Is(err, catalog.ErrInvalid), errors.Is(err, sign.ErrKey):
+		return exitUsage
 	}
-	return gate.ExitIncomplete
+	return exitIncomplete
 }
 
 func (a *app) command() *cobra.Command {
 	root := &cobra.Command{
 		Use:   "gate",
-		Short: "The production gate: no release that is not green",
-		Long: `The production gate takes every application of the catalog through its whole
-life (install, UI, stop, start, restart, reinstall, reboot, daemon restart,
+		Short: "The production gate: only green ships",
+		Long: `The production gate runs every application of the catalog through its full
+lifecycle (install, UI, stop, start, restart, reinstall, reboot, daemon restart,
 uninstall), 20 times, on two real nodes.
 
 Exit status: 0 all that was asked for passed; 1 red; 2 usage or bad input,
@@ -82,7 +105,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", gate.ErrUsage, err) })
+	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", plan.ErrUsage, err) })
 	beside := "out/bin"
 	if self, err := os.Executable(); err == nil {
 		beside = filepath.Dir(self)
@@ -105,7 +128,7 @@ func usageErrors(c *cobra.Command) {
 	if args := c.Args; args != nil {
 		c.Args = func(cmd *cobra.Command, s []string) error {
 			if err := errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()); err != nil {
-				return fmt.Errorf("%w: %w", gate.ErrUsage, err)
+				return fmt.Errorf("%w: %w", plan.ErrUsage, err)
 			}
 			return nil
 		}
@@ -113,7 +136,7 @@ func usageErrors(c *cobra.Command) {
 	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
 		c.Args = func(cmd *cobra.Command, s []string) error {
 			if len(s) > 0 {
-				return fmt.Errorf("%w: unknown command %q for %q", gate.ErrUsage, s[0], cmd.CommandPath())
+				return fmt.Errorf("%w: unknown command %q for %q", plan.ErrUsage, s[0], cmd.CommandPath())
 			}
 			return nil
 		}

@@ -10,8 +10,10 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
@@ -19,7 +21,7 @@ func (a *app) nodesCommand() *cobra.Command {
 	c := &cobra.Command{Use: "nodes", Short: "The machines of an inventory"}
 	var asJSON, yes bool
 	check := &cobra.Command{
-		Use: "check", Short: "Whether each machine can be a node, and what stands in the way",
+		Use: "check", Short: "Check whether each machine can be a node, and what stands in the way",
 		Example: "  gate nodes check --nodes nodes.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -27,14 +29,14 @@ func (a *app) nodesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fleet, err := gate.Assemble(cmd.Context(), inv.Nodes)
+			f, err := fleet.Assemble(cmd.Context(), inv.Nodes)
 			if err != nil {
 				return err
 			}
-			defer fleet.Close()
+			defer f.Close()
 			var ids []nodes.Identity
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			for _, m := range fleet.Nodes {
+			for _, m := range f.Nodes {
 				ids = append(ids, m.Identity)
 				fmt.Fprintf(w, "%s\t%s\t%s\tPodman %s\tsystemd %s\n", m.Identity.Name, m.Identity.Address, m.Identity.OS, m.Identity.Podman, m.Identity.Systemd)
 			}
@@ -42,7 +44,7 @@ func (a *app) nodesCommand() *cobra.Command {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(ids)
 			}
 			w.Flush()
-			for _, warning := range fleet.Warnings {
+			for _, warning := range f.Warnings {
 				fmt.Fprintln(cmd.OutOrStdout(), warning)
 			}
 			return nil
@@ -51,12 +53,12 @@ func (a *app) nodesCommand() *cobra.Command {
 	check.Flags().BoolVar(&asJSON, "json", false, "print JSON")
 	trust := &cobra.Command{
 		Use: "trust NODE", Short: "Record a node's host key, after showing its fingerprint",
-		Long:    "Record a node's host key in the inventory, after showing its fingerprint. Compare it\nwith what the node itself says: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
+		Long:    "Record a node's host key in the inventory, after showing its fingerprint. Compare it\nwith the one that the node itself prints: ssh-keygen -lf /etc/ssh/ssh_host_ed25519_key.pub",
 		Example: "  gate nodes trust .228 --nodes nodes.yaml",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			if a.inventory == "" {
-				return fmt.Errorf("%w: name the inventory with --nodes; the lab's knows its host keys", gate.ErrUsage)
+				return fmt.Errorf("%w: name the inventory with --nodes; the lab's knows its host keys", plan.ErrUsage)
 			}
 			inv, err := nodes.LoadInventory(a.inventory)
 			if err != nil {
@@ -90,7 +92,7 @@ func (a *app) nodesCommand() *cobra.Command {
 	}
 	trust.Flags().BoolVar(&yes, "yes", false, "record it without asking")
 	unlock := &cobra.Command{
-		Use: "unlock NODE", Short: "Take a node from a run that is no more",
+		Use: "unlock NODE", Short: "Release a node from a run that is gone",
 		Example: "  gate nodes unlock .228",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -102,19 +104,19 @@ func (a *app) nodesCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			fleet, err := gate.Assemble(cmd.Context(), []nodes.Node{*n})
+			f, err := fleet.Assemble(cmd.Context(), []nodes.Node{*n})
 			if err != nil {
 				return err
 			}
-			defer fleet.Close()
-			return fleet.Nodes[0].Unlock(cmd.Context())
+			defer f.Close()
+			return runner.Unlock(cmd.Context(), f.Nodes[0])
 		},
 	}
 	c.AddCommand(check, trust, unlock)
 	return c
 }
 
-// loadInventory reads the inventory that was named, or the lab's.
+// loadInventory reads the named inventory, or the lab's.
 func (a *app) loadInventory() (*nodes.Inventory, error) {
 	file := a.inventory
 	if file == "" {

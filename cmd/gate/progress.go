@@ -13,37 +13,53 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"golang.org/x/term"
 
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// watcher shows a run's progress.
-type watcher interface {
-	gate.Observer
-	Close()
+// display shows a run's progress: bars on a terminal, plain lines elsewhere.
+type display struct {
+	out   io.Writer
+	cells interface {
+		runner.Observer
+		Close()
+	} // nil until cells are run
 }
 
-// newProgress shows bars on a terminal, plain lines elsewhere.
-func newProgress(out io.Writer, p *gate.Plan, earlier []reports.Result) watcher {
+func (d *display) Write(line []byte) (int, error) { return d.out.Write(line) }
+
+func (d *display) Running(p *plan.Plan, results []reports.Result) {
 	t := tally{plan: p, total: map[string]int{}, done: map[string]int{}, began: time.Now()}
 	for _, c := range p.Cells() {
 		t.total[c.Node]++
 	}
-	for _, r := range earlier {
+	for _, r := range results {
 		if r.Status != reports.NotRun {
 			t.done[r.Node]++
 			t.before++
 		}
 	}
-	if f, ok := out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		return newBars(f, t)
+	if f, ok := d.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+		d.cells = newBars(f, t)
+	} else {
+		d.cells = &lines{out: d.out, tally: t}
 	}
-	return &lines{out: out, tally: t}
+}
+
+func (d *display) Started(c reports.Cell) { d.cells.Started(c) }
+func (d *display) Done(r reports.Result)  { d.cells.Done(r) }
+
+// Close ends the display, so that what is printed next stands below it.
+func (d *display) Close() {
+	if d.cells != nil {
+		d.cells.Close()
+	}
 }
 
 // tally counts cells by node.
 type tally struct {
-	plan        *gate.Plan
+	plan        *plan.Plan
 	total, done map[string]int
 	before      int // cells done in earlier sessions
 	began       time.Time
@@ -57,7 +73,7 @@ func (t *tally) add(r reports.Result) {
 	}
 }
 
-// left estimates the time left from the pace so far; 0 where there is none yet.
+// left estimates the remaining time from the pace so far; 0 as long as there is none.
 func (t *tally) left() time.Duration {
 	done, total := 0, 0
 	for n := range t.total {
@@ -70,7 +86,7 @@ func (t *tally) left() time.Duration {
 	return 0
 }
 
-// lines is progress for a log: a line for each cell.
+// lines shows progress in a log: one line for each cell.
 type lines struct {
 	mu  sync.Mutex
 	out io.Writer
@@ -92,7 +108,7 @@ func (l *lines) Done(r reports.Result) {
 
 func (l *lines) Close() {}
 
-// bars is progress for a person at a terminal.
+// bars shows progress to a person at a terminal.
 type bars struct {
 	program *tea.Program
 	ended   chan struct{}
@@ -100,7 +116,7 @@ type bars struct {
 
 func newBars(out *os.File, t tally) *bars {
 	m := &model{tally: t, bar: progress.New(progress.WithDefaultGradient(), progress.WithWidth(30)), under: map[reports.Cell]time.Time{}}
-	// Signals and keys stay with the gate: Ctrl-C winds the run up in good order.
+	// Signals and keys stay with the gate, so that Ctrl-C winds the run up in good order.
 	b := &bars{tea.NewProgram(m, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler()), make(chan struct{})}
 	go func() {
 		defer close(b.ended)

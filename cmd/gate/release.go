@@ -3,14 +3,16 @@ package main
 import (
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/release"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -19,17 +21,17 @@ func (a *app) releaseCommand() *cobra.Command {
 	var runs []string
 	var to string
 	c := &cobra.Command{
-		Use: "release DIR", Short: "Describe the programs of a release, and publish those that the gate found green",
-		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: a daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. A daemon that no such run has tested stays, and exit status 1 says so.",
+		Use: "release DIR", Short: "Describe the programs of a release, and publish those that a green run has tested",
+		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. A daemon that no such run has tested is not published, and the exit status is 1.",
 		Example: "  gate release out/release/1.0 --run out/gate/latest --trust gate.key.pub --to /srv/releases/1.0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			artifacts, err := gate.Artifacts(args[0])
+			artifacts, err := release.Artifacts(args[0])
 			if err != nil {
 				return err
 			}
-			if err := gate.Describe(args[0], artifacts); err != nil {
-				return fmt.Errorf("%w: %w", gate.ErrGate, err)
+			if err := release.Describe(args[0], artifacts); err != nil {
+				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 			}
 			w := cmd.OutOrStdout()
 			for _, art := range artifacts {
@@ -44,20 +46,20 @@ func (a *app) releaseCommand() *cobra.Command {
 			for _, run := range runs {
 				dir, err := filepath.EvalSymlinks(run)
 				if err != nil {
-					return fmt.Errorf("%w: --run: %w", gate.ErrUsage, err)
+					return fmt.Errorf("%w: --run: %w", plan.ErrUsage, err)
 				}
-				r, err := gate.VerifyRun(cmd.Context(), dir, t, time.Now())
+				r, err := attest.Verify(cmd.Context(), dir, t, time.Now())
 				if err != nil {
 					problems = append(problems, err)
 					continue
 				}
 				verified = append(verified, r)
 			}
-			out, err := gate.Publishable(artifacts, verified)
+			out, err := release.Publishable(artifacts, verified)
 			problems = append(problems, err)
 			if to != "" && len(out) > 0 {
-				if err := copyRelease(args[0], to, out); err != nil {
-					return fmt.Errorf("%w: %w", gate.ErrGate, err)
+				if err := release.Publish(args[0], to, out); err != nil {
+					return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 				}
 				for _, art := range out {
 					fmt.Fprintf(w, "published %s\n", filepath.Join(to, art.Name))
@@ -71,21 +73,4 @@ func (a *app) releaseCommand() *cobra.Command {
 	c.Flags().StringArrayVar(&runs, "run", []string{"out/gate/latest"}, "directory of a signed run; may be given again, one for each architecture")
 	c.Flags().StringVar(&to, "to", "", "directory to publish to; without it nothing is")
 	return c
-}
-
-// copyRelease copies programs, and describes there exactly those.
-func copyRelease(from, to string, artifacts []gate.Artifact) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	for _, art := range artifacts {
-		b, err := os.ReadFile(filepath.Join(from, art.Name))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, art.Name), b, 0o755); err != nil {
-			return err
-		}
-	}
-	return gate.Describe(to, artifacts)
 }

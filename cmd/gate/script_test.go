@@ -4,6 +4,7 @@ import (
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -12,7 +13,16 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 func TestMain(m *testing.M) {
@@ -28,19 +38,23 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("CATALOG", root+"/../../catalog/apps")
-			public, private, err := ed25519.GenerateKey(rand.Reader)
-			if err != nil {
-				return err
+			var private ed25519.PrivateKey
+			for _, name := range []string{"HOSTKEY", "OTHERKEY"} {
+				public, key, err := ed25519.GenerateKey(rand.Reader)
+				if err != nil {
+					return err
+				}
+				host, err := ssh.NewPublicKey(public)
+				if err != nil {
+					return err
+				}
+				e.Setenv(name, strings.TrimSpace(string(ssh.MarshalAuthorizedKey(host))))
+				private = key
 			}
 			block, err := ssh.MarshalPrivateKey(private, "")
 			if err != nil {
 				return err
 			}
-			host, err := ssh.NewPublicKey(public)
-			if err != nil {
-				return err
-			}
-			e.Setenv("HOSTKEY", strings.TrimSpace(string(ssh.MarshalAuthorizedKey(host))))
 			return os.WriteFile(filepath.Join(e.WorkDir, "id"), pem.EncodeToMemory(block), 0o600)
 		},
 		Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status, "replace": replace},
@@ -54,4 +68,26 @@ func replace(ts *testscript.TestScript, neg bool, args []string) {
 	}
 	text := strings.ReplaceAll(ts.ReadFile(args[2]), args[0], args[1])
 	ts.Check(os.WriteFile(ts.MkAbs(args[2]), []byte(text), 0o600))
+}
+
+func TestExitStatusesSayTheVerdict(t *testing.T) {
+	for v, want := range map[reports.Verdict]int{reports.Green: 0, reports.Red: 1, reports.Incomplete: 3, "": 3} {
+		if got := verdictStatus(v); got != want {
+			t.Errorf("%q: exit status %d, expected %d", v, got, want)
+		}
+	}
+}
+
+func TestExitStatusesSayWhatWentWrong(t *testing.T) {
+	for err, want := range map[error]int{
+		plan.ErrUsage: 2, keys.ErrUsage: 2, nodes.ErrInventory: 2, nodes.ErrRefused: 2, runner.ErrHeld: 2, fleet.ErrOccupied: 2, catalog.ErrInvalid: 2, sign.ErrKey: 2,
+		attest.ErrAttestation: 1, runner.ErrIncomplete: 3, nodes.ErrLost: 3, verdictError{1}: 1, verdictError{3}: 3,
+	} {
+		if got := exitStatus(fmt.Errorf("somewhere: %w", err)); got != want {
+			t.Errorf("%v: exit status %d, expected %d", err, got, want)
+		}
+	}
+	if got := exitStatus(nil); got != 0 {
+		t.Errorf("nothing went wrong: exit status %d", got)
+	}
 }

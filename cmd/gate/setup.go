@@ -8,10 +8,10 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 )
 
-// tools are the programs that the gate and its lab run, and Debian's packages of them.
+// tools are the programs that the gate and its lab run, with their Debian packages.
 var tools = []struct{ program, pkg string }{
 	{"podman", "podman"},
 	{"crun", "crun"},
@@ -26,8 +26,8 @@ var tools = []struct{ program, pkg string }{
 	{"unshare", "util-linux"},
 }
 
-// setupCommand installs what is missing where it may, and otherwise names all of it
-// with the command that would.
+// setupCommand installs what is missing if it may; otherwise it prints the command that
+// would.
 func setupCommand() *cobra.Command {
 	return &cobra.Command{
 		Use: "setup", Short: "Install the programs that the gate runs, or name those that are missing",
@@ -45,13 +45,13 @@ func setupCommand() *cobra.Command {
 			}
 			install := "apt-get update && apt-get install -y --no-install-recommends " + strings.Join(missing, " ")
 			if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
-				return fmt.Errorf("%w: missing: %s; as root: %s", gate.ErrGate, strings.Join(missing, ", "), install)
+				return fmt.Errorf("%w: missing: %s; as root: %s", runner.ErrIncomplete, strings.Join(missing, ", "), install)
 			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "gate: installing", strings.Join(missing, ", "))
 			run := exec.CommandContext(cmd.Context(), "sh", "-ec", install)
 			run.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
 			if out, err := run.CombinedOutput(); err != nil {
-				return fmt.Errorf("%w: %s: %w: %s", gate.ErrGate, install, err, tailOf(string(out)))
+				return fmt.Errorf("%w: %s: %w: %s", runner.ErrIncomplete, install, err, tailOf(string(out)))
 			}
 			return nil
 		},

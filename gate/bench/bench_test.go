@@ -26,10 +26,10 @@ var operations = []string{"install", "stop", "start", "restart", "uninstall"}
 // TestLifecycleAgainstBareSystemctl takes turns: a lifecycle through the daemon,
 // then the same units by hand.
 func TestLifecycleAgainstBareSystemctl(t *testing.T) {
-	fleet, _ := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
-	node := fleet.Nodes[0]
+	f, _ := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
+	node := f.Nodes[0]
 	for _, app := range []string{"mosquitto", "miniflux"} {
-		m := fleet.Published[app].Manifest
+		m := f.Published[app].Manifest
 		daemon, bare := map[string][]float64{}, map[string][]float64{}
 		rpc := node.Client()
 		// Images and volumes are there before the first measured round, for both.

@@ -16,9 +16,9 @@ import (
 
 	"connectrpc.com/connect"
 
-	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/gate/labtest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
 
@@ -47,8 +47,8 @@ func TestDaemonWithFortyApplications(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	fleet, _ := labtest.OneNode(t, root, dir)
-	node := fleet.Nodes[0]
+	f, _ := labtest.OneNode(t, root, dir)
+	node := f.Nodes[0]
 	rpc := node.Client()
 	begin := time.Now()
 	var ops []*api.Operation
@@ -149,7 +149,7 @@ func TestDaemonWithFortyApplications(t *testing.T) {
 }
 
 // passesSoFar is what the daemon's own metrics count.
-func passesSoFar(t *testing.T, node *gate.Member) (n float64) {
+func passesSoFar(t *testing.T, node *fleet.Node) (n float64) {
 	t.Helper()
 	req, err := http.NewRequestWithContext(t.Context(), http.MethodGet, node.RPC()+"/metrics", nil)
 	if err != nil {
@@ -184,7 +184,7 @@ func hold(t *testing.T, d time.Duration) {
 }
 
 // spent is the CPU time of the daemon so far, and its resident memory in MiB.
-func spent(t *testing.T, node *gate.Member) (cpu time.Duration, rss float64) {
+func spent(t *testing.T, node *fleet.Node) (cpu time.Duration, rss float64) {
 	t.Helper()
 	out, err := node.SSH.Run(t.Context(), "p=$(systemctl --user show -p MainPID --value "+nodes.DaemonUnit+"); awk '{print $14 + $15}' /proc/$p/stat; awk '/VmRSS/{print $2}' /proc/$p/status")
 	if err != nil {

@@ -13,9 +13,9 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/gate/labtest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 )
 
 const (
@@ -30,13 +30,13 @@ type way struct{ name, install, restart, uninstall string }
 // PostgreSQL, by the daemon, by podman-compose and by podman kube play, in turns.
 // Every time is until the application answers over HTTP from outside.
 func TestAgainstComposeAndKubePlay(t *testing.T) {
-	fleet, l := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
-	node := fleet.Nodes[0]
+	f, l := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
+	node := f.Nodes[0]
 	var out bytes.Buffer
 	if err := l.Exec(t.Context(), node.Name, &out, "{ command -v podman-compose && command -v catatonit; } >/dev/null || { apt-get update -qq; DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends podman-compose catatonit; }"); err != nil {
 		t.Fatalf("%v: %s", err, out.String())
 	}
-	m := fleet.Published["miniflux"].Manifest
+	m := f.Published["miniflux"].Manifest
 	rpc := node.Client()
 	for _, verb := range []string{"install", "uninstall"} { // images and secrets are there, for all
 		if _, err := rpc.Do(t.Context(), verb, m.ID, verb == "uninstall", nil); err != nil {
@@ -114,7 +114,7 @@ func TestAgainstComposeAndKubePlay(t *testing.T) {
 }
 
 // serves waits until the application answers from outside.
-func serves(ctx context.Context, node *gate.Member, port int) error {
+func serves(ctx context.Context, node *fleet.Node, port int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, answers, fmt.Errorf("waited %s for port %d to answer", answers, port))
 	defer cancel()
 	tick := time.NewTicker(50 * time.Millisecond)

@@ -9,7 +9,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"net/http"
 	"os"
@@ -28,9 +27,9 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/labtest"
 	"github.com/archipelago-cloud/archipelago/matrix"
-	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
@@ -49,8 +48,8 @@ var fixture embed.FS
 
 // node is the one that this process works on; Ginkgo gives each process its own.
 var (
-	node     *gate.Member
-	fleet    *gate.Fleet
+	node     *fleet.Node
+	theFleet *fleet.Fleet
 	theLab   *lab.Lab
 	witness  *matrix.Witness
 	rpc      *client.Client
@@ -68,30 +67,18 @@ func TestFaults(t *testing.T) {
 func bin(name string) string { return filepath.Join(binaries, name) }
 
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
-	dir, err := filepath.Abs(filepath.Join(project, "out", "bin"))
+	dir, err := labtest.Up(ctx, project)
 	Expect(err).NotTo(HaveOccurred())
-	out, err := exec.CommandContext(ctx, filepath.Join(dir, "gate"), "lab", "up", "--catalog", filepath.Join(project, "catalog", "apps")).CombinedOutput()
-	Expect(err).NotTo(HaveOccurred(), "%s", out)
 	build := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", filepath.Join(dir, "archipelago-faults"), "./cmd/archipelago")
 	build.Dir, build.Env = project, append(os.Environ(), "CGO_ENABLED=0")
-	out, err = build.CombinedOutput()
+	out, err := build.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "%s", out)
 	return []byte(dir)
 }, func(ctx SpecContext, dir []byte) {
 	binaries = string(dir)
-	var err error
-	theLab, err = lab.Open(io.Discard)
-	Expect(err).NotTo(HaveOccurred())
-	inv, err := nodes.LoadInventory(theLab.InventoryFile())
-	Expect(err).NotTo(HaveOccurred())
-	i := (GinkgoParallelProcess() - 1) % len(inv.Nodes)
-	fleet, err = gate.Assemble(context.Background(), inv.Nodes[i:i+1])
-	Expect(err).NotTo(HaveOccurred())
-	fleet.Registry = tamper.wrap
-	node = fleet.Nodes[0]
-	unlock, err := fleet.Lock(context.Background(), "faults")
-	Expect(err).NotTo(HaveOccurred())
-	DeferCleanup(func() { unlock(); fleet.Close() })
+	theFleet, theLab = labtest.Hold(GinkgoTB(), (GinkgoParallelProcess()-1)%len(lab.Nodes))
+	theFleet.Registry = tamper.wrap
+	node = theFleet.Nodes[0]
 	witness = matrix.NewWitness(node.SSH, node.Address)
 })
 
@@ -168,7 +155,7 @@ func catalogWith(edits edit) catalog.Catalog {
 // equip brings a daemon and a catalog onto the node; what runs there goes on.
 func equip(ctx context.Context, daemon string, environment []string, edits edit) {
 	GinkgoHelper()
-	Expect(fleet.Equip(ctx, bin(daemon), catalogWith(edits), theLab.Engine, environment, GinkgoWriter)).To(Succeed())
+	Expect(theFleet.Equip(ctx, bin(daemon), catalogWith(edits), theLab.Engine, environment, GinkgoWriter)).To(Succeed())
 	rpc = node.Client()
 }
 
@@ -176,7 +163,7 @@ func equip(ctx context.Context, daemon string, environment []string, edits edit)
 func fresh(ctx context.Context) {
 	GinkgoHelper()
 	tamper.set("")
-	Expect(fleet.Clean(ctx)).To(Succeed())
+	Expect(theFleet.Clean(ctx)).To(Succeed())
 	equip(ctx, "archipelago", nil, nil)
 }
 
@@ -196,7 +183,7 @@ func asRoot(ctx context.Context, script string) string {
 	return strings.TrimSpace(out.String())
 }
 
-func app(id string) *manifest.Manifest { return fleet.Published[id].Manifest }
+func app(id string) *manifest.Manifest { return theFleet.Published[id].Manifest }
 
 // do asks for an operation and waits for its end.
 func do(ctx context.Context, verb, id string) {

@@ -4,29 +4,35 @@ package labtest
 
 import (
 	"context"
+	"fmt"
 	"io"
 	"os/exec"
 	"path/filepath"
 	"testing"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
-// OneNode brings the lab up and gives its first node: held, empty, with the built
-// daemon and a directory's catalog. It is left empty. root is the project's.
-func OneNode(t *testing.T, root, catalogDir string) (*gate.Fleet, *lab.Lab) {
-	t.Helper()
-	bin, err := filepath.Abs(filepath.Join(root, "out", "bin"))
-	if err != nil {
-		t.Fatal(err)
+// Up brings the lab up, by the gate that was built, and gives the directory of the
+// programs. root is the project's.
+func Up(ctx context.Context, root string) (bin string, err error) {
+	if bin, err = filepath.Abs(filepath.Join(root, "out", "bin")); err != nil {
+		return "", err
 	}
-	up := exec.CommandContext(t.Context(), filepath.Join(bin, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps"))
+	up := exec.CommandContext(ctx, filepath.Join(bin, "gate"), "lab", "up", "--catalog", filepath.Join(root, "catalog", "apps"))
 	if out, err := up.CombinedOutput(); err != nil {
-		t.Fatalf("run 'make build' first: %v: %s", err, out)
+		return "", fmt.Errorf("bringing up the lab; run 'make build' first: %w: %s", err, out)
 	}
+	return bin, nil
+}
+
+// Hold gives one of the lab's nodes, held by this process until the test ends.
+func Hold(t testing.TB, i int) (*fleet.Fleet, *lab.Lab) {
+	t.Helper()
 	l, err := lab.Open(io.Discard)
 	if err != nil {
 		t.Fatal(err)
@@ -35,30 +41,42 @@ func OneNode(t *testing.T, root, catalogDir string) (*gate.Fleet, *lab.Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cat, err := catalog.Load(catalogDir)
+	f, err := fleet.Assemble(t.Context(), inv.Nodes[i:i+1])
 	if err != nil {
 		t.Fatal(err)
 	}
-	fleet, err := gate.Assemble(t.Context(), inv.Nodes[:1])
-	if err != nil {
-		t.Fatal(err)
-	}
-	t.Cleanup(fleet.Close)
-	unlock, err := fleet.Lock(t.Context(), t.Name())
+	t.Cleanup(f.Close)
+	unlock, err := runner.Lock(t.Context(), f, t.Name())
 	if err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(unlock)
-	if err := fleet.Clean(t.Context()); err != nil {
+	return f, l
+}
+
+// OneNode brings the lab up and gives its first node: held, empty, with the built
+// daemon and the catalog of a directory. It is left empty.
+func OneNode(t *testing.T, root, catalogDir string) (*fleet.Fleet, *lab.Lab) {
+	t.Helper()
+	bin, err := Up(t.Context(), root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cat, err := catalog.Load(catalogDir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	f, l := Hold(t, 0)
+	if err := f.Clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() {
-		if err := fleet.Clean(context.WithoutCancel(t.Context())); err != nil {
+		if err := f.Clean(context.WithoutCancel(t.Context())); err != nil {
 			t.Error(err)
 		}
 	})
-	if err := fleet.Equip(t.Context(), filepath.Join(bin, "archipelago"), cat, l.Engine, nil, io.Discard); err != nil {
+	if err := f.Equip(t.Context(), filepath.Join(bin, "archipelago"), cat, l.Engine, nil, io.Discard); err != nil {
 		t.Fatal(err)
 	}
-	return fleet, l
+	return f, l
 }

@@ -23,8 +23,8 @@ import (
 // TestMyAppsInABrowser signs in to a node's page, installs an application with the
 // button, sees it run without reloading, and opens it through the proxy.
 func TestMyAppsInABrowser(t *testing.T) {
-	fleet, _ := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
-	node := fleet.Nodes[0]
+	f, _ := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
+	node := f.Nodes[0]
 
 	for _, path := range []string{"/events", "/archipelago.v1.Orchestrator/ListApps", "/apps/radicale/install"} {
 		resp, err := http.Post(node.RPC()+path, "application/json", strings.NewReader("{}"))

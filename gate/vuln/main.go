@@ -1,5 +1,5 @@
-// Command vuln runs govulncheck over the project and fails on every finding but
-// those that are accepted here with a reason.
+// Command vuln runs govulncheck over the project. It fails on every finding except those
+// that are accepted here, with a reason.
 package main
 
 import (
@@ -12,7 +12,7 @@ import (
 	"slices"
 )
 
-// accepted are advisories that name a module which is linked, for code that is not.
+// accepted are advisories about code that is not linked, though its module is.
 var accepted = map[string]string{
 	"GO-2024-3042": "CVE-2024-3056, of containers that share an IPC namespace in the engine; only the API client, pkg/bindings, is linked",
 	"GO-2025-3961": "CVE-2025-4953, of what the engine builds; only the API client, pkg/bindings, is linked",

@@ -10,7 +10,7 @@ import (
 	"os/exec"
 	"path/filepath"
 
-	"github.com/archipelago-cloud/archipelago/catalog/publish"
+	"github.com/archipelago-cloud/archipelago/catalog/buildcontext"
 )
 
 //go:embed all:image
@@ -58,7 +58,7 @@ func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := publish.ContextDigest(files, suite)
+	digest, err := buildcontext.Digest(files, suite)
 	if err != nil {
 		return "", err
 	}

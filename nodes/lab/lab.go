@@ -25,9 +25,9 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// Members are the lab's nodes: name and address. Any address of 127.0.0.0/8 works
+// Nodes are the lab's nodes: name and address. Any address of 127.0.0.0/8 works
 // on Linux without configuration.
-var Members = []struct{ Name, Address string }{
+var Nodes = []struct{ Name, Address string }{
 	{".228", "127.0.0.228"},
 	{".198", "127.0.0.198"},
 }
@@ -126,7 +126,7 @@ func (l *Lab) inventory() (*nodes.Inventory, error) {
 		return nil, err
 	}
 	inv := &nodes.Inventory{}
-	for _, m := range Members {
+	for _, m := range Nodes {
 		host, err := l.key(hostKeyFile(m.Name))
 		if err != nil {
 			return nil, err
@@ -180,7 +180,7 @@ type Status struct {
 // Status returns the state of each node without starting anything.
 func (l *Lab) Status(ctx context.Context) ([]Status, error) {
 	var out []Status
-	for _, m := range Members {
+	for _, m := range Nodes {
 		s := Status{Name: m.Name, Address: m.Address, State: "absent"}
 		if l.Engine.Running() {
 			c, err := l.inspect(ctx, m.Name)
@@ -208,7 +208,7 @@ func (l *Lab) Down(ctx context.Context) error {
 	defer unlock()
 	if l.Engine.Running() {
 		g, gctx := errgroup.WithContext(ctx)
-		for _, m := range Members {
+		for _, m := range Nodes {
 			g.Go(func() error { return l.remove(gctx, m.Name) })
 		}
 		if err := g.Wait(); err != nil {

@@ -172,7 +172,7 @@ func (l *Lab) Logs(ctx context.Context, node string, w io.Writer) error {
 }
 
 func (l *Lab) known(node string) error {
-	for _, m := range Members {
+	for _, m := range Nodes {
 		if m.Name == node {
 			return nil
 		}

@@ -7,7 +7,6 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -113,8 +112,8 @@ func (o *Offer) Entry(id string, now time.Time) (*catalog.Entry, error) {
 	switch {
 	case e == nil:
 		return nil, fmt.Errorf("%w: %s is not in the catalog any more", ErrRefused, id)
-	case e.Waiver != nil && !now.Before(e.Waiver.Until):
-		return nil, fmt.Errorf("%w: the waiver for the %s of %s ended on %s (%s)", ErrRefused, strings.Join(e.Waiver.Steps, ", "), id, e.Waiver.Until.Format(time.DateOnly), e.Waiver.Tracker)
+	case e.Waiver.Ended(now) != nil:
+		return nil, fmt.Errorf("%w: %s: %w", ErrRefused, id, e.Waiver.Ended(now))
 	case e.Source.From != catalog.FromDisk && o.Frozen(now) != "":
 		return nil, fmt.Errorf("%w: %s", ErrRefused, o.Frozen(now))
 	}

@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -249,6 +250,37 @@ func TestPlanLeavesOthersAlone(t *testing.T) {
 		if slices.ContainsFunc(a.Units, func(u string) bool { return strings.HasPrefix(u, "theirs") }) {
 			t.Errorf("%+v touches an unmanaged container", a)
 		}
+	}
+}
+
+// TestRecordThatCannotBeReadStopsNobody: "chain" and what requires it run, and a record
+// of chain's is damaged.
+func TestRecordThatCannotBeReadStopsNobody(t *testing.T) {
+	chain := &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain"}}}
+	lightning := &manifest.Manifest{ID: "lightning", Containers: []manifest.Container{{Name: "lightning"}}, Requires: []manifest.Requirement{{App: "chain"}}}
+	known := []state.Desired{{App: "chain", Goal: state.Running, Manifest: chain}, {App: "lightning", Goal: state.Running, Manifest: lightning}}
+	for _, c := range []struct {
+		name      string
+		desired   []state.Desired
+		lightning state.Goal
+		want      string
+	}{
+		{"of its data", known, state.Running, "blocked"},
+		{"of its desired state", known[1:], state.Running, ""},
+		{"of its data, and the other is to start", known, state.Stopped, "blocked, prepare, write-units, wait"},
+		{"of its desired state, and the other is to start", known[1:], state.Stopped, "prepare, write-units, wait"},
+		{"of one that is to be removed", []state.Desired{{App: "chain", Goal: state.Absent}}, state.Running, "blocked"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, more := world(chain, state.Running), world(lightning, c.lightning)
+			maps.Copy(o.Containers, more.Containers)
+			maps.Copy(o.Units, more.Units)
+			maps.Copy(o.Files, more.Files)
+			got := Make(Input{Desired: c.desired, Observed: o, Broken: map[string]error{"chain": errors.New("damaged")}, Renderer: &render.Renderer{DataDir: dataDir}})
+			if verbs(got) != c.want {
+				t.Errorf("planned %q, expected %q", verbs(got), c.want)
+			}
+		})
 	}
 }
 

@@ -9,9 +9,9 @@ import (
 
 // Records are all records of a store at one time. They are never changed.
 type Records struct {
-	All    []Desired        // usable, sorted by application
+	All    []Desired        // that can be read, sorted by application; of one in Broken nothing is carried out
 	Data   map[string]Data  // of all applications that have data here
-	Broken map[string]error // applications whose record cannot be used
+	Broken map[string]error // applications of which a record cannot be used
 }
 
 // Get gives an application's record, or ErrNotFound.

@@ -98,7 +98,7 @@ func (s *Store) Get(app string) (Desired, error) {
 	return d, nil
 }
 
-// All gives every usable record, sorted by application. The slice is shared: it is
+// All gives every record that can be read, sorted by application. The slice is shared: it is
 // not to be changed.
 func (s *Store) All() []Desired { return s.Records().All }
 

@@ -6,20 +6,22 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
-	"github.com/archipelago-cloud/archipelago/gate"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
 )
 
-// Trust are the flags that say whose word on a run counts.
+// Trust are the flags that say what a run must show, and whose word on it counts.
 type Trust struct {
 	keys, waivers []string
-	trust         gate.Trust
+	policy        string
+	trust         attest.Trust
 }
 
 // Add gives a command the flags for gates' keys.
 func (f *Trust) Add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.keys, "trust", nil, "file of public keys of gates, one a line; may be given again")
 	c.Flags().IntVar(&f.trust.Threshold, "threshold", 1, "how many different keys must have signed")
-	c.Flags().DurationVar(&f.trust.MaxAge, "max-age", gate.DefaultMaxAge, "oldest run that is taken")
+	c.Flags().DurationVar(&f.trust.MaxAge, "max-age", attest.DefaultMaxAge, "oldest run that is taken")
+	c.Flags().StringVar(&f.policy, "policy", "", "file of the release policy that the run must meet; default: the one built in")
 	c.MarkFlagRequired("trust")
 }
 
@@ -30,19 +32,22 @@ func (f *Trust) AddWaivers(c *cobra.Command) {
 }
 
 // Read gives what the flags say.
-func (f *Trust) Read() (gate.Trust, error) {
+func (f *Trust) Read() (attest.Trust, error) {
 	var err error
 	if f.trust.Keys, err = Read(f.keys...); err != nil {
-		return gate.Trust{}, fmt.Errorf("--trust: %w", err)
+		return attest.Trust{}, fmt.Errorf("--trust: %w", err)
 	}
 	if f.trust.Waivers, err = Read(f.waivers...); err != nil {
-		return gate.Trust{}, fmt.Errorf("--trust-waivers: %w", err)
+		return attest.Trust{}, fmt.Errorf("--trust-waivers: %w", err)
+	}
+	if f.trust.Policy, err = Policy(f.policy); err != nil {
+		return attest.Trust{}, err
 	}
 	return f.trust, nil
 }
 
 // ReadFor is Read with waivers signed by a role's keys.
-func (f *Trust) ReadFor(waivers []sign.PublicKey, threshold int) (gate.Trust, error) {
+func (f *Trust) ReadFor(waivers []sign.PublicKey, threshold int) (attest.Trust, error) {
 	t, err := f.Read()
 	t.Waivers, t.WaiverThreshold = waivers, threshold
 	return t, err

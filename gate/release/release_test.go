@@ -1,4 +1,4 @@
-package gate
+package release
 
 import (
 	"debug/buildinfo"
@@ -10,6 +10,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -30,7 +32,7 @@ func TestOnlyADaemonThatWasTestedGoesOut(t *testing.T) {
 	}
 	run := func(daemon string) *reports.Report { return &reports.Report{Subject: reports.Subject{Daemon: daemon}} }
 	out, err := Publishable(all, nil)
-	if len(out) > 0 || !errors.Is(err, ErrAttestation) {
+	if len(out) > 0 || !errors.Is(err, attest.ErrAttestation) {
 		t.Errorf("without a run %s goes out: %v", names(out), err)
 	}
 	if out, err = Publishable(all, []*reports.Report{run("another")}); len(out) > 0 || !strings.Contains(err.Error(), "archipelago-linux-amd64") {
@@ -77,13 +79,13 @@ func TestAReleaseIsDescribedTheSameWayTwice(t *testing.T) {
 
 func TestOnlyCleanStaticProgramsAreArtifacts(t *testing.T) {
 	dir := t.TempDir()
-	if _, err := Artifacts(dir); !errors.Is(err, ErrUsage) {
+	if _, err := Artifacts(dir); !errors.Is(err, plan.ErrUsage) {
 		t.Errorf("an empty directory: %v", err)
 	}
 	if err := os.WriteFile(filepath.Join(dir, "archy-linux-amd64"), []byte("text"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Artifacts(dir); !errors.Is(err, ErrUsage) {
+	if _, err := Artifacts(dir); !errors.Is(err, plan.ErrUsage) {
 		t.Errorf("a text: %v", err)
 	}
 	b, err := os.ReadFile(os.Args[0])
@@ -93,7 +95,7 @@ func TestOnlyCleanStaticProgramsAreArtifacts(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "archy-linux-amd64"), b, 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Artifacts(dir); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "not built from a clean checkout") {
+	if _, err := Artifacts(dir); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "not built from a clean checkout") {
 		t.Errorf("a program of no commit: %v", err)
 	}
 }

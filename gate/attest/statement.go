@@ -1,4 +1,4 @@
-package gate
+package attest
 
 import (
 	"crypto/sha256"
@@ -9,29 +9,29 @@ import (
 	"slices"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/gate/verdict"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // statement is an in-toto test-result statement
 // (https://github.com/in-toto/attestation/blob/main/spec/predicates/test-result.md).
 type statement struct {
-	Type          string            `json:"_type"`
-	Subject       []StatementTarget `json:"subject"`
-	PredicateType string            `json:"predicateType"`
-	Predicate     Predicate         `json:"predicate"`
+	Type          string    `json:"_type"`
+	Subject       []Target  `json:"subject"`
+	PredicateType string    `json:"predicateType"`
+	Predicate     predicate `json:"predicate"`
 }
 
-// StatementTarget names one tested thing by digest.
-type StatementTarget struct {
+// Target is one tested thing, by its digests.
+type Target struct {
 	Name   string            `json:"name"`
 	Digest map[string]string `json:"digest"`
 }
 
-// Predicate holds the predicate's own fields and, in configuration, what the
-// results were obtained with.
-type Predicate struct {
+// predicate has the fields of in-toto's predicate, and those of the gate.
+type predicate struct {
 	Result        string           `json:"result"` // PASSED, WARNED or FAILED
-	Configuration []Configuration  `json:"configuration"`
+	Configuration []configuration  `json:"configuration"`
 	PassedTests   []string         `json:"passedTests,omitempty"`
 	WarnedTests   []string         `json:"warnedTests,omitempty"` // excused by a waiver
 	FailedTests   []string         `json:"failedTests,omitempty"`
@@ -39,20 +39,20 @@ type Predicate struct {
 	Policy        reports.Policy   `json:"policy"`
 	Asked         reports.Policy   `json:"asked"`
 	Nodes         []reports.Node   `json:"nodes"`
-	Waivers       []reports.Waiver `json:"waivers,omitempty"`
+	Waivers       []reports.Waived `json:"waivers,omitempty"`
 	Run           string           `json:"run"`
 	Finished      time.Time        `json:"finished"`
 }
 
-// Configuration is a resource that the results depend on.
-type Configuration struct {
+// configuration is a file that the results depend on.
+type configuration struct {
 	Name   string            `json:"name"`
 	Digest map[string]string `json:"digest"`
 }
 
-// Attest makes the statement of a report; plan and results are the contents of
-// plan.json and results.jsonl. The same three always give the same bytes.
-func Attest(r *reports.Report, plan, results []byte) ([]byte, error) {
+// encode makes the statement of a report. plan and results are the contents of plan.json
+// and results.jsonl. The same three always give the same bytes.
+func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 	digest := func(b []byte) map[string]string {
 		sum := sha256.Sum256(b)
 		return map[string]string{"sha256": hex.EncodeToString(sum[:])}
@@ -60,22 +60,22 @@ func Attest(r *reports.Report, plan, results []byte) ([]byte, error) {
 	s := statement{
 		Type:          "https://in-toto.io/Statement/v1",
 		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
-		Predicate: Predicate{
+		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
 			Finished:      r.Finished,
-			Configuration: []Configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
+			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
 	s.Predicate.Result = result(r)
-	s.Subject = append(s.Subject, StatementTarget{"archipelago", map[string]string{"sha256": r.Subject.Daemon}})
+	s.Subject = append(s.Subject, Target{"archipelago", map[string]string{"sha256": r.Subject.Daemon}})
 	for _, id := range slices.Sorted(maps.Keys(r.Subject.Manifests)) {
-		s.Subject = append(s.Subject, StatementTarget{"manifest/" + id, map[string]string{"sha256": r.Subject.Manifests[id]}})
+		s.Subject = append(s.Subject, Target{"manifest/" + id, map[string]string{"sha256": r.Subject.Manifests[id]}})
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Subject.Images)) {
-		s.Subject = append(s.Subject, StatementTarget{"image/" + name, map[string]string{"sha256": r.Subject.Images[name]}})
+		s.Subject = append(s.Subject, Target{"image/" + name, map[string]string{"sha256": r.Subject.Images[name]}})
 	}
 	for _, a := range r.Apps {
-		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !waived(r, c.Cell) }); {
+		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c.Cell) }); {
 		case a.Verdict == reports.Green:
 			s.Predicate.PassedTests = append(s.Predicate.PassedTests, a.ID)
 		case excused:
@@ -91,15 +91,15 @@ func Attest(r *reports.Report, plan, results []byte) ([]byte, error) {
 	return append(b, '\n'), nil
 }
 
-// result is the predicate's word for a run: PASSED, WARNED where every cell that did
-// not pass is excused by a waiver, or FAILED.
+// result is in-toto's word for a run: PASSED, WARNED if every cell that did not pass is
+// excused by a waiver, or FAILED.
 func result(r *reports.Report) string {
 	out := "PASSED"
 	for _, a := range r.Apps {
 		for _, c := range a.Cells {
 			switch {
 			case c.Status == reports.Passed:
-			case waived(r, c.Cell):
+			case verdict.Excused(r, c.Cell):
 				out = "WARNED"
 			default:
 				return "FAILED"

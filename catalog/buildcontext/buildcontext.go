@@ -1,4 +1,6 @@
-package publish
+// Package buildcontext tells whether an image has to be built again: it gives the digest
+// of the directory that an image is built from.
+package buildcontext
 
 import (
 	"crypto/sha256"
@@ -8,10 +10,10 @@ import (
 	"strings"
 )
 
-// ContextDigest is the SHA-256, in hex, of every file's name, executable bit and
-// content below a build context, and of what else goes into the build. Equal
-// digests are taken for equal images.
-func ContextDigest(files fs.FS, more ...string) (string, error) {
+// Digest is the SHA-256, in hex, of every file's name, executable bit and content below a
+// build context, and of what else goes into the build. Equal digests are taken for equal
+// images.
+func Digest(files fs.FS, more ...string) (string, error) {
 	h := sha256.New()
 	fmt.Fprintln(h, strings.Join(more, "\x00"))
 	err := fs.WalkDir(files, ".", func(p string, d fs.DirEntry, err error) error {

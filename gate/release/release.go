@@ -1,4 +1,7 @@
-package gate
+// Package release owns what may go out on a verified run: which entries of a catalog it
+// proves, which programs it has tested, and what is published beside them (checksums,
+// bills of materials, provenance).
+package release
 
 import (
 	"bytes"
@@ -18,6 +21,8 @@ import (
 	cdx "github.com/CycloneDX/cyclonedx-go"
 
 	"github.com/archipelago-cloud/archipelago/dist"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -39,8 +44,8 @@ type Artifact struct {
 	info   *buildinfo.BuildInfo
 }
 
-// Artifacts gives the programs in a directory, by name. One that was not built from a
-// clean checkout is refused: nobody could build it again.
+// Artifacts gives the programs in a directory, by name. A program that was not built
+// from a clean checkout is refused, because nobody could build it again.
 func Artifacts(dir string) ([]Artifact, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*-linux-*"))
 	if err != nil {
@@ -54,22 +59,22 @@ func Artifacts(dir string) ([]Artifact, error) {
 		}
 		a := Artifact{Name: filepath.Base(f)}
 		if a.info, err = buildinfo.ReadFile(f); err != nil {
-			problems = append(problems, fmt.Errorf("%w: %s: %w", ErrUsage, f, err))
+			problems = append(problems, fmt.Errorf("%w: %s: %w", plan.ErrUsage, f, err))
 			continue
 		}
 		if setting(a.info, "vcs.revision") == "" || setting(a.info, "vcs.modified") == "true" {
-			problems = append(problems, fmt.Errorf("%w: %s was not built from a clean checkout; commit first", ErrUsage, f))
+			problems = append(problems, fmt.Errorf("%w: %s was not built from a clean checkout; commit first", plan.ErrUsage, f))
 		}
 		if setting(a.info, "CGO_ENABLED") != "0" {
-			problems = append(problems, fmt.Errorf("%w: %s is not linked statically", ErrUsage, f))
+			problems = append(problems, fmt.Errorf("%w: %s is not linked statically", plan.ErrUsage, f))
 		}
-		if a.SHA256, err = fileDigest(f); err != nil {
+		if a.SHA256, err = Digest(f); err != nil {
 			problems = append(problems, err)
 		}
 		out = append(out, a)
 	}
 	if len(files) == 0 {
-		problems = append(problems, fmt.Errorf("%w: %s holds no programs; build them with 'make release'", ErrUsage, dir))
+		problems = append(problems, fmt.Errorf("%w: %s holds no programs; build them with 'make release'", plan.ErrUsage, dir))
 	}
 	return out, errors.Join(problems...)
 }
@@ -83,7 +88,8 @@ func setting(info *buildinfo.BuildInfo, key string) string {
 	return ""
 }
 
-func fileDigest(file string) (string, error) {
+// Digest is the SHA-256 of a file, in hex.
+func Digest(file string) (string, error) {
 	f, err := os.Open(file)
 	if err != nil {
 		return "", err
@@ -169,10 +175,10 @@ func Provenance(artifacts []Artifact) ([]byte, error) {
 		} `json:"runDetails"`
 	}
 	s := struct {
-		Type          string            `json:"_type"`
-		Subject       []StatementTarget `json:"subject"`
-		PredicateType string            `json:"predicateType"`
-		Predicate     predicate         `json:"predicate"`
+		Type          string          `json:"_type"`
+		Subject       []attest.Target `json:"subject"`
+		PredicateType string          `json:"predicateType"`
+		Predicate     predicate       `json:"predicate"`
 	}{Type: "https://in-toto.io/Statement/v1", PredicateType: "https://slsa.dev/provenance/v1"}
 	d := &s.Predicate.BuildDefinition
 	d.BuildType = "https://pkg.go.dev/cmd/go#hdr-Compile_packages_and_dependencies"
@@ -186,7 +192,7 @@ func Provenance(artifacts []Artifact) ([]byte, error) {
 		}
 	}
 	for _, a := range artifacts {
-		s.Subject = append(s.Subject, StatementTarget{a.Name, map[string]string{"sha256": a.SHA256}})
+		s.Subject = append(s.Subject, attest.Target{Name: a.Name, Digest: map[string]string{"sha256": a.SHA256}})
 		flags := map[string]string{"package": a.info.Path}
 		for _, k := range []string{"GOOS", "GOARCH", "GOAMD64", "GOARM64", "CGO_ENABLED", "-trimpath", "-ldflags", "-tags"} {
 			if v := setting(a.info, k); v != "" {
@@ -201,9 +207,9 @@ func Provenance(artifacts []Artifact) ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// Publishable splits the programs of a release: a daemon may go out where a verified
-// run has tested exactly it; the other programs where any daemon may. The error names
-// every daemon that no run has tested.
+// Publishable gives the programs of a release that may go out: each daemon that a
+// verified run has tested, digest for digest, and, if there is one, the other programs.
+// The error names every daemon that no run has tested.
 func Publishable(artifacts []Artifact, runs []*reports.Report) (out []Artifact, err error) {
 	var untested []error
 	var others []Artifact
@@ -214,11 +220,29 @@ func Publishable(artifacts []Artifact, runs []*reports.Report) (out []Artifact, 
 		case slices.ContainsFunc(runs, func(r *reports.Report) bool { return r.Subject.Daemon == a.SHA256 }):
 			out = append(out, a)
 		default:
-			untested = append(untested, fmt.Errorf("%w: no run of the gate has tested %s (%.12s…)", ErrAttestation, a.Name, a.SHA256))
+			untested = append(untested, fmt.Errorf("%w: no run of the gate has tested %s (%.12s…)", attest.ErrAttestation, a.Name, a.SHA256))
 		}
 	}
 	if len(out) > 0 {
 		out = append(out, others...)
 	}
 	return out, errors.Join(untested...)
+}
+
+// Publish copies programs from one directory to another, and describes exactly those
+// there.
+func Publish(from, to string, artifacts []Artifact) error {
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, art := range artifacts {
+		b, err := os.ReadFile(filepath.Join(from, art.Name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, art.Name), b, 0o755); err != nil {
+			return err
+		}
+	}
+	return Describe(to, artifacts)
 }

@@ -1,4 +1,4 @@
-package gate
+package attest
 
 import (
 	"context"
@@ -11,21 +11,19 @@ import (
 	"strings"
 	"time"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
-	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// waiverType is the DSSE payload type of a waiver.
 const (
+	// waiverType is the DSSE payload type of a waiver.
 	waiverType = "application/vnd.archipelago.waiver+json"
 	maxWaiver  = 64 << 10
 )
 
-// checkWaiver wants all that a waiver must say.
-func checkWaiver(w *reports.Waiver) error {
+// checkWaiver refuses a waiver that does not say all it must.
+func checkWaiver(w *reports.Waived) error {
 	u, err := url.Parse(w.Tracker)
 	switch {
 	case w.App == "" || w.Manifest == "":
@@ -45,9 +43,9 @@ func checkWaiver(w *reports.Waiver) error {
 	return nil
 }
 
-// Waive signs a waiver for an application of a run and puts it with the run. Whose
-// signature counts is for those to say who verify it.
-func Waive(ctx context.Context, dir string, w reports.Waiver, signers ...*sign.Signer) (string, error) {
+// Waive signs a waiver for an application of a run and stores it with the run. Verifiers
+// decide which keys to trust.
+func Waive(ctx context.Context, dir string, w reports.Waived, signers ...*sign.Signer) (string, error) {
 	r, _, err := Statement(dir)
 	if err != nil {
 		return "", fmt.Errorf("%w: %w", ErrAttestation, err)
@@ -75,9 +73,9 @@ func Waive(ctx context.Context, dir string, w reports.Waiver, signers ...*sign.S
 	return file, os.WriteFile(file, envelope, 0o644)
 }
 
-// waivers reads the waivers that lie with a run. Their signatures are checked where
-// keys are given; a report shows them whoever signed them.
-func waivers(ctx context.Context, dir string, keys []sign.PublicKey, threshold int) (out []reports.Waiver, err error) {
+// waivers reads the waivers stored with a run. Signatures are checked only if keys are
+// given: a report shows every waiver, whoever signed it.
+func waivers(ctx context.Context, dir string, keys []sign.PublicKey, threshold int) (out []reports.Waived, err error) {
 	files, err := filepath.Glob(filepath.Join(dir, reports.WaiversDir, "*.dsse.json"))
 	if err != nil {
 		return nil, err
@@ -97,7 +95,7 @@ func waivers(ctx context.Context, dir string, keys []sign.PublicKey, threshold i
 		if err != nil {
 			return nil, fmt.Errorf("%w: waiver %s: %w", ErrAttestation, filepath.Base(f), err)
 		}
-		var w reports.Waiver
+		var w reports.Waived
 		if err := sign.Decode(payload, maxWaiver, &w); err != nil {
 			return nil, fmt.Errorf("%w: waiver %s: %w", ErrAttestation, filepath.Base(f), err)
 		}
@@ -107,36 +105,4 @@ func waivers(ctx context.Context, dir string, keys []sign.PublicKey, threshold i
 		out = append(out, w)
 	}
 	return out, nil
-}
-
-// waived tells whether a cell that is not passed is excused.
-func waived(r *reports.Report, c reports.Cell) bool {
-	return slices.ContainsFunc(r.Waivers, func(w reports.Waiver) bool {
-		return w.App == c.App && w.Manifest == r.Subject.Manifests[c.App] && slices.Contains(w.Steps, c.Step)
-	})
-}
-
-// Proves tells whether a verified run is about exactly what a catalog's entry holds,
-// and the waiver under which it is, nil for none.
-func Proves(r *reports.Report, e *document.Entry) (*catalog.Waiver, error) {
-	tested, ok := r.Subject.Manifests[e.ID]
-	switch {
-	case e.ImageOnly():
-		return nil, fmt.Errorf("%w: the entry of %s only overrides images: no gate has seen what comes of it on a node", ErrAttestation, e.ID)
-	case !ok:
-		return nil, fmt.Errorf("%w: run %s did not test %s", ErrAttestation, r.Run, e.ID)
-	case tested != e.SHA256:
-		return nil, fmt.Errorf("%w: run %s tested another manifest of %s (%.12s…) than the entry's, version %s (%.12s…)", ErrAttestation, r.Run, e.ID, tested, e.Version, e.SHA256)
-	}
-	for c, image := range e.Images {
-		if _, digest, _ := strings.Cut(image, "@sha256:"); r.Subject.Images[c] != digest {
-			return nil, fmt.Errorf("%w: run %s tested another image of %s (%.12s…) than the entry's (%.12s…)", ErrAttestation, r.Run, c, r.Subject.Images[c], digest)
-		}
-	}
-	for _, w := range r.Waivers {
-		if w.App == e.ID && w.Manifest == e.SHA256 {
-			return &catalog.Waiver{Steps: w.Steps, Reason: w.Reason, Tracker: w.Tracker, Until: w.Until}, nil
-		}
-	}
-	return nil, nil
 }

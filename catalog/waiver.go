@@ -1,0 +1,29 @@
+package catalog
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Waiver lets an application be released although steps of it did not pass the gate.
+// Somebody signs for it. It turns nothing green, is shown wherever the application is,
+// and ends by itself.
+type Waiver struct {
+	Steps   []string  `json:"steps"` // of the gate, whose failures it excuses
+	Reason  string    `json:"reason"`
+	Tracker string    `json:"tracker"` // link to where the failure is worked on
+	Until   time.Time `json:"until"`
+}
+
+// Ended says that a waiver has ended, and when; nil while it holds, and for no waiver.
+func (w *Waiver) Ended(now time.Time) error {
+	if w == nil || now.Before(w.Until) {
+		return nil
+	}
+	return fmt.Errorf("the waiver for %s ended on %s (%s)", strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Tracker)
+}
+
+func (w *Waiver) String() string {
+	return fmt.Sprintf("released although it is not green at %s, until %s: %s (%s)", strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
+}

@@ -1,0 +1,152 @@
+// Package attest owns what a run is trusted by: the in-toto statement that follows from
+// its plan, its results and its waivers, the signatures on it, and their verification.
+// Verification recomputes the verdict; edited results are rejected.
+package attest
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/verdict"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// ErrAttestation is wrapped when a run cannot be signed as a release, or when a signed
+// attestation does not hold.
+var ErrAttestation = errors.New("attestation")
+
+const (
+	// statementType is in-toto's payload type for DSSE
+	// (https://github.com/in-toto/attestation/blob/main/spec/v1/envelope.md).
+	statementType  = "application/vnd.in-toto+json"
+	maxAttestation = 16 << 20
+)
+
+// DefaultMaxAge is how old a run that releases something may be.
+const DefaultMaxAge = 14 * 24 * time.Hour
+
+// Trust is what a verifier demands of a run, and whose word counts.
+type Trust struct {
+	Policy          reports.Policy   // that the run must meet, whatever it was planned under; zero: the default one
+	Keys            []sign.PublicKey // of gates
+	Threshold       int              // how many of them must have signed
+	Waivers         []sign.PublicKey // of those who may excuse a failure; none: nobody may
+	WaiverThreshold int
+	MaxAge          time.Duration // of a run
+}
+
+// Statement judges a run from its plan, its results and the waivers in its directory,
+// and gives its report and the statement that follows from them.
+func Statement(dir string) (*reports.Report, []byte, error) {
+	_, r, s, err := judge(dir)
+	return r, s, err
+}
+
+func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
+	planned, err := os.ReadFile(filepath.Join(dir, reports.PlanFile))
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	var p plan.Plan
+	if err := json.Unmarshal(planned, &p); err != nil {
+		return nil, nil, nil, fmt.Errorf("%s: %w", reports.PlanFile, err)
+	}
+	raw, err := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, nil, nil, err
+	}
+	results, err := reports.ReadResults(dir)
+	if err != nil {
+		return nil, nil, nil, err
+	}
+	r := verdict.Judge(&p, results)
+	if r.Waivers, err = waivers(context.Background(), dir, nil, 0); err != nil {
+		return nil, nil, nil, err
+	}
+	s, err := encode(r, planned, raw)
+	return &p, r, s, err
+}
+
+// Sign signs a run's statement if the run can release something: green, or excused cell
+// by cell, under its whole policy.
+func Sign(ctx context.Context, dir string, now time.Time, signers ...*sign.Signer) ([]byte, error) {
+	r, s, err := Statement(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAttestation, err)
+	}
+	if err := releasable(r, now); err != nil {
+		return nil, err
+	}
+	return sign.Sign(ctx, statementType, s, signers...)
+}
+
+func releasable(r *reports.Report, now time.Time) error {
+	if err := verdict.Releasable(r, now); err != nil {
+		return fmt.Errorf("%w: %w", ErrAttestation, err)
+	}
+	return nil
+}
+
+// Verify checks the signed attestation of a run: signed by as many trusted keys as
+// demanded, no older than allowed, under a policy no weaker than the verifier's, and
+// exactly the statement that follows from the plan and the results. It gives the
+// recomputed report.
+func Verify(ctx context.Context, dir string, trust Trust, now time.Time) (*reports.Report, error) {
+	p, r, follows, err := judge(dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAttestation, err)
+	}
+	envelope, err := os.ReadFile(filepath.Join(dir, reports.SignedFile))
+	if err != nil {
+		if why := releasable(r, now); why != nil {
+			return nil, why // this says more: there is nothing to sign
+		}
+		return nil, fmt.Errorf("%w: the run is not signed: %w", ErrAttestation, err)
+	}
+	payload, err := sign.Verify(ctx, envelope, maxAttestation, statementType, trust.Keys, trust.Threshold)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAttestation, err)
+	}
+	var signed statement
+	if err := sign.Decode(payload, maxAttestation, &signed); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrAttestation, err)
+	}
+	if !bytes.Equal(payload, follows) {
+		return nil, fmt.Errorf("%w: the signed statement is not the one that follows from %s and %s: one of them was changed since, or belongs to another run", ErrAttestation, reports.PlanFile, reports.ResultsFile)
+	}
+	if err := releasable(r, now); err != nil {
+		return nil, err
+	}
+	policy := trust.Policy
+	if policy.Cycles == 0 {
+		policy = plan.Default()
+	}
+	if why := p.Missing(policy); len(why) > 0 {
+		return nil, fmt.Errorf("%w: the run was made under a weaker policy than is demanded here: %s", ErrAttestation, strings.Join(why, "; "))
+	}
+	if len(r.Waivers) > 0 {
+		if len(trust.Waivers) == 0 {
+			return nil, fmt.Errorf("%w: %s is excused by a waiver, and nobody is trusted to give one (--trust-waivers)", ErrAttestation, r.Waivers[0].App)
+		}
+		if _, err := waivers(ctx, dir, trust.Waivers, trust.WaiverThreshold); err != nil {
+			return nil, err
+		}
+	}
+	switch age := now.Sub(signed.Predicate.Finished); {
+	case age < -time.Hour:
+		return nil, fmt.Errorf("%w: the run ended in the future, at %s", ErrAttestation, signed.Predicate.Finished.Format(time.RFC3339))
+	case age > trust.MaxAge:
+		return nil, fmt.Errorf("%w: the run is %s old; at most %s is allowed", ErrAttestation, age.Round(time.Hour), trust.MaxAge)
+	}
+	return r, nil
+}

@@ -1,0 +1,202 @@
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/release"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// execution is one session of a run.
+type execution struct {
+	Options
+	plan  *plan.Plan
+	dir   string
+	fresh bool // the first session, and no resumption
+}
+
+// carryOut does what a plan still lacks, judges the run and writes its report.
+func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bool) (*Outcome, error) {
+	dir, err := filepath.Abs(dir)
+	if err != nil {
+		return nil, err
+	}
+	e := &execution{o, p, dir, fresh}
+	if err := e.levelZero(ctx); err != nil {
+		return nil, err
+	}
+	machines, err := e.machines(ctx)
+	if err != nil {
+		return nil, err
+	}
+	f, err := fleet.Assemble(ctx, machines)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	unlock, err := runner.Lock(ctx, f, p.Run)
+	if err != nil {
+		return nil, err
+	}
+	defer unlock()
+	if err := e.equip(ctx, f); err != nil {
+		return nil, err
+	}
+	if err := e.begin(f); err != nil {
+		return nil, err
+	}
+	cut, err := e.work(ctx, f)
+	if err != nil {
+		return nil, err
+	}
+	p.Sessions[len(p.Sessions)-1].Finished = time.Now().UTC()
+	r, err := conclude(dir, p)
+	if err != nil {
+		return nil, errors.Join(cut, err)
+	}
+	return &Outcome{dir, r}, cut
+}
+
+// levelZero runs level 0 over the directories that the catalog was read from. A catalog
+// that was read from none is laid out beside the run.
+func (e *execution) levelZero(ctx context.Context) error {
+	dirs := map[string]bool{}
+	for id, entry := range e.Catalog {
+		if entry.Dir != "" {
+			dirs[filepath.Dir(entry.Dir)] = true
+			continue
+		}
+		home := filepath.Join(e.dir, "catalog", id)
+		if err := os.MkdirAll(home, 0o755); err != nil {
+			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+		}
+		if err := os.WriteFile(filepath.Join(home, "manifest.yaml"), entry.Canonical(), 0o644); err != nil {
+			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+		}
+		dirs[filepath.Dir(home)] = true
+	}
+	for _, d := range slices.Sorted(maps.Keys(dirs)) {
+		if err := runner.LevelZero(ctx, e.Suite, d, filepath.Join(e.dir, "level-zero.log")); err != nil {
+			return fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
+		}
+	}
+	return nil
+}
+
+// machines gives the nodes of the plan, from the inventory that was named or from the
+// lab, which is brought up.
+func (e *execution) machines(ctx context.Context) ([]nodes.Node, error) {
+	file := e.Inventory
+	if file == "" {
+		l, err := LabUp(ctx, e.Catalog, e.Observer)
+		if err != nil {
+			return nil, fmt.Errorf("%w: bringing up the lab: %w", runner.ErrIncomplete, err)
+		}
+		file = l.InventoryFile()
+	}
+	inv, err := nodes.LoadInventory(file)
+	if err != nil {
+		return nil, err
+	}
+	var out []nodes.Node
+	for _, name := range e.plan.Asked.Nodes {
+		n, err := inv.Node(name)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, *n)
+	}
+	return out, nil
+}
+
+// equip empties the nodes of a fresh run, brings the daemon and the catalog onto them,
+// and records what is tested there.
+func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
+	selected, err := e.Catalog.Select(e.plan.Asked.Apps...)
+	if err != nil {
+		return err
+	}
+	if e.fresh {
+		if err := f.Clean(ctx); err != nil {
+			return err
+		}
+	}
+	l, err := lab.Open(io.Discard)
+	if err != nil {
+		return err
+	}
+	fmt.Fprintln(e.Observer, "gate: publishing images, deploying the daemon")
+	if err := f.Equip(ctx, e.Daemon, selected, l.Engine, e.Environment, io.Discard); err != nil {
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	daemon, err := release.Digest(e.Daemon)
+	if err != nil {
+		return fmt.Errorf("the daemon: %w", err)
+	}
+	before := e.plan.Subject
+	e.plan.Identify(daemon, f.Published)
+	if !e.fresh && !sameSubject(before, e.plan.Subject) {
+		return fmt.Errorf("%w: the daemon or a manifest has changed since run %s began, and a run is about one subject; start a new run", plan.ErrUsage, e.plan.Run)
+	}
+	return nil
+}
+
+func sameSubject(a, b reports.Subject) bool {
+	x, _ := json.Marshal(a)
+	y, _ := json.Marshal(b)
+	return string(x) == string(y)
+}
+
+// begin records the nodes and the session in the plan, and makes the run the latest.
+func (e *execution) begin(f *fleet.Fleet) error {
+	e.plan.Nodes = nil
+	for _, n := range f.Nodes {
+		id := n.Identity
+		e.plan.Nodes = append(e.plan.Nodes, reports.Node{Name: id.Name, Address: id.Address, HostKey: id.HostKey, OS: id.OS, Kernel: id.Kernel, Podman: id.Podman, Systemd: id.Systemd})
+	}
+	e.plan.Warnings = f.Warnings
+	e.plan.Sessions = append(e.plan.Sessions, plan.Session{Started: time.Now().UTC()})
+	if err := reports.WriteJSON(filepath.Join(e.dir, reports.PlanFile), e.plan); err != nil {
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	link := filepath.Join(e.Out, latest)
+	tmp := fmt.Sprintf("%s.%d", link, os.Getpid())
+	if err := os.Symlink(filepath.Base(e.dir), tmp); err != nil {
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	if err := os.Rename(tmp, link); err != nil {
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	return nil
+}
+
+// work runs the cells that have no result yet; cut says what cut that short.
+func (e *execution) work(ctx context.Context, f *fleet.Fleet) (cut, err error) {
+	results, err := reports.ReadResults(e.dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	store, err := reports.OpenStore(e.dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	defer store.Close()
+	e.Observer.Running(e.plan, results)
+	r := &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer}
+	return r.Run(ctx), nil
+}

@@ -1,0 +1,144 @@
+// Package gate runs the production gate from beginning to end: it plans a run, brings up
+// the nodes, takes every application through its full lifecycle, and writes the report.
+// The packages below it do the work: plan, runner, verdict, attest and release.
+package gate
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/gate/attest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// Options say what is run, on which nodes, and where its results go.
+type Options struct {
+	Version     string // of the gate
+	Request     plan.Request
+	Catalog     catalog.Catalog
+	Inventory   string   // file of the nodes; empty for the lab's, which is brought up
+	Daemon      string   // file of the daemon
+	Suite       string   // file of the compiled suite
+	Out         string   // directory of runs
+	Environment []string // more of the daemon's environment, "NAME=value"
+	Observer    Observer
+}
+
+// Observer is told of a run's progress. Its methods are called from several goroutines.
+type Observer interface {
+	io.Writer // lines about what is being prepared
+	// Running says that the plan is now worked on; results are those of earlier sessions.
+	Running(p *plan.Plan, results []reports.Result)
+	runner.Observer
+}
+
+// Outcome is a run that has been judged.
+type Outcome struct {
+	Dir    string // of the run
+	Report *reports.Report
+}
+
+// Plan checks what is asked for and says what would be run, under a name.
+func Plan(o Options, name string) (*plan.Plan, error) {
+	known, err := knownNodes(o.Inventory)
+	if err != nil {
+		return nil, err
+	}
+	return plan.New(name, o.Version, o.Request, o.Catalog, known)
+}
+
+// Run plans a run, carries it out and judges it. A run that was cut short gives both an
+// outcome, over the results there are, and the error that cut it short; Resume goes on.
+func Run(ctx context.Context, o Options) (*Outcome, error) {
+	p, err := Plan(o, fmt.Sprintf("%s-%04x", time.Now().UTC().Format("20060102-150405"), os.Getpid()&0xffff))
+	if err != nil {
+		return nil, err
+	}
+	dir := filepath.Join(o.Out, p.Run)
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	return carryOut(ctx, o, p, dir, true)
+}
+
+// Resume goes on with a run as it was planned; the request counts for nothing. The daemon
+// and the catalog must be those that the run began with.
+func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
+	dir, p, err := open(o.Out, name)
+	if err != nil {
+		return nil, err
+	}
+	return carryOut(ctx, o, p, dir, false)
+}
+
+// Report judges a run again from its results, and writes its report.
+func Report(out, name string) (*Outcome, error) {
+	dir, p, err := open(out, name)
+	if err != nil {
+		return nil, err
+	}
+	r, err := conclude(dir, p)
+	if err != nil {
+		return nil, err
+	}
+	return &Outcome{dir, r}, nil
+}
+
+// Find gives the directory of a run: a directory, the name of a run in out, or, for an
+// empty name, the latest run there.
+func Find(out, name string) (string, error) {
+	dir, _, err := open(out, name)
+	return dir, err
+}
+
+const latest = "latest" // links to the run that was begun or resumed last
+
+func open(out, name string) (string, *plan.Plan, error) {
+	dir := filepath.Join(out, latest)
+	if name != "" {
+		dir = name
+		if _, err := os.Stat(dir); err != nil {
+			dir = filepath.Join(out, name)
+		}
+	}
+	dir, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: no such run: %w", plan.ErrUsage, err)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, reports.PlanFile))
+	if err != nil {
+		return "", nil, fmt.Errorf("%w: not a run: %w", plan.ErrUsage, err)
+	}
+	p := &plan.Plan{}
+	if err := json.Unmarshal(b, p); err != nil {
+		return "", nil, fmt.Errorf("%w: %s: %w", plan.ErrUsage, reports.PlanFile, err)
+	}
+	return dir, p, nil
+}
+
+// conclude judges a run from what is on disk, and writes every output.
+func conclude(dir string, p *plan.Plan) (*reports.Report, error) {
+	fail := func(err error) (*reports.Report, error) {
+		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
+		return fail(err)
+	}
+	r, statement, err := attest.Statement(dir)
+	if err != nil {
+		return fail(err)
+	}
+	if err := errors.Join(reports.Render(dir, r), os.WriteFile(filepath.Join(dir, reports.AttestationFile), statement, 0o644)); err != nil {
+		return fail(err)
+	}
+	return r, nil
+}

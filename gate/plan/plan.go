@@ -1,0 +1,162 @@
+// Package plan owns what is to be run, cell by cell: it checks a request against the
+// catalog, the nodes and the release policy, and says whether the run could release
+// anything. It is pure: it reads no file, asks no node and looks at no clock.
+package plan
+
+import (
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// ErrUsage is wrapped when a request cannot be met: an unknown name, a bad value. Nothing
+// has been run.
+var ErrUsage = errors.New("usage")
+
+// Plan is a run before it happens: everything asked for, and the digests of what is
+// tested.
+type Plan struct {
+	Run      string            `json:"run"`
+	Gate     string            `json:"gate"`
+	Asked    reports.Policy    `json:"asked"`
+	Policy   reports.Policy    `json:"policy,omitzero"` // for a release; see Required
+	Release  []string          `json:"release"`         // applications of the release
+	Versions map[string]string `json:"versions"`
+	Subject  reports.Subject   `json:"subject"`
+	Nodes    []reports.Node    `json:"nodes,omitempty"`
+	Warnings []string          `json:"warnings,omitempty"`
+	Sessions []Session         `json:"sessions,omitempty"`
+}
+
+// Session is a stretch of work on a run: the first, or a resumption. Finished is zero
+// for one that was killed.
+type Session struct {
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished,omitzero"`
+}
+
+// Request is what somebody wants to be run. Zero values stand for what the policy asks,
+// and a zero policy for the default one.
+type Request struct {
+	Policy reports.Policy
+	Cycles int
+	Nodes  []string
+	Apps   []string
+	Steps  []string
+}
+
+// New checks a request against the applications and nodes there are; of a node, its name
+// and what is known of its host key count. All problems are reported at once, wrapped in
+// ErrUsage.
+func New(run, version string, r Request, cat catalog.Catalog, known []reports.Node) (*Plan, error) {
+	var problems []error
+	usage := func(format string, args ...any) {
+		problems = append(problems, fmt.Errorf("%w: %s", ErrUsage, fmt.Sprintf(format, args...)))
+	}
+	policy := r.Policy
+	if policy.Cycles == 0 {
+		policy = Default()
+	}
+	if r.Cycles == 0 {
+		r.Cycles = policy.Cycles
+	}
+	if r.Cycles < 1 || r.Cycles > MaxCycles {
+		usage("cycles: %d: expected 1 to %d", r.Cycles, MaxCycles)
+	}
+	var names []string
+	for _, n := range known {
+		names = append(names, n.Name)
+	}
+	if len(r.Nodes) == 0 {
+		r.Nodes = names
+	}
+	for _, n := range r.Nodes {
+		if !slices.Contains(names, n) {
+			usage("unknown node %q: the inventory has %s", n, strings.Join(names, ", "))
+		}
+	}
+	released := policy.Apps
+	if len(released) == 0 {
+		released = cat.IDs()
+	}
+	if len(r.Apps) == 0 {
+		r.Apps = released
+	}
+	for _, a := range r.Apps {
+		if cat[a] == nil {
+			usage("unknown app %q: the catalog has %s", a, strings.Join(cat.IDs(), ", "))
+		}
+	}
+	if len(r.Steps) == 0 {
+		r.Steps = policy.Steps
+	}
+	for _, s := range r.Steps {
+		if _, ok := matrix.FindStep(s); !ok {
+			usage("unknown step %q: the steps are %s", s, strings.Join(matrix.StepNames(), ", "))
+		}
+	}
+	for _, list := range [][]string{r.Nodes, r.Apps, r.Steps} {
+		if sorted := slices.Sorted(slices.Values(list)); len(slices.Compact(sorted)) != len(list) {
+			usage("%s: named twice", strings.Join(list, ","))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
+	p := &Plan{
+		Run: run, Gate: version, Policy: policy, Release: released, Versions: map[string]string{},
+		Asked: reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: slices.Sorted(slices.Values(r.Apps))},
+	}
+	for _, n := range known {
+		if slices.Contains(r.Nodes, n.Name) && n.HostKey != "" {
+			p.Nodes = append(p.Nodes, n)
+		}
+	}
+	for _, a := range p.Asked.Apps {
+		p.Versions[a] = cat[a].Version
+	}
+	return p, nil
+}
+
+// inOrder gives steps in the order of a cycle.
+func inOrder(steps []string) (out []string) {
+	for _, s := range matrix.StepNames() {
+		if slices.Contains(steps, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// Cells are all cells asked for, in the order of cycle, node, application, step.
+func (p *Plan) Cells() []reports.Cell {
+	var out []reports.Cell
+	for k := 1; k <= p.Asked.Cycles; k++ {
+		for _, n := range p.Asked.Nodes {
+			for _, a := range p.Asked.Apps {
+				for _, s := range p.Asked.Steps {
+					out = append(out, reports.Cell{App: a, Node: n, Cycle: k, Step: s})
+				}
+			}
+		}
+	}
+	return out
+}
+
+// Identify records the digests of what is tested: the daemon's SHA-256, and each
+// manifest as it was published.
+func (p *Plan) Identify(daemon string, published catalog.Catalog) {
+	p.Subject = reports.Subject{Daemon: daemon, Manifests: map[string]string{}, Images: map[string]string{}}
+	for _, a := range p.Asked.Apps {
+		p.Subject.Manifests[a] = published[a].Digest()
+		for _, c := range published[a].Containers {
+			p.Subject.Images[c.Name] = strings.TrimPrefix(c.Image.Digest, "sha256:")
+		}
+	}
+}

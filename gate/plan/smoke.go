@@ -1,0 +1,123 @@
+package plan
+
+import (
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// Required is the policy that the run was planned under, with the applications of the
+// release. Plans from before policies were recorded were made under the default one,
+// which had no roles then.
+func (p *Plan) Required() reports.Policy {
+	policy := p.Policy
+	if policy.Cycles == 0 {
+		policy = Default()
+		policy.Roles = nil
+	}
+	policy.Apps = p.Release
+	return policy
+}
+
+// SmokeWhy says what keeps the run from releasing anything; empty means that it is no
+// SMOKE.
+func (p *Plan) SmokeWhy() []string { return p.Missing(p.Required()) }
+
+// Missing says what a policy demands and the run does not do. A policy without a list of
+// applications demands all of the catalog.
+func (p *Plan) Missing(policy reports.Policy) (why []string) {
+	if p.Asked.Cycles < policy.Cycles {
+		why = append(why, fmt.Sprintf("%d of %d cycles", p.Asked.Cycles, policy.Cycles))
+	}
+	_, twins := p.machines()
+	why = append(why, twins...)
+	for i, node := range p.Filled(policy) {
+		if node == "" {
+			why = append(why, "no "+Role(policy, i))
+		}
+	}
+	missing := func(what string, need, have []string) {
+		var m []string
+		for _, n := range need {
+			if !slices.Contains(have, n) {
+				m = append(m, n)
+			}
+		}
+		if len(m) > 0 {
+			why = append(why, fmt.Sprintf("without %s %s", what, strings.Join(m, ", ")))
+		}
+	}
+	missing("step", policy.Steps, p.Asked.Steps)
+	if len(policy.Apps) > 0 {
+		missing("app", policy.Apps, p.Asked.Apps)
+	} else {
+		missing("app", p.Release, p.Asked.Apps)
+		if len(p.Policy.Apps) > 0 {
+			why = append(why, "not all apps of the catalog, only "+strings.Join(p.Policy.Apps, ", "))
+		}
+	}
+	return why
+}
+
+// Role names one of a policy's nodes for people: "second node (.198)".
+func Role(policy reports.Policy, i int) string {
+	role := RoleID(policy, i)
+	if policy.Nodes[i] == role {
+		return role + " node"
+	}
+	return fmt.Sprintf("%s node (%s)", role, policy.Nodes[i])
+}
+
+// RoleID is the role of one of a policy's nodes, such as "second".
+func RoleID(policy reports.Policy, i int) string {
+	roles := policy.Roles
+	if len(roles) == 0 {
+		roles = Default().Roles
+	}
+	if i < len(roles) {
+		return roles[i]
+	}
+	return policy.Nodes[i] // of a plan that somebody edited
+}
+
+// Filled gives, for each node of a policy, the node of this run in that role; empty if
+// there is none. A node with the expected name takes its role, any other machine one of
+// those that are left.
+func (p *Plan) Filled(policy reports.Policy) []string {
+	free, _ := p.machines()
+	out := make([]string, len(policy.Nodes))
+	for i, name := range policy.Nodes {
+		if j := slices.Index(free, name); j >= 0 {
+			out[i] = name
+			free = slices.Delete(free, j, j+1)
+		}
+	}
+	for i := range out {
+		if out[i] == "" && len(free) > 0 {
+			out[i], free = free[0], free[1:]
+		}
+	}
+	return out
+}
+
+// machines gives the nodes asked for that are machines of their own, and names those
+// that are not. Before a run has seen its nodes, host keys may not be known yet; then
+// the names count.
+func (p *Plan) machines() (distinct, twins []string) {
+	keys := map[string]string{} // host key -> name
+	for _, name := range p.Asked.Nodes {
+		i := slices.IndexFunc(p.Nodes, func(n reports.Node) bool { return n.Name == name && n.HostKey != "" })
+		if i >= 0 {
+			key := p.Nodes[i].HostKey
+			if other, twice := keys[key]; twice {
+				twins = append(twins, fmt.Sprintf("nodes %s and %s are one machine under two names: they have the same SSH host key", other, name))
+				continue
+			}
+			keys[key] = name
+		}
+		distinct = append(distinct, name)
+	}
+	return distinct, twins
+}

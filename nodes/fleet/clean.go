@@ -1,0 +1,61 @@
+package fleet
+
+import (
+	"context"
+	_ "embed"
+	"errors"
+	"fmt"
+	"strings"
+	"sync"
+
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+// ErrOccupied is wrapped when a node holds data that no gate put there.
+var ErrOccupied = errors.New("node is in use")
+
+// mark is a file that a gate leaves on nodes that were empty when it first came: from
+// then on all data of applications there is a gate's, and may be deleted.
+const mark = nodes.DataDir + "/_gate"
+
+//go:embed occupied.sh
+var occupied string
+
+//go:embed reset.sh
+var reset string
+
+// Clean removes all applications and their data from the nodes. A node that held data
+// before a gate first came to it is refused: a gate deletes only what is a gate's.
+func (f *Fleet) Clean(ctx context.Context) error {
+	errs := make([]error, len(f.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range f.Nodes {
+		wg.Go(func() { errs[i] = n.clean(ctx) })
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+func (n *Node) clean(ctx context.Context) error {
+	out, err := n.SSH.Run(ctx, bash(occupied, nodes.DataDir, mark))
+	if err != nil {
+		return err
+	}
+	if found := strings.Fields(out); len(found) > 0 {
+		return fmt.Errorf("%s: %w: it holds data that the gate did not put there and would delete: %s; use another machine, or uninstall with --purge", n.Node, ErrOccupied, strings.Join(found, ", "))
+	}
+	if _, err := n.SSH.Run(ctx, "touch "+mark+"; "+bash(reset, nodes.DataDir)); err != nil {
+		return fmt.Errorf("%s: removing what an earlier run left: %w", n.Node, err)
+	}
+	return nil
+}
+
+// bash is a command that runs a script with arguments. The script is not passed on
+// standard input, because the programs it starts could read from it.
+func bash(script string, args ...string) string {
+	words := []string{"bash", "-c", nodes.Quote(script), "bash"}
+	for _, a := range args {
+		words = append(words, nodes.Quote(a))
+	}
+	return strings.Join(words, " ")
+}

@@ -1,0 +1,141 @@
+package fleet
+
+import (
+	"os"
+	"os/exec"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+// engine stands for Podman and systemctl, of which only the calls matter here: it writes
+// them down, and lists what a node could hold.
+const engine = `#!/bin/sh
+echo "${0##*/} $*" >>"$CALLS"
+case "${0##*/} $*" in
+"podman unshare "*) shift; exec "$@" ;;
+"podman rm --all "*) exit 125 ;;
+"podman ps "*) echo c1 ;;
+"podman network ls "*) echo n1 ;;
+"podman secret ls "*) printf 'page.key\nforeign\n' ;;
+esac
+`
+
+// machine is a home and a data directory for a script to run on.
+type machine struct {
+	t          *testing.T
+	home, data string
+}
+
+func newMachine(t *testing.T, files ...string) *machine {
+	t.Helper()
+	m := &machine{t, t.TempDir(), t.TempDir()}
+	for _, f := range append(files, "~/bin/podman", "~/bin/systemctl") {
+		f = m.path(f)
+		body, mode := "", os.FileMode(0o644)
+		if filepath.Base(filepath.Dir(f)) == "bin" {
+			body, mode = engine, 0o755
+		}
+		if strings.HasPrefix(filepath.Base(f), "page") {
+			body = "[Unit]\n[Container]\nLabel=\"io.archipelago.app=page\"\n"
+		}
+		if err := os.MkdirAll(filepath.Dir(f), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(f, []byte(body), mode); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return m
+}
+
+// path gives a file in the home, ~/…, or in the data directory.
+func (m *machine) path(name string) string {
+	if below, ok := strings.CutPrefix(name, "~/"); ok {
+		return filepath.Join(m.home, below)
+	}
+	return filepath.Join(m.data, name)
+}
+
+// run executes a command as a node's shell would, and gives its output and the calls of
+// Podman and systemctl.
+func (m *machine) run(command string) (out string, calls []string) {
+	m.t.Helper()
+	log := filepath.Join(m.t.TempDir(), "calls")
+	cmd := exec.CommandContext(m.t.Context(), "sh", "-c", command)
+	cmd.Env = []string{"HOME=" + m.home, "PATH=" + filepath.Join(m.home, "bin") + ":" + os.Getenv("PATH"), "CALLS=" + log}
+	cmd.Dir = m.home
+	b, err := cmd.CombinedOutput()
+	if err != nil {
+		m.t.Fatalf("%v: %s", err, b)
+	}
+	made, err := os.ReadFile(log)
+	if err != nil && !os.IsNotExist(err) {
+		m.t.Fatal(err)
+	}
+	return string(b), strings.Split(strings.TrimSpace(string(made)), "\n")
+}
+
+func TestResetTakesWhatIsOfApplicationsAndNothingElse(t *testing.T) {
+	const units = "~/.config/containers/systemd/"
+	gone := []string{units + "page.container", units + "page.network", "page/data/file", "two words/file",
+		"_daemon/state/desired/page.json", "_daemon/state/data/page.json", "_daemon/state/observed.json", "_daemon/state/accept.json", "_daemon/secrets/page/key", "_daemon/snapshots/page"}
+	kept := []string{units + "foreign.container", "_gate", "_daemon/state/token", "_daemon/catalog/page/manifest.yaml", "lost+found/file"}
+	m := newMachine(t, slices.Concat(gone, kept)...)
+	out, calls := m.run(bash(reset, m.data))
+	if out != "" {
+		t.Errorf("it said %q", out)
+	}
+	for _, f := range gone {
+		if _, err := os.Stat(m.path(f)); !os.IsNotExist(err) {
+			t.Errorf("%s is still there (%v)", f, err)
+		}
+	}
+	for _, f := range kept {
+		if _, err := os.Stat(m.path(f)); err != nil {
+			t.Errorf("%s is gone: %v", f, err)
+		}
+	}
+	for _, want := range []string{"systemctl --user stop archipelago.service", "systemctl --user stop page.service", "systemctl --user stop page-network.service",
+		"podman rm -f -t 2 c1", "podman network rm -f n1", "podman secret rm page.key"} {
+		if !slices.Contains(calls, want) {
+			t.Errorf("no call %q in %q", want, calls)
+		}
+	}
+	for _, c := range calls {
+		if strings.Contains(c, "foreign") {
+			t.Errorf("it touched what is not an application's: %s", c)
+		}
+	}
+}
+
+func TestDataIsNamedUnlessAGateHasEmptiedTheNodeBefore(t *testing.T) {
+	m := newMachine(t, "photos/file", "_daemon/state/desired/page.json", "lost+found/file")
+	check := func(want ...string) {
+		t.Helper()
+		out, _ := m.run(bash(occupied, m.data, m.path("_gate")))
+		if got := strings.Fields(out); !slices.Equal(got, want) {
+			t.Errorf("%q, expected %q", got, want)
+		}
+	}
+	check("photos", "page.json")
+	if err := os.WriteFile(m.path("_gate"), nil, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	check()
+	m = newMachine(t, "_daemon/state/token")
+	check()
+}
+
+func TestScriptsReachTheNodesShellWhole(t *testing.T) {
+	m := newMachine(t)
+	if out, _ := m.run(bash(`printf '%s|' "$1" "$2"`, "it's", "two words")); out != "it's|two words|" {
+		t.Errorf("%q", out)
+	}
+	if !strings.Contains(bash(reset, nodes.DataDir), nodes.Quote(nodes.DataDir)) {
+		t.Error("the data directory is not passed on")
+	}
+}

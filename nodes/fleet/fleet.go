@@ -1,0 +1,125 @@
+// Package fleet owns the nodes of a run as one thing: it connects to them, checks that
+// they can be nodes, empties them, and brings the daemon and the published catalog onto
+// them. It does not know what is then run there.
+package fleet
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"net/http"
+	"os"
+	"path/filepath"
+	"sync"
+
+	"golang.org/x/sync/errgroup"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/publish"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
+)
+
+// Fleet is the nodes of a run. Once equipped, they have the daemon and the published
+// catalog, and can reach the registry.
+type Fleet struct {
+	Nodes     []*Node
+	Published catalog.Catalog
+	Warnings  []string
+	// Registry, if set, wraps the registry that the nodes see.
+	Registry func(http.Handler) http.Handler
+
+	stop    context.CancelFunc
+	tunnels sync.WaitGroup
+}
+
+// Node is one machine of a fleet.
+type Node struct {
+	*nodes.Node
+	SSH      *nodes.Client
+	Identity nodes.Identity
+	Token    string
+}
+
+// RPC is the base URL of the node's daemon.
+func (n *Node) RPC() string { return fmt.Sprintf("http://%s:%d", n.Address, manifest.DaemonPort) }
+
+// Client talks to the node's daemon.
+func (n *Node) Client() *client.Client { return client.New(n.RPC(), n.Token, "") }
+
+// Assemble connects to machines and checks that each can be a node. The problems of
+// all of them are reported at once.
+func Assemble(ctx context.Context, machines []nodes.Node) (*Fleet, error) {
+	f := &Fleet{stop: func() {}}
+	errs := make([]error, len(machines))
+	warnings := make([][]string, len(machines))
+	var wg sync.WaitGroup
+	for i := range machines {
+		n := &Node{Node: &machines[i], SSH: nodes.NewClient(&machines[i])}
+		f.Nodes = append(f.Nodes, n)
+		wg.Go(func() { n.Identity, warnings[i], errs[i] = n.SSH.Check(ctx) })
+	}
+	wg.Wait()
+	for _, w := range warnings {
+		f.Warnings = append(f.Warnings, w...)
+	}
+	if err := errors.Join(errs...); err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
+
+// Equip publishes a catalog and deploys it, with the daemon, to every node. The nodes
+// can reach the registry until Close.
+func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, builder publish.Builder, environment []string, progress io.Writer) error {
+	cache, err := os.UserCacheDir()
+	if err != nil {
+		return err
+	}
+	p, err := publish.Open(filepath.Join(cache, "archipelago", "registry"), builder)
+	if err != nil {
+		return err
+	}
+	if f.Published, err = p.Publish(ctx, cat, publish.Registry, progress); err != nil {
+		return err
+	}
+	files := map[string][]byte{}
+	for id, e := range f.Published {
+		if files[id], err = json.MarshalIndent(e.Manifest, "", "  "); err != nil {
+			return err
+		}
+	}
+	f.stop() // of an earlier catalog
+	f.tunnels.Wait()
+	life, stop := context.WithCancel(context.WithoutCancel(ctx))
+	f.stop = stop
+	var registry http.Handler = p
+	if f.Registry != nil {
+		registry = f.Registry(p)
+	}
+	g, gctx := errgroup.WithContext(ctx)
+	for _, n := range f.Nodes {
+		f.tunnels.Go(func() {
+			n.ServeThere(life, publish.Registry, registry, func(err error) { fmt.Fprintln(progress, "registry:", err) })
+		})
+		g.Go(func() error {
+			token, err := n.SSH.Deploy(gctx, nodes.Deployment{Binary: binary, Catalog: files, Environment: environment})
+			n.Token = token
+			return err
+		})
+	}
+	return g.Wait()
+}
+
+// Close ends tunnels and connections. It changes nothing on the nodes.
+func (f *Fleet) Close() {
+	f.stop()
+	f.tunnels.Wait()
+	for _, n := range f.Nodes {
+		n.SSH.Close()
+	}
+}
