@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
@@ -24,7 +25,7 @@ func collect(ctx context.Context, env *Environment, rec *Recorder) {
 		{"journal-system.txt", "journalctl --no-pager -o short-precise " + since},
 		{"units.txt", "systemctl --user status --no-pager --full --lines=50" + units + " " + nodes.DaemonUnit + "; for f in ~/.config/containers/systemd/" + env.App.ID + "*; do echo \"== $f\"; cat \"$f\"; done"},
 		{"inspect.json", "podman inspect" + members + " 2>&1; podman ps --all --format json"},
-		{"desired.json", "cat " + nodes.DataDir + "/_daemon/state/desired/" + env.App.ID + ".json"},
+		{"desired.json", "cat " + nodes.DataDir + "/" + manifest.OwnDir + "/state/desired/" + env.App.ID + ".json"},
 	} {
 		out, err := env.SSH.Run(ctx, "("+piece.command+") 2>&1; true")
 		if err != nil {

@@ -55,7 +55,7 @@ func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) (
 	case c.MQTT != nil:
 		err = u.mqttPublish(ctx, m, c.MQTT, canary)
 	default:
-		file := dataDir(m) + "/" + c.Volume.Name + "/." + canary
+		file := manifest.VolumeDir(nodes.DataDir, m.ID, c.Volume.Name) + "/." + canary
 		_, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare sh -c 'echo %s > %s && sync %s'", canary, file, file))
 	}
 	return wrap("planting the canary", err)
@@ -75,7 +75,7 @@ func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (e
 	case c.MQTT != nil:
 		err = u.mqttRead(ctx, m, c.MQTT, canary)
 	default:
-		out, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/%s/.%s", dataDir(m), c.Volume.Name, canary))
+		out, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/.%s", manifest.VolumeDir(nodes.DataDir, m.ID, c.Volume.Name), canary))
 		if err == nil && strings.TrimSpace(out) != canary {
 			err = fmt.Errorf("the file holds %.80q", out)
 		}

@@ -110,8 +110,6 @@ type inspection struct {
 	}
 }
 
-const appLabel = "io.archipelago.app"
-
 // Look takes a snapshot of an application; since is how far back logs are searched
 // for secrets.
 func (w *Witness) Look(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
@@ -150,7 +148,7 @@ func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snaps
 	inspected = &bytes.Buffer{}
 	for _, l := range list {
 		name := strings.Join(l.Names, ",")
-		app := l.Labels[appLabel]
+		app := l.Labels[manifest.LabelApp]
 		_, member := m.Container(name)
 		if app != "" && app != m.ID && !member {
 			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app})
@@ -222,11 +220,11 @@ func (w *Witness) disk(ctx context.Context, m *manifest.Manifest, s *Snapshot, p
 	for _, c := range m.Containers {
 		units = append(units, c.Name+".service")
 		for _, v := range c.Volumes {
-			volumes = append(volumes, dataDir(m)+"/"+v.Name)
+			volumes = append(volumes, manifest.VolumeDir(nodes.DataDir, m.ID, v.Name))
 		}
 	}
 	command := "bash -c " + nodes.Quote(script) + " look"
-	for _, arg := range []string{m.ID, nodes.DataDir, appLabel, fmt.Sprintf("@%d", since.Unix()), strings.Join(units, " "), strings.Join(volumes, " "), strings.Join(pids, " ")} {
+	for _, arg := range []string{m.ID, nodes.DataDir, manifest.LabelApp, fmt.Sprintf("@%d", since.Unix()), strings.Join(units, " "), strings.Join(volumes, " "), strings.Join(pids, " ")} {
 		command += " " + nodes.Quote(arg)
 	}
 	var out bytes.Buffer

@@ -7,6 +7,8 @@ import (
 	"slices"
 	"strings"
 	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // node makes a directory that stands for a node's disk, with the programs that the
@@ -40,7 +42,7 @@ func node(t *testing.T) (write func(name, content string), look func(inspected s
 	look = func(inspected string) *Snapshot {
 		t.Helper()
 		data := filepath.Join(root, "data")
-		cmd := exec.Command("bash", "-c", script, "look", "pair", data, appLabel, "@0", "pair-db.service pair.service", data+"/pair/db "+data+"/pair/gone", "")
+		cmd := exec.Command("bash", "-c", script, "look", "pair", data, manifest.LabelApp, "@0", "pair-db.service pair.service", data+"/pair/db "+data+"/pair/gone", "")
 		cmd.Env = append(os.Environ(), "HOME="+root, "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH"))
 		cmd.Stdin = strings.NewReader(inspected)
 		facts, err := cmd.CombinedOutput()

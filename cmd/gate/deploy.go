@@ -6,6 +6,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
@@ -45,7 +46,7 @@ func (a *app) deployCommand() *cobra.Command {
 				return err
 			}
 			for _, m := range f.Nodes {
-				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/_daemon/state/token | archy login %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, m.RPC())
+				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/%s/state/token | archy login %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, manifest.OwnDir, m.RPC())
 			}
 			fmt.Fprintln(out, "serving images to the nodes; Ctrl-C ends it")
 			<-cmd.Context().Done()
