@@ -2,9 +2,11 @@ package archipelago
 
 import (
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 	"regexp"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -93,4 +95,102 @@ func TestTargetsInDocumentsExist(t *testing.T) {
 			}
 		}
 	}
+}
+
+var code = regexp.MustCompile("`([^`]+)`")
+
+// packagesInHacking gives the packages that HACKING.md's tables name, row by row.
+func packagesInHacking(t *testing.T) (rows [][]string) {
+	t.Helper()
+	_, section, _ := strings.Cut(documents(t)["HACKING.md"], "\n## Packages\n")
+	section, _, _ = strings.Cut(section, "\n## ")
+	for line := range strings.Lines(section) {
+		cells := strings.Split(line, "|")
+		if len(cells) != 4 {
+			continue
+		}
+		var row []string
+		for _, m := range code.FindAllStringSubmatch(cells[1], -1) {
+			row = append(row, m[1])
+		}
+		if len(row) > 0 {
+			rows = append(rows, row)
+		}
+	}
+	return rows
+}
+
+// TestTablesOfPackagesAreThoseOfTheCode wants HACKING.md to have the orchestrator's rooms
+// as architecture_test.go has them, line by line, and every other package once.
+func TestTablesOfPackagesAreThoseOfTheCode(t *testing.T) {
+	rows := packagesInHacking(t)
+	if len(rows) < len(rooms) {
+		t.Fatalf("HACKING.md names packages in %d rows; the orchestrator alone has %d", len(rows), len(rooms))
+	}
+	named := map[string]int{"orchestrator/api/apiconnect": 1} // of api, generated
+	for i, row := range rows {
+		if i < len(rooms) {
+			want := slices.Sorted(slices.Values(rooms[i]))
+			want = slices.DeleteFunc(want, func(s string) bool { return s == "api/apiconnect" })
+			if want[0] == "" {
+				want[0] = "orchestrator"
+			}
+			if got := slices.Sorted(slices.Values(row)); !slices.Equal(got, want) {
+				t.Errorf("HACKING.md, row %d of the orchestrator's packages: %q, expected %q", i+1, got, want)
+			}
+		}
+		for _, name := range row {
+			if i < len(rooms) && name != "orchestrator" {
+				name = "orchestrator/" + name
+			}
+			named[name]++
+		}
+	}
+	pkgs := imports(t)
+	delete(pkgs, strings.TrimSuffix(module, "/"))
+	for _, name := range slices.Sorted(maps.Keys(pkgs)) {
+		if named[name] == 0 && name != "cmd/internal/keys" && name != "cmd/internal/usage" && name != "cmd/internal/script" {
+			t.Errorf("HACKING.md's tables do not name the package %s", name)
+		}
+	}
+	for name, times := range named {
+		if _, there := pkgs[name]; !there || times != 1 {
+			t.Errorf("HACKING.md's tables name %s %d times; there is such a package: %v", name, times, there)
+		}
+	}
+}
+
+// TestDrawingHasTheRoomsInTheirLines wants docs/rooms.dot to have a row for each line of
+// the orchestrator's rooms. client is drawn with archy, which links it.
+func TestDrawingHasTheRoomsInTheirLines(t *testing.T) {
+	dot, err := os.ReadFile("docs/rooms.dot")
+	if err != nil {
+		t.Fatal(err)
+	}
+	rows := regexp.MustCompile(`\{ rank=same; (.*) \}`).FindAllSubmatch(dot, -1)
+	if len(rows) != len(rooms) {
+		t.Fatalf("docs/rooms.dot has %d rows, expected %d", len(rows), len(rooms))
+	}
+	for i, line := range rooms {
+		want := drawn(line)
+		got := slices.Sorted(strings.SplitSeq(string(rows[len(rows)-1-i][1]), "; "))
+		if !slices.Equal(got, want) {
+			t.Errorf("docs/rooms.dot, row %d from below: %q, expected %q", i+1, got, want)
+		}
+	}
+}
+
+// drawn gives the names of a line's rooms as the drawing has them, sorted.
+func drawn(line []string) (names []string) {
+	for _, name := range line {
+		switch name {
+		case "client", "api/apiconnect":
+		case "":
+			names = append(names, "loop")
+		default:
+			names = append(names, name)
+		}
+	}
+	slices.Sort(names)
+	return names
 }

@@ -130,7 +130,7 @@ func (e *Entry) override(disk *manifest.Manifest) (*manifest.Manifest, error) {
 }
 
 // Merge returns the applications of a node: the document's, and those on the node's disk
-// that the document does not have. An invalid entry is refused without fallback; others
+// that the document does not have. An invalid entry is rejected without fallback; others
 // are unaffected. An entry that before holds with the same digest is not parsed again.
 func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.Catalog, map[string]error) {
 	merged, refused := make(catalog.Catalog, len(d.Entries)+len(disk)), map[string]error{}
