@@ -157,10 +157,13 @@ fi
 step "installing the daemon and archy"
 changed=
 place "$here/archy-linux-$arch" /usr/local/bin/archy 0755 root
-changed=
 for dir in .local .local/bin .config .config/systemd .config/systemd/user .config/systemd/user/podman.service.d; do
 	[ -d "$root$home/$dir" ] || run install -d -o "$user" -g "$user" "$home/$dir"
 done
+# An installation that was cut off before its restart has left this mark.
+restart=$home/.config/systemd/user/archipelago.restart
+changed=
+if [ -e "$root$restart" ]; then changed=1; else run touch "$restart"; fi
 place "$here/rollback.sh" "$home/.local/bin/archipelago.rollback" 0755 "$user"
 place "$here/archipelago-linux-$arch" "$home/.local/bin/archipelago" 0755 "$user"
 place "$here/archipelago.service" "$home/.config/systemd/user/archipelago.service" 0644 "$user"
@@ -179,6 +182,7 @@ if [ -n "$changed" ]; then
 else
 	as_user systemctl --user start archipelago.service
 fi
+run rm -f "$restart"
 
 if [ -n "$dry" ]; then
 	echo "nothing was changed: this was a dry run"

@@ -174,6 +174,18 @@ func TestWhatIsInstalledStaysAsItIs(t *testing.T) {
 	}
 }
 
+// TestInstallationThatWasCutOffIsFinished: all files are in place, and the daemon still
+// runs as it was before.
+func TestInstallationThatWasCutOffIsFinished(t *testing.T) {
+	t.Parallel()
+	m := blank(t)
+	m.complete(t)
+	write(t, m.root+"/home/archipelago/.config/systemd/user/archipelago.restart", "", 0o644)
+	if out, errs, _ := m.install("--dry-run"); !strings.Contains(out, "systemctl --user restart archipelago.service") || !strings.Contains(out, "rm -f /home/archipelago/.config/systemd/user/archipelago.restart") {
+		t.Errorf("%s%s", out, errs)
+	}
+}
+
 func TestUserWithoutSubordinateIDsGetsFreeOnes(t *testing.T) {
 	t.Parallel()
 	m := blank(t)

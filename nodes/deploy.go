@@ -69,7 +69,7 @@ func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err er
 	if strings.TrimSpace(out) != "same" {
 		change = "changed"
 	}
-	if _, err := c.script(ctx, "start-daemon.sh", nil, change); err != nil {
+	if _, err := c.script(ctx, "start-daemon.sh", nil, want, change); err != nil {
 		return "", fmt.Errorf("starting the daemon: %w", err)
 	}
 	if err := c.AwaitDaemon(ctx); err != nil {

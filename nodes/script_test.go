@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"fmt"
 	"io"
 	"os"
 	"os/exec"
@@ -114,5 +115,81 @@ func TestFactsAndBootAreReadByTheScripts(t *testing.T) {
 	}
 	if out, err := local(t, "", "boot-id.sh", nil); err != nil || len(strings.Fields(out)) != 2 {
 		t.Errorf("%v: %q", err, out)
+	}
+}
+
+// TestFailureToListFilesInstallsNothing: the list of files is not to be had.
+func TestFailureToListFilesInstallsNothing(t *testing.T) {
+	home, bin := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(bin, "find"), []byte("#!/bin/sh\nexit 127\n"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	archive, err := Deployment{Catalog: map[string][]byte{"page": []byte("{}")}}.archive()
+	if err != nil {
+		t.Fatal(err)
+	}
+	own := filepath.Join(home, "own")
+	if out, err := local(t, home, "replace-files.sh", bytes.NewReader(archive), own, "mark"); err == nil {
+		t.Errorf("said that it was done: %s", out)
+	}
+	if _, err := os.Stat(filepath.Join(own, "catalog.digest")); err == nil {
+		t.Error("took it for installed")
+	}
+}
+
+// TestDeploymentEndsTheTrialOfTheProgramBefore: otherwise the next start could put an
+// older program back.
+func TestDeploymentEndsTheTrialOfTheProgramBefore(t *testing.T) {
+	home := t.TempDir()
+	trial := filepath.Join(home, dist.Program+".trial")
+	if err := os.MkdirAll(filepath.Dir(trial), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(trial, []byte("2\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256([]byte("new"))
+	if out, err := local(t, home, "replace-program.sh", strings.NewReader("new"), dist.Program, hex.EncodeToString(sum[:])); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	if _, err := os.Stat(trial); err == nil {
+		t.Error("the trial goes on")
+	}
+}
+
+// TestDaemonThatRunsIsTheOneDeployed: systemd says that this very process is the daemon.
+func TestDaemonThatRunsIsTheOneDeployed(t *testing.T) {
+	home, bin := t.TempDir(), t.TempDir()
+	exe, err := os.ReadFile("/proc/self/exe")
+	if err != nil {
+		t.Fatal(err)
+	}
+	sum := sha256.Sum256(exe)
+	mine := hex.EncodeToString(sum[:])
+	log := filepath.Join(home, "log")
+	stub := fmt.Sprintf("#!/bin/sh\ncase $* in *MainPID*) echo %d ;; *) echo \"$*\" >> %s ;; esac\n", os.Getpid(), log)
+	if err := os.WriteFile(filepath.Join(bin, "systemctl"), []byte(stub), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", bin+":"+os.Getenv("PATH"))
+	for _, c := range []struct {
+		name, want, change string
+		restart, fails     bool
+	}{
+		{"it runs already", mine, "", false, false},
+		{"it has changed", mine, "changed", true, false},
+		{"a deployment was cut off before its restart", strings.Repeat("0", 64), "", true, true},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			os.Remove(log)
+			out, err := local(t, home, "start-daemon.sh", nil, c.want, c.change)
+			if (err != nil) != c.fails || c.fails && !strings.Contains(out, "another daemon runs") {
+				t.Errorf("%v: %s", err, out)
+			}
+			if restarted := strings.Contains(read(t, log), "restart archipelago.service"); restarted != c.restart {
+				t.Errorf("restarted: %v\n%s", restarted, read(t, log))
+			}
+		})
 	}
 }

@@ -142,7 +142,23 @@ func (a *app) resumeCommand() *cobra.Command {
 
 // find gives the directory of the run that the arguments name; default: the latest.
 func (a *app) find(args []string) (string, error) {
-	return gate.Find(a.out, strings.Join(args, ""))
+	name, err := runName(args)
+	if err != nil {
+		return "", err
+	}
+	return gate.Find(a.out, name)
+}
+
+// runName is the run that the arguments name; none stands for the latest. An empty one
+// is a script's unset variable.
+func runName(args []string) (string, error) {
+	if len(args) == 0 {
+		return "", nil
+	}
+	if args[0] == "" {
+		return "", fmt.Errorf("%w: RUN is empty; name a run, or leave it out for the latest", plan.ErrUsage)
+	}
+	return args[0], nil
 }
 
 // carryOut shows the progress of a run, and its outcome.
@@ -190,7 +206,11 @@ func (a *app) reportCommand() *cobra.Command {
 		Example: "  gate report\n  gate report --json | jq .verdict",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			outcome, err := gate.Report(a.out, strings.Join(args, ""))
+			name, err := runName(args)
+			if err != nil {
+				return err
+			}
+			outcome, err := gate.Report(a.out, name)
 			if err != nil {
 				return err
 			}

@@ -15,12 +15,13 @@ rm -rf new
 mkdir new
 tar -x -C new
 rm -f "$units/archipelago.service.d/deployment.conf"
-(cd new/home && find . -type f) | while read -r file; do
+(cd new/home && find . -type f) > files # not in a pipe, where its failure would be lost
+while read -r file; do
 	mkdir -p "$HOME/${file%/*}"
 	cp "new/home/$file" "$HOME/$file.new"
 	mv -f "$HOME/$file.new" "$HOME/$file"
-done
-rm -rf old
+done < files
+rm -rf old files
 [ ! -e catalog ] || mv catalog old
 mv new/catalog catalog
 rm -rf old new

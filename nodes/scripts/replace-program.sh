@@ -13,5 +13,6 @@ if [ "$(sha256sum < "$fresh" | cut -d' ' -f1)" != "$2" ]; then
 fi
 chmod 755 "$fresh"
 sync "$fresh"
+rm -f "$program.trial" # a trial belongs to the program that it was begun for
 mv -f "$fresh" "$program"
 trap - EXIT
