@@ -73,13 +73,16 @@ few-faults: setup
 	cd gate/faults && FAULTS_CUTS=$(or $(CUTS),8) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s --label-filter '!long' .
 
 RELEASE := out/release/$(VERSION)
+# The architectures that the gate tests.
+ARCHES  ?= amd64
 
 .PHONY: release
-release: build ## static programs for amd64 and arm64, checksums, SBOM, provenance; RUN and TRUST name a green run, TO where to publish
+release: build ## static programs for ARCHES (amd64), checksums, SBOM, provenance; RUN and TRUST name a green run, TO where to publish
 	@test -n "$(TRUST)" || { echo "TRUST=gate.key.pub names the key of the gate whose run counts; RUN=DIR the run (default: the latest)" >&2; exit 2; }
-	@mkdir -p $(RELEASE)
-	for arch in amd64 arm64; do for c in archipelago archy catalog gate; do GOARCH=$$arch $(BUILD) -o $(RELEASE)/$$c-linux-$$arch ./cmd/$$c || exit; done; done
-	$(GATE) release $(RELEASE) --trust $(TRUST) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
+	@rm -rf $(RELEASE).new && mkdir -p $(RELEASE).new
+	for arch in $(ARCHES); do for c in archipelago archy catalog gate; do GOARCH=$$arch $(BUILD) -o $(RELEASE).new/$$c-linux-$$arch ./cmd/$$c || exit; done; done
+	$(GATE) release $(RELEASE).new --trust $(TRUST) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
+	rm -rf $(RELEASE) && mv $(RELEASE).new $(RELEASE)
 
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev

@@ -69,7 +69,8 @@ func (c Catalog) Manifest(id string) *manifest.Manifest {
 
 // Load reads DIR/ID/manifest.yaml below each directory. It reports the problems of all
 // manifests at once, and returns the valid ones beside them. Applications that would
-// publish the same port are refused, because one node runs them all.
+// publish the same port are refused, because one node runs them all; those whose
+// requirements go round in a circle are refused too, and left out.
 func Load(dirs ...string) (Catalog, error) {
 	c := Catalog{}
 	var problems []error
@@ -99,7 +100,13 @@ func Load(dirs ...string) (Catalog, error) {
 			}
 		}
 	}
-	if problems = append(problems, c.conflicts()...); len(problems) > 0 {
+	problems = append(problems, c.conflicts()...)
+	cycles := c.Cycles()
+	for _, id := range slices.Sorted(maps.Keys(cycles)) {
+		problems = append(problems, fmt.Errorf("%s: %w", filepath.Join(c[id].Dir, "manifest.yaml"), cycles[id]))
+		delete(c, id)
+	}
+	if len(problems) > 0 {
 		return c, fmt.Errorf("%w:\n%w", ErrInvalid, errors.Join(problems...))
 	}
 	return c, nil

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"io"
 	"maps"
+	"slices"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
@@ -31,9 +32,18 @@ type Builder struct {
 
 // Build returns a catalog of exactly these applications, as nodes get them: images
 // built, pushed to the registry and pinned by digest, units taken by Podman's own
-// generator. It has the serial after before's, and keeps its revocations; before is nil
+// generator. Applications whose requirements go round in a circle are refused before
+// anything is built. It has the serial after before's, and keeps its revocations; before is nil
 // for the channel's first. The same input gives the same bytes. Progress goes to w.
 func (b *Builder) Build(ctx context.Context, cat catalog.Catalog, before *document.Document, v Validity, w io.Writer) (*document.Document, error) {
+	cycles := cat.Cycles()
+	var problems []error
+	for _, id := range slices.Sorted(maps.Keys(cycles)) {
+		problems = append(problems, fmt.Errorf("%w: %s: %w", ErrInput, id, cycles[id]))
+	}
+	if err := errors.Join(problems...); err != nil {
+		return nil, err
+	}
 	p, err := publish.Open(b.Images, b.Engine)
 	if err != nil {
 		return nil, err
@@ -57,7 +67,6 @@ func (b *Builder) Build(ctx context.Context, cat catalog.Catalog, before *docume
 	}
 	d := document.Next(before, catalog.Channels[0], v.Created, v.Life)
 	d.Entries = []document.Entry{} // of these applications, and of nothing else
-	var problems []error
 	for _, id := range pinned.IDs() {
 		e, err := document.NewEntry(pinned[id].Manifest, b.Publisher, pinned[id].Notes)
 		if err == nil {

@@ -47,7 +47,8 @@ func (p Promotion) Check() error {
 }
 
 // Promote returns the next channel's new catalog, in which these entries are as they
-// are in the channel before. All move or none: every refusal is in the error.
+// are in the channel before. All move or none: every refusal is in the error. Entries that
+// would require each other in a circle, with those that are there, do not move.
 func (p Promotion) Promote(ids []string, proof Proof, v Validity) (*document.Document, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -67,7 +68,7 @@ func (p Promotion) Promote(ids []string, proof Proof, v Validity) (*document.Doc
 		}
 		problems = append(problems, err)
 	}
-	if err := errors.Join(problems...); err != nil {
+	if err := errors.Join(append(problems, d.Cycles())...); err != nil {
 		return nil, err
 	}
 	return d, nil

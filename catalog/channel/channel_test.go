@@ -175,3 +175,38 @@ func TestChannelsFollowEachOther(t *testing.T) {
 		}
 	}
 }
+
+func TestNothingWithARequirementCycleIsBuiltOrPromoted(t *testing.T) {
+	cat := applications(t)
+	requires := func(id, other string) {
+		m := *cat[id].Manifest
+		m.Requires = []manifest.Requirement{{App: other}}
+		cat[id] = &catalog.Entry{Manifest: &m}
+	}
+	requires("miniflux", "radicale")
+	feature, err := build(t, &generator{}, cat, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	clean := func(*document.Entry) (*catalog.Waiver, error) { return nil, nil }
+	user, err := Promotion{From: feature, Channel: "user"}.Promote([]string{"miniflux"}, clean, validity)
+	if err != nil {
+		t.Fatal(err)
+	}
+
+	requires("radicale", "miniflux")
+	g := &generator{}
+	if d, err := build(t, g, cat, nil); !errors.Is(err, ErrInput) || !errors.Is(err, catalog.ErrCycle) || !strings.Contains(err.Error(), "miniflux requires radicale requires miniflux") || g.units != nil {
+		t.Errorf("built %v, units %v: %v", d, g.units, err)
+	}
+
+	// Each channel may be sound and the next one not, once both are in it.
+	delete(cat, "miniflux")
+	alone, err := build(t, g, cat, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if d, err := (Promotion{From: alone, To: user, Channel: "user"}).Promote([]string{"radicale"}, clean, validity); d != nil || !errors.Is(err, catalog.ErrCycle) || !strings.Contains(err.Error(), "radicale requires miniflux requires radicale") {
+		t.Errorf("promoted %v: %v", d, err)
+	}
+}

@@ -10,6 +10,7 @@ import (
 	"encoding/hex"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/go-json-experiment/json/jsontext"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -157,8 +159,40 @@ func (d *Document) check() error {
 
 func (r Revocation) key() string { return r.ID + "\x00" + r.Version }
 
-// Sign returns a document in a signed envelope.
+// Cycles says which entries require each other in a circle, with catalog.ErrCycle, and
+// nil if none do. Nodes refuse such entries by name, so nothing may be published with them.
+func (d *Document) Cycles() error {
+	requires := map[string][]string{}
+	for _, e := range d.Entries {
+		if e.ImageOnly() {
+			continue
+		}
+		var m struct {
+			Requires []struct {
+				App string `json:"app"`
+			} `json:"requires"`
+		}
+		if err := jsonv2.Unmarshal(e.Manifest, &m); err != nil {
+			return fmt.Errorf("%w: entry %q: %w", ErrRefused, e.ID, err)
+		}
+		for _, r := range m.Requires {
+			requires[e.ID] = append(requires[e.ID], r.App)
+		}
+	}
+	paths := manifest.Cycles(requires)
+	var problems []error
+	for _, id := range slices.Sorted(maps.Keys(paths)) {
+		problems = append(problems, fmt.Errorf("%w: %s: %w: %s", ErrRefused, id, catalog.ErrCycle, paths[id]))
+	}
+	return errors.Join(problems...)
+}
+
+// Sign returns a document in a signed envelope. One in which entries require each other
+// in a circle is not signed.
 func Sign(ctx context.Context, d *Document, signers ...*sign.Signer) ([]byte, error) {
+	if err := d.Cycles(); err != nil {
+		return nil, err
+	}
 	b, err := d.Encode()
 	if err != nil {
 		return nil, err

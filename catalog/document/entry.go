@@ -130,8 +130,9 @@ func (e *Entry) override(disk *manifest.Manifest) (*manifest.Manifest, error) {
 }
 
 // Merge returns the applications of a node: the document's, and those on the node's disk
-// that the document does not have. An invalid entry is rejected without fallback; others
-// are unaffected. An entry that before holds with the same digest is not parsed again.
+// that the document does not have. An invalid entry is rejected without fallback, and so
+// is each application of a requirement cycle; others are unaffected. An entry that before
+// holds with the same digest is not parsed again.
 func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.Catalog, map[string]error) {
 	merged, refused := make(catalog.Catalog, len(d.Entries)+len(disk)), map[string]error{}
 	for id, e := range disk {
@@ -159,6 +160,10 @@ func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.C
 			refused[r.ID] = fmt.Errorf("%w: %s %s was revoked on %s: %s", ErrRefused, r.ID, r.Version, r.Since.Format(time.DateOnly), r.Reason)
 			delete(merged, r.ID)
 		}
+	}
+	for id, err := range merged.Cycles() {
+		refused[id] = fmt.Errorf("%w: %s: %w", ErrRefused, id, err)
+		delete(merged, id)
 	}
 	return merged, refused
 }

@@ -34,6 +34,12 @@ func at(parts ...any) []string {
 // cycles, ports and paths in conflict.
 func (d *document) check(m *Manifest) {
 	secrets := d.checkSecrets(m)
+	refuse := func(name string, where ...any) {
+		if whose := reserved(name); whose != "" {
+			d.report(at(where...), false, "%q is reserved: %s.service is a name of %s", name, name, whose)
+		}
+	}
+	refuse(m.ID, "id")
 	names := map[string]int{}
 	ports := map[string]bool{}
 	hostPorts := map[string]string{}
@@ -43,6 +49,9 @@ func (d *document) check(m *Manifest) {
 			d.report(at("containers", i, "name"), false, "the name %q is already that of containers[%d]", c.Name, first)
 		}
 		names[c.Name] = i
+		if c.Name != m.ID {
+			refuse(c.Name, "containers", i, "name")
+		}
 		d.checkContainer(m, i, c, secrets, ports, hostPorts, volumes)
 	}
 	if len(m.Containers) == 1 && m.Containers[0].Name != m.ID {

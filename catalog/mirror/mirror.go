@@ -46,7 +46,8 @@ type Signed struct {
 
 // Publish writes root documents and catalogs into a mirror's directory, and returns
 // the files of the catalogs. A catalog that is not newer than the one there is refused
-// with document.ErrRollback, unless it is the same. All are checked before any is
+// with document.ErrRollback, unless it is the same, and so is one whose entries require
+// each other in a circle. All are checked before any is
 // written, and the roots are written first: a node that finds a catalog can verify it.
 func Publish(dir string, roots Chain, catalogs ...Signed) (files []string, err error) {
 	taken := map[string]bool{}
@@ -57,6 +58,9 @@ func Publish(dir string, roots Chain, catalogs ...Signed) (files []string, err e
 			problems = append(problems, fmt.Errorf("%s: %w: another catalog of %s is to be published too", c.Name, ErrDuplicate, d.Channel))
 		}
 		taken[d.Channel] = true
+		if err := d.Cycles(); err != nil {
+			problems = append(problems, fmt.Errorf("%s: %w", c.Name, err))
+		}
 		file := filepath.Join(dir, Catalog(d.Channel))
 		if there := published(file); there != nil && there.Serial >= d.Serial && there.Digest != d.Digest {
 			problems = append(problems, fmt.Errorf("%s: %w: serial %d; %s has %d", c.Name, document.ErrRollback, d.Serial, file, there.Serial))

@@ -8,6 +8,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -111,5 +112,22 @@ func TestPublish(t *testing.T) {
 				t.Errorf("a refused catalog changed the mirror: %v", after)
 			}
 		})
+	}
+}
+
+func TestACatalogWithARequirementCycleIsNotPublished(t *testing.T) {
+	d := document.Next(nil, "beta", now, time.Hour)
+	for id, other := range map[string]string{"a": "b", "b": "a"} {
+		if err := d.Put(document.Entry{ID: id, Version: "1", Manifest: []byte(`{"requires":[{"app":"` + other + `"}]}`)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	dir := filepath.Join(t.TempDir(), "mirror")
+	_, err := Publish(dir, Chain{Documents: [][]byte{[]byte("root")}, Newest: 1}, Signed{Name: "beta.json", Document: d})
+	if !errors.Is(err, catalog.ErrCycle) || !strings.Contains(err.Error(), "beta.json: ") || !strings.Contains(err.Error(), "a requires b requires a") {
+		t.Error(err)
+	}
+	if _, err := os.Stat(dir); !errors.Is(err, os.ErrNotExist) {
+		t.Error("something was written:", tree(t, dir))
 	}
 }

@@ -81,8 +81,10 @@ func signCommand() *cobra.Command {
 			}
 			var signed []byte
 			if _, notEnvelope := sign.Unverified(b, document.MaxSize, document.PayloadType); notEnvelope == nil {
-				if _, err := peek(args[0]); err != nil {
+				if d, err := peek(args[0]); err != nil {
 					return err
+				} else if err := d.Cycles(); err != nil {
+					return fmt.Errorf("%s: %w", args[0], err)
 				}
 				signed, err = sign.Add(cmd.Context(), b, document.MaxSize, signers...)
 			} else if d, notDocument := document.Decode(b); notDocument == nil {

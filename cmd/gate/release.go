@@ -22,20 +22,13 @@ func (a *app) releaseCommand() *cobra.Command {
 	var to string
 	c := &cobra.Command{
 		Use: "release DIR", Short: "Describe the programs of a release, and publish those that a green run has tested",
-		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. A daemon that no such run has tested is not published, and the exit status is 1.",
+		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. If no such run has tested the daemon of an architecture, nothing is written and the\nexit status is 1.",
 		Example: "  gate release out/release/1.0 --run out/gate/latest --trust gate.key.pub --to /srv/releases/1.0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			artifacts, err := release.Artifacts(args[0])
 			if err != nil {
 				return err
-			}
-			if err := release.Describe(args[0], artifacts); err != nil {
-				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-			}
-			w := cmd.OutOrStdout()
-			for _, art := range artifacts {
-				fmt.Fprintf(w, "%s  %s\n", art.SHA256, art.Name)
 			}
 			t, err := trust.Read()
 			if err != nil {
@@ -55,17 +48,24 @@ func (a *app) releaseCommand() *cobra.Command {
 				}
 				verified = append(verified, r)
 			}
-			out, err := release.Publishable(artifacts, verified)
-			problems = append(problems, err)
-			if to != "" && len(out) > 0 {
-				if err := release.Publish(args[0], to, out); err != nil {
-					return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-				}
-				for _, art := range out {
+			if err := errors.Join(problems...); err != nil {
+				return err
+			}
+			if err := release.Release(args[0], to, artifacts, verified); errors.Is(err, attest.ErrAttestation) {
+				return err
+			} else if err != nil {
+				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+			}
+			w := cmd.OutOrStdout()
+			for _, art := range artifacts {
+				fmt.Fprintf(w, "%s  %s\n", art.SHA256, art.Name)
+			}
+			if to != "" {
+				for _, art := range artifacts {
 					fmt.Fprintf(w, "published %s\n", filepath.Join(to, art.Name))
 				}
 			}
-			return errors.Join(problems...)
+			return nil
 		},
 	}
 	trust.Add(c)

@@ -207,27 +207,46 @@ func Provenance(artifacts []Artifact) ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// Publishable gives the programs of a release that may go out: each daemon that a
-// verified run has tested, digest for digest, and, if there is one, the other programs.
-// The error names every daemon that no run has tested.
-func Publishable(artifacts []Artifact, runs []*reports.Report) (out []Artifact, err error) {
-	var untested []error
-	var others []Artifact
-	for _, a := range artifacts {
-		switch {
-		case !strings.HasPrefix(a.Name, daemonPrefix):
-			others = append(others, a)
-		case slices.ContainsFunc(runs, func(r *reports.Report) bool { return r.Subject.Daemon == a.SHA256 }):
-			out = append(out, a)
-		default:
-			untested = append(untested, fmt.Errorf("%w: no run of the gate has tested %s (%.12s…)", attest.ErrAttestation, a.Name, a.SHA256))
+// Release describes the programs in a directory and copies them to another one, none if
+// that is empty. Unless all of them may go out, nothing is written.
+func Release(dir, to string, artifacts []Artifact, runs []*reports.Report) error {
+	if err := Tested(artifacts, runs); err != nil {
+		return err
+	}
+	if err := Describe(dir, artifacts); err != nil || to == "" {
+		return err
+	}
+	return Publish(dir, to, artifacts)
+}
+
+// Tested refuses programs of an architecture whose daemon no verified run has tested,
+// digest for digest: what was asked for goes out whole or not at all. The error names
+// every such architecture.
+func Tested(artifacts []Artifact, runs []*reports.Report) error {
+	daemons := map[string]*Artifact{}
+	for i, a := range artifacts {
+		if strings.HasPrefix(a.Name, daemonPrefix) {
+			daemons[a.arch()] = &artifacts[i]
 		}
 	}
-	if len(out) > 0 {
-		out = append(out, others...)
+	refused := map[string]error{}
+	for _, a := range artifacts {
+		switch d := daemons[a.arch()]; {
+		case d == nil:
+			refused[a.arch()] = fmt.Errorf("%w: architecture %s: %s has no daemon beside it that a run of the gate could have tested", attest.ErrAttestation, a.arch(), a.Name)
+		case !slices.ContainsFunc(runs, func(r *reports.Report) bool { return r.Subject.Daemon == d.SHA256 }):
+			refused[a.arch()] = fmt.Errorf("%w: architecture %s: no run of the gate has tested %s (%.12s…); leave it out of ARCHES, or test it", attest.ErrAttestation, a.arch(), d.Name, d.SHA256)
+		}
 	}
-	return out, errors.Join(untested...)
+	var problems []error
+	for _, arch := range slices.Sorted(maps.Keys(refused)) {
+		problems = append(problems, refused[arch])
+	}
+	return errors.Join(problems...)
 }
+
+// arch is the architecture at the end of the program's name.
+func (a Artifact) arch() string { return a.Name[strings.LastIndex(a.Name, "-")+1:] }
 
 // Publish copies programs from one directory to another, and describes exactly those
 // there.

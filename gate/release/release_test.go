@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"runtime/debug"
 	"strings"
@@ -21,28 +22,70 @@ func artifact(name, digest string) Artifact {
 		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "GOARCH", Value: "amd64"}}}}
 }
 
-func TestOnlyADaemonThatWasTestedGoesOut(t *testing.T) {
-	all := []Artifact{artifact("archipelago-linux-amd64", "d0"), artifact("archipelago-linux-arm64", "d1"), artifact("archy-linux-amd64", "c0")}
-	names := func(as []Artifact) string {
-		var out []string
-		for _, a := range as {
-			out = append(out, a.Name)
-		}
-		return strings.Join(out, " ")
-	}
+func TestAnArchitectureThatNoGateHasTestedIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	run := func(daemon string) *reports.Report { return &reports.Report{Subject: reports.Subject{Daemon: daemon}} }
-	out, err := Publishable(all, nil)
-	if len(out) > 0 || !errors.Is(err, attest.ErrAttestation) {
-		t.Errorf("without a run %s goes out: %v", names(out), err)
+	amd := []Artifact{artifact("archipelago-linux-amd64", "d0"), artifact("archy-linux-amd64", "c0")}
+	arm := []Artifact{artifact("archipelago-linux-arm64", "d1"), artifact("archy-linux-arm64", "c1")}
+	both := append(append([]Artifact(nil), amd...), arm...)
+	for _, c := range []struct {
+		name      string
+		artifacts []Artifact
+		runs      []*reports.Report
+		refused   string // empty: all goes out
+	}{
+		{"without a run", amd, nil, "no run of the gate has tested archipelago-linux-amd64 (d0…)"},
+		{"with another daemon's run", amd, []*reports.Report{run("another")}, "no run of the gate has tested archipelago-linux-amd64 (d0…)"},
+		{"what was tested", amd, []*reports.Report{run("d0")}, ""},
+		{"one of two was tested", both, []*reports.Report{run("d0")}, "architecture arm64: no run of the gate has tested archipelago-linux-arm64 (d1…); leave it out of ARCHES"},
+		{"both were tested", both, []*reports.Report{run("d0"), run("d1")}, ""},
+		{"a command alone", append(append([]Artifact(nil), amd...), arm[1]), []*reports.Report{run("d0")}, "architecture arm64: archy-linux-arm64 has no daemon beside it"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir, to := t.TempDir(), filepath.Join(t.TempDir(), "published")
+			for _, a := range c.artifacts {
+				if err := os.WriteFile(filepath.Join(dir, a.Name), nil, 0o755); err != nil {
+					t.Fatal(err)
+				}
+			}
+			err := Release(dir, to, c.artifacts, c.runs)
+			built, readErr := os.ReadDir(dir)
+			if readErr != nil {
+				t.Fatal(readErr)
+			}
+			if c.refused != "" {
+				if !errors.Is(err, attest.ErrAttestation) || !strings.Contains(err.Error(), c.refused) {
+					t.Errorf("%v, expected %s", err, c.refused)
+				}
+				if _, err := os.Stat(to); !errors.Is(err, os.ErrNotExist) || len(built) != len(c.artifacts) {
+					t.Errorf("something was written: %v, %v", built, err)
+				}
+				return
+			}
+			if err != nil {
+				t.Fatal(err)
+			}
+			for _, a := range c.artifacts {
+				if _, err := os.Stat(filepath.Join(to, a.Name)); err != nil {
+					t.Error(err)
+				}
+			}
+			if _, err := os.Stat(filepath.Join(to, SumsFile)); err != nil {
+				t.Error(err)
+			}
+		})
 	}
-	if out, err = Publishable(all, []*reports.Report{run("another")}); len(out) > 0 || !strings.Contains(err.Error(), "archipelago-linux-amd64") {
-		t.Errorf("with another daemon's run %s goes out: %v", names(out), err)
-	}
-	if out, err = Publishable(all, []*reports.Report{run("d0")}); names(out) != "archipelago-linux-amd64 archy-linux-amd64" || !strings.Contains(err.Error(), "no run of the gate has tested archipelago-linux-arm64 (d1…)") {
-		t.Errorf("%s, %v", names(out), err)
-	}
-	if out, err = Publishable(all, []*reports.Report{run("d0"), run("d1")}); len(out) != 3 || err != nil {
-		t.Errorf("%s, %v", names(out), err)
+}
+
+func TestMakeReleaseBuildsTheArchitecturesThatAreAskedFor(t *testing.T) {
+	for arches, want := range map[string]string{"": "for arch in amd64;", "ARCHES=amd64 arm64": "for arch in amd64 arm64;"} {
+		args := []string{"-C", "../..", "-n", "release", "TRUST=gate.key.pub", "VERSION=1"}
+		if arches != "" {
+			args = append(args, arches)
+		}
+		out, err := exec.Command("make", args...).CombinedOutput()
+		if err != nil || !strings.Contains(string(out), want) {
+			t.Errorf("%s: %v, expected %q in\n%s", arches, err, want, out)
+		}
 	}
 }
 

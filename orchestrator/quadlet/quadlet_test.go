@@ -161,3 +161,15 @@ func shape(t *testing.T, body string) (out []string) {
 	}
 	return out
 }
+
+// What joins the parts of a name occurs in no id, so no two applications share a
+// secret, and no container has the name of a network's service.
+func TestNamesOfTwoApplicationsNeverCollide(t *testing.T) {
+	if SecretName("a", "b-c") == SecretName("a-b", "c") {
+		t.Error("two applications share a secret")
+	}
+	_, err := manifest.Parse("m.yaml", []byte("apiVersion: archipelago/v1\nid: "+Network("a")+"-network\nname: A\nversion: \"1\"\ncontainers: [{name: "+Network("a")+"-network, image: {build: image}}]\n"))
+	if err == nil || !strings.Contains(err.Error(), "is reserved") {
+		t.Errorf("an application has the name of a network's service: %v", err)
+	}
+}

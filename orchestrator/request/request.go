@@ -165,7 +165,7 @@ func (d *deciding) admit(m *manifest.Manifest) error {
 	if m == nil {
 		return nil
 	}
-	if err := d.require(m, []string{m.ID}); err != nil {
+	if err := d.require(m); err != nil {
 		return err
 	}
 	return d.collision(m)

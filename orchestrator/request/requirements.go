@@ -5,86 +5,127 @@ import (
 	"fmt"
 	"maps"
 	"slices"
-	"strings"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
 // require has all that a manifest requires be installed and configured as it needs:
 // what is not installed yet comes along, once however many require it. A setting
-// that the owner has made otherwise is not changed behind their back. path leads
-// from the application of the request to m; a requirement that is on it is refused.
-func (d *deciding) require(m *manifest.Manifest, path []string) error {
-	for _, need := range m.Requires {
-		on := append(slices.Clone(path), need.App)
-		if i := slices.Index(path, need.App); i >= 0 {
-			return fmt.Errorf("%w: requirements go round in a circle: %s", ErrRefused, strings.Join(on[i:], " requires "))
-		}
-		rec, installed, err := d.find(need.App)
-		if err != nil {
-			return err
-		}
-		if !installed {
+// that the owner has made otherwise is not changed behind their back.
+func (d *deciding) require(m *manifest.Manifest) error {
+	if err := d.circle(m); err != nil {
+		return err
+	}
+	// What comes along is worked through with a list of what is under way, each with the
+	// next of its requirements: a chain may be as long as the catalog.
+	type comingAlong struct {
+		*manifest.Manifest
+		source string
+		next   int
+	}
+	open := []comingAlong{{Manifest: m}}
+	for {
+		top := &open[len(open)-1]
+		if top.next < len(top.Requires) {
+			need := top.Requires[top.next]
+			rec, installed, err := d.find(need.App)
+			if err != nil {
+				return err
+			}
+			if installed {
+				if err := d.asNeeded(top.ID, need, rec); err != nil {
+					return err
+				}
+				top.next++
+				continue
+			}
 			offered, err := d.offer.Entry(need.App, d.now)
 			if err != nil {
-				return fmt.Errorf("%s requires %s: %w", m.ID, need.App, err)
+				return fmt.Errorf("%s requires %s: %w", top.ID, need.App, err)
 			}
-			if err := d.require(offered.Manifest, on); err != nil {
-				return err
-			}
-			if err := d.collision(offered.Manifest); err != nil {
-				return err
-			}
-			if data := d.records.Data[need.App]; data.Migration > offered.Migration {
-				return formatRefused(need.App, data.Migration, offered.Manifest)
-			}
-			rec = state.Desired{App: need.App, Goal: state.Running, Manifest: offered.Manifest, Source: offered.Source.String()}
-		} else if err := d.circle(rec, on); err != nil {
+			open = append(open, comingAlong{Manifest: offered.Manifest, source: offered.Source.String()})
+			continue
+		}
+		if len(open) == 1 {
+			return nil
+		}
+		if err := d.collision(top.Manifest); err != nil {
 			return err
 		}
-		change := map[string]string{}
-		for _, k := range slices.Sorted(maps.Keys(need.Config)) {
-			if v, set := rec.Config[k]; set && v != need.Config[k] {
-				return fmt.Errorf("%w: %s requires %s=%q of %s, which is set to %q; change it with 'archy configure %s %s=%s'", ErrRefused, m.ID, k, need.Config[k], need.App, v, need.App, k, need.Config[k])
-			} else if !set {
-				change[k] = need.Config[k]
-			}
+		if data := d.records.Data[top.ID]; data.Migration > top.Migration {
+			return formatRefused(top.ID, data.Migration, top.Manifest)
 		}
-		if err := d.configure(&rec, change); err != nil {
-			return err
-		}
-		if !installed || len(change) > 0 {
-			d.decide(rec)
+		d.decide(state.Desired{App: top.ID, Goal: state.Running, Manifest: top.Manifest, Source: top.source})
+		open = open[:len(open)-1]
+	}
+}
+
+// asNeeded configures what is installed, or comes along, as another application needs it.
+func (d *deciding) asNeeded(by string, need manifest.Requirement, rec state.Desired) error {
+	change := map[string]string{}
+	for _, k := range slices.Sorted(maps.Keys(need.Config)) {
+		if v, set := rec.Config[k]; set && v != need.Config[k] {
+			return fmt.Errorf("%w: %s requires %s=%q of %s, which is set to %q; change it with 'archy configure %s %s=%s'", ErrRefused, by, k, need.Config[k], need.App, v, need.App, k, need.Config[k])
+		} else if !set {
+			change[k] = need.Config[k]
 		}
 	}
+	if len(change) == 0 {
+		return nil
+	}
+	if err := d.configure(&rec, change); err != nil {
+		return err
+	}
+	d.decide(rec)
 	return nil
 }
 
-// circle refuses what is installed, or comes along, and leads back to the path.
-func (d *deciding) circle(rec state.Desired, path []string) error {
-	m := rec.Manifest
-	if rec.Update != nil {
-		m = rec.Update.To
-	}
-	if m == nil {
-		return nil
-	}
-	for _, need := range m.Requires {
-		on := append(slices.Clone(path), need.App)
-		if i := slices.Index(path, need.App); i >= 0 {
-			return fmt.Errorf("%w: requirements go round in a circle: %s", ErrRefused, strings.Join(on[i:], " requires "))
-		}
-		next, installed, err := d.find(need.App)
-		if err != nil {
-			return err
-		}
-		if !installed {
+// circle refuses a manifest whose requirements, through what is installed and what
+// would come along, go round in a circle.
+func (d *deciding) circle(m *manifest.Manifest) error {
+	requires := map[string][]string{}
+	open := []string{m.ID}
+	for len(open) > 0 {
+		id := open[len(open)-1]
+		open = open[:len(open)-1]
+		if _, met := requires[id]; met {
 			continue
 		}
-		if err := d.circle(next, on); err != nil {
-			return err
+		requires[id] = nil
+		for _, v := range d.wouldBe(id, m) {
+			for _, r := range v.Requires {
+				requires[id] = append(requires[id], r.App)
+				open = append(open, r.App)
+			}
 		}
+	}
+	paths := manifest.Cycles(requires)
+	if len(paths) == 0 {
+		return nil
+	}
+	path, own := paths[m.ID]
+	if !own {
+		path = paths[slices.Min(slices.Collect(maps.Keys(paths)))]
+	}
+	return fmt.Errorf("%w: %w: %s", ErrRefused, catalog.ErrCycle, path)
+}
+
+// wouldBe gives the versions of an application that count if m is admitted: m itself,
+// those that are installed, or else the one that would come along. What cannot be had is
+// refused where it is needed.
+func (d *deciding) wouldBe(id string, m *manifest.Manifest) []*manifest.Manifest {
+	if id == m.ID {
+		return []*manifest.Manifest{m}
+	}
+	if rec, installed, err := d.find(id); err != nil {
+		return nil
+	} else if installed {
+		return versions(rec)
+	}
+	if offered, err := d.offer.Entry(id, d.now); err == nil {
+		return []*manifest.Manifest{offered.Manifest}
 	}
 	return nil
 }

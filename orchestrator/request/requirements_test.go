@@ -1,8 +1,15 @@
 package request_test
 
 import (
+	"errors"
+	"fmt"
+	"slices"
 	"testing"
+	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -87,4 +94,57 @@ func TestWhatIsRequiredStays(t *testing.T) {
 		{name: "by the version that one is being updated to", records: records(installed(app("a"), updatingTo(app("a", version("2"), requires("b")))), b), offer: disk(), request: uninstall, refused: request.ErrRefused, because: []string{"b is required by a"}},
 		{name: "by none", records: records(installed(app("a")), b), offer: disk(), request: uninstall, want: "b absent"},
 	})
+}
+
+// Between neighbouring rungs of a ladder there are two ways each, so that the ways from
+// end to end double with every rung.
+func TestDeepAndWideRequirementsAreDecidedInTime(t *testing.T) {
+	const n, bound = 10_000, 30 * time.Second
+	id := func(i int) string { return fmt.Sprintf("app-%05d", i) }
+	ladder := make([]*manifest.Manifest, n)
+	for i := range ladder {
+		if next := i - i%2 + 2; next < n {
+			ladder[i] = app(id(i), requires(id(next)), requires(id(next+1)))
+		} else {
+			ladder[i] = app(id(i))
+		}
+	}
+	all := make([]state.Desired, n)
+	for i, m := range ladder {
+		all[i] = installed(m)
+	}
+	top := app("a", requires(id(0)), requires(id(1)))
+	back := app(id(n-1), requires("a"))
+	for name, c := range map[string]struct {
+		records state.Records
+		offer   *offer.Offer
+		decided int // 0: refused
+	}{
+		"all installed":                     {records(all...), disk(top), 1},
+		"100 rungs come along":              {state.Records{}, disk(append([]*manifest.Manifest{top}, cut(ladder, 200)...)...), 201},
+		"installed, and the end leads back": {records(append(slices.Clone(all[:n-1]), installed(back))...), disk(top), 0},
+		"offered, and the end leads back":   {state.Records{}, disk(append([]*manifest.Manifest{top, back}, ladder[:n-1]...)...), 0},
+	} {
+		t.Run(name, func(t *testing.T) {
+			begin := time.Now()
+			got, err := request.Decide(c.records, c.offer, host.Observation{}, now, request.Request{App: "a", Verb: request.Install})
+			if took := time.Since(begin); len(got) != c.decided || took > bound {
+				t.Errorf("%d records in %s, expected %d: %v", len(got), took, c.decided, err)
+			} else {
+				t.Logf("decided in %s", took)
+			}
+			if c.decided == 0 && (!errors.Is(err, request.ErrRefused) || !errors.Is(err, catalog.ErrCycle) || len(err.Error()) > 1000) {
+				t.Errorf("%v", err)
+			}
+		})
+	}
+}
+
+// cut is the beginning of a ladder, of n applications; the last rung requires nothing.
+func cut(ladder []*manifest.Manifest, n int) []*manifest.Manifest {
+	out := slices.Clone(ladder[:n])
+	for i := n - 2; i < n; i++ {
+		out[i] = app(out[i].ID)
+	}
+	return out
 }
