@@ -131,7 +131,7 @@ func readNotes(file string) (string, error) {
 }
 
 func (c Catalog) conflicts() (problems []error) {
-	ports, names := map[int]string{}, map[string]string{}
+	ports, names := map[manifest.NodePort]string{}, map[string]string{}
 	for _, id := range c.IDs() {
 		for _, m := range c[id].Containers {
 			if other, dup := names[m.Name]; dup {
@@ -141,7 +141,7 @@ func (c Catalog) conflicts() (problems []error) {
 		}
 		for _, p := range c[id].NodePorts() {
 			if other, dup := ports[p]; dup {
-				problems = append(problems, fmt.Errorf("apps %s and %s both use port %d of the node", other, id, p))
+				problems = append(problems, fmt.Errorf("apps %s and %s both use port %s of the node", other, id, p))
 			}
 			ports[p] = id
 		}
@@ -156,7 +156,11 @@ func (c Catalog) IDs() []string { return slices.Sorted(maps.Keys(c)) }
 func (c Catalog) Ports() []int {
 	ports := []int{manifest.DaemonPort, manifest.DaemonTLSPort}
 	for _, e := range c {
-		ports = append(ports, e.NodePorts()...)
+		for _, p := range e.NodePorts() {
+			if !p.UDP {
+				ports = append(ports, p.Number)
+			}
+		}
 	}
 	slices.Sort(ports)
 	return ports

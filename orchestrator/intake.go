@@ -6,6 +6,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -21,10 +22,7 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 	if req.Purge {
 		what += " --purge"
 	}
-	for _, k := range slices.Sorted(maps.Keys(req.Config)) {
-		what += " " + k + "=" + req.Config[k]
-	}
-	r.audit(req.Who, req.App, what, err)
+	r.audit(req.Who, req.App, what+settings(r.manifest(req.App), req.Config), err)
 	if err != nil {
 		return 0, err
 	}
@@ -32,6 +30,18 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 	fault.Cut("accepted", "request")
 	r.Wake()
 	return gen, nil
+}
+
+// settings says which settings a request changes, for the audit log. It holds only
+// values that the manifest lists: any other text may be a password or a key.
+func settings(m *manifest.Manifest, config map[string]string) (said string) {
+	for _, k := range slices.Sorted(maps.Keys(config)) {
+		said += " " + k
+		if m != nil && slices.ContainsFunc(m.Settings, func(s manifest.Setting) bool { return s.Name == k && slices.Contains(s.Values, config[k]) }) {
+			said += "=" + config[k]
+		}
+	}
+	return said
 }
 
 // accept has records decided on and written as one step, and tells operations of

@@ -375,18 +375,33 @@ func (m *Manifest) Web() (Interface, Port, bool) {
 	return i, p, ok
 }
 
-// NodePorts are the ports of the node that the application occupies: published TCP
-// ports, and the proxy's for its web interface.
-func (m *Manifest) NodePorts() (ports []int) {
+// NodePort is a port of the node. The same number with another protocol is another port.
+type NodePort struct {
+	Number int
+	UDP    bool
+}
+
+// String names the port in messages: "8080", or "53/udp".
+func (p NodePort) String() string {
+	if p.UDP {
+		return strconv.Itoa(p.Number) + "/udp"
+	}
+	return strconv.Itoa(p.Number)
+}
+
+// Node is the port of the node that is published.
+func (p Port) Node() NodePort { return NodePort{p.Host, p.Protocol == "udp"} }
+
+// NodePorts are the ports of the node that the application occupies: published ones,
+// and the proxy's for its web interface.
+func (m *Manifest) NodePorts() (ports []NodePort) {
 	for _, c := range m.Containers {
 		for _, p := range c.Ports {
-			if p.Protocol != "udp" {
-				ports = append(ports, p.Host)
-			}
+			ports = append(ports, p.Node())
 		}
 	}
 	if _, p, ok := m.Web(); ok {
-		ports = append(ports, p.Host+ProxyOffset)
+		ports = append(ports, NodePort{Number: p.Host + ProxyOffset})
 	}
 	return ports
 }

@@ -4,6 +4,7 @@
 package access
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
@@ -13,18 +14,15 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
-	"net"
 	"net/http"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 	"unicode/utf8"
 
 	"golang.org/x/crypto/argon2"
-	"golang.org/x/time/rate"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
@@ -43,20 +41,26 @@ const (
 	argonThreads = 4
 	argonKey     = 32
 
-	// Of wrong attempts from one address.
-	wrongEvery = 2 * time.Second
-	wrongBurst = 5
-	maxTracked = 10000
+	// Hashes in progress. Each takes 64 MiB; the daemon is to do with 180 (GOMEMLIMIT in its unit).
+	maxHashing = 1
+	hashWait   = 5 * time.Second // for a place among them
 )
+
+// errBusy is returned where too many passwords are being checked already.
+var errBusy = errors.New("too many passwords are being checked at the same time")
 
 // Passwords keeps the owner's password, as Argon2id in the PHC string format.
 type Passwords struct {
-	file string
-	mu   sync.Mutex // one hash at a time: each takes 64 MiB
+	file    string
+	hashing chan struct{} // holds one for each hash in progress
+	wait    time.Duration // how long a check waits for its place
+	hash    func(password, salt []byte, time, memory uint32, threads uint8, length uint32) []byte
 }
 
 // NewPasswords keeps it in a directory that is private to the daemon.
-func NewPasswords(dir string) *Passwords { return &Passwords{file: filepath.Join(dir, "password")} }
+func NewPasswords(dir string) *Passwords {
+	return &Passwords{file: filepath.Join(dir, "password"), hashing: make(chan struct{}, maxHashing), wait: hashWait, hash: argon2.IDKey}
+}
 
 // Set makes a password the one that opens My Apps.
 func (p *Passwords) Set(password string) error {
@@ -65,16 +69,17 @@ func (p *Passwords) Set(password string) error {
 	}
 	salt := make([]byte, 16)
 	rand.Read(salt)
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	key := argon2.IDKey([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
+	p.hashing <- struct{}{}
+	defer func() { <-p.hashing }()
+	key := p.hash([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
 	b64 := base64.RawStdEncoding
 	line := fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s\n", argon2.Version, argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
 	return atomicfile.Write(p.file, []byte(line), 0o600)
 }
 
-// Check tells whether a password is the owner's; never where none has been set.
-func (p *Passwords) Check(password string) (bool, error) {
+// Check tells whether a password is the owner's; never where none has been set. Where
+// others are being checked and it does not come to this one soon, the error is errBusy.
+func (p *Passwords) Check(ctx context.Context, password string) (bool, error) {
 	if len(password) > 4*maxPassword {
 		return false, nil
 	}
@@ -99,9 +104,15 @@ func (p *Passwords) Check(password string) (bool, error) {
 	if err := errors.Join(err1, err2); err != nil {
 		return false, fmt.Errorf("%s: %w", p.file, err)
 	}
-	p.mu.Lock()
-	defer p.mu.Unlock()
-	got := argon2.IDKey([]byte(password), salt, uint32(passes), uint32(memory), threads, uint32(len(want)))
+	ctx, cancel := context.WithTimeoutCause(ctx, p.wait, errBusy)
+	defer cancel()
+	select {
+	case p.hashing <- struct{}{}:
+		defer func() { <-p.hashing }()
+	case <-ctx.Done():
+		return false, context.Cause(ctx)
+	}
+	got := p.hash([]byte(password), salt, uint32(passes), uint32(memory), threads, uint32(len(want)))
 	return subtle.ConstantTimeCompare(got, want) == 1, nil
 }
 
@@ -109,63 +120,33 @@ func (p *Passwords) Check(password string) (bool, error) {
 type Guard struct {
 	token     string
 	passwords *Passwords
-
-	mu    sync.Mutex
-	wrong map[string]*rate.Limiter // by address
+	throttle  *throttle
 }
 
 // NewGuard guards with a token and the owner's password.
 func NewGuard(token string, passwords *Passwords) *Guard {
-	return &Guard{token: token, passwords: passwords, wrong: map[string]*rate.Limiter{}}
+	return &Guard{token: token, passwords: passwords, throttle: newThrottle()}
 }
 
-// address is the caller's, without the port.
-func address(r *http.Request) string {
-	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
-		return host
-	}
-	return r.RemoteAddr
-}
+const tooManyWrong = "Too many wrong attempts from your address; wait a little."
 
-// limiter counts the wrong attempts of an address.
-func (g *Guard) limiter(r *http.Request) *rate.Limiter {
-	g.mu.Lock()
-	defer g.mu.Unlock()
-	a := address(r)
-	l, ok := g.wrong[a]
-	if !ok {
-		if len(g.wrong) >= maxTracked {
-			clear(g.wrong)
-		}
-		l = rate.NewLimiter(rate.Every(wrongEvery), wrongBurst)
-		g.wrong[a] = l
-	}
-	return l
-}
-
-// Blocked answers 429 to an address that was wrong too often, and tells so. Its
-// attempts are not even looked at.
-func (g *Guard) blocked(w http.ResponseWriter, r *http.Request) bool {
-	if g.limiter(r).Tokens() >= 1 {
-		return false
-	}
-	w.Header().Set("Retry-After", strconv.Itoa(int(wrongEvery.Seconds())))
-	http.Error(w, "Too many wrong attempts from your address; wait a little.", http.StatusTooManyRequests)
-	return true
-}
-
-// Token answers 401 to requests without "Authorization: Bearer TOKEN".
+// Token answers 401 to requests without "Authorization: Bearer TOKEN". One that carries
+// no credential at all guesses nothing, and does not count as an attempt: a page of
+// somebody else's could make the owner's browser send many.
 func (g *Guard) Token(next http.Handler) http.Handler {
 	want := []byte("Bearer " + g.token)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if subtle.ConstantTimeCompare([]byte(r.Header.Get("Authorization")), want) == 1 {
+		given := r.Header.Get("Authorization")
+		if subtle.ConstantTimeCompare([]byte(given), want) == 1 {
 			next.ServeHTTP(w, r)
 			return
 		}
-		if g.blocked(w, r) {
-			return
+		if given != "" {
+			if _, wait, ok := g.throttle.take(origin(r)); !ok {
+				refuse(w, wait, tooManyWrong)
+				return
+			}
 		}
-		g.limiter(r).Allow()
 		w.Header().Set("Content-Type", "application/json")
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"code":"unauthenticated","message":"sign in first: send the node's access token (archy login)"}`)
@@ -173,17 +154,27 @@ func (g *Guard) Token(next http.Handler) http.Handler {
 }
 
 // SignIn tells whether what was typed is the password or the token, and sets the
-// session's cookie if so. answered is true where the response has been written.
+// session's cookie if so. answered is true where the response has been written. The
+// token is let through however many attempts were wrong before: it cannot be guessed,
+// and is what an owner has left whose address is being abused.
 func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok, answered bool, err error) {
-	if g.blocked(w, r) {
-		return false, true, nil
-	}
 	typed = strings.TrimSpace(typed)
 	if subtle.ConstantTimeCompare([]byte(typed), []byte(g.token)) != 1 {
-		if ok, err = g.passwords.Check(typed); !ok || err != nil {
-			g.limiter(r).Allow()
+		giveBack, wait, ok := g.throttle.take(origin(r))
+		if !ok {
+			refuse(w, wait, tooManyWrong)
+			return false, true, nil
+		}
+		ok, err = g.passwords.Check(r.Context(), typed)
+		switch {
+		case errors.Is(err, errBusy):
+			giveBack()
+			refuse(w, wrongEvery, "Too many sign-ins at the same time; try again in a moment.")
+			return false, true, nil
+		case err != nil || !ok:
 			return false, false, err
 		}
+		giveBack()
 	}
 	g.setCookie(w, r, g.session(time.Now().Add(sessionLife).Unix(), rand.Text()), sessionLife)
 	return true, false, nil

@@ -40,7 +40,7 @@ func TestNewTokenOrPasswordEndsSessions(t *testing.T) {
 func TestPassword(t *testing.T) {
 	dir := t.TempDir()
 	p := NewPasswords(dir)
-	if ok, err := p.Check(""); ok || err != nil {
+	if ok, err := p.Check(t.Context(), ""); ok || err != nil {
 		t.Errorf("none is set: %v, %v", ok, err)
 	}
 	if err := p.Set("short"); err == nil {
@@ -50,7 +50,7 @@ func TestPassword(t *testing.T) {
 		t.Fatal(err)
 	}
 	for typed, want := range map[string]bool{"correct horse battery": true, "correct horse batter": false, "": false, strings.Repeat("x", 1<<20): false} {
-		if ok, err := p.Check(typed); ok != want || err != nil {
+		if ok, err := p.Check(t.Context(), typed); ok != want || err != nil {
 			t.Errorf("%.30q: %v, %v", typed, ok, err)
 		}
 	}
@@ -61,7 +61,7 @@ func TestPassword(t *testing.T) {
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte("plain"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if ok, err := p.Check("plain"); ok || err == nil {
+	if ok, err := p.Check(t.Context(), "plain"); ok || err == nil {
 		t.Errorf("a damaged file: %v, %v", ok, err)
 	}
 }

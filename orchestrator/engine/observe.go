@@ -11,6 +11,7 @@ import (
 	"net/url"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -27,7 +28,20 @@ type listed struct {
 	Ports     []struct {
 		HostPort uint16 `json:"host_port"`
 		Range    uint16 `json:"range"`
+		Protocol string `json:"protocol"` // "tcp", "udp", or several with commas
 	}
+}
+
+// nodePorts are the ports of the node that the container publishes.
+func (c listed) nodePorts() (ports []manifest.NodePort) {
+	for _, p := range c.Ports {
+		for protocol := range strings.SplitSeq(p.Protocol, ",") {
+			for i := range max(int(p.Range), 1) {
+				ports = append(ports, manifest.NodePort{Number: int(p.HostPort) + i, UDP: protocol == "udp"})
+			}
+		}
+	}
+	return ports
 }
 
 // Observe lists all containers in one call, all units in another, and reads the
@@ -52,11 +66,7 @@ func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 			if seen.Mounts, err = e.mounts(ctx, c.ID); err != nil {
 				return obs, err
 			}
-			for _, p := range c.Ports {
-				for i := range max(int(p.Range), 1) {
-					seen.Ports = append(seen.Ports, int(p.HostPort)+i)
-				}
-			}
+			seen.Ports = c.nodePorts()
 		}
 		for _, name := range c.Names {
 			seen.Name = name

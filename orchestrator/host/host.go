@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // ErrUnavailable is wrapped where the engine (Podman or systemd) could not be
@@ -32,8 +34,8 @@ type Container struct {
 	State     string // created, running, exited, …
 	Health    string // starting, healthy, unhealthy, or empty
 	StartedAt time.Time
-	Mounts    []string `json:",omitempty"` // directories of the node
-	Ports     []int    `json:",omitempty"` // of the node
+	Mounts    []string            `json:",omitempty"` // directories of the node
+	Ports     []manifest.NodePort `json:"NodePorts,omitempty"`
 }
 
 // Unit is one unit as systemd lists it.

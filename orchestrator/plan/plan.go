@@ -316,8 +316,8 @@ func (p *planning) conflict(app string, r *render.Rendering) string {
 		}
 		for _, m := range r.Manifest.Containers {
 			for _, port := range m.Ports {
-				if slices.Contains(c.Ports, port.Host) {
-					return fmt.Sprintf("port %d of the node is taken by the unmanaged container %q (id %.12s); stop it first", port.Host, c.Name, c.ID)
+				if slices.Contains(c.Ports, port.Node()) {
+					return fmt.Sprintf("port %s of the node is taken by the unmanaged container %q (id %.12s); stop it first", port.Node(), c.Name, c.ID)
 				}
 			}
 		}

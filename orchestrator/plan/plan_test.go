@@ -193,8 +193,26 @@ func TestPlan(t *testing.T) {
 			m.Containers[0].Ports = []manifest.Port{{Name: "web", Container: 80, Host: 8080}}
 			d.Manifest = m
 		}), func() host.Observation {
-			return host.Observation{Containers: map[string]host.Container{"theirs": {Name: "theirs", State: "running", Ports: []int{8080}}}}
+			return host.Observation{Containers: map[string]host.Container{"theirs": {Name: "theirs", State: "running", Ports: []manifest.NodePort{{Number: 8080}}}}}
 		}, "blocked"},
+		{"FM5 an unmanaged container holds a UDP port", with(func(d *state.Desired) {
+			m := pair()
+			m.Containers[0].Ports = []manifest.Port{{Name: "dns", Container: 53, Host: 53}, {Name: "dns-udp", Container: 53, Host: 53, Protocol: "udp"}}
+			d.Manifest = m
+		}), func() host.Observation {
+			return host.Observation{Containers: map[string]host.Container{"theirs": {Name: "theirs", State: "running", Ports: []manifest.NodePort{{Number: 53, UDP: true}}}}}
+		}, "blocked"},
+		{"an unmanaged container holds the number by another protocol", with(func(d *state.Desired) {
+			m := pair()
+			m.Containers[0].Ports = []manifest.Port{{Name: "web", Container: 80, Host: 8080}}
+			d.Manifest = m
+		}), func() host.Observation {
+			m := pair()
+			m.Containers[0].Ports = []manifest.Port{{Name: "web", Container: 80, Host: 8080}}
+			o := world(m, state.Running)
+			o.Containers["theirs"] = host.Container{Name: "theirs", State: "running", Ports: []manifest.NodePort{{Number: 8080, UDP: true}}}
+			return o
+		}, ""},
 		{"adopted, running", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old", "pair-db": "old-db"} }), func() host.Observation {
 			return host.Observation{Containers: map[string]host.Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "running"}}}
 		}, ""},

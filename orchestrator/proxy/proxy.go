@@ -21,7 +21,13 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/waiting"
 )
 
-const headerTimeout = 10 * time.Second
+const (
+	headerTimeout = 10 * time.Second
+
+	// Between attempts to listen on a port that is taken.
+	firstRetry = 500 * time.Millisecond
+	maxRetry   = 30 * time.Second
+)
 
 // Source tells of applications as they are at the moment of a request.
 type Source interface {
@@ -35,8 +41,8 @@ type Source interface {
 }
 
 // Serve listens for every installed application that has a web interface, until the
-// context ends. A port that is taken costs that application its proxy, which is
-// logged, and no other.
+// context ends. A port that is taken costs that application its proxy until the port is
+// free, which is logged, and no other.
 func Serve(ctx context.Context, source Source, log *slog.Logger) {
 	type web struct {
 		app  string
@@ -64,7 +70,7 @@ func Serve(ctx context.Context, source Source, log *slog.Logger) {
 			wg.Go(func() {
 				defer close(done)
 				defer cancel()
-				if err := serve(own, app, port, source); err != nil {
+				if err := serve(own, app, port, source, log.With("app", app)); err != nil {
 					log.Error("proxy", "app", app, "error", err)
 				}
 			})
@@ -110,17 +116,48 @@ func Handler(app string, published int, source Source) http.Handler {
 	})
 }
 
-func serve(ctx context.Context, app string, published int, source Source) error {
+func serve(ctx context.Context, app string, published int, source Source, log *slog.Logger) error {
+	listener, err := listen(ctx, fmt.Sprintf(":%d", published+manifest.ProxyOffset), firstRetry, log)
+	if err != nil {
+		return nil // the context has ended, or the application has gone
+	}
 	server := &http.Server{
-		Addr:              fmt.Sprintf(":%d", published+manifest.ProxyOffset),
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		Handler:           Handler(app, published, source),
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
 		return err
 	}
 	return nil
+}
+
+// listen waits until the address is free: whoever holds it may go at any time. It says
+// once that it waits, and once that it has got it; the error is the context's.
+func listen(ctx context.Context, address string, retry time.Duration, log *slog.Logger) (net.Listener, error) {
+	for waited := false; ; waited = true {
+		l, err := (&net.ListenConfig{}).Listen(ctx, "tcp", address)
+		if err == nil {
+			if waited {
+				log.Info("proxy: the port is free now", "address", address)
+			}
+			return l, nil
+		}
+		if ctx.Err() != nil {
+			return nil, context.Cause(ctx)
+		}
+		if !waited {
+			log.Error("proxy: the port is not free; the application is not served there until it is", "address", address, "error", err)
+		}
+		timer := time.NewTimer(retry)
+		select {
+		case <-timer.C:
+		case <-ctx.Done():
+			timer.Stop()
+			return nil, context.Cause(ctx)
+		}
+		retry = min(2*retry, maxRetry)
+	}
 }

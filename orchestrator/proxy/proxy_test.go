@@ -2,15 +2,20 @@ package proxy
 
 import (
 	"bufio"
+	"bytes"
+	"context"
 	"fmt"
 	"io"
+	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
 	"strings"
+	"sync"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -130,5 +135,85 @@ func TestApplicationThatDoesNotAnswer(t *testing.T) {
 	defer p.Close()
 	if status, body, _ := get(t, p.URL+"/", "*/*"); status != http.StatusBadGateway || !strings.Contains(body, "does not answer") {
 		t.Errorf("%d %q", status, body)
+	}
+}
+
+// journal is a log that several goroutines write and that says when it is written to.
+type journal struct {
+	mu      sync.Mutex
+	text    bytes.Buffer
+	written chan struct{}
+}
+
+func (j *journal) Write(b []byte) (int, error) {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	select {
+	case j.written <- struct{}{}:
+	default:
+	}
+	return j.text.Write(b)
+}
+
+func (j *journal) String() string {
+	j.mu.Lock()
+	defer j.mu.Unlock()
+	return j.text.String()
+}
+
+func newJournal() (*journal, *slog.Logger) {
+	j := &journal{written: make(chan struct{}, 1)}
+	return j, slog.New(slog.NewTextHandler(j, nil))
+}
+
+func await(t *testing.T, what string, done <-chan struct{}) {
+	t.Helper()
+	select {
+	case <-done:
+	case <-time.After(30 * time.Second):
+		t.Fatal("waited 30 s for " + what)
+	}
+}
+
+func TestProxyIsServedOnceAPortThatWasTakenIsFree(t *testing.T) {
+	taken, err := net.Listen("tcp", ":0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	port := taken.Addr().(*net.TCPAddr).Port
+	s := &source{reason: "the chain", webs: map[string]int{"feeds": port - manifest.ProxyOffset}, changed: make(chan struct{})}
+	ctx, end := context.WithCancel(t.Context())
+	journal, log := newJournal()
+	served := make(chan struct{})
+	go func() { defer close(served); Serve(ctx, s, log) }()
+	await(t, "a word about the port that is taken", journal.written)
+	if said := journal.String(); !strings.Contains(said, "app=feeds") || !strings.Contains(said, strconv.Itoa(port)) {
+		t.Errorf("it says %q", said)
+	}
+	taken.Close()
+	await(t, "a word about the port that is free", journal.written)
+	if status, body, _ := get(t, fmt.Sprintf("http://127.0.0.1:%d/", port), "*/*"); status != http.StatusServiceUnavailable {
+		t.Errorf("the waiting page: %d %q", status, body)
+	}
+	end()
+	await(t, "the proxies to end", served)
+}
+
+func TestAPortThatStaysTakenIsLoggedOnceAndGivenUpWithTheApplication(t *testing.T) {
+	taken, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer taken.Close()
+	journal, log := newJournal()
+	ctx, cancel := context.WithTimeout(t.Context(), 100*time.Millisecond) // for several attempts
+	defer cancel()
+	if l, err := listen(ctx, taken.Addr().String(), time.Millisecond, log); err == nil {
+		l.Close()
+		t.Fatal("it listens on a port that is taken")
+	}
+	if said := journal.String(); strings.Count(said, "\n") != 1 {
+		t.Errorf("it says %q", said)
 	}
 }

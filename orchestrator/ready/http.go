@@ -11,15 +11,24 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-const maxAnswer = 1 << 20 // bytes read of an answer
+// What is read of an answer, in bytes. An application can send more than the daemon
+// could hold.
+const (
+	maxAnswer = 1 << 20
+	maxHeader = 64 << 10
+)
 
+// askHTTP asks the application itself, and nobody else: it goes through no proxy and
+// follows no redirect, which could lead to any address that the node reaches. A 302 is a
+// 302, and may be what a condition expects.
 func askHTTP(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPCondition) string {
 	p, _ := m.Port(c.Port)
 	req, err := http.NewRequestWithContext(ctx, http.MethodGet, "http://"+loopback(p)+c.Path, nil)
 	if err != nil {
 		return err.Error()
 	}
-	resp, err := http.DefaultClient.Do(req)
+	transport := http.Transport{DisableKeepAlives: true, MaxResponseHeaderBytes: maxHeader}
+	resp, err := transport.RoundTrip(req)
 	if err != nil {
 		return fmt.Sprintf("port %s does not answer", c.Port)
 	}

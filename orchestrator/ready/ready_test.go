@@ -1,23 +1,27 @@
 package ready
 
 import (
+	"bytes"
+	"context"
 	"fmt"
+	"io"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
 	"strconv"
+	"strings"
+	"sync/atomic"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-func TestConditionsOverHTTP(t *testing.T) {
-	answer, status := "", http.StatusOK
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
-		w.WriteHeader(status)
-		fmt.Fprint(w, answer)
-	}))
-	defer s.Close()
+// serving is a manifest of an application that answers on its port "rpc".
+func serving(t *testing.T, h http.HandlerFunc) *manifest.Manifest {
+	t.Helper()
+	s := httptest.NewServer(h)
+	t.Cleanup(s.Close)
 	u, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -26,7 +30,69 @@ func TestConditionsOverHTTP(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	m := &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain", Ports: []manifest.Port{{Name: "rpc", Host: port}, {Name: "none", Host: 1}}}}}
+	return &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain", Ports: []manifest.Port{{Name: "rpc", Host: port}, {Name: "none", Host: 1}}}}}
+}
+
+func TestReadinessFollowsNoRedirect(t *testing.T) {
+	var elsewhere atomic.Bool
+	m := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/elsewhere" {
+			elsewhere.Store(true)
+			return
+		}
+		http.Redirect(w, r, "/elsewhere", http.StatusFound)
+	})
+	if got := askHTTP(t.Context(), m, &manifest.HTTPCondition{Port: "rpc", Path: "/"}); got != "/ answers with status 302" {
+		t.Errorf("a redirect: %q", got)
+	}
+	if got := askHTTP(t.Context(), m, &manifest.HTTPCondition{Port: "rpc", Path: "/", Status: http.StatusFound}); got != "" {
+		t.Errorf("a redirect that is expected: %q", got)
+	}
+	if elsewhere.Load() {
+		t.Error("the daemon went where the application sent it")
+	}
+}
+
+func TestReadinessReadsABoundedAnswer(t *testing.T) {
+	endless := func(write func([]byte) (int, error)) {
+		for piece := bytes.Repeat([]byte("x"), 64<<10); ; {
+			if _, err := write(piece); err != nil {
+				return
+			}
+		}
+	}
+	var read atomic.Int64
+	m := serving(t, func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/header" {
+			w.Header().Set("X-Long", strings.Repeat("x", 2*maxHeader))
+			return
+		}
+		io.WriteString(w, `{"state": "`)
+		endless(func(b []byte) (int, error) {
+			n, err := w.Write(b)
+			read.Add(int64(n))
+			return n, err
+		})
+	})
+	ctx, cancel := context.WithTimeout(t.Context(), 30*time.Second)
+	defer cancel()
+	if got := askHTTP(ctx, m, &manifest.HTTPCondition{Port: "rpc", Path: "/", JSON: "state", Equals: "x"}); got != "/ does not answer with JSON" {
+		t.Errorf("an endless answer: %.100q", got)
+	}
+	if n := read.Load(); n > 64*maxAnswer { // the bound, and what the kernel's buffers take
+		t.Errorf("%d bytes were taken", n)
+	}
+	if got := askHTTP(ctx, m, &manifest.HTTPCondition{Port: "rpc", Path: "/header"}); got != "port rpc does not answer" {
+		t.Errorf("a header of %d bytes: %q", 2*maxHeader, got)
+	}
+}
+
+func TestConditionsOverHTTP(t *testing.T) {
+	answer, status := "", http.StatusOK
+	m := serving(t, func(w http.ResponseWriter, _ *http.Request) {
+		w.WriteHeader(status)
+		fmt.Fprint(w, answer)
+	})
 	json := &manifest.HTTPCondition{Port: "rpc", Path: "/", JSON: "chain.ibd", Equals: "false", Progress: "chain.blocks"}
 	for _, c := range []struct {
 		name      string

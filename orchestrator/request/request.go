@@ -181,7 +181,7 @@ func (d *deciding) collision(m *manifest.Manifest) error {
 		for _, theirs := range versions(other) {
 			for _, p := range m.NodePorts() {
 				if slices.Contains(theirs.NodePorts(), p) {
-					return fmt.Errorf("%w: %s and %s both use port %d of the node", ErrRefused, m.ID, other.App, p)
+					return fmt.Errorf("%w: %s and %s both use port %s of the node", ErrRefused, m.ID, other.App, p)
 				}
 			}
 			for _, c := range m.Containers {

@@ -285,13 +285,17 @@ func TestCollisions(t *testing.T) {
 	named := func(name string) func(*manifest.Manifest) {
 		return func(m *manifest.Manifest) { m.Containers = append(m.Containers, manifest.Container{Name: name}) }
 	}
-	udp := func(m *manifest.Manifest) { m.Containers[0].Ports[0].Protocol = "udp" }
+	udp := func(m *manifest.Manifest) {
+		m.Containers[0].Ports[len(m.Containers[0].Ports)-1].Protocol = "udp"
+	}
 	decide(t, []decision{
 		{name: "another port", records: records(installed(app("b", port(81)))), offer: disk(app("a", port(80))), request: install, want: "a"},
 		{name: "the same port", records: records(installed(app("b", port(80)))), offer: disk(app("a", port(80))), request: install, refused: request.ErrRefused, because: []string{"a and b both use port 80"}},
 		{name: "the same port of what is stopped", records: records(installed(app("b", port(80)), goal(state.Stopped))), offer: disk(app("a", port(80))), request: install, refused: request.ErrRefused},
 		{name: "the same port of what is going", records: records(installed(app("b", port(80)), goal(state.Absent))), offer: disk(app("a", port(80))), request: install, want: "a"},
 		{name: "the same number by another protocol", records: records(installed(app("b", port(80), udp))), offer: disk(app("a", port(80))), request: install, want: "a"},
+		{name: "the same UDP port", records: records(installed(app("b", port(53), udp))), offer: disk(app("a", port(53), udp)), request: install, refused: request.ErrRefused, because: []string{"a and b both use port 53/udp of the node"}},
+		{name: "its own number by both protocols", records: records(installed(app("b", port(54), udp))), offer: disk(app("a", port(53), port(53), udp)), request: install, want: "a"},
 		{name: "the same port of the version that one is being updated to", records: records(installed(app("b"), updatingTo(app("b", version("2"), port(80))))), offer: disk(app("a", port(80))), request: install, refused: request.ErrRefused, because: []string{"a and b both use port 80"}},
 		{name: "the proxy's port", records: records(installed(app("b", port(80), web))), offer: disk(app("a", port(10080))), request: install, refused: request.ErrRefused, because: []string{"port 10080"}},
 		{name: "a container's name", records: records(installed(app("b", named("db")))), offer: disk(app("a", named("db"))), request: install, refused: request.ErrRefused, because: []string{`a and b both name a container "db"`}},

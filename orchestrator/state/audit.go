@@ -4,12 +4,23 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
 	"time"
+
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
-// Audit appends to the record of who asked for what: one JSON object a line.
+const (
+	auditFile = "audit.jsonl"
+	auditMax  = 8 << 20 // bytes of one file
+	auditKept = 4       // older files, audit.jsonl.1 being the newest of them
+)
+
+// Audit appends durably to the record of who asked for what: one JSON object a line. A
+// file that is full becomes audit.jsonl.1, and the oldest of them goes.
 func (s *Store) Audit(who, app, what string, refused error) error {
 	line := struct {
 		Time    time.Time `json:"time"`
@@ -25,13 +36,57 @@ func (s *Store) Audit(who, app, what string, refused error) error {
 	if err != nil {
 		return err
 	}
-	f, err := os.OpenFile(filepath.Join(s.dir, "audit.jsonl"), os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
-	if err != nil {
-		return fmt.Errorf("audit log: %w", err)
-	}
-	_, err = f.Write(append(b, '\n'))
-	if err = errors.Join(err, f.Close()); err != nil {
+	s.auditing.Lock()
+	defer s.auditing.Unlock()
+	if err := s.appendAudit(append(b, '\n')); err != nil {
 		return fmt.Errorf("audit log: %w", err)
 	}
 	return nil
+}
+
+func (s *Store) appendAudit(line []byte) error {
+	file := filepath.Join(s.dir, auditFile)
+	info, err := os.Stat(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		err = nil
+	} else if err == nil && info.Size() > 0 && info.Size()+int64(len(line)) > s.auditMax {
+		err = rotate(file)
+		info = nil
+	}
+	if err != nil {
+		return err
+	}
+	f, err := os.OpenFile(file, os.O_APPEND|os.O_CREATE|os.O_WRONLY, 0o600)
+	if err != nil {
+		return err
+	}
+	_, err = f.Write(line)
+	if err == nil {
+		err = f.Sync()
+	}
+	if err = errors.Join(err, f.Close()); err == nil && info == nil {
+		err = atomicfile.SyncDir(s.dir) // the file is new
+	}
+	return err
+}
+
+// rotate makes room for a new file: FILE becomes FILE.1, FILE.1 becomes FILE.2. The
+// oldest are renamed first, and no further than to the first number that is free, so
+// that a rotation which a power cut interrupted loses no line when it is done again.
+func rotate(file string) error {
+	numbered := func(n int) string { return file + "." + strconv.Itoa(n) }
+	last := 1
+	for ; last < auditKept; last++ {
+		if _, err := os.Lstat(numbered(last)); errors.Is(err, fs.ErrNotExist) {
+			break
+		} else if err != nil {
+			return err
+		}
+	}
+	for n := last; n > 1; n-- {
+		if err := os.Rename(numbered(n-1), numbered(n)); err != nil {
+			return err
+		}
+	}
+	return os.Rename(file, numbered(1))
 }

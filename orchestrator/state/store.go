@@ -26,6 +26,9 @@ type Store struct {
 	write  func(name string, data []byte, mode fs.FileMode) error // durable and atomic
 	remove func(name string) error                                // durable; nil where there is no such file
 
+	auditing sync.Mutex // held while the audit log is written
+	auditMax int64      // bytes of one of its files
+
 	writing sync.Mutex        // held while the disk is written; guards what follows
 	seen    map[string]uint64 // the highest generation of each application, deleted ones included
 	journal bool              // a journal may be on disk
@@ -59,6 +62,8 @@ func newStore(dir string) *Store {
 		write:   atomicfile.Write,
 		remove:  remove,
 		seen:    map[string]uint64{},
+
+		auditMax: auditMax,
 	}
 }
 

@@ -1,0 +1,49 @@
+package orchestrator
+
+import (
+	"log/slog"
+	"os"
+	"path/filepath"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+func TestNeitherAuditNorLogHoldsWhatTheOwnerTypedIntoASetting(t *testing.T) {
+	dir := t.TempDir()
+	store, err := state.Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "mail", Name: "Mail", Version: "1", Containers: []manifest.Container{{Name: "mail"}},
+		Settings: []manifest.Setting{{Name: "key"}, {Name: "mode", Default: "plain", Values: []string{"plain", "tls"}}}}
+	var log strings.Builder
+	r := New(nil, store, sec, catalog.Catalog{"mail": {Manifest: m}}, t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)))
+	for _, config := range []map[string]string{
+		{"key": "hunter2", "mode": "tls"},
+		{"kye": "hunter2"},   // mistyped
+		{"key": "hunter2\n"}, // refused
+	} {
+		r.Request(request.Request{App: "mail", Verb: request.Install, Config: config, Who: "test"})
+	}
+	r.Request(request.Request{App: "mial", Verb: request.Install, Config: map[string]string{"key": "hunter2"}, Who: "test"})
+	b, err := os.ReadFile(filepath.Join(dir, "audit.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if strings.Contains(string(b), "hunter2") || strings.Contains(log.String(), "hunter2") {
+		t.Errorf("audit:\n%slog:\n%s", b, &log)
+	}
+	if !strings.Contains(string(b), "install key mode=tls") || strings.Count(string(b), "\n") != 4 {
+		t.Errorf("audit:\n%s", b)
+	}
+}
