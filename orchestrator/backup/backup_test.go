@@ -376,11 +376,11 @@ func TestBackupSaysWhenTheApplicationDoesNotComeUpAgain(t *testing.T) {
 }
 
 func TestBackupIsRefused(t *testing.T) {
-	m, n := manager(t)
+	m, _ := manager(t)
 	if err := write(t, m, io.Discard); !errors.Is(err, request.ErrNotInstalled) {
 		t.Errorf("not installed: %v", err)
 	}
-	m, n = running(t)
+	m, n := running(t)
 	if err := m.Write(t.Context(), "pair", nil, "owner", io.Discard); err == nil {
 		t.Error("nobody can decrypt it")
 	}

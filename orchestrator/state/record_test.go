@@ -139,11 +139,11 @@ func TestRecordWithoutFormatIsOfTheFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	b = strings.NewReplacer("RECORD", record, b[11:75], e.SHA256).Replace(b)
-	s := open(t, dir)
+	open(t, dir) // which makes the directories
 	if err := os.WriteFile(filepath.Join(dir, "desired", "a.json"), []byte(b), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	s = open(t, dir)
+	s := open(t, dir)
 	d, err := s.Get("a")
 	if err != nil || d.Generation != 4 || d.Manifest.ID != "a" || d.Update.To.Version != "2" || d.Update.Generation != 4 {
 		t.Fatalf("%+v, %v", d, err)
