@@ -208,25 +208,58 @@ func Provenance(artifacts []Artifact) ([]byte, error) {
 }
 
 // Publishable gives the programs of a release that may go out: each daemon that a
-// verified run has tested, digest for digest, and, if there is one, the other programs.
-// The error names every daemon that no run has tested.
+// verified run has tested, digest for digest, with the very files that Publish writes
+// beside it; and, if there is one, the other programs. The error names every daemon that
+// may not, and why.
 func Publishable(artifacts []Artifact, runs []*reports.Report) (out []Artifact, err error) {
 	var untested []error
 	var others []Artifact
 	for _, a := range artifacts {
-		switch {
-		case !strings.HasPrefix(a.Name, daemonPrefix):
+		if !strings.HasPrefix(a.Name, daemonPrefix) {
 			others = append(others, a)
-		case slices.ContainsFunc(runs, func(r *reports.Report) bool { return r.Subject.Daemon == a.SHA256 }):
-			out = append(out, a)
-		default:
-			untested = append(untested, fmt.Errorf("%w: no run of the gate has tested %s (%.12s…)", attest.ErrAttestation, a.Name, a.SHA256))
+			continue
 		}
+		why := fmt.Errorf("%w: no run of the gate has tested %s (%.12s…)", attest.ErrAttestation, a.Name, a.SHA256)
+		for _, r := range runs {
+			if r.Subject.Daemon != a.SHA256 {
+				continue
+			}
+			if why = sameFiles(r, a.Name); why == nil {
+				break
+			}
+		}
+		if why != nil {
+			untested = append(untested, why)
+			continue
+		}
+		out = append(out, a)
 	}
 	if len(out) > 0 {
 		out = append(out, others...)
 	}
 	return out, errors.Join(untested...)
+}
+
+// sameFiles says why a run that has tested a daemon does not stand behind the files that
+// this gate would publish with it.
+func sameFiles(r *reports.Report, daemon string) error {
+	published, tested := dist.Digests(), r.Subject.Installed
+	names := slices.Sorted(maps.Keys(published))
+	const remedy = "make a run of that daemon with this gate ('gate run', then 'gate sign') and name it with --run"
+	if len(tested) == 0 {
+		return fmt.Errorf("%w: run %s tested %s, but does not say with which files, so no run stands behind %s; %s", attest.ErrAttestation, r.Run, daemon, strings.Join(names, ", "), remedy)
+	}
+	for name := range tested {
+		if _, ok := published[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return tested[name] == published[name] })
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return fmt.Errorf("%w: run %s tested %s with other files than this gate would publish: %s; publish with the gate of that run, or %s", attest.ErrAttestation, r.Run, daemon, strings.Join(names, ", "), remedy)
 }
 
 // Publish copies programs from one directory to another, and describes exactly those

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -30,7 +31,9 @@ func TestOnlyADaemonThatWasTestedGoesOut(t *testing.T) {
 		}
 		return strings.Join(out, " ")
 	}
-	run := func(daemon string) *reports.Report { return &reports.Report{Subject: reports.Subject{Daemon: daemon}} }
+	run := func(daemon string) *reports.Report {
+		return &reports.Report{Subject: reports.Subject{Daemon: daemon, Installed: dist.Digests()}}
+	}
 	out, err := Publishable(all, nil)
 	if len(out) > 0 || !errors.Is(err, attest.ErrAttestation) {
 		t.Errorf("without a run %s goes out: %v", names(out), err)
@@ -43,6 +46,37 @@ func TestOnlyADaemonThatWasTestedGoesOut(t *testing.T) {
 	}
 	if out, err = Publishable(all, []*reports.Report{run("d0"), run("d1")}); len(out) != 3 || err != nil {
 		t.Errorf("%s, %v", names(out), err)
+	}
+}
+
+func TestOnlyFilesThatARunStandsBehindGoOut(t *testing.T) {
+	all := []Artifact{artifact("archipelago-linux-amd64", "d0"), artifact("archy-linux-amd64", "c0")}
+	run := func(change func(map[string]string)) *reports.Report {
+		files := dist.Digests()
+		change(files)
+		return &reports.Report{Run: "r", Subject: reports.Subject{Daemon: "d0", Installed: files}}
+	}
+	same := run(func(map[string]string) {})
+	for name := range dist.Release() {
+		bad := run(func(files map[string]string) { files[name] = "00" })
+		if out, err := Publishable(all, []*reports.Report{bad}); len(out) > 0 || !errors.Is(err, attest.ErrAttestation) || !strings.Contains(err.Error(), "other files than this gate would publish: "+name+";") {
+			t.Errorf("another %s: %d go out, %v", name, len(out), err)
+		}
+		if out, err := Publishable(all, []*reports.Report{bad, same}); len(out) != 2 || err != nil {
+			t.Errorf("another run is about this %s: %d go out, %v", name, len(out), err)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(map[string]string)
+		want   string
+	}{
+		"an old run":  {func(files map[string]string) { clear(files) }, "does not say with which files, so no run stands behind README.md, archipelago.service, install.sh"},
+		"a file less": {func(files map[string]string) { delete(files, "rollback.sh") }, "would publish: rollback.sh;"},
+		"a file more": {func(files map[string]string) { files["other.sh"] = "00" }, "would publish: other.sh;"},
+	} {
+		if out, err := Publishable(all, []*reports.Report{run(c.change)}); len(out) > 0 || !errors.Is(err, attest.ErrAttestation) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "'gate run', then 'gate sign'") {
+			t.Errorf("%s: %d go out, %v", name, len(out), err)
+		}
 	}
 }
 
