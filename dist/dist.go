@@ -3,7 +3,11 @@
 // meet. It is a leaf: of the project it imports only the manifest package.
 package dist
 
-import "embed"
+import (
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
+)
 
 // Unit is the user unit that runs the daemon.
 const Unit = "archipelago.service"
@@ -34,6 +38,16 @@ func Release() map[string][]byte {
 	out := map[string][]byte{}
 	for _, name := range []string{"install.sh", "rollback.sh", Unit, "podman-service.conf", "README.md"} {
 		out[name] = read(name)
+	}
+	return out
+}
+
+// Digests returns the SHA-256 of every file of Release, in hex, by file name.
+func Digests() map[string]string {
+	out := map[string]string{}
+	for name, b := range Release() {
+		sum := sha256.Sum256(b)
+		out[name] = hex.EncodeToString(sum[:])
 	}
 	return out
 }

@@ -1,6 +1,7 @@
 package dist
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -71,7 +72,7 @@ func Check(f Facts) []Finding {
 		finding("user", !f.Root, true, "applications run rootless, as "+f.User,
 			fmt.Sprintf("the user %s is root there; applications run rootless", f.User), "create an unprivileged user"),
 		finding(Engine, podman, true, "Podman "+f.Podman,
-			fmt.Sprintf("Podman is %s; %s or newer is needed", or(f.Podman, "not installed"), MinPodman), "install the package podman"),
+			fmt.Sprintf("Podman is %s; %s or newer is needed", cmp.Or(f.Podman, "not installed"), MinPodman), "install the package podman"),
 		finding("quadlet", f.Quadlet, true, "systemd has Podman's generator",
 			"systemd has no Quadlet generator ("+Generator+")", "install Podman with its systemd files; some distributions package them separately"),
 		finding("systemd", systemd >= MinSystemd, true, "systemd "+f.Systemd,
@@ -100,13 +101,6 @@ func finding(name string, ok, essential bool, good, bad, remedy string) Finding 
 		return Finding{Name: name, OK: true, Essential: essential, Detail: good}
 	}
 	return Finding{Name: name, Essential: essential, Detail: bad, Remedy: remedy}
-}
-
-func or(s, otherwise string) string {
-	if s == "" {
-		return otherwise
-	}
-	return s
 }
 
 // atLeast compares dotted versions number by number.

@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -64,33 +63,41 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 	if err != nil {
 		return nil, err
 	}
-	p.Sessions[len(p.Sessions)-1].Finished = time.Now().UTC()
-	r, err := conclude(dir, p)
+	return e.judge(cut)
+}
+
+// judge ends the session: it judges the run, writes its report and says the outcome, while
+// the nodes are still held.
+func (e *execution) judge(cut error) (*Outcome, error) {
+	e.plan.Sessions[len(e.plan.Sessions)-1].Finished = time.Now().UTC()
+	r, err := conclude(e.dir, e.plan)
 	if err != nil {
 		return nil, errors.Join(cut, err)
 	}
-	return &Outcome{dir, r}, cut
+	o := &Outcome{e.dir, r}
+	e.Observer.Judged(o, cut)
+	return o, cut
 }
 
-// levelZero runs level 0 over the directories that the catalog was read from. A catalog
+// levelZero runs level 0 over the directories that the catalog was read from: all of them,
+// because a directory that gave no application may hold a misspelt manifest. A catalog
 // that was read from none is laid out beside the run.
 func (e *execution) levelZero(ctx context.Context) error {
-	dirs := map[string]bool{}
-	for id, entry := range e.Catalog {
-		if entry.Dir != "" {
-			dirs[filepath.Dir(entry.Dir)] = true
-			continue
+	dirs := e.CatalogDirs
+	if len(dirs) == 0 {
+		out := filepath.Join(e.dir, "catalog")
+		for id, entry := range e.Catalog {
+			home := filepath.Join(out, id)
+			if err := os.MkdirAll(home, 0o755); err != nil {
+				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+			}
+			if err := os.WriteFile(filepath.Join(home, "manifest.yaml"), entry.Canonical(), 0o644); err != nil {
+				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+			}
 		}
-		home := filepath.Join(e.dir, "catalog", id)
-		if err := os.MkdirAll(home, 0o755); err != nil {
-			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-		}
-		if err := os.WriteFile(filepath.Join(home, "manifest.yaml"), entry.Canonical(), 0o644); err != nil {
-			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-		}
-		dirs[filepath.Dir(home)] = true
+		dirs = []string{out}
 	}
-	for _, d := range slices.Sorted(maps.Keys(dirs)) {
+	for _, d := range dirs {
 		if err := runner.LevelZero(ctx, e.Suite, d, filepath.Join(e.dir, "level-zero.log")); err != nil {
 			return fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
 		}
@@ -101,15 +108,12 @@ func (e *execution) levelZero(ctx context.Context) error {
 // machines gives the nodes of the plan, from the inventory that was named or from the
 // lab, which is brought up.
 func (e *execution) machines(ctx context.Context) ([]nodes.Node, error) {
-	file := e.Inventory
-	if file == "" {
-		l, err := LabUp(ctx, e.Catalog, e.Observer)
-		if err != nil {
+	if e.Inventory == "" {
+		if _, err := LabUp(ctx, e.Catalog, e.Observer); err != nil {
 			return nil, fmt.Errorf("%w: bringing up the lab: %w", runner.ErrIncomplete, err)
 		}
-		file = l.InventoryFile()
 	}
-	inv, err := nodes.LoadInventory(file)
+	inv, err := Inventory(e.Inventory)
 	if err != nil {
 		return nil, err
 	}
@@ -119,9 +123,23 @@ func (e *execution) machines(ctx context.Context) ([]nodes.Node, error) {
 		if err != nil {
 			return nil, err
 		}
+		if err := e.sameMachine(n); err != nil {
+			return nil, err
+		}
 		out = append(out, *n)
 	}
 	return out, nil
+}
+
+// sameMachine refuses to go on with a run on another machine than the one that had the
+// node's name when the run began.
+func (e *execution) sameMachine(n *nodes.Node) error {
+	i := slices.IndexFunc(e.plan.Nodes, func(r reports.Node) bool { return r.Name == n.Name })
+	if i < 0 || e.plan.Nodes[i].HostKey == "" || e.plan.Nodes[i].HostKey == n.HostKey {
+		return nil
+	}
+	return fmt.Errorf("%w: %s is another machine than the one that run %s began on: its host key is %q, and the run recorded %q; name the run's own inventory with --nodes, or start a new run",
+		plan.ErrUsage, n, e.plan.Run, n.HostKey, e.plan.Nodes[i].HostKey)
 }
 
 // equip empties the nodes of a fresh run, brings the daemon and the catalog onto them,
@@ -151,7 +169,7 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	before := e.plan.Subject
 	e.plan.Identify(daemon, f.Published)
 	if !e.fresh && !sameSubject(before, e.plan.Subject) {
-		return fmt.Errorf("%w: the daemon or a manifest has changed since run %s began, and a run is about one subject; start a new run", plan.ErrUsage, e.plan.Run)
+		return fmt.Errorf("%w: the daemon, a manifest or a file installed with the daemon has changed since run %s began, and a run is about one subject; start a new run", plan.ErrUsage, e.plan.Run)
 	}
 	return nil
 }

@@ -25,6 +25,7 @@ type Options struct {
 	Version     string // of the gate
 	Request     plan.Request
 	Catalog     catalog.Catalog
+	CatalogDirs []string // that it was read from; none for a signed catalog
 	Inventory   string   // file of the nodes; empty for the lab's, which is brought up
 	Daemon      string   // file of the daemon
 	Suite       string   // file of the compiled suite
@@ -38,6 +39,10 @@ type Observer interface {
 	io.Writer // lines about what is being prepared
 	// Running says that the plan is now worked on; results are those of earlier sessions.
 	Running(p *plan.Plan, results []reports.Result)
+	// Judged gives the outcome that Run or Resume is about to return, and what cut the run
+	// short, if anything did. The nodes are let go only afterwards, and a node that hangs
+	// must not keep the verdict from being seen.
+	Judged(o *Outcome, cut error)
 	runner.Observer
 }
 

@@ -20,6 +20,7 @@ type quiet struct{ bytes.Buffer }
 func (*quiet) Running(*plan.Plan, []reports.Result) {}
 func (*quiet) Started(reports.Cell)                 {}
 func (*quiet) Done(reports.Result)                  {}
+func (*quiet) Judged(*Outcome, error)               {}
 
 // options are those of a run on a machine that nothing can reach, with a suite that ends
 // with a status and remembers the catalogs it was shown.
@@ -38,7 +39,7 @@ func options(t *testing.T, status string) (o Options, shown func() string) {
 		t.Fatal(err)
 	}
 	o = Options{
-		Catalog: cat, Request: plan.Request{Apps: []string{"mosquitto"}}, Out: filepath.Join(dir, "out"), Observer: &quiet{},
+		Catalog: cat, CatalogDirs: []string{"../catalog/apps"}, Request: plan.Request{Apps: []string{"mosquitto"}}, Out: filepath.Join(dir, "out"), Observer: &quiet{},
 		Inventory: write("nodes.yaml", "nodes:\n- {name: x, address: 127.0.0.77, port: 1, user: archipelago, key: id}\n", 0o600),
 		Suite:     write("suite", "#!/bin/sh\necho \"$ARCHIPELAGO_CATALOG\" >>\"${0%/*}/shown\"\necho planted\nexit "+status+"\n", 0o755),
 	}
@@ -75,7 +76,7 @@ func TestASignedCatalogIsLaidOutForLevelZero(t *testing.T) {
 	for id, e := range o.Catalog {
 		published[id] = &catalog.Entry{Manifest: e.Manifest}
 	}
-	o.Catalog = published
+	o.Catalog, o.CatalogDirs = published, nil
 	if _, err := Run(t.Context(), o); err == nil {
 		t.Fatal("it ran")
 	}
@@ -124,5 +125,69 @@ func TestARunIsFoundByDirectoryByNameAndAsTheLatest(t *testing.T) {
 		if _, err := os.Stat(filepath.Join(outcome.Dir, f)); err != nil {
 			t.Error(err)
 		}
+	}
+}
+
+func TestLevelZeroLooksAtADirectoryThatGaveNoApplication(t *testing.T) {
+	o, shown := options(t, "0")
+	misspelt := filepath.Join(t.TempDir(), "mine")
+	if err := errors.Join(os.MkdirAll(filepath.Join(misspelt, "foo"), 0o755), os.WriteFile(filepath.Join(misspelt, "foo", "manifest.yml"), []byte("id: foo\n"), 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	o.CatalogDirs = append(o.CatalogDirs, misspelt)
+	if _, err := Run(t.Context(), o); err == nil {
+		t.Fatal("it ran")
+	}
+	if !strings.Contains(shown(), misspelt) {
+		t.Errorf("the suite was shown only %q", shown())
+	}
+}
+
+func TestARunIsNotResumedOnOtherMachinesOfTheSameNames(t *testing.T) {
+	const began = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
+	const other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs8PT4/"
+	o, _ := options(t, "0")
+	dir := filepath.Join(o.Out, "r1")
+	p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"mosquitto"}}, Nodes: []reports.Node{{Name: "x", HostKey: began}}}
+	if err := errors.Join(os.MkdirAll(dir, 0o755), reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p)); err != nil {
+		t.Fatal(err)
+	}
+	for key, refused := range map[string]bool{began: false, began + " a comment": false, other: true} {
+		if err := os.WriteFile(o.Inventory, []byte("nodes:\n- {name: x, address: 127.0.0.77, port: 1, user: archipelago, key: id, host_key: "+key+"}\n"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		_, err := Resume(t.Context(), "r1", o)
+		if got := errors.Is(err, plan.ErrUsage) && strings.Contains(err.Error(), "another machine than the one that run r1 began on"); err == nil || got != refused {
+			t.Errorf("%s: %v", key, err)
+		}
+	}
+}
+
+func TestARunIsAboutOneSubject(t *testing.T) {
+	subject := func(script string) reports.Subject {
+		return reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0"}, Installed: map[string]string{"rollback.sh": script}}
+	}
+	if !sameSubject(subject("f0"), subject("f0")) || sameSubject(subject("f0"), subject("f1")) || sameSubject(reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0"}}, subject("f0")) {
+		t.Error("the files installed with the daemon do not count")
+	}
+}
+
+// told is an observer that keeps the outcome.
+type told struct {
+	quiet
+	outcome *Outcome
+	cut     error
+}
+
+func (o *told) Judged(outcome *Outcome, cut error) { o.outcome, o.cut = outcome, cut }
+
+func TestAnOutcomeIsSaidWhileTheNodesAreStillHeld(t *testing.T) {
+	var o told
+	p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"a"}}, Sessions: make([]plan.Session, 1)}
+	e := &execution{Options: Options{Observer: &o}, plan: p, dir: t.TempDir()}
+	cut := errors.New("planted")
+	outcome, err := e.judge(cut)
+	if outcome == nil || o.outcome != outcome || err != cut || o.cut != cut || p.Sessions[0].Finished.IsZero() {
+		t.Errorf("said %+v, %v; returned %+v, %v", o.outcome, o.cut, outcome, err)
 	}
 }

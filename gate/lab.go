@@ -39,6 +39,18 @@ func LabUp(ctx context.Context, cat catalog.Catalog, w io.Writer) (*lab.Lab, err
 	return l, nil
 }
 
+// Inventory reads an inventory of nodes; no file stands for the lab's.
+func Inventory(file string) (*nodes.Inventory, error) {
+	if file == "" {
+		l, err := lab.Open(io.Discard)
+		if err != nil {
+			return nil, err
+		}
+		file = l.InventoryFile()
+	}
+	return nodes.LoadInventory(file)
+}
+
 // knownNodes gives the nodes that can be asked for: those of an inventory, or the lab's.
 func knownNodes(inventory string) (out []reports.Node, err error) {
 	if inventory == "" {

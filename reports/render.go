@@ -142,8 +142,9 @@ func HTML(dir string, r *Report) ([]byte, error) {
 		v.Max = max(v.Max, t.P95)
 	}
 	t, err := template.New("report").Funcs(template.FuncMap{
-		"upper":   strings.ToUpper,
-		"seconds": func(s float64) string { return fmt.Sprintf("%.1f", s) },
+		"upper":    strings.ToUpper,
+		"headline": Headline,
+		"seconds":  func(s float64) string { return fmt.Sprintf("%.1f", s) },
 		"share": func(part, whole float64) float64 {
 			if whole == 0 {
 				return 0
@@ -175,6 +176,9 @@ func JUnit(r *Report) ([]byte, error) {
 			s := junit.Testsuite{Name: a.ID + " on " + node, Hostname: node}
 			if r.Smoke {
 				s.AddProperty("smoke", strings.Join(r.SmokeWhy, "; "))
+			}
+			if len(r.AnotherPolicy) > 0 {
+				s.AddProperty("policy", "another policy than the built-in one: "+strings.Join(r.AnotherPolicy, "; "))
 			}
 			total := 0.0
 			for _, c := range a.Cells {
@@ -227,7 +231,7 @@ func Summary(r *Report) string {
 		if len(a.Flaky) > 0 {
 			verdict += ", flaky at " + strings.Join(a.Flaky, ", ")
 		}
-		p("| %s | %s | %s | %s | %d | %d | %d |", a.ID, a.Version, verdict, a.Level, n[Passed], n[Failed], n[NotRun]+n[Skipped])
+		p("| %s | %s | %s | %s | %d | %d | %d |", a.ID, a.Version, verdict, a.Level, n[Passed], n[Failed], n[NotRun])
 	}
 	p("\n| step | cells | p50 s | p95 s | engine s | app s | witness s | browser s | gate s |\n| --- | ---: | ---: | ---: | ---: | ---: | ---: | ---: | ---: |")
 	for _, t := range r.Timing {
@@ -250,11 +254,15 @@ func Summary(r *Report) string {
 	return b.String()
 }
 
-// Headline is the verdict in a few words, with SMOKE in front if it is one.
+// Headline is the verdict in a few words, with SMOKE in front if it is one. A verdict under
+// a policy that demands less than the built-in one says what it is worth.
 func Headline(r *Report) string {
 	s := strings.ToUpper(string(r.Verdict))
 	if r.Smoke {
 		s = "SMOKE " + s
+	}
+	if len(r.AnotherPolicy) > 0 {
+		s += " under another policy: " + strings.Join(r.AnotherPolicy, "; ")
 	}
 	return s
 }

@@ -103,6 +103,32 @@ func TestSmokeIsSaidInEveryOutput(t *testing.T) {
 	}
 }
 
+func TestAnotherPolicyIsSaidInEveryOutput(t *testing.T) {
+	dir := t.TempDir()
+	r := sample()
+	r.Verdict, r.Smoke, r.SmokeWhy = Green, false, nil
+	r.AnotherPolicy = []string{"1 of 20 cycles", "no second node (.198)"}
+	if err := Render(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	for name, more := range map[string][]string{
+		ReportFile: {`"another_policy": [`}, JUnitFile: {"another policy"},
+		HTMLFile:           {"<title>GREEN under another policy: 1 of 20 cycles; no second node (.198) ", ">under another policy</span>"},
+		SummaryFile:        {"# GREEN under another policy: 1 of 20 cycles; no second node (.198)\n"},
+		"apps/broker.html": {"<title>GREEN under another policy: 1 of 20 cycles; ", ">under another policy</span>"},
+	} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, want := range append(more, "1 of 20 cycles", "no second node (.198)") {
+			if !strings.Contains(string(b), want) {
+				t.Errorf("%s does not say %q", name, want)
+			}
+		}
+	}
+}
+
 func TestJUnitCounts(t *testing.T) {
 	r := sample()
 	r.Apps[0].Cells[1].Status = NotRun

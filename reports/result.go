@@ -14,10 +14,9 @@ type Status string
 
 // The statuses.
 const (
-	Passed  Status = "passed"
-	Failed  Status = "failed"
-	Skipped Status = "skipped" // not asked for by this run
-	NotRun  Status = "not-run" // asked for, but unknown; Reason says why
+	Passed Status = "passed"
+	Failed Status = "failed"
+	NotRun Status = "not-run" // asked for, but unknown; Reason says why
 )
 
 // Cell is one application on one node in one cycle at one step.
@@ -70,24 +69,27 @@ const (
 
 // Report is a judged run: the content of report.json.
 type Report struct {
-	Run       string      `json:"run"`
-	Gate      string      `json:"gate"` // version of the gate
-	Started   time.Time   `json:"started"`
-	Finished  time.Time   `json:"finished"`
-	Seconds   float64     `json:"seconds"` // of work, without the pauses between sessions
-	Verdict   Verdict     `json:"verdict"`
-	Smoke     bool        `json:"smoke"`
-	SmokeWhy  []string    `json:"smoke_reasons,omitempty"`
-	Policy    Policy      `json:"policy"` // what a release must pass
-	Asked     Policy      `json:"asked"`  // what this run did
-	Nodes     []Node      `json:"nodes"`
-	Subject   Subject     `json:"subject"`
-	Checklist []Criterion `json:"checklist"`
-	Apps      []App       `json:"apps"`
-	Timing    []StepTime  `json:"timing"`
-	First     *Result     `json:"first_failure,omitempty"`
-	Warnings  []string    `json:"warnings,omitempty"`
-	Waivers   []Waived    `json:"waivers,omitempty"`
+	Run      string    `json:"run"`
+	Gate     string    `json:"gate"` // version of the gate
+	Started  time.Time `json:"started"`
+	Finished time.Time `json:"finished"`
+	Seconds  float64   `json:"seconds"` // of work, without the pauses between sessions
+	Verdict  Verdict   `json:"verdict"`
+	Smoke    bool      `json:"smoke"`
+	SmokeWhy []string  `json:"smoke_reasons,omitempty"`
+	Policy   Policy    `json:"policy"` // what a release must pass
+	// AnotherPolicy says what the built-in policy demands and this run does not show, if
+	// Policy demands less; empty otherwise.
+	AnotherPolicy []string    `json:"another_policy,omitempty"`
+	Asked         Policy      `json:"asked"` // what this run did
+	Nodes         []Node      `json:"nodes"`
+	Subject       Subject     `json:"subject"`
+	Checklist     []Criterion `json:"checklist"`
+	Apps          []App       `json:"apps"`
+	Timing        []StepTime  `json:"timing"`
+	First         *Result     `json:"first_failure,omitempty"`
+	Warnings      []string    `json:"warnings,omitempty"`
+	Waivers       []Waived    `json:"waivers,omitempty"`
 }
 
 // Waived is an application that somebody excuses by a waiver, for one manifest.
@@ -123,7 +125,8 @@ type Node struct {
 type Subject struct {
 	Daemon    string            `json:"daemon"`
 	Manifests map[string]string `json:"manifests"`
-	Images    map[string]string `json:"images,omitempty"` // by container
+	Images    map[string]string `json:"images,omitempty"`    // by container
+	Installed map[string]string `json:"installed,omitempty"` // files that go out with the daemon, by name
 }
 
 // Criterion is one line of the checklist.

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/release"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 func promoteCommand() *cobra.Command {
@@ -27,7 +29,7 @@ func promoteCommand() *cobra.Command {
 	var from, to, out, run, daemon string
 	c := &cobra.Command{
 		Use: "promote APP...", Short: "Move entries to the next channel, on a green run of the gate over exactly their digests",
-		Long: "Move entries from one channel to the next: feature, user, beta. This takes a recent\nrun of the gate, signed by a trusted key, that is green under the full release policy\n(20 cycles, two nodes, nine steps) over exactly the digests of each entry's manifest\nand images. Otherwise the promotion is refused, and the cell that prevents it is named.\nOnly a waiver ('gate waive') can excuse a failure, signed by as many catalog keys of\nthe root as its threshold asks.",
+		Long: "Move entries from one channel to the next: feature, user, beta. This takes a recent\nrun of the gate, signed by a trusted key, that is green over exactly the digests of\neach entry's manifest and images, under a release policy no weaker than the one\ndemanded here: the built-in one, unless --policy names another. Otherwise the promotion is refused, and the cell that prevents it is named.\nOnly a waiver ('gate waive') can excuse a failure, signed by as many catalog keys of\nthe root as its threshold asks.",
 		Example: "  catalog promote miniflux --from feature.json --to user.json --root root.json --run out/gate/latest --trust gate.key.pub\n" +
 			"  catalog promote miniflux --from user.json --to beta.json --root root.json --run out/gate/latest --trust gate.key.pub",
 		Args: cobra.MinimumNArgs(1),
@@ -58,7 +60,7 @@ func promoteCommand() *cobra.Command {
 			if err := promotion.Check(); err != nil {
 				return fmt.Errorf("%w; --to names the catalog of the next channel, or CHANNEL.json if it has none yet", err)
 			}
-			proof, err := proofOf(ctx, run, daemon, t)
+			proof, err := proofOf(ctx, run, daemon, t, cmd.ErrOrStderr())
 			if err != nil {
 				return err
 			}
@@ -83,8 +85,9 @@ func promoteCommand() *cobra.Command {
 	return c
 }
 
-// proofOf verifies a run of the gate, and lets it vouch for what it tested.
-func proofOf(ctx context.Context, run, daemon string, trust attest.Trust) (channel.Proof, error) {
+// proofOf verifies a run of the gate, and lets it vouch for what it tested. It says to w
+// what the built-in policy demands beyond the run.
+func proofOf(ctx context.Context, run, daemon string, trust attest.Trust, w io.Writer) (channel.Proof, error) {
 	dir, err := filepath.EvalSymlinks(run)
 	if err != nil {
 		return nil, usage.Wrap(fmt.Errorf("--run: %w", err))
@@ -95,6 +98,9 @@ func proofOf(ctx context.Context, run, daemon string, trust attest.Trust) (chann
 	}
 	if daemon != "" && r.Subject.Daemon != daemon {
 		return nil, fmt.Errorf("run %s tested another daemon (%.12s…) than %.12s…", r.Run, r.Subject.Daemon, daemon)
+	}
+	if len(r.AnotherPolicy) > 0 {
+		fmt.Fprintf(w, "run %s is %s\n", r.Run, reports.Headline(r))
 	}
 	return func(e *document.Entry) (*catalog.Waiver, error) { return release.Proves(r, e) }, nil
 }

@@ -35,8 +35,8 @@ func TestScripts(t *testing.T) {
 }
 
 // prepare makes what a script needs but cannot make without an engine and two nodes: a
-// catalog as 'catalog build' leaves it (feature.json), and two runs of the gate over it,
-// green/, signed by gate.key, and red/, which cannot be signed. $RECIPIENT and id.txt are
+// catalog as 'catalog build' leaves it (feature.json), and three runs of the gate over it:
+// green/ and weak/, of one cycle, signed by gate.key, and red/, which cannot be signed. $RECIPIENT and id.txt are
 // an age identity.
 func prepare(e *testscript.Env, apps string) error {
 	id, err := age.GenerateX25519Identity()
@@ -82,12 +82,16 @@ func prepare(e *testscript.Env, apps string) error {
 			return err
 		}
 	}
-	for _, run := range []string{"green", "red"} {
+	for _, run := range []string{"green", "weak", "red"} {
 		dir := filepath.Join(e.WorkDir, run)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
 		}
-		p, err := plan.New(run, "test", plan.Request{}, pinned, []reports.Node{{Name: ".228", HostKey: "a"}, {Name: ".198", HostKey: "b"}})
+		policy := plan.Default()
+		if run == "weak" {
+			policy.Cycles = 1
+		}
+		p, err := plan.New(run, "test", plan.Request{Policy: policy}, pinned, []reports.Node{{Name: ".228", HostKey: "a"}, {Name: ".198", HostKey: "b"}})
 		if err != nil {
 			return err
 		}

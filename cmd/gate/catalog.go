@@ -15,6 +15,14 @@ import (
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 )
 
+// directories gives those that the catalog is read from; none with a signed catalog.
+func (a *app) directories() []string {
+	if a.document != "" {
+		return nil
+	}
+	return a.catalogDirs
+}
+
 // catalog gives what is to be tested, from directories or from a signed catalog.
 func (a *app) catalog(ctx context.Context) (catalog.Catalog, error) {
 	if a.document == "" {

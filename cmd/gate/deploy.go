@@ -7,6 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
@@ -29,11 +30,7 @@ func (a *app) deployCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			file := a.inventory
-			if file == "" {
-				file = l.InventoryFile()
-			}
-			inv, err := nodes.LoadInventory(file)
+			inv, err := gate.Inventory(a.inventory)
 			if err != nil {
 				return err
 			}

@@ -16,6 +16,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
@@ -82,7 +83,7 @@ func exitStatus(err error) int {
 	switch {
 	case errors.Is(err, attest.ErrAttestation):
 		return exitRed
-	case errors.Is(err, plan.ErrUsage), errors.Is(err, fleet.ErrOccupied), errors.Is(err, keys.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
+	case usage.Is(err), errors.Is(err, plan.ErrUsage), errors.Is(err, fleet.ErrOccupied), errors.Is(err, keys.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
 		errors.Is(err, runner.ErrHeld), errors.Is(err, catalog.ErrInvalid), errors.Is(err, sign.ErrKey):
 		return exitUsage
 	}
@@ -95,7 +96,7 @@ func (a *app) command() *cobra.Command {
 		Short: "The production gate: only green ships",
 		Long: `The production gate runs every application of the catalog through its full
 lifecycle (install, UI, stop, start, restart, reinstall, reboot, daemon restart,
-uninstall), 20 times, on two real nodes.
+uninstall) on real nodes: 20 times on two of them, unless --policy says otherwise.
 
 Exit status: 0 all that was asked for passed; 1 red; 2 usage or bad input,
 nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.`,
@@ -105,7 +106,6 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	root.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return fmt.Errorf("%w: %w", plan.ErrUsage, err) })
 	beside := "out/bin"
 	if self, err := os.Executable(); err == nil {
 		beside = filepath.Dir(self)
@@ -119,32 +119,8 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")
 	f.StringVar(&a.out, "out", "out/gate", "directory of runs")
 	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.releaseCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), setupCommand(), versionCommand())
-	usageErrors(root)
+	usage.Mark(root)
 	return root
-}
-
-// usageErrors marks wrong arguments of every command as bad usage.
-func usageErrors(c *cobra.Command) {
-	if args := c.Args; args != nil {
-		c.Args = func(cmd *cobra.Command, s []string) error {
-			if err := errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()); err != nil {
-				return fmt.Errorf("%w: %w", plan.ErrUsage, err)
-			}
-			return nil
-		}
-	}
-	if c.HasSubCommands() && c.Run == nil && c.RunE == nil {
-		c.Args = func(cmd *cobra.Command, s []string) error {
-			if len(s) > 0 {
-				return fmt.Errorf("%w: unknown command %q for %q", plan.ErrUsage, s[0], cmd.CommandPath())
-			}
-			return nil
-		}
-		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
-	}
-	for _, sub := range c.Commands() {
-		usageErrors(sub)
-	}
 }
 
 func versionCommand() *cobra.Command {

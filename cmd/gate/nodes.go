@@ -10,11 +10,11 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
+	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
-	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
 func (a *app) nodesCommand() *cobra.Command {
@@ -25,7 +25,7 @@ func (a *app) nodesCommand() *cobra.Command {
 		Example: "  gate nodes check --nodes nodes.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			inv, err := a.loadInventory()
+			inv, err := gate.Inventory(a.inventory)
 			if err != nil {
 				return err
 			}
@@ -96,7 +96,7 @@ func (a *app) nodesCommand() *cobra.Command {
 		Example: "  gate nodes unlock .228",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			inv, err := a.loadInventory()
+			inv, err := gate.Inventory(a.inventory)
 			if err != nil {
 				return err
 			}
@@ -114,17 +114,4 @@ func (a *app) nodesCommand() *cobra.Command {
 	}
 	c.AddCommand(check, trust, unlock)
 	return c
-}
-
-// loadInventory reads the named inventory, or the lab's.
-func (a *app) loadInventory() (*nodes.Inventory, error) {
-	file := a.inventory
-	if file == "" {
-		l, err := lab.Open(nil)
-		if err != nil {
-			return nil, err
-		}
-		file = l.InventoryFile()
-	}
-	return nodes.LoadInventory(file)
 }

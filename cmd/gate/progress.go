@@ -13,6 +13,7 @@ import (
 	tea "github.com/charmbracelet/bubbletea"
 	"golang.org/x/term"
 
+	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -25,6 +26,7 @@ type display struct {
 		runner.Observer
 		Close()
 	} // nil until cells are run
+	judged func(*gate.Outcome, error)
 }
 
 func (d *display) Write(line []byte) (int, error) { return d.out.Write(line) }
@@ -49,6 +51,8 @@ func (d *display) Running(p *plan.Plan, results []reports.Result) {
 
 func (d *display) Started(c reports.Cell) { d.cells.Started(c) }
 func (d *display) Done(r reports.Result)  { d.cells.Done(r) }
+
+func (d *display) Judged(o *gate.Outcome, cut error) { d.judged(o, cut) }
 
 // Close ends the display, so that what is printed next stands below it.
 func (d *display) Close() {

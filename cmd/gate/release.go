@@ -22,7 +22,7 @@ func (a *app) releaseCommand() *cobra.Command {
 	var to string
 	c := &cobra.Command{
 		Use: "release DIR", Short: "Describe the programs of a release, and publish those that a green run has tested",
-		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit. If no such run has tested the daemon of an architecture, nothing is written and the\nexit status is 1.",
+		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit; the installer and the files that it installs must be those that the run recorded. If\nno such run has tested the daemon of an architecture, nothing is written and the exit\nstatus is 1.",
 		Example: "  gate release out/release/1.0 --run out/gate/latest --trust gate.key.pub --to /srv/releases/1.0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -34,6 +34,7 @@ func (a *app) releaseCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			w := cmd.OutOrStdout()
 			var verified []*reports.Report
 			var problems []error
 			for _, run := range runs {
@@ -46,6 +47,9 @@ func (a *app) releaseCommand() *cobra.Command {
 					problems = append(problems, err)
 					continue
 				}
+				if len(r.AnotherPolicy) > 0 {
+					fmt.Fprintf(w, "run %s is %s\n", r.Run, reports.Headline(r))
+				}
 				verified = append(verified, r)
 			}
 			if err := errors.Join(problems...); err != nil {
@@ -56,7 +60,6 @@ func (a *app) releaseCommand() *cobra.Command {
 			} else if err != nil {
 				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 			}
-			w := cmd.OutOrStdout()
 			for _, art := range artifacts {
 				fmt.Fprintf(w, "%s  %s\n", art.SHA256, art.Name)
 			}

@@ -54,7 +54,7 @@ func (a *app) options(ctx context.Context, q *request) (gate.Options, error) {
 		return gate.Options{}, err
 	}
 	return gate.Options{
-		Version: version, Request: q.Request, Catalog: cat, Inventory: a.inventory,
+		Version: version, Request: q.Request, Catalog: cat, CatalogDirs: a.directories(), Inventory: a.inventory,
 		Daemon: a.daemon, Suite: a.suite, Out: a.out, Environment: environment(),
 	}, nil
 }
@@ -88,9 +88,16 @@ func (a *app) planCommand() *cobra.Command {
 			}
 			w := cmd.OutOrStdout()
 			fmt.Fprintf(w, "apps    %s\nnodes   %s\nsteps   %s\ncycles  %d\ncells   %d\n", strings.Join(p.Asked.Apps, ", "), strings.Join(p.Asked.Nodes, ", "), strings.Join(p.Asked.Steps, ", "), p.Asked.Cycles, len(p.Cells()))
-			if why := p.SmokeWhy(); len(why) > 0 {
+			another := strings.Join(p.AnotherPolicy(), "; ")
+			if another != "" {
+				fmt.Fprintf(w, "POLICY  another policy, less than the built-in one demands: %s\n", another)
+			}
+			switch why := p.SmokeWhy(); {
+			case len(why) > 0:
 				fmt.Fprintf(w, "SMOKE   can release nothing: %s\n", strings.Join(why, "; "))
-			} else {
+			case another != "":
+				fmt.Fprintln(w, "RELEASE under another policy")
+			default:
 				fmt.Fprintln(w, "RELEASE as the policy demands")
 			}
 			return nil
@@ -164,17 +171,22 @@ func runName(args []string) (string, error) {
 // carryOut shows the progress of a run, and its outcome.
 func carryOut(cmd *cobra.Command, o gate.Options, asJSON bool, run func(context.Context, gate.Options) (*gate.Outcome, error)) error {
 	out := cmd.ErrOrStderr()
+	var verdict error
 	d := &display{out: out}
+	d.judged = func(outcome *gate.Outcome, cut error) {
+		d.Close()
+		if cut != nil {
+			fmt.Fprintf(out, "gate: %v\ngate: go on with: gate resume %s\n", cut, outcome.Dir)
+		}
+		verdict = say(cmd, asJSON, outcome.Dir, outcome.Report)
+	}
 	o.Observer = d
 	outcome, err := run(cmd.Context(), o)
 	d.Close()
 	if outcome == nil {
 		return err
 	}
-	if err != nil {
-		fmt.Fprintf(out, "gate: %v\ngate: go on with: gate resume %s\n", err, outcome.Dir)
-	}
-	return say(cmd, asJSON, outcome.Dir, outcome.Report)
+	return verdict
 }
 
 // say ends a command with the verdict, in words and as an exit status.

@@ -1,9 +1,12 @@
 package main
 
 import (
+	"bytes"
+	"context"
 	"crypto/ed25519"
 	"crypto/rand"
 	"encoding/pem"
+	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -11,12 +14,15 @@ import (
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
+	"github.com/spf13/cobra"
 	"golang.org/x/crypto/ssh"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
+	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
@@ -81,7 +87,7 @@ func TestExitStatusesSayTheVerdict(t *testing.T) {
 func TestExitStatusesSayWhatWentWrong(t *testing.T) {
 	for err, want := range map[error]int{
 		plan.ErrUsage: 2, keys.ErrUsage: 2, nodes.ErrInventory: 2, nodes.ErrRefused: 2, runner.ErrHeld: 2, fleet.ErrOccupied: 2, catalog.ErrInvalid: 2, sign.ErrKey: 2,
-		attest.ErrAttestation: 1, runner.ErrIncomplete: 3, nodes.ErrLost: 3, verdictError{1}: 1, verdictError{3}: 3,
+		usage.Wrap(errors.New("planted")): 2, attest.ErrAttestation: 1, runner.ErrIncomplete: 3, nodes.ErrLost: 3, verdictError{1}: 1, verdictError{3}: 3,
 	} {
 		if got := exitStatus(fmt.Errorf("somewhere: %w", err)); got != want {
 			t.Errorf("%v: exit status %d, expected %d", err, got, want)
@@ -89,5 +95,26 @@ func TestExitStatusesSayWhatWentWrong(t *testing.T) {
 	}
 	if got := exitStatus(nil); got != 0 {
 		t.Errorf("nothing went wrong: exit status %d", got)
+	}
+}
+
+func TestAVerdictIsSaidBeforeTheNodesAreLetGo(t *testing.T) {
+	var out bytes.Buffer
+	cmd := &cobra.Command{}
+	cmd.SetOut(&out)
+	cmd.SetErr(&out)
+	outcome := &gate.Outcome{Dir: "dir", Report: &reports.Report{Verdict: reports.Red}}
+	err := carryOut(cmd, gate.Options{}, false, func(_ context.Context, o gate.Options) (*gate.Outcome, error) {
+		o.Observer.Judged(outcome, errors.New("planted"))
+		if said := out.String(); !strings.Contains(said, "gate: planted\ngate: go on with: gate resume dir\nRED: ") {
+			t.Errorf("a node that hangs now hides the verdict: %q", said)
+		}
+		return outcome, errors.New("planted")
+	})
+	if status := exitStatus(err); status != exitRed {
+		t.Errorf("exit status %d, %v", status, err)
+	}
+	if n := strings.Count(out.String(), "RED: "); n != 1 {
+		t.Errorf("the verdict is said %d times: %q", n, out.String())
 	}
 }

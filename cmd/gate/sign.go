@@ -43,6 +43,9 @@ func (a *app) signCommand() *cobra.Command {
 			for _, s := range signers {
 				fmt.Fprintf(cmd.OutOrStdout(), "%s: signed by %s\n", file, s.PublicKey)
 			}
+			if r, _, err := attest.Statement(dir); err == nil && len(r.AnotherPolicy) > 0 {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", file, reports.Headline(r))
+			}
 			return nil
 		},
 	}

@@ -267,6 +267,29 @@ func TestTheStatementHoldsThePolicy(t *testing.T) {
 	}
 }
 
+func TestTheStatementSaysAnotherPolicyAndTheFilesInstalled(t *testing.T) {
+	said := func(change func(*plan.Plan)) string {
+		_, s, err := Statement(runDir(t, func(p *plan.Plan, _ []reports.Result) []reports.Result { change(p); return passed(p) }))
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(s)
+	}
+	weak := said(func(p *plan.Plan) {
+		p.Policy.Cycles, p.Asked.Cycles = 1, 1
+		p.Subject.Installed = map[string]string{"install.sh": "f0"}
+	})
+	for _, want := range []string{`"smoke": false`, "\"anotherPolicy\": [\n      \"1 of 20 cycles\"\n", `"name": "file/install.sh"`} {
+		if !strings.Contains(weak, want) {
+			t.Errorf("no %s in %s", want, weak)
+		}
+	}
+	// What was signed before either was recorded must still follow, byte for byte.
+	if old := said(func(*plan.Plan) {}); strings.Contains(old, "anotherPolicy") || strings.Contains(old, "file/") {
+		t.Error(old)
+	}
+}
+
 func TestAWaiverExcusesWhatItNamesUntilItEnds(t *testing.T) {
 	gateKey, person, other := newSigner(t), newSigner(t), newSigner(t)
 	red := func(t *testing.T) string {

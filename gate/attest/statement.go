@@ -37,6 +37,7 @@ type predicate struct {
 	FailedTests   []string         `json:"failedTests,omitempty"`
 	Smoke         bool             `json:"smoke"`
 	Policy        reports.Policy   `json:"policy"`
+	AnotherPolicy []string         `json:"anotherPolicy,omitempty"` // what the built-in one demands beyond it
 	Asked         reports.Policy   `json:"asked"`
 	Nodes         []reports.Node   `json:"nodes"`
 	Waivers       []reports.Waived `json:"waivers,omitempty"`
@@ -61,7 +62,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		Type:          "https://in-toto.io/Statement/v1",
 		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
 		Predicate: predicate{
-			Smoke: r.Smoke, Policy: r.Policy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
+			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
 			Finished:      r.Finished,
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
@@ -73,6 +74,9 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(r.Subject.Images)) {
 		s.Subject = append(s.Subject, Target{"image/" + name, map[string]string{"sha256": r.Subject.Images[name]}})
+	}
+	for _, name := range slices.Sorted(maps.Keys(r.Subject.Installed)) {
+		s.Subject = append(s.Subject, Target{"file/" + name, map[string]string{"sha256": r.Subject.Installed[name]}})
 	}
 	for _, a := range r.Apps {
 		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c.Cell) }); {

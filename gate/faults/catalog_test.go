@@ -184,7 +184,7 @@ var _ = Describe("a node that follows the signed catalog", func() {
 		Expect(refresh(ctx)).To(Succeed())
 		Expect(subscription(ctx).Refused).To(HaveKeyWithValue("page", ContainSubstring("other digests")))
 		refused(ctx, "update", "page", "other digests")
-		Expect(state(ctx, "chain").Source).To(Equal("catalog beta 3"), "the others are not concerned")
+		Expect(state(ctx, "chain").Source).To(Equal("catalog beta 3"), "others are unaffected")
 		Expect(state(ctx, "page").State).To(Equal(api.State_STATE_RUNNING))
 
 		By("revoking what runs")

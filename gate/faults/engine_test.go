@@ -218,7 +218,7 @@ var _ = Describe("someone", func() {
 		onNode(ctx, "podman run -d --name intruder -v %s/page/data:/mnt --entrypoint sleep %s 300", nodes.DataDir, image)
 		DeferCleanup(func(ctx SpecContext) { onNode(ctx, "podman rm -f -t 0 intruder") })
 		_, err := rpc.Do(ctx, "start", "page", false, nil)
-		Expect(err).To(MatchError(And(ContainSubstring(`the container "intruder"`), ContainSubstring("uses the application's data"))))
+		Expect(err).To(MatchError(And(ContainSubstring(`the unmanaged container "intruder"`), ContainSubstring("uses the application's data"))))
 		Expect(onNode(ctx, "podman ps -q --filter name=page | wc -l")).To(Equal("0"))
 		onNode(ctx, "podman rm -f -t 0 intruder")
 		begin := time.Now()

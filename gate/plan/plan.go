@@ -11,6 +11,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -88,6 +89,9 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 	if len(r.Apps) == 0 {
 		r.Apps = released
 	}
+	if len(r.Apps) == 0 {
+		usage("the catalog has no applications")
+	}
 	for _, a := range r.Apps {
 		if cat[a] == nil {
 			usage("unknown app %q: the catalog has %s", a, strings.Join(cat.IDs(), ", "))
@@ -149,10 +153,10 @@ func (p *Plan) Cells() []reports.Cell {
 	return out
 }
 
-// Identify records the digests of what is tested: the daemon's SHA-256, and each
-// manifest as it was published.
+// Identify records the digests of what is tested: the daemon's SHA-256, each manifest as it
+// was published, and the files that are installed with the daemon.
 func (p *Plan) Identify(daemon string, published catalog.Catalog) {
-	p.Subject = reports.Subject{Daemon: daemon, Manifests: map[string]string{}, Images: map[string]string{}}
+	p.Subject = reports.Subject{Daemon: daemon, Manifests: map[string]string{}, Images: map[string]string{}, Installed: dist.Digests()}
 	for _, a := range p.Asked.Apps {
 		p.Subject.Manifests[a] = published[a].Digest()
 		for _, c := range published[a].Containers {

@@ -3,12 +3,14 @@ package plan
 import (
 	"encoding/json"
 	"errors"
+	"maps"
 	"slices"
 	"strings"
 	"testing"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -128,5 +130,58 @@ func TestAPlanFromBeforePoliciesWereRecordedHasTheDefaultOne(t *testing.T) {
 	}
 	if id := RoleID(p.Required(), 1); id != "second" {
 		t.Errorf("the second node's role is %q", id)
+	}
+}
+
+func TestAPolicyThatDemandsLessIsAnotherOne(t *testing.T) {
+	change := func(f func(*reports.Policy)) reports.Policy {
+		p := Default()
+		f(&p)
+		return p
+	}
+	for _, c := range []struct {
+		name string
+		r    Request
+		want []string
+	}{
+		{"the built-in one", Request{}, nil},
+		{"a SMOKE under the built-in one", Request{Cycles: 1}, nil},
+		{"one that demands more", Request{Policy: change(func(p *reports.Policy) { p.Cycles = 30 })}, nil},
+		{"a SMOKE under one that demands more", Request{Policy: change(func(p *reports.Policy) { p.Cycles = 30 }), Cycles: 1}, nil},
+		{"fewer cycles", Request{Policy: change(func(p *reports.Policy) { p.Cycles = 1 })}, []string{"1 of 20 cycles"}},
+		{"one node", Request{Policy: change(func(p *reports.Policy) { p.Nodes, p.Roles = p.Nodes[:1], p.Roles[:1] }), Nodes: []string{".228"}}, []string{"no second node (.198)"}},
+		{"a step less", Request{Policy: change(func(p *reports.Policy) { p.Steps = p.Steps[1:] })}, []string{"without step install"}},
+		{"one application", Request{Policy: change(func(p *reports.Policy) { p.Apps = []string{"a"} })}, []string{"not all apps of the catalog, only a"}},
+		{"fewer cycles, and all of them all the same", Request{Policy: change(func(p *reports.Policy) { p.Cycles = 1 }), Cycles: 20}, nil},
+	} {
+		p, err := New("run", "v", c.r, cat(), known)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if got := p.AnotherPolicy(); !slices.Equal(got, c.want) {
+			t.Errorf("%s: %q, expected %q", c.name, got, c.want)
+		}
+	}
+	var old Plan // from before policies were recorded
+	old.Asked, old.Release = reports.Policy{Cycles: 1, Apps: []string{"a"}}, []string{"a"}
+	if got := old.AnotherPolicy(); got != nil {
+		t.Errorf("an old plan: %q", got)
+	}
+}
+
+func TestARunIsAboutTheFilesThatAreInstalledToo(t *testing.T) {
+	p, err := New("run", "v", Request{}, cat(), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	p.Identify("d0", cat())
+	if s := p.Subject; s.Daemon != "d0" || len(s.Manifests) != 2 || !maps.Equal(s.Installed, dist.Digests()) || len(s.Installed["install.sh"]) != 64 {
+		t.Errorf("%+v", s)
+	}
+}
+
+func TestACatalogOfNothingIsRefused(t *testing.T) {
+	if _, err := New("run", "v", Request{}, catalog.Catalog{}, known); !errors.Is(err, ErrUsage) || !strings.Contains(err.Error(), "no applications") {
+		t.Error(err)
 	}
 }

@@ -61,6 +61,17 @@ func (p *Plan) Missing(policy reports.Policy) (why []string) {
 	return why
 }
 
+// AnotherPolicy says what the built-in policy demands and the run does not do, if the run
+// was planned under a policy that demands less. Otherwise it is empty: then a run that
+// does too little is a SMOKE.
+func (p *Plan) AnotherPolicy() []string {
+	demanded := Plan{Asked: p.Required(), Policy: p.Policy, Release: p.Release}
+	if len(demanded.Missing(Default())) == 0 {
+		return nil
+	}
+	return p.Missing(Default())
+}
+
 // Role names one of a policy's nodes for people: "second node (.198)".
 func Role(policy reports.Policy, i int) string {
 	role := RoleID(policy, i)

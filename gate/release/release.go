@@ -220,8 +220,8 @@ func Release(dir, to string, artifacts []Artifact, runs []*reports.Report) error
 }
 
 // Tested refuses programs of an architecture whose daemon no verified run has tested,
-// digest for digest: what was asked for goes out whole or not at all. The error names
-// every such architecture.
+// digest for digest, with the very files that Publish writes beside it: what was asked
+// for goes out whole or not at all. The error names every such architecture.
 func Tested(artifacts []Artifact, runs []*reports.Report) error {
 	daemons := map[string]*Artifact{}
 	for i, a := range artifacts {
@@ -231,11 +231,13 @@ func Tested(artifacts []Artifact, runs []*reports.Report) error {
 	}
 	refused := map[string]error{}
 	for _, a := range artifacts {
-		switch d := daemons[a.arch()]; {
-		case d == nil:
-			refused[a.arch()] = fmt.Errorf("%w: architecture %s: %s has no daemon beside it that a run of the gate could have tested", attest.ErrAttestation, a.arch(), a.Name)
-		case !slices.ContainsFunc(runs, func(r *reports.Report) bool { return r.Subject.Daemon == d.SHA256 }):
-			refused[a.arch()] = fmt.Errorf("%w: architecture %s: no run of the gate has tested %s (%.12s…); leave it out of ARCHES, or test it", attest.ErrAttestation, a.arch(), d.Name, d.SHA256)
+		d := daemons[a.arch()]
+		why := fmt.Errorf("%s has no daemon beside it that a run of the gate could have tested", a.Name)
+		if d != nil {
+			why = untested(d, runs)
+		}
+		if why != nil {
+			refused[a.arch()] = fmt.Errorf("%w: architecture %s: %w", attest.ErrAttestation, a.arch(), why)
 		}
 	}
 	var problems []error
@@ -247,6 +249,42 @@ func Tested(artifacts []Artifact, runs []*reports.Report) error {
 
 // arch is the architecture at the end of the program's name.
 func (a Artifact) arch() string { return a.Name[strings.LastIndex(a.Name, "-")+1:] }
+
+// untested says why no run stands behind a daemon; nil where one does.
+func untested(d *Artifact, runs []*reports.Report) error {
+	why := fmt.Errorf("no run of the gate has tested %s (%.12s…); leave it out of ARCHES, or test it", d.Name, d.SHA256)
+	for _, r := range runs {
+		if r.Subject.Daemon != d.SHA256 {
+			continue
+		}
+		if why = sameFiles(r, d.Name); why == nil {
+			return nil
+		}
+	}
+	return why
+}
+
+// sameFiles says why a run that has tested a daemon does not stand behind the files that
+// this gate would publish with it.
+func sameFiles(r *reports.Report, daemon string) error {
+	published, tested := dist.Digests(), r.Subject.Installed
+	names := slices.Sorted(maps.Keys(published))
+	const remedy = "make a run of that daemon with this gate ('gate run', then 'gate sign') and name it with --run"
+	if len(tested) == 0 {
+		return fmt.Errorf("run %s tested %s, but does not say with which files, so no run stands behind %s; %s", r.Run, daemon, strings.Join(names, ", "), remedy)
+	}
+	for name := range tested {
+		if _, ok := published[name]; !ok {
+			names = append(names, name)
+		}
+	}
+	names = slices.DeleteFunc(names, func(name string) bool { return tested[name] == published[name] })
+	if len(names) == 0 {
+		return nil
+	}
+	slices.Sort(names)
+	return fmt.Errorf("run %s tested %s with other files than this gate would publish: %s; publish with the gate of that run, or %s", r.Run, daemon, strings.Join(names, ", "), remedy)
+}
 
 // Publish copies programs from one directory to another, and describes exactly those
 // there.

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -23,7 +24,9 @@ func artifact(name, digest string) Artifact {
 }
 
 func TestAnArchitectureThatNoGateHasTestedIsRefusedBeforeAnythingIsWritten(t *testing.T) {
-	run := func(daemon string) *reports.Report { return &reports.Report{Subject: reports.Subject{Daemon: daemon}} }
+	run := func(daemon string) *reports.Report {
+		return &reports.Report{Subject: reports.Subject{Daemon: daemon, Installed: dist.Digests()}}
+	}
 	amd := []Artifact{artifact("archipelago-linux-amd64", "d0"), artifact("archy-linux-amd64", "c0")}
 	arm := []Artifact{artifact("archipelago-linux-arm64", "d1"), artifact("archy-linux-arm64", "c1")}
 	both := append(append([]Artifact(nil), amd...), arm...)
@@ -85,6 +88,37 @@ func TestMakeReleaseBuildsTheArchitecturesThatAreAskedFor(t *testing.T) {
 		out, err := exec.Command("make", args...).CombinedOutput()
 		if err != nil || !strings.Contains(string(out), want) {
 			t.Errorf("%s: %v, expected %q in\n%s", arches, err, want, out)
+		}
+	}
+}
+
+func TestOnlyFilesThatARunStandsBehindGoOut(t *testing.T) {
+	all := []Artifact{artifact("archipelago-linux-amd64", "d0"), artifact("archy-linux-amd64", "c0")}
+	run := func(change func(map[string]string)) *reports.Report {
+		files := dist.Digests()
+		change(files)
+		return &reports.Report{Run: "r", Subject: reports.Subject{Daemon: "d0", Installed: files}}
+	}
+	same := run(func(map[string]string) {})
+	for name := range dist.Release() {
+		bad := run(func(files map[string]string) { files[name] = "00" })
+		if err := Tested(all, []*reports.Report{bad}); !errors.Is(err, attest.ErrAttestation) || !strings.Contains(err.Error(), "other files than this gate would publish: "+name+";") {
+			t.Errorf("another %s: %v", name, err)
+		}
+		if err := Tested(all, []*reports.Report{bad, same}); err != nil {
+			t.Errorf("another run is about this %s: %v", name, err)
+		}
+	}
+	for name, c := range map[string]struct {
+		change func(map[string]string)
+		want   string
+	}{
+		"an old run":  {func(files map[string]string) { clear(files) }, "does not say with which files, so no run stands behind README.md, archipelago.service, install.sh"},
+		"a file less": {func(files map[string]string) { delete(files, "rollback.sh") }, "would publish: rollback.sh;"},
+		"a file more": {func(files map[string]string) { files["other.sh"] = "00" }, "would publish: other.sh;"},
+	} {
+		if err := Tested(all, []*reports.Report{run(c.change)}); !errors.Is(err, attest.ErrAttestation) || !strings.Contains(err.Error(), c.want) || !strings.Contains(err.Error(), "'gate run', then 'gate sign'") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

@@ -18,7 +18,7 @@ import (
 func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	r := &reports.Report{
 		Run: p.Run, Gate: p.Gate, Policy: p.Required(), Asked: p.Asked, Nodes: p.Nodes, Subject: p.Subject,
-		SmokeWhy: p.SmokeWhy(), Warnings: p.Warnings,
+		SmokeWhy: p.SmokeWhy(), AnotherPolicy: p.AnotherPolicy(), Warnings: p.Warnings,
 	}
 	r.Smoke = len(r.SmokeWhy) > 0
 	byCell := map[reports.Cell]reports.Result{}

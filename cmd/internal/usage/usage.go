@@ -4,6 +4,7 @@ package usage
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/spf13/cobra"
 )
@@ -27,7 +28,8 @@ func Is(err error) bool {
 	return errors.As(err, &e)
 }
 
-// Mark makes wrong flags and arguments an Error, in a command and all below it.
+// Mark makes wrong flags and arguments an Error, in a command and all below it. A command
+// that only groups others shows its help, and takes no other argument.
 func Mark(c *cobra.Command) {
 	c.SetFlagErrorFunc(func(_ *cobra.Command, err error) error { return Wrap(err) })
 	mark(c)
@@ -38,6 +40,15 @@ func mark(c *cobra.Command) {
 		c.Args = func(cmd *cobra.Command, s []string) error {
 			return Wrap(errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()))
 		}
+	}
+	if c.HasSubCommands() && !c.Runnable() {
+		c.Args = func(cmd *cobra.Command, s []string) error {
+			if len(s) > 0 {
+				return Wrap(fmt.Errorf("unknown command %q for %q", s[0], cmd.CommandPath()))
+			}
+			return nil
+		}
+		c.RunE = func(cmd *cobra.Command, _ []string) error { return cmd.Help() }
 	}
 	for _, sub := range c.Commands() {
 		mark(sub)
