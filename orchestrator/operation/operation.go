@@ -22,29 +22,29 @@ var (
 
 // Status is how an application's operations are at one time.
 type Status struct {
-	Busy       bool
-	Observed   uint64 // observedGeneration: the generation that has been carried out
-	Failed     uint64 // generation whose carrying out failed last
-	Error      string // why
-	Undone     uint64 // generation that failed and left the application as it was
-	UndoneWhy  string
-	Waiting    string // what the application waits for
-	Message    string // what is being done
-	Engine     time.Duration
-	App        time.Duration // of the operation under way: spent in the engine, and by the application
-	Turns      uint64        // operations begun and ended so far
-	InBackoff  bool          // crash-loop back-off: stopped until its owner starts it
-	generation uint64        // under way
+	Busy      bool
+	Observed  uint64 // observedGeneration: the generation that has been carried out
+	Failed    uint64 // generation whose carrying out failed last
+	Error     string // why
+	Undone    uint64 // generation that failed and left the application as it was
+	UndoneWhy string
+	Waiting   string // what the application waits for
+	Message   string // what is being done
+	Engine    time.Duration
+	App       time.Duration // of the operation under way: spent in the engine, and by the application
+	Turns     uint64        // operations begun and ended so far
+	InBackoff bool          // crash-loop back-off: stopped until its owner starts it
 }
 
 // record is a status with what the outside need not see.
 type record struct {
 	Status
 	backoff
-	held     string // why nothing may begin for now
-	blocked  bool   // the failure was found by planning, which is free to look again
-	accepted uint64
-	cancel   context.CancelCauseFunc // ends the start under way
+	held       string // why nothing may begin for now
+	generation uint64 // under way
+	blocked    bool   // the failure was found by planning, which is free to look again
+	accepted   uint64
+	cancel     context.CancelCauseFunc // ends the start under way
 }
 
 // Tracker tracks the operations of a node's applications. Its methods may be called
