@@ -55,7 +55,7 @@ type planning struct {
 
 // Make gives the plan of each application, in the order of in.Desired.
 func Make(in Input) []Plan {
-	p := &planning{Input: in, desired: make(map[string]*state.Desired, len(in.Desired)), files: render.FilesByApp(in.Observed.Files), containers: map[string][]string{}}
+	p := &planning{Input: in, desired: make(map[string]*state.Desired, len(in.Desired)), files: render.FilesByApp(in.Observed.Files), containers: make(map[string][]string, len(in.Desired))}
 	for name, c := range in.Observed.Containers {
 		if c.App != "" {
 			p.containers[c.App] = append(p.containers[c.App], name)

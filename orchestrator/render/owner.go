@@ -25,7 +25,7 @@ func owner(body string) string {
 
 // FilesByApp gives the names of unit files by application.
 func FilesByApp(files map[string]string) map[string][]string {
-	out := map[string][]string{}
+	out := make(map[string][]string, len(files))
 	for name, body := range files {
 		if app := owner(body); app != "" {
 			out[app] = append(out[app], name)
