@@ -7,7 +7,8 @@
 // The node daemon's interface. Every call carries "Authorization: Bearer TOKEN".
 // It is served by the Connect protocol, so that plain HTTP with JSON works too:
 // curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{}'
-//   http://NODE:7070/archipelago.v1.Orchestrator/ListApps
+//   http://127.0.0.1:7070/archipelago.v1.Orchestrator/ListApps
+// on the node itself; from elsewhere it is https://NODE:7443, with the node's CA.
 
 package api
 
@@ -121,7 +122,10 @@ type App struct {
 	// Where the manifest is from: "disk", "catalog beta 7", "disk, image by catalog beta 7", "backup".
 	Source string `protobuf:"bytes,14,opt,name=source,proto3" json:"source,omitempty"`
 	// Of the release that is available, or else of the one offered.
-	ReleaseNotes  string `protobuf:"bytes,15,opt,name=release_notes,json=releaseNotes,proto3" json:"release_notes,omitempty"`
+	ReleaseNotes string `protobuf:"bytes,15,opt,name=release_notes,json=releaseNotes,proto3" json:"release_notes,omitempty"`
+	// What the available version may do that the installed one may not. An update
+	// needs the owner's consent to all of it.
+	NewPrivileges []string `protobuf:"bytes,16,rep,name=new_privileges,json=newPrivileges,proto3" json:"new_privileges,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -259,6 +263,13 @@ func (x *App) GetReleaseNotes() string {
 		return x.ReleaseNotes
 	}
 	return ""
+}
+
+func (x *App) GetNewPrivileges() []string {
+	if x != nil {
+		return x.NewPrivileges
+	}
+	return nil
 }
 
 type SubscribeRequest struct {
@@ -804,8 +815,10 @@ func (x *InstallRequest) GetConfig() map[string]string {
 }
 
 type UpdateRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Id    string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	// App.new_privileges that the owner agrees to. An update that asks for others is refused.
+	Consent       []string `protobuf:"bytes,2,rep,name=consent,proto3" json:"consent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -845,6 +858,13 @@ func (x *UpdateRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *UpdateRequest) GetConsent() []string {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
 }
 
 type ConfigureRequest struct {
@@ -1357,17 +1377,262 @@ func (*SetPasswordResponse) Descriptor() ([]byte, []int) {
 	return file_orchestrator_proto_rawDescGZIP(), []int{20}
 }
 
+type ListSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsRequest) Reset() {
+	*x = ListSessionsRequest{}
+	mi := &file_orchestrator_proto_msgTypes[21]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsRequest) ProtoMessage() {}
+
+func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[21]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
+func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{21}
+}
+
+type ListSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Sessions      []*Session             `protobuf:"bytes,1,rep,name=sessions,proto3" json:"sessions,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSessionsResponse) Reset() {
+	*x = ListSessionsResponse{}
+	mi := &file_orchestrator_proto_msgTypes[22]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSessionsResponse) ProtoMessage() {}
+
+func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[22]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
+func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{22}
+}
+
+func (x *ListSessionsResponse) GetSessions() []*Session {
+	if x != nil {
+		return x.Sessions
+	}
+	return nil
+}
+
+type Session struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // names the session; it does not sign anyone in
+	Begun         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=begun,proto3" json:"begun,omitempty"`
+	Ends          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ends,proto3" json:"ends,omitempty"`
+	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"` // from which it was begun
+	Browser       string                 `protobuf:"bytes,5,opt,name=browser,proto3" json:"browser,omitempty"` // as it called itself
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Session) Reset() {
+	*x = Session{}
+	mi := &file_orchestrator_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Session) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Session) ProtoMessage() {}
+
+func (x *Session) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Session.ProtoReflect.Descriptor instead.
+func (*Session) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{23}
+}
+
+func (x *Session) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Session) GetBegun() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Begun
+	}
+	return nil
+}
+
+func (x *Session) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *Session) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Session) GetBrowser() string {
+	if x != nil {
+		return x.Browser
+	}
+	return ""
+}
+
+type EndSessionsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSessionsRequest) Reset() {
+	*x = EndSessionsRequest{}
+	mi := &file_orchestrator_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSessionsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSessionsRequest) ProtoMessage() {}
+
+func (x *EndSessionsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSessionsRequest.ProtoReflect.Descriptor instead.
+func (*EndSessionsRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *EndSessionsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type EndSessionsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Ended         uint32                 `protobuf:"varint,1,opt,name=ended,proto3" json:"ended,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSessionsResponse) Reset() {
+	*x = EndSessionsResponse{}
+	mi := &file_orchestrator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSessionsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSessionsResponse) ProtoMessage() {}
+
+func (x *EndSessionsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSessionsResponse.ProtoReflect.Descriptor instead.
+func (*EndSessionsResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{25}
+}
+
+func (x *EndSessionsResponse) GetEnded() uint32 {
+	if x != nil {
+		return x.Ended
+	}
+	return 0
+}
+
 type UpgradeRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Sha256        string                 `protobuf:"bytes,1,opt,name=sha256,proto3" json:"sha256,omitempty"` // of the whole program, in the first message
 	Program       []byte                 `protobuf:"bytes,2,opt,name=program,proto3" json:"program,omitempty"`
+	Release       []byte                 `protobuf:"bytes,3,opt,name=release,proto3" json:"release,omitempty"` // the signed description of the release, a DSSE envelope, in the first message
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
 
 func (x *UpgradeRequest) Reset() {
 	*x = UpgradeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[21]
+	mi := &file_orchestrator_proto_msgTypes[26]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1379,7 +1644,7 @@ func (x *UpgradeRequest) String() string {
 func (*UpgradeRequest) ProtoMessage() {}
 
 func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[21]
+	mi := &file_orchestrator_proto_msgTypes[26]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1392,7 +1657,7 @@ func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{21}
+	return file_orchestrator_proto_rawDescGZIP(), []int{26}
 }
 
 func (x *UpgradeRequest) GetSha256() string {
@@ -1409,6 +1674,13 @@ func (x *UpgradeRequest) GetProgram() []byte {
 	return nil
 }
 
+func (x *UpgradeRequest) GetRelease() []byte {
+	if x != nil {
+		return x.Release
+	}
+	return nil
+}
+
 type UpgradeResponse struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Version       string                 `protobuf:"bytes,1,opt,name=version,proto3" json:"version,omitempty"`
@@ -1418,7 +1690,7 @@ type UpgradeResponse struct {
 
 func (x *UpgradeResponse) Reset() {
 	*x = UpgradeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[22]
+	mi := &file_orchestrator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1430,7 +1702,7 @@ func (x *UpgradeResponse) String() string {
 func (*UpgradeResponse) ProtoMessage() {}
 
 func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[22]
+	mi := &file_orchestrator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1443,7 +1715,7 @@ func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeResponse.ProtoReflect.Descriptor instead.
 func (*UpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{22}
+	return file_orchestrator_proto_rawDescGZIP(), []int{27}
 }
 
 func (x *UpgradeResponse) GetVersion() string {
@@ -1461,7 +1733,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_orchestrator_proto_msgTypes[23]
+	mi := &file_orchestrator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1473,7 +1745,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[23]
+	mi := &file_orchestrator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1486,7 +1758,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{23}
+	return file_orchestrator_proto_rawDescGZIP(), []int{28}
 }
 
 type DoctorResponse struct {
@@ -1498,7 +1770,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_orchestrator_proto_msgTypes[24]
+	mi := &file_orchestrator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1510,7 +1782,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[24]
+	mi := &file_orchestrator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1523,7 +1795,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{24}
+	return file_orchestrator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *DoctorResponse) GetFindings() []*Finding {
@@ -1545,7 +1817,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_orchestrator_proto_msgTypes[25]
+	mi := &file_orchestrator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1557,7 +1829,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[25]
+	mi := &file_orchestrator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1570,7 +1842,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{25}
+	return file_orchestrator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *Finding) GetName() string {
@@ -1610,7 +1882,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[26]
+	mi := &file_orchestrator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1622,7 +1894,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[26]
+	mi := &file_orchestrator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1635,7 +1907,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{26}
+	return file_orchestrator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *StartRequest) GetId() string {
@@ -1654,7 +1926,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1666,7 +1938,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1679,7 +1951,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{27}
+	return file_orchestrator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *StopRequest) GetId() string {
@@ -1698,7 +1970,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1710,7 +1982,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1723,7 +1995,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{28}
+	return file_orchestrator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *RestartRequest) GetId() string {
@@ -1744,7 +2016,7 @@ type UninstallRequest struct {
 
 func (x *UninstallRequest) Reset() {
 	*x = UninstallRequest{}
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1756,7 +2028,7 @@ func (x *UninstallRequest) String() string {
 func (*UninstallRequest) ProtoMessage() {}
 
 func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1769,7 +2041,7 @@ func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UninstallRequest.ProtoReflect.Descriptor instead.
 func (*UninstallRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{29}
+	return file_orchestrator_proto_rawDescGZIP(), []int{34}
 }
 
 func (x *UninstallRequest) GetId() string {
@@ -1798,7 +2070,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1810,7 +2082,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1823,7 +2095,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{30}
+	return file_orchestrator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *Operation) GetApp() string {
@@ -1850,7 +2122,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +2134,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2147,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{31}
+	return file_orchestrator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *WatchRequest) GetApp() string {
@@ -1906,7 +2178,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1918,7 +2190,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1931,7 +2203,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{32}
+	return file_orchestrator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *Progress) GetMessage() string {
@@ -1978,7 +2250,7 @@ type CredentialsRequest struct {
 
 func (x *CredentialsRequest) Reset() {
 	*x = CredentialsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1990,7 +2262,7 @@ func (x *CredentialsRequest) String() string {
 func (*CredentialsRequest) ProtoMessage() {}
 
 func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2003,7 +2275,7 @@ func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsRequest.ProtoReflect.Descriptor instead.
 func (*CredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{33}
+	return file_orchestrator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *CredentialsRequest) GetId() string {
@@ -2022,7 +2294,7 @@ type CredentialsResponse struct {
 
 func (x *CredentialsResponse) Reset() {
 	*x = CredentialsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2034,7 +2306,7 @@ func (x *CredentialsResponse) String() string {
 func (*CredentialsResponse) ProtoMessage() {}
 
 func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2047,7 +2319,7 @@ func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsResponse.ProtoReflect.Descriptor instead.
 func (*CredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{34}
+	return file_orchestrator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *CredentialsResponse) GetSecrets() map[string]string {
@@ -2068,7 +2340,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2080,7 +2352,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2093,7 +2365,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{35}
+	return file_orchestrator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *LogsRequest) GetId() string {
@@ -2127,7 +2399,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2411,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2424,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{36}
+	return file_orchestrator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *LogLine) GetContainer() string {
@@ -2177,7 +2449,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2189,7 +2461,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2202,7 +2474,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{37}
+	return file_orchestrator_proto_rawDescGZIP(), []int{42}
 }
 
 type StatusResponse struct {
@@ -2219,7 +2491,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2231,7 +2503,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2244,7 +2516,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{38}
+	return file_orchestrator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -2293,7 +2565,7 @@ var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
 	"\n" +
-	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xa7\x04\n" +
+	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x04\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2315,7 +2587,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x11available_version\x18\f \x01(\tR\x10availableVersion\x127\n" +
 	"\x06config\x18\r \x03(\v2\x1f.archipelago.v1.App.ConfigEntryR\x06config\x12\x16\n" +
 	"\x06source\x18\x0e \x01(\tR\x06source\x12#\n" +
-	"\rrelease_notes\x18\x0f \x01(\tR\freleaseNotes\x1a9\n" +
+	"\rrelease_notes\x18\x0f \x01(\tR\freleaseNotes\x12%\n" +
+	"\x0enew_privileges\x18\x10 \x03(\tR\rnewPrivileges\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
@@ -2363,9 +2636,10 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x06config\x18\x02 \x03(\v2*.archipelago.v1.InstallRequest.ConfigEntryR\x06config\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1f\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
 	"\rUpdateRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\xa3\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aconsent\x18\x02 \x03(\tR\aconsent\"\xa3\x01\n" +
 	"\x10ConfigureRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12D\n" +
 	"\x06config\x18\x02 \x03(\v2,.archipelago.v1.ConfigureRequest.ConfigEntryR\x06config\x1a9\n" +
@@ -2399,10 +2673,24 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"0\n" +
 	"\x12SetPasswordRequest\x12\x1a\n" +
 	"\bpassword\x18\x01 \x01(\tR\bpassword\"\x15\n" +
-	"\x13SetPasswordResponse\"B\n" +
+	"\x13SetPasswordResponse\"\x15\n" +
+	"\x13ListSessionsRequest\"K\n" +
+	"\x14ListSessionsResponse\x123\n" +
+	"\bsessions\x18\x01 \x03(\v2\x17.archipelago.v1.SessionR\bsessions\"\xaf\x01\n" +
+	"\aSession\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
+	"\x05begun\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x12.\n" +
+	"\x04ends\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\x12\x18\n" +
+	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x18\n" +
+	"\abrowser\x18\x05 \x01(\tR\abrowser\"$\n" +
+	"\x12EndSessionsRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"+\n" +
+	"\x13EndSessionsResponse\x12\x14\n" +
+	"\x05ended\x18\x01 \x01(\rR\x05ended\"\\\n" +
 	"\x0eUpgradeRequest\x12\x16\n" +
 	"\x06sha256\x18\x01 \x01(\tR\x06sha256\x12\x18\n" +
-	"\aprogram\x18\x02 \x01(\fR\aprogram\"+\n" +
+	"\aprogram\x18\x02 \x01(\fR\aprogram\x12\x18\n" +
+	"\arelease\x18\x03 \x01(\fR\arelease\"+\n" +
 	"\x0fUpgradeResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\"\x0f\n" +
 	"\rDoctorRequest\"E\n" +
@@ -2475,7 +2763,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\x89\x0e\n" +
+	"2\xc1\x0f\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -2490,7 +2778,9 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fImportSecret\x12#.archipelago.v1.ImportSecretRequest\x1a$.archipelago.v1.ImportSecretResponse\x12@\n" +
 	"\x06Backup\x12\x1d.archipelago.v1.BackupRequest\x1a\x15.archipelago.v1.Chunk0\x01\x12F\n" +
 	"\aRestore\x12\x1e.archipelago.v1.RestoreRequest\x1a\x19.archipelago.v1.Operation(\x01\x12V\n" +
-	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12L\n" +
+	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12^\n" +
+	"\fListSessions\x12#.archipelago.v1.ListSessionsRequest\x1a$.archipelago.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12V\n" +
+	"\vEndSessions\x12\".archipelago.v1.EndSessionsRequest\x1a#.archipelago.v1.EndSessionsResponse\x12L\n" +
 	"\aUpgrade\x12\x1e.archipelago.v1.UpgradeRequest\x1a\x1f.archipelago.v1.UpgradeResponse(\x01\x12L\n" +
 	"\x06Doctor\x12\x1d.archipelago.v1.DoctorRequest\x1a\x1e.archipelago.v1.DoctorResponse\"\x03\x90\x02\x01\x12K\n" +
 	"\tSubscribe\x12 .archipelago.v1.SubscribeRequest\x1a\x1c.archipelago.v1.Subscription\x12\\\n" +
@@ -2515,7 +2805,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 45)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                     // 0: archipelago.v1.State
 	(*App)(nil),                    // 1: archipelago.v1.App
@@ -2539,104 +2829,116 @@ var file_orchestrator_proto_goTypes = []any{
 	(*RestoreHeader)(nil),          // 19: archipelago.v1.RestoreHeader
 	(*SetPasswordRequest)(nil),     // 20: archipelago.v1.SetPasswordRequest
 	(*SetPasswordResponse)(nil),    // 21: archipelago.v1.SetPasswordResponse
-	(*UpgradeRequest)(nil),         // 22: archipelago.v1.UpgradeRequest
-	(*UpgradeResponse)(nil),        // 23: archipelago.v1.UpgradeResponse
-	(*DoctorRequest)(nil),          // 24: archipelago.v1.DoctorRequest
-	(*DoctorResponse)(nil),         // 25: archipelago.v1.DoctorResponse
-	(*Finding)(nil),                // 26: archipelago.v1.Finding
-	(*StartRequest)(nil),           // 27: archipelago.v1.StartRequest
-	(*StopRequest)(nil),            // 28: archipelago.v1.StopRequest
-	(*RestartRequest)(nil),         // 29: archipelago.v1.RestartRequest
-	(*UninstallRequest)(nil),       // 30: archipelago.v1.UninstallRequest
-	(*Operation)(nil),              // 31: archipelago.v1.Operation
-	(*WatchRequest)(nil),           // 32: archipelago.v1.WatchRequest
-	(*Progress)(nil),               // 33: archipelago.v1.Progress
-	(*CredentialsRequest)(nil),     // 34: archipelago.v1.CredentialsRequest
-	(*CredentialsResponse)(nil),    // 35: archipelago.v1.CredentialsResponse
-	(*LogsRequest)(nil),            // 36: archipelago.v1.LogsRequest
-	(*LogLine)(nil),                // 37: archipelago.v1.LogLine
-	(*StatusRequest)(nil),          // 38: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),         // 39: archipelago.v1.StatusResponse
-	nil,                            // 40: archipelago.v1.App.ConfigEntry
-	nil,                            // 41: archipelago.v1.Subscription.RefusedEntry
-	nil,                            // 42: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                            // 43: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                            // 44: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                            // 45: archipelago.v1.CredentialsResponse.SecretsEntry
-	(*timestamppb.Timestamp)(nil),  // 46: google.protobuf.Timestamp
+	(*ListSessionsRequest)(nil),    // 22: archipelago.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),   // 23: archipelago.v1.ListSessionsResponse
+	(*Session)(nil),                // 24: archipelago.v1.Session
+	(*EndSessionsRequest)(nil),     // 25: archipelago.v1.EndSessionsRequest
+	(*EndSessionsResponse)(nil),    // 26: archipelago.v1.EndSessionsResponse
+	(*UpgradeRequest)(nil),         // 27: archipelago.v1.UpgradeRequest
+	(*UpgradeResponse)(nil),        // 28: archipelago.v1.UpgradeResponse
+	(*DoctorRequest)(nil),          // 29: archipelago.v1.DoctorRequest
+	(*DoctorResponse)(nil),         // 30: archipelago.v1.DoctorResponse
+	(*Finding)(nil),                // 31: archipelago.v1.Finding
+	(*StartRequest)(nil),           // 32: archipelago.v1.StartRequest
+	(*StopRequest)(nil),            // 33: archipelago.v1.StopRequest
+	(*RestartRequest)(nil),         // 34: archipelago.v1.RestartRequest
+	(*UninstallRequest)(nil),       // 35: archipelago.v1.UninstallRequest
+	(*Operation)(nil),              // 36: archipelago.v1.Operation
+	(*WatchRequest)(nil),           // 37: archipelago.v1.WatchRequest
+	(*Progress)(nil),               // 38: archipelago.v1.Progress
+	(*CredentialsRequest)(nil),     // 39: archipelago.v1.CredentialsRequest
+	(*CredentialsResponse)(nil),    // 40: archipelago.v1.CredentialsResponse
+	(*LogsRequest)(nil),            // 41: archipelago.v1.LogsRequest
+	(*LogLine)(nil),                // 42: archipelago.v1.LogLine
+	(*StatusRequest)(nil),          // 43: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),         // 44: archipelago.v1.StatusResponse
+	nil,                            // 45: archipelago.v1.App.ConfigEntry
+	nil,                            // 46: archipelago.v1.Subscription.RefusedEntry
+	nil,                            // 47: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                            // 48: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                            // 49: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                            // 50: archipelago.v1.CredentialsResponse.SecretsEntry
+	(*timestamppb.Timestamp)(nil),  // 51: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	40, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	46, // 3: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	46, // 4: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	46, // 5: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	41, // 6: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	46, // 7: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	45, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	51, // 3: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	51, // 4: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	51, // 5: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	46, // 6: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	51, // 7: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,  // 8: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	46, // 9: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	42, // 10: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	43, // 11: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	51, // 9: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	47, // 10: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	48, // 11: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	19, // 12: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	44, // 13: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	26, // 14: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	45, // 15: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	46, // 16: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	46, // 17: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	7,  // 18: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 19: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 20: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	27, // 21: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	28, // 22: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	29, // 23: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	30, // 24: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 25: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 26: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 27: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 28: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 29: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 30: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 31: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 32: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	24, // 33: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 34: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 35: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 36: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 37: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	32, // 38: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	34, // 39: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	36, // 40: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	38, // 41: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	8,  // 42: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 43: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	31, // 44: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	31, // 45: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	31, // 46: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	31, // 47: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	31, // 48: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	31, // 49: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	31, // 50: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	31, // 51: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 52: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 53: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	31, // 54: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 55: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 56: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	25, // 57: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 58: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 59: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 60: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 61: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	33, // 62: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	35, // 63: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	37, // 64: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	39, // 65: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	42, // [42:66] is the sub-list for method output_type
-	18, // [18:42] is the sub-list for method input_type
-	18, // [18:18] is the sub-list for extension type_name
-	18, // [18:18] is the sub-list for extension extendee
-	0,  // [0:18] is the sub-list for field type_name
+	49, // 13: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	24, // 14: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
+	51, // 15: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	51, // 16: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	31, // 17: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	50, // 18: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	51, // 19: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	51, // 20: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	7,  // 21: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 22: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 23: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 24: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 25: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 26: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 27: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 28: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 29: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 30: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 31: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 32: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 33: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 34: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 35: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 36: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 37: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 38: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 39: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 40: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 41: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 42: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 43: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 44: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 45: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 46: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	8,  // 47: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 48: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 49: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 50: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 51: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 52: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 53: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 54: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 55: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 56: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 57: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 58: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 59: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 60: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 61: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 62: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 63: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 64: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 65: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 66: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 67: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 68: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 69: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 70: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 71: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 72: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	47, // [47:73] is the sub-list for method output_type
+	21, // [21:47] is the sub-list for method input_type
+	21, // [21:21] is the sub-list for extension type_name
+	21, // [21:21] is the sub-list for extension extendee
+	0,  // [0:21] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -2654,7 +2956,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   45,
+			NumMessages:   50,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

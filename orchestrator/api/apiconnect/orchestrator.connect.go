@@ -6,7 +6,9 @@
 // It is served by the Connect protocol, so that plain HTTP with JSON works too:
 // curl -H "Authorization: Bearer $TOKEN" -H 'Content-Type: application/json' -d '{}'
 //
-//	http://NODE:7070/archipelago.v1.Orchestrator/ListApps
+//	http://127.0.0.1:7070/archipelago.v1.Orchestrator/ListApps
+//
+// on the node itself; from elsewhere it is https://NODE:7443, with the node's CA.
 package apiconnect
 
 import (
@@ -68,6 +70,12 @@ const (
 	// OrchestratorSetPasswordProcedure is the fully-qualified name of the Orchestrator's SetPassword
 	// RPC.
 	OrchestratorSetPasswordProcedure = "/archipelago.v1.Orchestrator/SetPassword"
+	// OrchestratorListSessionsProcedure is the fully-qualified name of the Orchestrator's ListSessions
+	// RPC.
+	OrchestratorListSessionsProcedure = "/archipelago.v1.Orchestrator/ListSessions"
+	// OrchestratorEndSessionsProcedure is the fully-qualified name of the Orchestrator's EndSessions
+	// RPC.
+	OrchestratorEndSessionsProcedure = "/archipelago.v1.Orchestrator/EndSessions"
 	// OrchestratorUpgradeProcedure is the fully-qualified name of the Orchestrator's Upgrade RPC.
 	OrchestratorUpgradeProcedure = "/archipelago.v1.Orchestrator/Upgrade"
 	// OrchestratorDoctorProcedure is the fully-qualified name of the Orchestrator's Doctor RPC.
@@ -123,6 +131,10 @@ type OrchestratorClient interface {
 	Restore(context.Context) *connect.ClientStreamForClient[api.RestoreRequest, api.Operation]
 	// SetPassword sets the password of My Apps.
 	SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error)
+	// ListSessions gives the browsers that are signed in to My Apps.
+	ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error)
+	// EndSessions signs browsers out.
+	EndSessions(context.Context, *connect.Request[api.EndSessionsRequest]) (*connect.Response[api.EndSessionsResponse], error)
 	// Upgrade replaces the daemon's own program, header first. The daemon ends when it
 	// has answered; where the new one does not come up, the old one returns.
 	Upgrade(context.Context) *connect.ClientStreamForClient[api.UpgradeRequest, api.UpgradeResponse]
@@ -243,6 +255,19 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(orchestratorMethods.ByName("SetPassword")),
 			connect.WithClientOptions(opts...),
 		),
+		listSessions: connect.NewClient[api.ListSessionsRequest, api.ListSessionsResponse](
+			httpClient,
+			baseURL+OrchestratorListSessionsProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListSessions")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		endSessions: connect.NewClient[api.EndSessionsRequest, api.EndSessionsResponse](
+			httpClient,
+			baseURL+OrchestratorEndSessionsProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("EndSessions")),
+			connect.WithClientOptions(opts...),
+		),
 		upgrade: connect.NewClient[api.UpgradeRequest, api.UpgradeResponse](
 			httpClient,
 			baseURL+OrchestratorUpgradeProcedure,
@@ -325,6 +350,8 @@ type orchestratorClient struct {
 	backup          *connect.Client[api.BackupRequest, api.Chunk]
 	restore         *connect.Client[api.RestoreRequest, api.Operation]
 	setPassword     *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
+	listSessions    *connect.Client[api.ListSessionsRequest, api.ListSessionsResponse]
+	endSessions     *connect.Client[api.EndSessionsRequest, api.EndSessionsResponse]
 	upgrade         *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
 	doctor          *connect.Client[api.DoctorRequest, api.DoctorResponse]
 	subscribe       *connect.Client[api.SubscribeRequest, api.Subscription]
@@ -407,6 +434,16 @@ func (c *orchestratorClient) SetPassword(ctx context.Context, req *connect.Reque
 	return c.setPassword.CallUnary(ctx, req)
 }
 
+// ListSessions calls archipelago.v1.Orchestrator.ListSessions.
+func (c *orchestratorClient) ListSessions(ctx context.Context, req *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error) {
+	return c.listSessions.CallUnary(ctx, req)
+}
+
+// EndSessions calls archipelago.v1.Orchestrator.EndSessions.
+func (c *orchestratorClient) EndSessions(ctx context.Context, req *connect.Request[api.EndSessionsRequest]) (*connect.Response[api.EndSessionsResponse], error) {
+	return c.endSessions.CallUnary(ctx, req)
+}
+
 // Upgrade calls archipelago.v1.Orchestrator.Upgrade.
 func (c *orchestratorClient) Upgrade(ctx context.Context) *connect.ClientStreamForClient[api.UpgradeRequest, api.UpgradeResponse] {
 	return c.upgrade.CallClientStream(ctx)
@@ -487,6 +524,10 @@ type OrchestratorHandler interface {
 	Restore(context.Context, *connect.ClientStream[api.RestoreRequest]) (*connect.Response[api.Operation], error)
 	// SetPassword sets the password of My Apps.
 	SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error)
+	// ListSessions gives the browsers that are signed in to My Apps.
+	ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error)
+	// EndSessions signs browsers out.
+	EndSessions(context.Context, *connect.Request[api.EndSessionsRequest]) (*connect.Response[api.EndSessionsResponse], error)
 	// Upgrade replaces the daemon's own program, header first. The daemon ends when it
 	// has answered; where the new one does not come up, the old one returns.
 	Upgrade(context.Context, *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error)
@@ -603,6 +644,19 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(orchestratorMethods.ByName("SetPassword")),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorListSessionsHandler := connect.NewUnaryHandler(
+		OrchestratorListSessionsProcedure,
+		svc.ListSessions,
+		connect.WithSchema(orchestratorMethods.ByName("ListSessions")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorEndSessionsHandler := connect.NewUnaryHandler(
+		OrchestratorEndSessionsProcedure,
+		svc.EndSessions,
+		connect.WithSchema(orchestratorMethods.ByName("EndSessions")),
+		connect.WithHandlerOptions(opts...),
+	)
 	orchestratorUpgradeHandler := connect.NewClientStreamHandler(
 		OrchestratorUpgradeProcedure,
 		svc.Upgrade,
@@ -696,6 +750,10 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorRestoreHandler.ServeHTTP(w, r)
 		case OrchestratorSetPasswordProcedure:
 			orchestratorSetPasswordHandler.ServeHTTP(w, r)
+		case OrchestratorListSessionsProcedure:
+			orchestratorListSessionsHandler.ServeHTTP(w, r)
+		case OrchestratorEndSessionsProcedure:
+			orchestratorEndSessionsHandler.ServeHTTP(w, r)
 		case OrchestratorUpgradeProcedure:
 			orchestratorUpgradeHandler.ServeHTTP(w, r)
 		case OrchestratorDoctorProcedure:
@@ -779,6 +837,14 @@ func (UnimplementedOrchestratorHandler) Restore(context.Context, *connect.Client
 
 func (UnimplementedOrchestratorHandler) SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.SetPassword is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListSessions is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) EndSessions(context.Context, *connect.Request[api.EndSessionsRequest]) (*connect.Response[api.EndSessionsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.EndSessions is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) Upgrade(context.Context, *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error) {
