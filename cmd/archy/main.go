@@ -5,13 +5,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -69,7 +66,7 @@ func Command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "archy", Short: "Control the applications of an Archipelago node",
 		Long:         "Control the applications of an Archipelago node.\n\nExit status: 0 done; 1 the operation failed; 2 usage or bad input.",
-		Example:      "  archy login http://192.0.2.7:7070\n  archy install miniflux\n  archy apps",
+		Example:      "  archy login https://192.0.2.7:7443 --fingerprint 3f2a…\n  archy install miniflux\n  archy apps",
 		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
 		Args: cobra.NoArgs,
@@ -83,87 +80,6 @@ func Command() *cobra.Command {
 	}
 	usage.Mark(root)
 	return root
-}
-
-type credentials struct {
-	Node        string `json:"node"`
-	Token       string `json:"token"`
-	Fingerprint string `json:"fingerprint,omitempty"` // of the node's certificate, SHA-256 in hex
-}
-
-func credentialsFile() (string, error) {
-	dir, err := os.UserConfigDir()
-	return filepath.Join(dir, "archipelago", "login.json"), err
-}
-
-func (a *app) login() *cobra.Command {
-	var fingerprint string
-	c := &cobra.Command{
-		Use: "login NODE", Short: "Sign in to a node with an access token from standard input",
-		Long:    "Sign in to a node, and remember it and its access token. The token is read from\nstandard input, so that it appears in no process list. On the node it is in\n/var/lib/archipelago/_daemon/state/token.",
-		Example: "  ssh archipelago@192.0.2.7 cat /var/lib/archipelago/_daemon/state/token | archy login http://192.0.2.7:7070",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var token string
-			if _, err := fmt.Fscan(cmd.InOrStdin(), &token); err != nil {
-				return usage.Wrap(fmt.Errorf("reading the token from standard input: %w", err))
-			}
-			node := strings.TrimSuffix(args[0], "/")
-			if !strings.Contains(node, "://") {
-				node = "http://" + node
-			}
-			c := client.New(node, token, fingerprint)
-			s, err := c.Status(cmd.Context(), connect.NewRequest(&api.StatusRequest{}))
-			if err != nil {
-				return err
-			}
-			b, err := json.Marshal(credentials{node, token, fingerprint})
-			if err != nil {
-				return err
-			}
-			file, err := credentialsFile()
-			if err != nil {
-				return err
-			}
-			if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-				return err
-			}
-			if err := os.WriteFile(file, b, 0o600); err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, s.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "signed in to %s (daemon %s)\n", node, s.Msg.Version)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&fingerprint, "fingerprint", "", "SHA-256 of the node's certificate, which its daemon logs; required with https")
-	c.Example += "\n  archy login https://192.0.2.7:7443 --fingerprint 3f2a… < token"
-	return c
-}
-
-func (a *app) client() (*client.Client, error) {
-	var c credentials
-	file, err := credentialsFile()
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(file)
-	switch {
-	case err == nil:
-		if err := json.Unmarshal(b, &c); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, usage.Wrap(errors.New("not signed in to a node; see 'archy login --help'"))
-	default:
-		return nil, err
-	}
-	if a.node != "" {
-		c.Node = a.node
-	}
-	return client.New(c.Node, c.Token, c.Fingerprint), nil
 }
 
 func (a *app) print(cmd *cobra.Command, m proto.Message) error {

@@ -8,7 +8,6 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
 func request(cookie *http.Cookie) *http.Request {
@@ -111,23 +110,5 @@ func TestCookieIsStrict(t *testing.T) {
 		if !g.SignedIn(back) {
 			t.Error("the session is not valid")
 		}
-	}
-}
-
-func TestCertificateIsMadeOnce(t *testing.T) {
-	dir := t.TempDir()
-	cert, first, err := Certificate(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	if _, second, err := Certificate(dir); err != nil || second != first {
-		t.Errorf("%s, then %s, %v", first, second, err)
-	}
-	if cert.Leaf.NotAfter.Before(time.Now().Add(365 * 24 * time.Hour)) {
-		t.Errorf("it ends at %s", cert.Leaf.NotAfter)
-	}
-	info, err := os.Stat(filepath.Join(dir, "tls.key"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
 	}
 }

@@ -1,0 +1,35 @@
+package main
+
+import (
+	"testing"
+
+	"github.com/rogpeppe/go-internal/testscript"
+
+	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
+	"github.com/archipelago-cloud/archipelago/orchestrator/certificate"
+)
+
+func TestMain(m *testing.M) {
+	testscript.Main(m, map[string]func(){"archipelago": main})
+}
+
+func TestScripts(t *testing.T) {
+	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		ca, err := certificate.Open(e.WorkDir+"/node/_daemon/state", certificate.Names{Host: "box"})
+		if err == nil {
+			e.Setenv("FINGERPRINT", ca.Fingerprint())
+		}
+		return err
+	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
+}
+
+func TestOnlyLoopbackIsServedUnencrypted(t *testing.T) {
+	for address, ok := range map[string]bool{
+		"127.0.0.1:7070": true, "127.1.2.3:0": true, "[::1]:7070": true, "localhost:7070": true,
+		":7070": false, "0.0.0.0:7070": false, "[::]:7070": false, "192.0.2.7:7070": false, "box.local:7070": false, "127.0.0.1": false, "": false,
+	} {
+		if err := onLoopback(address); (err == nil) != ok {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+}
