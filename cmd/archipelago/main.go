@@ -16,6 +16,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -128,6 +129,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+	secure = proxy.RefuseContainers(secure)
+	name, err := os.Hostname()
+	if err != nil {
+		return err
+	}
+	name, _, _ = strings.Cut(strings.ToLower(name), ".")
 	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
 	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
 	if err != nil {
@@ -148,7 +155,9 @@ func (d *daemon) run(ctx context.Context) error {
 	wg.Go(func() { r.Run(ctx) })
 	wg.Go(func() { sub.Run(ctx) })
 	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
-	wg.Go(func() { proxy.Serve(ctx, r, log) })
+	wg.Go(func() {
+		(&proxy.Server{Source: r, TLS: server.TLSConfig, Token: token, Domain: name + ".local", Log: log}).Serve(ctx)
+	})
 	look := make(chan os.Signal, 1) // SIGHUP: look now
 	signal.Notify(look, syscall.SIGHUP)
 	wg.Go(func() {
