@@ -155,9 +155,8 @@ func (d *daemon) run(ctx context.Context) error {
 	wg.Go(func() { r.Run(ctx) })
 	wg.Go(func() { sub.Run(ctx) })
 	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
-	wg.Go(func() {
-		(&proxy.Server{Source: r, TLS: server.TLSConfig, Token: token, Domain: name + ".local", Log: log}).Serve(ctx)
-	})
+	webs := &proxy.Server{Source: r, TLS: server.TLSConfig.Clone(), Token: token, Domain: name + ".local", Log: log}
+	wg.Go(func() { webs.Serve(ctx) })
 	look := make(chan os.Signal, 1) // SIGHUP: look now
 	signal.Notify(look, syscall.SIGHUP)
 	wg.Go(func() {
