@@ -65,7 +65,11 @@ func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("unit %s.service is %s and %s, not loaded and active", c.Name, cmp.Or(u.Load, "not known"), cmp.Or(u.Active, "not known"))
 		}
 		for _, p := range c.Ports {
-			if p.Protocol != "udp" && !s.Open[p.Host] {
+			switch {
+			case p.Protocol == "udp" || s.Open[p.Host]:
+			case slices.Contains(m.WebPorts(), p):
+				say("port %d does not answer on the node", p.Host)
+			default:
 				say("port %d does not answer from outside", p.Host)
 			}
 		}
@@ -287,6 +291,11 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 				say("containers %s and %s share the volume %s", other, c.Name, src)
 			}
 			users[src] = c.Name
+		}
+	}
+	for _, p := range slices.Sorted(maps.Keys(s.Exposed)) {
+		if s.Exposed[p] {
+			say("port %d of a web interface answers from outside, where only the proxy may", p)
 		}
 	}
 	for _, where := range s.Leaks {

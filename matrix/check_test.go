@@ -14,9 +14,10 @@ func stack() *manifest.Manifest {
 	return &manifest.Manifest{ID: "pair", Name: "Pair", Version: "1",
 		Containers: []manifest.Container{
 			{Name: "pair-db", Health: &manifest.Health{Exec: []string{"ready"}}, Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}},
-			{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}}},
+			{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}, {Name: "mqtt", Container: 81, Host: 8081}}},
 		},
-		Secrets: []manifest.GeneratedSecret{{Name: "password"}},
+		Interfaces: map[string]manifest.Interface{"web": {Port: "web"}, "mqtt": {Port: "mqtt", Protocol: "mqtt"}},
+		Secrets:    []manifest.GeneratedSecret{{Name: "password"}},
 	}
 }
 
@@ -36,7 +37,8 @@ func healthy() *Snapshot {
 		Secrets:  map[string]FileSeen{"password": {"abc", "600"}},
 		Stored:   []string{"pair.password"},
 		Networks: []string{"podman", "archipelago-pair"},
-		Open:     map[int]bool{8080: true},
+		Open:     map[int]bool{8080: true, 8081: true},
+		Exposed:  map[int]bool{8080: false},
 	}
 }
 
@@ -44,7 +46,7 @@ func stopped() *Snapshot {
 	s := healthy()
 	s.Containers = s.Containers[2:]
 	s.Units = map[string]UnitSeen{"pair-db.service": {"loaded", "inactive", "dead", false}, "pair.service": {"loaded", "failed", "failed", false}}
-	s.Open[8080] = false
+	s.Open[8080], s.Open[8081] = false, false
 	return s
 }
 
@@ -99,7 +101,8 @@ func TestChecks(t *testing.T) {
 		}, "container pair-2 belongs to the application and is none of its members"},
 		{"unit missing", running, healthy, func(s *Snapshot) { delete(s.Units, "pair.service") }, "unit pair.service is not known"},
 		{"unit failed", running, healthy, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "failed", "failed", true} }, "unit pair.service is loaded and failed"},
-		{"port closed", running, healthy, func(s *Snapshot) { s.Open[8080] = false }, "port 8080 does not answer"},
+		{"port closed", running, healthy, func(s *Snapshot) { s.Open[8081] = false }, "port 8081 does not answer from outside"},
+		{"web port closed", running, healthy, func(s *Snapshot) { s.Open[8080] = false }, "port 8080 does not answer on the node"},
 		{"volume missing", running, healthy, func(s *Snapshot) { delete(s.Volumes, "db") }, "the data is gone: volume db does not exist"},
 		{"volume of another owner", running, healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"77", 1000, 1000, "700"} }, "volume db is owned by 1000:1000, expected 100099:100101"},
 		{"secret missing", running, healthy, func(s *Snapshot) { delete(s.Secrets, "password") }, "secret password does not exist"},
@@ -141,6 +144,7 @@ func TestChecks(t *testing.T) {
 		{"unmanaged container on the volume", invariants, healthy, func(s *Snapshot) {
 			s.Containers = append(s.Containers, Seen{Name: "stray", Mounts: s.Containers[0].Mounts})
 		}, "the unmanaged container stray mounts"},
+		{"web port exposed", invariants, healthy, func(s *Snapshot) { s.Exposed[8080] = true }, "port 8080 of a web interface answers from outside, where only the proxy may"},
 		{"leak", invariants, healthy, func(s *Snapshot) { s.Leaks = []string{"journal"} }, "a secret's value stands in the journal"},
 	}
 	for _, c := range cases {
@@ -149,7 +153,7 @@ func TestChecks(t *testing.T) {
 				t.Fatalf("red without a fault: %q", wrong)
 			}
 			s := c.good()
-			s.Volumes, s.Secrets, s.Units, s.Open = maps.Clone(s.Volumes), maps.Clone(s.Secrets), maps.Clone(s.Units), maps.Clone(s.Open)
+			s.Volumes, s.Secrets, s.Units, s.Open, s.Exposed = maps.Clone(s.Volumes), maps.Clone(s.Secrets), maps.Clone(s.Units), maps.Clone(s.Open), maps.Clone(s.Exposed)
 			c.plant(s)
 			wrong := c.check(s)
 			if !slices.ContainsFunc(wrong, func(w string) bool { return strings.Contains(w, c.want) }) {

@@ -29,8 +29,8 @@ const APIVersion = "archipelago/v1"
 // when its manifest does not say.
 const DefaultStartBudget = 60 * time.Second
 
-// ProxyOffset is added to the published port of a web interface to give the port
-// on which the node's reverse proxy serves the same application.
+// ProxyOffset is added to the published port of a web interface, which is on the node's
+// loopback only, to give the port on which the node's reverse proxy serves it by TLS.
 const ProxyOffset = 10000
 
 // Manifest is one application. Containers are in the order of the file.
@@ -368,11 +368,36 @@ func (m *Manifest) Port(name string) (Port, bool) {
 // Web is the interface that My Apps links to: the one named "web", if it speaks HTTP.
 func (m *Manifest) Web() (Interface, Port, bool) {
 	i, ok := m.Interfaces["web"]
-	if !ok || (i.Protocol != "" && i.Protocol != "http") {
+	if !ok || !i.web() {
 		return Interface{}, Port{}, false
 	}
 	p, ok := m.Port(i.Port)
 	return i, p, ok
+}
+
+// web tells whether an interface is for browsers, and goes through the proxy.
+func (i Interface) web() bool { return i.Protocol == "" || i.Protocol == "http" }
+
+// WebPorts are the ports of all interfaces that speak HTTP, each once: the one that My
+// Apps links to first, the others by number. A port that another protocol uses as well
+// is among them.
+func (m *Manifest) WebPorts() (ports []Port) {
+	for _, i := range m.Interfaces {
+		if p, ok := m.Port(i.Port); ok && i.web() && !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	_, main, _ := m.Web()
+	slices.SortFunc(ports, func(a, b Port) int {
+		if (a == main) != (b == main) {
+			if a == main {
+				return -1
+			}
+			return 1
+		}
+		return a.Host - b.Host
+	})
+	return ports
 }
 
 // NodePort is a port of the node. The same number with another protocol is another port.
@@ -393,14 +418,14 @@ func (p NodePort) String() string {
 func (p Port) Node() NodePort { return NodePort{p.Host, p.Protocol == "udp"} }
 
 // NodePorts are the ports of the node that the application occupies: published ones,
-// and the proxy's for its web interface.
+// and the proxy's for its web interfaces.
 func (m *Manifest) NodePorts() (ports []NodePort) {
 	for _, c := range m.Containers {
 		for _, p := range c.Ports {
 			ports = append(ports, p.Node())
 		}
 	}
-	if _, p, ok := m.Web(); ok {
+	for _, p := range m.WebPorts() {
 		ports = append(ports, NodePort{Number: p.Host + ProxyOffset})
 	}
 	return ports

@@ -111,6 +111,8 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"path that is not clean", "path: /data", "path: /data/../etc", []string{"is not a clean absolute path"}},
 		{"both kinds of image", "{build: image}", "{build: image, ref: a/b}", []string{"expected either build, or ref and digest"}},
 		{"port of the daemon", "host: 8080", "host: 7070", []string{"port 7070 is the daemon's own"}},
+		{"port of the daemon with TLS", "host: 8080", "host: 7443", []string{"port 7443 is the daemon's own"}},
+		{"port of applications by name", "host: 8080", "host: 8443", []string{"port 8443 is the daemon's own"}},
 		{"privileged port", "host: 8080", "host: 80", []string{"containers[1].ports[0].host:", "1024"}},
 		{"control character", "name: Pair", "name: Pa\x00ir", []string{"m.yaml:3:9: control character 0x0"}},
 		{"newline in a value", "name: Pair\n", "name: \"Pair\\nExecStart=/bin/sh\"\n", []string{"name:", "is not valid here"}},

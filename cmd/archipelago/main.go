@@ -185,6 +185,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+	secure = proxy.RefuseContainers(secure)
 	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
 	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
 	if err != nil {
@@ -216,8 +217,10 @@ func (d *daemon) run(ctx context.Context) error {
 	wg.Go(func() { r.Run(ctx) })
 	wg.Go(func() { sub.Run(ctx) })
 	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
-	wg.Go(func() { proxy.Serve(ctx, r, log) })
-	if node := certificate.Local(d.names.Host); node != "" {
+	node := certificate.Local(d.names.Host)
+	webs := &proxy.Server{Source: r, TLS: authority.Config(), Token: token, Domain: node, Log: log}
+	wg.Go(func() { webs.Serve(ctx) })
+	if node != "" {
 		wg.Go(func() { announce.Serve(ctx, node, r, log) })
 	}
 	look := make(chan os.Signal, 1) // SIGHUP: look now

@@ -153,7 +153,7 @@ var _ = Describe("an upgrade of the daemon", func() {
 		fresh(ctx)
 		before, _ = installed(ctx, "page")
 		home = GinkgoT().TempDir()
-		out, err := archy(ctx, "login", node.RPC())
+		out, err := archy(ctx, "login", node.RPC(), "--fingerprint", node.Authority.Fingerprint())
 		Expect(err).NotTo(HaveOccurred(), out)
 		DeferCleanup(func(ctx SpecContext) {
 			onNode(ctx, "rm -f ~/.local/bin/archipelago.trial ~/.local/bin/archipelago.previous")

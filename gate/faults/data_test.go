@@ -211,11 +211,13 @@ var _ = Describe("an update", func() {
 })
 
 var _ = Describe("applications that require others", func() {
-	get := func(ctx context.Context, port int, path string) (int, string) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d%s", node.Address, port, path), nil)
+	// get asks the proxy, as a browser does.
+	get := func(ctx context.Context, published int, path string) (int, string) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s:%d%s", node.Address, published+manifest.ProxyOffset, path), nil)
 		Expect(err).NotTo(HaveOccurred())
 		req.Header.Set("Accept", "text/html")
-		resp, err := http.DefaultClient.Do(req)
+		c := http.Client{Transport: &http.Transport{TLSClientConfig: node.Authority.TLS(), DisableKeepAlives: true}}
+		resp, err := c.Do(req)
 		if err != nil {
 			return 0, err.Error()
 		}
@@ -238,11 +240,9 @@ var _ = Describe("applications that require others", func() {
 		got := awaitState(ctx, "lightning", api.State_STATE_WAITING, bound)
 		Eventually(func() string { return state(ctx, "lightning").Note }).WithContext(ctx).WithTimeout(bound).WithPolling(poll).Should(Equal("waiting for chain: initialblockdownload is true (blocks: 41)"))
 		Expect(onNode(ctx, "podman ps -q --filter name=lightning | wc -l")).To(Equal("0"))
-		for _, port := range []int{8903, 8903 + manifest.ProxyOffset} {
-			status, body := get(ctx, port, "/")
-			Expect(status).To(Equal(http.StatusServiceUnavailable))
-			Expect(body).To(And(ContainSubstring("Lightning is not ready yet"), ContainSubstring("blocks: 41")))
-		}
+		status, body := get(ctx, 8903, "/")
+		Expect(status).To(Equal(http.StatusServiceUnavailable))
+		Expect(body).To(And(ContainSubstring("Lightning is not ready yet"), ContainSubstring("blocks: 41")))
 		_ = got
 		sync(ctx, false, 100)
 		begin := time.Now()
@@ -250,11 +250,9 @@ var _ = Describe("applications that require others", func() {
 		Expect(err).NotTo(HaveOccurred())
 		settled(ctx, app("lightning"), nil, bound)
 		recovered(begin, bound)
-		for _, port := range []int{8903, 8903 + manifest.ProxyOffset} {
-			status, body := get(ctx, port, "/")
-			Expect(status).To(Equal(http.StatusOK))
-			Expect(body).To(ContainSubstring(`id="page"`))
-		}
+		status, body = get(ctx, 8903, "/")
+		Expect(status).To(Equal(http.StatusOK))
+		Expect(body).To(ContainSubstring(`id="page"`))
 		// They reach each other by name, and nobody else does.
 		Expect(onNode(ctx, "podman exec lightning busybox wget -q -O - http://chain:8080/ | grep -c 'id=\"page\"'")).To(Equal("1"))
 		do(ctx, "install", "page")
@@ -320,7 +318,7 @@ var _ = Describe("a backup", func() {
 	It("brings an application back, with its database and its secrets", func(ctx SpecContext) {
 		fresh(ctx)
 		home := GinkgoT().TempDir()
-		out, err := archy(ctx, home, strings.NewReader(node.Token), "login", node.RPC())
+		out, err := archy(ctx, home, strings.NewReader(node.Token), "login", node.RPC(), "--fingerprint", node.Authority.Fingerprint())
 		Expect(err).NotTo(HaveOccurred(), out)
 		do(ctx, "install", "ledger")
 		settled(ctx, app("ledger"), nil, bootBound)

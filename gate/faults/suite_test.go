@@ -237,7 +237,7 @@ func eventually(ctx context.Context, m *manifest.Manifest, before *matrix.Snapsh
 // canary plants state, and gives what reads it back.
 func canary(ctx context.Context, m *manifest.Manifest) (check func()) {
 	GinkgoHelper()
-	u := matrix.NewUser(node.SSH, node.Address, nil)
+	u := matrix.NewUser(node.SSH, node.Address, node.Authority, nil)
 	value := fmt.Sprintf("c%d", time.Now().UnixNano())
 	Expect(u.Write(ctx, m, value)).To(Succeed())
 	return func() {

@@ -29,7 +29,7 @@ const lookEvery = time.Minute
 type Source interface {
 	// Webs are the published ports of web interfaces, by application; the channel is
 	// closed when they have changed.
-	Webs() (map[string]int, <-chan struct{})
+	Webs() (map[string][]int, <-chan struct{})
 }
 
 // Serve answers for node, such as "box.local", and for the source's applications below it,
@@ -68,7 +68,7 @@ func serve(ctx context.Context, node string, source Source, log *slog.Logger, st
 }
 
 // names are in order: the node's, then its applications'.
-func names(node string, webs map[string]int) []string {
+func names(node string, webs map[string][]int) []string {
 	out := []string{node}
 	for _, app := range slices.Sorted(maps.Keys(webs)) {
 		out = append(out, app+"."+node)

@@ -21,7 +21,7 @@ import (
 // apps is a source whose applications the test changes.
 type apps struct {
 	mu      sync.Mutex
-	webs    map[string]int
+	webs    map[string][]int
 	changed chan struct{}
 }
 
@@ -31,7 +31,7 @@ func newApps(ids ...string) *apps {
 	return a
 }
 
-func (a *apps) Webs() (map[string]int, <-chan struct{}) {
+func (a *apps) Webs() (map[string][]int, <-chan struct{}) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
 	return a.webs, a.changed
@@ -40,9 +40,9 @@ func (a *apps) Webs() (map[string]int, <-chan struct{}) {
 func (a *apps) set(ids ...string) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	a.webs = map[string]int{}
+	a.webs = map[string][]int{}
 	for _, id := range ids {
-		a.webs[id] = 8080
+		a.webs[id] = []int{8080}
 	}
 	close(a.changed)
 	a.changed = make(chan struct{})
@@ -136,7 +136,7 @@ func TestNamesAreAnswered(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	r, err := respond(l, nil, names("box.local", map[string]int{"miniflux": 8080}), mdns.WithIncludeLoopback(true))
+	r, err := respond(l, nil, names("box.local", map[string][]int{"miniflux": {8080}}), mdns.WithIncludeLoopback(true))
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -108,10 +108,14 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 			line("Network", Network(r.App)+".network")
 		}
 	}
+	webs := m.WebPorts()
 	for _, p := range c.Ports {
 		v := fmt.Sprintf("%d:%d", p.Host, p.Container)
 		if p.Protocol == "udp" {
 			v += "/udp"
+		}
+		if slices.Contains(webs, p) {
+			v = "127.0.0.1:" + v // for the proxy, which is the only way in
 		}
 		line("PublishPort", v)
 	}

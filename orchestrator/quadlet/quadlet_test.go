@@ -48,6 +48,28 @@ func TestUnitsAreAsTheGoldenFiles(t *testing.T) {
 	}
 }
 
+// What speaks HTTP is reached through the proxy alone, whatever its interface is named,
+// and whatever else uses its port; every other port is as the manifest has it.
+func TestWebPortsArePublishedOnTheLoopbackOnly(t *testing.T) {
+	m := parse(t)
+	m.Containers[0].Ports = append(m.Containers[0].Ports,
+		manifest.Port{Name: "admin", Container: 90, Host: 8090}, manifest.Port{Name: "both", Container: 91, Host: 8091}, manifest.Port{Name: "mail", Container: 25, Host: 2525})
+	m.Interfaces["admin"] = manifest.Interface{Port: "admin", Protocol: "http"}
+	m.Interfaces["events"] = manifest.Interface{Port: "both", Protocol: "mqtt"}
+	m.Interfaces["sockets"] = manifest.Interface{Port: "both"}
+	m.Interfaces["mqtt"] = manifest.Interface{Port: "mail", Protocol: "mqtt"}
+	var published []string
+	for line := range strings.SplitSeq(Render(m, "/d", true).Files["pair.container"], "\n") {
+		if v, ok := strings.CutPrefix(line, "PublishPort="); ok {
+			published = append(published, v)
+		}
+	}
+	want := []string{"127.0.0.1:8080:80", "8081:81/udp", "127.0.0.1:8090:90", "127.0.0.1:8091:91", "2525:25"}
+	if !slices.Equal(published, want) {
+		t.Errorf("published are %q, expected %q", published, want)
+	}
+}
+
 func TestStoppedApplicationDoesNotStartAtBoot(t *testing.T) {
 	m := parse(t)
 	boot, not := Render(m, "/d", true), Render(m, "/d", false)

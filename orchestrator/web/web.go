@@ -163,7 +163,7 @@ func (s *Server) listing(host string) listing {
 			}
 		case state.Running:
 			if web, port, ok := m.Web(); ok && v.State == view.Up {
-				r.Open = fmt.Sprintf("http://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
+				r.Open = fmt.Sprintf("https://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
 			}
 			if v.State == view.Failed {
 				r.Actions = append(r.Actions, action{"start", "Try again", ""})
