@@ -34,7 +34,6 @@ type Unit struct {
 	Specs map[string]string // container name -> value of manifest.LabelSpec
 }
 
-
 // Service is the systemd unit that Quadlet makes of a container's file.
 func Service(container string) string { return container + ".service" }
 
