@@ -25,7 +25,7 @@ const (
 	Commit     Verb = "commit"       // the new version is the one installed
 	PutBack    Verb = "put-back"     // the copy takes the data's place
 	RolledBack Verb = "rolled-back"  // record that the old version is the one installed
-	RemoveAll  Verb = "remove"       // unit files, containers, network, engine secrets
+	RemoveAll  Verb = "remove"       // unit files, containers, networks, engine secrets
 	Purge      Verb = "purge"        // data and secrets, for ever
 	Forget     Verb = "forget"       // the record of the application
 )
