@@ -18,6 +18,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -153,6 +154,22 @@ func (h *fakeHost) Remove(_ context.Context, _ string, containers []string) erro
 		for _, c := range containers {
 			delete(h.obs.Containers, c)
 		}
+	})
+}
+
+func (h *fakeHost) RenewNetworks(context.Context, string, []quadlet.Bridge) error { return nil }
+func (h *fakeHost) Join(_ context.Context, container, _ string, n quadlet.Bridge) error {
+	return h.do("join", func() {
+		c := h.obs.Containers[container]
+		c.Networks = append(slices.Clone(c.Networks), n.Name)
+		h.obs.Containers[container] = c
+	})
+}
+func (h *fakeHost) Leave(_ context.Context, container, network string) error {
+	return h.do("leave", func() {
+		c := h.obs.Containers[container]
+		c.Networks = slices.DeleteFunc(slices.Clone(c.Networks), func(n string) bool { return n == network })
+		h.obs.Containers[container] = c
 	})
 }
 

@@ -105,12 +105,13 @@ func (e *Engine) StartUnits(ctx context.Context, units []string) error {
 	return e.jobs(ctx, "start", units, e.systemd.conn.StartUnitContext)
 }
 
-// RestartStarting restarts a unit that systemd believes to be starting, and reports
+// RestartStarting restarts a unit that systemd has not been told is ready, and reports
 // whether there was one. systemd merges the jobs, so whoever waits for the old start
 // waits for the new one.
 func (e *Engine) RestartStarting(ctx context.Context, unit string) (bool, error) {
-	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "ActiveState")
-	if err != nil || p.Value.Value() != "activating" {
+	// Activating too is one that has been told and joins networks: its SubState is start-post.
+	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "SubState")
+	if err != nil || p.Value.Value() != "start" {
 		return false, err
 	}
 	if _, err := e.systemd.conn.RestartUnitContext(ctx, unit, "replace", nil); err != nil {

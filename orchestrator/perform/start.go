@@ -22,6 +22,7 @@ const (
 type startEngine interface {
 	StartUnits(ctx context.Context, units []string) error
 	PortHolders(ports []int) (map[int]string, error)
+	RenewNetworks(ctx context.Context, app string, networks []quadlet.Bridge) error
 }
 
 type probeEngine interface {
@@ -47,6 +48,11 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 		return out
 	}
 	begin = time.Now()
+	// An earlier version of the daemon or of the application may have made its networks.
+	if out.Err = p.engine.RenewNetworks(ctx, a.App, quadlet.Bridges(m)); out.Err != nil {
+		out.Engine = time.Since(begin)
+		return out
+	}
 	budget := m.StartBudget()
 	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("not healthy within its budget of %s", budget))
 	defer cancel()
