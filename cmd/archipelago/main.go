@@ -26,6 +26,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/engine"
@@ -41,6 +42,12 @@ import (
 
 // version is set by the linker.
 var version = "0.0.0-dev"
+
+// Exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2 // usage or bad input
+)
 
 const (
 	headerTimeout   = 10 * time.Second
@@ -68,10 +75,14 @@ func main() {
 	serve.Flags().StringVar(&d.dataDir, "data", manifest.DataDir, "directory of applications' data and the daemon's state")
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf(":%d", manifest.DaemonPort), "address of RPC and My Apps")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "the same over TLS, with the node's own certificate")
-	root.AddCommand(serve)
+	root.AddCommand(serve, upgradeCommand())
+	usage.Mark(root)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "archipelago:", err)
-		os.Exit(1)
+		if usage.Is(err) {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
 	}
 }
 
