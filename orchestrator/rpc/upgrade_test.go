@@ -56,7 +56,7 @@ func TestTheTokenAloneRunsNoProgram(t *testing.T) {
 	defer web.Close()
 	c := client.New(web.URL, "sesame", "")
 
-	text := "#!/bin/sh\ntouch " + ran + "\necho archipelago version 1.2.0\n" + strings.Repeat("#", 8<<20)
+	text := "#!/bin/sh\ntouch " + ran + "\necho archipelago version 1.2.0\n" + strings.Repeat("#", 2<<20)
 	upgrade := func(release []byte, text, announced string) error {
 		stream := c.Upgrade(ctx)
 		err := stream.Send(&api.UpgradeRequest{Sha256: announced, Release: release})
