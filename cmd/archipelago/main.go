@@ -44,6 +44,12 @@ import (
 // version is set by the linker.
 var version = "0.0.0-dev"
 
+// Exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2 // usage or bad input
+)
+
 const (
 	headerTimeout   = 10 * time.Second
 	idleTimeout     = 2 * time.Minute
@@ -51,12 +57,6 @@ const (
 	eventsRetry     = time.Second
 
 	caWarning = 365 * 24 * time.Hour // before the end of the node's CA
-)
-
-// Exit statuses.
-const (
-	exitFailed = 1
-	exitUsage  = 2 // usage or bad input
 )
 
 func main() {
@@ -80,7 +80,7 @@ func main() {
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort), "address on loopback of the RPC for programs on the node, unencrypted")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "address of the RPC and My Apps, over TLS")
 	addNames(serve, &d.names)
-	root.AddCommand(serve, fingerprint())
+	root.AddCommand(serve, fingerprint(), upgradeCommand())
 	usage.Mark(root)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "archipelago:", err)

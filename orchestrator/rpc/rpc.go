@@ -35,15 +35,12 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
-	"github.com/archipelago-cloud/archipelago/orchestrator/upgrade"
 )
 
 const (
-	maxRequest = 1 << 20 // bytes of a message; the largest are pieces of a backup
-	chunkSize  = 256 << 10
-
-	upgradeDelay = 200 * time.Millisecond // for the answer to leave
-	defaultTail  = 100
+	maxRequest  = 1 << 20 // bytes of a message; the largest are pieces of a backup
+	chunkSize   = 256 << 10
+	defaultTail = 100
 )
 
 // Host is what is asked of the node itself.
@@ -254,30 +251,6 @@ func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswo
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	return connect.NewResponse(&api.SetPasswordResponse{}), nil
-}
-
-func (s *Server) Upgrade(ctx context.Context, in *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error) {
-	if !in.Receive() {
-		return nil, fail(cmp.Or(in.Err(), io.ErrUnexpectedEOF))
-	}
-	first := in.Msg()
-	sum := first.Sha256
-	body, w := io.Pipe()
-	go func() {
-		_, err := w.Write(first.Program)
-		for err == nil && in.Receive() {
-			_, err = w.Write(in.Msg().Program)
-		}
-		w.CloseWithError(in.Err())
-	}()
-	defer body.Close()
-	version, err := upgrade.Stage(ctx, s.Program, body, sum)
-	s.Reconciler.Audit(who(in), "upgrade the daemon to "+version, err)
-	if err != nil {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
-	}
-	time.AfterFunc(upgradeDelay, s.End)
-	return connect.NewResponse(&api.UpgradeResponse{Version: version}), nil
 }
 
 func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {

@@ -15,10 +15,18 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
 )
 
 // service is the RPC over a reconciler that never hears from its engine.
 func service(t testing.TB) (http.Handler, *state.Store) {
+	t.Helper()
+	s, store := server(t)
+	_, h := s.Handler(access.NewGuard("sesame", s.Passwords))
+	return h, store
+}
+
+func server(t testing.TB) (*Server, *state.Store) {
 	t.Helper()
 	store, err := state.Open(t.TempDir())
 	if err != nil {
@@ -31,9 +39,12 @@ func service(t testing.TB) (http.Handler, *state.Store) {
 	cat := catalog.Catalog{"feeds": {Manifest: &manifest.Manifest{ID: "feeds", Name: "Feeds", Version: "1", Containers: []manifest.Container{{Name: "feeds"}}}}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	passwords := access.NewPasswords(t.TempDir())
-	s := &Server{Reconciler: orchestrator.New(nil, store, sec, cat, t.TempDir(), log), Passwords: passwords, Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}
-	_, h := s.Handler(access.NewGuard("sesame", passwords))
-	return h, store
+	r := orchestrator.New(nil, store, sec, cat, t.TempDir(), log)
+	sub, err := subscription.Open(t.Context(), t.TempDir(), time.Now, r.SetCatalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Server{Reconciler: r, Subscription: sub, Passwords: passwords, Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}, store
 }
 
 func call(h http.Handler, method, contentType, token string, body []byte) *httptest.ResponseRecorder {
