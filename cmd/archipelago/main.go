@@ -134,11 +134,12 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	passwords := access.NewPasswords(stateDir)
-	guard := access.NewGuard(token, passwords)
+	sessions := access.OpenSessions(stateDir, token, passwords, log)
+	guard := access.NewGuard(sessions)
 	mux := http.NewServeMux()
-	mux.Handle((&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard))
+	mux.Handle((&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard))
 	mux.Handle("GET /metrics", guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{})))
-	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Log: log}).Handler())
+	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Log: log}).Handler())
 	server := &http.Server{
 		Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
 		BaseContext: func(net.Listener) context.Context { return ctx },
