@@ -234,10 +234,9 @@ func TestHostileCookiesNeitherSignInNorKeepTheOwnerOut(t *testing.T) {
 	if !valid(g, append(hostile, own)...) {
 		t.Error("among them, the owner's is not found")
 	}
-	for range 10000 {
-		hostile = append(hostile, hostile[0])
-	}
-	valid(g, hostile...) // whatever comes of it, it is answered
+	r := request(nil)
+	r.Header.Set("Cookie", strings.Repeat(hostile[0].String()+"; ", 100000)+own.String())
+	g.SignedIn(r) // whatever comes of it, it is answered
 }
 
 func TestWhatABrowserSaysOfItselfIsBoundedAndPrintable(t *testing.T) {
