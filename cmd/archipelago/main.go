@@ -192,10 +192,11 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	passwords := access.NewPasswords(stateDir)
-	guard := access.NewGuard(token, passwords)
+	sessions := access.OpenSessions(stateDir, token, passwords, log)
+	guard := access.NewGuard(sessions)
 	mux := http.NewServeMux()
 	plain := http.NewServeMux() // the unencrypted port's
-	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard)
+	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard)
 	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
 	metrics := guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
 	for _, m := range []*http.ServeMux{mux, plain} {
@@ -204,7 +205,7 @@ func (d *daemon) run(ctx context.Context) error {
 		m.Handle("GET /ca.crt", trust)
 		m.Handle("GET /trust", trust)
 	}
-	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Log: log}).Handler())
+	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Log: log}).Handler())
 	plain.Handle("/", web.ToTLS(secure.Addr().(*net.TCPAddr).Port))
 	serve := func(h http.Handler) *http.Server {
 		return &http.Server{

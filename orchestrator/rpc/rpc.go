@@ -57,6 +57,7 @@ type Server struct {
 	Subscription *subscription.Subscription
 	Engine       Host
 	Passwords    *access.Passwords
+	Sessions     *access.Sessions
 	DataDir      string
 	Program      string // path of the running binary
 	End          func() // ends the daemon; systemd starts what is there then
@@ -75,7 +76,7 @@ func fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, request.ErrUnknownApp):
+	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession):
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, request.ErrNotInstalled), errors.Is(err, request.ErrRefused), errors.Is(err, operation.ErrBusy), errors.Is(err, secrets.ErrInUse):
 		return connect.NewError(connect.CodeFailedPrecondition, err)

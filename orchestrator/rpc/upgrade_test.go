@@ -48,10 +48,10 @@ func TestTheTokenAloneRunsNoProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{}, 1)
-	s, _ := server(t)
+	s, _ := server(t, t.TempDir())
 	s.Program, s.Version, s.End = program, "1.1.0", func() { ended <- struct{}{} }
 	mux := http.NewServeMux()
-	mux.Handle(s.Handler(access.NewGuard("sesame", s.Passwords)))
+	mux.Handle(s.Handler(access.NewGuard(s.Sessions)))
 	web := httptest.NewServer(mux)
 	defer web.Close()
 	c := client.New(web.URL, "sesame", "")
