@@ -28,15 +28,15 @@ func (d *deciding) stage(rec *state.Desired, consent []string) error {
 	case d.offer.Digest(rec.App) == rec.Digest:
 		return nil
 	}
-	missing := slices.DeleteFunc(manifest.NewPrivileges(rec.Manifest, to), func(p string) bool { return slices.Contains(consent, p) })
-	if len(missing) > 0 {
-		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, ErrConsent, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
-	}
 	if _, err := to.With(rec.Config); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	if err := d.admit(to); err != nil {
 		return err
+	}
+	missing := slices.DeleteFunc(manifest.NewPrivileges(rec.Manifest, to), func(p string) bool { return slices.Contains(consent, p) })
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, ErrConsent, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
 	}
 	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged}, ""
 	return nil
