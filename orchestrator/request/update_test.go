@@ -14,7 +14,9 @@ import (
 
 func TestUpdate(t *testing.T) {
 	update := request.Request{App: "a", Verb: request.Update}
-	agreed := func(to ...string) request.Request { return request.Request{App: "a", Verb: request.Update, Consent: to} }
+	agreed := func(to ...string) request.Request {
+		return request.Request{App: "a", Verb: request.Update, Consent: to}
+	}
 	one, two := app("a"), app("a", version("2"))
 	is := func(changes ...func(*state.Desired)) state.Records { return records(installed(one, changes...)) }
 	decide(t, []decision{
