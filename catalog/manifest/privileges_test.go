@@ -41,6 +41,10 @@ func TestPrivilegesThatAnUpdateAddsAreNamed(t *testing.T) {
 		{"another port inside the container", ports(web), ports(manifest.Port{Name: "other", Container: 81, Host: 8080}), nil},
 		{"one port fewer", ports(web), nil, nil},
 		{"a web interface", nil, webInterface, []string{"serves its web interface at port 18080 of the node"}},
+		{"a port beside the web interface", webInterface, func(m *manifest.Manifest) {
+			m.Interfaces = served
+			ports(web, manifest.Port{Name: "p2p", Host: 8333})(m)
+		}, []string{"publishes port 8333/tcp of the node"}},
 		{"a web interface that is one no more", webInterface, ports(web), []string{"publishes port 8080/tcp of the node"}},
 		{"root by name", nil, user("0"), []string{"may run as root in its container a"}},
 		{"root by the image's own user", nil, user(""), []string{"may run as root in its container a"}},

@@ -103,7 +103,7 @@ func TestUpdateTellsAndTakesNewPrivileges(t *testing.T) {
 		t.Fatal(err)
 	}
 	const privilege = "may run as root in its container feeds"
-	if got := call(h, "GetApp", "application/json", "sesame", []byte(`{"id": "feeds"}`)); !bytes.Contains(got.Body.Bytes(), []byte(privilege)) {
+	if got := call(h, "GetApp", "application/json", "sesame", []byte(`{"id": "feeds"}`)); !bytes.Contains(got.Body.Bytes(), []byte(`"newPrivileges":["`+privilege)) && !bytes.Contains(got.Body.Bytes(), []byte(`"newPrivileges": ["`+privilege)) {
 		t.Errorf("GetApp: %s", got.Body)
 	}
 	if got := call(h, "Update", "application/json", "sesame", []byte(`{"id": "feeds"}`)); !bytes.Contains(got.Body.Bytes(), []byte("failed_precondition")) || !bytes.Contains(got.Body.Bytes(), []byte(privilege)) {
