@@ -1,6 +1,7 @@
 package main
 
 import (
+	"path/filepath"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -14,7 +15,14 @@ func TestMain(m *testing.M) {
 }
 
 func TestScripts(t *testing.T) {
+	rollback, err := filepath.Abs("../../dist/rollback.sh")
+	if err != nil {
+		t.Fatal(err)
+	}
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		e.Setenv("ROLLBACK", rollback)
+		e.Setenv("HOME", e.WorkDir+"/home")
+		e.Setenv("PATH", e.WorkDir+"/bin:"+e.Getenv("PATH"))
 		ca, err := certificate.Open(e.WorkDir+"/node/_daemon/state", certificate.Names{Host: "box"})
 		if err == nil {
 			e.Setenv("FINGERPRINT", ca.Fingerprint())

@@ -152,6 +152,7 @@ func (a *app) completeApps(cmd *cobra.Command, args []string, _ string) ([]strin
 
 func (a *app) operation(verb string) *cobra.Command {
 	var purge, noWait bool
+	var accept []string
 	c := &cobra.Command{
 		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until it is done",
 		Example:           "  archy " + verb + " miniflux",
@@ -162,7 +163,12 @@ func (a *app) operation(verb string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			op, err := c.Request(cmd.Context(), verb, args[0], purge)
+			var op *api.Operation
+			if verb == "update" {
+				op, err = a.update(cmd, c, args[0], accept)
+			} else {
+				op, err = c.Request(cmd.Context(), verb, args[0], purge)
+			}
 			if err != nil {
 				return err
 			}
@@ -176,6 +182,11 @@ func (a *app) operation(verb string) *cobra.Command {
 	if verb == "uninstall" {
 		c.Flags().BoolVar(&purge, "purge", false, "delete its data and secrets too; this cannot be undone")
 		c.Example += "\n  archy uninstall miniflux --purge"
+	}
+	if verb == "update" {
+		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to a new privilege of the update, in exactly the words that 'archy update' prints; once for each")
+		c.Long = "Update an application to the catalog's version and wait until it is done. If that asks\nfor more than the installed version may, it is shown first and needs your consent: an\nanswer on a terminal, or --accept. Without, nothing is done; exit status 1."
+		c.Example += "\n  archy update miniflux --accept 'publishes port 8333/tcp of the node'"
 	}
 	return c
 }

@@ -123,7 +123,7 @@ func app(v view.View) *api.App {
 	m := v.Manifest
 	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config, Source: v.Source, ReleaseNotes: v.Notes}
 	if v.Available != nil {
-		a.AvailableVersion = v.Available.Version
+		a.AvailableVersion, a.NewPrivileges = v.Available.Version, v.NewPrivileges
 	}
 	if web, port, ok := m.Web(); ok {
 		a.ProxyPort = uint32(port.Host + manifest.ProxyOffset)
@@ -178,7 +178,7 @@ func (s *Server) Uninstall(_ context.Context, r *connect.Request[api.UninstallRe
 }
 
 func (s *Server) Update(_ context.Context, r *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Update})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Update, Consent: r.Msg.Consent})
 }
 
 func (s *Server) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {

@@ -113,3 +113,23 @@ func FuzzDecode(f *testing.F) {
 		}
 	})
 }
+
+func TestUpdateTellsAndTakesNewPrivileges(t *testing.T) {
+	h, store := service(t)
+	old := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "feeds", Name: "Feeds", Version: "0", Containers: []manifest.Container{{Name: "feeds", User: "1000"}}}
+	if _, err := store.Decide(func(state.Records) ([]state.Desired, error) {
+		return []state.Desired{{App: "feeds", Goal: state.Running, Manifest: old}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const privilege = "may run as root in its container feeds"
+	if got := call(h, "GetApp", "application/json", "sesame", []byte(`{"id": "feeds"}`)); !bytes.Contains(got.Body.Bytes(), []byte(`"newPrivileges":["`+privilege)) && !bytes.Contains(got.Body.Bytes(), []byte(`"newPrivileges": ["`+privilege)) {
+		t.Errorf("GetApp: %s", got.Body)
+	}
+	if got := call(h, "Update", "application/json", "sesame", []byte(`{"id": "feeds"}`)); !bytes.Contains(got.Body.Bytes(), []byte("failed_precondition")) || !bytes.Contains(got.Body.Bytes(), []byte(privilege)) {
+		t.Errorf("without consent: status %d: %s", got.Code, got.Body)
+	}
+	if got := call(h, "Update", "application/json", "sesame", []byte(`{"id": "feeds", "consent": ["`+privilege+`"]}`)); got.Code != http.StatusOK {
+		t.Errorf("with consent: status %d: %s", got.Code, got.Body)
+	}
+}

@@ -34,6 +34,7 @@ var pagesHTML string
 const (
 	liveEvery = time.Second
 	maxForm   = 4 << 10
+	maxAction = 256 << 10 // with every new privilege of the longest manifest
 )
 
 // Server serves the page for a reconciler.
@@ -156,6 +157,7 @@ type row struct {
 	State, Class, Error, Note          string
 	Open                               string
 	Actions                            []action
+	Consent                            []string // new privileges that agreeing to an update agrees to
 }
 
 type action struct{ Verb, Label, Confirm string }
@@ -199,11 +201,20 @@ func (s *Server) listing(host string) listing {
 			r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
 		}
 		if a := v.Available; a != nil && v.Goal != state.Absent && v.State != view.Updating {
-			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
+			r.Consent = v.NewPrivileges
+			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + asks(r.Consent) + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
 		}
 		l.Apps = append(l.Apps, r)
 	}
 	return l
+}
+
+// asks says what an update asks for beyond what is installed.
+func asks(privileges []string) string {
+	if len(privileges) == 0 {
+		return ""
+	}
+	return "You agree that from then on it " + strings.Join(privileges, "; it ") + ". "
 }
 
 // sentence ends a release's notes so that something can follow.
@@ -284,7 +295,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
-	_, err := s.Reconciler.Request(request.Request{App: r.PathValue("id"), Verb: r.PathValue("verb"), Who: access.Who(r)})
+	r.Body = http.MaxBytesReader(w, r.Body, maxAction)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, err := s.Reconciler.Request(request.Request{App: r.PathValue("id"), Verb: r.PathValue("verb"), Consent: r.PostForm["consent"], Who: access.Who(r)})
 	switch {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)
