@@ -13,7 +13,11 @@ import (
 	godbus "github.com/godbus/dbus/v5"
 )
 
-const maxOutput = 64 << 10 // bytes kept of what a command, a script or a hook says
+// Bytes kept of what a command, a script or a hook says, and of one line in an error.
+const (
+	maxOutput = 64 << 10
+	maxWords  = 1 << 10
+)
 
 // execStartEx is a command as systemd's D-Bus interface takes it (org.freedesktop.systemd1(5)).
 type execStartEx struct {

@@ -86,7 +86,7 @@ func (e *engine) StartUnits(ctx context.Context, units []string) error {
 	}
 	return err
 }
-func (e *engine) PortHolders(ports []int) (map[int]string, error) {
+func (e *engine) PortHolders(_ context.Context, ports []int) (map[int]string, error) {
 	return e.holders, e.do("ports", ports)
 }
 func (e *engine) Probe(context.Context, string) (bool, error) { return e.healthy, nil }

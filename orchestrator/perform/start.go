@@ -21,7 +21,7 @@ const (
 
 type startEngine interface {
 	StartUnits(ctx context.Context, units []string) error
-	PortHolders(ports []int) (map[int]string, error)
+	PortHolders(ctx context.Context, ports []int) (map[int]string, error)
 	RenewNetworks(ctx context.Context, app string, networks []quadlet.Bridge) error
 }
 
@@ -43,7 +43,7 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	if out.Err = context.Cause(ctx); out.Err != nil {
 		return out
 	}
-	if out.Err = p.portsFree(m, a.Ports); out.Err != nil {
+	if out.Err = p.portsFree(ctx, m, a.Ports); out.Err != nil {
 		out.Engine = time.Since(begin)
 		return out
 	}
@@ -118,13 +118,13 @@ func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan
 
 // portsFree wants nobody else to listen on the ports that the application is about
 // to publish. Its own waiting page makes room first.
-func (p *Performer) portsFree(m *manifest.Manifest, ports []int) error {
+func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports []int) error {
 	for _, c := range m.Containers {
 		for _, port := range c.Ports {
 			p.pages.Close(port.Host)
 		}
 	}
-	holders, err := p.engine.PortHolders(ports)
+	holders, err := p.engine.PortHolders(ctx, ports)
 	if err != nil {
 		return err
 	}
