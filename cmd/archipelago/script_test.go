@@ -1,6 +1,7 @@
 package main
 
 import (
+	"os"
 	"path/filepath"
 	"testing"
 
@@ -23,7 +24,11 @@ func TestScripts(t *testing.T) {
 		e.Setenv("ROLLBACK", rollback)
 		e.Setenv("HOME", e.WorkDir+"/home")
 		e.Setenv("PATH", e.WorkDir+"/bin:"+e.Getenv("PATH"))
-		ca, err := certificate.Open(e.WorkDir+"/node/_daemon/state", certificate.Names{Host: "box"})
+		state := e.WorkDir + "/node/_daemon/state"
+		if err := os.MkdirAll(state, 0o700); err != nil {
+			return err
+		}
+		ca, err := certificate.Open(state, certificate.Names{Host: "box"})
 		if err == nil {
 			e.Setenv("FINGERPRINT", ca.Fingerprint())
 		}
