@@ -29,7 +29,13 @@ func TestMyAppsInABrowser(t *testing.T) {
 
 	outside := http.Client{Transport: &http.Transport{TLSClientConfig: node.Authority.TLS(), DisableKeepAlives: true}}
 	for _, path := range []string{"/events", "/archipelago.v1.Orchestrator/ListApps", "/apps/radicale/install"} {
-		resp, err := outside.Post(node.RPC()+path, "application/json", strings.NewReader("{}"))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, node.RPC()+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Origin", node.RPC()) // as if the page itself asked
+		resp, err := outside.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
