@@ -47,7 +47,7 @@ lint: ## gofmt, go vet, staticcheck and shellcheck
 	go vet -tags lab,faults ./...
 	go tool staticcheck -tags lab ./...
 	$(call install,shellcheck,shellcheck)
-	{ git ls-files '*.sh'; git grep -lIE '^#!/(bin/|usr/bin/env )(ba)?sh'; } | sort -u | xargs shellcheck
+	{ git ls-files '*.sh'; git grep -lIE '^#!/(bin/|usr/bin/env )(ba)?sh' -- ':!*.txtar'; } | sort -u | xargs shellcheck
 
 .PHONY: unit
 unit: ## tests that need no node
