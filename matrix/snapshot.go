@@ -32,8 +32,12 @@ type Seen struct {
 	StartedAt     time.Time
 	Privileged    bool
 	NetworkMode   string
+	Networks      []string // names
 	Mounts        []string // sources on the node
 	Rootless      bool     // its process runs in a user namespace without the node's root
+	Capabilities  uint64   // that its process has, or could gain (proc_pid_status(5))
+
+	pid string
 }
 
 // UnitSeen is a unit as systemd shows it.

@@ -96,6 +96,8 @@ type listed struct {
 	ID     string `json:"Id"`
 	Names  []string
 	Labels map[string]string
+
+	Networks []string
 }
 
 type inspection struct {
@@ -176,7 +178,7 @@ func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snaps
 		app := l.Labels[manifest.LabelApp]
 		_, member := m.Container(name)
 		if app != "" && app != m.ID && !member {
-			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app})
+			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app, Networks: l.Networks})
 			continue // another application's, which is looked at in its own cells
 		}
 		var c inspection
@@ -189,12 +191,13 @@ func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snaps
 		}
 		inspected.Write(raw)
 		seen := Seen{ID: c.ID, Name: name, App: app, State: c.State.Status, Health: c.State.Health.Status, StartedAt: c.State.StartedAt,
-			Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode}
+			Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode, Networks: l.Networks}
 		for _, mount := range c.Mounts {
 			seen.Mounts = append(seen.Mounts, mount.Source)
 		}
 		if c.State.Pid > 0 {
-			pids = append(pids, strconv.Itoa(c.State.Pid))
+			seen.pid = strconv.Itoa(c.State.Pid)
+			pids = append(pids, seen.pid)
 		}
 		s.Containers = append(s.Containers, seen)
 	}
@@ -301,8 +304,17 @@ func (s *Snapshot) read(facts string, processes int) error {
 			s.Volumes[f[1]] = VolSeen{f[2], uid, gid, f[5]}
 		case f[0] == "secret" && len(f) == 4:
 			s.Secrets[f[1]] = FileSeen{f[2], f[3]}
-		case f[0] == "uidmap" && len(f) == 3 && f[2] != "0":
-			rootless++
+		case f[0] == "process" && len(f) == 5:
+			if f[2] != "0" {
+				rootless++
+			}
+			effective, _ := strconv.ParseUint(f[3], 16, 64)
+			bounding, _ := strconv.ParseUint(f[4], 16, 64)
+			for i := range s.Containers {
+				if s.Containers[i].pid == f[1] {
+					s.Containers[i].Capabilities = effective | bounding
+				}
+			}
 		case f[0] == "leak":
 			s.Leaks = append(s.Leaks, f[1])
 		}

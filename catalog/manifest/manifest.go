@@ -46,6 +46,7 @@ type Manifest struct {
 	Canary     *Canary              `json:"canary,omitempty"`
 	Budget     Budget               `json:"budget,omitzero"`
 	Resources  Resources            `json:"resources,omitzero"`
+	Network    Network              `json:"network,omitzero"`
 	Migration  int                  `json:"migration,omitempty"`
 	Settings   []Setting            `json:"settings,omitempty"`
 	Requires   []Requirement        `json:"requires,omitempty"`
@@ -65,8 +66,8 @@ type Setting struct {
 }
 
 // Requirement is another application that this one needs, and the settings it
-// needs there. The container that has the application's name joins the other's
-// network, and its members start after the other is ready.
+// needs there. The containers that have the two applications' names share a network
+// of their own, and the members of this one start after the other is ready.
 type Requirement struct {
 	App    string            `json:"app"`
 	Config map[string]string `json:"config,omitempty"`
@@ -301,6 +302,12 @@ type Resources struct {
 	Memory string `json:"memory,omitempty"` // systemd's MemoryMax=, such as 512M
 }
 
+// Network is what the application reaches beyond its own containers and those that
+// it requires.
+type Network struct {
+	Internet *bool `json:"internet,omitempty"` // default true
+}
+
 // Duration is a Go duration in the file ("2s", "500ms").
 type Duration time.Duration
 
@@ -339,6 +346,9 @@ func (m *Manifest) StartBudget() time.Duration { return m.Budget.Start.Or(Defaul
 func (m *Manifest) RebootBudget() time.Duration {
 	return m.Budget.Reboot.Or(m.StartBudget() + time.Minute)
 }
+
+// Internet tells whether the application may reach what is outside the node.
+func (m *Manifest) Internet() bool { return m.Network.Internet == nil || *m.Network.Internet }
 
 // Stack tells whether the application has several containers.
 func (m *Manifest) Stack() bool { return len(m.Containers) > 1 }

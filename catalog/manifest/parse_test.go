@@ -74,6 +74,23 @@ func TestSettingsAreFilledIn(t *testing.T) {
 	}
 }
 
+func TestInternetIsReachedUnlessTheManifestSaysNo(t *testing.T) {
+	good := strings.Replace(valid, "[true]", "[/bin/true]", 1)
+	for added, want := range map[string]bool{"": true, "network: {internet: true}\n": true, "network: {internet: false}\n": false} {
+		m, err := Parse("m.yaml", []byte(good+added))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseCanonical("m.json", m.Canonical())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Internet() != want || again.Internet() != want {
+			t.Errorf("%q: %t, and %t once published; expected %t", added, m.Internet(), again.Internet(), want)
+		}
+	}
+}
+
 func TestAdoptionMayBeANameAlone(t *testing.T) {
 	src := strings.Replace(strings.Replace(valid, "[true]", "[/bin/true]", 1), "canary:", "adopts: [old-web, {container: old-db, as: pair-db, secrets: {PW: password}, volumes: {/var/lib/old: db}}]\ncanary:", 1)
 	m, err := Parse("m.yaml", []byte(src))
@@ -139,6 +156,9 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"adopts a name that is none", "canary:", "adopts: [\"a b\"]\ncanary:", []string{"adopts[0]:", "is not valid here"}},
 		{"adopts one twice", "canary:", "adopts: [old, old]\ncanary:", []string{`container "old" is already adopted`}},
 		{"script with a path that is none", "canary:", "provider_scripts: [{path: /../x.js, source: x}]\ncanary:", []string{"provider_scripts[0].path:", "is not valid here"}},
+		{"network that is no choice", "canary:", "network: {internet: sometimes}\ncanary:", []string{"network.internet:", "boolean"}},
+		{"network that says nothing", "canary:", "network: {}\ncanary:", []string{"network:", "missing property 'internet'"}},
+		{"network of the host", "canary:", "network: {internet: false, mode: host}\ncanary:", []string{"network.mode: unknown field"}},
 		{"two documents", "canary:\n", "---\ncanary:\n", []string{"expected exactly one YAML document, found 2"}},
 		{"no YAML", "apiVersion: archipelago/v1", "apiVersion: [", []string{"m.yaml:"}},
 		{"all at once", "id: pair\nname: Pair\n", "id: PAIR\nname: Pair\nprivileged: true\nbogus: 1\n", []string{"m.yaml:2:5: id:", "m.yaml:4:1: privileged:", "m.yaml:5:1: bogus:"}},

@@ -43,6 +43,9 @@ const (
 	bootBound = 60 * time.Second // of one that begins with a boot
 )
 
+// faultsVersion is what the daemon with planted faults says: newer than any other.
+const faultsVersion = "9.0.0"
+
 //go:embed fixture
 var fixture embed.FS
 
@@ -69,7 +72,7 @@ func bin(name string) string { return filepath.Join(binaries, name) }
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	dir, err := labtest.Up(ctx, project)
 	Expect(err).NotTo(HaveOccurred())
-	build := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", filepath.Join(dir, "archipelago-faults"), "./cmd/archipelago")
+	build := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-ldflags", "-X main.version="+faultsVersion, "-o", filepath.Join(dir, "archipelago-faults"), "./cmd/archipelago")
 	build.Dir, build.Env = project, append(os.Environ(), "CGO_ENABLED=0")
 	out, err := build.CombinedOutput()
 	Expect(err).NotTo(HaveOccurred(), "%s", out)
@@ -237,7 +240,7 @@ func eventually(ctx context.Context, m *manifest.Manifest, before *matrix.Snapsh
 // canary plants state, and gives what reads it back.
 func canary(ctx context.Context, m *manifest.Manifest) (check func()) {
 	GinkgoHelper()
-	u := matrix.NewUser(node.SSH, node.Address, nil)
+	u := matrix.NewUser(node.SSH, node.Address, node.Authority, nil)
 	value := fmt.Sprintf("c%d", time.Now().UnixNano())
 	Expect(u.Write(ctx, m, value)).To(Succeed())
 	return func() {

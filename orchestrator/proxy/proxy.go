@@ -153,7 +153,7 @@ func (s *Server) serve(ctx context.Context, port int, handler http.Handler, log 
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		Handler:           handler,
-		TLSConfig:         s.TLS,
+		TLSConfig:         s.TLS.Clone(), // a server adds to its own
 		// A browser that does not trust the certificate ends the handshake, again and again.
 		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
