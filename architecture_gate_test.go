@@ -38,7 +38,7 @@ var leaves = []string{"dist", "internal/..."}
 
 // gateTests are the packages that test the gate, or the project by means of it. They
 // import what they need.
-var gateTests = []string{"gate/bench", "gate/faults", "gate/labtest", "gate/selftest", "gate/vuln"}
+var gateTests = []string{"gate/bench", "gate/faults", "gate/faults/fixture/hostile", "gate/labtest", "gate/selftest", "gate/vuln"}
 
 // pureRooms decide: they take values and give values.
 var pureRooms = []string{"gate/plan", "gate/verdict"}
