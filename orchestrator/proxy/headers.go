@@ -9,9 +9,11 @@ import (
 
 // daemonCookie tells whether a cookie's name is one of the daemon's. A browser sends
 // cookies to every port of a host, so My Apps' session arrives at each application's.
-// Upper and lower case count the same, as in the prefix (RFC 6265bis, section 4.1.3).
-func daemonCookie(name string) bool {
-	name = strings.ToLower(strings.TrimSpace(name))
+// Upper and lower case count the same, as in the prefix (RFC 6265bis, section 4.1.3). A
+// cookie without a name counts by its value: a browser sends "=name=value" back as
+// "name=value".
+func daemonCookie(pair string) bool {
+	name := strings.ToLower(strings.TrimLeft(pair, "= \t"))
 	return strings.HasPrefix(name, "archipelago-session") || strings.HasPrefix(name, "__host-archipelago")
 }
 
@@ -22,10 +24,7 @@ func keepFromApplication(h http.Header, token string) {
 	var lines []string
 	for _, line := range h["Cookie"] {
 		pairs := strings.Split(line, ";")
-		kept := slices.DeleteFunc(pairs, func(pair string) bool {
-			name, _, _ := strings.Cut(pair, "=")
-			return daemonCookie(name)
-		})
+		kept := slices.DeleteFunc(pairs, daemonCookie)
 		if len(kept) > 0 {
 			lines = append(lines, strings.TrimSpace(strings.Join(kept, ";")))
 		}
@@ -49,10 +48,7 @@ var wholeHost = []string{
 // keepFromBrowser takes out of a response what an application has no say in: the daemon's
 // cookies, and what holds for the whole host.
 func keepFromBrowser(h http.Header) {
-	replace(h, "Set-Cookie", slices.DeleteFunc(h["Set-Cookie"], func(line string) bool {
-		name, _, _ := strings.Cut(line, "=")
-		return daemonCookie(name)
-	}))
+	replace(h, "Set-Cookie", slices.DeleteFunc(h["Set-Cookie"], daemonCookie))
 	for _, name := range wholeHost {
 		h.Del(name)
 	}

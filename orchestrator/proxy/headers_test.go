@@ -70,7 +70,7 @@ func TestApplicationCannotSetTheDaemonsCookiesNorDecideForTheHost(t *testing.T) 
 	own := []string{"a=1; Path=/", "session=2; Domain=node.local"}
 	p := behind(t, &source{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
 		h := w.Header()
-		h["Set-Cookie"] = append([]string{"__Host-archipelago-session=x; Secure; Path=/", " archipelago-session=x", "__HOST-archipelago-session=x"}, own...)
+		h["Set-Cookie"] = append([]string{"__Host-archipelago-session=x; Secure; Path=/", " archipelago-session=x", "__HOST-archipelago-session=x", "=__Host-archipelago-session=x; Secure; Path=/", " = archipelago-session=x"}, own...)
 		for _, name := range wholeHost {
 			h.Set(name, "x")
 		}
