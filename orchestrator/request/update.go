@@ -2,6 +2,8 @@ package request
 
 import (
 	"fmt"
+	"maps"
+	"slices"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
@@ -22,6 +24,11 @@ func (d *deciding) stage(rec *state.Desired) error {
 		return formatRefused(rec.App, rec.Manifest.Migration, to)
 	case d.offer.Digest(rec.App) == rec.Digest:
 		return nil
+	}
+	for _, k := range slices.Sorted(maps.Keys(rec.Config)) {
+		if rec.Config[k] != "" && to.Secret(k) != rec.Manifest.Secret(k) {
+			return fmt.Errorf("%w: the setting %s of %s is secret in one of the versions %s and %s only; clear it with 'archy configure %s %s=', and set it again after the update", ErrRefused, k, rec.App, rec.Manifest.Version, to.Version, rec.App, k)
+		}
 	}
 	if _, err := to.With(rec.Config); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
