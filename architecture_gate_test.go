@@ -29,7 +29,7 @@ var gateRooms = []gateRoom{
 	{"gate/runner", []string{"gate/plan", "matrix/...", "nodes", "nodes/fleet", "reports"}},
 	{"gate/verdict", []string{"gate/plan", "matrix/...", "reports"}},
 	{"gate/attest", []string{"gate/plan", "gate/verdict", "catalog/sign", "matrix/...", "reports"}},
-	{"gate/release", []string{"gate/attest", "gate/plan", "catalog", "catalog/document", "reports"}},
+	{"gate/release", []string{"gate/attest", "gate/plan", "catalog", "catalog/description", "catalog/document", "catalog/sign", "reports"}},
 	{"gate", []string{"gate/...", "nodes/...", "catalog", "catalog/manifest", "reports"}},
 }
 
@@ -38,7 +38,7 @@ var leaves = []string{"dist", "internal/..."}
 
 // gateTests are the packages that test the gate, or the project by means of it. They
 // import what they need.
-var gateTests = []string{"gate/bench", "gate/faults", "gate/labtest", "gate/selftest", "gate/vuln"}
+var gateTests = []string{"gate/bench", "gate/faults", "gate/faults/fixture/hostile", "gate/labtest", "gate/selftest", "gate/vuln"}
 
 // pureRooms decide: they take values and give values.
 var pureRooms = []string{"gate/plan", "gate/verdict"}

@@ -152,9 +152,10 @@ func (c Catalog) conflicts() (problems []error) {
 // IDs are the applications' ids, sorted.
 func (c Catalog) IDs() []string { return slices.Sorted(maps.Keys(c)) }
 
-// Ports are all TCP ports that a node with the whole catalog listens on, the daemon's included.
+// Ports are the TCP ports by which a node with the whole catalog is asked from outside:
+// the daemon's and the applications', those included that must not answer there.
 func (c Catalog) Ports() []int {
-	ports := []int{manifest.DaemonPort, manifest.DaemonTLSPort}
+	ports := []int{manifest.DaemonTLSPort, manifest.ByNamePort}
 	for _, e := range c {
 		for _, p := range e.NodePorts() {
 			if !p.UDP {

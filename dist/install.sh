@@ -188,9 +188,12 @@ if [ -n "$dry" ]; then
 	echo "nothing was changed: this was a dry run"
 	exit
 fi
+fingerprint=$(runuser -u "$user" -- "$home/.local/bin/archipelago" fingerprint)
 cat <<END
 Archipelago runs. To sign in on this machine and see what it finds:
   sudo cat $data/_daemon/state/token | archy login http://127.0.0.1:7070
   archy doctor
-My Apps is at http://$(hostname):7070.
+My Apps is at https://$(hostname):7443; https://$(hostname):7443/trust says how to end your
+browser's warning. Browsers, and archy on other machines, know this node by its fingerprint:
+  $fingerprint
 END

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp/remote"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
 const (
@@ -37,9 +38,11 @@ type Browser struct {
 	stop []context.CancelFunc
 }
 
-// StartBrowser starts a headless Chromium, which Close ends. Without an installed or
-// working one, the error is an ErrBrowser.
-func StartBrowser(ctx context.Context) (*Browser, error) {
+// StartBrowser starts a headless Chromium, which Close ends. It trusts certificates that
+// these authorities signed, besides those it knows; what else is wrong with such a
+// certificate is for another witness to find. Without an installed or working Chromium,
+// the error is an ErrBrowser.
+func StartBrowser(ctx context.Context, trusted ...nodes.Authority) (*Browser, error) {
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if p, err := exec.LookPath(name); err == nil {
@@ -59,7 +62,7 @@ func StartBrowser(ctx context.Context) (*Browser, error) {
 	free.Close()
 	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
-		remote.WebSocket, chromedp.Flag("remote-debugging-port", strconv.Itoa(port)),
+		Trusting(trusted...), remote.WebSocket, chromedp.Flag("remote-debugging-port", strconv.Itoa(port)),
 		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(browserTimeout))
 	allocator, cancel := chromedp.NewExecAllocator(ctx, options...)
 	b, err := open(allocator, cancel)
@@ -68,6 +71,22 @@ func StartBrowser(ctx context.Context) (*Browser, error) {
 	}
 	b.Address = fmt.Sprintf("http://127.0.0.1:%d", port)
 	return b, nil
+}
+
+// Trusting has a Chromium accept certificates of these authorities. Their keys are named:
+// all other certificates are judged as ever. The switch needs a profile of the browser's
+// own, which the allocator makes.
+func Trusting(authorities ...nodes.Authority) chromedp.ExecAllocatorOption {
+	var keys []string
+	for _, a := range authorities {
+		if !a.IsZero() {
+			keys = append(keys, a.KeyHash())
+		}
+	}
+	if len(keys) == 0 {
+		return func(*chromedp.ExecAllocator) {}
+	}
+	return chromedp.Flag("ignore-certificate-errors-spki-list", strings.Join(keys, ","))
 }
 
 // ConnectBrowser uses a Chromium that is already running, by its DevTools address.

@@ -65,7 +65,11 @@ func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("unit %s.service is %s and %s, not loaded and active", c.Name, cmp.Or(u.Load, "not known"), cmp.Or(u.Active, "not known"))
 		}
 		for _, p := range c.Ports {
-			if p.Protocol != "udp" && !s.Open[p.Host] {
+			switch {
+			case p.Protocol == "udp" || s.Open[p.Host]:
+			case slices.Contains(m.WebPorts(), p):
+				say("port %d does not answer on the node", p.Host)
+			default:
 				say("port %d does not answer from outside", p.Host)
 			}
 		}
@@ -158,7 +162,7 @@ func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		say("unit file %s is left", f)
 	}
 	for _, n := range s.Networks {
-		if n == "archipelago-"+m.ID {
+		if n == networkOf(m.ID) || strings.HasPrefix(n, networkOf(m.ID)+".") {
 			say("network %s is left", n)
 		}
 	}
@@ -256,6 +260,7 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	users := map[string]string{}
 	for _, c := range s.Containers {
+		wrong = append(wrong, checkNetworks(m, c)...)
 		if _, member := m.Container(c.Name); !member && c.App != m.ID {
 			if c.App != "" {
 				continue // checked in the cells of its own application
@@ -273,6 +278,9 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		if c.NetworkMode == "host" {
 			say("container %s shares the host's network", c.Name)
 		}
+		if c.Capabilities != 0 {
+			say("container %s has capabilities, or can gain them: %#x", c.Name, c.Capabilities)
+		}
 		if !c.Rootless && c.State == "running" {
 			say("container %s does not run in a user namespace of the node's user", c.Name)
 		}
@@ -289,8 +297,56 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			users[src] = c.Name
 		}
 	}
+	for _, p := range slices.Sorted(maps.Keys(s.Exposed)) {
+		if s.Exposed[p] {
+			say("port %d of a web interface answers from outside, where only the proxy may", p)
+		}
+	}
 	for _, where := range s.Leaks {
 		say("a secret's value stands in the %s", where)
+	}
+	return wrong
+}
+
+func networkOf(app string) string { return "archipelago-" + app }
+
+// checkNetworks requires a member to be on the application's network and, if others
+// reach it, on a link to each application that is required; and nobody to be on a
+// network that is not theirs.
+func checkNetworks(m *manifest.Manifest, c Seen) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	own := c.App == m.ID
+	main := c.App == c.Name
+	if own {
+		want := []string{networkOf(m.ID)}
+		for _, r := range m.Requires {
+			if main {
+				want = append(want, networkOf(m.ID)+"."+r.App)
+			}
+		}
+		for _, n := range want {
+			if !slices.Contains(c.Networks, n) {
+				say("container %s is not on network %s", c.Name, n)
+			}
+		}
+	}
+	for _, n := range c.Networks {
+		app, ours := strings.CutPrefix(n, networkOf(""))
+		app, required, link := strings.Cut(app, ".")
+		if !own && (!ours || app != m.ID && required != m.ID) {
+			continue // checked in the cells of its own application
+		}
+		may := c.App == app
+		if link {
+			may = main && (c.App == app || c.App == required)
+		}
+		if app == m.ID && link {
+			_, requires := m.Requirement(required)
+			may = may && requires
+		}
+		if !ours || !may {
+			say("container %s is on network %s", c.Name, n)
+		}
 	}
 	return wrong
 }

@@ -14,9 +14,11 @@ func stack() *manifest.Manifest {
 	return &manifest.Manifest{ID: "pair", Name: "Pair", Version: "1",
 		Containers: []manifest.Container{
 			{Name: "pair-db", Health: &manifest.Health{Exec: []string{"ready"}}, Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}},
-			{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}}},
+			{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}, {Name: "mqtt", Container: 81, Host: 8081}}},
 		},
-		Secrets: []manifest.GeneratedSecret{{Name: "password"}},
+		Interfaces: map[string]manifest.Interface{"web": {Port: "web"}, "mqtt": {Port: "mqtt", Protocol: "mqtt"}},
+		Secrets:    []manifest.GeneratedSecret{{Name: "password"}},
+		Requires:   []manifest.Requirement{{App: "chain"}},
 	}
 }
 
@@ -26,9 +28,12 @@ func healthy() *Snapshot {
 	return &Snapshot{
 		Boot: "boot/1", UserID: 1000, SubUID: 100000, SubGID: 100000,
 		Containers: []Seen{
-			{ID: "1", Name: "pair-db", App: "pair", State: "running", Health: "healthy", StartedAt: noon, NetworkMode: "bridge", Mounts: []string{"/var/lib/archipelago/pair/db"}, Rootless: true},
-			{ID: "2", Name: "pair", App: "pair", State: "running", StartedAt: noon.Add(time.Second), NetworkMode: "bridge", Rootless: true},
-			{ID: "3", Name: "other", App: "other"},
+			{ID: "1", Name: "pair-db", App: "pair", State: "running", Health: "healthy", StartedAt: noon, NetworkMode: "bridge", Networks: []string{"archipelago-pair"}, Mounts: []string{"/var/lib/archipelago/pair/db"}, Rootless: true},
+			{ID: "2", Name: "pair", App: "pair", State: "running", StartedAt: noon.Add(time.Second), NetworkMode: "bridge", Networks: []string{"archipelago-pair", "archipelago-pair.chain", "archipelago-wallet.pair"}, Rootless: true},
+			{ID: "3", Name: "other", App: "other", Networks: []string{"archipelago-other"}},
+			{ID: "4", Name: "chain", App: "chain", Networks: []string{"archipelago-chain", "archipelago-pair.chain"}},
+			{ID: "5", Name: "wallet", App: "wallet", Networks: []string{"archipelago-wallet", "archipelago-wallet.pair"}},
+			{ID: "6", Name: "stranger", Networks: []string{"podman"}},
 		},
 		Units:    map[string]UnitSeen{"pair-db.service": {"loaded", "active", "running", true}, "pair.service": {"loaded", "active", "running", true}},
 		Files:    []string{"pair-db.container", "pair.container", "archipelago-pair.network"},
@@ -36,7 +41,8 @@ func healthy() *Snapshot {
 		Secrets:  map[string]FileSeen{"password": {"abc", "600"}},
 		Stored:   []string{"pair.password"},
 		Networks: []string{"podman", "archipelago-pair"},
-		Open:     map[int]bool{8080: true},
+		Open:     map[int]bool{8080: true, 8081: true},
+		Exposed:  map[int]bool{8080: false},
 	}
 }
 
@@ -44,7 +50,7 @@ func stopped() *Snapshot {
 	s := healthy()
 	s.Containers = s.Containers[2:]
 	s.Units = map[string]UnitSeen{"pair-db.service": {"loaded", "inactive", "dead", false}, "pair.service": {"loaded", "failed", "failed", false}}
-	s.Open[8080] = false
+	s.Open[8080], s.Open[8081] = false, false
 	return s
 }
 
@@ -99,7 +105,8 @@ func TestChecks(t *testing.T) {
 		}, "container pair-2 belongs to the application and is none of its members"},
 		{"unit missing", running, healthy, func(s *Snapshot) { delete(s.Units, "pair.service") }, "unit pair.service is not known"},
 		{"unit failed", running, healthy, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "failed", "failed", true} }, "unit pair.service is loaded and failed"},
-		{"port closed", running, healthy, func(s *Snapshot) { s.Open[8080] = false }, "port 8080 does not answer"},
+		{"port closed", running, healthy, func(s *Snapshot) { s.Open[8081] = false }, "port 8081 does not answer from outside"},
+		{"web port closed", running, healthy, func(s *Snapshot) { s.Open[8080] = false }, "port 8080 does not answer on the node"},
 		{"volume missing", running, healthy, func(s *Snapshot) { delete(s.Volumes, "db") }, "the data is gone: volume db does not exist"},
 		{"volume of another owner", running, healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"77", 1000, 1000, "700"} }, "volume db is owned by 1000:1000, expected 100099:100101"},
 		{"secret missing", running, healthy, func(s *Snapshot) { delete(s.Secrets, "password") }, "secret password does not exist"},
@@ -114,6 +121,7 @@ func TestChecks(t *testing.T) {
 		{"unit left", gone, absent, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "inactive", "dead", false} }, "unit pair.service is left"},
 		{"unit file left", gone, absent, func(s *Snapshot) { s.Files = []string{"pair.container"} }, "unit file pair.container is left"},
 		{"network left", gone, absent, func(s *Snapshot) { s.Networks = append(s.Networks, "archipelago-pair") }, "network archipelago-pair is left"},
+		{"link left", gone, absent, func(s *Snapshot) { s.Networks = append(s.Networks, "archipelago-pair.chain") }, "network archipelago-pair.chain is left"},
 		{"engine secret left", gone, absent, func(s *Snapshot) { s.Stored = []string{"pair.password"} }, "secret pair.password is left"},
 		{"port left open", gone, absent, func(s *Snapshot) { s.Open[8080] = true }, "port 8080 still answers"},
 		{"volume left after a purge", CheckPurged, purged, func(s *Snapshot) { s.Volumes = healthy().Volumes }, "volume db is left after a purge"},
@@ -137,10 +145,38 @@ func TestChecks(t *testing.T) {
 		{"engine socket", invariants, healthy, func(s *Snapshot) {
 			s.Containers[0].Mounts = append(s.Containers[0].Mounts, "/run/user/1000/podman/podman.sock")
 		}, "mounts the engine's socket"},
+		{"capabilities", invariants, healthy, func(s *Snapshot) { s.Containers[1].Capabilities = 1 << 21 }, "container pair has capabilities, or can gain them: 0x200000"},
+		{"a member on the network of what is required", invariants, healthy, func(s *Snapshot) {
+			s.Containers[1].Networks = append(s.Containers[1].Networks, "archipelago-chain")
+		}, "container pair is on network archipelago-chain"},
+		{"another member on a link", invariants, healthy, func(s *Snapshot) {
+			s.Containers[0].Networks = append(s.Containers[0].Networks, "archipelago-wallet.pair")
+		}, "container pair-db is on network archipelago-wallet.pair"},
+		{"a link to what is not required", invariants, healthy, func(s *Snapshot) {
+			s.Containers[1].Networks = append(s.Containers[1].Networks, "archipelago-pair.other")
+		}, "container pair is on network archipelago-pair.other"},
+		{"the engine's own network", invariants, healthy, func(s *Snapshot) {
+			s.Containers[1].Networks = append(s.Containers[1].Networks, "podman")
+		}, "container pair is on network podman"},
+		{"no network", invariants, healthy, func(s *Snapshot) { s.Containers[0].Networks = nil }, "container pair-db is not on network archipelago-pair"},
+		{"no link", invariants, healthy, func(s *Snapshot) { s.Containers[1].Networks = []string{"archipelago-pair"} }, "container pair is not on network archipelago-pair.chain"},
+		{"another application on the network", invariants, healthy, func(s *Snapshot) {
+			s.Containers[3].Networks = append(s.Containers[3].Networks, "archipelago-pair")
+		}, "container chain is on network archipelago-pair"},
+		{"another application on the link", invariants, healthy, func(s *Snapshot) {
+			s.Containers[2].Networks = append(s.Containers[2].Networks, "archipelago-pair.chain")
+		}, "container other is on network archipelago-pair.chain"},
+		{"the database of what requires it", invariants, healthy, func(s *Snapshot) {
+			s.Containers = append(s.Containers, Seen{Name: "wallet-db", App: "wallet", Networks: []string{"archipelago-wallet.pair"}})
+		}, "container wallet-db is on network archipelago-wallet.pair"},
+		{"an unmanaged container on the network", invariants, healthy, func(s *Snapshot) {
+			s.Containers[5].Networks = append(s.Containers[5].Networks, "archipelago-pair")
+		}, "container stranger is on network archipelago-pair"},
 		{"two on one volume", invariants, healthy, func(s *Snapshot) { s.Containers[1].Mounts = s.Containers[0].Mounts }, "containers pair-db and pair share the volume"},
 		{"unmanaged container on the volume", invariants, healthy, func(s *Snapshot) {
 			s.Containers = append(s.Containers, Seen{Name: "stray", Mounts: s.Containers[0].Mounts})
 		}, "the unmanaged container stray mounts"},
+		{"web port exposed", invariants, healthy, func(s *Snapshot) { s.Exposed[8080] = true }, "port 8080 of a web interface answers from outside, where only the proxy may"},
 		{"leak", invariants, healthy, func(s *Snapshot) { s.Leaks = []string{"journal"} }, "a secret's value stands in the journal"},
 	}
 	for _, c := range cases {
@@ -149,7 +185,7 @@ func TestChecks(t *testing.T) {
 				t.Fatalf("red without a fault: %q", wrong)
 			}
 			s := c.good()
-			s.Volumes, s.Secrets, s.Units, s.Open = maps.Clone(s.Volumes), maps.Clone(s.Secrets), maps.Clone(s.Units), maps.Clone(s.Open)
+			s.Volumes, s.Secrets, s.Units, s.Open, s.Exposed = maps.Clone(s.Volumes), maps.Clone(s.Secrets), maps.Clone(s.Units), maps.Clone(s.Open), maps.Clone(s.Exposed)
 			c.plant(s)
 			wrong := c.check(s)
 			if !slices.ContainsFunc(wrong, func(w string) bool { return strings.Contains(w, c.want) }) {

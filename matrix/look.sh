@@ -23,7 +23,7 @@ for f in "$secrets"/*; do
   [ -e "$f" ] && echo "secret ${f##*/} $(sha256sum <"$f" | cut -d' ' -f1) $(stat -c %a "$f")"
 done
 for p in $pids; do
-  echo "uidmap $p $(awk 'NR==1{print $2}' "/proc/$p/uid_map")"
+  echo "process $p $(awk 'NR==1{print $2}' "/proc/$p/uid_map") $(awk '/^Cap(Eff|Bnd):/{printf "%s ", $2}' "/proc/$p/status")"
 done
 
 # The secrets' values stay on the node: they are looked for here. A secret that a

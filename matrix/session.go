@@ -39,7 +39,7 @@ func NewSession(s *Shard) *Session {
 		ssh.Drop()
 		return ssh.BootID(ctx)
 	}
-	return &Session{Shard: s, SSH: ssh, Daemon: client.New(s.RPC, s.Token, ""), Witness: NewWitness(ssh, s.Node.Address), probe: probe, mend: mend}
+	return &Session{Shard: s, SSH: ssh, Daemon: client.New(s.RPC, s.Token, s.Trusted.Fingerprint()), Witness: NewWitness(ssh, s.Node.Address), probe: probe, mend: mend}
 }
 
 // Close ends connections and the browser, if one was started here.
@@ -81,7 +81,7 @@ func (s *Session) openBrowser() (b *Browser, err error) {
 	if s.Shard.Browser != "" {
 		b, err = ConnectBrowser(context.Background(), s.Shard.Browser)
 	} else {
-		b, err = StartBrowser(context.Background())
+		b, err = StartBrowser(context.Background(), s.Shard.Trusted)
 	}
 	if err == nil {
 		s.browser = b
@@ -112,7 +112,7 @@ func (e *Environment) user(ctx context.Context) (*User, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for credentials: %w", err)
 	}
-	return NewUser(e.SSH, e.Shard.Node.Address, r.Msg.Secrets), nil
+	return NewUser(e.SSH, e.Shard.Node.Address, e.Shard.Trusted, r.Msg.Secrets), nil
 }
 
 func (e *Environment) plantCanary(ctx context.Context, rec *Recorder) error {

@@ -34,8 +34,10 @@ type Shard struct {
 	Run     string               `json:"run"`
 	Dir     string               `json:"dir"` // of the run; evidence goes below it
 	Node    nodes.Node           `json:"node"`
+	Host    string               `json:"host"` // the node's own name for itself
 	RPC     string               `json:"rpc"`
 	Token   string               `json:"token"`
+	Trusted nodes.Authority      `json:"trusted,omitzero"`  // the node's, all that is trusted of its certificates
 	Browser string               `json:"browser,omitempty"` // DevTools address; empty: start one when needed
 	Cycle   int                  `json:"cycle"`
 	Steps   []string             `json:"steps"`

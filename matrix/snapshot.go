@@ -17,7 +17,8 @@ type Snapshot struct {
 	Secrets    map[string]FileSeen // by secret name, from the disk
 	Stored     []string            // the application's secrets in Podman's store
 	Networks   []string            // names, from Podman's API
-	Open       map[int]bool        // published TCP port -> answers from outside
+	Open       map[int]bool        // published TCP port -> answers: a web interface's on the node's loopback, any other from outside
+	Exposed    map[int]bool        // published port of a web interface -> answers from outside, as it must not
 	UserID     int                 // of the node's user
 	SubUID     int                 // first subordinate uid
 	SubGID     int
@@ -31,8 +32,12 @@ type Seen struct {
 	StartedAt     time.Time
 	Privileged    bool
 	NetworkMode   string
+	Networks      []string // names
 	Mounts        []string // sources on the node
 	Rootless      bool     // its process runs in a user namespace without the node's root
+	Capabilities  uint64   // that its process has, or could gain (proc_pid_status(5))
+
+	pid string
 }
 
 // UnitSeen is a unit as systemd shows it.

@@ -1,20 +1,22 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
-	"net/url"
 	"strconv"
 	"strings"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// reachUI opens the application's page through the proxy and on its published port.
-// Where there is no page, a handshake on another interface stands for it.
+// reachUI opens the application's page through the proxy, in a browser, and asks for it
+// with every certificate checked: at its port, and by name. Where there is no page, a
+// handshake on another interface stands for it.
 func reachUI(ctx context.Context, env *Environment, rec *Recorder) error {
 	in, port, web := env.App.Web()
 	if !web {
@@ -26,39 +28,78 @@ func reachUI(ctx context.Context, env *Environment, rec *Recorder) error {
 		rec.note, err = u.handshake(ctx, env.App)
 		return err
 	}
-	defer rec.charge(&rec.timing.Browser)()
-	b, err := env.openBrowser()
+	wrong, err := seeUI(ctx, env, rec, in, port)
 	if err != nil {
 		return err
 	}
-	proxied, published := env.url(in, port.Host+manifest.ProxyOffset), env.url(in, port.Host)
-	page, err := b.Visit(ctx, proxied, in.Expect)
-	if err != nil {
-		return err
-	}
-	if len(page.PNG) > 0 {
-		if err := rec.keep("screenshot.png", page.PNG); err != nil {
-			return err
-		}
-	}
-	wrong := checkPage("proxy", page, in.Expect)
-	if page, err = b.Visit(ctx, published, in.Expect); err != nil {
-		return err
-	}
-	wrong = append(wrong, checkPage("published port", page, in.Expect)...)
+	defer rec.charge(&rec.timing.Witness)()
+	node := env.Shard.Node.Address
+	proxied := "https://" + net.JoinHostPort(node, strconv.Itoa(port.Host+manifest.ProxyOffset))
+	client := pinned(env.Shard.Trusted, "")
+	wrong = append(wrong, checkStatus(ctx, "proxy", client, proxied+path(in), in.Expect.Status)...)
+	host, _, _ := strings.Cut(strings.ToLower(env.Shard.Host), ".")
+	named := fmt.Sprintf("https://%s.%s.local:%d%s", env.App.ID, host, manifest.ByNamePort, path(in))
+	// The gate's machine need not resolve the name.
+	there := pinned(env.Shard.Trusted, net.JoinHostPort(node, strconv.Itoa(manifest.ByNamePort)))
+	wrong = append(wrong, checkStatus(ctx, "by name", there, named, in.Expect.Status)...)
 	for _, script := range env.App.Scripts {
-		wrong = append(wrong, checkScript(ctx, proxied, script)...)
+		wrong = append(wrong, checkScript(ctx, client, proxied+script.Path, script)...)
 	}
 	return Verdict(wrong)
 }
 
-// url is where a web interface is on a port of the node.
-func (e *Environment) url(in manifest.Interface, port int) string {
-	path := in.Path
-	if path == "" {
-		path = "/"
+// seeUI opens the page in a browser, through the proxy.
+func seeUI(ctx context.Context, env *Environment, rec *Recorder, in manifest.Interface, port manifest.Port) (wrong []string, err error) {
+	defer rec.charge(&rec.timing.Browser)()
+	b, err := env.openBrowser()
+	if err != nil {
+		return nil, err
 	}
-	return "http://" + net.JoinHostPort(e.Shard.Node.Address, strconv.Itoa(port)) + path
+	page, err := b.Visit(ctx, "https://"+net.JoinHostPort(env.Shard.Node.Address, strconv.Itoa(port.Host+manifest.ProxyOffset))+path(in), in.Expect)
+	if err != nil {
+		return nil, err
+	}
+	if len(page.PNG) > 0 {
+		if err := rec.keep("screenshot.png", page.PNG); err != nil {
+			return nil, err
+		}
+	}
+	return checkPage("proxy", page, in.Expect), nil
+}
+
+// path is where the page is.
+func path(in manifest.Interface) string { return cmp.Or(in.Path, "/") }
+
+// pinned is a client that trusts a node's own authority, and no other. Connections go to
+// address, unless it is empty, whatever the URL says.
+func pinned(trusted nodes.Authority, address string) *http.Client {
+	dialer := &net.Dialer{Timeout: clientTimeout}
+	return &http.Client{Transport: &http.Transport{
+		TLSClientConfig: trusted.TLS(), TLSHandshakeTimeout: clientTimeout, DisableKeepAlives: true,
+		DialContext: func(ctx context.Context, network, asked string) (net.Conn, error) {
+			return dialer.DialContext(ctx, network, cmp.Or(address, asked))
+		},
+	}}
+}
+
+// checkStatus wants a page to be served with a certificate that holds, and with a status;
+// 0 stands for any of 200 to 299.
+func checkStatus(ctx context.Context, where string, c *http.Client, url string, want int) []string {
+	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
+	defer cancel()
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
+	if err != nil {
+		return []string{err.Error()}
+	}
+	resp, err := c.Do(req)
+	if err != nil {
+		return []string{where + ": " + err.Error()}
+	}
+	resp.Body.Close()
+	if want != 0 && resp.StatusCode != want || want == 0 && resp.StatusCode/100 != 2 {
+		return []string{fmt.Sprintf("%s: %s: status %d, expected %s", where, url, resp.StatusCode, expected(want))}
+	}
+	return nil
 }
 
 // checkPage compares what a browser saw with what the manifest promises.
@@ -80,21 +121,17 @@ func checkPage(where string, p *Page, want manifest.Expect) (wrong []string) {
 }
 
 // checkScript wants the proxy to serve a script that the manifest provides.
-func checkScript(ctx context.Context, page string, script manifest.ProviderScript) []string {
+func checkScript(ctx context.Context, c *http.Client, url string, script manifest.ProviderScript) []string {
 	ctx, cancel := context.WithTimeout(ctx, clientTimeout)
 	defer cancel()
-	base, err := url.Parse(page)
-	if err != nil {
-		return []string{err.Error()}
-	}
-	req, err := http.NewRequestWithContext(ctx, http.MethodGet, base.ResolveReference(&url.URL{Path: script.Path}).String(), nil)
+	req, err := http.NewRequestWithContext(ctx, http.MethodGet, url, nil)
 	if err != nil {
 		return []string{err.Error()}
 	}
 	wrong := func(format string, args ...any) []string {
 		return []string{"provider script " + script.Path + ": " + fmt.Sprintf(format, args...)}
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		return wrong("%v", err)
 	}

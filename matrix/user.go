@@ -8,6 +8,7 @@ import (
 	"io"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -27,20 +28,26 @@ const (
 // the daemon shows its owner.
 type User struct {
 	address string
+	trusted nodes.Authority
 	secrets map[string]string
 	ssh     *nodes.Client
 }
 
-// NewUser gives a user with the owner's credentials. Canaries that are files are
-// planted and read over ssh.
-func NewUser(ssh *nodes.Client, address string, credentials map[string]string) *User {
-	return &User{address: address, secrets: credentials, ssh: ssh}
+// NewUser gives a user with the owner's credentials, who trusts the node's authority.
+// Canaries that are files are planted and read over ssh.
+func NewUser(ssh *nodes.Client, address string, trusted nodes.Authority, credentials map[string]string) *User {
+	return &User{address: address, trusted: trusted, secrets: credentials, ssh: ssh}
 }
 
+// hostPort is where an interface is reached: a web interface through the proxy, any other
+// on its published port.
 func (u *User) hostPort(m *manifest.Manifest, in manifest.Interface) (string, error) {
 	p, ok := m.Port(in.Port)
 	if !ok {
 		return "", fmt.Errorf("interface on port %q, which %s does not publish", in.Port, m.ID)
+	}
+	if slices.Contains(m.WebPorts(), p) {
+		p.Host += manifest.ProxyOffset
 	}
 	return net.JoinHostPort(u.address, strconv.Itoa(p.Host)), nil
 }
@@ -103,7 +110,7 @@ func (u *User) http(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPC
 		method = http.MethodGet
 	}
 	path := u.fill(r.Path, canary)
-	req, err := http.NewRequestWithContext(ctx, method, "http://"+host+path, strings.NewReader(u.fill(r.Body, canary)))
+	req, err := http.NewRequestWithContext(ctx, method, "https://"+host+path, strings.NewReader(u.fill(r.Body, canary)))
 	if err != nil {
 		return "", err
 	}
@@ -113,7 +120,7 @@ func (u *User) http(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPC
 	if c.Login != nil {
 		req.SetBasicAuth(c.Login.User, u.secrets[c.Login.Secret])
 	}
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := pinned(u.trusted, "").Do(req)
 	if err != nil {
 		return "", err
 	}

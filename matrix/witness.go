@@ -5,11 +5,13 @@ import (
 	"context"
 	_ "embed" // the script
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net"
 	"net/http"
 	"net/url"
+	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -23,7 +25,8 @@ import (
 
 const (
 	witnessTimeout = 30 * time.Second
-	portTimeout    = 2 * time.Second
+	portTimeout    = 2 * time.Second // for a connection
+	answerTimeout  = 5 * time.Second // for the first byte of an answer
 )
 
 // Witness looks at one node, without trusting its daemon.
@@ -93,6 +96,8 @@ type listed struct {
 	ID     string `json:"Id"`
 	Names  []string
 	Labels map[string]string
+
+	Networks []string
 }
 
 type inspection struct {
@@ -115,7 +120,7 @@ type inspection struct {
 func (w *Witness) Look(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, witnessTimeout, fmt.Errorf("%w: the witnesses had no answer from the node within %s", nodes.ErrLost, witnessTimeout))
 	defer cancel()
-	s := &Snapshot{Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Open: map[int]bool{}}
+	s := &Snapshot{Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Open: map[int]bool{}, Exposed: map[int]bool{}}
 	pids, inspected, err := w.containers(ctx, m, s)
 	if err != nil {
 		return nil, err
@@ -126,16 +131,38 @@ func (w *Witness) Look(ctx context.Context, m *manifest.Manifest, since time.Tim
 	if err := w.disk(ctx, m, s, pids, inspected, since); err != nil {
 		return nil, err
 	}
-	for _, c := range m.Containers {
-		for _, p := range c.Ports {
-			if p.Protocol == "udp" {
-				continue
-			}
-			conn, err := (&net.Dialer{Timeout: portTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(w.address, strconv.Itoa(p.Host)))
-			s.Open[p.Host] = err == nil && answers(conn)
-		}
+	if err := w.ports(ctx, m, s); err != nil {
+		return nil, err
 	}
 	return s, nil
+}
+
+// ports adds which TCP ports answer, and where.
+func (w *Witness) ports(ctx context.Context, m *manifest.Manifest, s *Snapshot) error {
+	webs := m.WebPorts()
+	for _, c := range m.Containers {
+		for _, p := range c.Ports {
+			port := strconv.Itoa(p.Host)
+			outside := func() (net.Conn, error) {
+				return (&net.Dialer{Timeout: portTimeout}).DialContext(ctx, "tcp", net.JoinHostPort(w.address, port))
+			}
+			switch {
+			case p.Protocol == "udp":
+			case slices.Contains(webs, p):
+				conn, err := w.ssh.Dial(ctx, "tcp", net.JoinHostPort("127.0.0.1", port))
+				if errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) {
+					return err
+				}
+				s.Open[p.Host] = err == nil && answersHTTP(conn)
+				conn, err = outside()
+				s.Exposed[p.Host] = err == nil && answersHTTP(conn)
+			default:
+				conn, err := outside()
+				s.Open[p.Host] = err == nil && answers(conn)
+			}
+		}
+	}
+	return nil
 }
 
 // containers adds what Podman shows of the containers. Of those that are not
@@ -151,7 +178,7 @@ func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snaps
 		app := l.Labels[manifest.LabelApp]
 		_, member := m.Container(name)
 		if app != "" && app != m.ID && !member {
-			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app})
+			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app, Networks: l.Networks})
 			continue // another application's, which is looked at in its own cells
 		}
 		var c inspection
@@ -164,12 +191,13 @@ func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snaps
 		}
 		inspected.Write(raw)
 		seen := Seen{ID: c.ID, Name: name, App: app, State: c.State.Status, Health: c.State.Health.Status, StartedAt: c.State.StartedAt,
-			Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode}
+			Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode, Networks: l.Networks}
 		for _, mount := range c.Mounts {
 			seen.Mounts = append(seen.Mounts, mount.Source)
 		}
 		if c.State.Pid > 0 {
-			pids = append(pids, strconv.Itoa(c.State.Pid))
+			seen.pid = strconv.Itoa(c.State.Pid)
+			pids = append(pids, seen.pid)
 		}
 		s.Containers = append(s.Containers, seen)
 	}
@@ -207,6 +235,20 @@ func answers(conn net.Conn) bool {
 	_, err := conn.Read(make([]byte, 1))
 	ne, timeout := err.(net.Error)
 	return err == nil || timeout && ne.Timeout()
+}
+
+// answersHTTP tells whether a request is answered, be it by a single byte. A forwarder with
+// nothing behind it takes the connection and ends it. Not every connection knows
+// deadlines: one over SSH is closed instead.
+func answersHTTP(conn net.Conn) bool {
+	end := time.AfterFunc(answerTimeout, func() { conn.Close() })
+	defer end.Stop()
+	defer conn.Close()
+	if _, err := io.WriteString(conn, "GET / HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"); err != nil {
+		return false
+	}
+	n, _ := conn.Read(make([]byte, 1))
+	return n > 0
 }
 
 // script asks systemd and the file system in one go.
@@ -262,8 +304,17 @@ func (s *Snapshot) read(facts string, processes int) error {
 			s.Volumes[f[1]] = VolSeen{f[2], uid, gid, f[5]}
 		case f[0] == "secret" && len(f) == 4:
 			s.Secrets[f[1]] = FileSeen{f[2], f[3]}
-		case f[0] == "uidmap" && len(f) == 3 && f[2] != "0":
-			rootless++
+		case f[0] == "process" && len(f) == 5:
+			if f[2] != "0" {
+				rootless++
+			}
+			effective, _ := strconv.ParseUint(f[3], 16, 64)
+			bounding, _ := strconv.ParseUint(f[4], 16, 64)
+			for i := range s.Containers {
+				if s.Containers[i].pid == f[1] {
+					s.Containers[i].Capabilities = effective | bounding
+				}
+			}
 		case f[0] == "leak":
 			s.Leaks = append(s.Leaks, f[1])
 		}

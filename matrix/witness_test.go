@@ -5,6 +5,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -101,6 +102,39 @@ func TestTheScriptFindsASecretWhereverItLeaks(t *testing.T) {
 				t.Errorf("leaks in %q, expected %q", s.Leaks, place)
 			}
 		})
+	}
+}
+
+// A process of this test's own stands for a container's.
+func TestTheScriptReadsWhatAProcessMayDo(t *testing.T) {
+	status, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		t.Skip(err) // no Linux
+	}
+	var want uint64
+	for line := range strings.SplitSeq(string(status), "\n") {
+		if f := strings.Fields(line); len(f) == 2 && (f[0] == "CapEff:" || f[0] == "CapBnd:") {
+			set, err := strconv.ParseUint(f[1], 16, 64)
+			if err != nil {
+				t.Fatal(err)
+			}
+			want |= set
+		}
+	}
+	pid := strconv.Itoa(os.Getpid())
+	facts, err := exec.Command("bash", "-c", script, "look", "pair", t.TempDir(), manifest.LabelApp, "@0", "", "", pid).Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s := &Snapshot{Containers: []Seen{{Name: "pair", pid: pid}, {Name: "pair-db", pid: "x"}}, Units: map[string]UnitSeen{}}
+	if err := s.read(string(facts)+"\nids 1000 100000 100000\n", 1); err != nil {
+		t.Fatal(err)
+	}
+	if got := s.Containers[0].Capabilities; got != want || want == 0 {
+		t.Errorf("capabilities %#x, expected %#x", got, want)
+	}
+	if got := s.Containers[1].Capabilities; got != 0 {
+		t.Errorf("another one's capabilities are %#x", got)
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 type Identity struct {
 	Name    string `json:"name"`
 	Address string `json:"address"`
+	Host    string `json:"host"` // the machine's own name
 	HostKey string `json:"host_key"`
 	OS      string `json:"os"`
 	Kernel  string `json:"kernel"`
@@ -65,5 +66,5 @@ func (n *Node) judge(f map[string]string) (id Identity, warnings []string, err e
 		}
 	}
 	memory := slices.Contains(facts.Controllers, "memory")
-	return Identity{n.Name, n.Addr(), n.HostKey, f["os"], f["kernel"], f["podman"], f["systemd"], memory, number("cpus")}, warnings, errors.Join(problems...)
+	return Identity{n.Name, n.Addr(), f["host"], n.HostKey, f["os"], f["kernel"], f["podman"], f["systemd"], memory, number("cpus")}, warnings, errors.Join(problems...)
 }

@@ -56,6 +56,8 @@ func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err er
 		}
 		change = "changed"
 	}
+	// The gate may reach the node under an address that it does not know itself.
+	d.Environment = append([]string{"ARCHIPELAGO_NAMES=" + c.Node.Address}, d.Environment...)
 	archive, err := d.archive()
 	if err != nil {
 		return "", err

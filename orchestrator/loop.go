@@ -144,8 +144,8 @@ func (r *Reconciler) propose(ctx context.Context, d state.Desired, turns uint64,
 	return turn.Again
 }
 
-// offerPage has the waiting page on the application's own port while what it
-// requires is not ready, and takes it away again.
+// offerPage has the waiting page on the application's own port, as the proxy has on its,
+// while what it requires is not ready, and takes it away again.
 func (r *Reconciler) offerPage(d state.Desired, waits bool) {
 	if d.Manifest == nil {
 		return

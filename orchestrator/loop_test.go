@@ -18,6 +18,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -105,12 +106,12 @@ func (h *fakeHost) PutBack(context.Context, string, string) error       { return
 func (h *fakeHost) TakeOver(context.Context, string, host.VolumeOwner) error {
 	return h.do("take-over", nil)
 }
-func (h *fakeHost) Archive(context.Context, string, string) error           { return h.do("archive", nil) }
-func (h *fakeHost) Extract(context.Context, string, string) error           { return h.do("extract", nil) }
-func (h *fakeHost) Retire(context.Context, string, string) error            { return h.do("retire", nil) }
-func (h *fakeHost) Follow([]string) error                                   { return nil }
-func (h *fakeHost) HasSocket(context.Context, string, string) (bool, error) { return true, nil }
-func (h *fakeHost) PortHolders([]int) (map[int]string, error)               { return nil, nil }
+func (h *fakeHost) Archive(context.Context, string, string) error              { return h.do("archive", nil) }
+func (h *fakeHost) Extract(context.Context, string, string) error              { return h.do("extract", nil) }
+func (h *fakeHost) Retire(context.Context, string, string) error               { return h.do("retire", nil) }
+func (h *fakeHost) Follow([]string) error                                      { return nil }
+func (h *fakeHost) HasSocket(context.Context, string, string) (bool, error)    { return true, nil }
+func (h *fakeHost) PortHolders(context.Context, []int) (map[int]string, error) { return nil, nil }
 func (h *fakeHost) Exec(context.Context, string, []string) (string, error) {
 	return "", h.do("exec", nil)
 }
@@ -155,6 +156,22 @@ func (h *fakeHost) Remove(_ context.Context, _ string, containers []string) erro
 		for _, c := range containers {
 			delete(h.obs.Containers, c)
 		}
+	})
+}
+
+func (h *fakeHost) RenewNetworks(context.Context, string, []quadlet.Bridge) error { return nil }
+func (h *fakeHost) Join(_ context.Context, container, _ string, n quadlet.Bridge) error {
+	return h.do("join", func() {
+		c := h.obs.Containers[container]
+		c.Networks = append(slices.Clone(c.Networks), n.Name)
+		h.obs.Containers[container] = c
+	})
+}
+func (h *fakeHost) Leave(_ context.Context, container, network string) error {
+	return h.do("leave", func() {
+		c := h.obs.Containers[container]
+		c.Networks = slices.DeleteFunc(slices.Clone(c.Networks), func(n string) bool { return n == network })
+		h.obs.Containers[container] = c
 	})
 }
 

@@ -114,6 +114,7 @@ func (r *Reconciler) Scripts(app string) []manifest.ProviderScript {
 	return nil
 }
 
-// Webs gives the published port of the web interface of each installed application
-// that has one, and a channel that is closed when that has changed.
-func (r *Reconciler) Webs() (map[string]int, <-chan struct{}) { return r.webs.get() }
+// Webs gives the published ports of the web interfaces of each installed application that
+// has any, the one that My Apps links to first, and a channel that is closed when that
+// has changed.
+func (r *Reconciler) Webs() (map[string][]int, <-chan struct{}) { return r.webs.get() }

@@ -49,7 +49,7 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 		t.Fatal(err)
 	}
 	next := *m
-	next.Version, next.Summary = "2.3", "Other words"
+	next.Version, next.Summary, next.Network.Internet = "2.3", "Other words", new(bool)
 	next.Containers = append([]manifest.Container(nil), m.Containers...)
 	web := &next.Containers[1]
 	web.User = "0:0"
@@ -75,6 +75,7 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 	}
 	want := []string{
 		`privilege containers.miniflux.user "65534:65534" "0:0"`,
+		`privilege network.internet "" "false"`,
 		`port containers.miniflux.ports.debug.container "" "6060"`,
 		`port containers.miniflux.ports.debug.host "" "6060"`,
 		`port containers.miniflux.ports.debug.name "" "debug"`,

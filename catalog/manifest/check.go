@@ -10,11 +10,11 @@ import (
 	"time"
 )
 
-// The ports of the daemon's page and RPC, without and with TLS; no application may
-// publish them.
+// The daemon's ports; no application may publish them.
 const (
-	DaemonPort    = 7070
-	DaemonTLSPort = 7443
+	DaemonPort    = 7070 // RPC without TLS, on the node's loopback
+	DaemonTLSPort = 7443 // My Apps and RPC
+	ByNamePort    = 8443 // each application as https://APP.NODE.local
 )
 
 // at builds a path into the document from names and indexes.
@@ -155,7 +155,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 			d.report(at("containers", i, "ports", j, "host"), false, "port %s is already published as %q", key, other)
 		}
 		hostPorts[key] = p.Name
-		if p.Host == DaemonPort || p.Host == DaemonTLSPort {
+		if p.Host == DaemonPort || p.Host == DaemonTLSPort || p.Host == ByNamePort {
 			d.report(at("containers", i, "ports", j, "host"), false, "port %d is the daemon's own", p.Host)
 		}
 	}
@@ -175,13 +175,11 @@ func (d *document) checkInterfaces(m *Manifest, ports, secrets map[string]bool) 
 		if in.Protocol == "mqtt" && (in.Path != "" || in.Expect != (Expect{})) {
 			d.report(at("interfaces", name), false, "path and expect go with an http interface")
 		}
-		if name == "web" && in.Protocol != "mqtt" {
-			if p.Host+ProxyOffset > 32767 {
-				d.report(at("interfaces", name, "port"), false, "the web port %d is too high: the proxy serves it on %d above, below the ephemeral ports; use 1024 to %d", p.Host, ProxyOffset, 32767-ProxyOffset)
-			}
-			if in.Expect.Title == "" || in.Expect.Selector == "" {
-				d.report(at("interfaces", name), false, "a web interface says what its page shows: expect.title and expect.selector")
-			}
+		if in.web() && p.Host+ProxyOffset > 32767 {
+			d.report(at("interfaces", name, "port"), false, "the web port %d is too high: the proxy serves it on %d above, below the ephemeral ports; use 1024 to %d", p.Host, ProxyOffset, 32767-ProxyOffset)
+		}
+		if name == "web" && in.web() && (in.Expect.Title == "" || in.Expect.Selector == "") {
+			d.report(at("interfaces", name), false, "a web interface says what its page shows: expect.title and expect.selector")
 		}
 	}
 }

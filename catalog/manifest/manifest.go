@@ -29,8 +29,8 @@ const APIVersion = "archipelago/v1"
 // when its manifest does not say.
 const DefaultStartBudget = 60 * time.Second
 
-// ProxyOffset is added to the published port of a web interface to give the port
-// on which the node's reverse proxy serves the same application.
+// ProxyOffset is added to the published port of a web interface, which is on the node's
+// loopback only, to give the port on which the node's reverse proxy serves it by TLS.
 const ProxyOffset = 10000
 
 // Manifest is one application. Containers are in the order of the file.
@@ -46,6 +46,7 @@ type Manifest struct {
 	Canary     *Canary              `json:"canary,omitempty"`
 	Budget     Budget               `json:"budget,omitzero"`
 	Resources  Resources            `json:"resources,omitzero"`
+	Network    Network              `json:"network,omitzero"`
 	Migration  int                  `json:"migration,omitempty"`
 	Settings   []Setting            `json:"settings,omitempty"`
 	Requires   []Requirement        `json:"requires,omitempty"`
@@ -67,8 +68,8 @@ type Setting struct {
 }
 
 // Requirement is another application that this one needs, and the settings it
-// needs there. The container that has the application's name joins the other's
-// network, and its members start after the other is ready.
+// needs there. The containers that have the two applications' names share a network
+// of their own, and the members of this one start after the other is ready.
 type Requirement struct {
 	App    string            `json:"app"`
 	Config map[string]string `json:"config,omitempty"`
@@ -305,6 +306,12 @@ type Resources struct {
 	Memory string `json:"memory,omitempty"` // systemd's MemoryMax=, such as 512M
 }
 
+// Network is what the application reaches beyond its own containers and those that
+// it requires.
+type Network struct {
+	Internet *bool `json:"internet,omitempty"` // default true
+}
+
 // Duration is a Go duration in the file ("2s", "500ms").
 type Duration time.Duration
 
@@ -344,6 +351,9 @@ func (m *Manifest) RebootBudget() time.Duration {
 	return m.Budget.Reboot.Or(m.StartBudget() + time.Minute)
 }
 
+// Internet tells whether the application may reach what is outside the node.
+func (m *Manifest) Internet() bool { return m.Network.Internet == nil || *m.Network.Internet }
+
 // Stack tells whether the application has several containers.
 func (m *Manifest) Stack() bool { return len(m.Containers) > 1 }
 
@@ -372,11 +382,36 @@ func (m *Manifest) Port(name string) (Port, bool) {
 // Web is the interface that My Apps links to: the one named "web", if it speaks HTTP.
 func (m *Manifest) Web() (Interface, Port, bool) {
 	i, ok := m.Interfaces["web"]
-	if !ok || (i.Protocol != "" && i.Protocol != "http") {
+	if !ok || !i.web() {
 		return Interface{}, Port{}, false
 	}
 	p, ok := m.Port(i.Port)
 	return i, p, ok
+}
+
+// web tells whether an interface is for browsers, and goes through the proxy.
+func (i Interface) web() bool { return i.Protocol == "" || i.Protocol == "http" }
+
+// WebPorts are the ports of all interfaces that speak HTTP, each once: the one that My
+// Apps links to first, the others by number. A port that another protocol uses as well
+// is among them.
+func (m *Manifest) WebPorts() (ports []Port) {
+	for _, i := range m.Interfaces {
+		if p, ok := m.Port(i.Port); ok && i.web() && !slices.Contains(ports, p) {
+			ports = append(ports, p)
+		}
+	}
+	_, main, _ := m.Web()
+	slices.SortFunc(ports, func(a, b Port) int {
+		if (a == main) != (b == main) {
+			if a == main {
+				return -1
+			}
+			return 1
+		}
+		return a.Host - b.Host
+	})
+	return ports
 }
 
 // NodePort is a port of the node. The same number with another protocol is another port.
@@ -397,14 +432,14 @@ func (p NodePort) String() string {
 func (p Port) Node() NodePort { return NodePort{p.Host, p.Protocol == "udp"} }
 
 // NodePorts are the ports of the node that the application occupies: published ones,
-// and the proxy's for its web interface.
+// and the proxy's for its web interfaces.
 func (m *Manifest) NodePorts() (ports []NodePort) {
 	for _, c := range m.Containers {
 		for _, p := range c.Ports {
 			ports = append(ports, p.Node())
 		}
 	}
-	if _, p, ok := m.Web(); ok {
+	for _, p := range m.WebPorts() {
 		ports = append(ports, NodePort{Number: p.Host + ProxyOffset})
 	}
 	return ports

@@ -99,6 +99,23 @@ func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
 	}
 }
 
+func TestInternetIsReachedUnlessTheManifestSaysNo(t *testing.T) {
+	good := strings.Replace(valid, "[true]", "[/bin/true]", 1)
+	for added, want := range map[string]bool{"": true, "network: {internet: true}\n": true, "network: {internet: false}\n": false} {
+		m, err := Parse("m.yaml", []byte(good+added))
+		if err != nil {
+			t.Fatal(err)
+		}
+		again, err := ParseCanonical("m.json", m.Canonical())
+		if err != nil {
+			t.Fatal(err)
+		}
+		if m.Internet() != want || again.Internet() != want {
+			t.Errorf("%q: %t, and %t once published; expected %t", added, m.Internet(), again.Internet(), want)
+		}
+	}
+}
+
 func TestARefusedSettingIsNotRepeated(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "mode", Default: "x", Values: []string{"x", "y"}}}}
 	if _, err := m.With(map[string]string{"mode": "hunter2"}); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "setting mode of a: expected one of x, y") {
@@ -143,6 +160,8 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"path that is not clean", "path: /data", "path: /data/../etc", []string{"is not a clean absolute path"}},
 		{"both kinds of image", "{build: image}", "{build: image, ref: a/b}", []string{"expected either build, or ref and digest"}},
 		{"port of the daemon", "host: 8080", "host: 7070", []string{"port 7070 is the daemon's own"}},
+		{"port of the daemon with TLS", "host: 8080", "host: 7443", []string{"port 7443 is the daemon's own"}},
+		{"port of applications by name", "host: 8080", "host: 8443", []string{"port 8443 is the daemon's own"}},
 		{"privileged port", "host: 8080", "host: 80", []string{"containers[1].ports[0].host:", "1024"}},
 		{"control character", "name: Pair", "name: Pa\x00ir", []string{"m.yaml:3:9: control character 0x0"}},
 		{"newline in a value", "name: Pair\n", "name: \"Pair\\nExecStart=/bin/sh\"\n", []string{"name:", "is not valid here"}},
@@ -178,6 +197,9 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"adopts a name that is none", "canary:", "adopts: [\"a b\"]\ncanary:", []string{"adopts[0]:", "is not valid here"}},
 		{"adopts one twice", "canary:", "adopts: [old, old]\ncanary:", []string{`container "old" is already adopted`}},
 		{"script with a path that is none", "canary:", "provider_scripts: [{path: /../x.js, source: x}]\ncanary:", []string{"provider_scripts[0].path:", "is not valid here"}},
+		{"network that is no choice", "canary:", "network: {internet: sometimes}\ncanary:", []string{"network.internet:", "boolean"}},
+		{"network that says nothing", "canary:", "network: {}\ncanary:", []string{"network:", "missing property 'internet'"}},
+		{"network of the host", "canary:", "network: {internet: false, mode: host}\ncanary:", []string{"network.mode: unknown field"}},
 		{"two documents", "canary:\n", "---\ncanary:\n", []string{"expected exactly one YAML document, found 2"}},
 		{"no YAML", "apiVersion: archipelago/v1", "apiVersion: [", []string{"m.yaml:"}},
 		{"all at once", "id: pair\nname: Pair\n", "id: PAIR\nname: Pair\nprivileged: true\nbogus: 1\n", []string{"m.yaml:2:5: id:", "m.yaml:4:1: privileged:", "m.yaml:5:1: bogus:"}},

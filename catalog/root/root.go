@@ -43,7 +43,7 @@ type Policy struct {
 	Version int64 // 1 for the first, one more for each successor
 	Expires time.Time
 	Root    Role // signs the next root
-	Catalog Role // signs catalogs
+	Catalog Role // signs catalogs, and releases of the daemon
 }
 
 // Sign makes the root document of a policy.

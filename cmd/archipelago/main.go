@@ -5,7 +5,6 @@ package main
 import (
 	"context"
 	"crypto/sha256"
-	"crypto/tls"
 	"encoding/hex"
 	"errors"
 	"fmt"
@@ -26,8 +25,11 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+	"github.com/archipelago-cloud/archipelago/orchestrator/announce"
+	"github.com/archipelago-cloud/archipelago/orchestrator/certificate"
 	"github.com/archipelago-cloud/archipelago/orchestrator/engine"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/proxy"
@@ -42,11 +44,19 @@ import (
 // version is set by the linker.
 var version = "0.0.0-dev"
 
+// Exit statuses.
+const (
+	exitFailed = 1
+	exitUsage  = 2 // usage or bad input
+)
+
 const (
 	headerTimeout   = 10 * time.Second
 	idleTimeout     = 2 * time.Minute
 	shutdownTimeout = 5 * time.Second
 	eventsRetry     = time.Second
+
+	caWarning = 365 * 24 * time.Hour // before the end of the node's CA
 )
 
 func main() {
@@ -54,7 +64,8 @@ func main() {
 	defer stop()
 	root := &cobra.Command{
 		Use: "archipelago", Short: "The daemon of an Archipelago node",
-		Example:      "  archipelago daemon",
+		Long:         "The daemon of an Archipelago node.\n\nExit status: 0 done; 1 it failed; 2 usage or bad input.",
+		Example:      "  archipelago daemon\n  archipelago fingerprint",
 		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
 	}
@@ -65,25 +76,62 @@ func main() {
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
-	serve.Flags().StringVar(&d.dataDir, "data", manifest.DataDir, "directory of applications' data and the daemon's state")
-	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf(":%d", manifest.DaemonPort), "address of RPC and My Apps")
-	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "the same over TLS, with the node's own certificate")
-	root.AddCommand(serve)
+	dataFlag(serve, &d.dataDir)
+	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort), "address on loopback of the RPC for programs on the node, unencrypted")
+	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "address of the RPC and My Apps, over TLS")
+	addNames(serve, &d.names)
+	root.AddCommand(serve, fingerprint(), upgradeCommand())
+	usage.Mark(root)
 	if err := root.ExecuteContext(ctx); err != nil {
 		fmt.Fprintln(os.Stderr, "archipelago:", err)
-		os.Exit(1)
+		if usage.Is(err) {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
 	}
 }
 
-type daemon struct{ dataDir, listen, listenTLS string }
+// fingerprint is what an owner compares with what a client shows.
+func fingerprint() *cobra.Command {
+	var dataDir string
+	c := &cobra.Command{
+		Use: "fingerprint", Short: "Print the fingerprint of the node's certificate authority, by which clients know it",
+		Example: "  archipelago fingerprint",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			f, err := certificate.ReadFingerprint(stateDir(dataDir))
+			if err != nil {
+				return err
+			}
+			fmt.Fprintln(cmd.OutOrStdout(), f)
+			return nil
+		},
+	}
+	dataFlag(c, &dataDir)
+	return c
+}
+
+func dataFlag(c *cobra.Command, dir *string) {
+	c.Flags().StringVar(dir, "data", manifest.DataDir, "directory of applications' data and the daemon's state")
+}
+
+func stateDir(dataDir string) string { return filepath.Join(dataDir, manifest.OwnDir, "state") }
+
+type daemon struct {
+	dataDir, listen, listenTLS string
+	names                      certificate.Names
+}
 
 func (d *daemon) run(ctx context.Context) error {
+	if err := onLoopback(d.listen); err != nil {
+		return usage.Wrap(fmt.Errorf("--listen: %w", err))
+	}
 	if os.Geteuid() == 0 {
 		return errors.New("the daemon runs as an unprivileged user, never as root")
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	own := filepath.Join(d.dataDir, manifest.OwnDir)
-	stateDir := filepath.Join(own, "state")
+	stateDir := stateDir(d.dataDir)
 	store, err := state.Open(stateDir)
 	if err != nil {
 		return err
@@ -120,35 +168,62 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
-	certificate, fingerprint, err := access.Certificate(stateDir)
-	if err != nil {
+	if d.names.Host, err = os.Hostname(); err != nil {
 		return err
+	}
+	authority, err := certificate.Open(stateDir, d.names)
+	switch {
+	case errors.Is(err, certificate.ErrName):
+		return usage.Wrap(err)
+	case err != nil:
+		return err
+	}
+	if left := time.Until(authority.Ends()); left < caWarning {
+		log.Warn("the node's CA ends: remove ca.crt and ca.key for a new one, and have clients and browsers trust it", "directory", stateDir, "ends", authority.Ends())
 	}
 	secure, err := net.Listen("tcp", d.listenTLS)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
 	}
+	secure = proxy.RefuseContainers(secure)
 	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
 	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
 	if err != nil {
 		return err
 	}
 	passwords := access.NewPasswords(stateDir)
-	guard := access.NewGuard(token, passwords)
+	sessions := access.OpenSessions(stateDir, token, passwords, log)
+	guard := access.NewGuard(sessions)
 	mux := http.NewServeMux()
-	mux.Handle((&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard))
-	mux.Handle("GET /metrics", guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{})))
-	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Log: log}).Handler())
-	server := &http.Server{
-		Handler: mux, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout,
-		BaseContext: func(net.Listener) context.Context { return ctx },
-		TLSConfig:   &tls.Config{Certificates: []tls.Certificate{certificate}, MinVersion: tls.VersionTLS12},
+	plain := http.NewServeMux() // the unencrypted port's
+	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard)
+	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
+	metrics := guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
+	for _, m := range []*http.ServeMux{mux, plain} {
+		m.Handle(service, handler)
+		m.Handle("GET /metrics", metrics)
+		m.Handle("GET /ca.crt", trust)
+		m.Handle("GET /trust", trust)
 	}
+	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Log: log}).Handler())
+	plain.Handle("/", web.ToTLS(secure.Addr().(*net.TCPAddr).Port))
+	serve := func(h http.Handler) *http.Server {
+		return &http.Server{
+			Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, TLSConfig: authority.Config(),
+			BaseContext: func(net.Listener) context.Context { return ctx },
+		}
+	}
+	server, plainServer := serve(mux), serve(plain)
 	var wg sync.WaitGroup
 	wg.Go(func() { r.Run(ctx) })
 	wg.Go(func() { sub.Run(ctx) })
 	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
-	wg.Go(func() { proxy.Serve(ctx, r, log) })
+	node := certificate.Local(d.names.Host)
+	webs := &proxy.Server{Source: r, TLS: authority.Config(), Token: token, Domain: node, Log: log}
+	wg.Go(func() { webs.Serve(ctx) })
+	if node != "" {
+		wg.Go(func() { announce.Serve(ctx, node, r, log) })
+	}
 	look := make(chan os.Signal, 1) // SIGHUP: look now
 	signal.Notify(look, syscall.SIGHUP)
 	wg.Go(func() {
@@ -178,11 +253,13 @@ func (d *daemon) run(ctx context.Context) error {
 		<-ctx.Done()
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), shutdownTimeout)
 		defer cancel()
-		if server.Shutdown(bounded) != nil {
-			server.Close()
+		for _, s := range []*http.Server{server, plainServer} {
+			if s.Shutdown(bounded) != nil {
+				s.Close()
+			}
 		}
 	})
-	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", fingerprint, "apps", len(disk))
+	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", authority.Fingerprint(), "apps", len(disk))
 	wg.Go(func() {
 		if err := server.ServeTLS(secure, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("serving TLS", "error", err)
@@ -198,7 +275,7 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}
 	})
-	err = server.Serve(listener)
+	err = plainServer.Serve(listener)
 	wg.Wait()
 	if fault.Planted(fault.ShutdownKills) {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)

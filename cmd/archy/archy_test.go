@@ -2,12 +2,17 @@ package main
 
 import (
 	"context"
+	"crypto/tls"
+	"errors"
+	"io"
+	"log"
 	"maps"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
@@ -16,21 +21,31 @@ import (
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
+	"github.com/archipelago-cloud/archipelago/orchestrator/certificate"
 )
 
 func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"archy": main})
 }
 
-// node stands in for a node's daemon. It writes the settings that it is given into a
-// file, one a line.
+// node stands in for a node's daemon, whose token is sesame. It writes the settings that
+// it is given into a file, one a line.
 type node struct {
 	apiconnect.UnimplementedOrchestratorHandler
 	file string
 }
 
-func (node) Status(context.Context, *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error) {
-	return connect.NewResponse(&api.StatusResponse{}), nil
+func (n node) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(apiconnect.NewOrchestratorHandler(n))
+	return mux
+}
+
+func (node) Status(_ context.Context, r *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error) {
+	if r.Header().Get("Authorization") != "Bearer sesame" {
+		return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("wrong token"))
+	}
+	return connect.NewResponse(&api.StatusResponse{Version: "1.2.3"}), nil
 }
 
 func (node) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]) (*connect.Response[api.App], error) {
@@ -54,14 +69,23 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	ca, err := certificate.Open(t.TempDir(), certificate.Names{Host: "box"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	secure := httptest.NewUnstartedServer(node{}.handler())
+	secure.Listener = tls.NewListener(secure.Listener, ca.Config())
+	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // clients reject it, as they are to
+	secure.Start()
+	t.Cleanup(secure.Close)
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		plain := httptest.NewServer(node{file: e.WorkDir + "/configured"}.handler())
+		e.Defer(plain.Close)
 		e.Setenv("CATALOG", apps)
+		e.Setenv("PLAIN", plain.URL)
+		e.Setenv("SECURE", strings.Replace(secure.URL, "http:", "https:", 1))
+		e.Setenv("FINGERPRINT", ca.Fingerprint())
 		e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
-		mux := http.NewServeMux()
-		mux.Handle(apiconnect.NewOrchestratorHandler(node{file: e.WorkDir + "/configured"}))
-		server := httptest.NewServer(mux)
-		e.Defer(server.Close)
-		e.Setenv("NODE", server.URL)
 		return nil
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
 }

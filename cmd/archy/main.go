@@ -5,13 +5,10 @@ package main
 import (
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"os/signal"
-	"path/filepath"
 	"strings"
 	"syscall"
 	"text/tabwriter"
@@ -69,7 +66,7 @@ func Command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "archy", Short: "Control the applications of an Archipelago node",
 		Long:         "Control the applications of an Archipelago node.\n\nExit status: 0 done; 1 the operation failed; 2 usage or bad input.",
-		Example:      "  archy login http://192.0.2.7:7070\n  archy install miniflux\n  archy apps",
+		Example:      "  archy login https://192.0.2.7:7443 --fingerprint 3f2a…\n  archy install miniflux\n  archy apps",
 		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
 		Args: cobra.NoArgs,
@@ -77,93 +74,12 @@ func Command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), validate())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), validate())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}
 	usage.Mark(root)
 	return root
-}
-
-type credentials struct {
-	Node        string `json:"node"`
-	Token       string `json:"token"`
-	Fingerprint string `json:"fingerprint,omitempty"` // of the node's certificate, SHA-256 in hex
-}
-
-func credentialsFile() (string, error) {
-	dir, err := os.UserConfigDir()
-	return filepath.Join(dir, "archipelago", "login.json"), err
-}
-
-func (a *app) login() *cobra.Command {
-	var fingerprint string
-	c := &cobra.Command{
-		Use: "login NODE", Short: "Sign in to a node with an access token from standard input",
-		Long:    "Sign in to a node, and remember it and its access token. The token is read from\nstandard input, so that it appears in no process list. On the node it is in\n/var/lib/archipelago/_daemon/state/token.",
-		Example: "  ssh archipelago@192.0.2.7 cat /var/lib/archipelago/_daemon/state/token | archy login http://192.0.2.7:7070",
-		Args:    cobra.ExactArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var token string
-			if _, err := fmt.Fscan(cmd.InOrStdin(), &token); err != nil {
-				return usage.Wrap(fmt.Errorf("reading the token from standard input: %w", err))
-			}
-			node := strings.TrimSuffix(args[0], "/")
-			if !strings.Contains(node, "://") {
-				node = "http://" + node
-			}
-			c := client.New(node, token, fingerprint)
-			s, err := c.Status(cmd.Context(), connect.NewRequest(&api.StatusRequest{}))
-			if err != nil {
-				return err
-			}
-			b, err := json.Marshal(credentials{node, token, fingerprint})
-			if err != nil {
-				return err
-			}
-			file, err := credentialsFile()
-			if err != nil {
-				return err
-			}
-			if err := os.MkdirAll(filepath.Dir(file), 0o700); err != nil {
-				return err
-			}
-			if err := os.WriteFile(file, b, 0o600); err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, s.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "signed in to %s (daemon %s)\n", node, s.Msg.Version)
-			return nil
-		},
-	}
-	c.Flags().StringVar(&fingerprint, "fingerprint", "", "SHA-256 of the node's certificate, which its daemon logs; required with https")
-	c.Example += "\n  archy login https://192.0.2.7:7443 --fingerprint 3f2a… < token"
-	return c
-}
-
-func (a *app) client() (*client.Client, error) {
-	var c credentials
-	file, err := credentialsFile()
-	if err != nil {
-		return nil, err
-	}
-	b, err := os.ReadFile(file)
-	switch {
-	case err == nil:
-		if err := json.Unmarshal(b, &c); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
-		}
-	case errors.Is(err, fs.ErrNotExist):
-		return nil, usage.Wrap(errors.New("not signed in to a node; see 'archy login --help'"))
-	default:
-		return nil, err
-	}
-	if a.node != "" {
-		c.Node = a.node
-	}
-	return client.New(c.Node, c.Token, c.Fingerprint), nil
 }
 
 func (a *app) print(cmd *cobra.Command, m proto.Message) error {
@@ -236,6 +152,7 @@ func (a *app) completeApps(cmd *cobra.Command, args []string, _ string) ([]strin
 
 func (a *app) operation(verb string) *cobra.Command {
 	var purge, noWait bool
+	var accept []string
 	c := &cobra.Command{
 		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until it is done",
 		Example:           "  archy " + verb + " miniflux",
@@ -246,7 +163,12 @@ func (a *app) operation(verb string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			op, err := c.Request(cmd.Context(), verb, args[0], purge)
+			var op *api.Operation
+			if verb == "update" {
+				op, err = a.update(cmd, c, args[0], accept)
+			} else {
+				op, err = c.Request(cmd.Context(), verb, args[0], purge)
+			}
 			if err != nil {
 				return err
 			}
@@ -260,6 +182,11 @@ func (a *app) operation(verb string) *cobra.Command {
 	if verb == "uninstall" {
 		c.Flags().BoolVar(&purge, "purge", false, "delete its data and secrets too; this cannot be undone")
 		c.Example += "\n  archy uninstall miniflux --purge"
+	}
+	if verb == "update" {
+		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to a new privilege of the update, in exactly the words that 'archy update' prints; once for each")
+		c.Long = "Update an application to the catalog's version and wait until it is done. If that asks\nfor more than the installed version may, it is shown first and needs your consent: an\nanswer on a terminal, or --accept. Without, nothing is done; exit status 1."
+		c.Example += "\n  archy update miniflux --accept 'publishes port 8333/tcp of the node'"
 	}
 	return c
 }

@@ -12,6 +12,7 @@ import (
 	"io"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"time"
@@ -21,6 +22,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
@@ -302,18 +304,41 @@ func (a *app) restore() *cobra.Command {
 }
 
 func (a *app) upgrade() *cobra.Command {
-	return &cobra.Command{
+	var release string
+	c := &cobra.Command{
 		Use: "upgrade FILE", Short: "Replace the node's daemon; if the new one does not come up, the old one returns",
-		Long:    "Replace the node's daemon with the program in FILE and wait until it serves.\nApplications keep running. If the new daemon does not come up, the old one returns by\nitself, and this command exits with status 1.",
-		Example: "  archy upgrade archipelago",
+		Long: `Replace the node's daemon with the program in FILE, archipelago-linux-ARCH of a
+release, and wait until it serves. Applications keep running. The node runs it only if
+the release is signed by keys of the root document that the node trusts (archy
+subscribe), and is not older than what runs. If the new daemon does not come up, the old
+one returns by itself. A program without a release is for the node's own shell:
+archipelago upgrade --unsigned FILE.
+
+Exit status: 0 the new daemon serves; 1 it was refused, or the old one has returned; 2
+usage or bad input.`,
+		Example: "  archy upgrade archipelago-linux-amd64\n  archy upgrade archipelago-linux-amd64 --release Downloads/release.dsse.json",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			b, err := os.ReadFile(args[0])
-			if err != nil {
+			if release == "" {
+				release = filepath.Join(filepath.Dir(args[0]), description.File)
+			}
+			envelope, missing := os.ReadFile(release)
+			if missing != nil {
+				missing = fmt.Errorf("the release's signed description: %w; download it with the program, or name it with --release", missing)
+			}
+			if err := errors.Join(err, missing); err != nil {
 				return usage.Wrap(err)
+			}
+			d, err := description.Peek(envelope)
+			if err != nil {
+				return usage.Wrap(fmt.Errorf("%s: %w", release, err))
 			}
 			sum := sha256.Sum256(b)
 			want := hex.EncodeToString(sum[:])
+			if !slices.Contains(slices.Collect(maps.Values(d.Files)), want) {
+				return usage.Wrap(fmt.Errorf("%s describes release %s, and %s is no file of it", release, d.Version, args[0]))
+			}
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -323,12 +348,12 @@ func (a *app) upgrade() *cobra.Command {
 				return err
 			}
 			stream := c.Upgrade(cmd.Context())
-			first := want
+			err = stream.Send(&api.UpgradeRequest{Sha256: want, Release: envelope})
 			for piece := range slices.Chunk(b, pieceSize) {
-				if err := stream.Send(&api.UpgradeRequest{Sha256: first, Program: piece}); err != nil {
+				if err != nil {
 					break // the answer says why
 				}
-				first = ""
+				err = stream.Send(&api.UpgradeRequest{Program: piece})
 			}
 			r, err := stream.CloseAndReceive()
 			if err != nil {
@@ -346,6 +371,8 @@ func (a *app) upgrade() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().StringVar(&release, "release", "", "the release's signed description; default: "+description.File+" beside FILE")
+	return c
 }
 
 const (

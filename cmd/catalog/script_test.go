@@ -11,6 +11,7 @@ import (
 	"github.com/rogpeppe/go-internal/testscript"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
@@ -77,7 +78,11 @@ func prepare(e *testscript.Env, apps string) error {
 	if err != nil {
 		return err
 	}
-	for name, b := range map[string][]byte{"id.txt": []byte(id.String() + "\n"), "gate.key": sealed, "gate.key.pub": []byte(gateKey.String() + "\n"), "feature.json": body} {
+	release, err := description.Sign(e.T().(testing.TB).Context(), description.Description{Version: "1.0.0", Created: d.Created, Commit: "ab", Files: map[string]string{"install.sh": strings.Repeat("0", 64)}}, gateKey)
+	if err != nil {
+		return err
+	}
+	for name, b := range map[string][]byte{"release.dsse.json": release, "id.txt": []byte(id.String() + "\n"), "gate.key": sealed, "gate.key.pub": []byte(gateKey.String() + "\n"), "feature.json": body} {
 		if err := os.WriteFile(filepath.Join(e.WorkDir, name), b, 0o600); err != nil {
 			return err
 		}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
@@ -54,7 +55,7 @@ func rootCommand() *cobra.Command {
 	f.Int64Var(&p.Version, "version", 1, "1 for the first, one more for each successor")
 	f.StringArrayVar(&rootKeys, "root-key", nil, "file of public keys that may sign the next root")
 	f.IntVar(&p.Root.Threshold, "root-threshold", 1, "how many of them must")
-	f.StringArrayVar(&catalogKeys, "catalog-key", nil, "file of public keys that may sign catalogs")
+	f.StringArrayVar(&catalogKeys, "catalog-key", nil, "file of public keys that may sign catalogs, and releases of the daemon")
 	f.IntVar(&p.Catalog.Threshold, "catalog-threshold", 1, "how many of them must")
 	f.DurationVar(&life, "life", 365*24*time.Hour, "how long it is good for")
 	f.StringVarP(&out, "output", "o", "root.json", "file to write")
@@ -66,8 +67,8 @@ func rootCommand() *cobra.Command {
 func signCommand() *cobra.Command {
 	var flags keys.Flags
 	c := &cobra.Command{
-		Use: "sign FILE", Short: "Sign a catalog or a root document in place",
-		Long:    "Sign a new catalog, or add a signature to a signed catalog or a root document.\nReview the changes first: catalog diff.",
+		Use: "sign FILE", Short: "Sign a catalog, a root document or a release in place",
+		Long:    "Sign a new catalog, or add a signature to a signed catalog, a root document or the\ndescription of a release (release.dsse.json). Review the changes first: catalog diff.",
 		Example: "  catalog sign feature.json --key release.key --identity id.txt\n  catalog sign beta.json --key agent:release@example.org",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -80,7 +81,9 @@ func signCommand() *cobra.Command {
 				return usage.Wrap(err)
 			}
 			var signed []byte
-			if _, notEnvelope := sign.Unverified(b, document.MaxSize, document.PayloadType); notEnvelope == nil {
+			if _, notRelease := description.Peek(b); notRelease == nil {
+				signed, err = sign.Add(cmd.Context(), b, description.MaxSize, signers...)
+			} else if _, notEnvelope := sign.Unverified(b, document.MaxSize, document.PayloadType); notEnvelope == nil {
 				if d, err := peek(args[0]); err != nil {
 					return err
 				} else if err := d.Cycles(); err != nil {
@@ -90,7 +93,7 @@ func signCommand() *cobra.Command {
 			} else if d, notDocument := document.Decode(b); notDocument == nil {
 				signed, err = document.Sign(cmd.Context(), d, signers...)
 			} else if signed, err = root.Add(b, signers...); err != nil {
-				return usage.Wrap(fmt.Errorf("%s: neither a catalog (%w) nor a root document (%w)", args[0], notDocument, err))
+				return usage.Wrap(fmt.Errorf("%s: neither a catalog (%w) nor a root document (%w) nor the description of a release (%w)", args[0], notDocument, err, notRelease))
 			}
 			if err != nil {
 				return err

@@ -43,7 +43,7 @@ func (a *app) deployCommand() *cobra.Command {
 				return err
 			}
 			for _, m := range f.Nodes {
-				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/%s/state/token | archy login %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, manifest.OwnDir, m.RPC())
+				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/%s/state/token | archy login %s --fingerprint %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, manifest.OwnDir, m.RPC(), m.Authority.Fingerprint())
 			}
 			fmt.Fprintln(out, "serving images to the nodes; Ctrl-C ends it")
 			<-cmd.Context().Done()

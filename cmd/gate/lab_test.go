@@ -237,11 +237,16 @@ func TestInterruptEndsCleanlyAndCanBeResumed(t *testing.T) {
 		t.Errorf("processes are left: %s", procs)
 	}
 	// As an interrupt in the middle of a stop would leave it.
-	token, err := node(t, inv, ".228").Run(t.Context(), "cat "+nodes.DataDir+"/_daemon/state/token")
+	ssh := node(t, inv, ".228")
+	token, err := ssh.Run(t.Context(), "cat "+nodes.DataDir+"/_daemon/state/token")
 	if err != nil {
 		t.Fatal(err)
 	}
-	rpc := client.New("http://127.0.0.228:7070", strings.TrimSpace(token), "")
+	trusted, err := ssh.Authority(t.Context())
+	if err != nil {
+		t.Fatal(err)
+	}
+	rpc := client.New("https://127.0.0.228:7443", strings.TrimSpace(token), trusted.Fingerprint())
 	if _, err := rpc.Do(t.Context(), "stop", "mosquitto", false, nil); err != nil {
 		t.Fatal(err)
 	}

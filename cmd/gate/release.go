@@ -8,6 +8,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
@@ -18,12 +19,13 @@ import (
 
 func (a *app) releaseCommand() *cobra.Command {
 	var trust keys.Trust
+	var flags keys.Flags
 	var runs []string
-	var to string
+	var to, version string
 	c := &cobra.Command{
 		Use: "release DIR", Short: "Describe the programs of a release, and publish those that a green run has tested",
-		Long:    "Write checksums, bills of materials and provenance beside the programs in DIR, as\n'make release' built them. Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit; the installer and the files that it installs must be those that the run recorded. If\nno such run has tested the daemon of an architecture, nothing is written and the exit\nstatus is 1.",
-		Example: "  gate release out/release/1.0 --run out/gate/latest --trust gate.key.pub --to /srv/releases/1.0",
+		Long:    "Write checksums, bills of materials, provenance and a description of all files, signed\nby --key, beside the programs in DIR, as 'make release' built them: nodes take a daemon\nby keys that sign catalogs ('catalog root --catalog-key'). Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit; the installer and the files that it installs must be those that the run recorded. If\nno such run has tested the daemon of an architecture, nothing is written and the exit\nstatus is 1.",
+		Example: "  gate release out/release/1.0 --version 1.0 --run out/gate/latest --trust gate.key.pub --key release.key --identity id.txt --to /srv/releases/1.0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			artifacts, err := release.Artifacts(args[0])
@@ -55,13 +57,20 @@ func (a *app) releaseCommand() *cobra.Command {
 			if err := errors.Join(problems...); err != nil {
 				return err
 			}
-			if err := release.Release(args[0], to, artifacts, verified); errors.Is(err, attest.ErrAttestation) {
+			signers, err := flags.Open()
+			if err != nil {
+				return err
+			}
+			if err := release.Release(cmd.Context(), args[0], to, artifacts, verified, version, signers...); errors.Is(err, attest.ErrAttestation) || errors.Is(err, plan.ErrUsage) {
 				return err
 			} else if err != nil {
 				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 			}
 			for _, art := range artifacts {
 				fmt.Fprintf(w, "%s  %s\n", art.SHA256, art.Name)
+			}
+			for _, s := range signers {
+				fmt.Fprintf(w, "%s: signed by %s\n", description.File, s.PublicKey)
 			}
 			if to != "" {
 				for _, art := range artifacts {
@@ -71,9 +80,12 @@ func (a *app) releaseCommand() *cobra.Command {
 			return nil
 		},
 	}
+	flags.Add(c)
 	trust.Add(c)
 	trust.AddWaivers(c)
 	c.Flags().StringArrayVar(&runs, "run", []string{"out/gate/latest"}, "directory of a signed run; may be given again, one for each architecture")
+	c.Flags().StringVar(&version, "version", "", "version of the release, which its programs say")
+	c.MarkFlagRequired("version")
 	c.Flags().StringVar(&to, "to", "", "directory to publish to; without it nothing is")
 	return c
 }

@@ -28,7 +28,7 @@ type way struct{ name, install, restart, uninstall string }
 
 // TestAgainstComposeAndKubePlay runs the same stack of two, an application and its
 // PostgreSQL, by the daemon, by podman-compose and by podman kube play, in turns.
-// Every time is until the application answers over HTTP from outside.
+// Every time is until the application answers over HTTP on the node, asked over SSH.
 func TestAgainstComposeAndKubePlay(t *testing.T) {
 	f, l := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
 	node := f.Nodes[0]
@@ -113,18 +113,19 @@ func TestAgainstComposeAndKubePlay(t *testing.T) {
 	}
 }
 
-// serves waits until the application answers from outside.
+// serves waits until the application answers on the node.
 func serves(ctx context.Context, node *fleet.Node, port int) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, answers, fmt.Errorf("waited %s for port %d to answer", answers, port))
 	defer cancel()
+	there := &http.Client{Transport: &http.Transport{DialContext: node.SSH.Dial, DisableKeepAlives: true}}
 	tick := time.NewTicker(50 * time.Millisecond)
 	defer tick.Stop()
 	for {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d/healthcheck", node.Address, port), nil)
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://127.0.0.1:%d/healthcheck", port), nil)
 		if err != nil {
 			return err
 		}
-		if resp, err := http.DefaultClient.Do(req); err == nil {
+		if resp, err := there.Do(req); err == nil {
 			resp.Body.Close()
 			if resp.StatusCode == http.StatusOK {
 				return nil

@@ -11,13 +11,18 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"strings"
 	"time"
 
+	"connectrpc.com/connect"
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/root"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -61,7 +66,7 @@ var (
 var _ = Describe("kill -9 of the daemon", func() {
 	It("covers every action", func() {
 		for _, v := range plan.Verbs {
-			if _, ok := lives[v]; !ok && v != plan.Convert { // which has a spec of its own, under adoption
+			if _, ok := lives[v]; !ok && v != plan.Convert && v != plan.Link { // which have specs of their own
 				Fail("no life has the action " + string(v))
 			}
 		}
@@ -140,8 +145,10 @@ var _ = Describe("kill -9 of the daemon", func() {
 })
 
 var _ = Describe("an upgrade of the daemon", func() {
+	const stateDir = nodes.DataDir + "/_daemon/state"
 	var before *matrix.Snapshot
 	var home string
+	var key *sign.Signer
 	archy := func(ctx context.Context, args ...string) (string, error) {
 		cmd := exec.CommandContext(ctx, bin("archy"), args...)
 		cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+home)
@@ -149,43 +156,78 @@ var _ = Describe("an upgrade of the daemon", func() {
 		out, err := cmd.CombinedOutput()
 		return string(out), err
 	}
+	forget := func(ctx context.Context) {
+		GinkgoHelper()
+		onNode(ctx, "systemctl --user stop %[1]s; rm -rf %[2]s/subscription ~/.local/bin/archipelago.trial ~/.local/bin/archipelago.previous; systemctl --user start %[1]s", nodes.DaemonUnit, stateDir)
+		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
+	}
+	// described is a file that holds the release of a program.
+	described := func(program, version string, created time.Time, by *sign.Signer) string {
+		GinkgoHelper()
+		b, err := description.Sign(context.Background(), description.Description{Version: version, Created: created.UTC().Truncate(time.Second), Commit: "ab",
+			Files: map[string]string{description.Daemon(runtime.GOARCH): digest(program)}}, by)
+		Expect(err).NotTo(HaveOccurred())
+		file := filepath.Join(GinkgoT().TempDir(), description.File)
+		Expect(os.WriteFile(file, b, 0o600)).To(Succeed())
+		return file
+	}
+	// script is a program that says version 9.0.0 and leaves a mark where it ran.
+	script := func(rest string) string {
+		GinkgoHelper()
+		file := filepath.Join(home, "script")
+		Expect(os.WriteFile(file, []byte("#!/bin/sh\ntouch ~/ran\n[ \"$1\" = --version ] && echo archipelago version 9.0.0 && exit\n"+rest+"\n"), 0o755)).To(Succeed())
+		return file
+	}
 	BeforeEach(func(ctx SpecContext) {
 		fresh(ctx)
+		forget(ctx)
+		DeferCleanup(func(ctx SpecContext) { forget(ctx) })
 		before, _ = installed(ctx, "page")
 		home = GinkgoT().TempDir()
-		out, err := archy(ctx, "login", node.RPC())
+		out, err := archy(ctx, "login", node.RPC(), "--fingerprint", node.Authority.Fingerprint())
 		Expect(err).NotTo(HaveOccurred(), out)
-		DeferCleanup(func(ctx SpecContext) {
-			onNode(ctx, "rm -f ~/.local/bin/archipelago.trial ~/.local/bin/archipelago.previous")
-		})
+		key, err = sign.NewSigner("release")
+		Expect(err).NotTo(HaveOccurred())
+		role := root.Role{Keys: []sign.PublicKey{key.PublicKey}, Threshold: 1}
+		trusted, err := root.Sign(root.Policy{Version: 1, Expires: time.Now().Add(time.Hour), Root: role, Catalog: role}, key)
+		Expect(err).NotTo(HaveOccurred())
+		file := filepath.Join(home, "root.json")
+		Expect(os.WriteFile(file, trusted, 0o600)).To(Succeed())
+		out, err = archy(ctx, "subscribe", "beta", "--root", file)
+		Expect(err).NotTo(HaveOccurred(), out)
 	})
 	untouched := func(ctx context.Context) {
 		GinkgoHelper()
 		Expect(matrix.CheckUntouched(app("page"), before, settled(ctx, app("page"), before, bound))).To(BeEmpty())
 	}
+	// inPlace expects a program in the daemon's place, and no trial under way.
+	inPlace := func(ctx context.Context, program string) {
+		GinkgoHelper()
+		Expect(onNode(ctx, "ls ~/.local/bin/archipelago.trial 2>/dev/null; sha256sum < ~/.local/bin/archipelago")).To(HavePrefix(digest(program)))
+	}
 
-	It("to one that serves", func(ctx SpecContext) {
+	It("to one that serves, signed as its release", func(ctx SpecContext) {
 		begin := time.Now()
-		out, err := archy(ctx, "upgrade", bin("archipelago-faults"))
+		program := bin("archipelago-faults")
+		out, err := archy(ctx, "upgrade", program, "--release", described(program, faultsVersion, time.Now(), key))
 		Expect(err).NotTo(HaveOccurred(), out)
 		recovered(begin, bound)
-		Expect(onNode(ctx, "ls ~/.local/bin/archipelago.trial 2>/dev/null; sha256sum < ~/.local/bin/archipelago")).To(HavePrefix(digest(bin("archipelago-faults"))))
+		inPlace(ctx, program)
 		untouched(ctx)
 	}, SpecTimeout(2*time.Minute))
 
-	for name, program := range map[string]string{
-		"that ends at once":         "#!/bin/sh\n[ \"$1\" = --version ] && echo archipelago version 9 && exit\nexit 1\n",
-		"that hangs and never says": "#!/bin/sh\n[ \"$1\" = --version ] && echo archipelago version 9 && exit\nexec sleep 600\n",
+	for name, rest := range map[string]string{
+		"that ends at once":         "exit 1",
+		"that hangs and never says": "exec sleep 600",
 	} {
 		It("to one "+name+": the old one returns", func(ctx SpecContext) {
-			file := filepath.Join(home, "broken")
-			Expect(os.WriteFile(file, []byte(program), 0o755)).To(Succeed())
+			program := script(rest)
 			begin := time.Now()
-			out, err := archy(ctx, "upgrade", file)
+			out, err := archy(ctx, "upgrade", program, "--release", described(program, "9.0.0", time.Now(), key))
 			Expect(err).To(HaveOccurred())
 			Expect(out).To(ContainSubstring("the new daemon did not come up"))
 			recovered(begin, 90*time.Second)
-			Expect(onNode(ctx, "ls ~/.local/bin/archipelago.trial 2>/dev/null; sha256sum < ~/.local/bin/archipelago")).To(HavePrefix(digest(bin("archipelago"))))
+			inPlace(ctx, bin("archipelago"))
 			untouched(ctx)
 		}, SpecTimeout(3*time.Minute))
 	}
@@ -193,11 +235,60 @@ var _ = Describe("an upgrade of the daemon", func() {
 	It("to what is no daemon is refused", func(ctx SpecContext) {
 		file := filepath.Join(home, "text")
 		Expect(os.WriteFile(file, []byte("hello"), 0o755)).To(Succeed())
-		out, err := archy(ctx, "upgrade", file)
+		out, err := archy(ctx, "upgrade", file, "--release", described(file, "9.0.0", time.Now(), key))
 		Expect(err).To(HaveOccurred())
 		Expect(out).To(ContainSubstring("does not say its version"))
 		untouched(ctx)
 	}, SpecTimeout(2*time.Minute))
+
+	It("by whoever has only the token is refused, and no program is run", func(ctx SpecContext) {
+		onNode(ctx, "rm -f ~/ran")
+		started, err := rpc.Status(ctx, connect.NewRequest(&api.StatusRequest{}))
+		Expect(err).NotTo(HaveOccurred())
+		thief, err := sign.NewSigner("thief")
+		Expect(err).NotTo(HaveOccurred())
+		program := script("exec sleep 600")
+		text, err := os.ReadFile(program)
+		Expect(err).NotTo(HaveOccurred())
+		for name, c := range map[string]struct{ release, want string }{
+			"unsigned":                            {"", "it is unsigned"},
+			"signed by an unknown key":            {described(program, "9.0.0", time.Now(), thief), "not trusted"},
+			"a signed, older release":             {described(program, "0.0.0-0", time.Date(2020, 1, 1, 0, 0, 0, 0, time.UTC), key), "is older than what runs"},
+			"another program than the signed one": {described(bin("archipelago-faults"), faultsVersion, time.Now(), key), "has the SHA-256"},
+		} {
+			By(name)
+			first := &api.UpgradeRequest{Sha256: digest(program), Program: text}
+			if c.release != "" {
+				first.Release, err = os.ReadFile(c.release)
+				Expect(err).NotTo(HaveOccurred())
+			}
+			stream := rpc.Upgrade(ctx)
+			Expect(stream.Send(first)).To(Succeed())
+			_, err = stream.CloseAndReceive()
+			Expect(err).To(MatchError(ContainSubstring(c.want)), name)
+		}
+		Expect(onNode(ctx, "ls ~/ran ~/.local/bin/archipelago.new 2>/dev/null; true")).To(BeEmpty())
+		inPlace(ctx, bin("archipelago"))
+		now, err := rpc.Status(ctx, connect.NewRequest(&api.StatusRequest{}))
+		Expect(err).NotTo(HaveOccurred())
+		Expect(now.Msg.StartedAt.AsTime()).To(Equal(started.Msg.StartedAt.AsTime()), "the daemon did not end")
+		untouched(ctx)
+	}, SpecTimeout(2*time.Minute))
+
+	It("without a signature, from the node's own shell", func(ctx SpecContext) {
+		const upgrade = "~/.local/bin/archipelago upgrade --unsigned ~/new 2>&1"
+		DeferCleanup(func(ctx SpecContext) { onNode(ctx, "rm -f ~/new ~/ran") })
+		onNode(ctx, "printf '#!/bin/sh\\n[ \"$1\" = --version ] && echo archipelago version 9.0.0 && exit\\nexit 1\\n' > ~/new")
+		Expect(onNode(ctx, upgrade+" || true")).To(ContainSubstring("the previous one has returned"))
+		inPlace(ctx, bin("archipelago"))
+		onNode(ctx, "cp ~/.local/bin/archipelago ~/new")
+		begin := time.Now()
+		Expect(onNode(ctx, upgrade)).To(ContainSubstring("the daemon is archipelago version"))
+		recovered(begin, bound)
+		inPlace(ctx, bin("archipelago"))
+		Expect(onNode(ctx, "tail -n 2 %s/audit.jsonl | grep -c 'unsigned, SHA-256'", stateDir)).To(Equal("2"))
+		untouched(ctx)
+	}, SpecTimeout(3*time.Minute))
 })
 
 // digest is a file's SHA-256 in hex.

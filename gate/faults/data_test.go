@@ -211,17 +211,23 @@ var _ = Describe("an update", func() {
 })
 
 var _ = Describe("applications that require others", func() {
-	get := func(ctx context.Context, port int, path string) (int, string) {
-		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("http://%s:%d%s", node.Address, port, path), nil)
+	// get asks the proxy, as a browser does.
+	get := func(ctx context.Context, published int, path string) (int, string) {
+		req, err := http.NewRequestWithContext(ctx, http.MethodGet, fmt.Sprintf("https://%s:%d%s", node.Address, published+manifest.ProxyOffset, path), nil)
 		Expect(err).NotTo(HaveOccurred())
 		req.Header.Set("Accept", "text/html")
-		resp, err := http.DefaultClient.Do(req)
+		c := http.Client{Transport: &http.Transport{TLSClientConfig: node.Authority.TLS(), DisableKeepAlives: true}}
+		resp, err := c.Do(req)
 		if err != nil {
 			return 0, err.Error()
 		}
 		defer resp.Body.Close()
 		b, _ := io.ReadAll(resp.Body)
 		return resp.StatusCode, string(b)
+	}
+	// routes are the destinations that a container has a route to, in hex.
+	routes := func(ctx context.Context, container string) []string {
+		return strings.Fields(onNode(ctx, "podman exec %s cut -f2 /proc/net/route", container))
 	}
 	sync := func(ctx context.Context, done bool, blocks int) {
 		onNode(ctx, `podman unshare sh -c 'echo "{\"initialblockdownload\": %t, \"blocks\": %d}" > %s/chain/data/status.json; chmod 644 %s/chain/data/status.json; chown 1000:1000 %s/chain/data/status.json'`, done, blocks, nodes.DataDir, nodes.DataDir, nodes.DataDir)
@@ -238,11 +244,9 @@ var _ = Describe("applications that require others", func() {
 		got := awaitState(ctx, "lightning", api.State_STATE_WAITING, bound)
 		Eventually(func() string { return state(ctx, "lightning").Note }).WithContext(ctx).WithTimeout(bound).WithPolling(poll).Should(Equal("waiting for chain: initialblockdownload is true (blocks: 41)"))
 		Expect(onNode(ctx, "podman ps -q --filter name=lightning | wc -l")).To(Equal("0"))
-		for _, port := range []int{8903, 8903 + manifest.ProxyOffset} {
-			status, body := get(ctx, port, "/")
-			Expect(status).To(Equal(http.StatusServiceUnavailable))
-			Expect(body).To(And(ContainSubstring("Lightning is not ready yet"), ContainSubstring("blocks: 41")))
-		}
+		status, body := get(ctx, 8903, "/")
+		Expect(status).To(Equal(http.StatusServiceUnavailable))
+		Expect(body).To(And(ContainSubstring("Lightning is not ready yet"), ContainSubstring("blocks: 41")))
 		_ = got
 		sync(ctx, false, 100)
 		begin := time.Now()
@@ -250,16 +254,23 @@ var _ = Describe("applications that require others", func() {
 		Expect(err).NotTo(HaveOccurred())
 		settled(ctx, app("lightning"), nil, bound)
 		recovered(begin, bound)
-		for _, port := range []int{8903, 8903 + manifest.ProxyOffset} {
-			status, body := get(ctx, port, "/")
-			Expect(status).To(Equal(http.StatusOK))
-			Expect(body).To(ContainSubstring(`id="page"`))
-		}
+		status, body = get(ctx, 8903, "/")
+		Expect(status).To(Equal(http.StatusOK))
+		Expect(body).To(ContainSubstring(`id="page"`))
 		// They reach each other by name, and nobody else does.
 		Expect(onNode(ctx, "podman exec lightning busybox wget -q -O - http://chain:8080/ | grep -c 'id=\"page\"'")).To(Equal("1"))
 		do(ctx, "install", "page")
-		_, err = node.SSH.Run(ctx, "podman exec page busybox wget -q -T 3 -O - http://chain:8080/")
-		Expect(err).To(HaveOccurred())
+		reach := func(container, url string) error {
+			_, err := node.SSH.Run(ctx, fmt.Sprintf("podman exec %s busybox wget -q -T 3 -O /dev/null %s", container, url))
+			return err
+		}
+		Expect(reach("page", "http://chain:8080/")).NotTo(Succeed())
+		for _, at := range strings.Fields(onNode(ctx, "podman inspect --format '{{range .NetworkSettings.Networks}}{{.IPAddress}} {{end}}' chain")) {
+			Expect(reach("page", "http://"+at+":8080/")).NotTo(Succeed(), "by its address either")
+		}
+		// Who needs no more than that has no way out.
+		Expect(routes(ctx, "lightning")).NotTo(ContainElement("00000000"))
+		Expect(routes(ctx, "chain")).To(ContainElement("00000000"))
 
 		// A setting that would break it, and the end of what it requires, are refused.
 		_, err = rpc.Configure(ctx, connect.NewRequest(&api.ConfigureRequest{Id: "chain", Config: map[string]string{"prune": "550"}}))
@@ -285,6 +296,45 @@ var _ = Describe("applications that require others", func() {
 		do(ctx, "uninstall", "lightning")
 		do(ctx, "uninstall", "chain")
 	}, SpecTimeout(5*time.Minute))
+
+	// A lightning that takes chain as it is: chain has no reason to be restarted.
+	content := edit{"lightning": {`, config: {prune: "0", txindex: "1"}`, ""}}
+
+	for _, point := range []string{"before", "after"} {
+		It("are linked while they run, and the daemon is killed "+point+" that", func(ctx SpecContext) {
+			fresh(ctx)
+			do(ctx, "install", "chain")
+			sync(ctx, false, 100)
+			before := settled(ctx, app("chain"), nil, bound)
+			onNode(ctx, "rm -f /run/user/$(id -u)/archipelago-*-*")
+			equip(ctx, "archipelago-faults", []string{"ARCHIPELAGO_FAULT=cut:" + point + ":link"}, content)
+			begin := time.Now()
+			_, err := rpc.Request(ctx, "install", "lightning", false)
+			Expect(err).NotTo(HaveOccurred())
+			Eventually(func() string {
+				out, _ := node.SSH.Run(ctx, "ls /run/user/$(id -u)/ | grep ^archipelago-"+point)
+				return strings.TrimSpace(out)
+			}).WithContext(ctx).WithTimeout(bound).WithPolling(poll).Should(Equal("archipelago-" + point + "-link"))
+			awaitState(ctx, "lightning", api.State_STATE_RUNNING, bound)
+			settled(ctx, app("lightning"), nil, bound)
+			recovered(begin, bound)
+			onNode(ctx, "podman exec lightning busybox wget -q -O /dev/null http://chain:8080/")
+			Expect(matrix.CheckUntouched(app("chain"), before, settled(ctx, app("chain"), before, bound))).To(BeEmpty())
+
+			// At a restart that the daemon does not see, systemd links them.
+			onNode(ctx, "systemctl --user stop %s; systemctl --user restart chain", nodes.DaemonUnit)
+			onNode(ctx, "podman exec lightning busybox wget -q -O /dev/null http://chain:8080/")
+			onNode(ctx, "systemctl --user start %s", nodes.DaemonUnit)
+			Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
+
+			before = settled(ctx, app("chain"), before, bound)
+			do(ctx, "uninstall", "lightning")
+			eventually(ctx, app("lightning"), nil, bound, matrix.CheckAbsent)
+			after := settled(ctx, app("chain"), before, bound)
+			Expect(matrix.CheckUntouched(app("chain"), before, after)).To(BeEmpty())
+			Expect(after.Networks).NotTo(ContainElement("archipelago-lightning.chain"))
+		}, SpecTimeout(3*time.Minute))
+	}
 
 	It("are refused where the owner has set what they cannot live with", func(ctx SpecContext) {
 		fresh(ctx)
@@ -320,7 +370,7 @@ var _ = Describe("a backup", func() {
 	It("brings an application back, with its database and its secrets", func(ctx SpecContext) {
 		fresh(ctx)
 		home := GinkgoT().TempDir()
-		out, err := archy(ctx, home, strings.NewReader(node.Token), "login", node.RPC())
+		out, err := archy(ctx, home, strings.NewReader(node.Token), "login", node.RPC(), "--fingerprint", node.Authority.Fingerprint())
 		Expect(err).NotTo(HaveOccurred(), out)
 		do(ctx, "install", "ledger")
 		settled(ctx, app("ledger"), nil, bootBound)

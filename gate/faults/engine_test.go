@@ -231,7 +231,7 @@ var _ = Describe("someone", func() {
 		do(ctx, "stop", "page")
 		onNode(ctx, `systemd-run --user --quiet --unit squatter perl -MIO::Socket::INET -e '@kept = (IO::Socket::INET->new(Listen => 1, LocalPort => 8900, ReuseAddr => 1) or die); sleep 300'`)
 		DeferCleanup(func(ctx SpecContext) { onNode(ctx, "systemctl --user stop squatter; true") })
-		Eventually(func() string { return onNode(ctx, "grep -c ':22C4 ' /proc/net/tcp; true") }).WithContext(ctx).WithTimeout(bound).WithPolling(poll).Should(Equal("1"))
+		Eventually(func() string { return onNode(ctx, "grep -c ':22C4 00000000:0000 0A' /proc/net/tcp; true") }).WithContext(ctx).WithTimeout(bound).WithPolling(poll).Should(Equal("1"))
 		_, err := rpc.Do(ctx, "start", "page", false, nil)
 		Expect(err).To(MatchError(And(ContainSubstring("port 8900 of the node is taken by process"), ContainSubstring("(perl)"))))
 		onNode(ctx, "systemctl --user stop squatter")

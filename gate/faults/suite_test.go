@@ -43,6 +43,9 @@ const (
 	bootBound = 60 * time.Second // of one that begins with a boot
 )
 
+// faultsVersion is what the daemon with planted faults says: newer than any other.
+const faultsVersion = "9.0.0"
+
 //go:embed fixture
 var fixture embed.FS
 
@@ -69,10 +72,15 @@ func bin(name string) string { return filepath.Join(binaries, name) }
 var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	dir, err := labtest.Up(ctx, project)
 	Expect(err).NotTo(HaveOccurred())
-	build := exec.CommandContext(ctx, "go", "build", "-tags", "faults", "-o", filepath.Join(dir, "archipelago-faults"), "./cmd/archipelago")
-	build.Dir, build.Env = project, append(os.Environ(), "CGO_ENABLED=0")
-	out, err := build.CombinedOutput()
-	Expect(err).NotTo(HaveOccurred(), "%s", out)
+	for _, args := range [][]string{
+		{"-tags", "faults", "-ldflags", "-X main.version=" + faultsVersion, "-o", filepath.Join(dir, "archipelago-faults"), "./cmd/archipelago"},
+		{"-o", filepath.Join(dir, "hostile"), "./gate/faults/fixture/hostile"},
+	} {
+		build := exec.CommandContext(ctx, "go", append([]string{"build"}, args...)...)
+		build.Dir, build.Env = project, append(os.Environ(), "CGO_ENABLED=0")
+		out, err := build.CombinedOutput()
+		Expect(err).NotTo(HaveOccurred(), "%s", out)
+	}
 	return []byte(dir)
 }, func(ctx SpecContext, dir []byte) {
 	binaries = string(dir)
@@ -127,15 +135,31 @@ func (r *recorder) WriteHeader(int)             {}
 // edit changes an application's manifest: old and new texts, in turns.
 type edit map[string][]string
 
-// catalogWith writes the fixture's catalog, edited.
+// catalogWith writes the fixture's catalog, edited. The hostile application is in it only
+// where the edits name it.
 func catalogWith(edits edit) catalog.Catalog {
 	GinkgoHelper()
 	dir := GinkgoT().TempDir()
 	image, err := fs.Sub(fixture, "fixture/image")
 	Expect(err).NotTo(HaveOccurred())
-	for _, id := range []string{"page", "ledger", "chain", "lightning"} {
-		Expect(os.CopyFS(filepath.Join(dir, id, "image"), image)).To(Succeed())
-		Expect(os.Chmod(filepath.Join(dir, id, "image", "entrypoint"), 0o755)).To(Succeed())
+	ids := []string{"page", "ledger", "chain", "lightning"}
+	if _, ok := edits["hostile"]; ok {
+		ids = append(ids, "hostile")
+	}
+	for _, id := range ids {
+		if id == "hostile" {
+			files := filepath.Join(dir, id, "image")
+			Expect(os.MkdirAll(files, 0o755)).To(Succeed())
+			program, err := os.ReadFile(bin("hostile"))
+			Expect(err).NotTo(HaveOccurred())
+			Expect(os.WriteFile(filepath.Join(files, "hostile"), program, 0o755)).To(Succeed())
+			recipe, err := fixture.ReadFile("fixture/hostile/Containerfile")
+			Expect(err).NotTo(HaveOccurred())
+			Expect(os.WriteFile(filepath.Join(files, "Containerfile"), recipe, 0o644)).To(Succeed())
+		} else {
+			Expect(os.CopyFS(filepath.Join(dir, id, "image"), image)).To(Succeed())
+			Expect(os.Chmod(filepath.Join(dir, id, "image", "entrypoint"), 0o755)).To(Succeed())
+		}
 		b, err := fixture.ReadFile("fixture/" + id + ".yaml")
 		Expect(err).NotTo(HaveOccurred())
 		text := string(b)
@@ -237,7 +261,7 @@ func eventually(ctx context.Context, m *manifest.Manifest, before *matrix.Snapsh
 // canary plants state, and gives what reads it back.
 func canary(ctx context.Context, m *manifest.Manifest) (check func()) {
 	GinkgoHelper()
-	u := matrix.NewUser(node.SSH, node.Address, nil)
+	u := matrix.NewUser(node.SSH, node.Address, node.Authority, nil)
 	value := fmt.Sprintf("c%d", time.Now().UnixNano())
 	Expect(u.Write(ctx, m, value)).To(Succeed())
 	return func() {

@@ -1,10 +1,11 @@
 // Package release owns what may go out on a verified run: which entries of a catalog it
 // proves, which programs it has tested, and what is published beside them (checksums,
-// bills of materials, provenance).
+// bills of materials, provenance, the signed description).
 package release
 
 import (
 	"bytes"
+	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/hex"
@@ -14,12 +15,17 @@ import (
 	"io"
 	"maps"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"strings"
+	"time"
 
 	cdx "github.com/CycloneDX/cyclonedx-go"
 
+	"github.com/archipelago-cloud/archipelago/catalog/description"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
@@ -102,41 +108,83 @@ func Digest(file string) (string, error) {
 	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
-// Describe writes what goes with the programs of a release: the installer for owners, checksums, a
-// bill of materials each (CycloneDX, of the modules that Go linked), and the provenance
-// (an in-toto statement, SLSA provenance v1). The same programs give the same bytes.
-func Describe(dir string, artifacts []Artifact) error {
+// Describe gives what goes with the programs of a release, by file name: the installer for
+// owners, a bill of materials each (CycloneDX, of the modules that Go linked), checksums,
+// the provenance (an in-toto statement, SLSA provenance v1), and the signed description of
+// all of them, by which nodes take a daemon. The same programs and keys give the same
+// bytes.
+func Describe(ctx context.Context, artifacts []Artifact, version string, signers ...*sign.Signer) (map[string][]byte, error) {
+	files := dist.Release()
 	var sums strings.Builder
 	for _, a := range artifacts {
 		fmt.Fprintf(&sums, "%s  %s\n", a.SHA256, a.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(files[name]), name)
+	}
+	files[SumsFile] = []byte(sums.String())
+	for _, a := range artifacts {
 		var bom bytes.Buffer
 		enc := cdx.NewBOMEncoder(&bom, cdx.BOMFileFormatJSON).SetPretty(true)
 		if err := enc.Encode(materials(a)); err != nil {
-			return fmt.Errorf("bill of materials of %s: %w", a.Name, err)
+			return nil, fmt.Errorf("bill of materials of %s: %w", a.Name, err)
 		}
-		if err := os.WriteFile(filepath.Join(dir, a.Name+bomSuffix), bom.Bytes(), 0o644); err != nil {
-			return err
+		files[a.Name+bomSuffix] = bom.Bytes()
+	}
+	var err error
+	if files[ProvenanceFile], err = Provenance(artifacts); err != nil {
+		return nil, err
+	}
+	d := description.Description{Version: version, Files: map[string]string{}}
+	for name, b := range files {
+		d.Files[name] = fmt.Sprintf("%x", sha256.Sum256(b))
+	}
+	for _, a := range artifacts {
+		d.Files[a.Name] = a.SHA256
+		commit := setting(a.info, "vcs.revision")
+		if d.Commit != "" && d.Commit != commit {
+			return nil, fmt.Errorf("%w: %s was built from commit %.12s, and %s from %.12s; build them all again", plan.ErrUsage, artifacts[0].Name, d.Commit, a.Name, commit)
+		}
+		d.Commit = commit
+		if d.Created, err = time.Parse(time.RFC3339, setting(a.info, "vcs.time")); err != nil {
+			return nil, fmt.Errorf("%w: %s does not say when its commit was made: %w", plan.ErrUsage, a.Name, err)
 		}
 	}
-	installer := dist.Release()
-	for _, name := range slices.Sorted(maps.Keys(installer)) {
+	if files[description.File], err = description.Sign(ctx, d, signers...); errors.Is(err, description.ErrInvalid) {
+		return nil, fmt.Errorf("%w: %w", plan.ErrUsage, err)
+	}
+	return files, err
+}
+
+// says refuses a version that the programs do not say that this machine can run: a node
+// would refuse them after they were published.
+func says(ctx context.Context, dir string, artifacts []Artifact, version string) error {
+	for _, a := range artifacts {
+		if a.arch() != runtime.GOARCH {
+			continue
+		}
+		out, err := exec.CommandContext(ctx, filepath.Join(dir, a.Name), "--version").Output()
+		if err != nil {
+			return fmt.Errorf("%w: %s does not say its version: %w", plan.ErrUsage, a.Name, err)
+		}
+		if words := strings.Fields(string(out)); len(words) == 0 || words[len(words)-1] != version {
+			return fmt.Errorf("%w: %s says %q, and the release is to be version %q", plan.ErrUsage, a.Name, bytes.TrimSpace(out), version)
+		}
+	}
+	return nil
+}
+
+func write(dir string, files map[string][]byte) error {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		mode := os.FileMode(0o644)
 		if strings.HasSuffix(name, ".sh") {
 			mode = 0o755
 		}
-		if err := os.WriteFile(filepath.Join(dir, name), installer[name], mode); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, name), files[name], mode); err != nil {
 			return err
 		}
-		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(installer[name]), name)
 	}
-	if err := os.WriteFile(filepath.Join(dir, SumsFile), []byte(sums.String()), 0o644); err != nil {
-		return err
-	}
-	b, err := Provenance(artifacts)
-	if err != nil {
-		return err
-	}
-	return os.WriteFile(filepath.Join(dir, ProvenanceFile), b, 0o644)
+	return nil
 }
 
 func materials(a Artifact) *cdx.BOM {
@@ -207,20 +255,37 @@ func Provenance(artifacts []Artifact) ([]byte, error) {
 	return append(b, '\n'), err
 }
 
-// Release describes the programs in a directory and copies them to another one, none if
-// that is empty. Unless all of them may go out, nothing is written.
-func Release(dir, to string, artifacts []Artifact, runs []*reports.Report) error {
-	if err := Tested(artifacts, runs); err != nil {
+// Release describes the programs in a directory as those of a version, signs that, and
+// copies everything to another directory, none if that is empty. Unless all of them may go
+// out, nothing is written.
+func Release(ctx context.Context, dir, to string, artifacts []Artifact, runs []*reports.Report, version string, signers ...*sign.Signer) error {
+	if err := errors.Join(Tested(artifacts, runs), says(ctx, dir, artifacts, version)); err != nil {
 		return err
 	}
-	if err := Describe(dir, artifacts); err != nil || to == "" {
+	files, err := Describe(ctx, artifacts, version, signers...)
+	if err != nil {
 		return err
 	}
-	return Publish(dir, to, artifacts)
+	if err := write(dir, files); err != nil || to == "" {
+		return err
+	}
+	if err := os.MkdirAll(to, 0o755); err != nil {
+		return err
+	}
+	for _, a := range artifacts {
+		b, err := os.ReadFile(filepath.Join(dir, a.Name))
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(to, a.Name), b, 0o755); err != nil {
+			return err
+		}
+	}
+	return write(to, files)
 }
 
 // Tested refuses programs of an architecture whose daemon no verified run has tested,
-// digest for digest, with the very files that Publish writes beside it: what was asked
+// digest for digest, with the very files that Release writes beside it: what was asked
 // for goes out whole or not at all. The error names every such architecture.
 func Tested(artifacts []Artifact, runs []*reports.Report) error {
 	daemons := map[string]*Artifact{}
@@ -284,22 +349,4 @@ func sameFiles(r *reports.Report, daemon string) error {
 	}
 	slices.Sort(names)
 	return fmt.Errorf("run %s tested %s with other files than this gate would publish: %s; publish with the gate of that run, or %s", r.Run, daemon, strings.Join(names, ", "), remedy)
-}
-
-// Publish copies programs from one directory to another, and describes exactly those
-// there.
-func Publish(from, to string, artifacts []Artifact) error {
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	for _, art := range artifacts {
-		b, err := os.ReadFile(filepath.Join(from, art.Name))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, art.Name), b, 0o755); err != nil {
-			return err
-		}
-	}
-	return Describe(to, artifacts)
 }

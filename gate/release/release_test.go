@@ -1,16 +1,25 @@
 package release
 
 import (
+	"bytes"
+	"context"
+	"crypto/sha256"
 	"debug/buildinfo"
 	"encoding/json"
 	"errors"
+	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"runtime/debug"
 	"strings"
 	"testing"
+	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/description"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
@@ -20,15 +29,29 @@ import (
 func artifact(name, digest string) Artifact {
 	return Artifact{Name: name, SHA256: digest, info: &buildinfo.BuildInfo{GoVersion: "go1.26", Path: "example/cmd", Main: debug.Module{Path: "example"},
 		Deps:     []*debug.Module{{Path: "example/dep", Version: "v1.2.3"}},
-		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abc"}, {Key: "GOARCH", Value: "amd64"}}}}
+		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abcd"}, {Key: "vcs.time", Value: "2026-06-01T12:00:00Z"}, {Key: "GOARCH", Value: "amd64"}}}}
 }
+
+// put writes programs that say version 1.
+func put(t *testing.T, dir string, artifacts []Artifact) {
+	t.Helper()
+	for _, a := range artifacts {
+		if err := os.WriteFile(filepath.Join(dir, a.Name), []byte("#!/bin/sh\necho "+a.Name+" version 1\n"), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+}
+
+// hex64 is a digest of its own for each program.
+func hex64(s string) string { return strings.Repeat(s, 32) }
 
 func TestAnArchitectureThatNoGateHasTestedIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	run := func(daemon string) *reports.Report {
 		return &reports.Report{Subject: reports.Subject{Daemon: daemon, Installed: dist.Digests()}}
 	}
-	amd := []Artifact{artifact("archipelago-linux-amd64", "d0"), artifact("archy-linux-amd64", "c0")}
-	arm := []Artifact{artifact("archipelago-linux-arm64", "d1"), artifact("archy-linux-arm64", "c1")}
+	d0, d1 := hex64("d0"), hex64("d1")
+	amd := []Artifact{artifact("archipelago-linux-amd64", d0), artifact("archy-linux-amd64", hex64("c0"))}
+	arm := []Artifact{artifact("archipelago-linux-arm64", d1), artifact("archy-linux-arm64", hex64("c1"))}
 	both := append(append([]Artifact(nil), amd...), arm...)
 	for _, c := range []struct {
 		name      string
@@ -36,21 +59,17 @@ func TestAnArchitectureThatNoGateHasTestedIsRefusedBeforeAnythingIsWritten(t *te
 		runs      []*reports.Report
 		refused   string // empty: all goes out
 	}{
-		{"without a run", amd, nil, "no run of the gate has tested archipelago-linux-amd64 (d0…)"},
-		{"with another daemon's run", amd, []*reports.Report{run("another")}, "no run of the gate has tested archipelago-linux-amd64 (d0…)"},
-		{"what was tested", amd, []*reports.Report{run("d0")}, ""},
-		{"one of two was tested", both, []*reports.Report{run("d0")}, "architecture arm64: no run of the gate has tested archipelago-linux-arm64 (d1…); leave it out of ARCHES"},
-		{"both were tested", both, []*reports.Report{run("d0"), run("d1")}, ""},
-		{"a command alone", append(append([]Artifact(nil), amd...), arm[1]), []*reports.Report{run("d0")}, "architecture arm64: archy-linux-arm64 has no daemon beside it"},
+		{"without a run", amd, nil, "no run of the gate has tested archipelago-linux-amd64 (d0d0d0d0d0d0…)"},
+		{"with another daemon's run", amd, []*reports.Report{run("another")}, "no run of the gate has tested archipelago-linux-amd64 (d0d0d0d0d0d0…)"},
+		{"what was tested", amd, []*reports.Report{run(d0)}, ""},
+		{"one of two was tested", both, []*reports.Report{run(d0)}, "architecture arm64: no run of the gate has tested archipelago-linux-arm64 (d1d1d1d1d1d1…); leave it out of ARCHES"},
+		{"both were tested", both, []*reports.Report{run(d0), run(d1)}, ""},
+		{"a command alone", append(append([]Artifact(nil), amd...), arm[1]), []*reports.Report{run(d0)}, "architecture arm64: archy-linux-arm64 has no daemon beside it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			dir, to := t.TempDir(), filepath.Join(t.TempDir(), "published")
-			for _, a := range c.artifacts {
-				if err := os.WriteFile(filepath.Join(dir, a.Name), nil, 0o755); err != nil {
-					t.Fatal(err)
-				}
-			}
-			err := Release(dir, to, c.artifacts, c.runs)
+			put(t, dir, c.artifacts)
+			err := Release(context.Background(), dir, to, c.artifacts, c.runs, "1", signer(t))
 			built, readErr := os.ReadDir(dir)
 			if readErr != nil {
 				t.Fatal(readErr)
@@ -79,15 +98,102 @@ func TestAnArchitectureThatNoGateHasTestedIsRefusedBeforeAnythingIsWritten(t *te
 	}
 }
 
+func signer(t *testing.T) *sign.Signer {
+	t.Helper()
+	s, err := sign.NewSigner("release")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return s
+}
+
+func TestWhatAReleaseSignsIsEveryFileThatItPublishes(t *testing.T) {
+	daemon := []byte("#!/bin/sh\necho archipelago version 1\n")
+	a := artifact(description.Daemon(runtime.GOARCH), fmt.Sprintf("%x", sha256.Sum256(daemon)))
+	dir, to := t.TempDir(), t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, a.Name), daemon, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	keys := []*sign.Signer{signer(t), signer(t)}
+	run := &reports.Report{Subject: reports.Subject{Daemon: a.SHA256, Installed: dist.Digests()}}
+	if err := Release(context.Background(), dir, to, []Artifact{a}, []*reports.Report{run}, "1", keys...); err != nil {
+		t.Fatal(err)
+	}
+	for _, published := range []string{dir, to} {
+		envelope, err := os.ReadFile(filepath.Join(published, description.File))
+		if err != nil {
+			t.Fatal(err)
+		}
+		d, err := description.Verify(context.Background(), envelope, []sign.PublicKey{keys[0].PublicKey, keys[1].PublicKey}, 2)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if d.Version != "1" || d.Commit != "abcd" || d.Created.Format(time.RFC3339) != "2026-06-01T12:00:00Z" {
+			t.Errorf("%+v", d)
+		}
+		files, err := os.ReadDir(published)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, f := range files {
+			digest, err := Digest(filepath.Join(published, f.Name()))
+			if err != nil {
+				t.Fatal(err)
+			}
+			if signed, ok := d.Files[f.Name()]; f.Name() != description.File && (!ok || signed != digest) {
+				t.Errorf("%s has the digest %s; signed is %q", f.Name(), digest, signed)
+			}
+		}
+		if len(d.Files) != len(files)-1 {
+			t.Errorf("%d files are signed, and %d published", len(d.Files), len(files)-1)
+		}
+	}
+}
+
+func TestAReleaseThatNodesWouldRefuseIsNotSigned(t *testing.T) {
+	d0 := hex64("d0")
+	run := []*reports.Report{{Subject: reports.Subject{Daemon: d0, Installed: dist.Digests()}}}
+	name := description.Daemon(runtime.GOARCH)
+	for _, c := range []struct {
+		name, version, want string
+		change              func(*Artifact)
+	}{
+		{"another version", "2", `and the release is to be version "2"`, func(*Artifact) {}},
+		{"two commits", "1", "build them all again", func(a *Artifact) { a.info.Settings[0].Value = "ffff" }},
+		{"no time", "1", "does not say when its commit was made", func(a *Artifact) { a.info.Settings[1].Value = "" }},
+	} {
+		all := []Artifact{artifact(name, d0), artifact("archy-linux-"+runtime.GOARCH, hex64("c0"))}
+		c.change(&all[1])
+		dir, to := t.TempDir(), filepath.Join(t.TempDir(), "published")
+		put(t, dir, all)
+		err := Release(context.Background(), dir, to, all, run, c.version, signer(t))
+		if !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if _, err := os.Stat(to); !errors.Is(err, os.ErrNotExist) {
+			t.Errorf("%s: something was published", c.name)
+		}
+	}
+}
+
+func TestMakeReleaseAsksForKeysBeforeItBuilds(t *testing.T) {
+	for want, args := range map[string][]string{"TRUST=": {"KEYS=release.key"}, "KEYS=": {"TRUST=gate.key.pub"}} {
+		out, err := exec.Command("make", append([]string{"-C", "../..", "-o", "build", "release", "VERSION=none", "GATE=false"}, args...)...).CombinedOutput()
+		if err == nil || !strings.Contains(string(out), want) || strings.Contains(string(out), "GOARCH") {
+			t.Errorf("%v: %v, %s", args, err, out)
+		}
+	}
+}
+
 func TestMakeReleaseBuildsTheArchitecturesThatAreAskedFor(t *testing.T) {
 	for arches, want := range map[string]string{"": "for arch in amd64;", "ARCHES=amd64 arm64": "for arch in amd64 arm64;"} {
-		args := []string{"-C", "../..", "-n", "release", "TRUST=gate.key.pub", "VERSION=1"}
+		args := []string{"-C", "../..", "-n", "release", "TRUST=gate.key.pub", "KEYS=release.key agent:ann", "VERSION=1"}
 		if arches != "" {
 			args = append(args, arches)
 		}
 		out, err := exec.Command("make", args...).CombinedOutput()
-		if err != nil || !strings.Contains(string(out), want) {
-			t.Errorf("%s: %v, expected %q in\n%s", arches, err, want, out)
+		if err != nil || !strings.Contains(string(out), want) || !strings.Contains(string(out), "--key 'release.key' --key 'agent:ann'") {
+			t.Errorf("%s: %v, expected %q and both keys in\n%s", arches, err, want, out)
 		}
 	}
 }
@@ -124,33 +230,30 @@ func TestOnlyFilesThatARunStandsBehindGoOut(t *testing.T) {
 }
 
 func TestAReleaseIsDescribedTheSameWayTwice(t *testing.T) {
-	all := []Artifact{artifact("archipelago-linux-amd64", "d0"), artifact("archy-linux-amd64", "c0")}
-	var before string
+	all := []Artifact{artifact("archipelago-linux-amd64", hex64("d0")), artifact("archy-linux-amd64", hex64("c0"))}
+	key := signer(t)
+	var before map[string][]byte
 	for range 2 {
-		dir := t.TempDir()
-		if err := Describe(dir, all); err != nil {
+		files, err := Describe(context.Background(), all, "1", key)
+		if err != nil {
 			t.Fatal(err)
 		}
 		var text strings.Builder
-		for _, f := range []string{SumsFile, ProvenanceFile, "archipelago-linux-amd64.cdx.json", "archy-linux-amd64.cdx.json", "install.sh", "archipelago.service"} {
-			b, err := os.ReadFile(filepath.Join(dir, f))
-			if err != nil {
-				t.Fatal(err)
+		for _, f := range []string{SumsFile, ProvenanceFile, description.File, "archipelago-linux-amd64.cdx.json", "archy-linux-amd64.cdx.json", "install.sh", "archipelago.service"} {
+			if len(files[f]) == 0 || strings.HasSuffix(f, ".json") && !json.Valid(files[f]) {
+				t.Errorf("%s is not JSON, or missing", f)
 			}
-			if strings.HasSuffix(f, ".json") && !json.Valid(b) {
-				t.Errorf("%s is not JSON", f)
-			}
-			text.Write(b)
+			text.Write(files[f])
 		}
-		for _, want := range []string{"d0  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abc"`, `"bomFormat": "CycloneDX"`, "  install.sh\n", "  rollback.sh\n", "  archipelago.service\n", "  podman-service.conf\n"} {
+		for _, want := range []string{hex64("d0") + "  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abcd"`, `"bomFormat": "CycloneDX"`, "  install.sh\n", "  rollback.sh\n", "  archipelago.service\n", "  podman-service.conf\n"} {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("%s is missing in %s", want, text.String())
 			}
 		}
-		if before != "" && before != text.String() {
+		if before != nil && !maps.EqualFunc(before, files, bytes.Equal) {
 			t.Error("the same programs were described otherwise")
 		}
-		before = text.String()
+		before = files
 	}
 }
 

@@ -14,6 +14,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -31,7 +32,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []
 	if err != nil {
 		return err
 	}
-	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, RPC: n.RPC(), Token: n.Token, Browser: address, Cycle: k, Steps: steps}
+	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Browser: address, Cycle: k, Steps: steps}
 	var missing []reports.Cell
 	r.mu.Lock()
 	for _, a := range apps {
@@ -134,7 +135,11 @@ func (r *Runner) openBrowser(ctx context.Context) (string, error) {
 		r.browser.Close()
 		r.browser = nil
 	}
-	b, err := matrix.StartBrowser(context.WithoutCancel(ctx))
+	var trusted []nodes.Authority
+	for _, n := range r.Fleet.Nodes {
+		trusted = append(trusted, n.Authority)
+	}
+	b, err := matrix.StartBrowser(context.WithoutCancel(ctx), trusted...)
 	if err != nil {
 		return "", err
 	}

@@ -18,6 +18,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/archipelago-cloud/archipelago/gate/labtest"
+	"github.com/archipelago-cloud/archipelago/matrix"
 )
 
 // TestMyAppsInABrowser signs in to a node's page, installs an application with the
@@ -26,8 +27,15 @@ func TestMyAppsInABrowser(t *testing.T) {
 	f, _ := labtest.OneNode(t, root, filepath.Join(root, "catalog", "apps"))
 	node := f.Nodes[0]
 
+	outside := http.Client{Transport: &http.Transport{TLSClientConfig: node.Authority.TLS(), DisableKeepAlives: true}}
 	for _, path := range []string{"/events", "/archipelago.v1.Orchestrator/ListApps", "/apps/radicale/install"} {
-		resp, err := http.Post(node.RPC()+path, "application/json", strings.NewReader("{}"))
+		req, err := http.NewRequestWithContext(t.Context(), http.MethodPost, node.RPC()+path, strings.NewReader("{}"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		req.Header.Set("Content-Type", "application/json")
+		req.Header.Set("Origin", node.RPC()) // as if the page itself asked
+		resp, err := outside.Do(req)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -37,7 +45,7 @@ func TestMyAppsInABrowser(t *testing.T) {
 		}
 	}
 
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800), matrix.Trusting(node.Authority))
 	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
 	defer stop()
 	var mu sync.Mutex

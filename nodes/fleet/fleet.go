@@ -9,9 +9,11 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -39,16 +41,21 @@ type Fleet struct {
 // Node is one machine of a fleet.
 type Node struct {
 	*nodes.Node
-	SSH      *nodes.Client
-	Identity nodes.Identity
-	Token    string
+	SSH       *nodes.Client
+	Identity  nodes.Identity
+	Token     string
+	Authority nodes.Authority // of the node's certificates
 }
 
 // RPC is the base URL of the node's daemon.
-func (n *Node) RPC() string { return fmt.Sprintf("http://%s:%d", n.Address, manifest.DaemonPort) }
+func (n *Node) RPC() string {
+	return "https://" + net.JoinHostPort(n.Address, strconv.Itoa(manifest.DaemonTLSPort))
+}
 
 // Client talks to the node's daemon.
-func (n *Node) Client() *client.Client { return client.New(n.RPC(), n.Token, "") }
+func (n *Node) Client() *client.Client {
+	return client.New(n.RPC(), n.Token, n.Authority.Fingerprint())
+}
 
 // Assemble connects to machines and checks that each can be a node. The problems of
 // all of them are reported at once.
@@ -107,8 +114,11 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 			n.ServeThere(life, publish.Registry, registry, func(err error) { fmt.Fprintln(progress, "registry:", err) })
 		})
 		g.Go(func() error {
-			token, err := n.SSH.Deploy(gctx, nodes.Deployment{Binary: binary, Catalog: files, Environment: environment})
-			n.Token = token
+			var err error
+			if n.Token, err = n.SSH.Deploy(gctx, nodes.Deployment{Binary: binary, Catalog: files, Environment: environment}); err != nil {
+				return err
+			}
+			n.Authority, err = n.SSH.Authority(gctx)
 			return err
 		})
 	}

@@ -8,6 +8,7 @@ subordinate() { awk -F: -v name="$user" -v id="$uid" '$1 == name || $1 == id { n
 echo "uid=$uid"
 if [ "$(loginctl show-user "$user" -p Linger --value 2>/dev/null)" = yes ] || [ -e "/var/lib/systemd/linger/$user" ]; then echo linger=yes; fi
 echo "os=$(sed -n 's/^PRETTY_NAME="\{0,1\}\([^"]*\).*/\1/p' /etc/os-release)"
+echo "host=$(uname -n)"
 echo "kernel=$(uname -r)"
 echo "podman=$(podman --version 2>/dev/null | sed 's/.* //')"
 echo "systemd=$(systemctl --version 2>/dev/null | sed -n '1s/systemd \([0-9]*\).*/\1/p')"

@@ -5,15 +5,13 @@ package access
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
-	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
+	"net"
 	"net/http"
 	"os"
 	"path/filepath"
@@ -24,12 +22,12 @@ import (
 
 	"golang.org/x/crypto/argon2"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 const (
-	sessionLife = 30 * 24 * time.Hour
-	cookie      = "archipelago-session"
+	cookie = "__Host-archipelago-session" // the prefix binds it to this host and TLS (RFC 6265bis)
 
 	minPassword = 10 // characters
 	maxPassword = 200
@@ -118,14 +116,13 @@ func (p *Passwords) Check(ctx context.Context, password string) (bool, error) {
 
 // Guard lets requests through that carry the token or a session.
 type Guard struct {
-	token     string
-	passwords *Passwords
-	throttle  *throttle
+	sessions *Sessions // and with them the token and the password that begin them
+	throttle *throttle
 }
 
-// NewGuard guards with a token and the owner's password.
-func NewGuard(token string, passwords *Passwords) *Guard {
-	return &Guard{token: token, passwords: passwords, throttle: newThrottle()}
+// NewGuard guards with the token and the owner's password, which begin sessions.
+func NewGuard(sessions *Sessions) *Guard {
+	return &Guard{sessions: sessions, throttle: newThrottle()}
 }
 
 const tooManyWrong = "Too many wrong attempts from your address; wait a little."
@@ -134,7 +131,7 @@ const tooManyWrong = "Too many wrong attempts from your address; wait a little."
 // no credential at all guesses nothing, and does not count as an attempt: a page of
 // somebody else's could make the owner's browser send many.
 func (g *Guard) Token(next http.Handler) http.Handler {
-	want := []byte("Bearer " + g.token)
+	want := []byte("Bearer " + g.sessions.token)
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := r.Header.Get("Authorization")
 		if subtle.ConstantTimeCompare([]byte(given), want) == 1 {
@@ -153,19 +150,27 @@ func (g *Guard) Token(next http.Handler) http.Handler {
 	})
 }
 
-// SignIn tells whether what was typed is the password or the token, and sets the
-// session's cookie if so. answered is true where the response has been written. The
-// token is let through however many attempts were wrong before: it cannot be guessed,
+// SignIn tells whether what was typed is the password or the token, and if so begins a
+// session and sets its cookie. answered is true where the response has been written: not
+// over TLS, nobody signs in, since whoever listens would be signed in too. The token is let through however many attempts were wrong before: it cannot be guessed,
 // and is what an owner has left whose address is being abused.
 func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok, answered bool, err error) {
+	if r.TLS == nil {
+		refusePlain(w, r)
+		return false, true, nil
+	}
 	typed = strings.TrimSpace(typed)
-	if subtle.ConstantTimeCompare([]byte(typed), []byte(g.token)) != 1 {
+	credentials, err := g.sessions.credentials() // those that are checked, whatever they become meanwhile
+	if err != nil {
+		return false, false, err
+	}
+	if subtle.ConstantTimeCompare([]byte(typed), []byte(g.sessions.token)) != 1 {
 		giveBack, wait, ok := g.throttle.take(origin(r))
 		if !ok {
 			refuse(w, wait, tooManyWrong)
 			return false, true, nil
 		}
-		ok, err = g.passwords.Check(r.Context(), typed)
+		ok, err = g.sessions.passwords.Check(r.Context(), typed)
 		switch {
 		case errors.Is(err, errBusy):
 			giveBack()
@@ -176,49 +181,40 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok
 		}
 		giveBack()
 	}
-	g.setCookie(w, r, g.session(time.Now().Add(sessionLife).Unix(), rand.Text()), sessionLife)
+	setCookie(w, g.sessions.begin(r, credentials), sessionLife)
 	return true, false, nil
 }
 
-// SignOut ends the browser's session.
-func (g *Guard) SignOut(w http.ResponseWriter, r *http.Request) {
-	g.setCookie(w, r, "", -time.Second)
+// SignedIn gives the session that a request carries.
+func (g *Guard) SignedIn(r *http.Request) (Session, bool) {
+	g.sessions.mu.Lock()
+	defer g.sessions.mu.Unlock()
+	s := g.sessions.find(r)
+	return s, s.ID != ""
 }
 
-// A session is "EXPIRY.NONCE.MAC": it needs no storage and survives a restart of
-// the daemon; a new token ends all sessions, and so does a new password.
-func (g *Guard) session(expiry int64, nonce string) string {
-	mac := hmac.New(sha256.New, []byte(g.token))
-	hash, _ := os.ReadFile(g.passwords.file)
-	fmt.Fprintf(mac, "archipelago session %d %s %s", expiry, nonce, hash)
-	return fmt.Sprintf("%d.%s.%s", expiry, nonce, hex.EncodeToString(mac.Sum(nil)))
-}
-
-// SignedIn tells whether a request carries a valid session.
-func (g *Guard) SignedIn(r *http.Request) bool {
-	c, err := r.Cookie(cookieName(r))
-	if err != nil {
-		return false
+// SignOut ends the browser's session; for an error see Sessions.End.
+func (g *Guard) SignOut(w http.ResponseWriter, r *http.Request) error {
+	setCookie(w, "", -time.Second)
+	s, ok := g.SignedIn(r)
+	if !ok {
+		return nil
 	}
-	parts := strings.Split(c.Value, ".")
-	if len(parts) != 3 {
-		return false
-	}
-	expiry, err := strconv.ParseInt(parts[0], 10, 64)
-	return err == nil && time.Now().Unix() < expiry && hmac.Equal([]byte(c.Value), []byte(g.session(expiry, parts[1])))
+	return g.sessions.End(s.ID)
 }
 
-// cookieName has, over TLS, the prefix that binds a cookie to this host (RFC 6265bis).
-func cookieName(r *http.Request) string {
-	if r.TLS != nil {
-		return "__Host-" + cookie
+// refusePlain answers a sign-in that is not encrypted, and names where it is.
+func refusePlain(w http.ResponseWriter, r *http.Request) {
+	host := r.Host
+	if h, _, err := net.SplitHostPort(host); err == nil {
+		host = h
 	}
-	return cookie
+	address := net.JoinHostPort(strings.Trim(host, "[]"), strconv.Itoa(manifest.DaemonTLSPort))
+	http.Error(w, "This connection is not encrypted. Sign in at https://"+address+".", http.StatusForbidden)
 }
 
-func (g *Guard) setCookie(w http.ResponseWriter, r *http.Request, value string, life time.Duration) {
-	http.SetCookie(w, &http.Cookie{Name: cookieName(r), Value: value, Path: "/", MaxAge: int(life.Seconds()),
-		HttpOnly: true, Secure: r.TLS != nil, SameSite: http.SameSiteStrictMode})
+func setCookie(w http.ResponseWriter, value string, life time.Duration) {
+	http.SetCookie(w, &http.Cookie{Name: cookie, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
 }
 
 // Who names the caller, for the audit log.

@@ -2,39 +2,31 @@ package access
 
 import (
 	"crypto/tls"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"strings"
 	"testing"
-	"time"
 )
 
+// request is one over TLS.
 func request(cookie *http.Cookie) *http.Request {
 	r := httptest.NewRequest(http.MethodGet, "/", nil)
+	r.TLS = &tls.ConnectionState{}
 	if cookie != nil {
 		r.AddCookie(cookie)
 	}
 	return r
 }
 
-func TestNewTokenOrPasswordEndsSessions(t *testing.T) {
-	p := NewPasswords(t.TempDir())
-	old, fresh := NewGuard("a", p), NewGuard("b", p)
-	r := request(&http.Cookie{Name: cookie, Value: old.session(1<<40, "n")})
-	if !old.SignedIn(r) || fresh.SignedIn(r) {
-		t.Errorf("old %v, new %v", old.SignedIn(r), fresh.SignedIn(r))
-	}
-	if old.SignedIn(request(&http.Cookie{Name: cookie, Value: old.session(1, "n")})) {
-		t.Error("an expired session is valid")
-	}
-	if err := p.Set("correct horse battery"); err != nil {
-		t.Fatal(err)
-	}
-	if old.SignedIn(r) {
-		t.Error("a session outlived a new password")
-	}
+// quiet is a log that nobody reads.
+var quiet = slog.New(slog.DiscardHandler)
+
+// guard is one over a directory, as the daemon makes it when it starts.
+func guard(dir, token string) *Guard {
+	return NewGuard(OpenSessions(dir, token, NewPasswords(dir), quiet))
 }
 
 func TestPassword(t *testing.T) {
@@ -67,7 +59,7 @@ func TestPassword(t *testing.T) {
 }
 
 func TestWrongAttemptsHaveToWait(t *testing.T) {
-	g := NewGuard("sesame", NewPasswords(t.TempDir()))
+	g := guard(t.TempDir(), "sesame")
 	try := func(token, from string) int {
 		w := httptest.NewRecorder()
 		r := request(nil)
@@ -93,41 +85,37 @@ func TestWrongAttemptsHaveToWait(t *testing.T) {
 }
 
 func TestCookieIsStrict(t *testing.T) {
-	g := NewGuard("sesame", NewPasswords(t.TempDir()))
-	for _, secure := range []bool{false, true} {
-		w, r := httptest.NewRecorder(), request(nil)
-		if secure {
-			r.TLS = &tls.ConnectionState{}
-		}
-		if ok, _, err := g.SignIn(w, r, " sesame\n"); !ok || err != nil {
-			t.Fatal(ok, err)
-		}
-		c := w.Result().Cookies()[0]
-		if !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Secure != secure || strings.HasPrefix(c.Name, "__Host-") != secure {
-			t.Errorf("TLS %v: %+v", secure, c)
-		}
-		back := request(c)
-		back.TLS = r.TLS
-		if !g.SignedIn(back) {
-			t.Error("the session is not valid")
-		}
+	g := guard(t.TempDir(), "sesame")
+	w := httptest.NewRecorder()
+	if ok, _, err := g.SignIn(w, request(nil), " sesame\n"); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	c := w.Result().Cookies()[0]
+	if !strings.HasPrefix(c.Name, "__Host-") || !c.Secure || !c.HttpOnly || c.SameSite != http.SameSiteStrictMode || c.Path != "/" || c.Domain != "" {
+		t.Errorf("%+v", c)
+	}
+	if _, ok := g.SignedIn(request(c)); !ok {
+		t.Error("the session is not valid")
 	}
 }
 
-func TestCertificateIsMadeOnce(t *testing.T) {
-	dir := t.TempDir()
-	cert, first, err := Certificate(dir)
-	if err != nil {
-		t.Fatal(err)
+func TestNobodySignsInOverAConnectionThatIsNotEncrypted(t *testing.T) {
+	g := guard(t.TempDir(), "sesame")
+	for host, address := range map[string]string{"node.local:7070": "https://node.local:7443", "[2001:db8::1]:7070": "https://[2001:db8::1]:7443", "192.0.2.7": "https://192.0.2.7:7443"} {
+		w, r := httptest.NewRecorder(), request(nil)
+		r.TLS, r.Host = nil, host
+		ok, answered, err := g.SignIn(w, r, "sesame")
+		if ok || !answered || err != nil || w.Code != http.StatusForbidden || len(w.Result().Cookies()) > 0 || !strings.Contains(w.Body.String(), address+".") {
+			t.Errorf("%s: %v, %v, %v; status %d, %v: %s", host, ok, answered, err, w.Code, w.Result().Cookies(), w.Body)
+		}
 	}
-	if _, second, err := Certificate(dir); err != nil || second != first {
-		t.Errorf("%s, then %s, %v", first, second, err)
+	w := httptest.NewRecorder()
+	if ok, _, err := g.SignIn(w, request(nil), "sesame"); !ok || err != nil {
+		t.Fatal(ok, err)
 	}
-	if cert.Leaf.NotAfter.Before(time.Now().Add(365 * 24 * time.Hour)) {
-		t.Errorf("it ends at %s", cert.Leaf.NotAfter)
-	}
-	info, err := os.Stat(filepath.Join(dir, "tls.key"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info, err)
+	r := request(w.Result().Cookies()[0])
+	r.TLS = nil
+	if _, ok := g.SignedIn(r); ok {
+		t.Error("a session is valid where whoever listens has it too")
 	}
 }

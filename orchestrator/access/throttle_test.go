@@ -30,7 +30,7 @@ func guarded(t *testing.T) (g *Guard, hashes *atomic.Int32, clock func(time.Dura
 		t.Fatal(err)
 	}
 	hashes.Store(0)
-	g = NewGuard("sesame", p)
+	g = NewGuard(OpenSessions(t.TempDir(), "sesame", p, quiet))
 	now := time.Now()
 	g.throttle.now = func() time.Time { return now }
 	return g, hashes, func(d time.Duration) { now = now.Add(d) }
@@ -80,7 +80,7 @@ func TestFortyAttemptsAtTheSameTimeHashNoMoreThanAreAllowed(t *testing.T) {
 	if n := hashes.Load(); n > wrongBurst || n+refused.Load() != 40 {
 		t.Errorf("%d of 40 were hashed, %d refused; %d are allowed", n, refused.Load(), wrongBurst)
 	}
-	if !g.SignedIn(request(session)) {
+	if _, ok := g.SignedIn(request(session)); !ok {
 		t.Error("the owner's session has ended")
 	}
 	if ok, _ := signIn(t, g, "192.0.2.2:1", password); !ok {
@@ -109,8 +109,8 @@ func TestHashesInProgressAreBoundedForAllAddressesTogether(t *testing.T) {
 	const addresses = 4
 	var now, most atomic.Int32
 	begun, release := make(chan struct{}, addresses), make(chan struct{})
-	g.passwords.wait = 10 * time.Millisecond
-	g.passwords.hash = func([]byte, []byte, uint32, uint32, uint8, uint32) []byte {
+	g.sessions.passwords.wait = 10 * time.Millisecond
+	g.sessions.passwords.hash = func([]byte, []byte, uint32, uint32, uint8, uint32) []byte {
 		most.Store(max(most.Load(), now.Add(1)))
 		begun <- struct{}{}
 		<-release

@@ -4,14 +4,10 @@ package client
 
 import (
 	"context"
-	"crypto/sha256"
-	"crypto/tls"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"net"
 	"net/http"
-	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -33,35 +29,35 @@ type Client struct {
 	apiconnect.OrchestratorClient
 }
 
-// New returns a client of the daemon at base, such as "http://192.0.2.7:7070". With https
-// the daemon is recognised by its certificate's fingerprint, SHA-256 in hex.
+// New returns a client of the daemon at base: "https://192.0.2.7:7443", or on the node
+// itself "http://127.0.0.1:7070". The fingerprint is that of the node's CA, SHA-256 in
+// hex; without one, the node must have a certificate that this machine trusts.
 func New(base, token, fingerprint string) *Client {
-	h := &http.Client{Transport: &bearer{token, &http.Transport{
-		TLSClientConfig: &tls.Config{
-			// The certificate is self-signed: its fingerprint is compared instead.
-			InsecureSkipVerify: true,
-			VerifyConnection: func(s tls.ConnectionState) error {
-				sum := sha256.Sum256(s.PeerCertificates[0].Raw)
-				if got := hex.EncodeToString(sum[:]); got != strings.ToLower(fingerprint) {
-					return fmt.Errorf("the node's certificate has the fingerprint %s, expected %q; if its daemon logged this one, sign in again with 'archy login --fingerprint'", got, fingerprint)
-				}
-				return nil
-			},
-		},
-		DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
-		MaxIdleConnsPerHost:   8,
-		IdleConnTimeout:       30 * time.Second,
-		ResponseHeaderTimeout: answerTimeout,
-	}}}
+	h := &http.Client{
+		Transport: &bearer{token, Check(base), &http.Transport{
+			TLSClientConfig:       pin(fingerprint),
+			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
+			MaxIdleConnsPerHost:   8,
+			IdleConnTimeout:       30 * time.Second,
+			ResponseHeaderTimeout: answerTimeout,
+		}},
+		// The token is for this daemon, and not for where something else would send it.
+		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
+	}
 	return &Client{apiconnect.NewOrchestratorClient(h, base)}
 }
 
+// bearer adds the token to requests, unless the address is refused.
 type bearer struct {
-	token string
-	next  http.RoundTripper
+	token   string
+	refused error
+	next    http.RoundTripper
 }
 
 func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
+	if b.refused != nil {
+		return nil, b.refused
+	}
 	r = r.Clone(r.Context())
 	r.Header.Set("Authorization", "Bearer "+b.token)
 	return b.next.RoundTrip(r)

@@ -128,9 +128,11 @@ func (e *Engine) connect(ctx context.Context) (*bindings.Connection, error) {
 	return e.conn, err
 }
 
-func notFound(err error) bool {
+func notFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
+
+func hasStatus(err error, code int) bool {
 	var model interface{ Code() int }
-	return errors.As(err, &model) && model.Code() == http.StatusNotFound
+	return errors.As(err, &model) && model.Code() == code
 }
 
 // Version of Podman.

@@ -13,7 +13,6 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
-	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
 // Inspect returns what adopting a container takes.
@@ -100,7 +99,7 @@ func (e *Engine) removeSecret(ctx context.Context, name string) error {
 	return nil
 }
 
-// Remove deletes an application's containers, secrets and network.
+// Remove deletes an application's containers, secrets and networks.
 func (e *Engine) Remove(ctx context.Context, app string, containers []string) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
@@ -121,10 +120,7 @@ func (e *Engine) Remove(ctx context.Context, app string, containers []string) er
 			return err
 		}
 	}
-	if err := e.call(ctx, http.MethodDelete, "/networks/%s", url.Values{"force": {"true"}}, nil, nil, quadlet.Network(app)); err != nil && !notFound(err) {
-		return fmt.Errorf("removing network of %s: %w", app, err)
-	}
-	return nil
+	return e.removeNetworks(ctx, app)
 }
 
 // Retire stops an unmanaged container and renames it: its name becomes free, and

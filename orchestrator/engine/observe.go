@@ -25,6 +25,7 @@ type listed struct {
 	State     string
 	Status    string
 	StartedAt int64
+	Networks  []string
 	Ports     []struct {
 		HostPort uint16 `json:"host_port"`
 		Range    uint16 `json:"range"`
@@ -58,7 +59,7 @@ func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 	for _, c := range list {
 		seen := host.Container{
 			ID: c.ID, App: c.Labels[manifest.LabelApp], Spec: c.Labels[manifest.LabelSpec],
-			State: c.State, Health: health(c.Status), StartedAt: time.Unix(c.StartedAt, 0),
+			State: c.State, Health: health(c.Status), StartedAt: time.Unix(c.StartedAt, 0), Networks: c.Networks,
 		}
 		if seen.App == "" {
 			alive[c.ID] = true

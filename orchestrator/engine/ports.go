@@ -2,9 +2,11 @@ package engine
 
 import (
 	"bufio"
+	"context"
 	"fmt"
+	"maps"
 	"os"
-	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 )
@@ -13,7 +15,7 @@ const listening = "0A" // a socket's state in /proc/net/tcp, proc_net_tcp(5)
 
 // PortHolders names the process behind each of these TCP ports that something listens
 // on. Processes of other users stay anonymous.
-func (e *Engine) PortHolders(ports []int) (map[int]string, error) {
+func (e *Engine) PortHolders(ctx context.Context, ports []int) (map[int]string, error) {
 	wanted := map[int]bool{}
 	for _, p := range ports {
 		wanted[p] = true
@@ -35,7 +37,7 @@ func (e *Engine) PortHolders(ports []int) (map[int]string, error) {
 			}
 			_, hex, _ := strings.Cut(w[1], ":")
 			if port, err := strconv.ParseInt(hex, 16, 32); err == nil && wanted[int(port)] {
-				inodes["socket:["+w[9]+"]"] = int(port)
+				inodes[w[9]] = int(port)
 			}
 		}
 		f.Close()
@@ -47,19 +49,24 @@ func (e *Engine) PortHolders(ports []int) (map[int]string, error) {
 	if len(out) == 0 {
 		return out, nil
 	}
-	fds, _ := filepath.Glob("/proc/[0-9]*/fd/*") // those of other users cannot be read
-	for _, fd := range fds {
-		link, err := os.Readlink(fd)
-		if err != nil {
+	// Only processes outside the daemon's sandbox can hold them.
+	script, err := scripts.ReadFile("scripts/socket-holders.sh")
+	if err != nil {
+		return nil, err
+	}
+	said, err := e.outside(ctx, listTimeout, "archipelago: who listens", append([]string{"/bin/sh", "-c", string(script), "socket-holders.sh"}, slices.Sorted(maps.Keys(inodes))...)...)
+	if err != nil {
+		return nil, fmt.Errorf("looking for who listens: %w", err)
+	}
+	for line := range strings.Lines(said) {
+		var inode, pid string
+		if _, err := fmt.Sscan(line, &inode, &pid); err != nil {
 			continue
 		}
-		port, ok := inodes[link]
-		if !ok {
-			continue
+		name := strings.TrimSpace(strings.TrimPrefix(line, inode+" "+pid+" "))
+		if port, ok := inodes[inode]; ok {
+			out[port] = fmt.Sprintf("process %s (%s)", pid, name)
 		}
-		pid := strings.Split(fd, "/")[2]
-		name, _ := os.ReadFile("/proc/" + pid + "/comm")
-		out[port] = fmt.Sprintf("process %s (%s)", pid, strings.TrimSpace(string(name)))
 	}
 	return out, nil
 }

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"maps"
 	"os"
@@ -105,12 +106,13 @@ func (e *Engine) StartUnits(ctx context.Context, units []string) error {
 	return e.jobs(ctx, "start", units, e.systemd.conn.StartUnitContext)
 }
 
-// RestartStarting restarts a unit that systemd believes to be starting, and reports
+// RestartStarting restarts a unit that systemd has not been told is ready, and reports
 // whether there was one. systemd merges the jobs, so whoever waits for the old start
 // waits for the new one.
 func (e *Engine) RestartStarting(ctx context.Context, unit string) (bool, error) {
-	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "ActiveState")
-	if err != nil || p.Value.Value() != "activating" {
+	// Activating too is one that has been told and joins networks: its SubState is start-post.
+	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "SubState")
+	if err != nil || p.Value.Value() != "start" {
 		return false, err
 	}
 	if _, err := e.systemd.conn.RestartUnitContext(ctx, unit, "replace", nil); err != nil {
@@ -165,14 +167,29 @@ func lastWords(ctx context.Context, unit, result string) string {
 	if result != "failed" {
 		return ""
 	}
-	out, err := exec.CommandContext(ctx, "journalctl", "--user", "--unit", unit, "--lines", "20", "--no-pager", "--output", "cat").Output()
+	ctx, cancel := context.WithTimeout(ctx, listTimeout)
+	defer cancel() // ends journalctl, where more is said than is read
+	cmd := exec.CommandContext(ctx, "journalctl", "--user", "--unit", unit, "--lines", "20", "--no-pager", "--output", "cat")
+	out, err := cmd.StdoutPipe()
+	if err != nil || cmd.Start() != nil {
+		return ""
+	}
+	said := lastError(out)
+	cancel()
+	cmd.Wait()
+	return said
+}
+
+// lastError is the last line that says it is an error, among the first maxOutput bytes,
+// cut to maxWords.
+func lastError(r io.Reader) string {
+	b, err := io.ReadAll(io.LimitReader(r, maxOutput))
 	if err != nil {
 		return ""
 	}
-	lines := strings.Split(strings.TrimSpace(string(out)), "\n")
-	for _, l := range slices.Backward(lines) {
+	for _, l := range slices.Backward(strings.Split(strings.TrimSpace(string(b)), "\n")) {
 		if strings.HasPrefix(l, "Error:") || strings.HasPrefix(l, "error:") {
-			return ": " + l
+			return ": " + strings.ToValidUTF8(l[:min(len(l), maxWords)], "")
 		}
 	}
 	return ""

@@ -8,11 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
-
-	"github.com/coreos/go-systemd/v22/dbus"
-	godbus "github.com/godbus/dbus/v5"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
@@ -20,7 +16,6 @@ import (
 
 const (
 	copyTimeout = 2 * time.Hour // of all volumes of an application
-	maxOutput   = 64 << 10      // bytes kept of what a script or a hook says
 
 	// spaceReserve is how much of the file system a copy leaves free, in KiB.
 	spaceReserve = "262144"
@@ -113,65 +108,9 @@ func (e *Engine) runScript(ctx context.Context, timeout time.Duration, name stri
 	return e.unshare(ctx, timeout, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
 }
 
-// execStartEx is a command as systemd's D-Bus interface takes it (org.freedesktop.systemd1(5)).
-type execStartEx struct {
-	Path  string
-	Argv  []string
-	Flags []string
-}
-
-// unshare runs a command inside the user namespace, where files can belong to its ids:
-// with "podman unshare", started by systemd as a transient unit, so that the daemon
-// itself needs no privilege. The error contains what the command wrote to standard error.
+// unshare runs a command inside the user namespace, where files can belong to its ids,
+// with "podman unshare".
 func (e *Engine) unshare(ctx context.Context, timeout time.Duration, command ...string) error {
-	ctx, cancel := context.WithTimeout(ctx, timeout)
-	defer cancel()
-	e.systemd.mu.Lock()
-	e.systemd.helper++
-	name := fmt.Sprintf("archipelago-unshare-%d-%d.service", os.Getpid(), e.systemd.helper)
-	e.systemd.mu.Unlock()
-	said, err := os.CreateTemp(e.runtime, "archipelago-unshare-*")
-	if err != nil {
-		return err
-	}
-	defer os.Remove(said.Name())
-	defer said.Close()
-	argv := append([]string{"/usr/bin/podman", "unshare"}, command...)
-	result := make(chan string, 1)
-	_, err = e.systemd.conn.StartTransientUnitContext(ctx, name, "replace", []dbus.Property{
-		dbus.PropDescription("archipelago: volumes"),
-		dbus.PropType("oneshot"),
-		// No expansion by systemd: it would take ${name…} for a variable of its own and,
-		// worse, read $ in another way once it has reloaded.
-		{Name: "ExecStartEx", Value: godbus.MakeVariant([]execStartEx{{argv[0], argv, []string{"no-env-expand"}}})},
-		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
-		{Name: "StandardErrorFileToAppend", Value: godbus.MakeVariant(said.Name())},
-	}, result)
-	if err != nil {
-		return fmt.Errorf("podman unshare: %w", err)
-	}
-	select {
-	case r := <-result:
-		if r == "done" {
-			return nil
-		}
-		b := make([]byte, maxOutput)
-		n, _ := said.Read(b)
-		if text := strings.TrimSpace(string(b[:n])); text != "" {
-			return errors.New(text)
-		}
-		return fmt.Errorf("podman unshare: %s; see journalctl --user -u %s", r, name)
-	case <-ctx.Done():
-		// Stopped for certain: it must not change files under whatever runs next.
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
-		defer cancel()
-		ended := make(chan string, 1)
-		if _, err := e.systemd.conn.StopUnitContext(stop, name, "replace", ended); err == nil {
-			select {
-			case <-ended:
-			case <-stop.Done():
-			}
-		}
-		return fmt.Errorf("podman unshare: %w", context.Cause(ctx))
-	}
+	_, err := e.outside(ctx, timeout, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
+	return err
 }

@@ -34,6 +34,7 @@ type Container struct {
 	State     string // created, running, exited, …
 	Health    string // starting, healthy, unhealthy, or empty
 	StartedAt time.Time
+	Networks  []string            `json:",omitempty"` // names; none where it shares another network namespace
 	Mounts    []string            `json:",omitempty"` // directories of the node
 	Ports     []manifest.NodePort `json:"NodePorts,omitempty"`
 }

@@ -49,6 +49,7 @@ type Engine interface {
 	copyEngine
 	observeEngine
 	removeEngine
+	linkEngine
 }
 
 // Performer carries out actions, for several applications at a time.
@@ -90,6 +91,8 @@ func (p *Performer) Do(ctx context.Context, d state.Desired, a plan.Action) (out
 	case plan.WriteUnits:
 		p.say(d.App, "writing units")
 		out.Err = p.engine.WriteUnits(ctx, a.Files, a.Gone)
+	case plan.Link:
+		out.Err = p.link(ctx, d.App, a)
 	case plan.StopUnits:
 		out.Err = p.stop(ctx, d.App, a.Units)
 	case plan.Restarted:

@@ -86,7 +86,7 @@ func (e *engine) StartUnits(ctx context.Context, units []string) error {
 	}
 	return err
 }
-func (e *engine) PortHolders(ports []int) (map[int]string, error) {
+func (e *engine) PortHolders(_ context.Context, ports []int) (map[int]string, error) {
 	return e.holders, e.do("ports", ports)
 }
 func (e *engine) Probe(context.Context, string) (bool, error) { return e.healthy, nil }
@@ -128,6 +128,15 @@ func (e *engine) PutBack(_ context.Context, dir, home string) error {
 }
 func (e *engine) Observe(context.Context) (host.Observation, error) {
 	return e.observed, e.fail["observe"]
+}
+func (e *engine) RenewNetworks(_ context.Context, app string, networks []quadlet.Bridge) error {
+	return e.do("renew", app, " ", len(networks))
+}
+func (e *engine) Join(_ context.Context, container, alias string, network quadlet.Bridge) error {
+	return e.do("join", container+" as "+alias+" to "+network.Name+" of "+network.App)
+}
+func (e *engine) Leave(_ context.Context, container, network string) error {
+	return e.do("leave", container+" from "+network)
 }
 func (e *engine) Remove(_ context.Context, app string, containers []string) error {
 	return e.do("remove", app, " ", containers)
@@ -353,6 +362,22 @@ func TestUnits(t *testing.T) {
 	}
 }
 
+func TestLinkJoinsAndLeavesNetworks(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	link := plan.Action{App: "pair", Verb: plan.Link, Units: []string{"old-pair"}, Join: []quadlet.Bridge{quadlet.Link("wallet", "pair")}, Leave: []string{"archipelago-gone.pair"}}
+	if out := w.Do(t.Context(), d, link); out.Err != nil {
+		t.Error(out.Err)
+	}
+	if got, want := w.took(), "join old-pair as pair to archipelago-wallet.pair of wallet, leave old-pair from archipelago-gone.pair"; got != want {
+		t.Errorf("%s, expected %s", got, want)
+	}
+	w.fail["join"] = errPlanted
+	if out := w.Do(t.Context(), d, link); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "leave") {
+		t.Errorf("%v", out.Err)
+	}
+}
+
 func TestRemove(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t, func(d *state.Desired) { d.Goal = state.Absent })
@@ -360,10 +385,9 @@ func TestRemove(t *testing.T) {
 	if _, err := w.secrets.Ensure(pair("1"), false); err != nil {
 		t.Fatal(err)
 	}
-	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll, Units: []string{"pair"}, Gone: []string{"pair.container"}})
-	calls := strings.Split(w.took(), ", ")
-	if out.Err != nil || len(calls) != 3 || !strings.Contains(calls[0], "-network.service") || calls[1] != "units [] [pair.container]" || calls[2] != "remove pair [pair]" {
-		t.Errorf("%v: %q", out.Err, calls)
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll, Units: []string{"pair"}, Gone: []string{"archipelago-pair.chain.network", "pair.container"}})
+	if got, want := w.took(), "stop archipelago-pair-network.service, stop archipelago-pair.chain-network.service, units [] [archipelago-pair.chain.network pair.container], remove pair [pair]"; out.Err != nil || got != want {
+		t.Errorf("%v: %s, expected %s", out.Err, got, want)
 	}
 	d.Purge = true
 	out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Purge})

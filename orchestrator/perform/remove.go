@@ -3,6 +3,7 @@ package perform
 import (
 	"context"
 	"maps"
+	"strings"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
@@ -24,10 +25,14 @@ func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) 
 		}
 	}
 	p.say(app, "removing containers and units")
-	// The network's unit is a oneshot that stays active; without this a later install
-	// would believe that the network exists.
-	if err := p.engine.StopUnit(ctx, quadlet.Service(quadlet.Network(app)+"-network")); err != nil {
-		return err
+	// A network's unit is a oneshot that stays active; without this a later install
+	// would believe that the network exists. Its file may be gone already.
+	for _, file := range union([]string{quadlet.Network(app) + ".network"}, a.Gone) {
+		if network, ok := strings.CutSuffix(file, ".network"); ok {
+			if err := p.engine.StopUnit(ctx, quadlet.NetworkService(network)); err != nil {
+				return err
+			}
+		}
 	}
 	if err := p.engine.WriteUnits(ctx, nil, a.Gone); err != nil {
 		return err

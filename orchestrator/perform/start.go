@@ -21,7 +21,8 @@ const (
 
 type startEngine interface {
 	StartUnits(ctx context.Context, units []string) error
-	PortHolders(ports []int) (map[int]string, error)
+	PortHolders(ctx context.Context, ports []int) (map[int]string, error)
+	RenewNetworks(ctx context.Context, app string, networks []quadlet.Bridge) error
 }
 
 type probeEngine interface {
@@ -42,11 +43,16 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	if out.Err = context.Cause(ctx); out.Err != nil {
 		return out
 	}
-	if out.Err = p.portsFree(m, a.Ports); out.Err != nil {
+	if out.Err = p.portsFree(ctx, m, a.Ports); out.Err != nil {
 		out.Engine = time.Since(begin)
 		return out
 	}
 	begin = time.Now()
+	// An earlier version of the daemon or of the application may have made its networks.
+	if out.Err = p.engine.RenewNetworks(ctx, a.App, quadlet.Bridges(m)); out.Err != nil {
+		out.Engine = time.Since(begin)
+		return out
+	}
 	budget := m.StartBudget()
 	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("not healthy within its budget of %s", budget))
 	defer cancel()
@@ -112,13 +118,13 @@ func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan
 
 // portsFree wants nobody else to listen on the ports that the application is about
 // to publish. Its own waiting page makes room first.
-func (p *Performer) portsFree(m *manifest.Manifest, ports []int) error {
+func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports []int) error {
 	for _, c := range m.Containers {
 		for _, port := range c.Ports {
 			p.pages.Close(port.Host)
 		}
 	}
-	holders, err := p.engine.PortHolders(ports)
+	holders, err := p.engine.PortHolders(ctx, ports)
 	if err != nil {
 		return err
 	}

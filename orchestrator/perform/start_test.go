@@ -47,6 +47,20 @@ func TestStartWantsItsPortsFree(t *testing.T) {
 	}
 }
 
+func TestStartBringsItsNetworksUpToDateFirst(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	a := start()
+	a.Manifest.Requires = []manifest.Requirement{{App: "chain"}}
+	if out := w.Do(t.Context(), d, a); out.Err != nil || !strings.HasSuffix(w.took(), ", renew pair 2, start [pair-db.service pair.service]") {
+		t.Errorf("%v", out.Err)
+	}
+	w.fail["renew"] = errPlanted
+	if out := w.Do(t.Context(), d, a); !errors.Is(out.Err, errPlanted) || errors.Is(out.Err, perform.ErrStart) || strings.Contains(w.took(), "start ") {
+		t.Errorf("%v", out.Err)
+	}
+}
+
 func TestStartThatFails(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t)

@@ -15,6 +15,8 @@ func (p *planning) adopted(d *state.Desired, r *render.Rendering) (out Plan) {
 	}
 	if !whole {
 		out.add(d, r, Convert, "what was adopted is to be restarted, or does not run")
+		return out
 	}
+	p.link(&out, d, r)
 	return out
 }

@@ -51,6 +51,7 @@ type planning struct {
 	files      map[string][]string // unit files by application
 	containers map[string][]string // container names by application
 	unmanaged  []host.Container    // running
+	requirers  map[string][]string // applications that require it, by application; nil for none at all
 }
 
 // Make gives the plan of each application, in the order of in.Desired.
@@ -66,6 +67,7 @@ func Make(in Input) []Plan {
 	slices.SortFunc(p.unmanaged, func(a, b host.Container) int { return strings.Compare(a.Name, b.Name) })
 	for i := range in.Desired {
 		p.desired[in.Desired[i].App] = &in.Desired[i]
+		p.requiredBy(&in.Desired[i])
 	}
 	out := make([]Plan, len(in.Desired))
 	for i := range in.Desired {
@@ -96,7 +98,7 @@ func (p *planning) present(d *state.Desired) Plan {
 	if gone := p.Observed.Missing[d.App]; len(gone) > 0 && (d.Update == nil || d.Update.Phase == state.Staged) {
 		return blocked("its data is gone: %s is missing; put it back, restore a backup, or uninstall with --purge to begin anew", manifest.VolumeDir(p.Renderer.DataDir, d.App, gone[0]))
 	}
-	r, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, d.Goal == state.Running)
+	r, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, d.Goal == state.Running, p.requirers[d.App])
 	if err != nil {
 		return blocked("%v", err)
 	}
@@ -159,6 +161,8 @@ func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 		out.stop(d, r, waits, reversed(render.Services(p.running(r.Members))))
 		out.Waiting = waits
 		return
+	default:
+		p.link(out, d, r)
 	}
 	if d.Restart > d.Restarted {
 		out.add(d, r, Restarted, "the restart is done")
@@ -278,6 +282,9 @@ func (p *planning) waitsFor(d *state.Desired) string {
 		}
 		if why := p.notReady(dep); why != "" {
 			return fmt.Sprintf("waiting for %s: %s", r.App, why)
+		}
+		if !p.linked(d.App, dep) {
+			return fmt.Sprintf("waiting for %s: it is not on their network yet", r.App)
 		}
 	}
 	return ""

@@ -25,9 +25,10 @@ func pair() *manifest.Manifest {
 	}}
 }
 
-// world is an observation in which the application is just as desired.
-func world(m *manifest.Manifest, goal state.Goal) host.Observation {
-	u := quadlet.Render(m, dataDir, goal == state.Running)
+// world is an observation in which the application, required by others, is just as
+// desired.
+func world(m *manifest.Manifest, goal state.Goal, requirers ...string) host.Observation {
+	u := quadlet.Render(m, dataDir, goal == state.Running, requirers...)
 	obs := host.Observation{Containers: map[string]host.Container{}, Units: map[string]host.Unit{}, Files: maps.Clone(u.Files)}
 	for _, c := range m.Containers {
 		if goal == state.Running {
@@ -48,6 +49,16 @@ func verbs(plans []Plan) string {
 			s := string(a.Verb)
 			if a.Verb == StopUnits || a.Verb == Start {
 				s += strings.ReplaceAll(fmt.Sprint(a.Units), ".service", "")
+			}
+			if a.Verb == Link {
+				words := slices.Clone(a.Units)
+				for _, n := range a.Join {
+					words = append(words, "+"+n.Name)
+				}
+				for _, n := range a.Leave {
+					words = append(words, "-"+n)
+				}
+				s += fmt.Sprint(words)
 			}
 			out = append(out, s)
 		}
@@ -337,7 +348,7 @@ func TestPlanOrdersApplications(t *testing.T) {
 		return state.Desired{App: m.ID, Goal: g, Manifest: m}
 	}
 	both := func(c, l state.Goal) host.Observation {
-		o, more := world(chain, c), world(lightning, l)
+		o, more := world(chain, c, "lightning"), world(lightning, l)
 		maps.Copy(o.Containers, more.Containers)
 		maps.Copy(o.Units, more.Units)
 		maps.Copy(o.Files, more.Files)
@@ -370,6 +381,91 @@ func TestPlanOrdersApplications(t *testing.T) {
 			}
 			if reason := lastReason(got); reason != c.reason {
 				t.Errorf("the reason is %q, expected %q", reason, c.reason)
+			}
+		})
+	}
+}
+
+// TestPlanLinksApplications has "lightning" require "chain", which runs and is reached
+// through networks that the daemon gives it while it runs.
+func TestPlanLinksApplications(t *testing.T) {
+	chain := &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain"}, {Name: "chain-db"}}}
+	lightning := &manifest.Manifest{ID: "lightning", Containers: []manifest.Container{{Name: "lightning"}}, Requires: []manifest.Requirement{{App: "chain"}}}
+	alone := &manifest.Manifest{ID: "lightning", Version: "2", Containers: lightning.Containers}
+	wants := func(m *manifest.Manifest, g state.Goal) state.Desired {
+		return state.Desired{App: m.ID, Goal: g, Manifest: m}
+	}
+	adopted := wants(chain, state.Running)
+	adopted.Adopted = map[string]string{"chain": "old", "chain-db": "old-db"}
+	updating := wants(alone, state.Running)
+	updating.Update = &state.Update{To: lightning, Phase: state.Staged}
+	// node is one on which the container that others reach is on these networks.
+	node := func(l state.Goal, requirers []string, networks ...string) host.Observation {
+		o, more := world(chain, state.Running, requirers...), world(lightning, l)
+		for _, name := range []string{"chain", "old", "old-db"} {
+			c := o.Containers["chain"]
+			c.Name, c.Networks = name, networks
+			if name != "chain" {
+				c.App, c.Spec = "", ""
+			}
+			o.Containers[name] = c
+		}
+		maps.Copy(o.Containers, more.Containers)
+		maps.Copy(o.Units, more.Units)
+		maps.Copy(o.Files, more.Files)
+		return o
+	}
+	const own, link = "archipelago-chain", "archipelago-lightning.chain"
+	by := []string{"lightning"}
+	const waits = "waiting for chain: it is not on their network yet"
+	for _, c := range []struct {
+		name    string
+		obs     host.Observation
+		desired []state.Desired
+		broken  string // whose record cannot be read
+		want    string
+		reason  string
+	}{
+		{"all as desired", node(state.Running, by, own, link), []state.Desired{wants(chain, state.Running), wants(lightning, state.Running)}, "", "", ""},
+		{"it comes to be required: it is linked, and neither stopped nor started", node(state.Stopped, nil, own), []state.Desired{wants(chain, state.Running), wants(lightning, state.Running)}, "",
+			"prepare, write-units, link[chain +archipelago-lightning.chain], prepare, write-units, wait", waits},
+		{"it was started anew and is not on the network", node(state.Running, by, own), []state.Desired{wants(chain, state.Running), wants(lightning, state.Running)}, "",
+			"link[chain +archipelago-lightning.chain]", "it is required by [lightning]"},
+		{"it is linked: the other starts", node(state.Stopped, by, own, link), []state.Desired{wants(chain, state.Running), wants(lightning, state.Running)}, "",
+			"prepare, write-units, start[lightning]", "not running: [lightning]"},
+		{"the other is stopped and stays linked", node(state.Stopped, by, own, link), []state.Desired{wants(chain, state.Running), wants(lightning, state.Stopped)}, "", "", ""},
+		{"the other is to be updated to what requires it", node(state.Running, by, own), []state.Desired{wants(chain, state.Running), updating}, "",
+			"link[chain +archipelago-lightning.chain], prepare, stop[lightning], copy, switch, write-units, start[lightning], commit", "update to "},
+		{"the other requires it no longer", node(state.Running, nil, own, link), []state.Desired{wants(chain, state.Running), wants(alone, state.Running)}, "",
+			"link[chain -archipelago-lightning.chain], prepare, write-units, stop[lightning], start[lightning]", "not running: [lightning]"},
+		{"the other is being removed, and reaches it until its end", node(state.Running, nil, own, link), []state.Desired{wants(chain, state.Running), wants(lightning, state.Absent)}, "",
+			"stop[lightning], remove, forget", "nothing of it is left"},
+		{"the other is gone", node(state.Stopped, nil, own, link), []state.Desired{wants(chain, state.Running)}, "", "link[chain -archipelago-lightning.chain]", "it is required by []"},
+		{"the other's record cannot be read", node(state.Running, nil, own, link), []state.Desired{wants(chain, state.Running)}, "lightning", "", ""},
+		{"a network of its own owner's is none of ours", node(state.Running, by, own, link, "archipelago-other", "home"), []state.Desired{wants(chain, state.Running), wants(lightning, state.Running)}, "", "", ""},
+		{"adopted, and linked as it is", node(state.Running, nil, "podman"), []state.Desired{adopted, wants(lightning, state.Running)}, "",
+			"link[old +archipelago-lightning.chain]", "it is required by [lightning]"},
+		{"adopted, and on no network", node(state.Stopped, nil), []state.Desired{adopted, wants(lightning, state.Running)}, "",
+			"prepare, write-units, start[lightning]", "not running: [lightning]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			broken := map[string]error{}
+			if c.broken != "" {
+				broken[c.broken] = errors.New("damaged")
+			}
+			got := Make(Input{Desired: c.desired, Observed: c.obs, Broken: broken, Renderer: &render.Renderer{DataDir: dataDir}})
+			if verbs(got) != c.want {
+				t.Errorf("planned %q, expected %q", verbs(got), c.want)
+			}
+			if reason := lastReason(got); reason != c.reason {
+				t.Errorf("the reason is %q, expected %q", reason, c.reason)
+			}
+			for _, a := range got[0].Actions {
+				for _, n := range a.Join {
+					if n != quadlet.Link("lightning", "chain") {
+						t.Errorf("it joins %+v", n)
+					}
+				}
 			}
 		})
 	}

@@ -10,11 +10,11 @@ import (
 
 // update plans the steps of an update that are left.
 func (p *planning) update(d *state.Desired) (out Plan) {
-	old, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, false)
+	old, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, false, p.requirers[d.App])
 	if err != nil {
 		return blocked("%v", err)
 	}
-	next, err := p.Renderer.Render(d.Update.To, d.Config, d.Overrides, false)
+	next, err := p.Renderer.Render(d.Update.To, d.Config, d.Overrides, false, p.requirers[d.App])
 	if err != nil {
 		return blocked("%v", err)
 	}

@@ -1,11 +1,13 @@
-// Package proxy serves the web interface of each application on a stable port of
-// the node, so that My Apps has an address to link to. It passes streams and
-// WebSockets through, serves the scripts that a manifest provides beside the
-// application, and a page of its own until the application is ready.
+// Package proxy serves the web interfaces of applications by TLS: each on a stable port of
+// the node, so that My Apps has an address to link to, and all of them by name on one
+// port. It passes streams and WebSockets through, serves the scripts that a manifest
+// provides beside the application, and a page of its own until the application is ready.
+// Neither the daemon's session nor its token reaches an application.
 package proxy
 
 import (
 	"context"
+	"crypto/tls"
 	"errors"
 	"fmt"
 	"log/slog"
@@ -35,15 +37,32 @@ type Source interface {
 	Waiting(app string) (name, reason string)
 	// Scripts are those that its manifest has the proxy serve.
 	Scripts(app string) []manifest.ProviderScript
-	// Webs are the published ports of web interfaces, by application; the channel is
-	// closed when they have changed.
-	Webs() (map[string]int, <-chan struct{})
+	// Webs are the published ports of web interfaces, by application, the one that it is
+	// reached at by name first; the channel is closed when they have changed.
+	Webs() (map[string][]int, <-chan struct{})
 }
 
-// Serve listens for every installed application that has a web interface, until the
-// context ends. A port that is taken costs that application its proxy until the port is
-// free, which is logged, and no other.
-func Serve(ctx context.Context, source Source, log *slog.Logger) {
+// Server is the proxy of a node.
+type Server struct {
+	Source Source
+	TLS    *tls.Config
+	Token  string // the daemon's, which no application gets to see
+	Domain string // the node's name: applications are at APP.DOMAIN
+	Log    *slog.Logger
+}
+
+// Serve listens for every installed application that has web interfaces, and for all of
+// them by name, until the context ends. A port that is taken costs what is served there
+// its proxy until the port is free, which is logged, and nothing else.
+func (s *Server) Serve(ctx context.Context) {
+	var wg sync.WaitGroup
+	wg.Go(func() { s.serve(ctx, manifest.ByNamePort, http.HandlerFunc(s.byName), s.Log) })
+	wg.Go(func() { s.byPort(ctx) })
+	wg.Wait()
+}
+
+// byPort serves each web interface on the port that is its own.
+func (s *Server) byPort(ctx context.Context) {
 	type web struct {
 		app  string
 		port int
@@ -52,15 +71,20 @@ func Serve(ctx context.Context, source Source, log *slog.Logger) {
 	defer wg.Wait()
 	served := map[web]func(){} // that ends it
 	for {
-		webs, changed := source.Webs()
+		webs, changed := s.Source.Webs()
+		wanted := map[web]bool{}
+		for app, ports := range webs {
+			for _, port := range ports {
+				wanted[web{app, port}] = true
+			}
+		}
 		for w, end := range served {
-			if webs[w.app] != w.port {
+			if !wanted[w] {
 				end()
 				delete(served, w)
 			}
 		}
-		for app, port := range webs {
-			w := web{app, port}
+		for w := range wanted {
 			if served[w] != nil {
 				continue
 			}
@@ -70,9 +94,7 @@ func Serve(ctx context.Context, source Source, log *slog.Logger) {
 			wg.Go(func() {
 				defer close(done)
 				defer cancel()
-				if err := serve(own, app, port, source, log.With("app", app)); err != nil {
-					log.Error("proxy", "app", app, "error", err)
-				}
+				s.serve(own, w.port+manifest.ProxyOffset, s.handler(w.app, w.port), s.Log.With("app", w.app))
 			})
 		}
 		select {
@@ -83,8 +105,8 @@ func Serve(ctx context.Context, source Source, log *slog.Logger) {
 	}
 }
 
-// Handler serves one application, published on a port of the node.
-func Handler(app string, published int, source Source) http.Handler {
+// handler serves one application, published on a port of the node's loopback.
+func (s *Server) handler(app string, published int) http.Handler {
 	target := &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", published)}
 	proxy := &httputil.ReverseProxy{
 		FlushInterval: -1, // streams are passed on as they come
@@ -92,6 +114,11 @@ func Handler(app string, published int, source Source) http.Handler {
 			r.SetURL(target)
 			r.SetXForwarded()
 			r.Out.Host = r.In.Host
+			keepFromApplication(r.Out.Header, s.Token)
+		},
+		ModifyResponse: func(r *http.Response) error {
+			keepFromBrowser(r.Header)
+			return nil
 		},
 		ErrorHandler: func(w http.ResponseWriter, _ *http.Request, _ error) {
 			w.Header().Set("Retry-After", "2")
@@ -99,39 +126,42 @@ func Handler(app string, published int, source Source) http.Handler {
 		},
 	}
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		for _, s := range source.Scripts(app) {
-			if s.Path == r.URL.Path && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
+		for _, script := range s.Source.Scripts(app) {
+			if script.Path == r.URL.Path && (r.Method == http.MethodGet || r.Method == http.MethodHead) {
 				w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
 				w.Header().Set("X-Content-Type-Options", "nosniff")
 				w.Header().Set("Cache-Control", "no-cache")
-				http.ServeContent(w, r, s.Path, time.Time{}, strings.NewReader(s.Source))
+				http.ServeContent(w, r, script.Path, time.Time{}, strings.NewReader(script.Source))
 				return
 			}
 		}
-		if name, reason := source.Waiting(app); reason != "" {
+		if name, reason := s.Source.Waiting(app); reason != "" {
 			waiting.Write(w, r, name, reason)
 			return
 		}
-		proxy.ServeHTTP(w, r)
+		proxy.ServeHTTP(early{w}, r)
 	})
 }
 
-func serve(ctx context.Context, app string, published int, source Source, log *slog.Logger) error {
-	listener, err := listen(ctx, fmt.Sprintf(":%d", published+manifest.ProxyOffset), firstRetry, log)
+// serve answers on a port of the node until the context ends.
+func (s *Server) serve(ctx context.Context, port int, handler http.Handler, log *slog.Logger) {
+	listener, err := listen(ctx, fmt.Sprintf(":%d", port), firstRetry, log)
 	if err != nil {
-		return nil // the context has ended, or the application has gone
+		return // the context has ended, or the application has gone
 	}
 	server := &http.Server{
 		ReadHeaderTimeout: headerTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
-		Handler:           Handler(app, published, source),
+		Handler:           handler,
+		TLSConfig:         s.TLS.Clone(), // a server adds to its own
+		// A browser that does not trust the certificate ends the handshake, again and again.
+		ErrorLog: slog.NewLogLogger(log.Handler(), slog.LevelDebug),
 	}
 	stop := context.AfterFunc(ctx, func() { server.Close() })
 	defer stop()
-	if err := server.Serve(listener); !errors.Is(err, http.ErrServerClosed) {
-		return err
+	if err := server.ServeTLS(RefuseContainers(listener), "", ""); !errors.Is(err, http.ErrServerClosed) {
+		log.Error("proxy", "port", port, "error", err)
 	}
-	return nil
 }
 
 // listen waits until the address is free: whoever holds it may go at any time. It says
@@ -149,7 +179,7 @@ func listen(ctx context.Context, address string, retry time.Duration, log *slog.
 			return nil, context.Cause(ctx)
 		}
 		if !waited {
-			log.Error("proxy: the port is not free; the application is not served there until it is", "address", address, "error", err)
+			log.Error("proxy: the port is not free; nothing is served there until it is", "address", address, "error", err)
 		}
 		timer := time.NewTimer(retry)
 		select {

@@ -4,6 +4,7 @@ import (
 	"bufio"
 	"bytes"
 	"context"
+	"crypto/tls"
 	"fmt"
 	"io"
 	"log/slog"
@@ -22,37 +23,32 @@ import (
 
 type source struct {
 	reason  string
-	webs    map[string]int
+	webs    map[string][]int
 	changed chan struct{}
 }
 
-func (s *source) Webs() (map[string]int, <-chan struct{}) { return s.webs, s.changed }
+func (s *source) Webs() (map[string][]int, <-chan struct{}) { return s.webs, s.changed }
 
 func (s *source) Waiting(string) (name, reason string) { return "Feeds", s.reason }
 func (s *source) Scripts(string) []manifest.ProviderScript {
 	return []manifest.ProviderScript{{Path: "/provider.js", Source: "window.x = 1;"}}
 }
 
-// behind is a proxy before an application that answers pages and upgrades.
-func behind(t *testing.T, s *source) *httptest.Server {
+const token = "sesame"
+
+// behind is a proxy, by TLS, before an application.
+func behind(t *testing.T, s *source, app http.Handler) *httptest.Server {
 	t.Helper()
-	app := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		if r.Header.Get("Upgrade") != "websocket" {
-			fmt.Fprintf(w, "host %s, for %s", r.Host, r.Header.Get("X-Forwarded-For"))
-			return
-		}
-		conn, rw, err := http.NewResponseController(w).Hijack()
-		if err != nil {
-			t.Error(err)
-			return
-		}
-		defer conn.Close()
-		rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\n\r\n")
-		rw.Flush()
-		io.Copy(conn, rw) // whatever is said comes back
-	}))
-	t.Cleanup(app.Close)
-	u, err := url.Parse(app.URL)
+	server := httptest.NewServer(app)
+	t.Cleanup(server.Close)
+	p := httptest.NewTLSServer((&Server{Source: s, Token: token}).handler("feeds", portOf(t, server)))
+	t.Cleanup(p.Close)
+	return p
+}
+
+func portOf(t *testing.T, s *httptest.Server) int {
+	t.Helper()
+	u, err := url.Parse(s.URL)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -60,19 +56,33 @@ func behind(t *testing.T, s *source) *httptest.Server {
 	if err != nil {
 		t.Fatal(err)
 	}
-	p := httptest.NewServer(Handler("feeds", port, s))
-	t.Cleanup(p.Close)
-	return p
+	return port
 }
 
-func get(t *testing.T, address, accept string) (int, string, http.Header) {
+// feeds answers pages, and has whatever is said to it by WebSocket come back.
+var feeds = http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	if r.Header.Get("Upgrade") != "websocket" {
+		fmt.Fprintf(w, "host %s, for %s, by %s", r.Host, r.Header.Get("X-Forwarded-For"), r.Header.Get("X-Forwarded-Proto"))
+		return
+	}
+	conn, rw, err := http.NewResponseController(w).Hijack()
+	if err != nil {
+		panic(err)
+	}
+	defer conn.Close()
+	rw.WriteString("HTTP/1.1 101 Switching Protocols\r\nConnection: Upgrade\r\nUpgrade: websocket\r\nSet-Cookie: archipelago-session=x\r\n\r\n")
+	rw.Flush()
+	io.Copy(conn, rw)
+})
+
+func get(t *testing.T, c *http.Client, address, accept string) (int, string, http.Header) {
 	t.Helper()
 	req, err := http.NewRequest(http.MethodGet, address, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	req.Header.Set("Accept", accept)
-	resp, err := http.DefaultClient.Do(req)
+	resp, err := c.Do(req)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -86,26 +96,27 @@ func get(t *testing.T, address, accept string) (int, string, http.Header) {
 
 func TestPagesScriptsAndWaiting(t *testing.T) {
 	s := &source{}
-	p := behind(t, s)
-	if status, body, _ := get(t, p.URL+"/", "*/*"); status != http.StatusOK || body != "host "+strings.TrimPrefix(p.URL, "http://")+", for 127.0.0.1" {
+	p := behind(t, s, feeds)
+	if status, body, _ := get(t, p.Client(), p.URL+"/", "*/*"); status != http.StatusOK || body != "host "+strings.TrimPrefix(p.URL, "https://")+", for 127.0.0.1, by https" {
 		t.Errorf("%d %q", status, body)
 	}
-	if status, body, h := get(t, p.URL+"/provider.js", "*/*"); status != http.StatusOK || body != "window.x = 1;" || !strings.HasPrefix(h.Get("Content-Type"), "text/javascript") {
+	if status, body, h := get(t, p.Client(), p.URL+"/provider.js", "*/*"); status != http.StatusOK || body != "window.x = 1;" || !strings.HasPrefix(h.Get("Content-Type"), "text/javascript") {
 		t.Errorf("script: %d %q %v", status, body, h)
 	}
 	s.reason = "waiting for <chain>"
-	status, body, h := get(t, p.URL+"/", "text/html")
+	status, body, h := get(t, p.Client(), p.URL+"/", "text/html")
 	if status != http.StatusServiceUnavailable || !strings.Contains(body, "waiting for &lt;chain&gt;") || h.Get("Retry-After") == "" {
 		t.Errorf("waiting: %d %q", status, body)
 	}
-	if status, body, _ := get(t, p.URL+"/", "application/json"); status != http.StatusServiceUnavailable || strings.Contains(body, "<html") {
+	if status, body, _ := get(t, p.Client(), p.URL+"/", "application/json"); status != http.StatusServiceUnavailable || strings.Contains(body, "<html") {
 		t.Errorf("waiting, for a program: %d %q", status, body)
 	}
 }
 
 func TestWebSocketPassesThrough(t *testing.T) {
-	p := behind(t, &source{})
-	conn, err := net.Dial("tcp", strings.TrimPrefix(p.URL, "http://"))
+	p := behind(t, &source{}, feeds)
+	trust := p.Client().Transport.(*http.Transport).TLSClientConfig
+	conn, err := tls.Dial("tcp", strings.TrimPrefix(p.URL, "https://"), &tls.Config{RootCAs: trust.RootCAs})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -115,6 +126,9 @@ func TestWebSocketPassesThrough(t *testing.T) {
 	resp, err := http.ReadResponse(r, nil)
 	if err != nil || resp.StatusCode != http.StatusSwitchingProtocols {
 		t.Fatalf("%v, %v", resp, err)
+	}
+	if c := resp.Header["Set-Cookie"]; len(c) > 0 {
+		t.Errorf("the answer to an upgrade sets %q", c)
 	}
 	for _, word := range []string{"one\n", "two\n"} {
 		io.WriteString(conn, word)
@@ -131,9 +145,9 @@ func TestApplicationThatDoesNotAnswer(t *testing.T) {
 	}
 	port := l.Addr().(*net.TCPAddr).Port
 	l.Close()
-	p := httptest.NewServer(Handler("feeds", port, &source{}))
+	p := httptest.NewServer((&Server{Source: &source{}}).handler("feeds", port))
 	defer p.Close()
-	if status, body, _ := get(t, p.URL+"/", "*/*"); status != http.StatusBadGateway || !strings.Contains(body, "does not answer") {
+	if status, body, _ := get(t, p.Client(), p.URL+"/", "*/*"); status != http.StatusBadGateway || !strings.Contains(body, "does not answer") {
 		t.Errorf("%d %q", status, body)
 	}
 }
@@ -182,18 +196,20 @@ func TestProxyIsServedOnceAPortThatWasTakenIsFree(t *testing.T) {
 	}
 	defer taken.Close()
 	port := taken.Addr().(*net.TCPAddr).Port
-	s := &source{reason: "the chain", webs: map[string]int{"feeds": port - manifest.ProxyOffset}, changed: make(chan struct{})}
+	s := &source{reason: "the chain", webs: map[string][]int{"feeds": {port - manifest.ProxyOffset}}, changed: make(chan struct{})}
+	certificate := httptest.NewTLSServer(nil) // for its own name, example.com
+	defer certificate.Close()
 	ctx, end := context.WithCancel(t.Context())
 	journal, log := newJournal()
 	served := make(chan struct{})
-	go func() { defer close(served); Serve(ctx, s, log) }()
+	go func() { defer close(served); (&Server{Source: s, TLS: certificate.TLS, Log: log}).byPort(ctx) }()
 	await(t, "a word about the port that is taken", journal.written)
 	if said := journal.String(); !strings.Contains(said, "app=feeds") || !strings.Contains(said, strconv.Itoa(port)) {
 		t.Errorf("it says %q", said)
 	}
 	taken.Close()
 	await(t, "a word about the port that is free", journal.written)
-	if status, body, _ := get(t, fmt.Sprintf("http://127.0.0.1:%d/", port), "*/*"); status != http.StatusServiceUnavailable {
+	if status, body, _ := get(t, certificate.Client(), fmt.Sprintf("https://127.0.0.1:%d/", port), "*/*"); status != http.StatusServiceUnavailable {
 		t.Errorf("the waiting page: %d %q", status, body)
 	}
 	end()

@@ -34,9 +34,6 @@ type Unit struct {
 	Specs map[string]string // container name -> value of manifest.LabelSpec
 }
 
-// Network is the name of an application's network.
-func Network(app string) string { return "archipelago-" + app }
-
 // Service is the systemd unit that Quadlet makes of a container's file.
 func Service(container string) string { return container + ".service" }
 
@@ -45,12 +42,14 @@ func SecretName(app, secret string) string { return app + "." + secret }
 
 // Render gives the unit files of an application. Where boot is true its members
 // start with the machine; that is so exactly while they are wanted running.
-// dataDir is where applications' folders are.
-func Render(m *manifest.Manifest, dataDir string, boot bool) Unit {
+// dataDir is where applications' folders are, requirers are the applications that
+// require this one. What is not part of a container's spec, it may have without
+// being made anew: whether it starts with the machine, and who requires it.
+func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...string) Unit {
 	u := Unit{Files: map[string]string{}, Specs: map[string]string{}}
-	u.Files[Network(m.ID)+".network"] = fmt.Sprintf(
-		"# Rendered by archipelago from the manifest of %s; changes are overwritten.\n[Network]\nNetworkName=%s\nLabel=%s\n",
-		m, Network(m.ID), quote(manifest.LabelApp+"="+m.ID))
+	for _, n := range Bridges(m) {
+		u.Files[n.Name+".network"] = network(m, n)
+	}
 	for _, c := range m.Ordered() {
 		if fault.Planted(fault.MemberMissing) && m.Stack() && c.Name != m.ID {
 			continue
@@ -59,6 +58,13 @@ func Render(m *manifest.Manifest, dataDir string, boot bool) Unit {
 		sum := sha256.Sum256([]byte(body))
 		u.Specs[c.Name] = hex.EncodeToString(sum[:8])
 		body = strings.Replace(body, "\n[Service]\n", "Label="+quote(manifest.LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
+		if c.Name == m.ID {
+			for _, r := range requirers {
+				// For a restart without the daemon. It fails where the network is not there
+				// yet: then the daemon links them.
+				body += "ExecStartPost=-/usr/bin/podman network connect " + Link(r, m.ID).Name + " " + c.Name + "\n"
+			}
+		}
 		if boot && !fault.Planted(fault.UnitWithoutInstall) {
 			body += "\n[Install]\nWantedBy=default.target\n"
 		}
@@ -97,21 +103,22 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		uid, gid := c.IDs()
 		line("User", fmt.Sprint(uid))
 		line("Group", fmt.Sprint(gid))
-		if uid != 0 {
-			line("DropCapability", "all")
-		}
 	}
+	line("DropCapability", "all")
 	line("NoNewPrivileges", "true")
-	line("Network", Network(m.ID)+".network")
-	if main {
-		for _, r := range m.Requires {
-			line("Network", Network(r.App)+".network")
+	for _, n := range Bridges(m) {
+		if main || n.Name == Network(m.ID) {
+			line("Network", n.Name+".network")
 		}
 	}
+	webs := m.WebPorts()
 	for _, p := range c.Ports {
 		v := fmt.Sprintf("%d:%d", p.Host, p.Container)
 		if p.Protocol == "udp" {
 			v += "/udp"
+		}
+		if slices.Contains(webs, p) {
+			v = "127.0.0.1:" + v // for the proxy, which is the only way in
 		}
 		line("PublishPort", v)
 	}

@@ -48,6 +48,28 @@ func TestUnitsAreAsTheGoldenFiles(t *testing.T) {
 	}
 }
 
+// What speaks HTTP is reached through the proxy alone, whatever its interface is named,
+// and whatever else uses its port; every other port is as the manifest has it.
+func TestWebPortsArePublishedOnTheLoopbackOnly(t *testing.T) {
+	m := parse(t)
+	m.Containers[0].Ports = append(m.Containers[0].Ports,
+		manifest.Port{Name: "admin", Container: 90, Host: 8090}, manifest.Port{Name: "both", Container: 91, Host: 8091}, manifest.Port{Name: "mail", Container: 25, Host: 2525})
+	m.Interfaces["admin"] = manifest.Interface{Port: "admin", Protocol: "http"}
+	m.Interfaces["events"] = manifest.Interface{Port: "both", Protocol: "mqtt"}
+	m.Interfaces["sockets"] = manifest.Interface{Port: "both"}
+	m.Interfaces["mqtt"] = manifest.Interface{Port: "mail", Protocol: "mqtt"}
+	var published []string
+	for line := range strings.SplitSeq(Render(m, "/d", true).Files["pair.container"], "\n") {
+		if v, ok := strings.CutPrefix(line, "PublishPort="); ok {
+			published = append(published, v)
+		}
+	}
+	want := []string{"127.0.0.1:8080:80", "8081:81/udp", "127.0.0.1:8090:90", "127.0.0.1:8091:91", "2525:25"}
+	if !slices.Equal(published, want) {
+		t.Errorf("published are %q, expected %q", published, want)
+	}
+}
+
 func TestStoppedApplicationDoesNotStartAtBoot(t *testing.T) {
 	m := parse(t)
 	boot, not := Render(m, "/d", true), Render(m, "/d", false)
@@ -74,6 +96,96 @@ func TestAnotherValueOfASecretSettingIsAnotherUnit(t *testing.T) {
 	body := two.Files[c.Name+".container"]
 	if !strings.Contains(body, "Secret=pair.api-key,type=mount,target=/run/api-key,") || !strings.Contains(body, "mode=0400") {
 		t.Error(body)
+	}
+}
+
+func TestEveryNetworkIsIsolatedAndOnlyTheOwnOneReachesTheInternet(t *testing.T) {
+	m := parse(t)
+	m.Requires = []manifest.Requirement{{App: "chain"}, {App: "tor"}}
+	internal := func() (out []string) {
+		for name, body := range Render(m, "/d", true).Files {
+			if !strings.HasSuffix(name, ".network") {
+				continue
+			}
+			if !strings.Contains(body, "\nOptions=isolate=strict\n") || !strings.Contains(body, "\nLabel=\"io.archipelago.app=pair\"\n") {
+				t.Errorf("%s:\n%s", name, body)
+			}
+			if strings.Contains(body, "\nInternal=true\n") {
+				out = append(out, strings.TrimSuffix(name, ".network"))
+			}
+		}
+		slices.Sort(out)
+		return out
+	}
+	links := []string{"archipelago-pair.chain", "archipelago-pair.tor"}
+	if got := internal(); !slices.Equal(got, links) {
+		t.Errorf("%q are internal, expected %q", got, links)
+	}
+	m.Network.Internet = new(bool)
+	if got, want := internal(), append([]string{"archipelago-pair"}, links...); !slices.Equal(got, want) {
+		t.Errorf("without the internet %q are internal, expected %q", got, want)
+	}
+}
+
+// values are those of a directive in a unit file.
+func values(body, key string) (out []string) {
+	for line := range strings.SplitSeq(body, "\n") {
+		if v, ok := strings.CutPrefix(line, key+"="); ok {
+			out = append(out, v)
+		}
+	}
+	return out
+}
+
+func TestOnlyTheContainerThatOthersReachIsLinked(t *testing.T) {
+	m := parse(t)
+	m.Requires = []manifest.Requirement{{App: "chain"}}
+	u := Render(m, "/d", true, "lightning", "wallet")
+	if got, want := values(u.Files["pair.container"], "Network"), []string{"archipelago-pair.network", "archipelago-pair.chain.network"}; !slices.Equal(got, want) {
+		t.Errorf("pair is on %q, expected %q", got, want)
+	}
+	if got, want := values(u.Files["pair-db.container"], "Network"), []string{"archipelago-pair.network"}; !slices.Equal(got, want) {
+		t.Errorf("pair-db is on %q, expected %q", got, want)
+	}
+	want := []string{"-/usr/bin/podman network connect archipelago-lightning.pair pair", "-/usr/bin/podman network connect archipelago-wallet.pair pair"}
+	if got := values(u.Files["pair.container"], "ExecStartPost"); !slices.Equal(got, want) {
+		t.Errorf("pair joins %q, expected %q", got, want)
+	}
+	if got := values(u.Files["pair-db.container"], "ExecStartPost"); len(got) > 0 {
+		t.Errorf("pair-db joins %q", got)
+	}
+	if sections := shape(t, u.Files["pair.container"]); slices.Index(sections, "ExecStartPost") < slices.Index(sections, "[Service]") || slices.Index(sections, "ExecStartPost") > slices.Index(sections, "[Install]") {
+		t.Errorf("%q", sections)
+	}
+	if !maps.Equal(u.Specs, Render(m, "/d", true).Specs) {
+		t.Error("who requires it changes the spec: an installation would make what it requires stale")
+	}
+}
+
+func TestCapabilitiesAreDroppedWhoeverTheUserIs(t *testing.T) {
+	for _, user := range []string{"", "0", "0:0", "1000:1000"} {
+		m := parse(t)
+		m.Containers[0].User = user
+		if got := values(Render(m, "/d", true).Files["pair.container"], "DropCapability"); !slices.Equal(got, []string{"all"}) {
+			t.Errorf("user %q drops %q", user, got)
+		}
+	}
+}
+
+func TestALinkIsKnownByItsName(t *testing.T) {
+	for _, c := range []struct {
+		network, required, app string
+		ok                     bool
+	}{
+		{Link("lightning", "chain").Name, "chain", "lightning", true},
+		{Link("lightning", "chain").Name, "main", "", false},
+		{Link("lightning", "chain").Name, "lightning", "", false},
+		{Network("chain"), "chain", "", false},
+		{"podman", "chain", "", false},
+	} {
+		if app, ok := Requirer(c.network, c.required); ok != c.ok || ok && app != c.app {
+			t.Errorf("%s links %q to %s: %t", c.network, app, c.required, ok)
+		}
 	}
 }
 
@@ -104,7 +216,7 @@ func TestNoValueBecomesADirective(t *testing.T) {
 // keys are all directives that the renderer writes.
 var keys = []string{
 	"Description", "StartLimitIntervalSec", "Requires", "After", "ContainerName", "Image", "Pull", "Label", "User", "Group", "DropCapability",
-	"NoNewPrivileges", "Network", "NetworkName", "PublishPort", "Volume", "Tmpfs", "Secret", "Environment", "Exec", "HealthCmd", "HealthInterval",
+	"NoNewPrivileges", "Network", "NetworkName", "Options", "Internal", "ExecStartPost", "PublishPort", "Volume", "Tmpfs", "Secret", "Environment", "Exec", "HealthCmd", "HealthInterval",
 	"HealthTimeout", "HealthRetries", "HealthStartPeriod", "HealthStartupCmd", "HealthStartupInterval", "HealthStartupRetries",
 	"HealthStartupTimeout", "Notify", "StopTimeout", "Restart", "RestartSec", "RestartSteps", "RestartMaxDelaySec", "TimeoutStartSec",
 	"TimeoutStopSec", "SuccessExitStatus", "MemoryMax", "WantedBy",
@@ -183,6 +295,9 @@ func shape(t *testing.T, body string) (out []string) {
 func TestNamesOfTwoApplicationsNeverCollide(t *testing.T) {
 	if SecretName("a", "b-c") == SecretName("a-b", "c") {
 		t.Error("two applications share a secret")
+	}
+	if Link("a", "b-c").Name == Link("a-b", "c").Name {
+		t.Error("two applications share a link")
 	}
 	_, err := manifest.Parse("m.yaml", []byte("apiVersion: archipelago/v1\nid: "+Network("a")+"-network\nname: A\nversion: \"1\"\ncontainers: [{name: "+Network("a")+"-network, image: {build: image}}]\n"))
 	if err == nil || !strings.Contains(err.Error(), "is reserved") {

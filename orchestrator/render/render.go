@@ -16,8 +16,8 @@ import (
 const maxRenderings = 4096
 
 // Renderer renders manifests and remembers the outcome: a pass over applications
-// that have not changed renders nothing. The same manifest, settings and flag give
-// the same units whatever was rendered before.
+// that have not changed renders nothing. The same input gives the same units whatever
+// was rendered before.
 type Renderer struct {
 	DataDir string // where applications' folders are
 
@@ -26,10 +26,11 @@ type Renderer struct {
 }
 
 type key struct {
-	manifest *manifest.Manifest
-	config   string
-	override string
-	boot     bool
+	manifest  *manifest.Manifest
+	config    string
+	override  string
+	boot      bool
+	requirers string
 }
 
 // Rendering is one application as units.
@@ -41,10 +42,11 @@ type Rendering struct {
 }
 
 // Render fills in settings (config) and the owner's own images (overrides, by
-// member), and renders. Where boot is true, the members start with the machine. The
-// error is that of a setting that the manifest does not take.
-func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]string, boot bool) (*Rendering, error) {
-	k := key{m, mapKey(config), mapKey(overrides), boot}
+// member), and renders. Where boot is true, the members start with the machine;
+// requirers are the applications that require this one. The error is that of a setting
+// that the manifest does not take.
+func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]string, boot bool, requirers []string) (*Rendering, error) {
+	k := key{m, mapKey(config), mapKey(overrides), boot, strings.Join(requirers, " ")}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if out, ok := r.done[k]; ok {
@@ -64,7 +66,7 @@ func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]str
 		}
 		filled = &own
 	}
-	out := &Rendering{Unit: quadlet.Render(filled, r.DataDir, boot), Manifest: filled}
+	out := &Rendering{Unit: quadlet.Render(filled, r.DataDir, boot, requirers...), Manifest: filled}
 	for _, c := range filled.Ordered() {
 		if _, ok := out.Specs[c.Name]; ok {
 			out.Members = append(out.Members, c.Name)

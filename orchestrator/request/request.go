@@ -23,6 +23,9 @@ var (
 	ErrNotInstalled = errors.New("not installed")
 	// ErrRefused is wrapped where a request cannot be granted as things are.
 	ErrRefused = offer.ErrRefused
+	// ErrConsent is wrapped, beside ErrRefused, where an update may do what the owner has
+	// not agreed to.
+	ErrConsent = errors.New("the owner's consent is missing")
 )
 
 // The operations, as people and programs name them.
@@ -39,11 +42,12 @@ const (
 
 // Request is a request for an operation on an application.
 type Request struct {
-	App    string
-	Verb   string            // one of the operations above
-	Purge  bool              // with Uninstall: data and secrets too
-	Config map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
-	Who    string            // for the audit log
+	App     string
+	Verb    string            // one of the operations above
+	Purge   bool              // with Uninstall: data and secrets too
+	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
+	Consent []string          // with Update: new privileges that the owner agrees to, as manifest.NewPrivileges names them
+	Who     string            // for the audit log
 }
 
 // deciding is a decision under way.
@@ -86,7 +90,7 @@ func Decide(records state.Records, o *offer.Offer, observed host.Observation, no
 	case Configure:
 		err = d.configure(&rec, r.Config)
 	case Update:
-		err = d.stage(&rec)
+		err = d.stage(&rec, r.Consent)
 	case Uninstall:
 		err = d.uninstall(&rec, r.Purge)
 	default:

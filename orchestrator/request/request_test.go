@@ -349,3 +349,43 @@ func TestRestored(t *testing.T) {
 		})
 	}
 }
+
+// TestApplicationsOfTheCatalogCoexistOrTheSecondIsRefused installs every application of
+// the repository's catalog beside every other, and beside one that has one of its ports.
+func TestApplicationsOfTheCatalogCoexistOrTheSecondIsRefused(t *testing.T) {
+	cat, err := catalog.Load("../../catalog/apps")
+	if err != nil || len(cat) < 2 {
+		t.Fatal(len(cat), err)
+	}
+	for _, second := range cat {
+		m := second.Manifest
+		beside := func(owner *manifest.Manifest, want string) {
+			t.Helper()
+			switch _, err := request.Decide(records(installed(owner)), offer.New(nil, cat, nil, now), host.Observation{}, now, request.Request{App: m.ID, Verb: request.Install}); {
+			case want == "" && err != nil:
+				t.Errorf("%s beside %s: %v", m.ID, owner.ID, err)
+			case want != "" && (!errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), want)):
+				t.Errorf("%s beside %s: %v, expected %q", m.ID, owner.ID, err, want)
+			}
+		}
+		for _, first := range cat {
+			if first.Manifest.ID == m.ID {
+				continue
+			}
+			want := ""
+			for _, p := range m.NodePorts() {
+				if want == "" && slices.Contains(first.Manifest.NodePorts(), p) {
+					want = fmt.Sprintf("%s and %s both use port %s of the node", m.ID, first.Manifest.ID, p)
+				}
+			}
+			beside(first.Manifest, want)
+		}
+		for _, p := range m.NodePorts() { // the proxy's among them
+			owner := app("owner", port(p.Number))
+			if p.UDP {
+				owner.Containers[0].Ports[0].Protocol = "udp"
+			}
+			beside(owner, fmt.Sprintf("%s and owner both use port %s of the node", m.ID, p))
+		}
+	}
+}

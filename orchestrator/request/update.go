@@ -4,12 +4,16 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"strings"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
 // stage prepares an update to what the catalog holds; the same version is no update.
-func (d *deciding) stage(rec *state.Desired) error {
+// What the new version may do and the old may not needs consent, all of it; consent to
+// what is not asked for is of no account.
+func (d *deciding) stage(rec *state.Desired, consent []string) error {
 	entry, err := d.offer.Entry(rec.App, d.now)
 	if err != nil {
 		return err
@@ -35,6 +39,10 @@ func (d *deciding) stage(rec *state.Desired) error {
 	}
 	if err := d.admit(to); err != nil {
 		return err
+	}
+	missing := slices.DeleteFunc(manifest.NewPrivileges(rec.Manifest, to), func(p string) bool { return slices.Contains(consent, p) })
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, ErrConsent, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
 	}
 	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged}, ""
 	return nil

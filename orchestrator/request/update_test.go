@@ -14,6 +14,9 @@ import (
 
 func TestUpdate(t *testing.T) {
 	update := request.Request{App: "a", Verb: request.Update}
+	agreed := func(to ...string) request.Request {
+		return request.Request{App: "a", Verb: request.Update, Consent: to}
+	}
 	one, two := app("a"), app("a", version("2"))
 	is := func(changes ...func(*state.Desired)) state.Records { return records(installed(one, changes...)) }
 	decide(t, []decision{
@@ -21,15 +24,34 @@ func TestUpdate(t *testing.T) {
 		{name: "to an older one that knows the data", records: records(installed(two)), offer: disk(one), request: update, want: "a to 1"},
 		{name: "what is stopped stays so", records: is(goal(state.Stopped)), offer: disk(two), request: update, want: "a stopped to 2"},
 		{name: "the same digest is no update", records: is(), offer: disk(app("a")), request: update, want: "a"},
-		{name: "another digest is one, though it bears the same version", records: is(), offer: disk(app("a", port(80))), request: update, want: "a to 1"},
+		{name: "another digest is one, though it bears the same version", records: is(), offer: disk(app("a", setting("k"))), request: update, want: "a to 1"},
 		{name: "the data's format is newer", records: records(installed(app("a", format(3)))), offer: disk(app("a", version("2"), format(2))), request: update, refused: request.ErrRefused, because: []string{"has format 3", "version 2 knows only 2"}},
-		{name: "it requires one more", records: is(), offer: disk(app("a", version("2"), requires("b", "k=x")), app("b", setting("k"))), request: update, want: "b k=x, a to 2"},
+		{name: "it requires one more", records: is(), offer: disk(app("a", version("2"), requires("b", "k=x")), app("b", setting("k"))), request: agreed(`changes the setting k of b to "x"`, "requires b, joins its network, and installs it where it is missing"), want: "b k=x, a to 2"},
 		{name: "it requires one that is set otherwise", records: records(installed(one), installed(app("b", setting("k")), set("k=y"))), offer: disk(app("a", version("2"), requires("b", "k=x"))), request: update, refused: request.ErrRefused, because: []string{"archy configure b k=x"}},
 		{name: "it collides", records: records(installed(one), installed(app("b", port(80)))), offer: disk(app("a", version("2"), port(80))), request: update, refused: request.ErrRefused, because: []string{"both use port 80"}},
 		{name: "it does not take the settings", records: records(installed(app("a", setting("k")), set("k=x"))), offer: disk(two), request: update, refused: request.ErrRefused, because: []string{"k"}},
 		{name: "it was adopted", records: is(func(d *state.Desired) { d.Adopted = map[string]string{"a": "old-a"} }), offer: disk(two), request: update, refused: request.ErrRefused, because: []string{"restart it first"}},
 		{name: "its record holds no manifest", records: is(func(d *state.Desired) { d.Manifest = nil }), offer: disk(two), request: update, refused: request.ErrRefused, because: []string{"install it again"}},
 		{name: "it is not offered any more", records: is(), offer: disk(), request: update, refused: request.ErrRefused, because: []string{"a is not in the catalog any more"}},
+	})
+}
+
+func TestUpdateNeedsConsentToEveryNewPrivilege(t *testing.T) {
+	const first, second = "publishes port 80/tcp of the node", "publishes port 81/tcp of the node"
+	is, more := records(installed(app("a"))), disk(app("a", version("2"), port(80), port(81)))
+	update := func(consent ...string) request.Request {
+		return request.Request{App: "a", Verb: request.Update, Consent: consent}
+	}
+	decide(t, []decision{
+		{name: "none is given", records: is, offer: more, request: update(), refused: request.ErrConsent, because: []string{first, second, "archy update a"}},
+		{name: "one is missing", records: is, offer: more, request: update(first), refused: request.ErrConsent, because: []string{": " + second + ";"}},
+		{name: "it is one of the refusals", records: is, offer: more, request: update(first), refused: request.ErrRefused},
+		{name: "other words are none", records: is, offer: more, request: update(first, "publishes port 81"), refused: request.ErrConsent},
+		{name: "all is given", records: is, offer: more, request: update(first, second), want: "a to 2"},
+		{name: "more is given than is asked for", records: is, offer: more, request: update(first, second, "may fly"), want: "a to 2"},
+		{name: "what it has is not asked for again", records: records(installed(app("a", port(80)))), offer: more, request: update(second), want: "a to 2"},
+		{name: "to less there is nothing to agree", records: records(installed(app("a", port(80)))), offer: disk(app("a", version("2"))), request: update(), want: "a to 2"},
+		{name: "to install again changes nothing", records: is, offer: more, request: request.Request{App: "a", Verb: request.Install}, want: "a"},
 	})
 }
 

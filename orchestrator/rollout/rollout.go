@@ -1,5 +1,6 @@
 // Package rollout has updates begin by themselves while they are allowed: one at a
-// time, of applications that run, and no version twice that did not come up.
+// time, of applications that run, no version twice that did not come up, and none that
+// needs the owner's consent.
 package rollout
 
 import (
@@ -29,11 +30,12 @@ type Rollout struct {
 	node Node
 	log  *slog.Logger
 	due  chan struct{}
+	said map[string]string // by application: the digest of a version that waits for consent, once that is logged
 }
 
 // New prepares a rollout; Run makes it work.
 func New(node Node, log *slog.Logger) *Rollout {
-	return &Rollout{node: node, log: log, due: make(chan struct{}, 1)}
+	return &Rollout{node: node, log: log, due: make(chan struct{}, 1), said: map[string]string{}}
 }
 
 // Due has Run look soon: there is a new offer, or an update has ended.
@@ -69,6 +71,13 @@ func (r *Rollout) next() {
 	}
 	for _, v := range views {
 		if v.Available == nil || v.Goal != state.Running || v.Declined {
+			continue
+		}
+		if len(v.NewPrivileges) > 0 {
+			if digest := v.Available.Digest(); r.said[v.Manifest.ID] != digest {
+				r.said[v.Manifest.ID] = digest
+				r.log.Warn("no automatic update without the owner's consent", "app", v.Manifest.ID, "version", v.Available.Version, "new privileges", v.NewPrivileges)
+			}
 			continue
 		}
 		_, err := r.node.Request(request.Request{App: v.Manifest.ID, Verb: request.Update, Who: "automatic update"})

@@ -1,6 +1,7 @@
 package rollout_test
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -187,6 +188,7 @@ func TestWhatIsNotDue(t *testing.T) {
 		{"what is not installed", []view.View{due("a", func(v *view.View) { v.Goal, v.State = "", view.NotInstalled })}, "", ""},
 		{"what is up to date", []view.View{due("a", func(v *view.View) { v.Available = nil })}, "", ""},
 		{"what did not come up, and what is after it", []view.View{due("a", func(v *view.View) { v.Declined = true }), due("b")}, "", "update b"},
+		{"what needs consent, and what is after it", []view.View{due("a", func(v *view.View) { v.NewPrivileges = []string{"publishes port 80/tcp of the node"} }), due("b")}, "", "update b"},
 		{"anything while the owner updates something", []view.View{due("a"), due("b", func(v *view.View) { v.State = view.Updating })}, "", ""},
 		{"anything while the engine does not answer", []view.View{due("a")}, "no socket", ""},
 	} {
@@ -200,6 +202,25 @@ func TestWhatIsNotDue(t *testing.T) {
 			})
 		})
 	}
+}
+
+func TestWaitForConsentIsLoggedOncePerVersion(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		n := &node{views: []view.View{due("a", func(v *view.View) { v.NewPrivileges = []string{"publishes port 80/tcp of the node"} })}}
+		var log bytes.Buffer
+		r := rollout.New(n, slog.New(slog.NewTextHandler(&log, nil)))
+		ctx, cancel := context.WithCancel(t.Context())
+		done := make(chan struct{})
+		go func() { defer close(done); r.Run(ctx, always) }()
+		time.Sleep(10 * time.Minute)
+		n.set("a", func(v *view.View) { v.Available = &manifest.Manifest{ID: "a", Version: "3"} })
+		time.Sleep(10 * time.Minute)
+		cancel()
+		<-done
+		if got := strings.Count(log.String(), "without the owner's consent"); got != 2 || !strings.Contains(log.String(), "publishes port 80/tcp") {
+			t.Errorf("logged %d times for two versions:\n%s", got, &log)
+		}
+	})
 }
 
 func TestOneThatIsRefusedDoesNotHoldUpOthers(t *testing.T) {

@@ -35,15 +35,12 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
-	"github.com/archipelago-cloud/archipelago/orchestrator/upgrade"
 )
 
 const (
-	maxRequest = 1 << 20 // bytes of a message; the largest are pieces of a backup
-	chunkSize  = 256 << 10
-
-	upgradeDelay = 200 * time.Millisecond // for the answer to leave
-	defaultTail  = 100
+	maxRequest  = 1 << 20 // bytes of a message; the largest are pieces of a backup
+	chunkSize   = 256 << 10
+	defaultTail = 100
 )
 
 // Host is what is asked of the node itself.
@@ -60,6 +57,7 @@ type Server struct {
 	Subscription *subscription.Subscription
 	Engine       Host
 	Passwords    *access.Passwords
+	Sessions     *access.Sessions
 	DataDir      string
 	Program      string // path of the running binary
 	End          func() // ends the daemon; systemd starts what is there then
@@ -78,7 +76,7 @@ func fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, request.ErrUnknownApp):
+	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession):
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, request.ErrNotInstalled), errors.Is(err, request.ErrRefused), errors.Is(err, operation.ErrBusy), errors.Is(err, secrets.ErrInUse):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
@@ -130,7 +128,7 @@ func app(v view.View) *api.App {
 		}
 	}
 	if v.Available != nil {
-		a.AvailableVersion = v.Available.Version
+		a.AvailableVersion, a.NewPrivileges = v.Available.Version, v.NewPrivileges
 	}
 	if web, port, ok := m.Web(); ok {
 		a.ProxyPort = uint32(port.Host + manifest.ProxyOffset)
@@ -185,7 +183,7 @@ func (s *Server) Uninstall(_ context.Context, r *connect.Request[api.UninstallRe
 }
 
 func (s *Server) Update(_ context.Context, r *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Update})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Update, Consent: r.Msg.Consent})
 }
 
 func (s *Server) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
@@ -259,30 +257,6 @@ func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswo
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
 	return connect.NewResponse(&api.SetPasswordResponse{}), nil
-}
-
-func (s *Server) Upgrade(ctx context.Context, in *connect.ClientStream[api.UpgradeRequest]) (*connect.Response[api.UpgradeResponse], error) {
-	if !in.Receive() {
-		return nil, fail(cmp.Or(in.Err(), io.ErrUnexpectedEOF))
-	}
-	first := in.Msg()
-	sum := first.Sha256
-	body, w := io.Pipe()
-	go func() {
-		_, err := w.Write(first.Program)
-		for err == nil && in.Receive() {
-			_, err = w.Write(in.Msg().Program)
-		}
-		w.CloseWithError(in.Err())
-	}()
-	defer body.Close()
-	version, err := upgrade.Stage(ctx, s.Program, body, sum)
-	s.Reconciler.Audit(who(in), "upgrade the daemon to "+version, err)
-	if err != nil {
-		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
-	}
-	time.AfterFunc(upgradeDelay, s.End)
-	return connect.NewResponse(&api.UpgradeResponse{Version: version}), nil
 }
 
 func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {

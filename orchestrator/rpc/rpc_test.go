@@ -16,12 +16,28 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
 )
 
 // service is the RPC over a reconciler that never hears from its engine.
 func service(t testing.TB) (http.Handler, *state.Store) {
 	t.Helper()
-	store, err := state.Open(t.TempDir())
+	h, _, store := serve(t, t.TempDir())
+	return h, store
+}
+
+// serve is service over a directory of the daemon's state, and the guard before it.
+func serve(t testing.TB, dir string) (http.Handler, *access.Guard, *state.Store) {
+	t.Helper()
+	s, store := server(t, dir)
+	guard := access.NewGuard(s.Sessions)
+	_, h := s.Handler(guard)
+	return h, guard, store
+}
+
+func server(t testing.TB, dir string) (*Server, *state.Store) {
+	t.Helper()
+	store, err := state.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,10 +49,13 @@ func service(t testing.TB) (http.Handler, *state.Store) {
 		Settings:   []manifest.Setting{{Name: "api-key", Secret: true}, {Name: "mode", Default: "plain"}},
 		Containers: []manifest.Container{{Name: "feeds", Secrets: []manifest.SecretMount{{Name: "api-key", Path: "/run/api-key"}}}}}}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	passwords := access.NewPasswords(t.TempDir())
-	s := &Server{Reconciler: orchestrator.New(nil, store, sec, cat, t.TempDir(), log), Passwords: passwords, Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}
-	_, h := s.Handler(access.NewGuard("sesame", passwords))
-	return h, store
+	passwords := access.NewPasswords(dir)
+	r := orchestrator.New(nil, store, sec, cat, t.TempDir(), log)
+	sub, err := subscription.Open(t.Context(), t.TempDir(), time.Now, r.SetCatalog)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return &Server{Reconciler: r, Subscription: sub, Passwords: passwords, Sessions: access.OpenSessions(dir, "sesame", passwords, log), Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}, store
 }
 
 func call(h http.Handler, method, contentType, token string, body []byte) *httptest.ResponseRecorder {
@@ -67,6 +86,7 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 		{"Stop", "application/json", "sesame", `{"id": "feeds"}`, http.StatusBadRequest},
 		{"SetPassword", "application/json", "sesame", `{"password": "short"}`, http.StatusBadRequest},
 		{"ImportSecret", "application/json", "sesame", `{"id": "feeds", "name": "x", "value": "y"}`, http.StatusInternalServerError},
+		{"EndSessions", "application/json", "sesame", `{"id": "nope"}`, http.StatusNotFound},
 		{"Nothing", "application/json", "sesame", `{}`, http.StatusNotFound},
 	} {
 		if got := call(h, c.method, c.contentType, c.token, []byte(c.body)); got.Code != c.want {
@@ -107,12 +127,12 @@ func TestASecretSettingGoesInAndNeverComesOut(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	methods := []string{"Install", "Uninstall", "Configure", "ImportSecret", "GetApp", "ListApps", "SetPassword", "Restore", "Upgrade", "Backup"}
+	methods := []string{"Install", "Uninstall", "Configure", "ImportSecret", "GetApp", "ListApps", "SetPassword", "EndSessions", "Restore", "Upgrade", "Backup"}
 	types := []string{"application/json", "application/proto", "application/connect+json", "application/connect+proto", "application/grpc"}
 	f.Add(0, 0, []byte(`{"id": "feeds"}`))
 	f.Add(1, 1, []byte("\x0a\x05feeds\x10\x01"))
-	f.Add(7, 3, []byte("\x00\x00\x00\x00\x04\x0a\x02\x0a\x00"))
-	f.Add(8, 2, []byte("\x00\x00\x00\x00\x02{}"))
+	f.Add(8, 3, []byte("\x00\x00\x00\x00\x04\x0a\x02\x0a\x00"))
+	f.Add(9, 2, []byte("\x00\x00\x00\x00\x02{}"))
 	f.Add(2, 0, []byte(`{"id": "feeds", "config": {"a": "b"}}`))
 	h, store := service(f)
 	f.Fuzz(func(t *testing.T, method, kind int, body []byte) {
@@ -123,4 +143,24 @@ func FuzzDecode(f *testing.F) {
 			}
 		}
 	})
+}
+
+func TestUpdateTellsAndTakesNewPrivileges(t *testing.T) {
+	h, store := service(t)
+	old := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "feeds", Name: "Feeds", Version: "0", Containers: []manifest.Container{{Name: "feeds", User: "1000"}}}
+	if _, err := store.Decide(func(state.Records) ([]state.Desired, error) {
+		return []state.Desired{{App: "feeds", Goal: state.Running, Manifest: old}}, nil
+	}); err != nil {
+		t.Fatal(err)
+	}
+	const privilege = "may run as root in its container feeds"
+	if got := call(h, "GetApp", "application/json", "sesame", []byte(`{"id": "feeds"}`)); !bytes.Contains(got.Body.Bytes(), []byte(`"newPrivileges":["`+privilege)) && !bytes.Contains(got.Body.Bytes(), []byte(`"newPrivileges": ["`+privilege)) {
+		t.Errorf("GetApp: %s", got.Body)
+	}
+	if got := call(h, "Update", "application/json", "sesame", []byte(`{"id": "feeds"}`)); !bytes.Contains(got.Body.Bytes(), []byte("failed_precondition")) || !bytes.Contains(got.Body.Bytes(), []byte(privilege)) {
+		t.Errorf("without consent: status %d: %s", got.Code, got.Body)
+	}
+	if got := call(h, "Update", "application/json", "sesame", []byte(`{"id": "feeds", "consent": ["`+privilege+`"]}`)); got.Code != http.StatusOK {
+		t.Errorf("with consent: status %d: %s", got.Code, got.Body)
+	}
 }

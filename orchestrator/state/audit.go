@@ -44,6 +44,12 @@ func (s *Store) Audit(who, app, what string, refused error) error {
 	return nil
 }
 
+// Audit appends to the audit log in the daemon's state directory, for a program other than
+// the daemon, which alone may open the store.
+func Audit(dir, who, app, what string, refused error) error {
+	return newStore(dir).Audit(who, app, what, refused)
+}
+
 func (s *Store) appendAudit(line []byte) error {
 	file := filepath.Join(s.dir, auditFile)
 	info, err := os.Stat(file)

@@ -4,6 +4,7 @@
 package subscription
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -190,6 +191,13 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 	return s, nil
 }
 
+// Policy is that of the newest root that the node trusts. ErrNone if it trusts none.
+func (s *Subscription) Policy() (*root.Policy, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	return s.policy()
+}
+
 // policy is that of the newest root. The caller holds the lock.
 func (s *Subscription) policy() (*root.Policy, error) {
 	if len(s.rec.Roots) == 0 {
@@ -241,8 +249,9 @@ func (s *Subscription) write(rec record) error {
 }
 
 // Follow changes what is followed. first is the root document that the owner trusts; nil
-// keeps the present one. Without mirrors, those of the same channel are kept. The serials
-// that have been seen are remembered, unless the root is another.
+// keeps the present one. Once a root is trusted, another one is refused: its keys sign what
+// runs as the daemon, and whoever asks may only have the token. Without mirrors, those of
+// the same channel are kept. The serials that have been seen are remembered.
 func (s *Subscription) Follow(c Config, first []byte) error {
 	if err := c.check(); err != nil {
 		return err
@@ -256,13 +265,13 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 	if len(c.Mirrors) == 0 && !other {
 		c.Mirrors = rec.Mirrors
 	}
-	if first != nil && (len(rec.Roots) == 0 || string(rec.Roots[0]) != string(first)) {
-		rec.Roots = [][]byte{first}
-		rec.Seen = nil // the serials of other keys are not this channel's
-		other = true
-	}
-	if len(rec.Roots) == 0 {
+	switch {
+	case len(rec.Roots) == 0 && first == nil:
 		return fmt.Errorf("%w: a root document is needed, which says whose signatures count", ErrConfig)
+	case len(rec.Roots) == 0:
+		rec.Roots = [][]byte{first}
+	case first != nil && !slices.ContainsFunc(rec.Roots, func(r []byte) bool { return bytes.Equal(r, first) }):
+		return fmt.Errorf("%w: the node trusts another root document, and takes only its successors, from a mirror; to trust another all the same, remove %s on the node while the daemon is stopped", ErrConfig, s.dir)
 	}
 	p, err := root.Verify(s.now(), rec.Roots[0], rec.Roots[1:]...)
 	if err != nil {

@@ -480,6 +480,43 @@ func TestSubscriptionsThatAreNone(t *testing.T) {
 	}
 }
 
+// TestARootIsReplacedOnlyByItsSuccessors: its keys sign what runs as the daemon, and the
+// token alone must not change them.
+func TestARootIsReplacedOnlyByItsSuccessors(t *testing.T) {
+	w := newWorld(t)
+	if _, err := w.sub.Policy(); !errors.Is(err, ErrNone) {
+		t.Errorf("without a root: %v", err)
+	}
+	w.follow()
+	first, second := w.root(1, 1, w.keys[:1], w.keys[0]), w.root(2, 1, w.keys[:2], w.keys[1])
+	w.files["/root/2.json"] = second
+	w.files["/beta.json"] = w.document("beta", 8, w.clock.AddDate(0, 0, 7), w.keys[1])
+	if _, err := w.sub.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	for name, known := range map[string][]byte{"the first": first, "its successor": second, "none": nil} {
+		if err := w.sub.Follow(Config{Channel: "beta", Mirrors: []string{w.mirror.URL}}, known); err != nil {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	for _, channel := range []string{"beta", "user"} {
+		err := w.sub.Follow(Config{Channel: channel}, w.root(1, 1, w.keys[2:], w.keys[2]))
+		if !errors.Is(err, ErrConfig) || !strings.Contains(err.Error(), "trusts another root document") || !strings.Contains(err.Error(), w.dir) {
+			t.Errorf("an attacker's, for %s: %v", channel, err)
+		}
+	}
+	for range 2 {
+		if p, err := w.sub.Policy(); err != nil || p.Version != 2 || p.Catalog.Keys[0].ID() != w.keys[1].ID() {
+			t.Errorf("%+v, %v", p, err)
+		}
+		w.open() // the same after a restart
+	}
+	w.clock = w.clock.AddDate(1, 0, 1)
+	if _, err := w.sub.Policy(); !errors.Is(err, root.ErrRoot) || !strings.Contains(err.Error(), "expired") {
+		t.Errorf("an expired root: %v", err)
+	}
+}
+
 func FuzzLoad(f *testing.F) {
 	w := newWorld(f)
 	w.follow()

@@ -20,18 +20,19 @@ import (
 
 // View is one application as people and programs see it.
 type View struct {
-	Manifest   *manifest.Manifest // the one installed, or the catalog's
-	Available  *manifest.Manifest // a different one that may be installed now; nil where there is none
-	Notes      string             // of the release that is available, or else of the one offered
-	Declined   bool               // the one available did not come up here before
-	Source     string             // where the manifest is from, such as "catalog beta 7"
-	Goal       state.Goal         // empty where it is not installed
-	Generation uint64
-	State      State
-	Error      string
-	Note       string            // what the owner should know: waiting, adopted, rolled back
-	Config     map[string]string // every setting, with its value; of a secret one, "set" or nothing
-	Containers []host.Container  // one per member; State is empty where there is none
+	Manifest      *manifest.Manifest // the one installed, or the catalog's
+	Available     *manifest.Manifest // a different one that may be installed now; nil where there is none
+	NewPrivileges []string           // what the one available may do and the one installed may not; it needs consent
+	Notes         string             // of the release that is available, or else of the one offered
+	Declined      bool               // the one available did not come up here before
+	Source        string             // where the manifest is from, such as "catalog beta 7"
+	Goal          state.Goal         // empty where it is not installed
+	Generation    uint64
+	State         State
+	Error         string
+	Note          string            // what the owner should know: waiting, adopted, rolled back
+	Config        map[string]string // every setting, with its value; of a secret one, "set" or nothing
+	Containers    []host.Container  // one per member; State is empty where there is none
 }
 
 // State of an application.
@@ -164,6 +165,10 @@ func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 		v.Notes = entry.Notes
 		if digest := in.Offer.Digest(id); d.Manifest != nil && digest != d.Digest {
 			v.Available, v.Declined = entry.Manifest, digest == d.Declined
+			v.NewPrivileges = manifest.NewPrivileges(d.Manifest, entry.Manifest)
+			if len(v.NewPrivileges) > 0 {
+				v.remark("version " + entry.Manifest.Version + " waits for your consent, as it asks for more: it " + strings.Join(v.NewPrivileges, "; it "))
+			}
 		}
 		if entry.Waiver != nil {
 			v.remark(entry.Waiver.String())

@@ -199,6 +199,19 @@ func TestAvailable(t *testing.T) {
 	}
 }
 
+func TestNewPrivilegesWaitForTheOwner(t *testing.T) {
+	more := pair("2")
+	more.Containers[0].Ports = []manifest.Port{{Name: "p2p", Container: 8333, Host: 8333}}
+	v, _ := view.Of(look(installed(), both("running", "running"), operation.Status{Observed: 2}, func(in *view.Input) { in.Offer = disk(more) }), "pair")
+	if !reflect.DeepEqual(v.NewPrivileges, []string{"publishes port 8333/tcp of the node"}) || !strings.Contains(v.Note, "version 2 waits for your consent") {
+		t.Errorf("%q, note %q", v.NewPrivileges, v.Note)
+	}
+	v, _ = view.Of(look(nil, nil, operation.Status{}, func(in *view.Input) { in.Offer = disk(more) }), "pair")
+	if v.NewPrivileges != nil || v.Note != "" {
+		t.Errorf("what is not installed: %q, note %q", v.NewPrivileges, v.Note)
+	}
+}
+
 func TestSettingsAreShownWithTheirDefaults(t *testing.T) {
 	m := pair("1")
 	m.Settings = []manifest.Setting{{Name: "k", Default: "d"}, {Name: "l", Default: "d"}}

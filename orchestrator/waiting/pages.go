@@ -14,8 +14,8 @@ const headerTimeout = 5 * time.Second
 // Reason says what an application still waits for, and its name.
 type Reason func(app string) (name, reason string)
 
-// Pages serves the page on applications' own ports while what they require is not
-// ready.
+// Pages serves the page on applications' own ports, which are the node's loopback's, while
+// what they require is not ready.
 type Pages struct {
 	reason Reason
 
@@ -38,7 +38,7 @@ func (p *Pages) Want(app string, port int, wanted bool) error {
 	if p.open[port] != nil {
 		return nil
 	}
-	l, err := net.Listen("tcp", ":"+strconv.Itoa(port))
+	l, err := net.Listen("tcp", net.JoinHostPort("127.0.0.1", strconv.Itoa(port)))
 	if err != nil {
 		return fmt.Errorf("waiting page of %s: %w", app, err)
 	}

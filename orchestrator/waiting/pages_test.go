@@ -81,6 +81,29 @@ func TestPageTellsTheReasonAsItIsNow(t *testing.T) {
 	}
 }
 
+// The page stands where the application will: whoever is not on the node asks the proxy.
+func TestPageIsOnTheLoopbackOnly(t *testing.T) {
+	p := pages(t, func(string) (string, string) { return "Pair", "" })
+	port := freePort(t)
+	if err := p.Want("pair", port, true); err != nil {
+		t.Fatal(err)
+	}
+	addresses, err := net.InterfaceAddrs()
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, a := range addresses {
+		ip, _, err := net.ParseCIDR(a.String())
+		if err != nil || ip.IsLoopback() || ip.IsLinkLocalUnicast() {
+			continue
+		}
+		if conn, err := net.Dial("tcp", net.JoinHostPort(ip.String(), strconv.Itoa(port))); err == nil {
+			conn.Close()
+			t.Errorf("it is on %s too", ip)
+		}
+	}
+}
+
 func TestPageMakesRoomBeforeTheApplicationStarts(t *testing.T) {
 	p := pages(t, func(string) (string, string) { return "Pair", "" })
 	one, two := freePort(t), freePort(t)

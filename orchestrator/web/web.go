@@ -34,19 +34,21 @@ var pagesHTML string
 const (
 	liveEvery = time.Second
 	maxForm   = 4 << 10
+	maxAction = 256 << 10 // with every new privilege of the longest manifest
 )
 
 // Server serves the page for a reconciler.
 type Server struct {
 	Reconciler *orchestrator.Reconciler
 	Guard      *access.Guard
+	Sessions   *access.Sessions
 	Log        *slog.Logger
 
 	pages *template.Template
 }
 
-// Handler gives the page's routes. Requests from other origins that would change
-// something are refused.
+// Handler gives the page's routes. What would change something is refused unless the
+// page itself asks for it.
 func (s *Server) Handler() http.Handler {
 	s.pages = template.Must(template.New("").Parse(pagesHTML))
 	mux := http.NewServeMux()
@@ -57,7 +59,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /{$}", s.signedIn(s.page))
 	mux.HandleFunc("GET /events", s.signedIn(s.events))
 	mux.HandleFunc("POST /apps/{id}/{verb}", s.signedIn(s.act))
-	return http.NewCrossOriginProtection().Handler(headers(mux))
+	mux.HandleFunc("POST /sessions/{id}/end", s.signedIn(s.endSession))
+	return headers(access.SameOrigin(mux))
 }
 
 func headers(next http.Handler) http.Handler {
@@ -65,12 +68,10 @@ func headers(next http.Handler) http.Handler {
 		h := w.Header()
 		h.Set("Content-Security-Policy", "default-src 'self'; img-src 'self' data:; style-src 'self' 'unsafe-inline'; frame-ancestors 'none'; form-action 'self'; base-uri 'none'")
 		h.Set("X-Content-Type-Options", "nosniff")
-		h.Set("Referrer-Policy", "no-referrer")
+		h.Set("Referrer-Policy", "same-origin") // with no-referrer, browsers state no Origin for a form
 		h.Set("Cross-Origin-Opener-Policy", "same-origin")
+		h.Set("Cross-Origin-Resource-Policy", "same-origin")
 		h.Set("Permissions-Policy", "camera=(), geolocation=(), microphone=()")
-		if r.TLS != nil {
-			h.Set("Strict-Transport-Security", "max-age=31536000")
-		}
 		next.ServeHTTP(w, r)
 	})
 }
@@ -90,10 +91,11 @@ func (s *Server) render(w http.ResponseWriter, status int, name string, data any
 
 func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if s.Guard.SignedIn(r) {
+		if _, ok := s.Guard.SignedIn(r); ok {
 			next(w, r)
 			return
 		}
+		w.Header().Set("HX-Redirect", "/login") // for the page that is still open
 		if r.Method == http.MethodGet && r.URL.Path == "/" {
 			http.Redirect(w, r, "/login", http.StatusSeeOther)
 			return
@@ -120,8 +122,33 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	s.Guard.SignOut(w, r)
-	http.Redirect(w, r, "/login", http.StatusSeeOther)
+	_, signedIn := s.Guard.SignedIn(r)
+	err := s.Guard.SignOut(w, r)
+	if signedIn {
+		s.Reconciler.Audit(access.Who(r), "sign out", err)
+	}
+	s.ended(w, r, err)
+}
+
+// endSession signs a browser out: another, or this one.
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	err := s.Sessions.End(id)
+	s.Reconciler.Audit(access.Who(r), "end session "+id, err)
+	if errors.Is(err, access.ErrNoSession) {
+		err = nil // it has ended by itself, or by another page
+	}
+	s.ended(w, r, err)
+}
+
+// ended answers what has ended a session: by the page, which may be that of signing in.
+func (s *Server) ended(w http.ResponseWriter, r *http.Request, err error) {
+	if err != nil {
+		s.Log.Error("signing out", "error", err)
+		http.Error(w, "It was not possible to sign out for good; the daemon's log says why.", http.StatusInternalServerError)
+		return
+	}
+	http.Redirect(w, r, "/", http.StatusSeeOther)
 }
 
 // row is one application on the page.
@@ -130,6 +157,7 @@ type row struct {
 	State, Class, Error, Note          string
 	Open                               string
 	Actions                            []action
+	Consent                            []string // new privileges that agreeing to an update agrees to
 }
 
 type action struct{ Verb, Label, Confirm string }
@@ -163,7 +191,7 @@ func (s *Server) listing(host string) listing {
 			}
 		case state.Running:
 			if web, port, ok := m.Web(); ok && v.State == view.Up {
-				r.Open = fmt.Sprintf("http://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
+				r.Open = fmt.Sprintf("https://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
 			}
 			if v.State == view.Failed {
 				r.Actions = append(r.Actions, action{"start", "Try again", ""})
@@ -173,11 +201,20 @@ func (s *Server) listing(host string) listing {
 			r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
 		}
 		if a := v.Available; a != nil && v.Goal != state.Absent && v.State != view.Updating {
-			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
+			r.Consent = v.NewPrivileges
+			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + asks(r.Consent) + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
 		}
 		l.Apps = append(l.Apps, r)
 	}
 	return l
+}
+
+// asks says what an update asks for beyond what is installed.
+func asks(privileges []string) string {
+	if len(privileges) == 0 {
+		return ""
+	}
+	return "You agree that from then on it " + strings.Join(privileges, "; it ") + ". "
 }
 
 // sentence ends a release's notes so that something can follow.
@@ -199,11 +236,25 @@ func host(r *http.Request) string {
 	return r.Host
 }
 
-func (s *Server) page(w http.ResponseWriter, r *http.Request) {
-	s.render(w, http.StatusOK, "page", s.listing(host(r)))
+// browser is a session on the page.
+type browser struct {
+	access.Session
+	This bool // the one that looks at the page
 }
 
-// events sends the list whenever it has changed.
+func (s *Server) page(w http.ResponseWriter, r *http.Request) {
+	own, _ := s.Guard.SignedIn(r)
+	data := struct {
+		listing
+		Browsers []browser
+	}{listing: s.listing(host(r))}
+	for _, b := range s.Sessions.List() {
+		data.Browsers = append(data.Browsers, browser{b, b.ID == own.ID})
+	}
+	s.render(w, http.StatusOK, "page", data)
+}
+
+// events sends the list whenever it has changed, until the session ends.
 func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	flush := http.NewResponseController(w)
 	w.Header().Set("Content-Type", "text/event-stream")
@@ -212,6 +263,9 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 	tick := time.NewTicker(liveEvery)
 	defer tick.Stop()
 	for {
+		if _, ok := s.Guard.SignedIn(r); !ok {
+			return
+		}
 		l := s.listing(host(r))
 		if l.Stale == "" {
 			l.At, l.Age = "", "" // they matter only where it is not now
@@ -241,7 +295,12 @@ func (s *Server) events(w http.ResponseWriter, r *http.Request) {
 }
 
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
-	_, err := s.Reconciler.Request(request.Request{App: r.PathValue("id"), Verb: r.PathValue("verb"), Who: access.Who(r)})
+	r.Body = http.MaxBytesReader(w, r.Body, maxAction)
+	if err := r.ParseForm(); err != nil {
+		http.Error(w, err.Error(), http.StatusBadRequest)
+		return
+	}
+	_, err := s.Reconciler.Request(request.Request{App: r.PathValue("id"), Verb: r.PathValue("verb"), Consent: r.PostForm["consent"], Who: access.Who(r)})
 	switch {
 	case err == nil:
 		w.WriteHeader(http.StatusNoContent)

@@ -18,10 +18,17 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
-// site is the page over a reconciler that never hears from its engine.
-func site(t *testing.T, token string) *httptest.Server {
+// node is the daemon's page over a reconciler that never hears from its engine.
+type node struct {
+	*httptest.Server
+	sessions *access.Sessions
+	dir      string // the daemon's state
+}
+
+// site starts a daemon's page, with the sessions in a directory of the daemon's.
+func site(t *testing.T, dir, token string) *node {
 	t.Helper()
-	store, err := state.Open(t.TempDir())
+	store, err := state.Open(dir)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -30,19 +37,39 @@ func site(t *testing.T, token string) *httptest.Server {
 		t.Fatal(err)
 	}
 	cat := catalog.Catalog{"feeds": {Manifest: &manifest.Manifest{ID: "feeds", Name: `Feeds <b>&"`, Version: "1", Containers: []manifest.Container{{Name: "feeds"}}}}}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	s := httptest.NewServer((&Server{Reconciler: orchestrator.New(nil, store, sec, cat, "/d", log), Guard: access.NewGuard(token, access.NewPasswords(t.TempDir())), Log: log}).Handler())
-	t.Cleanup(s.Close)
-	return s
+	log := slog.New(slog.DiscardHandler)
+	n := &node{sessions: access.OpenSessions(dir, token, access.NewPasswords(dir), log), dir: dir}
+	n.Server = httptest.NewTLSServer((&Server{Reconciler: orchestrator.New(nil, store, sec, cat, "/d", log), Guard: access.NewGuard(n.sessions), Sessions: n.sessions, Log: log}).Handler())
+	t.Cleanup(n.Close)
+	return n
 }
 
-func browser(t *testing.T) *http.Client {
+// visitor is a browser without cookies.
+func (n *node) visitor(t *testing.T) *http.Client {
 	t.Helper()
 	jar, err := cookiejar.New(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &http.Client{Jar: jar}
+	return &http.Client{Jar: jar, Transport: n.Client().Transport}
+}
+
+// owner is a browser that has signed in, and its cookie.
+func (n *node) owner(t *testing.T) (*http.Client, *http.Cookie) {
+	t.Helper()
+	c := n.visitor(t)
+	if status := post(t, c, n.URL+"/login", url.Values{"token": {"sesame"}}); status != http.StatusOK {
+		t.Fatalf("sign in: status %d", status)
+	}
+	at, err := url.Parse(n.URL)
+	if err != nil {
+		t.Fatal(err)
+	}
+	cookies := c.Jar.Cookies(at)
+	if len(cookies) != 1 {
+		t.Fatalf("cookies: %v", cookies)
+	}
+	return c, cookies[0]
 }
 
 func get(t *testing.T, c *http.Client, address string) (int, string) {
@@ -59,6 +86,8 @@ func get(t *testing.T, c *http.Client, address string) (int, string) {
 	return r.StatusCode, string(b)
 }
 
+// post sends a form as the node's own page does, unless a header says otherwise; a header
+// without a value is left out.
 func post(t *testing.T, c *http.Client, address string, form url.Values, header ...string) int {
 	t.Helper()
 	r, err := http.NewRequest(http.MethodPost, address, strings.NewReader(form.Encode()))
@@ -66,8 +95,11 @@ func post(t *testing.T, c *http.Client, address string, form url.Values, header 
 		t.Fatal(err)
 	}
 	r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+	r.Header.Set("Origin", r.URL.Scheme+"://"+r.URL.Host)
 	for i := 0; i+1 < len(header); i += 2 {
-		r.Header.Set(header[i], header[i+1])
+		if r.Header.Set(header[i], header[i+1]); header[i+1] == "" {
+			r.Header.Del(header[i])
+		}
 	}
 	resp, err := c.Do(r)
 	if err != nil {
@@ -78,8 +110,8 @@ func post(t *testing.T, c *http.Client, address string, form url.Values, header 
 }
 
 func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
-	s := site(t, "sesame")
-	c := browser(t)
+	s := site(t, t.TempDir(), "sesame")
+	c := s.visitor(t)
 	if _, body := get(t, c, s.URL+"/"); strings.Contains(body, "Feeds") || !strings.Contains(body, "access token") {
 		t.Errorf("the page shows %q", body)
 	}
@@ -92,7 +124,7 @@ func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
 	if status := post(t, c, s.URL+"/login", url.Values{"token": {"wrong"}}); status != http.StatusUnauthorized {
 		t.Errorf("wrong token: status %d", status)
 	}
-	forged := &http.Cookie{Name: "archipelago-session", Value: "99999999999.x.00"}
+	forged := &http.Cookie{Name: "__Host-archipelago-session", Value: "99999999999.x.00"}
 	r, err := http.NewRequest(http.MethodGet, s.URL+"/events", nil)
 	if err != nil {
 		t.Fatal(err)
@@ -105,11 +137,8 @@ func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
 }
 
 func TestSignedInOwnerSeesAppsEvenBeforeTheEngineAnswers(t *testing.T) {
-	s := site(t, "sesame")
-	c := browser(t)
-	if status := post(t, c, s.URL+"/login", url.Values{"token": {"sesame"}}); status != http.StatusOK {
-		t.Fatalf("sign in: status %d", status)
-	}
+	s := site(t, t.TempDir(), "sesame")
+	c, _ := s.owner(t)
 	status, body := get(t, c, s.URL+"/")
 	if status != http.StatusOK || !strings.Contains(body, "Feeds &lt;b&gt;&amp;") || !strings.Contains(body, "the engine has not answered yet") {
 		t.Errorf("status %d: %s", status, body)

@@ -1,0 +1,71 @@
+package manifest
+
+import (
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+)
+
+// Privileges are what the application may do beyond its own containers and data, in
+// words for its owner, sorted and each once. The words are the identifiers of consent,
+// too: the same privilege always has the same.
+func (m *Manifest) Privileges() []string {
+	var all []string
+	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
+	webs := m.WebPorts()
+	for _, c := range m.Containers {
+		if uid, _ := c.IDs(); uid == 0 {
+			add("may run as root in its container %s", c.Name)
+		}
+		for _, p := range c.Ports {
+			if slices.Contains(webs, p) {
+				add("serves its web interface at port %d of the node", p.Host+ProxyOffset)
+				continue
+			}
+			protocol := "tcp"
+			if p.Protocol == "udp" {
+				protocol = "udp"
+			}
+			add("publishes port %d/%s of the node", p.Host, protocol)
+		}
+	}
+	for _, r := range m.Requires {
+		add("requires %s, joins its network, and installs it where it is missing", r.App)
+		for _, k := range slices.Sorted(maps.Keys(r.Config)) {
+			add("changes the setting %s of %s to %q", k, r.App, r.Config[k])
+		}
+	}
+	for _, a := range m.Adopts {
+		add("takes over the container %q", a.Container)
+	}
+	if m.Internet() {
+		add("may reach the internet")
+	}
+	slices.Sort(all)
+	return slices.Compact(all)
+}
+
+// NewPrivileges are those that one version has and the other, from which an update would
+// come, has not; more memory is one.
+func NewPrivileges(from, to *Manifest) []string {
+	had := from.Privileges()
+	more := slices.DeleteFunc(to.Privileges(), func(p string) bool { return slices.Contains(had, p) })
+	old, limit := from.Resources.Memory, to.Resources.Memory
+	switch {
+	case old == "" || old == limit:
+	case limit == "":
+		more = append(more, "has no memory limit any more")
+	case memory(limit) > memory(old):
+		more = append(more, fmt.Sprintf("may use %s of memory instead of %s", limit, old))
+	}
+	return more
+}
+
+// memory is a limit in bytes: a number and one of K, M and G, as the schema admits it.
+func memory(limit string) int64 {
+	number, unit := limit[:len(limit)-1], limit[len(limit)-1:]
+	n, _ := strconv.ParseInt(number, 10, 64)
+	return n << (10 * (1 + strings.Index("KMG", unit)))
+}

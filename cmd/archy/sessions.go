@@ -1,0 +1,74 @@
+package main
+
+import (
+	"cmp"
+	"errors"
+	"fmt"
+	"text/tabwriter"
+
+	"connectrpc.com/connect"
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+)
+
+func (a *app) sessions() *cobra.Command {
+	c := &cobra.Command{
+		Use: "sessions", Short: "List the browsers that are signed in to My Apps, or sign them out",
+		Example: "  archy sessions\n  archy sessions end kq3v7m2a\n  archy sessions end --all",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			r, err := c.ListSessions(cmd.Context(), connect.NewRequest(&api.ListSessionsRequest{}))
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, r.Msg)
+			}
+			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+			fmt.Fprintln(w, "ID\tBEGUN\tENDS\tADDRESS\tBROWSER")
+			const minute = "2006-01-02 15:04"
+			for _, s := range r.Msg.Sessions {
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Id, s.Begun.AsTime().Local().Format(minute), s.Ends.AsTime().Local().Format(minute), s.Address, cmp.Or(s.Browser, "-"))
+			}
+			return w.Flush()
+		},
+	}
+	var all bool
+	end := &cobra.Command{
+		Use: "end ID|--all", Short: "Sign a browser out, or all of them",
+		Example: "  archy sessions end kq3v7m2a\n  archy sessions end --all",
+		Args: func(_ *cobra.Command, args []string) error {
+			if one := len(args) == 1 && args[0] != ""; one == all || len(args) > 1 {
+				return errors.New("expected the ID of one session ('archy sessions' lists them), or --all")
+			}
+			return nil
+		},
+		RunE: func(cmd *cobra.Command, args []string) error {
+			c, err := a.client()
+			if err != nil {
+				return err
+			}
+			var id string // of all
+			if !all {
+				id = args[0]
+			}
+			r, err := c.EndSessions(cmd.Context(), connect.NewRequest(&api.EndSessionsRequest{Id: id}))
+			if err != nil {
+				return err
+			}
+			if a.json {
+				return a.print(cmd, r.Msg)
+			}
+			fmt.Fprintf(cmd.OutOrStdout(), "signed out: %d\n", r.Msg.Ended)
+			return nil
+		},
+	}
+	end.Flags().BoolVar(&all, "all", false, "sign all browsers out")
+	c.AddCommand(end)
+	return c
+}

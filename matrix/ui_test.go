@@ -1,0 +1,100 @@
+package matrix
+
+import (
+	"encoding/pem"
+	"io"
+	"net"
+	"net/http"
+	"net/http/httptest"
+	"strings"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+// served is a node's proxy, and the authority that its certificate is of. It is made for
+// 127.0.0.1 and example.com.
+func served(t *testing.T, h http.Handler) (*httptest.Server, nodes.Authority) {
+	t.Helper()
+	s := httptest.NewTLSServer(h)
+	t.Cleanup(s.Close)
+	var a nodes.Authority
+	if err := a.UnmarshalText(pem.EncodeToMemory(&pem.Block{Type: "CERTIFICATE", Bytes: s.Certificate().Raw})); err != nil {
+		t.Fatal(err)
+	}
+	return s, a
+}
+
+func TestACertificateThatDoesNotHoldIsRed(t *testing.T) {
+	s, own := served(t, http.HandlerFunc(func(http.ResponseWriter, *http.Request) {}))
+	there := strings.TrimPrefix(s.URL, "https://")
+	for _, c := range []struct {
+		name    string
+		trusted nodes.Authority
+		url     string
+		want    string // in what is wrong; empty: nothing is
+	}{
+		{"the node's, for the address", own, s.URL, ""},
+		{"the node's, for the name", own, "https://example.com:8443/", ""},
+		{"the node's, for another name", own, "https://feeds.node-1.local:8443/", "not feeds.node-1.local"},
+		{"another authority's", nodes.Authority{}, s.URL, "unknown authority"},
+	} {
+		wrong := strings.Join(checkStatus(t.Context(), "proxy", pinned(c.trusted, there), c.url, 0), "; ")
+		if c.want == "" && wrong != "" || !strings.Contains(wrong, c.want) {
+			t.Errorf("%s: %q, expected %q", c.name, wrong, c.want)
+		}
+	}
+}
+
+func TestAnotherStatusThanThePagesIsRed(t *testing.T) {
+	s, own := served(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(http.StatusUnauthorized) }))
+	if wrong := checkStatus(t.Context(), "by name", pinned(own, ""), s.URL, http.StatusUnauthorized); len(wrong) > 0 {
+		t.Errorf("red without a fault: %q", wrong)
+	}
+	for status, want := range map[int]string{http.StatusOK: "status 401, expected 200", 0: "status 401, expected 2xx"} {
+		if wrong := strings.Join(checkStatus(t.Context(), "by name", pinned(own, ""), s.URL, status), "; "); !strings.HasPrefix(wrong, "by name: ") || !strings.Contains(wrong, want) {
+			t.Errorf("%q, expected %q", wrong, want)
+		}
+	}
+}
+
+func TestAScriptThatIsNotServedAsProvidedIsRed(t *testing.T) {
+	s, own := served(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		w.Header().Set("Content-Type", "text/javascript; charset=utf-8")
+		io.WriteString(w, "window.x = 1;")
+	}))
+	if wrong := checkScript(t.Context(), pinned(own, ""), s.URL+"/x.js", manifest.ProviderScript{Path: "/x.js", Source: "window.x = 1;"}); len(wrong) > 0 {
+		t.Errorf("red without a fault: %q", wrong)
+	}
+	if wrong := checkScript(t.Context(), pinned(own, ""), s.URL+"/x.js", manifest.ProviderScript{Path: "/x.js", Source: "window.x = 2;"}); len(wrong) == 0 {
+		t.Error("green although another script is served")
+	}
+}
+
+// An application answers with something; whatever else takes the connection does not.
+func TestAPortAnswersByWhatItSays(t *testing.T) {
+	for name, c := range map[string]struct {
+		there func(net.Conn)
+		want  bool
+	}{
+		"an application":     {func(c net.Conn) { c.Read(make([]byte, 1<<10)); io.WriteString(c, "H"); c.Close() }, true},
+		"a forwarder":        {func(c net.Conn) { c.Close() }, false},
+		"one that says none": {func(c net.Conn) { io.Copy(io.Discard, c) }, false},
+	} {
+		synctest.Test(t, func(t *testing.T) {
+			here, there := net.Pipe()
+			go c.there(there)
+			begin := time.Now()
+			if got := answersHTTP(here); got != c.want {
+				t.Errorf("%s answers: %v, expected %v", name, got, c.want)
+			}
+			if took := time.Since(begin); took > answerTimeout {
+				t.Errorf("%s: it took %s", name, took)
+			}
+			synctest.Wait()
+		})
+	}
+}

@@ -1,0 +1,255 @@
+package access
+
+import (
+	"bytes"
+	"crypto/hmac"
+	"crypto/rand"
+	"crypto/sha256"
+	"encoding/hex"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"log/slog"
+	"net/http"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"time"
+	"unicode"
+
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+)
+
+const (
+	sessionLife    = 30 * 24 * time.Hour
+	maxSessions    = 32  // one more, and the oldest ends
+	maxBrowser     = 160 // characters
+	sessionsFormat = 1
+)
+
+// ErrNoSession is returned for an id that names no session.
+var ErrNoSession = errors.New("no such session")
+
+// Session is a browser that is signed in. Nothing in it signs anyone in.
+type Session struct {
+	ID      string    `json:"id"`
+	Begun   time.Time `json:"begun"`
+	Ends    time.Time `json:"ends"`
+	Address string    `json:"address"` // from which it was begun
+	Browser string    `json:"browser"` // as it called itself
+}
+
+// kept is a session on disk. The secret that the browser holds is not there, only what
+// recognises it.
+type kept struct {
+	Session
+	Secret      string `json:"secret"`      // its SHA-256, in hex
+	Credentials string `json:"credentials"` // with which it was begun; others end it
+}
+
+// Sessions keeps the browsers that are signed in, across restarts of the daemon. A new
+// token or password ends them all.
+type Sessions struct {
+	file      string
+	token     string
+	passwords *Passwords
+	log       *slog.Logger
+	now       func() time.Time
+
+	mu   sync.Mutex
+	kept []kept // the oldest first
+}
+
+// OpenSessions keeps them in a directory that is private to the daemon. A damaged file
+// signs nobody in; the next sign-in replaces it.
+func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
+	s := &Sessions{file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now}
+	var err error
+	if s.kept, err = readSessions(s.file); err != nil {
+		log.Error("no browser is signed in any more; the next sign-in writes the file again", "error", err)
+	}
+	return s
+}
+
+type sessionsFile struct {
+	Format   int    `json:"format"`
+	Sessions []kept `json:"sessions"`
+}
+
+func readSessions(file string) ([]kept, error) {
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	if err != nil {
+		return nil, fmt.Errorf("reading the sessions: %w", err)
+	}
+	var f sessionsFile
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	if err := d.Decode(&f); err != nil {
+		return nil, fmt.Errorf("reading the sessions: %s: %w", file, err)
+	}
+	if f.Format != sessionsFormat {
+		return nil, fmt.Errorf("reading the sessions: %s has format %d; this daemon reads %d", file, f.Format, sessionsFormat)
+	}
+	return f.Sessions, nil
+}
+
+func (s *Sessions) write() error {
+	b, err := json.MarshalIndent(sessionsFile{sessionsFormat, s.kept}, "", "\t")
+	if err == nil {
+		err = atomicfile.Write(s.file, append(b, '\n'), 0o600)
+	}
+	if err != nil {
+		return fmt.Errorf("writing the sessions: %w", err)
+	}
+	return nil
+}
+
+// credentials stands for the token and the password as they are now, and reveals neither.
+func (s *Sessions) credentials() (string, error) {
+	password, err := os.ReadFile(s.passwords.file)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return "", fmt.Errorf("reading the password: %w", err)
+	}
+	mac := hmac.New(sha256.New, []byte(s.token))
+	mac.Write(password)
+	return hex.EncodeToString(mac.Sum(nil)), nil
+}
+
+// check gives those that have not ended. The caller holds mu.
+func (s *Sessions) check() ([]kept, error) {
+	credentials, err := s.credentials()
+	if err != nil {
+		return nil, err
+	}
+	now := s.now()
+	var valid []kept
+	for _, k := range s.kept {
+		if k.Credentials == credentials && now.Before(k.Ends) {
+			valid = append(valid, k)
+		}
+	}
+	return valid, nil
+}
+
+// valid is check for those that need no error: where it fails, nobody is signed in.
+func (s *Sessions) valid() []kept {
+	valid, err := s.check()
+	if err != nil {
+		s.log.Error("nobody is signed in", "error", err)
+	}
+	return valid
+}
+
+// begin begins a session for a browser whose owner knew the credentials, in place of the
+// one it may have had, and gives its secret. Where it cannot be written it is kept in
+// memory: on a full disk, the owner needs My Apps.
+func (s *Sessions) begin(r *http.Request, credentials string) (secret string) {
+	secret = rand.Text()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	before := s.find(r)
+	s.kept = slices.DeleteFunc(s.valid(), func(k kept) bool { return k.ID == before.ID })
+	now := s.now().UTC().Truncate(time.Second)
+	s.kept = append(s.kept, kept{
+		Session: Session{ID: strings.ToLower(rand.Text()[:8]), Begun: now, Ends: now.Add(sessionLife), Address: address(r), Browser: printable(r.UserAgent())},
+		Secret:  digest(secret), Credentials: credentials,
+	})
+	if over := len(s.kept) - maxSessions; over > 0 {
+		s.kept = slices.Delete(s.kept, 0, over)
+	}
+	if err := s.write(); err != nil {
+		s.log.Error("a session that ends when the daemon does", "error", err)
+	}
+	return secret
+}
+
+// find gives the valid session whose secret a request carries, or one without an ID. A
+// request may carry many cookies of that name: what an application set is not the
+// owner's. The caller holds mu.
+func (s *Sessions) find(r *http.Request) Session {
+	if r.TLS == nil {
+		return Session{} // the cookie is set over TLS only
+	}
+	carried := map[string]bool{}
+	for _, c := range r.CookiesNamed(cookie) {
+		carried[digest(c.Value)] = true
+	}
+	if len(carried) == 0 {
+		return Session{}
+	}
+	for _, k := range s.valid() {
+		// How long the comparison takes says something of the digest, not of the secret.
+		if carried[k.Secret] {
+			return k.Session
+		}
+	}
+	return Session{}
+}
+
+func digest(secret string) string {
+	sum := sha256.Sum256([]byte(secret))
+	return hex.EncodeToString(sum[:])
+}
+
+// printable bounds what a browser says of itself, and leaves out what could change how
+// a page or a terminal shows it.
+func printable(text string) string {
+	var b strings.Builder
+	n := 0
+	for _, c := range text {
+		if n == maxBrowser {
+			break
+		}
+		if c != unicode.ReplacementChar && unicode.IsPrint(c) {
+			b.WriteRune(c)
+			n++
+		}
+	}
+	return strings.TrimSpace(b.String())
+}
+
+// List gives the sessions, the newest first.
+func (s *Sessions) List() []Session {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	var list []Session
+	for _, k := range slices.Backward(s.valid()) {
+		list = append(list, k.Session)
+	}
+	return list
+}
+
+// End ends the session with this id, or fails with ErrNoSession. Another error says that
+// it may be valid again later: when the daemon is started again, or the password can be
+// read again.
+func (s *Sessions) End(id string) error {
+	ended, err := s.end(func(k kept) bool { return k.ID == id })
+	if err == nil && ended == 0 {
+		return fmt.Errorf("%w: %q; 'archy sessions' lists them", ErrNoSession, id)
+	}
+	return err
+}
+
+// EndAll ends all sessions, and tells how many there were; for an error see End.
+func (s *Sessions) EndAll() (int, error) { return s.end(func(kept) bool { return true }) }
+
+func (s *Sessions) end(which func(kept) bool) (int, error) {
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	valid, err := s.check()
+	if err != nil {
+		return 0, err
+	}
+	s.kept = slices.DeleteFunc(slices.Clone(valid), which)
+	ended := len(valid) - len(s.kept)
+	if ended == 0 {
+		return 0, nil
+	}
+	return ended, s.write()
+}

@@ -1,0 +1,63 @@
+package quadlet
+
+import (
+	"fmt"
+	"strings"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// Isolate is the option of every network, and its value: nothing passes between it and
+// any other one, not even between containers that know each other's addresses.
+const (
+	Isolate = "isolate"
+	Strict  = "strict"
+)
+
+const networkPrefix = "archipelago-"
+
+// Bridge is a network of an application.
+type Bridge struct {
+	Name     string
+	App      string // whose it is: the value of its label manifest.LabelApp
+	Internal bool   // nothing outside it can be reached from it
+}
+
+// Network is the name of an application's own network, which all its members are on.
+func Network(app string) string { return networkPrefix + app }
+
+// NetworkService is the systemd unit that Quadlet makes of a network's file.
+func NetworkService(network string) string { return network + "-network.service" }
+
+// Link is the network that an application shares with one that it requires: of each,
+// only the container with the application's name is on it. No id holds a dot.
+func Link(app, required string) Bridge {
+	return Bridge{Name: networkPrefix + app + "." + required, App: app, Internal: true}
+}
+
+// Requirer gives the application that a network links to the one that it requires; ok
+// is false for any other network.
+func Requirer(network, required string) (app string, ok bool) {
+	app, is := strings.CutPrefix(network, networkPrefix)
+	if !is {
+		return "", false
+	}
+	return strings.CutSuffix(app, "."+required)
+}
+
+// Bridges are the networks of an application: its own, and one for each requirement.
+func Bridges(m *manifest.Manifest) []Bridge {
+	out := []Bridge{{Name: Network(m.ID), App: m.ID, Internal: !m.Internet()}}
+	for _, r := range m.Requires {
+		out = append(out, Link(m.ID, r.App))
+	}
+	return out
+}
+
+func network(m *manifest.Manifest, n Bridge) string {
+	body := fmt.Sprintf("# Rendered by archipelago from the manifest of %s; changes are overwritten.\n[Network]\nNetworkName=%s\nOptions=%s=%s\n", m, n.Name, Isolate, Strict)
+	if n.Internal {
+		body += "Internal=true\n"
+	}
+	return body + "Label=" + quote(manifest.LabelApp+"="+n.App) + "\n"
+}

@@ -1,0 +1,65 @@
+package web
+
+import (
+	"io"
+	"log/slog"
+	"net/http"
+	"net/http/httptest"
+	"net/url"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
+	store, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	over := func(version string, ports ...manifest.Port) *orchestrator.Reconciler {
+		m := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "feeds", Name: "Feeds", Version: version, Containers: []manifest.Container{{Name: "feeds", Ports: ports}}}
+		return orchestrator.New(nil, store, sec, catalog.Catalog{"feeds": {Manifest: m}}, "/d", log)
+	}
+	if _, err := over("1").Request(request.Request{App: "feeds", Verb: request.Install}); err != nil {
+		t.Fatal(err)
+	}
+	s := &Server{Reconciler: over("2", manifest.Port{Name: "p2p", Container: 8333, Host: 8333}), Log: log}
+	s.Handler()
+	page := httptest.NewRecorder()
+	s.page(page, httptest.NewRequest(http.MethodGet, "/", nil))
+	const privilege = "publishes port 8333/tcp of the node"
+	for _, part := range []string{`<input type="hidden" name="consent" value="` + privilege + `"><button>Update to 2`, "You agree that from then on it " + privilege + ".", "waits for your consent"} {
+		if !strings.Contains(page.Body.String(), part) {
+			t.Errorf("the page lacks %q:\n%s", part, page.Body)
+		}
+	}
+	if n := strings.Count(page.Body.String(), `name="consent"`); n != 1 {
+		t.Errorf("%d buttons carry consent", n)
+	}
+	update := func(form url.Values) int {
+		r := httptest.NewRequest(http.MethodPost, "/apps/feeds/update", strings.NewReader(form.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.SetPathValue("id", "feeds")
+		r.SetPathValue("verb", "update")
+		w := httptest.NewRecorder()
+		s.act(w, r)
+		return w.Code
+	}
+	if status := update(nil); status != http.StatusConflict {
+		t.Errorf("without consent: status %d", status)
+	}
+	if status := update(url.Values{"consent": {privilege}}); status != http.StatusNoContent {
+		t.Errorf("with consent: status %d", status)
+	}
+}
