@@ -12,6 +12,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -34,7 +35,9 @@ func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 	if _, err := over("1").Request(request.Request{App: "feeds", Verb: request.Install}); err != nil {
 		t.Fatal(err)
 	}
-	s := &Server{Reconciler: over("2", manifest.Port{Name: "p2p", Container: 8333, Host: 8333}), Log: log}
+	dir := t.TempDir()
+	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
+	s := &Server{Reconciler: over("2", manifest.Port{Name: "p2p", Container: 8333, Host: 8333}), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
 	s.Handler()
 	page := httptest.NewRecorder()
 	s.page(page, httptest.NewRequest(http.MethodGet, "/", nil))
