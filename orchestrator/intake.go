@@ -16,7 +16,11 @@ import (
 // gives the generation to watch. What is refused leaves everything as it was.
 func (r *Reconciler) Request(req request.Request) (uint64, error) {
 	gen, err := r.accept(func(records state.Records) ([]state.Desired, error) {
-		return request.Decide(records, r.Offer(), r.known.Load().Observation, time.Now(), req)
+		decided, err := request.Decide(records, r.Offer(), r.known.Load().Observation, time.Now(), req)
+		if err != nil {
+			return nil, err
+		}
+		return decided, r.keep(decided)
 	})
 	what := req.Verb
 	if req.Purge {
@@ -30,6 +34,27 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 	fault.Cut("accepted", "request")
 	r.Wake()
 	return gen, nil
+}
+
+// keep puts the values of secret settings where secrets are, before records refer to
+// them. Where the records are not accepted after all, Sweep deletes them.
+func (r *Reconciler) keep(decided []state.Desired) error {
+	for i := range decided {
+		d := &decided[i]
+		if len(d.Typed) == 0 {
+			continue
+		}
+		d.Config = maps.Clone(d.Config)
+		for name, value := range d.Typed {
+			ref, err := r.secrets.Keep(d.App, name, value)
+			if err != nil {
+				return err
+			}
+			d.Config[name] = ref
+		}
+		d.Typed = nil
+	}
+	return nil
 }
 
 // settings says which settings a request changes, for the audit log. It holds only

@@ -25,13 +25,16 @@ func TestNeitherAuditNorLogHoldsWhatTheOwnerTypedIntoASetting(t *testing.T) {
 		t.Fatal(err)
 	}
 	m := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "mail", Name: "Mail", Version: "1", Containers: []manifest.Container{{Name: "mail"}},
-		Settings: []manifest.Setting{{Name: "key"}, {Name: "mode", Default: "plain", Values: []string{"plain", "tls"}}}}
+		Settings: []manifest.Setting{{Name: "key"}, {Name: "mode", Default: "plain", Values: []string{"plain", "tls"}}, {Name: "api-key", Secret: true}}}
 	var log strings.Builder
 	r := New(nil, store, sec, catalog.Catalog{"mail": {Manifest: m}}, t.TempDir(), slog.New(slog.NewTextHandler(&log, nil)))
 	for _, config := range []map[string]string{
 		{"key": "hunter2", "mode": "tls"},
 		{"kye": "hunter2"},   // mistyped
 		{"key": "hunter2\n"}, // refused
+		{"mode": "hunter2"},  // into the wrong one
+		{"api-key": "hunter2"},
+		{"api-key": "hunter2\n"},
 	} {
 		r.Request(request.Request{App: "mail", Verb: request.Install, Config: config, Who: "test"})
 	}
@@ -43,7 +46,7 @@ func TestNeitherAuditNorLogHoldsWhatTheOwnerTypedIntoASetting(t *testing.T) {
 	if strings.Contains(string(b), "hunter2") || strings.Contains(log.String(), "hunter2") {
 		t.Errorf("audit:\n%slog:\n%s", b, &log)
 	}
-	if !strings.Contains(string(b), "install key mode=tls") || strings.Count(string(b), "\n") != 4 {
+	if !strings.Contains(string(b), "install key mode=tls") || strings.Count(string(b), "\n") != 7 {
 		t.Errorf("audit:\n%s", b)
 	}
 }

@@ -34,6 +34,8 @@ type fakeHost struct {
 	fail  map[string]error // by method
 	calls []string
 
+	secrets map[string]string // by name
+
 	observed func()                      // called once, when an observation has been made and not been given yet
 	hang     chan struct{}               // where it is set, nothing is observed until it is closed
 	starting func(context.Context) error // where it is set, what a start comes to
@@ -90,8 +92,8 @@ func (h *fakeHost) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) e
 		}
 	})
 }
-func (h *fakeHost) PutSecret(context.Context, string, string, string) error {
-	return h.do("secret", nil)
+func (h *fakeHost) PutSecret(_ context.Context, name, _, value string) error {
+	return h.do("secret", func() { h.secrets[name] = value })
 }
 func (h *fakeHost) Probe(context.Context, string) (bool, error)           { return true, nil }
 func (h *fakeHost) RestartStarting(context.Context, string) (bool, error) { return false, nil }
@@ -204,7 +206,7 @@ func nodeWith(t *testing.T, h *fakeHost, dir string, disk catalog.Catalog) *Reco
 }
 
 func empty() *fakeHost {
-	return &fakeHost{obs: host.Observation{Containers: map[string]host.Container{}, Units: map[string]host.Unit{}, Files: map[string]string{}}, fail: map[string]error{}}
+	return &fakeHost{obs: host.Observation{Containers: map[string]host.Container{}, Units: map[string]host.Unit{}, Files: map[string]string{}}, secrets: map[string]string{}, fail: map[string]error{}}
 }
 
 // ask requests and waits; the error is the operation's.

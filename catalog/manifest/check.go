@@ -2,6 +2,7 @@ package manifest
 
 import (
 	"cmp"
+	"maps"
 	"path"
 	"slices"
 	"strconv"
@@ -34,6 +35,12 @@ func at(parts ...any) []string {
 // cycles, ports and paths in conflict.
 func (d *document) check(m *Manifest) {
 	secrets := d.checkSecrets(m)
+	mountable := maps.Clone(secrets)
+	for _, s := range m.Settings {
+		if s.Secret {
+			mountable[s.Name] = true
+		}
+	}
 	refuse := func(name string, where ...any) {
 		if whose := reserved(name); whose != "" {
 			d.report(at(where...), false, "%q is reserved: %s.service is a name of %s", name, name, whose)
@@ -52,7 +59,7 @@ func (d *document) check(m *Manifest) {
 		if c.Name != m.ID {
 			refuse(c.Name, "containers", i, "name")
 		}
-		d.checkContainer(m, i, c, secrets, ports, hostPorts, volumes)
+		d.checkContainer(m, i, c, mountable, ports, hostPorts, volumes)
 	}
 	if len(m.Containers) == 1 && m.Containers[0].Name != m.ID {
 		d.report(at("containers", 0, "name"), false, "the only container of an application has the application's name, %q", m.ID)
@@ -76,7 +83,7 @@ func (d *document) check(m *Manifest) {
 	}
 	d.checkInterfaces(m, ports, secrets)
 	d.checkCanary(m, secrets, volumes)
-	d.checkSettings(m)
+	d.checkSettings(m, secrets)
 	d.checkConditions(m, names, ports)
 	d.checkHooks(names, m.Hooks.PostInstall, "post_install")
 	d.checkHooks(names, m.Hooks.PreUpdate, "pre_update")
@@ -134,7 +141,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 	}
 	for j, s := range c.Secrets {
 		if !secrets[s.Name] {
-			d.report(at("containers", i, "secrets", j, "name"), false, "no generated secret is named %q", s.Name)
+			d.report(at("containers", i, "secrets", j, "name"), false, "no generated secret and no secret setting is named %q", s.Name)
 		}
 		target(s.Path, "containers", i, "secrets", j, "path")
 	}
@@ -216,21 +223,40 @@ func (d *document) checkCanary(m *Manifest, secrets, volumes map[string]bool) {
 	}
 }
 
-func (d *document) checkSettings(m *Manifest) {
+func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
+	mounted := func(name string) bool {
+		return slices.ContainsFunc(m.Containers, func(c Container) bool {
+			return slices.ContainsFunc(c.Secrets, func(s SecretMount) bool { return s.Name == name })
+		})
+	}
 	seen := map[string]bool{}
 	for i, s := range m.Settings {
 		if seen[s.Name] {
 			d.report(at("settings", i, "name"), false, "a setting named %q is already declared", s.Name)
 		}
 		seen[s.Name] = true
-		if len(s.Values) > 0 && !slices.Contains(s.Values, s.Default) {
+		switch {
+		case !s.Secret && s.Default == "":
+			d.report(at("settings", i), false, "missing property 'default'")
+		case !s.Secret && len(s.Values) > 0 && !slices.Contains(s.Values, s.Default):
 			d.report(at("settings", i, "default"), false, "%q is not one of the values", s.Default)
+		case !s.Secret:
+		case s.Default != "":
+			d.report(at("settings", i, "default"), false, "a secret setting has no default: a manifest is public")
+		case len(s.Values) > 0:
+			d.report(at("settings", i, "values"), false, "a secret setting has no list of values: a manifest is public")
+		case secrets[s.Name]:
+			d.report(at("settings", i, "name"), false, "a generated secret named %q is already declared", s.Name)
+		case !mounted(s.Name):
+			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; mount it as a file with the secrets of one", s.Name)
 		}
 	}
 	refs := func(text string, where ...any) {
 		for _, r := range settingRef.FindAllStringSubmatch(text, -1) {
 			if !seen[r[1]] {
 				d.report(at(where...), false, "no setting is named %q", r[1])
+			} else if m.Secret(r[1]) {
+				d.report(at(where...), false, "the setting %q is secret, and this text would be in a unit file; mount it as a file with the container's secrets", r[1])
 			}
 		}
 	}

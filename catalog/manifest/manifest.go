@@ -57,12 +57,14 @@ type Manifest struct {
 }
 
 // Setting is a value that the owner may choose; {{setting:NAME}} stands for it in
-// environments and commands.
+// environments and commands. A secret one has no default, and reaches containers only
+// as a file, by a SecretMount; while it is not set, that file does not exist.
 type Setting struct {
 	Name    string   `json:"name"`
-	Default string   `json:"default"`
+	Default string   `json:"default,omitempty"`
 	Values  []string `json:"values,omitempty"` // all that are allowed; none: any text
 	Summary string   `json:"summary,omitempty"`
+	Secret  bool     `json:"secret,omitempty"`
 }
 
 // Requirement is another application that this one needs, and the settings it
@@ -193,10 +195,12 @@ type Volume struct {
 	GID  int    `json:"gid,omitempty"`
 }
 
-// SecretMount is a generated secret as a file in the container.
+// SecretMount is a generated secret, or a secret setting, as a file in the container.
 type SecretMount struct {
 	Name string `json:"name"`
 	Path string `json:"path"`
+
+	Ref string `json:"-"` // of a secret setting: which value it is; With fills it in
 }
 
 // Health is the command that tells, in the container, whether it serves.
@@ -496,32 +500,90 @@ func (c Container) IDs() (uid, gid int) {
 // String names the application in messages.
 func (m *Manifest) String() string { return fmt.Sprintf("%s %s", m.ID, m.Version) }
 
-var settingRef = regexp.MustCompile(`\{\{setting:([a-z0-9-]+)\}\}`)
+// SecretRefLength is the length of what stands for the value of a secret setting
+// wherever settings are kept: letters and digits that say nothing of the value.
+const SecretRefLength = 20
 
-// With gives the manifest as it is with these settings, defaults filled in. A
-// setting that is unknown or has a value that is not allowed is an error.
+var (
+	settingRef = regexp.MustCompile(`\{\{setting:([a-z0-9-]+)\}\}`)
+	secretRef  = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9]{%d}$`, SecretRefLength))
+)
+
+// Setting finds a setting by its name.
+func (m *Manifest) Setting(name string) (Setting, bool) {
+	i := slices.IndexFunc(m.Settings, func(s Setting) bool { return s.Name == name })
+	if i < 0 {
+		return Setting{}, false
+	}
+	return m.Settings[i], true
+}
+
+// Secret tells whether a setting of that name exists and is secret.
+func (m *Manifest) Secret(setting string) bool {
+	if m == nil {
+		return false
+	}
+	s, _ := m.Setting(setting)
+	return s.Secret
+}
+
+// SecretRefs gives what stands in config for the values of secret settings, of those
+// that are set.
+func (m *Manifest) SecretRefs(config map[string]string) map[string]string {
+	var refs map[string]string
+	for _, s := range m.Settings {
+		if s.Secret && secretRef.MatchString(config[s.Name]) {
+			if refs == nil {
+				refs = map[string]string{}
+			}
+			refs[s.Name] = config[s.Name]
+		}
+	}
+	return refs
+}
+
+// Takes says what is wrong with a value that an owner typed. It does not repeat the
+// value, which may be a password in the wrong place.
+func (s Setting) Takes(v string) error {
+	longest := 300
+	if s.Secret {
+		longest = 4096
+	}
+	switch {
+	case len(s.Values) > 0 && !slices.Contains(s.Values, v):
+		return fmt.Errorf("expected one of %s", strings.Join(s.Values, ", "))
+	case len(v) > longest || strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }):
+		return fmt.Errorf("expected one line of at most %d bytes", longest)
+	}
+	return nil
+}
+
+// With gives the manifest as it is with these settings, defaults filled in; for the
+// value of a secret one there is only what stands for it. A setting that is unknown or
+// has a value that is not allowed is an error.
 func (m *Manifest) With(config map[string]string) (*Manifest, error) {
 	values := map[string]string{}
 	for _, s := range m.Settings {
 		values[s.Name] = s.Default
 	}
 	for _, name := range slices.Sorted(maps.Keys(config)) {
-		i := slices.IndexFunc(m.Settings, func(s Setting) bool { return s.Name == name })
-		if i < 0 {
+		s, ok := m.Setting(name)
+		if !ok {
 			return nil, fmt.Errorf("%s has no setting %q", m.ID, name)
 		}
 		v := config[name]
-		if s := m.Settings[i]; len(s.Values) > 0 && !slices.Contains(s.Values, v) {
-			return nil, fmt.Errorf("setting %s of %s: %q is not one of %s", name, m.ID, v, strings.Join(s.Values, ", "))
+		if s.Secret && v != "" && !secretRef.MatchString(v) {
+			return nil, fmt.Errorf("setting %s of %s is secret, and yet its value is in the clear; set it again with 'archy configure %s %s=-'", name, m.ID, m.ID, name)
 		}
-		if len(v) > 300 || strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }) {
-			return nil, fmt.Errorf("setting %s of %s: expected one line of at most 300 bytes", name, m.ID)
+		if err := s.Takes(v); err != nil {
+			return nil, fmt.Errorf("setting %s of %s: %w", name, m.ID, err)
 		}
 		values[name] = v
 	}
-	if len(values) == 0 {
+	if len(m.Settings) == 0 {
 		return m, nil
 	}
+	refs := m.SecretRefs(config)
 	fill := func(s string) string {
 		return settingRef.ReplaceAllStringFunc(s, func(ref string) string { return values[settingRef.FindStringSubmatch(ref)[1]] })
 	}
@@ -536,6 +598,10 @@ func (m *Manifest) With(config map[string]string) (*Manifest, error) {
 		c.Command = slices.Clone(c.Command)
 		for j, w := range c.Command {
 			c.Command[j] = fill(w)
+		}
+		c.Secrets = slices.DeleteFunc(slices.Clone(c.Secrets), func(s SecretMount) bool { return m.Secret(s.Name) && refs[s.Name] == "" })
+		for j := range c.Secrets {
+			c.Secrets[j].Ref = refs[c.Secrets[j].Name]
 		}
 	}
 	return &out, nil

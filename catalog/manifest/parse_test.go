@@ -74,6 +74,31 @@ func TestSettingsAreFilledIn(t *testing.T) {
 	}
 }
 
+const ref = "abcdefghijABCDEFGHIJ"
+
+func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
+	m := &Manifest{ID: "a", Settings: []Setting{{Name: "key", Secret: true}}, Secrets: []GeneratedSecret{{Name: "inner"}},
+		Containers: []Container{{Name: "a", Secrets: []SecretMount{{Name: "key", Path: "/run/key"}, {Name: "inner", Path: "/run/inner"}}}}}
+	set, err := m.With(map[string]string{"key": ref})
+	if want := []SecretMount{{"key", "/run/key", ref}, {"inner", "/run/inner", ""}}; err != nil || !reflect.DeepEqual(set.Containers[0].Secrets, want) {
+		t.Errorf("set: %+v, %v", set, err)
+	}
+	for _, unset := range []map[string]string{nil, {"key": ""}} {
+		got, err := m.With(unset)
+		if want := []SecretMount{{"inner", "/run/inner", ""}}; err != nil || !reflect.DeepEqual(got.Containers[0].Secrets, want) {
+			t.Errorf("%v: %+v, %v", unset, got, err)
+		}
+	}
+	if len(m.Containers[0].Secrets) != 2 || m.Containers[0].Secrets[0].Ref != "" {
+		t.Error("the manifest itself was changed")
+	}
+	for _, clear := range []string{"hunter2", "../../../../../etc/pw", strings.Repeat("x", 21)} {
+		if _, err := m.With(map[string]string{"key": clear}); err == nil || strings.Contains(err.Error(), clear) || len(m.SecretRefs(map[string]string{"key": clear})) > 0 {
+			t.Errorf("a value in the clear: %v", err)
+		}
+	}
+}
+
 func TestInternetIsReachedUnlessTheManifestSaysNo(t *testing.T) {
 	good := strings.Replace(valid, "[true]", "[/bin/true]", 1)
 	for added, want := range map[string]bool{"": true, "network: {internet: true}\n": true, "network: {internet: false}\n": false} {
@@ -88,6 +113,13 @@ func TestInternetIsReachedUnlessTheManifestSaysNo(t *testing.T) {
 		if m.Internet() != want || again.Internet() != want {
 			t.Errorf("%q: %t, and %t once published; expected %t", added, m.Internet(), again.Internet(), want)
 		}
+	}
+}
+
+func TestARefusedSettingIsNotRepeated(t *testing.T) {
+	m := &Manifest{ID: "a", Settings: []Setting{{Name: "mode", Default: "x", Values: []string{"x", "y"}}}}
+	if _, err := m.With(map[string]string{"mode": "hunter2"}); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "setting mode of a: expected one of x, y") {
+		t.Error(err)
 	}
 }
 
@@ -117,7 +149,7 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"missing field", "version: \"1.0\"\n", "", []string{"missing property 'version'"}},
 		{"duplicate key", "name: Pair\n", "name: Pair\nname: Twice\n", []string{"m.yaml:4:1: mapping key \"name\" already defined"}},
 		{"duplicate container", "- name: pair\n", "- name: pair-db\n", []string{`containers[1].name: the name "pair-db" is already that of containers[0]`}},
-		{"dangling secret", "secrets: [{name: password,", "secrets: [{name: passwort,", []string{`m.yaml:10:22: containers[0].secrets[0].name: no generated secret is named "passwort"`}},
+		{"dangling secret", "secrets: [{name: password,", "secrets: [{name: passwort,", []string{`m.yaml:10:22: containers[0].secrets[0].name: no generated secret and no secret setting is named "passwort"`}},
 		{"dangling dependency", "container: pair-db,", "container: pair-dbx,", []string{`no container is named "pair-dbx"`}},
 		{"dangling port", "web: {port: web", "web: {port: http", []string{`interfaces.web.port: no port is named "http"`}},
 		{"dependency on health that is not declared", "    health: {exec: [/bin/true], interval: 2s}\n", "", []string{`"pair-db" declares no health check`}},
@@ -140,6 +172,15 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"setting that is not declared", "    ports: [{", "    environment: {A: \"{{setting:x}}\"}\n    ports: [{", []string{`containers[1].environment.A: no setting is named "x"`}},
 		{"default that is not allowed", "canary:", "settings: [{name: x, default: \"2\", values: [\"0\", \"1\"]}]\ncanary:", []string{`settings[0].default: "2" is not one of the values`}},
 		{"setting declared twice", "canary:", "settings: [{name: x, default: a}, {name: x, default: b}]\ncanary:", []string{`settings[1].name: a setting named "x" is already declared`}},
+		{"setting without a default", "canary:", "settings: [{name: x}]\ncanary:", []string{"m.yaml:19:", "settings[0]: missing property 'default'"}},
+		{"secret with a default", "canary:", "settings: [{name: x, secret: true, default: hunter2}]\ncanary:", []string{"m.yaml:19:45: settings[0].default: a secret setting has no default"}},
+		{"secret with values", "canary:", "settings: [{name: x, secret: true, values: [hunter2]}]\ncanary:", []string{"m.yaml:19:44: settings[0].values: a secret setting has no list of values"}},
+		{"secret that reaches nothing", "canary:", "settings: [{name: x, secret: true}]\ncanary:", []string{`m.yaml:19:19: settings[0].name: the secret setting "x" reaches no container`}},
+		{"secret of a generated one's name", "canary:", "settings: [{name: password, secret: true}]\ncanary:", []string{`settings[0].name: a generated secret named "password" is already declared`}},
+		{"secret in an environment and a command", "    ports: [{name: web, container: 80, host: 8080}]\n", "    secrets: [{name: x, path: /run/x}]\n    environment: {A: \"{{setting:x}}\"}\n    command: [\"--key={{setting:x}}\"]\n    ports: [{name: web, container: 80, host: 8080}]\nsettings: [{name: x, secret: true}]\n",
+			[]string{`containers[1].environment.A: the setting "x" is secret, and this text would be in a unit file`, `containers[1].command[0]: the setting "x" is secret`}},
+		{"mount of a setting that is not secret", "    ports: [{", "    secrets: [{name: y, path: /run/y}]\n    ports: [{", []string{`containers[1].secrets[0].name: no generated secret and no secret setting is named "y"`}},
+		{"login with a secret setting", "canary:\n  http:\n    interface: web\n    login: {user: admin, secret: password}", "canary:\n  http:\n    interface: web\n    login: {user: admin, secret: x}", []string{`no generated secret is named "x"`}},
 		{"requires itself", "canary:", "requires: [{app: pair}]\ncanary:", []string{"cannot require itself"}},
 		{"requires one twice", "canary:", "requires: [{app: b}, {app: b}]\ncanary:", []string{`requires[1].app: "b" is already required`}},
 		{"condition of no kind", "canary:", "ready: [{}]\ncanary:", []string{"ready[0]:"}},

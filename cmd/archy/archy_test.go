@@ -6,9 +6,12 @@ import (
 	"errors"
 	"io"
 	"log"
+	"maps"
 	"net/http"
 	"net/http/httptest"
+	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
@@ -25,9 +28,17 @@ func TestMain(m *testing.M) {
 	testscript.Main(m, map[string]func(){"archy": main})
 }
 
-// node stands in for a node's daemon, whose token is sesame.
+// node stands in for a node's daemon, whose token is sesame. It writes the settings that
+// it is given into a file, one a line.
 type node struct {
 	apiconnect.UnimplementedOrchestratorHandler
+	file string
+}
+
+func (n node) handler() http.Handler {
+	mux := http.NewServeMux()
+	mux.Handle(apiconnect.NewOrchestratorHandler(n))
+	return mux
 }
 
 func (node) Status(_ context.Context, r *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error) {
@@ -35,6 +46,22 @@ func (node) Status(_ context.Context, r *connect.Request[api.StatusRequest]) (*c
 		return nil, connect.NewError(connect.CodeUnauthenticated, errors.New("wrong token"))
 	}
 	return connect.NewResponse(&api.StatusResponse{Version: "1.2.3"}), nil
+}
+
+func (node) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]) (*connect.Response[api.App], error) {
+	return connect.NewResponse(&api.App{Id: r.Msg.Id, Config: map[string]string{"api-key": "set", "mode": "plain"}, SecretSettings: []string{"api-key"}}), nil
+}
+
+func (n node) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
+	var lines string
+	for _, k := range slices.Sorted(maps.Keys(r.Msg.Config)) {
+		lines += k + "=" + r.Msg.Config[k] + "\n"
+	}
+	return connect.NewResponse(&api.Operation{App: r.Msg.Id, Generation: 1}), os.WriteFile(n.file, []byte(lines), 0o600)
+}
+
+func (node) Watch(_ context.Context, _ *connect.Request[api.WatchRequest], stream *connect.ServerStream[api.Progress]) error {
+	return stream.Send(&api.Progress{Done: true})
 }
 
 func TestScripts(t *testing.T) {
@@ -46,15 +73,14 @@ func TestScripts(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	mux := http.NewServeMux()
-	mux.Handle(apiconnect.NewOrchestratorHandler(node{}))
-	plain, secure := httptest.NewServer(mux), httptest.NewUnstartedServer(mux)
+	secure := httptest.NewUnstartedServer(node{}.handler())
 	secure.Listener = tls.NewListener(secure.Listener, ca.Config())
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // clients reject it, as they are to
 	secure.Start()
-	t.Cleanup(plain.Close)
 	t.Cleanup(secure.Close)
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		plain := httptest.NewServer(node{file: e.WorkDir + "/configured"}.handler())
+		e.Defer(plain.Close)
 		e.Setenv("CATALOG", apps)
 		e.Setenv("PLAIN", plain.URL)
 		e.Setenv("SECURE", strings.Replace(secure.URL, "http:", "https:", 1))

@@ -20,6 +20,7 @@ import (
 	"connectrpc.com/connect"
 	"filippo.io/age"
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
 	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
@@ -31,7 +32,11 @@ const pieceSize = 256 << 10 // of a program on its way to the node
 
 // oneLine reads a secret from standard input, so that it appears in no process list.
 func oneLine(cmd *cobra.Command) (string, error) {
-	line, err := bufio.NewReader(cmd.InOrStdin()).ReadString('\n')
+	return lineOf(bufio.NewReader(cmd.InOrStdin()))
+}
+
+func lineOf(r *bufio.Reader) (string, error) {
+	line, err := r.ReadString('\n')
 	if err != nil && !errors.Is(err, io.EOF) {
 		return "", err
 	}
@@ -70,8 +75,8 @@ func (a *app) secret() *cobra.Command {
 func (a *app) configure() *cobra.Command {
 	return &cobra.Command{
 		Use: "configure APP [NAME=VALUE...]", Short: "Show or change the settings of an application",
-		Long:              "Without NAME=VALUE, show the settings. A change restarts the application at once. It\nis refused if it conflicts with what another application requires of this one.",
-		Example:           "  archy configure bitcoin\n  archy configure bitcoin prune=0 txindex=1",
+		Long:              "Without NAME=VALUE, show the settings. A change restarts the application at once. It\nis refused if it conflicts with what another application requires of this one.\n\nOf a secret setting, the value is asked for at the terminal, or is one line on standard\ninput: write NAME=- for it, and NAME= to clear it. It is not shown again.",
+		Example:           "  archy configure bitcoin\n  archy configure bitcoin prune=0 txindex=1\n  archy configure mail api-key=- < key",
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -88,6 +93,9 @@ func (a *app) configure() *cobra.Command {
 				return err
 			}
 			if len(change) > 0 {
+				if err := readSecrets(cmd, c, args[0], change); err != nil {
+					return err
+				}
 				op, err := c.Configure(cmd.Context(), connect.NewRequest(&api.ConfigureRequest{Id: args[0], Config: change}))
 				if err != nil {
 					return err
@@ -107,6 +115,41 @@ func (a *app) configure() *cobra.Command {
 			return nil
 		},
 	}
+}
+
+// readSecrets has "-" in a change of settings be the value that the owner types, where
+// the setting is secret. A value of such a one on the command line is refused.
+func readSecrets(cmd *cobra.Command, c *client.Client, app string, change map[string]string) error {
+	r, err := c.GetApp(cmd.Context(), connect.NewRequest(&api.GetAppRequest{Id: app}))
+	if err != nil {
+		return err
+	}
+	in := bufio.NewReader(cmd.InOrStdin())
+	for _, name := range r.Msg.SecretSettings {
+		switch change[name] {
+		case "": // not to be changed, or to be cleared
+			continue
+		case "-":
+		default:
+			return usage.Wrap(fmt.Errorf("%s is secret, and others can see a command line: write %s=-, and the value on standard input", name, name))
+		}
+		if f, ok := cmd.InOrStdin().(*os.File); ok && term.IsTerminal(int(f.Fd())) {
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s: ", name)
+			b, err := term.ReadPassword(int(f.Fd()))
+			fmt.Fprintln(cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			if change[name] = string(b); change[name] == "" {
+				return usage.Wrap(fmt.Errorf("%s: no value was typed; %s= clears it", name, name))
+			}
+			continue
+		}
+		if change[name], err = lineOf(in); err != nil {
+			return fmt.Errorf("%s: %w", name, err)
+		}
+	}
+	return nil
 }
 
 func (a *app) password() *cobra.Command {

@@ -117,8 +117,9 @@ type App struct {
 	// What the owner should know: what is waited for, adopted, or was rolled back.
 	Note string `protobuf:"bytes,11,opt,name=note,proto3" json:"note,omitempty"`
 	// Version that the catalog holds, where it differs from the one installed.
-	AvailableVersion string            `protobuf:"bytes,12,opt,name=available_version,json=availableVersion,proto3" json:"available_version,omitempty"`
-	Config           map[string]string `protobuf:"bytes,13,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	AvailableVersion string `protobuf:"bytes,12,opt,name=available_version,json=availableVersion,proto3" json:"available_version,omitempty"`
+	// Every setting, with its value; of those in secret_settings "set", or nothing.
+	Config map[string]string `protobuf:"bytes,13,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	// Where the manifest is from: "disk", "catalog beta 7", "disk, image by catalog beta 7", "backup".
 	Source string `protobuf:"bytes,14,opt,name=source,proto3" json:"source,omitempty"`
 	// Of the release that is available, or else of the one offered.
@@ -126,8 +127,10 @@ type App struct {
 	// What the available version may do that the installed one may not. An update
 	// needs the owner's consent to all of it.
 	NewPrivileges []string `protobuf:"bytes,16,rep,name=new_privileges,json=newPrivileges,proto3" json:"new_privileges,omitempty"`
-	unknownFields protoimpl.UnknownFields
-	sizeCache     protoimpl.SizeCache
+	// The settings whose values are secret: they go in, and never come out.
+	SecretSettings []string `protobuf:"bytes,17,rep,name=secret_settings,json=secretSettings,proto3" json:"secret_settings,omitempty"`
+	unknownFields  protoimpl.UnknownFields
+	sizeCache      protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -268,6 +271,13 @@ func (x *App) GetReleaseNotes() string {
 func (x *App) GetNewPrivileges() []string {
 	if x != nil {
 		return x.NewPrivileges
+	}
+	return nil
+}
+
+func (x *App) GetSecretSettings() []string {
+	if x != nil {
+		return x.SecretSettings
 	}
 	return nil
 }
@@ -870,7 +880,7 @@ func (x *UpdateRequest) GetConsent() []string {
 type ConfigureRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Config        map[string]string      `protobuf:"bytes,2,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // settings to change
+	Config        map[string]string      `protobuf:"bytes,2,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // settings to change; empty clears a secret one
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2565,7 +2575,7 @@ var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
 	"\n" +
-	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xce\x04\n" +
+	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x04\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2588,7 +2598,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x06config\x18\r \x03(\v2\x1f.archipelago.v1.App.ConfigEntryR\x06config\x12\x16\n" +
 	"\x06source\x18\x0e \x01(\tR\x06source\x12#\n" +
 	"\rrelease_notes\x18\x0f \x01(\tR\freleaseNotes\x12%\n" +
-	"\x0enew_privileges\x18\x10 \x03(\tR\rnewPrivileges\x1a9\n" +
+	"\x0enew_privileges\x18\x10 \x03(\tR\rnewPrivileges\x12'\n" +
+	"\x0fsecret_settings\x18\x11 \x03(\tR\x0esecretSettings\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +

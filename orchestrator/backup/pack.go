@@ -10,6 +10,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"syscall"
 
@@ -39,6 +40,11 @@ func (m *Manager) pack(ctx context.Context, b Backup, dir string, recipients []a
 	if err != nil {
 		return err
 	}
+	settings, err := m.Secrets.Settings(b.Manifest, b.Config)
+	if err != nil {
+		return err
+	}
+	maps.Copy(values, settings)
 	err = errors.Join(
 		add(archive.Header, zip.Deflate, func(w io.Writer) error { return json.NewEncoder(w).Encode(b) }),
 		add(archive.Secrets, zip.Store, func(w io.Writer) error {

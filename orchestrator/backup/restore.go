@@ -30,7 +30,8 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 		return 0, err
 	}
 	defer release()
-	rec := state.Desired{App: b.App, Goal: state.Running, Manifest: b.Manifest, Source: "backup", Config: b.Config, Installed: true}
+	rec := state.Desired{App: b.App, Goal: state.Running, Manifest: b.Manifest, Source: "backup", Config: map[string]string{}, Installed: true}
+	maps.Copy(rec.Config, b.Config)
 	if b.Goal == state.Stopped {
 		rec.Goal = state.Stopped
 	}
@@ -44,7 +45,12 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 		return 0, fmt.Errorf("restoring %s: %w", b.App, err)
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if err := m.Secrets.Import(b.Manifest, name, values[name], true); err != nil {
+		if b.Manifest.Secret(name) {
+			rec.Config[name], err = m.Secrets.Keep(b.App, name, values[name])
+		} else {
+			err = m.Secrets.Import(b.Manifest, name, values[name], true)
+		}
+		if err != nil {
 			return 0, err
 		}
 	}
@@ -107,7 +113,11 @@ func check(b Backup, values map[string]string) error {
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
-		if !slices.ContainsFunc(b.Manifest.Secrets, func(s manifest.GeneratedSecret) bool { return s.Name == name }) {
+		if s, _ := b.Manifest.Setting(name); s.Secret {
+			if err := s.Takes(values[name]); err != nil || values[name] == "" {
+				return fmt.Errorf("%w: setting %s of %s: expected one line", request.ErrRefused, name, b.App)
+			}
+		} else if !slices.ContainsFunc(b.Manifest.Secrets, func(s manifest.GeneratedSecret) bool { return s.Name == name }) {
 			return fmt.Errorf("%w: %s has no secret %q", request.ErrRefused, b.App, name)
 		}
 	}

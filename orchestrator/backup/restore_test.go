@@ -1,12 +1,18 @@
 package backup_test
 
 import (
+	"archive/zip"
+	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
+	"io"
 	"maps"
 	"strings"
 	"testing"
+
+	"filippo.io/age"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
@@ -137,6 +143,79 @@ func TestRestoreThatFailsAcceptsNothing(t *testing.T) {
 		}
 		if _, err := n.Tracker.Hold(t.Context(), "pair", "again"); err != nil {
 			t.Errorf("%s: it is held still: %v", method, err)
+		}
+	}
+}
+
+// TestSecretSettingsAreInABackupOnlyEncrypted: what whoever has the file can read says
+// nothing of the value, and whoever has the identity brings it back.
+func TestSecretSettingsAreInABackupOnlyEncrypted(t *testing.T) {
+	secretly := func() *manifest.Manifest {
+		m := pair()
+		m.Settings = []manifest.Setting{{Name: "api-key", Secret: true}}
+		m.Containers[0].Secrets = []manifest.SecretMount{{Name: "api-key", Path: "/run/api-key"}}
+		return m
+	}
+	m, n := running(t)
+	ref, err := m.Secrets.Keep("pair", "api-key", "hunter2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n.accept(t, state.Running, func(d *state.Desired) { d.Manifest, d.Config = secretly(), map[string]string{"api-key": ref} })
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var file bytes.Buffer
+	if err := m.Write(t.Context(), "pair", []age.Recipient{id.Recipient()}, "owner", &file); err != nil {
+		t.Fatal(err)
+	}
+	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range z.File {
+		r, err := f.Open()
+		if err != nil {
+			t.Fatal(err)
+		}
+		if b, err := io.ReadAll(r); err != nil || bytes.Contains(b, []byte("hunter2")) {
+			t.Errorf("%s holds the value in the clear, or %v", f.Name, err)
+		}
+	}
+	opened, err := archive.Open(z)
+	if err != nil {
+		t.Fatal(err)
+	}
+	sealed, err := age.Decrypt(bytes.NewReader(opened.Secrets), id)
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := whole()
+	c.values = nil
+	if err := json.NewDecoder(sealed).Decode(&c.values); err != nil || c.values["api-key"] != "hunter2" {
+		t.Fatal(c.values, err)
+	}
+	c.Backup = header(t, file.Bytes())
+	other, onOther := manager(t)
+	if _, err := restore(t, other, c); err != nil {
+		t.Fatal(err)
+	}
+	back := onOther.restored[0].Config
+	if values, err := other.Secrets.Settings(secretly(), back); err != nil || values["api-key"] != "hunter2" || back["api-key"] == ref {
+		t.Errorf("%v, %v, referred to by %v", values, err, back)
+	}
+	for name, change := range map[string]func(*content){
+		"in the clear":    func(c *content) { c.Config["api-key"] = "hunter2" },
+		"leading outside": func(c *content) { c.Config["api-key"] = "/../../../../pair" },
+		"of two lines":    func(c *content) { c.values["api-key"] = "hunter\n2" },
+		"of no bytes":     func(c *content) { c.values["api-key"] = "" },
+	} {
+		c.Config, c.values = map[string]string{"api-key": ref}, map[string]string{"api-key": "hunter2"}
+		change(&c)
+		third, _ := manager(t)
+		if _, err := restore(t, third, c); !errors.Is(err, request.ErrRefused) || strings.Contains(err.Error(), "hunter") {
+			t.Errorf("%s: %v", name, err)
 		}
 	}
 }

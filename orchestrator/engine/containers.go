@@ -73,10 +73,14 @@ func (e *Engine) HasSocket(ctx context.Context, container, path string) (bool, e
 	return st.Mode&fs.ModeSocket != 0, nil
 }
 
-// PutSecret stores a secret in Podman, replacing one of the same name.
+// PutSecret stores a secret in Podman, replacing one of the same name; where the value
+// is empty, it removes it.
 func (e *Engine) PutSecret(ctx context.Context, name, app, value string) error {
 	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
 	defer cancel()
+	if value == "" {
+		return e.removeSecret(ctx, name)
+	}
 	labels, err := json.Marshal(map[string]string{manifest.LabelApp: app})
 	if err != nil {
 		return err
@@ -84,6 +88,13 @@ func (e *Engine) PutSecret(ctx context.Context, name, app, value string) error {
 	q := url.Values{"name": {name}, "replace": {"true"}, "labels": {string(labels)}}
 	if err := e.call(ctx, http.MethodPost, "/secrets/create", q, []byte(value), nil); err != nil {
 		return fmt.Errorf("storing secret %s: %w", name, err)
+	}
+	return nil
+}
+
+func (e *Engine) removeSecret(ctx context.Context, name string) error {
+	if err := e.call(ctx, http.MethodDelete, "/secrets/%s", nil, nil, nil, name); err != nil && !notFound(err) {
+		return fmt.Errorf("removing secret %s: %w", name, err)
 	}
 	return nil
 }
@@ -105,8 +116,8 @@ func (e *Engine) Remove(ctx context.Context, app string, containers []string) er
 		if !strings.HasPrefix(s.Spec.Name, app+".") {
 			continue
 		}
-		if err := e.call(ctx, http.MethodDelete, "/secrets/%s", nil, nil, nil, s.Spec.Name); err != nil && !notFound(err) {
-			return fmt.Errorf("removing secret %s: %w", s.Spec.Name, err)
+		if err := e.removeSecret(ctx, s.Spec.Name); err != nil {
+			return err
 		}
 	}
 	return e.removeNetworks(ctx, app)

@@ -118,7 +118,7 @@ func (p *Performer) Do(ctx context.Context, d state.Desired, a plan.Action) (out
 	case plan.RolledBack:
 		out.RolledBack, out.Err = p.rolledBack(d)
 	case plan.RemoveAll:
-		out.Err = p.remove(ctx, d.App, a)
+		out.Err = p.remove(ctx, d, a)
 	case plan.Purge:
 		out.Err = p.purge(ctx, d)
 	case plan.Forget:

@@ -275,6 +275,57 @@ func TestPrepareReplansForAnImageOfTheOwnersOwn(t *testing.T) {
 	}
 }
 
+// secretly gives the pair a secret setting.
+func secretly(m *manifest.Manifest) *manifest.Manifest {
+	m.Settings = []manifest.Setting{{Name: "api-key", Secret: true}}
+	m.Containers[0].Secrets = []manifest.SecretMount{{Name: "api-key", Path: "/run/api-key"}}
+	return m
+}
+
+// TestPrepareHandsOverASecretSetting: its value now, or that there is none; and no
+// value of before is left.
+func TestPrepareHandsOverASecretSetting(t *testing.T) {
+	w := newWorld(t)
+	m := secretly(pair("1"))
+	m.Secrets = nil
+	name := quadlet.SecretName("pair", "api-key")
+	prepare := func(config map[string]string) error {
+		d := w.record(t, func(d *state.Desired) { d.Manifest, d.Config = m, config })
+		filled, err := m.With(config)
+		if err != nil {
+			t.Fatal(err)
+		}
+		return w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: filled}).Err
+	}
+	if err := prepare(nil); err != nil || !maps.Equal(w.values, map[string]string{name: ""}) {
+		t.Errorf("not set: %v, %v", w.values, err)
+	}
+	first, err := w.secrets.Keep("pair", "api-key", "hunter1")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(map[string]string{"api-key": first}); err != nil || w.values[name] != "hunter1" {
+		t.Errorf("set: %v, %v", w.values, err)
+	}
+	second, err := w.secrets.Keep("pair", "api-key", "hunter2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := prepare(map[string]string{"api-key": second}); err != nil || w.values[name] != "hunter2" {
+		t.Errorf("replaced: %v, %v", w.values, err)
+	}
+	w.values = nil
+	if err := prepare(map[string]string{"api-key": first}); !errors.Is(err, secrets.ErrLost) || w.values != nil {
+		t.Errorf("a value that was replaced: %v, %v", w.values, err)
+	}
+	if err := prepare(map[string]string{"api-key": ""}); err != nil || w.values[name] != "" {
+		t.Errorf("cleared: %v, %v", w.values, err)
+	}
+	if _, err := w.secrets.Settings(m, map[string]string{"api-key": second}); !errors.Is(err, secrets.ErrLost) {
+		t.Errorf("cleared, and yet its value is on disk: %v", err)
+	}
+}
+
 func TestPrepareNeverMakesASecretAgainOverData(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t)
@@ -345,6 +396,30 @@ func TestRemove(t *testing.T) {
 	}
 	if values, err := w.secrets.All(pair("1")); err != nil || len(values) > 0 || len(w.store.Data("pair").Volumes) > 0 {
 		t.Errorf("purged, and it left %v, %+v", values, w.store.Data("pair"))
+	}
+}
+
+func TestUninstallationKeepsSecretSettingsWithTheData(t *testing.T) {
+	w := newWorld(t)
+	ref, err := w.secrets.Keep("pair", "api-key", "hunter2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	config := map[string]string{"api-key": ref}
+	d := w.record(t, func(d *state.Desired) { d.Goal, d.Manifest, d.Config = state.Absent, secretly(pair("1")), config })
+	w.putData(t, "db")
+	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll}); out.Err != nil || !maps.Equal(w.store.Data("pair").Settings, config) {
+		t.Errorf("%v, %+v", out.Err, w.store.Data("pair"))
+	}
+	if values, err := w.secrets.Settings(d.Manifest, config); err != nil || values["api-key"] != "hunter2" {
+		t.Errorf("%v, %v", values, err)
+	}
+	d.Purge = true
+	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Purge}); out.Err != nil || len(w.store.Data("pair").Settings) > 0 {
+		t.Errorf("purged: %v, %+v", out.Err, w.store.Data("pair"))
+	}
+	if _, err := w.secrets.Settings(d.Manifest, config); !errors.Is(err, secrets.ErrLost) {
+		t.Errorf("purged, and yet %v", err)
 	}
 }
 

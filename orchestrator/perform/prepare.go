@@ -51,15 +51,41 @@ func (p *Performer) prepare(ctx context.Context, d state.Desired, m *manifest.Ma
 	if err != nil {
 		return err
 	}
+	settings, err := p.secrets.Settings(m, d.Config)
+	if err != nil {
+		return err
+	}
+	for _, s := range m.Settings {
+		if s.Secret {
+			values[s.Name] = settings[s.Name] // empty where it is not set
+		}
+	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if err := p.engine.PutSecret(ctx, quadlet.SecretName(m.ID, name), m.ID, values[name]); err != nil {
 			return err
 		}
 	}
+	if err := p.sweep(m.ID); err != nil {
+		return err
+	}
 	if err := p.engine.EnsureVolumes(ctx, owners); err != nil {
 		return err
 	}
 	return p.initialised(data, m)
+}
+
+// sweep deletes values of secret settings that the record does not refer to. It does so
+// as a decision that accepts nothing: while one is being made, there may be values that
+// are to be referred to.
+func (p *Performer) sweep(app string) error {
+	_, err := p.store.Decide(func(records state.Records) ([]state.Desired, error) {
+		rec, err := records.Get(app)
+		if err != nil {
+			return nil, err
+		}
+		return nil, p.secrets.Sweep(app, rec.Config)
+	})
+	return err
 }
 
 // overrides are the images of the owner's own that members run, by member.

@@ -2,6 +2,7 @@ package perform
 
 import (
 	"context"
+	"maps"
 	"strings"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
@@ -15,7 +16,14 @@ type removeEngine interface {
 }
 
 // remove takes an application off the node, but for its data and secrets.
-func (p *Performer) remove(ctx context.Context, app string, a plan.Action) error {
+func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) error {
+	app := d.App
+	if data := p.store.Data(app); data.App != "" && d.Manifest != nil && !maps.Equal(data.Settings, d.Manifest.SecretRefs(d.Config)) {
+		data.Settings = d.Manifest.SecretRefs(d.Config)
+		if err := p.store.PutData(data); err != nil {
+			return err
+		}
+	}
 	p.say(app, "removing containers and units")
 	// A network's unit is a oneshot that stays active; without this a later install
 	// would believe that the network exists. Its file may be gone already.

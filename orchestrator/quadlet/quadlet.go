@@ -37,7 +37,7 @@ type Unit struct {
 // Service is the systemd unit that Quadlet makes of a container's file.
 func Service(container string) string { return container + ".service" }
 
-// SecretName is the name of a generated secret in Podman's store.
+// SecretName is the name of a generated secret, or a secret setting, in Podman's store.
 func SecretName(app, secret string) string { return app + "." + secret }
 
 // Render gives the unit files of an application. Where boot is true its members
@@ -130,6 +130,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	for _, s := range c.Secrets {
 		uid, gid := c.IDs()
+		if s.Ref != "" {
+			line("# "+s.Name, s.Ref) // another value is another unit, so the container is made anew
+		}
 		line("Secret", fmt.Sprintf("%s,type=mount,target=%s,uid=%d,gid=%d,mode=0400", SecretName(m.ID, s.Name), s.Path, uid, gid))
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Environment)) {

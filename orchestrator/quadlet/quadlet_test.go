@@ -83,6 +83,22 @@ func TestStoppedApplicationDoesNotStartAtBoot(t *testing.T) {
 	}
 }
 
+func TestAnotherValueOfASecretSettingIsAnotherUnit(t *testing.T) {
+	m := parse(t)
+	c := &m.Containers[0]
+	c.Secrets = append(c.Secrets, manifest.SecretMount{Name: "api-key", Path: "/run/api-key", Ref: "first"})
+	one := Render(m, "/d", true)
+	c.Secrets[len(c.Secrets)-1].Ref = "second"
+	two := Render(m, "/d", true)
+	if one.Specs[c.Name] == two.Specs[c.Name] {
+		t.Error("the container would go on with the old value")
+	}
+	body := two.Files[c.Name+".container"]
+	if !strings.Contains(body, "Secret=pair.api-key,type=mount,target=/run/api-key,") || !strings.Contains(body, "mode=0400") {
+		t.Error(body)
+	}
+}
+
 func TestEveryNetworkIsIsolatedAndOnlyTheOwnOneReachesTheInternet(t *testing.T) {
 	m := parse(t)
 	m.Requires = []manifest.Requirement{{App: "chain"}, {App: "tor"}}

@@ -45,7 +45,7 @@ type Request struct {
 	App     string
 	Verb    string            // one of the operations above
 	Purge   bool              // with Uninstall: data and secrets too
-	Config  map[string]string // with Install and Configure: settings to change
+	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
 	Consent []string          // with Update: new privileges that the owner agrees to, as manifest.NewPrivileges names them
 	Who     string            // for the audit log
 }
@@ -108,7 +108,7 @@ func (d *deciding) install(rec *state.Desired, installed bool, r Request) error 
 		if err != nil {
 			return err
 		}
-		*rec = state.Desired{App: r.App, Manifest: offered.Manifest, Source: offered.Source.String()}
+		*rec = state.Desired{App: r.App, Manifest: offered.Manifest, Source: offered.Source.String(), Config: d.kept(offered.Manifest)}
 		if err := d.adopt(rec, r.Verb == Adopt); err != nil {
 			return err
 		}

@@ -57,7 +57,7 @@ func (d *deciding) require(m *manifest.Manifest) error {
 		if data := d.records.Data[top.ID]; data.Migration > top.Migration {
 			return formatRefused(top.ID, data.Migration, top.Manifest)
 		}
-		d.decide(state.Desired{App: top.ID, Goal: state.Running, Manifest: top.Manifest, Source: top.source})
+		d.decide(state.Desired{App: top.ID, Goal: state.Running, Manifest: top.Manifest, Source: top.source, Config: d.kept(top.Manifest)})
 		open = open[:len(open)-1]
 	}
 }
@@ -66,8 +66,11 @@ func (d *deciding) require(m *manifest.Manifest) error {
 func (d *deciding) asNeeded(by string, need manifest.Requirement, rec state.Desired) error {
 	change := map[string]string{}
 	for _, k := range slices.Sorted(maps.Keys(need.Config)) {
+		if rec.Manifest.Secret(k) {
+			return fmt.Errorf("%w: %s requires a value of the setting %s of %s, which is secret and its owner's alone to set", ErrRefused, by, k, need.App)
+		}
 		if v, set := rec.Config[k]; set && v != need.Config[k] {
-			return fmt.Errorf("%w: %s requires %s=%q of %s, which is set to %q; change it with 'archy configure %s %s=%s'", ErrRefused, by, k, need.Config[k], need.App, v, need.App, k, need.Config[k])
+			return fmt.Errorf("%w: %s requires %s=%q of %s, which has another value; change it with 'archy configure %s %s=%s'", ErrRefused, by, k, need.Config[k], need.App, need.App, k, need.Config[k])
 		} else if !set {
 			change[k] = need.Config[k]
 		}

@@ -31,7 +31,7 @@ func TestRequirements(t *testing.T) {
 		{name: "one that is installed is configured", records: records(installed(b, set("l=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: install, want: "b k=x l=y, a"},
 		{name: "one that is set so already", records: records(installed(b, set("k=x"))), offer: disk(app("a", requires("b", "k=x")), b), request: install, want: "a"},
 		{name: "one that its owner has set otherwise", records: records(installed(b, set("k=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: install,
-			refused: request.ErrRefused, because: []string{`a requires k="x" of b, which is set to "y"`, "'archy configure b k=x'"}},
+			refused: request.ErrRefused, because: []string{`a requires k="x" of b, which has another value`, "'archy configure b k=x'"}},
 		{name: "one that is going comes along anew", records: records(installed(b, goal(state.Absent), set("k=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: install, want: "b k=x, a"},
 		{name: "one that nobody offers", offer: disk(app("a", requires("b"))), request: install, refused: request.ErrRefused, because: []string{"a requires b", "not in the catalog"}},
 		{name: "a setting that it has not", offer: disk(app("a", requires("b", "none=x")), b), request: install, refused: request.ErrRefused, because: []string{"none"}},
@@ -40,7 +40,7 @@ func TestRequirements(t *testing.T) {
 
 		{name: "a diamond comes once, with the settings of both", offer: diamond("k=x", "l=y"), request: install, want: "d k=x l=y, b, c, a"},
 		{name: "a diamond that agrees", offer: diamond("k=x", "k=x"), request: install, want: "d k=x, b, c, a"},
-		{name: "a diamond that does not agree", offer: diamond("k=x", "k=y"), request: install, refused: request.ErrRefused, because: []string{`c requires k="y" of d, which is set to "x"`, "archy configure d k=y"}},
+		{name: "a diamond that does not agree", offer: diamond("k=x", "k=y"), request: install, refused: request.ErrRefused, because: []string{`c requires k="y" of d, which has another value`, "archy configure d k=y"}},
 		{name: "a diamond over what is installed", records: records(installed(d)), offer: diamond("k=x", "l=y"), request: install, want: "d k=x l=y, b, c, a"},
 	})
 }

@@ -2,6 +2,7 @@ package request
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -27,6 +28,11 @@ func (d *deciding) stage(rec *state.Desired, consent []string) error {
 		return formatRefused(rec.App, rec.Manifest.Migration, to)
 	case d.offer.Digest(rec.App) == rec.Digest:
 		return nil
+	}
+	for _, k := range slices.Sorted(maps.Keys(rec.Config)) {
+		if rec.Config[k] != "" && to.Secret(k) != rec.Manifest.Secret(k) {
+			return fmt.Errorf("%w: the setting %s of %s is secret in one of the versions %s and %s only; clear it with 'archy configure %s %s=', and set it again after the update", ErrRefused, k, rec.App, rec.Manifest.Version, to.Version, rec.App, k)
+		}
 	}
 	if _, err := to.With(rec.Config); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)

@@ -122,6 +122,11 @@ var states = map[view.State]api.State{
 func app(v view.View) *api.App {
 	m := v.Manifest
 	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config, Source: v.Source, ReleaseNotes: v.Notes}
+	for _, s := range m.Settings {
+		if s.Secret {
+			a.SecretSettings = append(a.SecretSettings, s.Name)
+		}
+	}
 	if v.Available != nil {
 		a.AvailableVersion, a.NewPrivileges = v.Available.Version, v.NewPrivileges
 	}

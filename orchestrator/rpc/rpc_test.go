@@ -6,6 +6,7 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"strings"
 	"testing"
 	"time"
 
@@ -44,7 +45,9 @@ func server(t testing.TB, dir string) (*Server, *state.Store) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	cat := catalog.Catalog{"feeds": {Manifest: &manifest.Manifest{ID: "feeds", Name: "Feeds", Version: "1", Containers: []manifest.Container{{Name: "feeds"}}}}}
+	cat := catalog.Catalog{"feeds": {Manifest: &manifest.Manifest{ID: "feeds", Name: "Feeds", Version: "1",
+		Settings:   []manifest.Setting{{Name: "api-key", Secret: true}, {Name: "mode", Default: "plain"}},
+		Containers: []manifest.Container{{Name: "feeds", Secrets: []manifest.SecretMount{{Name: "api-key", Path: "/run/api-key"}}}}}}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	passwords := access.NewPasswords(dir)
 	r := orchestrator.New(nil, store, sec, cat, t.TempDir(), log)
@@ -92,6 +95,34 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 	}
 	if all := store.All(); len(all) > 0 {
 		t.Errorf("left %+v", all)
+	}
+}
+
+func TestASecretSettingGoesInAndNeverComesOut(t *testing.T) {
+	h, _ := service(t)
+	for _, c := range []struct{ method, body, want string }{
+		{"GetApp", `{"id": "feeds"}`, ""},
+		{"Install", `{"id": "feeds", "config": {"api-key": "hunter2"}}`, ""},
+		{"GetApp", `{"id": "feeds"}`, "set"},
+		{"ListApps", `{}`, "set"},
+		{"Credentials", `{"id": "feeds"}`, ""},
+		{"Configure", `{"id": "feeds", "config": {"api-key": "hunter2\u0000"}}`, ""},
+		{"Configure", `{"id": "feeds", "config": {"api-key": "hunter22"}}`, ""},
+		{"GetApp", `{"id": "feeds"}`, "set"},
+		{"Configure", `{"id": "feeds", "config": {"api-key": ""}}`, ""},
+		{"GetApp", `{"id": "feeds"}`, ""},
+	} {
+		got := call(h, c.method, "application/json", "sesame", []byte(c.body)).Body.String()
+		if strings.Contains(got, "hunter2") {
+			t.Errorf("%s %s answers %s", c.method, c.body, got)
+		}
+		if !strings.HasSuffix(c.method, "App") && c.method != "ListApps" {
+			continue
+		}
+		compact := strings.ReplaceAll(got, " ", "")
+		if !strings.Contains(compact, `"api-key":"`+c.want+`"`) || !strings.Contains(compact, `"secretSettings":["api-key"]`) {
+			t.Errorf("%s: %s, expected the value %q", c.method, got, c.want)
+		}
 	}
 }
 

@@ -1,6 +1,6 @@
-// Package secrets owns the generated secrets of applications: made once, kept in
-// files that only the daemon's user can read, never logged, never made again over
-// data that was initialised with them.
+// Package secrets owns the secrets of applications, in files that only the daemon's user
+// can read, never logged. Generated ones are made once, and never again over data that
+// was initialised with them. Secret settings are their owner's, who may replace them.
 package secrets
 
 import (
@@ -45,8 +45,9 @@ func Open(dir string) (*Store, error) {
 // exist. hasData tells whether a volume of the application exists: then a missing
 // secret is ErrLost, since the data cannot be opened with another.
 func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, error) {
+	out := map[string]string{}
 	if len(m.Secrets) == 0 {
-		return nil, nil
+		return out, nil
 	}
 	dir := filepath.Join(s.dir, m.ID)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -55,7 +56,6 @@ func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, e
 	if err := atomicfile.SyncDir(s.dir); err != nil {
 		return nil, fmt.Errorf("secrets of %s: %w", m.ID, err)
 	}
-	out := map[string]string{}
 	for _, g := range m.Secrets {
 		file := filepath.Join(dir, g.Name)
 		b, err := os.ReadFile(file)
@@ -114,7 +114,57 @@ func (s *Store) Import(m *manifest.Manifest, name, value string, replace bool) e
 	return atomicfile.SyncDir(s.dir)
 }
 
-// All gives every secret of an application that exists, by name.
+// Keep keeps a value of a secret setting, durably, and gives what stands for it. The
+// values before it stay until Sweep.
+func (s *Store) Keep(app, setting, value string) (ref string, err error) {
+	dir := filepath.Join(s.dir, app)
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return "", fmt.Errorf("secrets of %s: %w", app, err)
+	}
+	ref = generate(manifest.SecretRefLength)
+	if err := atomicfile.Write(filepath.Join(dir, setting+"."+ref), []byte(value), 0o600); err != nil {
+		return "", fmt.Errorf("setting %s of %s: %w", setting, app, err)
+	}
+	return ref, atomicfile.SyncDir(s.dir)
+}
+
+// Settings gives the values of an application's secret settings that config refers to,
+// by name. One that is gone is ErrLost.
+func (s *Store) Settings(m *manifest.Manifest, config map[string]string) (map[string]string, error) {
+	out := map[string]string{}
+	for name, ref := range m.SecretRefs(config) {
+		b, err := os.ReadFile(filepath.Join(s.dir, m.ID, name+"."+ref))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			return nil, fmt.Errorf("setting %s of %s: %w: set it again with 'archy configure %s %s=-'", name, m.ID, ErrLost, m.ID, name)
+		case err != nil:
+			return nil, fmt.Errorf("setting %s of %s: %w", name, m.ID, err)
+		}
+		out[name] = string(b)
+	}
+	return out, nil
+}
+
+// Sweep deletes the values of an application's secret settings that config does not
+// refer to: those that were replaced, and those of requests that were never accepted.
+func (s *Store) Sweep(app string, config map[string]string) error {
+	dir := filepath.Join(s.dir, app)
+	entries, err := os.ReadDir(dir)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, e := range entries {
+		if name, ref, setting := strings.Cut(e.Name(), "."); setting && name != "" && config[name] != ref {
+			err = errors.Join(err, os.Remove(filepath.Join(dir, e.Name())))
+		}
+	}
+	if err != nil {
+		return fmt.Errorf("secrets of %s: %w", app, err)
+	}
+	return nil
+}
+
+// All gives every generated secret of an application that exists, by name.
 func (s *Store) All(m *manifest.Manifest) (map[string]string, error) {
 	out := map[string]string{}
 	for _, g := range m.Secrets {

@@ -70,3 +70,49 @@ func TestLostSecretIsNotMadeAnewOverData(t *testing.T) {
 		t.Error("it was made anew")
 	}
 }
+
+func TestSecretSettingsAreKeptUntilNothingRefersToThem(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manifest.Manifest{ID: "a", Secrets: []manifest.GeneratedSecret{{Name: "key"}}, Settings: []manifest.Setting{{Name: "api-key", Secret: true}, {Name: "plain"}}}
+	if _, err := s.Ensure(m, false); err != nil {
+		t.Fatal(err)
+	}
+	first, err := s.Keep("a", "api-key", "hunter2")
+	if err != nil {
+		t.Fatal(err)
+	}
+	again, err := s.Keep("a", "api-key", "hunter2")
+	if err != nil || again == first {
+		t.Fatalf("%q and %q stand for one value, %v: who reads them learns that it is the same", first, again, err)
+	}
+	info, err := os.Stat(filepath.Join(dir, "a", "api-key."+first))
+	if err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info, err)
+	}
+	config := map[string]string{"api-key": first, "plain": again}
+	if err := s.Sweep("a", config); err != nil {
+		t.Fatal(err)
+	}
+	if values, err := s.Settings(m, config); err != nil || len(values) != 1 || values["api-key"] != "hunter2" {
+		t.Errorf("%v, %v", values, err)
+	}
+	if all, err := s.All(m); err != nil || len(all) != 1 {
+		t.Errorf("generated: %v, %v", all, err)
+	}
+	if _, err := s.Settings(m, map[string]string{"api-key": again}); !errors.Is(err, ErrLost) || !strings.Contains(err.Error(), "'archy configure a api-key=-'") {
+		t.Errorf("swept, and yet %v", err)
+	}
+	if err := s.Sweep("a", nil); err != nil {
+		t.Fatal(err)
+	}
+	if entries, err := os.ReadDir(filepath.Join(dir, "a")); err != nil || len(entries) != 1 || entries[0].Name() != "key" {
+		t.Errorf("cleared, and it left %v, %v", entries, err)
+	}
+	if err := s.Sweep("none", nil); err != nil {
+		t.Error(err)
+	}
+}

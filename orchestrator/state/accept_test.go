@@ -347,3 +347,13 @@ func TestRestartRequestedIsNoGeneration(t *testing.T) {
 		t.Error("it could be a generation")
 	}
 }
+
+func TestARecordThatHoldsTheValueOfASecretSettingIsNotAccepted(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Accept([]Desired{{App: "a", Goal: Running, Typed: map[string]string{"key": "hunter2"}}}); err == nil || strings.Contains(err.Error(), "hunter2") || len(s.All()) > 0 {
+		t.Errorf("%v, %+v", err, s.All())
+	}
+}

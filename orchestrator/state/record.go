@@ -215,6 +215,8 @@ func (d Desired) check() error {
 		return fmt.Errorf("%q cannot be the name of an application", d.App)
 	case d.Goal != Running && d.Goal != Stopped && d.Goal != Absent:
 		return fmt.Errorf("%s: unknown goal %q", d.App, d.Goal)
+	case len(d.Typed) > 0:
+		return fmt.Errorf("%s: a record does not hold the value of a secret setting", d.App)
 	case d.Restart == RestartRequested:
 		return fmt.Errorf("%s: a restart is requested by accepting a record", d.App)
 	case d.Update != nil && d.Update.Phase != Staged && d.Update.Phase != Switched && d.Update.Phase != RollingBack:

@@ -50,14 +50,15 @@ type Desired struct {
 	Manifest   *manifest.Manifest `json:"manifest,omitempty"`  // what is installed, whatever the catalog holds by now
 	Source     string             `json:"source,omitempty"`    // where the manifest is from, such as "catalog beta 7"
 	Declined   string             `json:"declined,omitempty"`  // digest of a manifest whose update failed; it is not retried automatically
-	Config     map[string]string  `json:"config,omitempty"`    // settings that differ from the manifest's defaults
+	Config     map[string]string  `json:"config,omitempty"`    // settings that differ from the manifest's defaults; of secret ones, what stands for the value
 	Update     *Update            `json:"update,omitempty"`    // the update under way
 	Adopted    map[string]string  `json:"adopted,omitempty"`   // member -> unmanaged container that serves as it
 	Overrides  map[string]string  `json:"overrides,omitempty"` // member -> the owner's own image that it runs
 	Installed  bool               `json:"installed,omitempty"` // the post-install hooks have run
 	Note       string             `json:"note,omitempty"`      // what the owner should know about the last operation
 
-	Digest string `json:"-"` // of Manifest, in its canonical form; the store fills it in
+	Digest string            `json:"-"` // of Manifest, in its canonical form; the store fills it in
+	Typed  map[string]string `json:"-"` // values of secret settings on their way to the secrets; a record that has any is not accepted
 }
 
 // Phase is how far an update has come. Each phase is on disk before it is acted on.
@@ -87,4 +88,6 @@ type Data struct {
 	Version   string   `json:"version"`             // the version that last wrote the data
 	Migration int      `json:"migration,omitempty"` // the format of the data
 	Volumes   []string `json:"volumes,omitempty"`   // the volumes that were initialised
+
+	Settings map[string]string `json:"settings,omitempty"` // what stands for the secret settings that an uninstallation left
 }

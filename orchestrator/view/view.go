@@ -31,7 +31,7 @@ type View struct {
 	State         State
 	Error         string
 	Note          string            // what the owner should know: waiting, adopted, rolled back
-	Config        map[string]string // every setting, with its value
+	Config        map[string]string // every setting, with its value; of a secret one, "set" or nothing
 	Containers    []host.Container  // one per member; State is empty where there is none
 }
 
@@ -111,6 +111,11 @@ func of(in Input, id string) View {
 			v.Config[s.Name] = s.Default
 		}
 		maps.Copy(v.Config, d.Config)
+		for _, s := range m.Settings {
+			if s.Secret && v.Config[s.Name] != "" {
+				v.Config[s.Name] = "set"
+			}
+		}
 	}
 	up, healthy := v.containers(in, &d)
 	if len(d.Adopted) > 0 {

@@ -221,6 +221,15 @@ func TestSettingsAreShownWithTheirDefaults(t *testing.T) {
 	}
 }
 
+func TestTheValueOfASecretSettingIsNeverShown(t *testing.T) {
+	m := pair("1")
+	m.Settings = []manifest.Setting{{Name: "k", Secret: true}, {Name: "l", Secret: true}}
+	v, _ := view.Of(look(installed(func(d *state.Desired) { d.Manifest, d.Config = m, map[string]string{"l": "hunter2"} }), nil, operation.Status{}), "pair")
+	if want := map[string]string{"k": "", "l": "set"}; !reflect.DeepEqual(v.Config, want) {
+		t.Errorf("%v, expected %v", v.Config, want)
+	}
+}
+
 func TestLookingCreatesNothing(t *testing.T) {
 	in := look(nil, nil, operation.Status{})
 	in.Operations = map[string]operation.Status{}
