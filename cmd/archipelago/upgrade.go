@@ -15,7 +15,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -62,7 +61,7 @@ usage or bad input.`,
 			}
 			sum := fmt.Sprintf("%x", h.Sum(nil))
 			says, err := upgrade.Stage(cmd.Context(), program, f, sum, "")
-			noted := state.Audit(filepath.Join(dataDir, manifest.OwnDir, "state"), "the node's shell", "", "upgrade the daemon to "+says+", unsigned, SHA-256 "+sum, err)
+			noted := state.Audit(stateDir(dataDir), "the node's shell", "", "upgrade the daemon to "+says+", unsigned, SHA-256 "+sum, err)
 			if noted != nil {
 				fmt.Fprintln(cmd.ErrOrStderr(), "archipelago:", noted)
 			}
@@ -83,7 +82,7 @@ usage or bad input.`,
 		},
 	}
 	c.Flags().BoolVar(&unsigned, "unsigned", false, "take FILE whoever built it")
-	c.Flags().StringVar(&dataDir, "data", manifest.DataDir, "directory of applications' data and the daemon's state")
+	dataFlag(c, &dataDir)
 	return c
 }
 

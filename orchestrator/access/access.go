@@ -152,8 +152,9 @@ func (g *Guard) Token(next http.Handler) http.Handler {
 
 // SignIn tells whether what was typed is the password or the token, and if so begins a
 // session and sets its cookie. answered is true where the response has been written: not
-// over TLS, nobody signs in, since whoever listens would be signed in too. The token is let through however many attempts were wrong before: it cannot be guessed,
-// and is what an owner has left whose address is being abused.
+// over TLS, nobody signs in, since whoever listens would be signed in too. The token is
+// let through however many attempts were wrong before: it cannot be guessed, and is what
+// an owner has left whose address is being abused.
 func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok, answered bool, err error) {
 	if r.TLS == nil {
 		refusePlain(w, r)
