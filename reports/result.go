@@ -41,6 +41,62 @@ type Result struct {
 	Note     string    `json:"note,omitempty"`     // what a reader must know about a cell that passed
 	Evidence []string  `json:"evidence,omitempty"` // files, relative to the run's directory
 	At       time.Time `json:"at"`                 // when the cell ended
+
+	// Cause says of a cell that was not run, and had begun, what kept it from its end. One
+	// without a cause was never begun.
+	Cause   Cause             `json:"cause,omitempty"`
+	Digests map[string]string `json:"sha256,omitempty"` // of Evidence, by file
+	Prev    string            `json:"prev,omitempty"`   // SHA-256 of the line before, in results.jsonl
+}
+
+// Cause is what kept a cell that had begun from its end.
+type Cause string
+
+// The causes. The first two are nobody's choice: such a cell is run again in the same run.
+const (
+	Lost        Cause = "lost"        // the node did not answer, or its witnesses not in time
+	Hung        Cause = "hung"        // the suite ended before the cell did, or said nothing for too long
+	Browser     Cause = "browser"     // the gate's own could not be used
+	Interrupted Cause = "interrupted" // by whoever runs the gate
+)
+
+// Rerun is a cell that was run again.
+type Rerun struct {
+	Cell
+	Cause  Cause  `json:"cause"`
+	Reason string `json:"reason"`
+}
+
+// Judge is what judged a run, as SHA-256 digests.
+type Judge struct {
+	Gate   string `json:"gate"`   // the program
+	Suite  string `json:"suite"`  // the compiled suite
+	Policy string `json:"policy"` // the release policy, as JSON
+}
+
+// Earlier is another run of the same daemon and manifests, whose cycles count too.
+type Earlier struct {
+	Run     string           `json:"run"`
+	Results string           `json:"results"` // SHA-256 of its results
+	Cycles  map[string]Tally `json:"cycles"`  // by application
+}
+
+// Tally counts the cycles of an application, one for each node: those in which every cell
+// passed, and those in which one failed. One that was not run to its end counts in neither.
+type Tally struct {
+	Green int `json:"green"`
+	Red   int `json:"red,omitempty"`
+}
+
+// Plus adds two tallies up.
+func (t Tally) Plus(o Tally) Tally { return Tally{t.Green + o.Green, t.Red + o.Red} }
+
+// Proof is what a tally proves: with 95 % confidence, an application fails in at most a
+// share Bound of cycles like these. Runs is how many runs of the same digests it rests on.
+type Proof struct {
+	Tally
+	Runs  int     `json:"runs"`
+	Bound float64 `json:"bound"`
 }
 
 // Timing says where a cell's time went, in seconds. In JSON it is called split.
@@ -90,6 +146,12 @@ type Report struct {
 	First         *Result     `json:"first_failure,omitempty"`
 	Warnings      []string    `json:"warnings,omitempty"`
 	Waivers       []Waived    `json:"waivers,omitempty"`
+
+	Judge   Judge     `json:"judge,omitzero"`
+	Bare    int       `json:"bare_cycle,omitempty"` // started from nodes without any image
+	Reruns  []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
+	Unfit   []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
+	Earlier []Earlier `json:"earlier,omitempty"`
 }
 
 // Waived is an application that somebody excuses by a waiver, for one manifest.
@@ -108,6 +170,11 @@ type Policy struct {
 	Roles  []string `json:"roles,omitempty"` // of a demand: of Nodes, in the same order
 	Steps  []string `json:"steps"`
 	Apps   []string `json:"apps,omitempty"`
+	// Catalog, of a demand, names the applications without which a catalog is not the one
+	// that is released, however little it has.
+	Catalog []string `json:"catalog,omitempty"`
+	// Hardware, of a demand, wants every node to be a machine of its own.
+	Hardware bool `json:"hardware,omitempty"`
 }
 
 // Node is a machine that took part in a run.
@@ -119,7 +186,20 @@ type Node struct {
 	Kernel  string `json:"kernel"`
 	Podman  string `json:"podman"`
 	Systemd string `json:"systemd"`
+	Kind    Kind   `json:"kind,omitempty"`
+	CPUs    int    `json:"cpus,omitempty"`
+	Memory  int64  `json:"memory,omitempty"` // bytes that were available when the run began
 }
+
+// Kind is what a node is made of, as it said itself (systemd-detect-virt(1)).
+type Kind string
+
+// The kinds.
+const (
+	Lab      Kind = "lab"      // a container
+	Virtual  Kind = "virtual"  // a virtual machine
+	Hardware Kind = "hardware" // a machine of its own
+)
 
 // Subject is what was tested, as SHA-256 digests.
 type Subject struct {
@@ -145,6 +225,7 @@ type App struct {
 	Flaky   []string `json:"flaky,omitempty"` // steps that passed and failed in this run
 	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap
 	Cells   []Result `json:"cells"`
+	Proof   Proof    `json:"proof,omitzero"`
 }
 
 // StepTime is how long a step took, over all cells that passed.

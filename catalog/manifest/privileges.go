@@ -63,6 +63,14 @@ func NewPrivileges(from, to *Manifest) []string {
 	return more
 }
 
+// Bytes is the limit that every container of the application has; 0 for none.
+func (r Resources) Bytes() int64 {
+	if r.Memory == "" {
+		return 0
+	}
+	return memory(r.Memory)
+}
+
 // memory is a limit in bytes: a number and one of K, M and G, as the schema admits it.
 func memory(limit string) int64 {
 	number, unit := limit[:len(limit)-1], limit[len(limit)-1:]

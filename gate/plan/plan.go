@@ -30,9 +30,16 @@ type Plan struct {
 	Release  []string          `json:"release"`         // applications of the release
 	Versions map[string]string `json:"versions"`
 	Subject  reports.Subject   `json:"subject"`
+	Judge    reports.Judge     `json:"judge,omitzero"` // what judges it
 	Nodes    []reports.Node    `json:"nodes,omitempty"`
 	Warnings []string          `json:"warnings,omitempty"`
 	Sessions []Session         `json:"sessions,omitempty"`
+
+	Requires map[string][]string `json:"requires,omitempty"` // by application, those of Asked.Apps that it requires directly
+	Weights  map[string]Weight   `json:"weights,omitempty"`  // by application
+	// Bare is the cycle that starts from nodes without any image; 0 if none does.
+	Bare    int               `json:"bare_cycle,omitempty"`
+	Earlier []reports.Earlier `json:"earlier,omitempty"` // runs of the same digests, whose cycles count too
 }
 
 // Session is a stretch of work on a run: the first, or a resumption. Finished is zero
@@ -97,6 +104,10 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 			usage("unknown app %q: the catalog has %s", a, strings.Join(cat.IDs(), ", "))
 		}
 	}
+	apps, requires := withRequired(r.Apps, cat, usage)
+	for _, a := range apps {
+		local(cat[a], usage)
+	}
 	if len(r.Steps) == 0 {
 		r.Steps = policy.Steps
 	}
@@ -115,7 +126,8 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 	}
 	p := &Plan{
 		Run: run, Gate: version, Policy: policy, Release: released, Versions: map[string]string{},
-		Asked: reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: slices.Sorted(slices.Values(r.Apps))},
+		Asked:    reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: apps},
+		Requires: requires, Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
 	}
 	for _, n := range known {
 		if slices.Contains(r.Nodes, n.Name) && n.HostKey != "" {
@@ -124,8 +136,75 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 	}
 	for _, a := range p.Asked.Apps {
 		p.Versions[a] = cat[a].Version
+		p.Weights[a] = Weight{Memory: cat[a].Resources.Bytes() * int64(len(cat[a].Containers))}
 	}
 	return p, nil
+}
+
+// withRequired adds to applications those that they require, directly or through others:
+// as tested ones, not merely installed. What an application was seen to do rests on them,
+// so they are in the subject of the attestation, and a fault of theirs has cells of its own
+// that name it.
+func withRequired(asked []string, cat catalog.Catalog, usage func(string, ...any)) (apps []string, requires map[string][]string) {
+	requires = map[string][]string{}
+	todo := slices.Clone(asked)
+	for len(todo) > 0 {
+		a := todo[0]
+		todo = todo[1:]
+		if cat[a] == nil || slices.Contains(apps, a) {
+			continue
+		}
+		apps = append(apps, a)
+		for _, r := range cat[a].Requires {
+			if cat[r.App] == nil {
+				usage("%s requires %s, which the catalog does not have; add the directory of its manifest with --catalog", a, r.App)
+				continue
+			}
+			requires[a] = append(requires[a], r.App)
+			todo = append(todo, r.App)
+		}
+		slices.Sort(requires[a])
+	}
+	slices.Sort(apps)
+	return apps, requires
+}
+
+// local refuses an image that only one machine has: nobody could install what was tested.
+func local(e *catalog.Entry, usage func(string, ...any)) {
+	if e == nil {
+		return
+	}
+	for _, c := range e.Containers {
+		if strings.HasPrefix(c.Image.Ref, "localhost/") && strings.HasSuffix(c.Image.Ref, ":local") {
+			usage("%s: the image %s of container %s is one machine's own; name one of a registry, by digest, or a directory to build it from", e.ID, c.Image.Ref, c.Name)
+		}
+	}
+}
+
+// bareCycle is the cycle in which nodes start without images, so that every one is pulled by
+// the daemon, as on an owner's new node: the second, early enough to be seen soon. A run of
+// one cycle has none; it can release nothing anyway.
+func bareCycle(cycles int) int {
+	if cycles < 2 {
+		return 0
+	}
+	return 2
+}
+
+// Learn takes over how long steps took in an earlier run: the longest of each application's
+// passed cells, since the node was never idler than it will be.
+func (p *Plan) Learn(results []reports.Result) {
+	for _, r := range results {
+		w, asked := p.Weights[r.App]
+		if !asked || r.Status != reports.Passed {
+			continue
+		}
+		if w.Seconds == nil {
+			w.Seconds = map[string]float64{}
+		}
+		w.Seconds[r.Step] = max(w.Seconds[r.Step], r.Seconds)
+		p.Weights[r.App] = w
+	}
 }
 
 // inOrder gives steps in the order of a cycle.
