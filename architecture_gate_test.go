@@ -26,7 +26,7 @@ var gateRooms = []gateRoom{
 	// A fleet brings the daemon and the published catalog onto nodes.
 	{"nodes/fleet", []string{"nodes", "catalog", "catalog/manifest", "catalog/publish", "orchestrator/client"}},
 	{"gate/plan", []string{"catalog", "catalog/manifest", "matrix/...", "reports"}},
-	{"gate/runner", []string{"gate/plan", "matrix/...", "nodes", "nodes/fleet", "reports"}},
+	{"gate/runner", []string{"catalog/manifest", "gate/plan", "matrix/...", "nodes", "nodes/fleet", "reports"}},
 	{"gate/verdict", []string{"gate/plan", "matrix/...", "reports"}},
 	{"gate/attest", []string{"gate/plan", "gate/verdict", "catalog/sign", "matrix/...", "reports"}},
 	{"gate/release", []string{"gate/attest", "gate/plan", "catalog", "catalog/description", "catalog/document", "catalog/sign", "reports"}},

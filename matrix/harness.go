@@ -36,6 +36,7 @@ type outcome struct {
 	Timing   reports.Timing `json:"split"`
 	Note     string         `json:"note,omitempty"`
 	Evidence []string       `json:"evidence,omitempty"`
+	Cause    reports.Cause  `json:"cause,omitempty"` // of a cell that was not run
 }
 
 // Each does work for every application that has not failed, side by side.
@@ -81,6 +82,13 @@ func (g *Group) Once(ctx context.Context, act func(context.Context) error) {
 // perform takes the group through its step: what must hold beforehand, the step
 // itself, and the invariants in every snapshot that was taken.
 func (g *Group) perform(ctx context.Context) {
+	if err := g.prepare(ctx); err != nil {
+		for _, c := range g.cells {
+			c.err = err
+			c.rec.stopClock()
+		}
+		return
+	}
 	if before := g.step.Before; before != nil {
 		g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
 			return wrap("before the step", before(ctx, env, rec))
@@ -93,13 +101,16 @@ func (g *Group) perform(ctx context.Context) {
 	}
 	for _, c := range g.cells {
 		if c.err == nil {
-			c.err = c.invariants()
+			c.err = g.invariants(c)
 		}
 	}
 }
 
-func (c *cell) invariants() error {
+func (g *Group) invariants(c *cell) error {
 	for _, s := range c.rec.held {
+		if !g.step.Reboots && s.Boot != c.rec.held[0].Boot {
+			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot)
+		}
 		if err := Verdict(CheckInvariants(c.env.App, s)); err != nil {
 			return fmt.Errorf("invariant: %w", err)
 		}
@@ -118,12 +129,16 @@ func (g *Group) conclude(ctx context.Context, i int) (outcome, error) {
 		collect(bounded, c.env, c.rec)
 		cancel()
 	}
-	return outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Evidence: c.rec.files}, err
+	return outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Evidence: c.rec.files, Cause: cause(err)}, err
 }
+
+// errRebooted is a failure: nobody asked the node for it, and its applications went down.
+var errRebooted = errors.New("the node rebooted by itself during the step")
 
 // blame tells a failure of what is tested from the loss of its node. Whatever failed:
 // a node that does not answer on a new connection is lost, and one that is on
-// another boot than the cell began on went away under the cell.
+// another boot than the cell began on rebooted by itself, which is a failure. What an
+// application requires, and has failed in the same step, is not held against it.
 func (g *Group) blame(ctx context.Context, c *cell) error {
 	if c.err == nil || broken(c.err) {
 		return c.err
@@ -135,13 +150,34 @@ func (g *Group) blame(ctx context.Context, c *cell) error {
 	case gone != nil:
 		return fmt.Errorf("%w: %w (%w)", nodes.ErrLost, gone, c.err)
 	case !g.step.Reboots && len(c.rec.held) > 0 && c.rec.held[0].Boot != boot:
-		return fmt.Errorf("%w: it rebooted during the step (%w)", nodes.ErrLost, c.err)
+		return fmt.Errorf("%w: boot identity %s, before %s (%w)", errRebooted, boot, c.rec.held[0].Boot, c.err)
+	}
+	for _, other := range g.cells {
+		if _, needs := c.env.App.Requirement(other.env.App.ID); needs && other.err != nil {
+			return fmt.Errorf("%w: %s, which it requires: %w (%w)", ErrFixture, other.env.App.ID, other.err, c.err)
+		}
 	}
 	return c.err
+}
+
+// cause says what kept a cell from its end, of an error that does not speak of what is
+// tested.
+func cause(err error) reports.Cause {
+	switch {
+	case err == nil || !broken(err):
+		return ""
+	case errors.Is(err, context.Canceled):
+		return reports.Interrupted
+	case errors.Is(err, nodes.ErrLost), errors.Is(err, nodes.ErrRefused):
+		return reports.Lost
+	case errors.Is(err, ErrBrowser):
+		return reports.Browser
+	}
+	return "" // it was not begun
 }
 
 // broken recognises errors that speak of the gate or the node, not of what is
 // tested: such a cell is not run, never red.
 func broken(err error) bool {
-	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrBrowser) || errors.Is(err, context.Canceled)
+	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrBrowser) || errors.Is(err, ErrFixture) || errors.Is(err, context.Canceled)
 }

@@ -65,6 +65,12 @@ func privileged() *Snapshot {
 	return s
 }
 
+func otherBoot() *Snapshot {
+	s := healthy()
+	s.Boot = "boot/2"
+	return s
+}
+
 var errRed = errors.New("the data is gone")
 
 // TestAStepIsJudged takes fake steps through the harness: what passes, what is red
@@ -90,7 +96,9 @@ func TestAStepIsJudged(t *testing.T) {
 		{name: "node gone before anything was seen", step: Step{Before: blind(errRed), Run: held()}, gone: unreachable, want: "(before the step: the data is gone)", lost: true},
 		{name: "failed before anything was seen", step: Step{Before: blind(errRed), Run: held()}, boot: boot, want: "before the step: the data is gone"},
 		{name: "node gone while the step passed", step: Step{Run: held(healthy())}, gone: unreachable},
-		{name: "node rebooted", step: Step{Run: fails(errRed)}, boot: "boot/2", want: "it rebooted during the step", lost: true},
+		{name: "node rebooted", step: Step{Run: fails(errRed)}, boot: "boot/2", want: "the node rebooted by itself during the step: boot identity boot/2, before boot/1 (the data is gone)"},
+		{name: "node rebooted, and the step passed", step: Step{Run: held(healthy(), otherBoot())}, boot: "boot/2", want: "the node rebooted by itself during the step: boot identity boot/2, before boot/1"},
+		{name: "node rebooted by the step that passed", step: Step{Run: held(healthy(), otherBoot()), Reboots: true}, boot: "boot/2"},
 		{name: "node rebooted by the step", step: Step{Run: fails(errRed), Reboots: true}, boot: "boot/2", want: "the data is gone"},
 		{name: "node lost under the step", step: Step{Run: fails(unreachable)}, boot: boot, want: "node n: connecting", lost: true},
 		{name: "node lost before the step", step: Step{Before: fails(unreachable), Run: held()}, boot: boot, want: "before the step: node n", lost: true},

@@ -40,6 +40,9 @@ func install(ctx context.Context, env *Environment, rec *Recorder) error {
 	if _, err := complete(ctx, env, rec); err != nil {
 		return err
 	}
+	if err := keepsRequired(ctx, env); err != nil {
+		return err
+	}
 	return env.plantCanary(ctx, rec)
 }
 

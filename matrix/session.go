@@ -26,6 +26,9 @@ type Session struct {
 	mu      sync.Mutex
 	browser *Browser
 	mend    map[string]bool // applications that may be brought to where a step begins, once
+
+	prepared sync.Once
+	fixture  error // why the first cell could not be begun
 }
 
 // NewSession connects lazily; Close ends everything it started.

@@ -43,6 +43,12 @@ type Shard struct {
 	Steps   []string             `json:"steps"`
 	Apps    []*manifest.Manifest `json:"apps"`              // as published
 	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted run may have left in mid-step
+
+	// Fixtures are what Apps require: installed and running before the first cell, each
+	// after those it requires itself. Absent are what an earlier failure may have left that
+	// requires Apps, and stands in their way: purged before the first cell, in this order.
+	Fixtures []*manifest.Manifest `json:"fixtures,omitempty"`
+	Absent   []*manifest.Manifest `json:"absent,omitempty"`
 }
 
 // ReadShard reads the shard that the environment names; ok is false if it names none.

@@ -149,7 +149,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 		case entryCell:
 			var o outcome
 			if json.Unmarshal([]byte(e.StringRepresentation()), &o) == nil {
-				res.Seconds, res.Timing, res.Note, res.Evidence = o.Seconds, o.Timing, o.Note, o.Evidence
+				res.Seconds, res.Timing, res.Note, res.Evidence, res.Cause = o.Seconds, o.Timing, o.Note, o.Evidence, o.Cause
 			}
 		case entryBroken:
 			res.Reason = e.StringRepresentation()
@@ -168,10 +168,10 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 		if res.Reason == "" {
 			res.Reason = "an earlier step of the cycle did not pass"
 			if r.State.Is(types.SpecStateInterrupted | types.SpecStateAborted) {
-				res.Reason = "interrupted"
+				res.Reason, res.Cause = "interrupted", reports.Interrupted
 			}
 			if r.State == types.SpecStateTimedout {
-				res.Reason = "timed out"
+				res.Reason, res.Cause = "timed out", reports.Hung
 			}
 		}
 	}

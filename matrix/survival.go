@@ -83,6 +83,9 @@ func surviveRestarts(ctx context.Context, g *Group) {
 	}
 	// The daemon is restarted before it can have carried out what it accepted.
 	g.Each(ctx, func(ctx context.Context, env *Environment, _ *Recorder) error {
+		if g.follows(env.App) {
+			return nil // it must stop because what it requires does
+		}
 		_, err := env.Daemon.Request(ctx, Stop, env.App.ID, false)
 		return err
 	})
@@ -93,7 +96,17 @@ func surviveRestarts(ctx context.Context, g *Group) {
 			return err
 		}
 		if err := awaitStop(ctx, env, rec); err != nil {
+			if g.follows(env.App) {
+				return fmt.Errorf("it ran on without what it requires: %w", err)
+			}
 			return fmt.Errorf("a request was lost: %w", err)
+		}
+		if g.follows(env.App) {
+			if err := awaitFollow(ctx, env, rec); err != nil {
+				return err
+			}
+			_, err := complete(ctx, env, rec)
+			return err
 		}
 		if err := env.do(ctx, rec, Start, false); err != nil {
 			return err

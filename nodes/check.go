@@ -24,6 +24,9 @@ type Identity struct {
 	Systemd string `json:"systemd"`
 	Memory  bool   `json:"memory_controller"` // whether memory limits can be enforced
 	CPUs    int    `json:"cpus"`
+	Free    int64  `json:"memory"`    // bytes of memory that are available
+	Virt    string `json:"virt"`      // what it runs in (systemd-detect-virt(1)): "none", "kvm", "podman", …
+	Inside  bool   `json:"container"` // Virt is a container
 }
 
 // Check compares a machine with the prerequisites of a node. Every essential one that
@@ -66,5 +69,5 @@ func (n *Node) judge(f map[string]string) (id Identity, warnings []string, err e
 		}
 	}
 	memory := slices.Contains(facts.Controllers, "memory")
-	return Identity{n.Name, n.Addr(), f["host"], n.HostKey, f["os"], f["kernel"], f["podman"], f["systemd"], memory, number("cpus")}, warnings, errors.Join(problems...)
+	return Identity{n.Name, n.Addr(), f["host"], n.HostKey, f["os"], f["kernel"], f["podman"], f["systemd"], memory, number("cpus"), int64(number("memory")), f["virt"], f["container"] == "yes"}, warnings, errors.Join(problems...)
 }

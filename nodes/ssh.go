@@ -22,6 +22,10 @@ const (
 	keepaliveTimeout  = 10 * time.Second
 	requestTimeout    = 10 * time.Second // of the server's answer to a request on a connection
 	retryPause        = 100 * time.Millisecond
+
+	// maxSessions is how many sessions a connection has at the same time. sshd allows 10
+	// (MaxSessions, sshd_config(5)), and may still count one that has just ended here.
+	maxSessions = 8
 )
 
 var (
@@ -49,6 +53,8 @@ func (e *ExitError) Error() string {
 type Client struct {
 	Node *Node
 
+	sessions chan struct{} // a place for each
+
 	mu   sync.Mutex
 	conn *ssh.Client
 	stop context.CancelFunc
@@ -56,7 +62,7 @@ type Client struct {
 }
 
 // NewClient prepares a client; nothing is sent until the first call.
-func NewClient(n *Node) *Client { return &Client{Node: n} }
+func NewClient(n *Node) *Client { return &Client{Node: n, sessions: make(chan struct{}, maxSessions)} }
 
 // Close ends the connection and waits for its keepalive.
 func (c *Client) Close() {
@@ -225,6 +231,12 @@ func (c *Client) Run(ctx context.Context, command string) (string, error) {
 // Stream executes a shell command with stdin, which may be nil, and copies its output to
 // w as it arrives.
 func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w io.Writer) error {
+	select {
+	case c.sessions <- struct{}{}:
+		defer func() { <-c.sessions }()
+	case <-ctx.Done():
+		return fmt.Errorf("%s: %q: waiting for one of %d sessions to end: %w", c.Node, short(command), maxSessions, context.Cause(ctx))
+	}
 	conn, err := c.Connect(ctx)
 	if err != nil {
 		return err

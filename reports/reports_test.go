@@ -212,11 +212,66 @@ func TestFullDiskLosesNothing(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := &Store{full}
+	s := &Store{f: full}
 	defer s.Close()
 	c := Cell{"a", ".228", 1, "stop"}
 	if err := s.Append(Result{Cell: c}); err == nil || !strings.Contains(err.Error(), c.String()) || !strings.Contains(err.Error(), "no space left") {
 		t.Error(err)
+	}
+}
+
+// TestResultsAreChained edits, drops, doubles and inserts lines of a run's results.
+func TestResultsAreChained(t *testing.T) {
+	dir := t.TempDir()
+	s, err := OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var results []Result
+	for i := range 4 {
+		if i == 2 { // resumed
+			s.Close()
+			if s, err = OpenStore(dir); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := Result{Cell: Cell{"a", ".228", i + 1, "stop"}, Status: Passed}
+		results = append(results, r)
+		if err := s.Append(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	s.Close()
+	file := filepath.Join(dir, ResultsFile)
+	good, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if same, err := Encode(results); err != nil || string(same) != string(good) {
+		t.Fatalf("%s, %v; the store wrote %s", same, err, good)
+	}
+	if got, err := ReadResults(dir); err != nil || len(got) != 4 {
+		t.Fatalf("%d results, %v", len(got), err)
+	}
+	lines := strings.SplitAfter(string(good), "\n")
+	for name, c := range map[string]struct {
+		text string
+		line string
+	}{
+		"the first edited":                  {strings.Replace(string(good), "passed", "failed", 1), ":2:"},
+		"the first taken out":               {strings.Join(lines[1:], ""), ":1:"},
+		"one taken out":                     {lines[0] + lines[2] + lines[3], ":2:"},
+		"one doubled":                       {lines[0] + lines[0] + lines[1], ":2:"},
+		"two exchanged":                     {lines[0] + lines[2] + lines[1], ":2:"},
+		"one put in that knows of no chain": {lines[0] + `{"app":"a","status":"passed"}` + "\n" + lines[1], ":2:"},
+		"a chain after lines without one":   {`{"app":"a","status":"passed"}` + "\n" + lines[0], ":2:"},
+	} {
+		if err := os.WriteFile(file, []byte(c.text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := ReadResults(dir); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), ResultsFile+c.line) {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

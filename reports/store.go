@@ -3,6 +3,8 @@ package reports
 import (
 	"bufio"
 	"bytes"
+	"crypto/sha256"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -24,12 +26,17 @@ const (
 	SignedFile      = "attestation.dsse.json" // the same, signed
 )
 
-// ErrDamaged is returned for a results file with a broken line that is not its last.
+// ErrDamaged is returned for a results file with a broken line that is not its last, or
+// with a line that does not follow the one before it.
 var ErrDamaged = errors.New("damaged results")
 
 // Store appends results to a run's results.jsonl, one line each. A result is on disk when
-// Append returns, so a killed run loses at most the cells under way.
-type Store struct{ f *os.File }
+// Append returns, so a killed run loses at most the cells under way. Every line holds the
+// digest of the one before: a line that is taken out, put in or edited breaks the chain.
+type Store struct {
+	f    *os.File
+	last string // digest of the last line
+}
 
 // OpenStore opens or creates the store of the run in dir. It cuts off the unfinished last
 // line that a killed run can leave.
@@ -52,12 +59,20 @@ func OpenStore(dir string) (*Store, error) {
 			return nil, errors.Join(err, f.Close())
 		}
 	}
-	return &Store{f}, nil
+	lines := bytes.Split(bytes.TrimSuffix(b[:whole], []byte("\n")), []byte("\n"))
+	return &Store{f, digest(lines[len(lines)-1])}, nil
+}
+
+// digest is the SHA-256 of a line, in hex; before the first one stands an empty line.
+func digest(line []byte) string {
+	sum := sha256.Sum256(line)
+	return hex.EncodeToString(sum[:])
 }
 
 // Append writes one result. If the line cannot be written whole, as on a full disk, it is
 // removed again, so that earlier results stay readable.
 func (s *Store) Append(r Result) error {
+	r.Prev = s.last
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err
@@ -69,6 +84,7 @@ func (s *Store) Append(r Result) error {
 	if _, err := s.f.Write(append(b, '\n')); err != nil {
 		return fmt.Errorf("writing the result of %s: %w", r.Cell, errors.Join(err, s.f.Truncate(info.Size())))
 	}
+	s.last = digest(b)
 	if err := s.f.Sync(); err != nil {
 		return fmt.Errorf("writing the result of %s: %w", r.Cell, err)
 	}
@@ -78,8 +94,26 @@ func (s *Store) Append(r Result) error {
 // Close closes the file.
 func (s *Store) Close() error { return s.f.Close() }
 
+// Encode gives results as the lines that a Store would write.
+func Encode(results []Result) ([]byte, error) {
+	var out []byte
+	last := digest(nil)
+	for _, r := range results {
+		r.Prev = last
+		b, err := json.Marshal(r)
+		if err != nil {
+			return nil, err
+		}
+		last = digest(b)
+		out = append(append(out, b...), '\n')
+	}
+	return out, nil
+}
+
 // ReadResults reads a run's results in the order in which they were written. A last line
-// without an end is what a killed run leaves; it is no result.
+// without an end is what a killed run leaves; it is no result. A line that does not follow
+// the one before is ErrDamaged, unless no line says which one that is: so runs were written
+// once, and they can release nothing.
 func ReadResults(dir string) ([]Result, error) {
 	file := filepath.Join(dir, ResultsFile)
 	b, err := os.ReadFile(file)
@@ -90,6 +124,7 @@ func ReadResults(dir string) ([]Result, error) {
 		return nil, err
 	}
 	var out []Result
+	last := digest(nil)
 	lines := bufio.NewScanner(bytes.NewReader(b[:bytes.LastIndexByte(b, '\n')+1]))
 	lines.Buffer(nil, 1<<20)
 	for n := 1; lines.Scan(); n++ {
@@ -97,9 +132,22 @@ func ReadResults(dir string) ([]Result, error) {
 		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
 			return nil, fmt.Errorf("%w: %s:%d: %w", ErrDamaged, file, n, err)
 		}
+		if (r.Prev != "" || n > 1 && out[0].Prev != "") && r.Prev != last {
+			return nil, fmt.Errorf("%w: %s:%d: the line before it is not the one that it was written after: one was edited, taken out or put in", ErrDamaged, file, n)
+		}
+		last = digest(lines.Bytes())
 		out = append(out, r)
 	}
 	return out, lines.Err()
+}
+
+// FileDigest is the SHA-256 of a file, in hex.
+func FileDigest(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", err
+	}
+	return digest(b), nil
 }
 
 // WriteJSON writes a value to a file of the run, which is replaced atomically.

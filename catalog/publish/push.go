@@ -80,3 +80,29 @@ func Built(cat catalog.Catalog) map[string]bool {
 func reference(registry, app, container string) string {
 	return strings.TrimSuffix(registry, "/") + "/" + app + "/" + container
 }
+
+// Size is how many bytes the layers of an image in the registry have, as they are
+// transferred; 0 if the registry has no such image.
+func (p *Publisher) Size(ctx context.Context, image string) int64 {
+	ref, err := name.NewDigest(image, name.Insecure)
+	if err != nil || ref.RegistryStr() != Registry {
+		return 0
+	}
+	img, err := remote.Image(ref, remote.WithContext(ctx), remote.WithTransport(p))
+	if err != nil {
+		return 0
+	}
+	layers, err := img.Layers()
+	if err != nil {
+		return 0
+	}
+	sum := int64(0)
+	for _, l := range layers {
+		n, err := l.Size()
+		if err != nil {
+			return 0
+		}
+		sum += n
+	}
+	return sum
+}

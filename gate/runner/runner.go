@@ -1,5 +1,5 @@
-// Package runner carries out a plan on the nodes of a fleet: cycle by cycle and phase by
-// phase, each shard in a process of the suite. It also owns the lock that keeps two runs
+// Package runner carries out a plan on the nodes of a fleet: cycle by cycle, each a graph
+// of jobs, each job in a process of the suite. It also owns the lock that keeps two runs
 // off one node. It records results; it judges nothing.
 package runner
 
@@ -15,12 +15,10 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
-
-// sideBySide is how many applications of a node go through their steps at the same time.
-const sideBySide = 4
 
 // ErrIncomplete is wrapped when the gate itself or a node failed. The run can be resumed.
 var ErrIncomplete = errors.New("incomplete")
@@ -29,6 +27,19 @@ var ErrIncomplete = errors.New("incomplete")
 type Observer interface {
 	Started(reports.Cell)
 	Done(reports.Result)
+}
+
+// Machine is what the runner asks of a node itself, beside having the suite work on it;
+// a *fleet.Node is one.
+type Machine interface {
+	// Boot identifies the boot that the node is on.
+	Boot(context.Context) (nodes.BootID, error)
+	// LastWords are what the node's journal says of its boots and of the end of the last one.
+	LastWords(context.Context) (string, error)
+	// Pull has images on the node, and refuses where they would not fit.
+	Pull(context.Context, []fleet.Image) error
+	// Bare takes every image off the node that no container uses, and gives those left.
+	Bare(context.Context) (left []string, err error)
 }
 
 // Runner carries out a plan on a fleet.
@@ -40,26 +51,29 @@ type Runner struct {
 	Store    *reports.Store
 	Results  []reports.Result // of earlier sessions of the run
 	Observer Observer
+	Machine  func(*fleet.Node) Machine // nil: the node itself
+	Silence  time.Duration             // after which a suite that says nothing is ended; 0: longer than any step takes
 
 	mu      sync.Mutex
-	done    map[reports.Cell]reports.Status
-	resumed map[reports.Cell]bool // without step: begun in an earlier session, not yet gone on with
+	done    map[reports.Cell]reports.Status // passed, failed, or not run for the rest of the session
+	broken  map[reports.Cell]int            // how often a cell began and did not end
+	last    map[place]reports.Cell          // that was begun last
+	left    map[place]bool                  // on the node, as far as is known
+	resumed map[place]bool                  // begun before, and not yet gone on with
+	stopped map[place]string                // why an application is let be on a node
+	boots   map[string]nodes.BootID         // by node
 	browser *matrix.Browser
 	failure error // of the gate itself
 }
 
+// place is an application on a node.
+type place struct{ node, app string }
+
 // Run works on every cell that has no result yet: nodes side by side, on each node cycle
-// after cycle, in each cycle the phases in order. A cell that cannot be run is recorded
+// after cycle, in each cycle the jobs of its graph. A cell that cannot be run is recorded
 // as not run. The error is the gate's own (ErrIncomplete), never that of what is tested.
 func (r *Runner) Run(ctx context.Context) error {
-	r.done = map[reports.Cell]reports.Status{}
-	r.resumed = map[reports.Cell]bool{}
-	for _, res := range r.Results {
-		r.resumed[reports.Cell{App: res.App, Node: res.Node, Cycle: res.Cycle}] = true
-		if res.Status != reports.NotRun && r.done[res.Cell] != reports.Failed {
-			r.done[res.Cell] = res.Status
-		}
-	}
+	r.recall()
 	defer func() {
 		if r.browser != nil {
 			r.browser.Close()
@@ -76,15 +90,10 @@ func (r *Runner) Run(ctx context.Context) error {
 			continue
 		}
 		wg.Go(func() {
-			for k := 1; k <= r.Plan.Asked.Cycles && ctx.Err() == nil; k++ {
-				if err := r.cycle(ctx, n, k); err != nil {
-					r.mu.Lock()
-					r.failure = errors.Join(r.failure, err)
-					r.mu.Unlock()
-					if errors.Is(err, errStore) {
-						cancel(err) // no result can be kept any more, on any node
-					}
-					return
+			if err := r.node(ctx, n); err != nil {
+				r.note(err)
+				if errors.Is(err, errStore) {
+					cancel(err) // no result can be kept any more, on any node
 				}
 			}
 		})
@@ -99,84 +108,274 @@ func (r *Runner) Run(ctx context.Context) error {
 // errStore marks results that could not be written.
 var errStore = errors.New("results cannot be written")
 
-// cycle runs the phases of one cycle on one node.
-func (r *Runner) cycle(ctx context.Context, n *fleet.Node, k int) error {
-	for _, phase := range []matrix.Phase{matrix.Life, matrix.Survival, matrix.End} {
-		byApp := r.todo(n.Name, k, phase)
-		if len(byApp) == 0 {
-			continue
-		}
-		if phase == matrix.Survival {
-			if err := r.survival(ctx, n, k, byApp); err != nil {
-				return err
-			}
-			continue
-		}
-		errs := make(chan error, len(byApp))
-		room := make(chan struct{}, sideBySide)
-		for app, steps := range byApp {
-			go func() {
-				room <- struct{}{}
-				defer func() { <-room }()
-				errs <- r.shard(ctx, n, k, []string{app}, steps)
-			}()
-		}
-		var all error
-		for range byApp {
-			all = errors.Join(all, <-errs)
-		}
-		if all != nil {
-			return all
-		}
-	}
-	return nil
+// note keeps a failure of the gate itself for the end of the run.
+func (r *Runner) note(err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.failure = errors.Join(r.failure, err)
 }
 
-// survival runs the steps that all applications of the node go through together, one
-// step after the other.
-func (r *Runner) survival(ctx context.Context, n *fleet.Node, k int, byApp map[string][]string) error {
-	for _, step := range matrix.Steps() {
-		var apps []string
-		for app, steps := range r.todo(n.Name, k, matrix.Survival) {
-			if slices.Contains(steps, step.Name) && byApp[app] != nil {
-				apps = append(apps, app)
-			}
+// recall takes in the results of earlier sessions. A cell that began and did not end may be
+// run again once, in whatever session.
+func (r *Runner) recall() {
+	r.done, r.broken, r.last = map[reports.Cell]reports.Status{}, map[reports.Cell]int{}, map[place]reports.Cell{}
+	r.left, r.resumed, r.stopped, r.boots = map[place]bool{}, map[place]bool{}, map[place]string{}, map[string]nodes.BootID{}
+	for _, res := range r.Results {
+		r.resumed[place{res.Node, res.App}] = true
+		r.remember(res)
+	}
+	for c, times := range r.broken {
+		if _, known := r.done[c]; !known && times > 1 {
+			r.done[c] = reports.NotRun
 		}
-		if len(apps) == 0 {
+	}
+}
+
+// remember takes in what one result means for others; the lock is held, or nobody else is
+// there yet.
+func (r *Runner) remember(res reports.Result) {
+	at := place{res.Node, res.App}
+	if res.Status == reports.NotRun {
+		if res.Cause != "" {
+			r.broken[res.Cell]++
+			r.left[at] = true
+		}
+		return
+	}
+	if r.done[res.Cell] != reports.Failed {
+		r.done[res.Cell] = res.Status
+	}
+	r.left[at] = res.Step != matrix.Uninstall || res.Status != reports.Passed
+}
+
+// node works on one node.
+func (r *Runner) node(ctx context.Context, n *fleet.Node) error {
+	if ctx.Err() != nil || !r.open(n.Name, 1, r.Plan.Asked.Cycles) {
+		return nil
+	}
+	boot, err := r.machine(n).Boot(ctx)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	r.boots[n.Name] = boot
+	r.mu.Unlock()
+	if err := r.machine(n).Pull(ctx, r.Fleet.Images); err != nil {
+		return fmt.Errorf("%s: pulling images: %w", n.Node, err)
+	}
+	for k := 1; k <= r.Plan.Asked.Cycles && ctx.Err() == nil; k++ {
+		if !r.open(n.Name, k, k) {
 			continue
 		}
-		slices.Sort(apps)
-		if err := r.shard(ctx, n, k, apps, []string{step.Name}); err != nil {
+		if err := r.cycle(ctx, n, k); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-// todo gives, by application, the steps of a phase that have no result yet. Steps
-// after a failure in the same cycle are recorded as not run.
-func (r *Runner) todo(node string, k int, phase matrix.Phase) map[string][]string {
+func (r *Runner) machine(n *fleet.Node) Machine {
+	if r.Machine != nil {
+		return r.Machine(n)
+	}
+	return n
+}
+
+// open tells whether a cell of these cycles has no result yet.
+func (r *Runner) open(node string, first, last int) bool {
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	out := map[string][]string{}
-	for _, app := range r.Plan.Asked.Apps {
-		failed := ""
-		for _, s := range matrix.Steps() {
-			cell := reports.Cell{App: app, Node: node, Cycle: k, Step: s.Name}
-			status, known := r.done[cell]
-			switch {
-			case status == reports.Failed:
-				failed = s.Name
-			case known || s.Phase != phase || !slices.Contains(r.Plan.Asked.Steps, s.Name):
-			case failed != "":
-				r.record(reports.Result{Cell: cell, Status: reports.NotRun, Reason: failed + " failed earlier in the cycle", At: time.Now().UTC()})
-				r.done[cell] = reports.NotRun
-			default:
-				out[app] = append(out[app], s.Name)
-			}
+	return slices.ContainsFunc(r.Plan.Cells(), func(c reports.Cell) bool {
+		_, known := r.done[c]
+		return c.Node == node && c.Cycle >= first && c.Cycle <= last && !known && r.stopped[place{node, c.App}] == ""
+	})
+}
+
+// cycle carries out the graph of one cycle on one node.
+func (r *Runner) cycle(ctx context.Context, n *fleet.Node, k int) error {
+	if err := r.calm(ctx, n); err != nil {
+		return err
+	}
+	if k == r.Plan.Bare {
+		if err := r.bare(ctx, n); err != nil {
+			return err
 		}
 	}
-	return out
+	jobs := r.Plan.Graph(n.Name, k)
+	schedule := plan.NewSchedule(jobs, plan.Capacity{CPUs: n.Identity.CPUs, Memory: n.Identity.Free})
+	type outcome struct {
+		job int
+		err error
+	}
+	ended := make(chan outcome)
+	under := 0
+	var failure error
+	for {
+		if failure == nil && ctx.Err() == nil {
+			for _, i := range schedule.Next() {
+				under++
+				go func() { ended <- outcome{i, r.job(ctx, n, &jobs[i])} }()
+			}
+		}
+		if under == 0 {
+			break
+		}
+		o := <-ended
+		under--
+		schedule.Ended(o.job)
+		failure = errors.Join(failure, o.err)
+	}
+	if failure == nil && ctx.Err() == nil {
+		failure = r.calm(ctx, n)
+	}
+	return failure
+}
+
+// bare takes the images off a node before its cycle without any.
+func (r *Runner) bare(ctx context.Context, n *fleet.Node) error {
+	left, err := r.machine(n).Bare(ctx)
+	if err != nil {
+		return fmt.Errorf("%s: removing its images: %w", n.Node, err)
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for at, is := range r.left {
+		if is && at.node == n.Name {
+			return nil // what failed before keeps its images, and is red or not run anyway
+		}
+	}
+	if len(left) > 0 {
+		return fmt.Errorf("%s: cycle %d starts from no images, and some cannot be removed: %v", n.Node, r.Plan.Bare, left)
+	}
+	return nil
+}
+
+// job works on the cells of one job. Those that were lost with their node, or with their
+// process, are run again, once.
+func (r *Runner) job(ctx context.Context, n *fleet.Node, j *plan.Job) error {
+	if j.WholeNode && ctx.Err() == nil {
+		if err := r.calm(ctx, n); err != nil {
+			return err
+		}
+	}
+	for {
+		apps, steps, err := r.todo(j)
+		if err != nil || len(apps) == 0 || ctx.Err() != nil {
+			return err
+		}
+		if err := r.shard(ctx, n, j, apps, steps); err != nil {
+			return err
+		}
+		if ctx.Err() != nil {
+			return nil
+		}
+		again := r.settle(j)
+		if slices.Contains(steps, matrix.RebootSurvive) {
+			// The node is on a boot that the gate asked for.
+			if err := r.awaitNode(ctx, n); err != nil {
+				return err
+			}
+		}
+		if !again {
+			return nil
+		}
+		if err := r.calm(ctx, n); err != nil {
+			return err
+		}
+	}
+}
+
+// settle decides, once a process of the suite has ended, on the cells of the job that it
+// did not take to their end: whether any is run again.
+func (r *Runner) settle(j *plan.Job) (again bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var over []reports.Result
+	for _, c := range j.Cells() {
+		if _, known := r.done[c]; known {
+			continue
+		}
+		i := lastOf(r.Results, c)
+		if i < 0 {
+			continue
+		}
+		switch res := r.Results[i]; {
+		case (res.Cause == reports.Lost || res.Cause == reports.Hung) && r.broken[c] == 1:
+			again = true
+			r.resumed[place{c.Node, c.App}] = true
+		default:
+			over = append(over, res)
+		}
+	}
+	if again && len(j.Apps) == 1 {
+		return true // the steps after the one that is run again are open, too
+	}
+	for _, res := range over {
+		r.done[res.Cell] = reports.NotRun
+		if res.Cause != "" { // it stops its application on this node, and nothing else
+			why := fmt.Sprintf("%s: %s", res.Cell, res.Reason)
+			r.stopped[place{res.Node, res.App}] = why
+			r.failure = errors.Join(r.failure, errors.New(why))
+		}
+	}
+	return again
+}
+
+func lastOf(results []reports.Result, c reports.Cell) int {
+	for i, res := range slices.Backward(results) {
+		if res.Cell == c {
+			return i
+		}
+	}
+	return -1
+}
+
+// todo gives the applications and steps of a job that have no result yet. What cannot be
+// run, because something failed earlier in the cycle, is recorded as not run.
+func (r *Runner) todo(j *plan.Job) (apps, steps []string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range j.Cells() {
+		if _, known := r.done[c]; known {
+			continue
+		}
+		if why := r.blocked(c); why != "" {
+			if err := r.record(reports.Result{Cell: c, Status: reports.NotRun, Reason: why, At: time.Now().UTC()}); err != nil {
+				return nil, nil, err
+			}
+			r.done[c] = reports.NotRun
+			continue
+		}
+		if !slices.Contains(apps, c.App) {
+			apps = append(apps, c.App)
+		}
+		if !slices.Contains(steps, c.Step) {
+			steps = append(steps, c.Step)
+		}
+	}
+	return apps, steps, nil
+}
+
+// blocked says what in the same cycle keeps a cell from being run; the lock is held.
+func (r *Runner) blocked(c reports.Cell) string {
+	for _, app := range append(r.Plan.Needs(c.App), c.App) {
+		fixture := ""
+		if app != c.App {
+			fixture = fmt.Sprintf("fixture %s, which it requires: ", app)
+		}
+		for _, s := range matrix.StepNames() {
+			switch r.done[reports.Cell{App: app, Node: c.Node, Cycle: c.Cycle, Step: s}] {
+			case reports.Failed:
+				return fixture + s + " failed earlier in the cycle"
+			case reports.NotRun:
+				return fixture + s + " was not run earlier in the cycle"
+			}
+		}
+		if why := r.stopped[place{c.Node, app}]; why != "" {
+			return fixture + "it was not run to its end: " + why
+		}
+	}
+	return ""
 }
 
 // record keeps a result; the lock is held.
@@ -189,25 +388,35 @@ func (r *Runner) record(res reports.Result) error {
 	return nil
 }
 
-// take records a result and remembers it for later phases.
+// take records a result and remembers it. A red one without its evidence is a fault of the
+// gate.
 func (r *Runner) take(res reports.Result) error {
+	missing := r.digest(&res)
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if err := r.record(res); err != nil {
 		return err
 	}
-	r.done[res.Cell] = res.Status
+	r.remember(res)
+	if res.Status == reports.Failed && (missing != nil || len(res.Evidence) == 0) {
+		r.failure = errors.Join(r.failure, fmt.Errorf("%s is red without its evidence, which is a fault of the gate: %v", res.Cell, missing))
+	}
 	return nil
 }
 
-// failedEarlier tells whether another step of the same application and cycle failed.
-func (r *Runner) failedEarlier(c reports.Cell) bool {
-	r.mu.Lock()
-	defer r.mu.Unlock()
-	for _, s := range matrix.Steps() {
-		if r.done[reports.Cell{App: c.App, Node: c.Node, Cycle: c.Cycle, Step: s.Name}] == reports.Failed {
-			return true
+// digest adds to a result the digests of its evidence.
+func (r *Runner) digest(res *reports.Result) error {
+	var problems []error
+	for _, file := range res.Evidence {
+		sum, err := reports.FileDigest(filepath.Join(r.Dir, file))
+		if err != nil {
+			problems = append(problems, err)
+			continue
 		}
+		if res.Digests == nil {
+			res.Digests = map[string]string{}
+		}
+		res.Digests[file] = sum
 	}
-	return false
+	return errors.Join(problems...)
 }

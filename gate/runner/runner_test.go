@@ -35,9 +35,37 @@ func TestMain(m *testing.M) {
 	os.Exit(m.Run())
 }
 
-// planted names what goes wrong, in the environment of the suite: "STATUS APP STEP", or
-// "dies APP STEP".
+// planted names what goes wrong, in the environment of the suite: "WHAT APP STEP", where
+// WHAT is a status, "dies", "hangs", or "lost". With "once " before it, it happens once per
+// node and cycle.
 const planted = "RUNNER_TEST_PLANTED"
+
+// plant makes go wrong what is to.
+func plant(s *matrix.Shard, r *reports.Result, step, app string) {
+	text, once := strings.CutPrefix(os.Getenv(planted), "once ")
+	what, cell, _ := strings.Cut(text, " ")
+	if cell != app+" "+step {
+		return
+	}
+	mark := filepath.Join(s.Dir, fmt.Sprintf("planted-%s-%d", s.Node.Name, s.Cycle))
+	if _, err := os.Stat(mark); once && err == nil {
+		return
+	}
+	os.WriteFile(mark, nil, 0o644)
+	switch what {
+	case "dies":
+		os.Exit(1)
+	case "hangs":
+		select {}
+	case "lost":
+		r.Status, r.Reason, r.Cause = reports.NotRun, "planted: node lost", reports.Lost
+	case "blind":
+		r.Status, r.Reason = reports.Failed, "planted"
+	default:
+		r.Status, r.Reason, r.Evidence = reports.Status(what), "planted", []string{"evidence.txt"}
+		os.WriteFile(filepath.Join(s.Dir, "evidence.txt"), []byte("planted"), 0o644)
+	}
+}
 
 // suite passes every cell of a shard but the planted one.
 func suite(s *matrix.Shard) {
@@ -50,13 +78,13 @@ func suite(s *matrix.Shard) {
 			if slices.Contains(s.Resumed, m.ID) {
 				r.Note = "resumed"
 			}
-			what, cell, _ := strings.Cut(os.Getenv(planted), " ")
-			if cell == m.ID+" "+step {
-				if what == "dies" {
-					os.Exit(1)
-				}
-				r.Status, r.Reason = reports.Status(what), "planted"
+			for _, f := range s.Fixtures {
+				r.Note += "+" + f.ID
 			}
+			for _, a := range s.Absent {
+				r.Note += "-" + a.ID
+			}
+			plant(s, &r, step, m.ID)
 			results.Encode(r)
 		}
 	}
@@ -83,7 +111,12 @@ var steps = []string{matrix.Install, matrix.Stop, matrix.RebootSurvive, matrix.U
 // newRunner prepares two cycles of two applications on two nodes, in dir.
 func newRunner(t *testing.T, dir string) (*Runner, *record) {
 	t.Helper()
-	cat := catalog.Catalog{"a": {Manifest: &manifest.Manifest{ID: "a"}}, "b": {Manifest: &manifest.Manifest{ID: "b"}}}
+	return runnerOf(t, dir, catalog.Catalog{"a": {Manifest: &manifest.Manifest{ID: "a"}}, "b": {Manifest: &manifest.Manifest{ID: "b"}}})
+}
+
+// runnerOf prepares two cycles of a catalog on two nodes, in dir.
+func runnerOf(t *testing.T, dir string, cat catalog.Catalog) (*Runner, *record) {
+	t.Helper()
 	known := []reports.Node{{Name: "x"}, {Name: "y"}}
 	p, err := plan.New("run", "v", plan.Request{Cycles: 2, Steps: steps}, cat, known)
 	if err != nil {
@@ -103,7 +136,10 @@ func newRunner(t *testing.T, dir string) (*Runner, *record) {
 	}
 	t.Cleanup(func() { store.Close() })
 	seen := &record{}
-	return &Runner{Plan: p, Fleet: f, Dir: dir, Suite: os.Args[0], Store: store, Results: results, Observer: seen}, seen
+	r := &Runner{Plan: p, Fleet: f, Dir: dir, Suite: os.Args[0], Store: store, Results: results, Observer: seen}
+	machines := map[string]*fake{"x": {}, "y": {}}
+	r.Machine = func(n *fleet.Node) Machine { return machines[n.Name] }
+	return r, seen
 }
 
 // statuses gives the last status of each cell on disk.
@@ -181,36 +217,291 @@ func TestAfterAFailureTheCycleOfThatApplicationIsNotRun(t *testing.T) {
 }
 
 func TestASuiteThatDiesLeavesCellsThatWereNotRun(t *testing.T) {
-	t.Setenv(planted, "dies a "+matrix.Stop)
+	t.Setenv(planted, "once dies a "+matrix.Stop)
+	dir := t.TempDir()
+	r, seen := newRunner(t, dir)
+	if err := r.Run(t.Context()); err != nil {
+		t.Errorf("it was run again, and passed: %v", err)
+	}
+	stop := reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}
+	for _, c := range r.Plan.Cells() {
+		if got := statuses(t, dir)[c]; got.Status != reports.Passed {
+			t.Errorf("%s is %+v", c, got)
+		}
+	}
+	results, err := reports.ReadResults(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var of []reports.Result
+	for _, res := range results {
+		if res.Cell == stop {
+			of = append(of, res)
+		}
+	}
+	if len(of) != 2 || of[0].Status != reports.NotRun || of[0].Cause != reports.Hung || !strings.Contains(of[0].Reason, "exit status 1") || of[1].Note != "resumed" {
+		t.Errorf("%+v", of)
+	}
+	again := 0
+	for _, what := range seen.told {
+		if what == "started "+(reports.Cell{App: "b", Node: "x", Cycle: 1, Step: matrix.Stop}).String() {
+			again++
+		}
+	}
+	if again != 1 {
+		t.Errorf("the other application's stop was begun %d times", again)
+	}
+}
+
+func TestACellThatIsNotRunTwiceStopsItsApplicationAndNotItsNode(t *testing.T) {
+	for _, what := range []string{"dies", "lost"} {
+		t.Run(what, func(t *testing.T) {
+			t.Setenv(planted, what+" a "+matrix.Stop)
+			dir := t.TempDir()
+			r, _ := newRunner(t, dir)
+			if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "a on x, cycle 1, stop: ") {
+				t.Errorf("%v", err)
+			}
+			got := statuses(t, dir)
+			for _, c := range r.Plan.Cells() {
+				want := reports.Passed
+				if c.App == "a" && (c.Step != matrix.Install || c.Cycle == 2) {
+					want = reports.NotRun
+				}
+				if got[c].Status != want {
+					t.Errorf("%s is %+v, expected %s", c, got[c], want)
+				}
+			}
+			if c := (reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Uninstall}); got[c].Reason != "stop was not run earlier in the cycle" {
+				t.Errorf("%+v", got[c])
+			}
+			// It was run again already: no resumption does it once more.
+			t.Setenv(planted, "")
+			r, seen := newRunner(t, dir)
+			if err := r.Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+			if again := "started " + (reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}).String(); slices.Contains(seen.told, again) {
+				t.Error("it was run a third time")
+			}
+			if c := (reports.Cell{App: "a", Node: "x", Cycle: 2, Step: matrix.Uninstall}); statuses(t, dir)[c].Status != reports.Passed {
+				t.Errorf("the next cycle is not gone on with: %+v", statuses(t, dir)[c])
+			}
+		})
+	}
+}
+
+func TestASuiteThatSaysNothingIsEnded(t *testing.T) {
+	t.Setenv(planted, "once hangs a "+matrix.Stop)
 	dir := t.TempDir()
 	r, _ := newRunner(t, dir)
-	if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "the suite ended before it") {
-		t.Errorf("%v", err)
+	r.Silence = 2 * time.Second
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
 	}
-	got := statuses(t, dir)
-	if c := (reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}); got[c].Status != reports.NotRun || !strings.Contains(got[c].Reason, "exit status 1") {
-		t.Errorf("%+v", got[c])
+	hung := 0
+	results, _ := reports.ReadResults(dir)
+	for _, res := range results {
+		if res.Cause == reports.Hung && strings.Contains(res.Reason, "said nothing for 2s") {
+			hung++
+		}
 	}
-	if c := (reports.Cell{App: "b", Node: "x", Cycle: 1, Step: matrix.Stop}); got[c].Status != reports.Passed {
-		t.Errorf("the other application: %+v", got[c])
+	if hung != 4 || statuses(t, dir)[reports.Cell{App: "a", Node: "y", Cycle: 2, Step: matrix.Uninstall}].Status != reports.Passed {
+		t.Errorf("%d cells hung, of two nodes and two cycles", hung)
 	}
+}
 
-	t.Setenv(planted, "")
-	r, seen := newRunner(t, dir)
+func TestARedCellWithoutItsEvidenceIsAFaultOfTheGate(t *testing.T) {
+	t.Setenv(planted, "blind a "+matrix.Stop)
+	r, _ := newRunner(t, t.TempDir())
+	if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "a on x, cycle 1, stop is red without its evidence") {
+		t.Error(err)
+	}
+	t.Setenv(planted, "failed a "+matrix.Stop)
+	dir := t.TempDir()
+	r, _ = newRunner(t, dir)
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	const sum = "62b05ee9a0a8f9c4d2f1ec1a9c1d4c42"
+	if res := statuses(t, dir)[reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}]; len(res.Digests["evidence.txt"]) != 2*len(sum) {
+		t.Errorf("%+v", res)
+	}
+}
+
+// chained are three applications, of which each requires the one before, and one more.
+func chained() catalog.Catalog {
+	cat := catalog.Catalog{}
+	for id, requires := range map[string]string{"chain": "", "node": "chain", "page": "node", "alone": ""} {
+		m := &manifest.Manifest{ID: id}
+		if requires != "" {
+			m.Requires = []manifest.Requirement{{App: requires}}
+		}
+		cat[id] = &catalog.Entry{Manifest: m}
+	}
+	return cat
+}
+
+func TestAFamilyGoesInItsOrder(t *testing.T) {
+	dir := t.TempDir()
+	r, seen := runnerOf(t, dir, chained())
 	if err := r.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
-	got = statuses(t, dir)
-	for _, c := range r.Plan.Cells() {
-		if got[c].Status != reports.Passed {
-			t.Errorf("resumed, %s is %+v", c, got[c])
+	at := func(app, step string) int {
+		i := slices.Index(seen.told, fmt.Sprintf("%s %s", reports.Passed, reports.Cell{App: app, Node: "x", Cycle: 1, Step: step}))
+		if i < 0 {
+			t.Errorf("%s of %s did not pass", step, app)
+		}
+		return i
+	}
+	if !(at("chain", matrix.Stop) < at("node", matrix.Install) && at("node", matrix.Stop) < at("page", matrix.Install) && at("page", matrix.Uninstall) < at("node", matrix.Uninstall) && at("node", matrix.Uninstall) < at("chain", matrix.Uninstall)) {
+		t.Errorf("%q", seen.told)
+	}
+	for app, want := range map[string]string{"chain": "", "node": "+chain", "page": "+chain+node", "alone": ""} {
+		for _, step := range []string{matrix.Install, matrix.Uninstall} {
+			if got := statuses(t, dir)[reports.Cell{App: app, Node: "x", Cycle: 2, Step: step}].Note; got != want {
+				t.Errorf("%s of %s has the fixtures %q, expected %q", step, app, got, want)
+			}
+		}
+		if got := statuses(t, dir)[reports.Cell{App: app, Node: "x", Cycle: 2, Step: matrix.RebootSurvive}].Note; got != "" {
+			t.Errorf("the reboot of %s has the fixtures %q: all are in it", app, got)
 		}
 	}
-	if again := "started " + (reports.Cell{App: "b", Node: "x", Cycle: 1, Step: matrix.Stop}).String(); slices.Contains(seen.told, again) {
-		t.Error("a cell that had passed was run again")
+}
+
+func TestAFixtureThatFailsKeepsWhatRequiresItFromBeingRun(t *testing.T) {
+	t.Setenv(planted, "failed node "+matrix.Stop)
+	dir := t.TempDir()
+	r, _ := runnerOf(t, dir, chained())
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
 	}
-	if c := (reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}); got[c].Note != "resumed" {
-		t.Errorf("the suite was not told that %s may have been left in mid-step", c)
+	got := statuses(t, dir)
+	for _, c := range r.Plan.Cells() {
+		want := reports.Passed
+		switch {
+		case c.App == "page", c.App == "node" && (c.Step == matrix.RebootSurvive || c.Step == matrix.Uninstall):
+			want = reports.NotRun
+		case c.App == "node" && c.Step == matrix.Stop:
+			want = reports.Failed
+		}
+		if got[c].Status != want {
+			t.Errorf("%s is %+v, expected %s", c, got[c], want)
+		}
+		if c.App == "page" && got[c].Reason != "fixture node, which it requires: stop failed earlier in the cycle" {
+			t.Errorf("%s: %q", c, got[c].Reason)
+		}
+	}
+	// What failed is left, and stands in the way of the end of what it requires.
+	for _, step := range []string{matrix.Install, matrix.Uninstall} {
+		for cycle, want := range map[int]string{1: map[string]string{matrix.Uninstall: "-node"}[step], 2: "-node"} {
+			if c := (reports.Cell{App: "chain", Node: "x", Cycle: cycle, Step: step}); got[c].Note != want {
+				t.Errorf("%s: %q, expected %q", c, got[c].Note, want)
+			}
+		}
+	}
+}
+
+// fake is a node that does as it is told.
+type fake struct {
+	mu     sync.Mutex
+	boot   func(asked int) string // which boot it is on; nil: always the same
+	asked  int
+	images []string // what was done to its images
+	left   []string
+	full   error
+}
+
+func (f *fake) Boot(context.Context) (nodes.BootID, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.boot == nil {
+		return "boot/1", nil
+	}
+	return nodes.BootID(f.boot(f.asked)), nil
+}
+
+func (f *fake) LastWords(context.Context) (string, error) { return "power failure", nil }
+
+func (f *fake) Pull(_ context.Context, images []fleet.Image) error {
+	f.images = append(f.images, fmt.Sprintf("pulled %d", len(images)))
+	return f.full
+}
+
+func (f *fake) Bare(context.Context) ([]string, error) {
+	f.images = append(f.images, "bare")
+	return f.left, nil
+}
+
+func TestANodeThatRebootsByItselfIsRed(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := newRunner(t, dir)
+	rebooted := &fake{boot: func(asked int) string {
+		if asked > 2 { // after it was looked at at the beginning of the first cycle
+			return "boot/2"
+		}
+		return "boot/1"
+	}}
+	same := &fake{}
+	r.Machine = func(n *fleet.Node) Machine {
+		if n.Name == "x" {
+			return rebooted
+		}
+		return same
+	}
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	got := statuses(t, dir)
+	for _, app := range []string{"a", "b"} {
+		res := got[reports.Cell{App: app, Node: "x", Cycle: 1, Step: matrix.Stop}]
+		if res.Status != reports.Failed || !strings.Contains(res.Reason, "the node rebooted by itself") || len(res.Evidence) != 1 {
+			t.Errorf("%+v", res)
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, res.Evidence[0]))
+		if err != nil || !strings.Contains(string(b), "power failure") || res.Digests[res.Evidence[0]] == "" {
+			t.Errorf("%q, %v, digests %v", b, err, res.Digests)
+		}
+	}
+	for _, res := range got {
+		if res.Node == "y" && res.Status != reports.Passed || res.Node == "x" && res.Cycle == 2 && res.Status != reports.Passed {
+			t.Errorf("%+v", res)
+		}
+	}
+}
+
+func TestImagesArePulledOnceAndOneCycleHasNone(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := newRunner(t, dir)
+	r.Fleet.Images = []fleet.Image{{Ref: "i"}}
+	x, y := &fake{}, &fake{}
+	machines := func(n *fleet.Node) Machine { return map[string]*fake{"x": x, "y": y}[n.Name] }
+	r.Machine = machines
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, f := range []*fake{x, y} {
+		if !slices.Equal(f.images, []string{"pulled 1", "bare"}) {
+			t.Errorf("%q", f.images)
+		}
+	}
+	r, _ = newRunner(t, t.TempDir())
+	r.Machine = machines
+	x.left = []string{"abc"}
+	if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "cycle 2 starts from no images, and some cannot be removed: [abc]") {
+		t.Error(err)
+	}
+	x.full = errors.New("no room")
+	r, seen := newRunner(t, t.TempDir())
+	r.Machine = machines
+	if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "pulling images: no room") {
+		t.Error(err)
+	}
+	if slices.ContainsFunc(seen.told, func(s string) bool { return strings.Contains(s, "on x") }) {
+		t.Error("a node without room for the images was worked on")
 	}
 }
 

@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -13,6 +14,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
@@ -22,33 +25,29 @@ import (
 // interruptGrace is how long a suite may take to wind up after an interrupt.
 const interruptGrace = 45 * time.Second
 
-// shard runs one process of the suite and records its results. A cell that it gives no
-// result for was not run.
-func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []string) error {
-	if ctx.Err() != nil {
-		return nil
+// silence is how long a suite may say nothing: longer than the longest step, which ends by
+// itself, and its evidence.
+func (r *Runner) silence() time.Duration {
+	if r.Silence > 0 {
+		return r.Silence
 	}
+	longest := time.Duration(0)
+	for _, s := range matrix.Steps() {
+		longest = max(longest, s.Timeout)
+	}
+	return longest + 5*time.Minute
+}
+
+// shard runs one process of the suite and records its results. A cell that it gives no
+// result for was not run. The error ends the work on the node.
+func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, steps []string) error {
 	address, err := r.openBrowser(ctx)
 	if err != nil {
 		return err
 	}
-	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Browser: address, Cycle: k, Steps: steps}
-	var missing []reports.Cell
-	r.mu.Lock()
-	for _, a := range apps {
-		if key := (reports.Cell{App: a, Node: n.Name, Cycle: k}); r.resumed[key] {
-			s.Resumed = append(s.Resumed, a)
-			delete(r.resumed, key)
-		}
-	}
-	r.mu.Unlock()
-	for _, a := range apps {
-		s.Apps = append(s.Apps, r.Fleet.Published[a].Manifest)
-		for _, step := range steps {
-			missing = append(missing, reports.Cell{App: a, Node: n.Name, Cycle: k, Step: step})
-		}
-	}
-	name := fmt.Sprintf("%s-%d-%s-%s", n.Name, k, steps[0], apps[0])
+	s := r.describe(n, j, apps, steps)
+	s.Browser = address
+	name := fmt.Sprintf("%s-%d-%s-%s", n.Name, j.Cycle, steps[0], apps[0])
 	file := filepath.Join(r.Dir, "suite", name+".json")
 	if err := s.Write(file); err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
@@ -64,7 +63,9 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []
 		return err
 	}
 	defer results.Close()
-	cmd := exec.CommandContext(ctx, r.Suite, "-test.timeout=0", "-ginkgo.no-color", "-ginkgo.v")
+	watched, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	cmd := exec.CommandContext(watched, r.Suite, "-test.timeout=0", "-ginkgo.no-color", "-ginkgo.v")
 	cmd.Env = append(os.Environ(), matrix.ShardVariable+"="+file, matrix.ResultsVariable+"=1")
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{into}
@@ -78,46 +79,103 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []
 		return fmt.Errorf("starting the suite: %w", err)
 	}
 	into.Close()
-	var lost, kept error
-	lines := bufio.NewScanner(results)
-	lines.Buffer(nil, 1<<20)
-	for lines.Scan() {
-		var res reports.Result
-		if err := json.Unmarshal(lines.Bytes(), &res); err != nil {
-			kept = fmt.Errorf("reading the suite's results: %w", err)
-			break
-		}
-		if res.Status == matrix.Running {
-			r.Observer.Started(res.Cell)
-			continue
-		}
-		missing = slices.DeleteFunc(missing, func(c reports.Cell) bool { return c == res.Cell })
-		if err := r.take(res); err != nil {
-			kept = err
-			cmd.Process.Signal(os.Interrupt)
-			break
-		}
-		if res.Status == reports.NotRun && ctx.Err() == nil && !r.failedEarlier(res.Cell) {
-			lost = fmt.Errorf("%s: %s", res.Cell, res.Reason)
-		}
+	quiet := time.AfterFunc(r.silence(), func() { give(errSilent) })
+	defer quiet.Stop()
+	kept, missing := r.listen(watched, results, quiet, s)
+	if kept != nil {
+		give(kept)
 	}
 	exit := cmd.Wait()
 	if kept != nil {
 		return kept
 	}
-	reason := "interrupted"
-	if ctx.Err() == nil {
-		reason = fmt.Sprintf("the suite ended before it (%v); see %s", exit, log.Name())
+	reason, cause := "interrupted", reports.Interrupted
+	switch {
+	case ctx.Err() != nil:
+	case watched.Err() != nil:
+		reason, cause = fmt.Sprintf("the suite said nothing for %s, and was ended; see %s", r.silence(), log.Name()), reports.Hung
+	default:
+		reason, cause = fmt.Sprintf("the suite ended before it (%v); see %s", exit, log.Name()), reports.Hung
 	}
-	for _, c := range missing {
-		if err := r.take(reports.Result{Cell: c, Status: reports.NotRun, Reason: reason, At: time.Now().UTC()}); err != nil {
+	for _, m := range missing {
+		res := reports.Result{Cell: m.cell, Status: reports.NotRun, Reason: reason, At: time.Now().UTC()}
+		if m.begun {
+			res.Cause = cause
+		}
+		if err := r.take(res); err != nil {
 			return err
 		}
-		if ctx.Err() == nil {
-			lost = fmt.Errorf("%s: %s", c, reason)
+	}
+	return nil
+}
+
+var errSilent = errors.New("the suite says nothing")
+
+// describe says what a process of the suite is to do.
+func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *matrix.Shard {
+	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Cycle: j.Cycle, Steps: steps}
+	fixtures, absent := r.around(n.Name, apps)
+	manifests := func(ids []string) (out []*manifest.Manifest) {
+		for _, a := range ids {
+			out = append(out, r.Fleet.Published[a].Manifest)
+		}
+		return out
+	}
+	s.Apps, s.Fixtures, s.Absent = manifests(apps), manifests(fixtures), manifests(absent)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range apps {
+		if at := (place{n.Name, a}); r.resumed[at] {
+			s.Resumed = append(s.Resumed, a)
+			delete(r.resumed, at)
 		}
 	}
-	return lost
+	return s
+}
+
+// unheard is a cell that a suite has given no result for.
+type unheard struct {
+	cell  reports.Cell
+	begun bool
+}
+
+// listen records the results of a suite as they come, and gives the cells that it said
+// nothing of.
+func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Timer, s *matrix.Shard) (kept error, missing []unheard) {
+	for _, m := range s.Apps {
+		for _, step := range s.Steps {
+			missing = append(missing, unheard{cell: reports.Cell{App: m.ID, Node: s.Node.Name, Cycle: s.Cycle, Step: step}})
+		}
+	}
+	lines := bufio.NewScanner(results)
+	lines.Buffer(nil, 1<<20)
+	for lines.Scan() {
+		quiet.Reset(r.silence())
+		var res reports.Result
+		if err := json.Unmarshal(lines.Bytes(), &res); err != nil {
+			return fmt.Errorf("reading the suite's results: %w", err), missing
+		}
+		i := slices.IndexFunc(missing, func(u unheard) bool { return u.cell == res.Cell })
+		if i < 0 {
+			return fmt.Errorf("the suite gave a result of %s, which it was not asked for, or gave before", res.Cell), missing
+		}
+		if res.Status == matrix.Running {
+			missing[i].begun = true
+			r.mu.Lock()
+			r.last[place{res.Node, res.App}] = res.Cell
+			r.mu.Unlock()
+			r.Observer.Started(res.Cell)
+			continue
+		}
+		missing = slices.Delete(missing, i, i+1)
+		if res.Cause == reports.Interrupted && errors.Is(context.Cause(ctx), errSilent) {
+			res.Cause, res.Reason = reports.Hung, fmt.Sprintf("it said nothing for %s, and was ended", r.silence())
+		}
+		if err := r.take(res); err != nil {
+			return err, missing
+		}
+	}
+	return lines.Err(), missing
 }
 
 // openBrowser gives the DevTools address of the run's only browser. It is started when

@@ -35,6 +35,8 @@ func Releasable(r *reports.Report, now time.Time) error {
 	switch {
 	case len(r.Apps) == 0:
 		return fmt.Errorf("the run is about no application")
+	case len(r.Unfit) > 0:
+		return fmt.Errorf("the run is not fit for a release: %s", r.Unfit[0])
 	case r.Smoke:
 		return fmt.Errorf("the run is a SMOKE (%s) and can release nothing", r.SmokeWhy[0])
 	}

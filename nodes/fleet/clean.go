@@ -59,3 +59,54 @@ func bash(script string, args ...string) string {
 	}
 	return strings.Join(words, " ")
 }
+
+//go:embed foreign.sh
+var foreign string
+
+// Alone refuses nodes on which something would have a say in what is tested, or would be
+// tested with it: an image of the node's own that takes the place of a pinned one, a channel
+// that the daemon follows, a container that is no application's.
+func (f *Fleet) Alone(ctx context.Context) error {
+	errs := make([]error, len(f.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range f.Nodes {
+		wg.Go(func() {
+			out, err := n.SSH.Run(ctx, bash(foreign, nodes.DataDir))
+			if err == nil {
+				err = judgeForeign(out)
+			}
+			if err != nil {
+				errs[i] = fmt.Errorf("%s: %w", n.Node, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
+// judgeForeign takes what foreign.sh printed.
+func judgeForeign(facts string) error {
+	var problems []error
+	looked := false
+	for line := range strings.SplitSeq(facts, "\n") {
+		what, name, _ := strings.Cut(line, " ")
+		problem := ""
+		switch what {
+		case "looked":
+			looked = true
+		case "image":
+			problem = fmt.Sprintf("the image %s would take the place of a pinned one; remove it with 'podman rmi %s'", name, name)
+		case "follows":
+			problem = fmt.Sprintf("its daemon follows a channel (%s), which changes what is installed; stop the daemon, remove that, and start it again", name)
+		case "container":
+			problem = fmt.Sprintf("the container %s is not of an application; remove it with 'podman rm -f %s'", name, name)
+		}
+		if problem != "" {
+			problems = append(problems, fmt.Errorf("%w: %s", ErrOccupied, problem))
+		}
+	}
+	if !looked {
+		return fmt.Errorf("what else is on it could not be seen: %q", facts)
+	}
+	return errors.Join(problems...)
+}

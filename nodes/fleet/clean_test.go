@@ -1,6 +1,7 @@
 package fleet
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -18,6 +19,8 @@ echo "${0##*/} $*" >>"$CALLS"
 case "${0##*/} $*" in
 "podman unshare "*) shift; exec "$@" ;;
 "podman rm --all "*) exit 125 ;;
+"podman ps "*"{{.Names}}"*) printf '%b' "$HELD" ;;
+"podman images "*) printf '%b' "$IMAGES" ;;
 "podman ps "*) echo c1 ;;
 "podman network ls "*) echo n1 ;;
 "podman secret ls "*) printf 'page.key\nforeign\n' ;;
@@ -28,11 +31,13 @@ esac
 type machine struct {
 	t          *testing.T
 	home, data string
+
+	held, images string // containers and images, as Podman lists them
 }
 
 func newMachine(t *testing.T, files ...string) *machine {
 	t.Helper()
-	m := &machine{t, t.TempDir(), t.TempDir()}
+	m := &machine{t: t, home: t.TempDir(), data: t.TempDir()}
 	for _, f := range append(files, "~/bin/podman", "~/bin/systemctl") {
 		f = m.path(f)
 		body, mode := "", os.FileMode(0o644)
@@ -66,7 +71,7 @@ func (m *machine) run(command string) (out string, calls []string) {
 	m.t.Helper()
 	log := filepath.Join(m.t.TempDir(), "calls")
 	cmd := exec.CommandContext(m.t.Context(), "sh", "-c", command)
-	cmd.Env = []string{"HOME=" + m.home, "PATH=" + filepath.Join(m.home, "bin") + ":" + os.Getenv("PATH"), "CALLS=" + log}
+	cmd.Env = []string{"HELD=" + m.held, "IMAGES=" + m.images, "HOME=" + m.home, "PATH=" + filepath.Join(m.home, "bin") + ":" + os.Getenv("PATH"), "CALLS=" + log}
 	cmd.Dir = m.home
 	b, err := cmd.CombinedOutput()
 	if err != nil {
@@ -137,5 +142,30 @@ func TestScriptsReachTheNodesShellWhole(t *testing.T) {
 	}
 	if !strings.Contains(bash(reset, nodes.DataDir), nodes.Quote(nodes.DataDir)) {
 		t.Error("the data directory is not passed on")
+	}
+}
+
+func TestWhatHasASayBesideTheGateIsRefused(t *testing.T) {
+	const page, pinned = `page page\n`, `localhost:5000/page/page:<none>\nlocalhost/archipelago/base:local2\n`
+	for _, c := range []struct {
+		name, held, images string
+		files              []string
+		want               string // in the error; empty: accepted
+	}{
+		{name: "nothing but applications", held: page, images: pinned},
+		{name: "nothing at all"},
+		{name: "an image of the node's own", images: pinned + `localhost/page/page:local\n`, want: "the image localhost/page/page:local would take the place of a pinned one"},
+		{name: "a followed channel", files: []string{"_daemon/state/subscription/subscription.json"}, want: "follows a channel"},
+		{name: "a foreign container", held: page + `stranger \n`, want: "the container stranger is not of an application"},
+	} {
+		m := newMachine(t, c.files...)
+		m.held, m.images = c.held, c.images
+		out, _ := m.run(bash(foreign, m.data))
+		if err := judgeForeign(out); (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrOccupied) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v (%q)", c.name, err, out)
+		}
+	}
+	if err := judgeForeign("container x\n"); err == nil || errors.Is(err, ErrOccupied) {
+		t.Errorf("a look that did not end: %v", err)
 	}
 }

@@ -13,6 +13,7 @@ import (
 	"net/http"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"sync"
 
@@ -30,6 +31,7 @@ import (
 type Fleet struct {
 	Nodes     []*Node
 	Published catalog.Catalog
+	Images    []Image // of Published, each once
 	Warnings  []string
 	// Registry, if set, wraps the registry that the nodes see.
 	Registry func(http.Handler) http.Handler
@@ -93,6 +95,14 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 	}
 	if f.Published, err = p.Publish(ctx, cat, publish.Registry, progress); err != nil {
 		return err
+	}
+	f.Images = nil
+	for _, id := range f.Published.IDs() {
+		for _, c := range f.Published[id].Containers {
+			if ref := c.Image.Pinned(); !slices.ContainsFunc(f.Images, func(i Image) bool { return i.Ref == ref }) {
+				f.Images = append(f.Images, Image{ref, p.Size(ctx, ref)})
+			}
+		}
 	}
 	files := map[string][]byte{}
 	for id, e := range f.Published {

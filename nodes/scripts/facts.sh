@@ -24,3 +24,11 @@ echo "runtime=${XDG_RUNTIME_DIR:-}"
 mkdir -p "$1" 2>/dev/null
 if [ -w "$1" ]; then echo data=writable; fi
 echo "cpus=$(nproc)"
+# Memory that is available, in bytes: the machine's, or less where its control group has a limit.
+awk '/^MemAvailable:/ { printf "memory=%d\n", $2 * 1024 }' /proc/meminfo
+if limit=$(cat /sys/fs/cgroup/memory.max 2>/dev/null) && [ "$limit" != max ]; then
+	available=$(awk '/^MemAvailable:/ { printf "%d", $2 * 1024 }' /proc/meminfo)
+	[ "$limit" -ge "$available" ] || echo "memory=$limit"
+fi
+echo "virt=$(systemd-detect-virt 2>/dev/null)"
+if systemd-detect-virt --quiet --container 2>/dev/null; then echo container=yes; fi

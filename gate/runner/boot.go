@@ -1,0 +1,118 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+const (
+	// nodeReturn is how long a node that does not answer is waited for: longer than a reboot
+	// takes that nobody asked for.
+	nodeReturn = 5 * time.Minute
+	nodePoll   = time.Second
+)
+
+// awaitNode waits until a node answers, and remembers the boot that it is on.
+func (r *Runner) awaitNode(ctx context.Context, n *fleet.Node) error {
+	boot, err := r.boot(ctx, n)
+	if err != nil {
+		return err
+	}
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.boots[n.Name] = boot
+	return nil
+}
+
+// boot asks a node for the boot that it is on, and waits for its answer.
+func (r *Runner) boot(ctx context.Context, n *fleet.Node) (nodes.BootID, error) {
+	ctx, cancel := context.WithTimeoutCause(ctx, nodeReturn, fmt.Errorf("%s: %w: it did not answer within %s", n.Node, nodes.ErrLost, nodeReturn))
+	defer cancel()
+	tick := time.NewTicker(nodePoll)
+	defer tick.Stop()
+	for {
+		boot, err := r.machine(n).Boot(ctx)
+		if err == nil || errors.Is(err, nodes.ErrRefused) {
+			return boot, err
+		}
+		select {
+		case <-tick.C:
+		case <-ctx.Done():
+			return "", fmt.Errorf("%w (%w)", context.Cause(ctx), err)
+		}
+	}
+}
+
+// calm wants a node to be on the boot that it was on when it was last looked at. One that
+// rebooted by itself is red for every application that was on it: nobody asked for it, and
+// none was served meanwhile.
+func (r *Runner) calm(ctx context.Context, n *fleet.Node) error {
+	boot, err := r.boot(ctx, n)
+	if err != nil {
+		if ctx.Err() != nil {
+			return nil // interrupted
+		}
+		return err
+	}
+	r.mu.Lock()
+	before := r.boots[n.Name]
+	r.boots[n.Name] = boot
+	var hit []reports.Cell
+	if boot != before {
+		for _, app := range r.Plan.Asked.Apps {
+			if c, begun := r.last[place{n.Name, app}]; begun {
+				hit = append(hit, c)
+			}
+		}
+	}
+	r.mu.Unlock()
+	if len(hit) == 0 {
+		return nil
+	}
+	words, err := r.machine(n).LastWords(ctx)
+	if err != nil {
+		words += "\ncould not be had: " + err.Error()
+	}
+	text := fmt.Sprintf("boot identity %s, before %s\n\n%s\n", boot, before, words)
+	for _, c := range hit {
+		file := filepath.Join("evidence", c.App, fmt.Sprintf("cycle%d%s-%s", c.Cycle, c.Node, c.Step), "reboot.txt")
+		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(r.Dir, file)), 0o755), os.WriteFile(filepath.Join(r.Dir, file), []byte(text), 0o644)); err != nil {
+			return fmt.Errorf("%w: %w", errStore, err)
+		}
+		res := reports.Result{Cell: c, Status: reports.Failed, Reason: fmt.Sprintf("the node rebooted by itself during or after this step: boot identity %s, before %s", boot, before), Evidence: []string{file}, At: time.Now().UTC()}
+		if err := r.take(res); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// around gives, of a shard's applications, what they require and is not
+// among them, in the order in which it starts, and what an earlier failure may have left
+// that requires them, in the order in which it ends.
+func (r *Runner) around(node string, apps []string) (fixtures, absent []string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, a := range apps {
+		for _, f := range r.Plan.Needs(a) {
+			if !slices.Contains(apps, f) && !slices.Contains(fixtures, f) {
+				fixtures = append(fixtures, f)
+			}
+		}
+		for _, d := range r.Plan.RequiredBy(a) {
+			if r.left[place{node, d}] && !slices.Contains(apps, d) && !slices.Contains(absent, d) {
+				absent = append(absent, d)
+			}
+		}
+	}
+	return fixtures, absent
+}

@@ -1,0 +1,64 @@
+package verdict
+
+import (
+	"fmt"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+const (
+	// rerunShare is the share of a run's cells that may have been run again.
+	rerunShare = 0.01
+	// rerunsOfOne is how many of one application and step may.
+	rerunsOfOne = 1
+)
+
+// reruns gives the cells that began, did not end, and were run again, in the order in which
+// they were. One that began and was not run again stays not run, and is no rerun.
+func reruns(p *plan.Plan, results []reports.Result) (out []reports.Rerun) {
+	open := map[reports.Cell]reports.Result{}
+	for _, r := range results {
+		if before, began := open[r.Cell]; began && (r.Status != reports.NotRun || r.Cause != "") {
+			out = append(out, reports.Rerun{Cell: r.Cell, Cause: before.Cause, Reason: before.Reason})
+			delete(open, r.Cell)
+		}
+		if r.Status == reports.NotRun && r.Cause != "" {
+			open[r.Cell] = r
+		}
+	}
+	return out
+}
+
+// fitness says what keeps a run from releasing anything, whatever its verdict: too much of
+// it was run again, some cell more often than once, or the gate has not done its own work.
+func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []string) {
+	if most := int(rerunShare * float64(len(p.Cells()))); len(r.Reruns) > most {
+		why = append(why, fmt.Sprintf("%d of %d cells were run again, the first %s (%s); at most 1 %% may be, here %d", len(r.Reruns), len(p.Cells()), r.Reruns[0].Cell, r.Reruns[0].Cause, most))
+	}
+	type kind struct{ app, step string }
+	ofOne, twice := map[kind]int{}, map[reports.Cell]int{}
+	for _, again := range r.Reruns {
+		k := kind{again.App, again.Step}
+		if ofOne[k]++; ofOne[k] == rerunsOfOne+1 {
+			why = append(why, fmt.Sprintf("%s of %s was run again more than once", again.Step, again.App))
+		}
+		if twice[again.Cell]++; twice[again.Cell] == 2 {
+			why = append(why, fmt.Sprintf("%s was run three times", again.Cell))
+		}
+	}
+	if len(results) > 0 && results[0].Prev == "" {
+		why = append(why, "its results are not chained: a line could have been taken out")
+	}
+	for _, a := range r.Apps {
+		for _, c := range a.Cells {
+			if c.Status == reports.Failed && slices.ContainsFunc(results, func(x reports.Result) bool {
+				return x.Cell == c.Cell && x.Status == reports.Failed && (len(x.Evidence) == 0 || len(x.Digests) < len(x.Evidence))
+			}) {
+				why = append(why, fmt.Sprintf("%s is red without its evidence, which is a fault of the gate", c.Cell))
+			}
+		}
+	}
+	return why
+}
