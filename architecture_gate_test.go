@@ -28,7 +28,7 @@ var gateRooms = []gateRoom{
 	{"gate/plan", []string{"catalog", "catalog/manifest", "matrix/...", "reports"}},
 	{"gate/runner", []string{"catalog/manifest", "gate/plan", "matrix/...", "nodes", "nodes/fleet", "reports"}},
 	{"gate/verdict", []string{"gate/plan", "matrix/...", "reports"}},
-	{"gate/attest", []string{"gate/plan", "gate/verdict", "catalog/sign", "matrix/...", "reports"}},
+	{"gate/attest", []string{"catalog", "gate/plan", "gate/verdict", "catalog/sign", "matrix/...", "reports"}},
 	{"gate/release", []string{"gate/attest", "gate/plan", "catalog", "catalog/description", "catalog/document", "catalog/sign", "reports"}},
 	{"gate", []string{"gate/...", "nodes/...", "catalog", "catalog/manifest", "reports"}},
 }

@@ -2,6 +2,7 @@ package catalog
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 )
@@ -14,7 +15,17 @@ type Waiver struct {
 	Reason  string    `json:"reason"`
 	Tracker string    `json:"tracker"` // link to where the failure is worked on
 	Until   time.Time `json:"until"`
+	Renewed int       `json:"renewed,omitempty"` // how often an earlier one was renewed by it; at most once
 }
+
+// Renews tells whether a waiver excuses a step that an earlier one excused.
+func (w *Waiver) Renews(earlier *Waiver) bool {
+	return earlier != nil && slices.ContainsFunc(w.Steps, func(s string) bool { return slices.Contains(earlier.Steps, s) })
+}
+
+// MaxRenewals is how often a waiver can be renewed: whoever needs it longer repairs what it
+// excuses.
+const MaxRenewals = 1
 
 // Ended says that a waiver has ended, and when; nil while it holds, and for no waiver.
 func (w *Waiver) Ended(now time.Time) error {
@@ -25,5 +36,9 @@ func (w *Waiver) Ended(now time.Time) error {
 }
 
 func (w *Waiver) String() string {
-	return fmt.Sprintf("released although it is not green at %s, until %s: %s (%s)", strings.Join(w.Steps, ", "), w.Until.Format(time.DateOnly), w.Reason, w.Tracker)
+	until := w.Until.Format(time.DateOnly)
+	if w.Renewed > 0 {
+		until += ", renewed"
+	}
+	return fmt.Sprintf("released although it is not green at %s, until %s: %s (%s)", strings.Join(w.Steps, ", "), until, w.Reason, w.Tracker)
 }

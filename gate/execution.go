@@ -149,6 +149,9 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	if err != nil {
 		return err
 	}
+	if err := f.Alone(ctx); err != nil {
+		return err
+	}
 	if e.fresh {
 		if err := f.Clean(ctx); err != nil {
 			return err
@@ -166,12 +169,34 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	if err != nil {
 		return fmt.Errorf("the daemon: %w", err)
 	}
+	judge, err := e.judges()
+	if err != nil {
+		return err
+	}
+	if !e.fresh && e.plan.Judge != judge {
+		return fmt.Errorf("%w: the gate or its suite is another one than run %s began with, and a run is judged by one; start a new run", plan.ErrUsage, e.plan.Run)
+	}
+	e.plan.Judge = judge
 	before := e.plan.Subject
 	e.plan.Identify(daemon, f.Published)
 	if !e.fresh && !sameSubject(before, e.plan.Subject) {
 		return fmt.Errorf("%w: the daemon, a manifest or a file installed with the daemon has changed since run %s began, and a run is about one subject; start a new run", plan.ErrUsage, e.plan.Run)
 	}
 	return nil
+}
+
+// judges identifies what judges the run: this program, the suite and the policy.
+func (e *execution) judges() (reports.Judge, error) {
+	self, err := os.Executable()
+	if err != nil {
+		return reports.Judge{}, fmt.Errorf("the gate's own program: %w", err)
+	}
+	j := reports.Judge{Policy: plan.PolicyDigest(e.plan.Policy)}
+	if j.Gate, err = release.Digest(self); err != nil {
+		return reports.Judge{}, err
+	}
+	j.Suite, err = release.Digest(e.Suite)
+	return j, err
 }
 
 func sameSubject(a, b reports.Subject) bool {
@@ -185,9 +210,17 @@ func (e *execution) begin(f *fleet.Fleet) error {
 	e.plan.Nodes = nil
 	for _, n := range f.Nodes {
 		id := n.Identity
-		e.plan.Nodes = append(e.plan.Nodes, reports.Node{Name: id.Name, Address: id.Address, HostKey: id.HostKey, OS: id.OS, Kernel: id.Kernel, Podman: id.Podman, Systemd: id.Systemd})
+		e.plan.Nodes = append(e.plan.Nodes, reports.Node{Name: id.Name, Address: id.Address, HostKey: id.HostKey, OS: id.OS, Kernel: id.Kernel, Podman: id.Podman, Systemd: id.Systemd, Kind: kind(id), CPUs: id.CPUs, Memory: id.Free})
 	}
-	e.plan.Warnings = f.Warnings
+	e.plan.Warnings = append(f.Warnings, e.plan.TooLarge()...)
+	if e.fresh {
+		results, earlier, err := e.history()
+		if err != nil {
+			return err
+		}
+		e.plan.Learn(results)
+		e.plan.Earlier = earlier
+	}
 	e.plan.Sessions = append(e.plan.Sessions, plan.Session{Started: time.Now().UTC()})
 	if err := reports.WriteJSON(filepath.Join(e.dir, reports.PlanFile), e.plan); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
@@ -201,6 +234,19 @@ func (e *execution) begin(f *fleet.Fleet) error {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	return nil
+}
+
+// kind is what a node is made of.
+func kind(id nodes.Identity) reports.Kind {
+	switch {
+	case id.Inside:
+		return reports.Lab
+	case id.Virt == "none":
+		return reports.Hardware
+	case id.Virt == "":
+		return "" // it does not say
+	}
+	return reports.Virtual
 }
 
 // work runs the cells that have no result yet; cut says what cut that short.

@@ -64,6 +64,9 @@ func (p Promotion) Promote(ids []string, proof Proof, v Validity) (*document.Doc
 		moved := *e
 		var err error
 		if moved.Waiver, err = proof(e); err == nil {
+			err = p.renewal(moved.Waiver, id)
+		}
+		if err == nil {
 			err = d.Put(moved)
 		}
 		problems = append(problems, err)
@@ -72,6 +75,19 @@ func (p Promotion) Promote(ids []string, proof Proof, v Validity) (*document.Doc
 		return nil, err
 	}
 	return d, nil
+}
+
+// renewal refuses a waiver for what the channel's entry is excused from already, unless it
+// says that it renews that one, which it can do once.
+func (p Promotion) renewal(w *catalog.Waiver, id string) error {
+	if w == nil || p.To == nil {
+		return nil
+	}
+	before := p.To.Entry(id)
+	if before == nil || !w.Renews(before.Waiver) || w.Renewed > before.Waiver.Renewed {
+		return nil
+	}
+	return fmt.Errorf("%w: channel %s has released %s by a waiver for %s already, and this one does not renew it; a waiver can be renewed once ('gate waive', with the earlier run beside this one)", ErrInput, p.Channel, id, strings.Join(before.Waiver.Steps, ", "))
 }
 
 // Revoke returns a channel's new catalog, without a version that it withdraws for good.

@@ -210,3 +210,33 @@ func TestNothingWithARequirementCycleIsBuiltOrPromoted(t *testing.T) {
 		t.Errorf("promoted %v: %v", d, err)
 	}
 }
+
+func TestAChannelTakesARenewedWaiverOnce(t *testing.T) {
+	feature, err := build(t, &generator{}, applications(t), nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	id := feature.Entries[0].ID
+	var user *document.Document
+	for _, c := range []struct {
+		name   string
+		waiver *catalog.Waiver
+		want   string // empty: it is taken
+	}{
+		{"the first", &catalog.Waiver{Steps: []string{"stop"}}, ""},
+		{"the same again", &catalog.Waiver{Steps: []string{"stop"}}, "has released " + id + " by a waiver for stop already"},
+		{"one for more", &catalog.Waiver{Steps: []string{"start", "stop"}}, "does not renew it"},
+		{"one for another step", &catalog.Waiver{Steps: []string{"start"}}, ""},
+		{"that one renewed", &catalog.Waiver{Steps: []string{"start"}, Renewed: 1}, ""},
+		{"and again", &catalog.Waiver{Steps: []string{"start"}, Renewed: 1}, "a waiver can be renewed once"},
+		{"none", nil, ""},
+	} {
+		d, err := Promotion{From: feature, To: user, Channel: "user"}.Promote([]string{id}, func(*document.Entry) (*catalog.Waiver, error) { return c.waiver, nil }, validity)
+		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		if err == nil {
+			user = d
+		}
+	}
+}

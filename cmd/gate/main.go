@@ -100,7 +100,7 @@ uninstall) on real nodes: 20 times on two of them, unless --policy says otherwis
 
 Exit status: 0 all that was asked for passed; 1 red; 2 usage or bad input,
 nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.`,
-		Example:      "  gate run\n  gate run --cycles 1 --apps miniflux\n  gate report",
+		Example:      "  gate run\n  gate run --cycles 1 --apps APP\n  gate report",
 		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
 		Args: cobra.NoArgs,

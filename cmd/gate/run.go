@@ -31,7 +31,7 @@ func (q *request) flags(c *cobra.Command) {
 	f := c.Flags()
 	f.StringVar(&q.policy, "policy", "", "file of the release policy; default: the one built in, of 20 cycles on two nodes")
 	f.IntVar(&q.Cycles, "cycles", 0, "cycles; default: those of the policy")
-	f.StringSliceVar(&q.Apps, "apps", nil, "applications; default: those of the policy, all of the catalog")
+	f.StringSliceVar(&q.Apps, "apps", nil, "applications, with those they require; default: those of the policy, all of the catalog")
 	f.StringSliceVar(&q.Nodes, "only", nil, "names of nodes; default: all of the inventory")
 	f.StringSliceVar(&q.Steps, "steps", nil, "steps; default: those of the policy, all nine")
 	f.BoolVar(&q.json, "json", false, "print JSON")
@@ -72,7 +72,7 @@ func (a *app) planCommand() *cobra.Command {
 	q := &request{}
 	c := &cobra.Command{
 		Use: "plan", Short: "Say what would be run, and whether it could release",
-		Example: "  gate plan --cycles 1 --apps miniflux\n  gate plan --policy strict.yaml --nodes nodes.yaml",
+		Example: "  gate plan --cycles 1 --apps APP\n  gate plan --policy strict.yaml --nodes nodes.yaml",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := a.options(cmd.Context(), q)
@@ -88,6 +88,16 @@ func (a *app) planCommand() *cobra.Command {
 			}
 			w := cmd.OutOrStdout()
 			fmt.Fprintf(w, "apps    %s\nnodes   %s\nsteps   %s\ncycles  %d\ncells   %d\n", strings.Join(p.Asked.Apps, ", "), strings.Join(p.Asked.Nodes, ", "), strings.Join(p.Asked.Steps, ", "), p.Asked.Cycles, len(p.Cells()))
+			for _, app := range p.Ordered() {
+				if needs := p.Requires[app]; len(needs) > 0 {
+					fmt.Fprintf(w, "family  %s after %s, and gone before\n", app, strings.Join(needs, ", "))
+				}
+			}
+			if p.Bare > 0 {
+				fmt.Fprintf(w, "images  pulled once for each node before cycle 1; cycle %d starts without any\n", p.Bare)
+			} else {
+				fmt.Fprintln(w, "images  pulled once for each node; no cycle starts without any, which takes two")
+			}
 			another := strings.Join(p.AnotherPolicy(), "; ")
 			if another != "" {
 				fmt.Fprintf(w, "POLICY  another policy, less than the built-in one demands: %s\n", another)
@@ -111,7 +121,7 @@ func (a *app) runCommand() *cobra.Command {
 	q := &request{}
 	c := &cobra.Command{
 		Use: "run", Short: "Run the gate and write its report",
-		Example: "  gate run\n  gate run --cycles 1 --apps miniflux,mosquitto --only .228",
+		Example: "  gate run\n  gate run --cycles 1 --apps APP,OTHER --only .228",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := a.options(cmd.Context(), q)
@@ -198,6 +208,12 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 		}
 	} else {
 		fmt.Fprintf(w, "%s: %d apps, %d cycles, %s; report: %s\n", reports.Headline(r), len(r.Apps), r.Asked.Cycles, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second), filepath.Join(dir, reports.HTMLFile))
+		for _, why := range r.Unfit {
+			fmt.Fprintf(w, "UNFIT for a release: %s\n", why)
+		}
+		for _, again := range r.Reruns {
+			fmt.Fprintf(w, "run again: %s (%s): %s\n", again.Cell, again.Cause, again.Reason)
+		}
 		for _, waiver := range r.Waivers {
 			fmt.Fprintf(w, "WAIVER: %s\n", waiver)
 		}

@@ -5,13 +5,16 @@ package attest
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"time"
 
@@ -43,6 +46,10 @@ type Trust struct {
 	Waivers         []sign.PublicKey // of those who may excuse a failure; none: nobody may
 	WaiverThreshold int
 	MaxAge          time.Duration // of a run
+
+	// Set holds the digests of the manifests of a channel, by application. A run must have
+	// tested each of them, as it is there; nil: any.
+	Set map[string]string
 }
 
 // Statement judges a run from its plan, its results and the waivers in its directory,
@@ -70,11 +77,36 @@ func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
 		return nil, nil, nil, err
 	}
 	r := verdict.Judge(&p, results)
+	if err := sameEvidence(dir, results); err != nil {
+		return nil, nil, nil, err
+	}
 	if r.Waivers, err = waivers(context.Background(), dir, nil, 0); err != nil {
 		return nil, nil, nil, err
 	}
 	s, err := encode(r, planned, raw)
 	return &p, r, s, err
+}
+
+// sameEvidence refuses evidence that is not what the results say it is. Of a file that two
+// results name, the last one wrote it.
+func sameEvidence(dir string, results []reports.Result) error {
+	want := map[string]string{}
+	for _, r := range results {
+		maps.Copy(want, r.Digests)
+	}
+	for _, file := range slices.Sorted(maps.Keys(want)) {
+		if !filepath.IsLocal(file) {
+			return fmt.Errorf("evidence %s is not in the run's directory", file)
+		}
+		have, err := reports.FileDigest(filepath.Join(dir, file))
+		if err != nil {
+			return fmt.Errorf("evidence: %w", err)
+		}
+		if have != want[file] {
+			return fmt.Errorf("evidence %s was changed after it was collected", file)
+		}
+	}
+	return nil
 }
 
 // Sign signs a run's statement if the run can release something: green, or excused cell
@@ -126,6 +158,14 @@ func Verify(ctx context.Context, dir string, trust Trust, now time.Time) (*repor
 	}
 	if err := releasable(r, now); err != nil {
 		return nil, err
+	}
+	if sum := plan.PolicyDigest(p.Policy); r.Judge.Policy != sum {
+		return nil, fmt.Errorf("%w: the run was judged by another policy (%.12s…) than the one it records (%.12s…)", ErrAttestation, r.Judge.Policy, sum)
+	}
+	for _, id := range slices.Sorted(maps.Keys(trust.Set)) {
+		if tested := r.Subject.Manifests[id]; tested != trust.Set[id] {
+			return nil, fmt.Errorf("%w: run %s did not test %s as the channel has it (%.12s…), but %s", ErrAttestation, r.Run, id, trust.Set[id], cmp.Or(tested, "not at all"))
+		}
 	}
 	policy := trust.Policy
 	if policy.Cycles == 0 {

@@ -43,6 +43,13 @@ type predicate struct {
 	Waivers       []reports.Waived `json:"waivers,omitempty"`
 	Run           string           `json:"run"`
 	Finished      time.Time        `json:"finished"`
+
+	Judge    reports.Judge            `json:"judge,omitzero"`
+	Warnings []string                 `json:"warnings,omitempty"`
+	Bare     int                      `json:"bareCycle,omitempty"` // began on nodes without any image
+	Reruns   []reports.Rerun          `json:"reruns,omitempty"`    // cells that were run again
+	Proofs   map[string]reports.Proof `json:"proofs,omitempty"`    // by application: how many cycles, and what they prove
+	Earlier  []reports.Earlier        `json:"earlier,omitempty"`   // runs whose cycles are among them
 }
 
 // configuration is a file that the results depend on.
@@ -63,7 +70,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished:      r.Finished,
+			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Proofs: map[string]reports.Proof{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
@@ -79,6 +86,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		s.Subject = append(s.Subject, Target{"file/" + name, map[string]string{"sha256": r.Subject.Installed[name]}})
 	}
 	for _, a := range r.Apps {
+		s.Predicate.Proofs[a.ID] = a.Proof
 		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c.Cell) }); {
 		case a.Verdict == reports.Green:
 			s.Predicate.PassedTests = append(s.Predicate.PassedTests, a.ID)

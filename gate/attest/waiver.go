@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -32,6 +33,8 @@ func checkWaiver(w *reports.Waived) error {
 		return fmt.Errorf("%w: a waiver for %s names the steps it excuses, and a reason", ErrAttestation, w.App)
 	case err != nil || u.Host == "" || u.Scheme != "https" && u.Scheme != "http":
 		return fmt.Errorf("%w: a waiver for %s links to where the failure is worked on; %q is no address", ErrAttestation, w.App, w.Tracker)
+	case w.Renewed < 0 || w.Renewed > catalog.MaxRenewals:
+		return fmt.Errorf("%w: a waiver for %s has been renewed %d times; it can be once", ErrAttestation, w.App, w.Renewed)
 	case w.Until.IsZero():
 		return fmt.Errorf("%w: a waiver for %s has an end date", ErrAttestation, w.App)
 	}
@@ -55,6 +58,12 @@ func Waive(ctx context.Context, dir string, w reports.Waived, signers ...*sign.S
 		return "", fmt.Errorf("%w: the run is not about an application %q", ErrAttestation, w.App)
 	}
 	w.Until = w.Until.UTC().Truncate(time.Second)
+	if w.Renewed, err = renewals(dir, &w.Waiver, w.App); err != nil {
+		return "", err
+	}
+	if w.Renewed > catalog.MaxRenewals {
+		return "", fmt.Errorf("%w: the waiver for %s, %s, has been renewed already, and can be once; repair what it excuses", ErrAttestation, w.App, strings.Join(w.Steps, ", "))
+	}
 	if err := checkWaiver(&w); err != nil {
 		return "", err
 	}
@@ -71,6 +80,35 @@ func Waive(ctx context.Context, dir string, w reports.Waived, signers ...*sign.S
 		return "", err
 	}
 	return file, os.WriteFile(file, envelope, 0o644)
+}
+
+// renewals is how often a waiver would have been renewed with this one: a renewal is one that
+// excuses a step which an earlier one excused for the same application, whatever its
+// manifest, in this run or one beside it. A channel counts by itself what was released there.
+func renewals(dir string, w *catalog.Waiver, app string) (n int, err error) {
+	real, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return 0, err
+	}
+	runs, err := filepath.Glob(filepath.Join(filepath.Dir(real), "*"))
+	if err != nil {
+		return 0, err
+	}
+	for _, run := range runs {
+		if info, err := os.Lstat(run); err != nil || !info.IsDir() {
+			continue // not a run, or the link to the latest
+		}
+		earlier, err := waivers(context.Background(), run, nil, 0)
+		if err != nil {
+			return 0, fmt.Errorf("earlier waivers: %s: %w", run, err)
+		}
+		for _, e := range earlier {
+			if e.App == app && w.Renews(&e.Waiver) {
+				n = max(n, e.Renewed+1)
+			}
+		}
+	}
+	return n, nil
 }
 
 // waivers reads the waivers stored with a run. Signatures are checked only if keys are

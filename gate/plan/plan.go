@@ -128,6 +128,7 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 		Run: run, Gate: version, Policy: policy, Release: released, Versions: map[string]string{},
 		Asked:    reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: apps},
 		Requires: requires, Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
+		Judge: reports.Judge{Policy: PolicyDigest(policy)},
 	}
 	for _, n := range known {
 		if slices.Contains(r.Nodes, n.Name) && n.HostKey != "" {

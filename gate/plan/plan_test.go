@@ -1,9 +1,11 @@
 package plan
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"maps"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -17,6 +19,16 @@ import (
 
 func cat() catalog.Catalog {
 	return catalog.Catalog{"a": {Manifest: &manifest.Manifest{ID: "a", Version: "1"}}, "b": {Manifest: &manifest.Manifest{ID: "b", Version: "2"}}}
+}
+
+// released is the release policy as it is built in. The tests of this package have catalogs
+// of their own, of which it demands no application.
+var released = release
+
+func TestMain(m *testing.M) {
+	before, _, _ := bytes.Cut(release, []byte("\ncatalog:"))
+	release = before
+	os.Exit(m.Run())
 }
 
 var known = []reports.Node{{Name: ".228"}, {Name: ".198"}}
@@ -166,6 +178,61 @@ func TestAPolicyThatDemandsLessIsAnotherOne(t *testing.T) {
 	old.Asked, old.Release = reports.Policy{Cycles: 1, Apps: []string{"a"}}, []string{"a"}
 	if got := old.AnotherPolicy(); got != nil {
 		t.Errorf("an old plan: %q", got)
+	}
+}
+
+func TestACatalogOfAToyIsNotTheReleases(t *testing.T) {
+	policy, err := ParsePolicy("release.yaml", released)
+	if err != nil {
+		t.Fatal(err)
+	}
+	of := func(ids ...string) *Plan { return planned(t, family(ids...), Request{Policy: policy}) }
+	if why := of(policy.Catalog...).SmokeWhy(); len(policy.Catalog) == 0 || len(why) > 0 {
+		t.Errorf("all of %q: SMOKE because of %q", policy.Catalog, why)
+	}
+	if why := of("toy").SmokeWhy(); !slices.Equal(why, []string{"without the release's app " + strings.Join(policy.Catalog, ", ")}) {
+		t.Errorf("SMOKE because of %q", why)
+	}
+	if why := of(append(policy.Catalog[1:], "toy")...).SmokeWhy(); !slices.Equal(why, []string{"without the release's app " + policy.Catalog[0]}) {
+		t.Errorf("one is missing: SMOKE because of %q", why)
+	}
+	// A policy of one's own that names only the toy is another policy, for whoever demands the release's.
+	own := policy
+	own.Apps, own.Catalog = []string{"toy"}, nil
+	if why := planned(t, family("toy"), Request{Policy: own}).Missing(policy); !slices.Contains(why, "without the release's app "+strings.Join(policy.Catalog, ", ")) {
+		t.Errorf("%q", why)
+	}
+	some := policy
+	some.Apps = policy.Catalog[:1]
+	if why := planned(t, family(policy.Catalog...), Request{Apps: policy.Catalog[:1]}).Missing(some); !slices.Contains(why, "without the release's app "+strings.Join(policy.Catalog[1:], ", ")) {
+		t.Errorf("fewer were tested than the catalog has: %q", why)
+	}
+}
+
+func TestAPolicyMayAskForHardware(t *testing.T) {
+	policy := Default()
+	policy.Hardware = true
+	p := planned(t, cat(), Request{Policy: policy})
+	if why := p.SmokeWhy(); len(why) > 0 {
+		t.Errorf("before the nodes are seen: %q", why)
+	}
+	for _, c := range []struct {
+		kinds [2]reports.Kind
+		want  []string
+	}{
+		{[2]reports.Kind{reports.Hardware, reports.Hardware}, nil},
+		{[2]reports.Kind{reports.Lab, reports.Hardware}, []string{"node .228 is no hardware (lab)"}},
+		{[2]reports.Kind{reports.Hardware, reports.Virtual}, []string{"node .198 is no hardware (virtual)"}},
+		{[2]reports.Kind{reports.Hardware, ""}, []string{"node .198 is no hardware (it does not say what it is)"}},
+	} {
+		p.Sessions = make([]Session, 1)
+		p.Nodes = []reports.Node{{Name: ".228", HostKey: "k1", Kind: c.kinds[0]}, {Name: ".198", HostKey: "k2", Kind: c.kinds[1]}}
+		if why := p.SmokeWhy(); !slices.Equal(why, c.want) {
+			t.Errorf("%q: %q, expected %q", c.kinds, why, c.want)
+		}
+	}
+	if why := p.Missing(Default()); len(why) > 0 {
+		t.Errorf("nobody asks for hardware: %q", why)
 	}
 }
 

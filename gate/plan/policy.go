@@ -1,7 +1,10 @@
 package plan
 
 import (
+	"crypto/sha256"
 	_ "embed"
+	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"regexp"
@@ -30,6 +33,16 @@ func Default() reports.Policy {
 	return p
 }
 
+// PolicyDigest is the SHA-256 of a policy's JSON, in hex.
+func PolicyDigest(p reports.Policy) string {
+	b, err := json.Marshal(p)
+	if err != nil {
+		panic(err) // it is numbers and strings
+	}
+	sum := sha256.Sum256(b)
+	return hex.EncodeToString(sum[:])
+}
+
 // ErrPolicy is wrapped when a release policy is not valid.
 var ErrPolicy = errors.New("release policy")
 
@@ -43,7 +56,7 @@ var (
 
 // ParsePolicy reads a release policy; release.yaml documents the format. All problems
 // are reported at once, with their positions in file, wrapped in ErrPolicy. Apps is empty
-// for all of the catalog.
+// for all of the catalog. A catalog of which Catalog names more is not the one released.
 func ParsePolicy(file string, src []byte) (reports.Policy, error) {
 	r := &reader{file: file}
 	p := r.policy(src)
@@ -88,7 +101,7 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 		r.bad(nil, "", "expected one YAML document with cycles, nodes, steps and apps")
 		return p
 	}
-	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, nil)
+	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, []string{"catalog", "hardware"})
 	if n, ok := fields["cycles"]; ok {
 		p.Cycles = r.cycles(n)
 	}
@@ -104,14 +117,25 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 		})
 		p.Steps = inOrder(named)
 	}
+	id := func(s string) string {
+		if appID.MatchString(s) {
+			return ""
+		}
+		return fmt.Sprintf("%q is not the id of an application", s)
+	}
+	if n, ok := fields["catalog"]; ok {
+		p.Catalog = slices.Sorted(slices.Values(r.names(n, "catalog", id)))
+	}
+	if n, ok := fields["hardware"]; ok {
+		if b, boolean := n.(*ast.BoolNode); boolean {
+			p.Hardware = b.Value
+		} else {
+			r.bad(n, "hardware", "expected true or false")
+		}
+	}
 	if n, ok := fields["apps"]; ok {
 		if s, text := n.(*ast.StringNode); !text || s.Value != "all" {
-			p.Apps = slices.Sorted(slices.Values(r.names(n, "apps", func(s string) string {
-				if appID.MatchString(s) {
-					return ""
-				}
-				return fmt.Sprintf("%q is not the id of an application", s)
-			})))
+			p.Apps = slices.Sorted(slices.Values(r.names(n, "apps", id)))
 		}
 	}
 	return p

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -10,12 +11,13 @@ import (
 
 // Required is the policy that the run was planned under, with the applications of the
 // release. Plans from before policies were recorded were made under the default one,
-// which had no roles then.
+// which had no roles then, and
+// named no application.
 func (p *Plan) Required() reports.Policy {
 	policy := p.Policy
 	if policy.Cycles == 0 {
 		policy = Default()
-		policy.Roles = nil
+		policy.Roles, policy.Catalog = nil, nil
 	}
 	policy.Apps = p.Release
 	return policy
@@ -39,23 +41,59 @@ func (p *Plan) Missing(policy reports.Policy) (why []string) {
 		}
 	}
 	missing := func(what string, need, have []string) {
-		var m []string
-		for _, n := range need {
-			if !slices.Contains(have, n) {
-				m = append(m, n)
-			}
-		}
-		if len(m) > 0 {
+		if m := Without(need, have); len(m) > 0 {
 			why = append(why, fmt.Sprintf("without %s %s", what, strings.Join(m, ", ")))
 		}
 	}
 	missing("step", policy.Steps, p.Asked.Steps)
+	if policy.Hardware {
+		why = append(why, p.notHardware()...)
+	}
 	if len(policy.Apps) > 0 {
 		missing("app", policy.Apps, p.Asked.Apps)
+		missing("the release's app", Without(policy.Catalog, policy.Apps), p.Asked.Apps)
 	} else {
 		missing("app", p.Release, p.Asked.Apps)
+		missing("the release's app", Without(policy.Catalog, p.Release), p.Asked.Apps)
 		if len(p.Policy.Apps) > 0 {
 			why = append(why, "not all apps of the catalog, only "+strings.Join(p.Policy.Apps, ", "))
+		}
+	}
+	return why
+}
+
+// Without gives what of a list is not in another.
+func Without(list, other []string) (out []string) {
+	for _, s := range list {
+		if !slices.Contains(other, s) {
+			out = append(out, s)
+		}
+	}
+	return out
+}
+
+// TooLarge warns of nodes whose memory is less than all applications may take together: a
+// reboot and the end of a cycle have all of them running.
+func (p *Plan) TooLarge() (why []string) {
+	sum := int64(0)
+	for _, w := range p.Weights {
+		sum += w.Memory
+	}
+	for _, n := range p.Nodes {
+		if n.Memory > 0 && sum > n.Memory {
+			why = append(why, fmt.Sprintf("node %s: its applications may take %d MiB of memory together, and %d MiB were available", n.Name, sum>>20, n.Memory>>20))
+		}
+	}
+	return why
+}
+
+// notHardware names the nodes that are no machines of their own, or do not say so. Before a
+// run has seen its nodes, nothing is known of them.
+func (p *Plan) notHardware() (why []string) {
+	for _, name := range p.Asked.Nodes {
+		i := slices.IndexFunc(p.Nodes, func(n reports.Node) bool { return n.Name == name })
+		if i >= 0 && p.Nodes[i].Kind != reports.Hardware && (p.Nodes[i].Kind != "" || len(p.Sessions) > 0) {
+			why = append(why, fmt.Sprintf("node %s is no hardware (%s)", name, cmp.Or(string(p.Nodes[i].Kind), "it does not say what it is")))
 		}
 	}
 	return why
@@ -65,8 +103,9 @@ func (p *Plan) Missing(policy reports.Policy) (why []string) {
 // was planned under a policy that demands less. Otherwise it is empty: then a run that
 // does too little is a SMOKE.
 func (p *Plan) AnotherPolicy() []string {
-	demanded := Plan{Asked: p.Required(), Policy: p.Policy, Release: p.Release}
-	if len(demanded.Missing(Default())) == 0 {
+	required := p.Required()
+	demanded := Plan{Asked: required, Policy: p.Policy, Release: p.Release}
+	if weaker := Default().Hardware && !required.Hardware; !weaker && len(demanded.Missing(Default())) == 0 {
 		return nil
 	}
 	return p.Missing(Default())

@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"math"
 	"slices"
 	"testing"
 	"time"
@@ -153,5 +154,77 @@ func TestPercentilesAreOfTheNearestRank(t *testing.T) {
 	}
 	if percentile(nil, .5) != 0 {
 		t.Error("of nothing")
+	}
+}
+
+func TestWhatCyclesProve(t *testing.T) {
+	// Computed apart from this code, with whole binomial coefficients.
+	for _, c := range []struct {
+		n, k int
+		want float64
+	}{{0, 0, 1}, {1, 0, 0.95}, {20, 0, 0.1391083}, {40, 0, 0.0721575}, {100, 0, 0.0295130}, {20, 1, 0.2161067}, {40, 2, 0.1491520}, {5, 5, 1}} {
+		if got := Bound(c.n, c.k); math.Abs(got-c.want) > 1e-6 {
+			t.Errorf("%d of %d failed: %.7f, expected %.7f", c.k, c.n, got, c.want)
+		}
+	}
+	p := release(t)
+	results := passed(p)
+	for i := range results { // one cycle of each is not green
+		switch results[i].Cell {
+		case reports.Cell{App: "a", Node: ".228", Cycle: 2, Step: matrix.Stop}:
+			results[i].Status = reports.Failed
+		case reports.Cell{App: "b", Node: ".198", Cycle: 5, Step: matrix.Stop}:
+			results[i].Status = reports.NotRun
+		}
+	}
+	p.Earlier = []reports.Earlier{{Cycles: map[string]reports.Tally{"a": {Green: 19, Red: 1}}}}
+	r := Judge(p, results)
+	if a, b := r.Apps[0].Proof, r.Apps[1].Proof; a.Tally != (reports.Tally{Green: 58, Red: 2}) || a.Runs != 2 || b.Tally != (reports.Tally{Green: 39}) || b.Runs != 1 || b.Bound != Bound(39, 0) {
+		t.Errorf("%+v, %+v", a, b)
+	}
+}
+
+func TestWhatWasRunAgainIsCounted(t *testing.T) {
+	cell := reports.Cell{App: "a", Node: ".228", Cycle: 1, Step: matrix.Stop}
+	lost := reports.Result{Cell: cell, Status: reports.NotRun, Cause: reports.Lost, Reason: "planted"}
+	skipped := reports.Result{Cell: cell, Status: reports.NotRun, Reason: "an earlier step did not pass"}
+	done := func(s reports.Status) reports.Result { return reports.Result{Cell: cell, Status: s} }
+	for _, c := range []struct {
+		name    string
+		results []reports.Result
+		want    int
+		status  reports.Status
+	}{
+		{"lost, then passed", []reports.Result{lost, done(reports.Passed)}, 1, reports.Passed},
+		{"lost, then failed", []reports.Result{lost, done(reports.Failed)}, 1, reports.Failed},
+		{"failed, and then whatever", []reports.Result{done(reports.Failed), lost, done(reports.Passed)}, 1, reports.Failed},
+		{"lost and left", []reports.Result{lost}, 0, reports.NotRun},
+		{"lost, skipped, passed", []reports.Result{lost, skipped, done(reports.Passed)}, 1, reports.Passed},
+		{"lost twice", []reports.Result{lost, lost}, 1, reports.NotRun},
+		{"lost twice, and passed all the same", []reports.Result{lost, lost, done(reports.Passed)}, 2, reports.Passed},
+		{"never begun, then passed", []reports.Result{skipped, done(reports.Passed)}, 0, reports.Passed},
+	} {
+		r := Judge(release(t), c.results)
+		i := slices.IndexFunc(r.Apps[0].Cells, func(x reports.Result) bool { return x.Cell == cell })
+		if len(r.Reruns) != c.want || r.Apps[0].Cells[i].Status != c.status {
+			t.Errorf("%s: %+v, and the cell is %s", c.name, r.Reruns, r.Apps[0].Cells[i].Status)
+		}
+	}
+}
+
+func TestARedCellWithoutItsEvidenceMakesARunUnfit(t *testing.T) {
+	p := release(t)
+	results := passed(p)
+	results[3].Status, results[3].Prev = reports.Failed, "p"
+	for _, c := range []struct {
+		evidence []string
+		digests  map[string]string
+		fit      bool
+	}{{nil, nil, false}, {[]string{"f"}, nil, false}, {[]string{"f", "g"}, map[string]string{"f": "0"}, false}, {[]string{"f"}, map[string]string{"f": "0"}, true}} {
+		results[3].Evidence, results[3].Digests = c.evidence, c.digests
+		results[0].Prev = "p"
+		if r := Judge(p, results); (len(r.Unfit) == 0) != c.fit {
+			t.Errorf("%v, %v: %q", c.evidence, c.digests, r.Unfit)
+		}
 	}
 }
