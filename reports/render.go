@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"html/template"
 	"io/fs"
+	"math"
 	"os"
 	"path/filepath"
 	"slices"
@@ -177,6 +178,9 @@ func JUnit(r *Report) ([]byte, error) {
 			if r.Smoke {
 				s.AddProperty("smoke", strings.Join(r.SmokeWhy, "; "))
 			}
+			if len(r.Unfit) > 0 {
+				s.AddProperty("unfit", strings.Join(r.Unfit, "; "))
+			}
 			if len(r.AnotherPolicy) > 0 {
 				s.AddProperty("policy", "another policy than the built-in one: "+strings.Join(r.AnotherPolicy, "; "))
 			}
@@ -245,6 +249,19 @@ func Summary(r *Report) string {
 		}
 		p("- [%s] %s%s", box, c.Text, why)
 	}
+	p("")
+	for _, a := range r.Apps {
+		p("- %s", a.Proves())
+	}
+	if r.Bare > 0 {
+		p("- Cycle %d started from nodes without any image.", r.Bare)
+	}
+	for _, again := range r.Reruns {
+		p("- Run again: %s (%s): %s", again.Cell, again.Cause, again.Reason)
+	}
+	for _, why := range r.Unfit {
+		p("\n**UNFIT** for a release: %s", why)
+	}
 	for _, w := range r.Waivers {
 		fmt.Fprintf(&b, "\n**WAIVER**: %s\n", w)
 	}
@@ -252,6 +269,17 @@ func Summary(r *Report) string {
 		p("\n> %s", w)
 	}
 	return b.String()
+}
+
+// Proves says what the cycles of an application prove.
+func (a App) Proves() string {
+	p := a.Proof
+	runs := ""
+	if p.Runs > 1 {
+		runs = fmt.Sprintf(" of %d runs of the same digests", p.Runs)
+	}
+	upwards := math.Ceil(1000*p.Bound) / 10
+	return fmt.Sprintf("%s: %d green and %d red cycles%s; with 95 %% confidence, it fails in at most %.1f %% of cycles like these", a.ID, p.Green, p.Red, runs, upwards)
 }
 
 // Headline is the verdict in a few words, with SMOKE in front if it is one. A verdict under

@@ -26,14 +26,16 @@ func sample() *Report {
 		Run: "20260101-120000-0001", Gate: "1.0", Started: at, Finished: at.Add(time.Minute), Seconds: 60, Verdict: Red, Smoke: true, SmokeWhy: []string{"1 of 20 cycles"},
 		Policy: Policy{Cycles: 20, Nodes: []string{".228", ".198"}, Steps: []string{"install", "stop"}},
 		Asked:  Policy{Cycles: 1, Nodes: []string{".228", ".198"}, Steps: []string{"install", "stop"}, Apps: []string{"broker", "feeds"}},
-		Nodes:  []Node{{Name: ".228", Address: "127.0.0.228:22", OS: "Debian", Kernel: "6.12", Podman: "5.4.2", Systemd: "257"}},
+		Nodes:  []Node{{Name: ".228", Address: "127.0.0.228:22", OS: "Debian", Kernel: "6.12", Podman: "5.4.2", Systemd: "257", Kind: Lab}},
+		Judge:  Judge{Gate: strings.Repeat("12", 32), Suite: strings.Repeat("34", 32), Policy: strings.Repeat("56", 32)}, Bare: 2,
+		Reruns: []Rerun{{Cell{"broker", ".228", 1, "stop"}, Lost, "node .228: connecting: node lost"}},
 		Subject: Subject{Daemon: strings.Repeat("ab", 32), Manifests: map[string]string{
 			"broker": strings.Repeat("cd", 32), "feeds": strings.Repeat("ef", 32)}},
 		Checklist: []Criterion{{ID: "manifests", Text: "Every manifest is valid", Met: true}, {ID: "lifecycle", Text: "The lifecycle is green", Why: red.Reason}},
 		Apps: []App{
-			{ID: "broker", Version: "2.0", Verdict: Green, Level: "L1", Cells: []Result{cell("broker", ".228", "install", Passed, "", 3), cell("broker", ".228", "stop", Passed, "", 1),
+			{ID: "broker", Version: "2.0", Verdict: Green, Level: "L1", Proof: Proof{Tally{Green: 2}, 1, 0.7764}, Cells: []Result{cell("broker", ".228", "install", Passed, "", 3), cell("broker", ".228", "stop", Passed, "", 1),
 				cell("broker", ".198", "install", Passed, "", 3), cell("broker", ".198", "stop", Passed, "", 1)}},
-			{ID: "feeds", Version: "1.0", Verdict: Red, Flaky: []string{"stop"}, Level: "L0", Cells: []Result{cell("feeds", ".228", "install", Passed, "", 4), cell("feeds", ".228", "stop", Passed, "", 1),
+			{ID: "feeds", Version: "1.0", Verdict: Red, Flaky: []string{"stop"}, Level: "L0", Proof: Proof{Tally{Green: 20, Red: 1}, 2, 0.2074}, Cells: []Result{cell("feeds", ".228", "install", Passed, "", 4), cell("feeds", ".228", "stop", Passed, "", 1),
 				cell("feeds", ".198", "install", Passed, "", 4), red}},
 		},
 		Timing: []StepTime{{Step: "install", Cells: 4, P50: 3, P95: 4, Total: 14, Timing: Timing{Engine: 7, App: 7}}, {Step: "stop", Cells: 3, P50: 1, P95: 1, Total: 3, Timing: Timing{Engine: 1.5, App: 1.5}}},
@@ -124,6 +126,31 @@ func TestAnotherPolicyIsSaidInEveryOutput(t *testing.T) {
 		for _, want := range append(more, "1 of 20 cycles", "no second node (.198)") {
 			if !strings.Contains(string(b), want) {
 				t.Errorf("%s does not say %q", name, want)
+			}
+		}
+	}
+}
+
+func TestWhatIsUnfitAndWhatWasRunAgainIsSaid(t *testing.T) {
+	dir := t.TempDir()
+	r := sample()
+	r.Unfit = []string{"stop of broker was run again more than once"}
+	if err := Render(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		ReportFile:  {`"unfit": [`, `"cause": "lost"`, `"bound": 0.7764`, `"bare_cycle": 2`},
+		HTMLFile:    {"Unfit for a release", "connecting: node lost", "lab, Debian", "fails in at most 77.7 % of cycles", "20 green and 1 red cycles of 2 runs", "Cycle 2 started from nodes without any image", "565656565656"},
+		SummaryFile: {"**UNFIT** for a release", "Run again: broker on .228, cycle 1, stop (lost)", "fails in at most 77.7 % of cycles", "Cycle 2 started"},
+		JUnitFile:   {`name="unfit"`},
+	} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(string(b), w) {
+				t.Errorf("%s does not say %q", name, w)
 			}
 		}
 	}

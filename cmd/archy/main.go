@@ -66,7 +66,7 @@ func Command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "archy", Short: "Control the applications of an Archipelago node",
 		Long:         "Control the applications of an Archipelago node.\n\nExit status: 0 done; 1 the operation failed; 2 usage or bad input.",
-		Example:      "  archy login https://192.0.2.7:7443 --fingerprint 3f2a…\n  archy install miniflux\n  archy apps",
+		Example:      "  archy login https://192.0.2.7:7443 --fingerprint 3f2a…\n  archy install APP\n  archy apps",
 		Version:      version,
 		SilenceUsage: true, SilenceErrors: true,
 		Args: cobra.NoArgs,
@@ -155,7 +155,7 @@ func (a *app) operation(verb string) *cobra.Command {
 	var accept []string
 	c := &cobra.Command{
 		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until it is done",
-		Example:           "  archy " + verb + " miniflux",
+		Example:           "  archy " + verb + " APP",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -181,12 +181,12 @@ func (a *app) operation(verb string) *cobra.Command {
 	c.Flags().BoolVar(&noWait, "no-wait", false, "return once the request is accepted")
 	if verb == "uninstall" {
 		c.Flags().BoolVar(&purge, "purge", false, "delete its data and secrets too; this cannot be undone")
-		c.Example += "\n  archy uninstall miniflux --purge"
+		c.Example += "\n  archy uninstall APP --purge"
 	}
 	if verb == "update" {
 		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to a new privilege of the update, in exactly the words that 'archy update' prints; once for each")
 		c.Long = "Update an application to the catalog's version and wait until it is done. If that asks\nfor more than the installed version may, it is shown first and needs your consent: an\nanswer on a terminal, or --accept. Without, nothing is done; exit status 1."
-		c.Example += "\n  archy update miniflux --accept 'publishes port 8333/tcp of the node'"
+		c.Example += "\n  archy update APP --accept 'publishes port 8333/tcp of the node'"
 	}
 	return c
 }
@@ -209,7 +209,7 @@ func (a *app) logs() *cobra.Command {
 	var tail uint32
 	c := &cobra.Command{
 		Use: "logs APP", Short: "Show the logs of an application's containers",
-		Example:           "  archy logs miniflux --follow",
+		Example:           "  archy logs APP --follow",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -269,7 +269,7 @@ func (a *app) status() *cobra.Command {
 func (a *app) credentials() *cobra.Command {
 	return &cobra.Command{
 		Use: "credentials APP", Short: "Show the credentials with which to sign in to an application",
-		Example:           "  archy credentials miniflux",
+		Example:           "  archy credentials APP",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {

@@ -48,12 +48,12 @@ func lineOf(r *bufio.Reader) (string, error) {
 
 func (a *app) secret() *cobra.Command {
 	c := &cobra.Command{Use: "secret", Short: "Manage the secrets of applications", Args: cobra.NoArgs,
-		Example: "  archy secret import miniflux db-password < password",
+		Example: "  archy secret import APP db-password < password",
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	c.AddCommand(&cobra.Command{
 		Use: "import APP NAME", Short: "Import a secret's value from standard input",
 		Long:              "Import the value of a generated secret, for data that was created with it elsewhere.\nThe value is one line on standard input. A value that is in use is never replaced.",
-		Example:           "  archy secret import miniflux db-password < password",
+		Example:           "  archy secret import APP db-password < password",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -220,7 +220,7 @@ func (a *app) backup() *cobra.Command {
 	c := &cobra.Command{
 		Use: "backup APP", Short: "Back up an application: settings, volumes, and secrets encrypted with age",
 		Long:              "Back up an application to a zip file with its settings, its volumes, and its secrets,\nwhich are encrypted with age to the recipients. The application is stopped while its\nvolumes are copied on the node.",
-		Example:           "  age-keygen -o key.txt\n  archy backup miniflux --recipient age1… --output miniflux.zip",
+		Example:           "  age-keygen -o key.txt\n  archy backup APP --recipient age1… --output backup.zip",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
@@ -265,7 +265,7 @@ func (a *app) restore() *cobra.Command {
 	c := &cobra.Command{
 		Use: "restore FILE", Short: "Restore a backup and wait until the application runs",
 		Long:    "Restore a backup on a node where the application is not installed and has no data. The\nsecrets are decrypted here: the identity does not leave this machine.",
-		Example: "  archy restore miniflux.zip --identity key.txt",
+		Example: "  archy restore backup.zip --identity key.txt",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			keys, err := os.Open(identity)

@@ -59,7 +59,7 @@ promoted from feature to user and from user to beta, each on a green run of the 
 over exactly its digests. Every catalog is signed before it is used.
 
 Exit status: 0 done; 1 refused, or failed; 2 usage or bad input.`,
-		Example: "  catalog build --output feature.json\n  catalog sign feature.json --key release.key --identity id.txt\n  catalog promote miniflux --from feature.json --to user.json --root root.json --run out/gate/latest --trust gate.key.pub\n  catalog publish feature.json user.json --root root.json --to /srv/mirror",
+		Example: "  catalog build --output feature.json\n  catalog sign feature.json --key release.key --identity id.txt\n  catalog promote APP --from feature.json --to user.json --root root.json --run out/gate/latest --trust gate.key.pub\n  catalog publish feature.json user.json --root root.json --to /srv/mirror",
 		Version: version, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}

@@ -30,8 +30,8 @@ func promoteCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "promote APP...", Short: "Move entries to the next channel, on a green run of the gate over exactly their digests",
 		Long: "Move entries from one channel to the next: feature, user, beta. This takes a recent\nrun of the gate, signed by a trusted key, that is green over exactly the digests of\neach entry's manifest and images, under a release policy no weaker than the one\ndemanded here: the built-in one, unless --policy names another. Otherwise the promotion is refused, and the cell that prevents it is named.\nOnly a waiver ('gate waive') can excuse a failure, signed by as many catalog keys of\nthe root as its threshold asks.",
-		Example: "  catalog promote miniflux --from feature.json --to user.json --root root.json --run out/gate/latest --trust gate.key.pub\n" +
-			"  catalog promote miniflux --from user.json --to beta.json --root root.json --run out/gate/latest --trust gate.key.pub",
+		Example: "  catalog promote APP --from feature.json --to user.json --root root.json --run out/gate/latest --trust gate.key.pub\n" +
+			"  catalog promote APP --from user.json --to beta.json --root root.json --run out/gate/latest --trust gate.key.pub",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			ctx := cmd.Context()
@@ -111,7 +111,7 @@ func revokeCommand() *cobra.Command {
 	var in, out, reason string
 	c := &cobra.Command{
 		Use: "revoke APP VERSION", Short: "Withdraw a version: it is never installed again, and nodes that run it say so",
-		Example: "  catalog revoke miniflux 2.2.6 --reason 'CVE-2026-0001' --in beta.json --root root.json",
+		Example: "  catalog revoke APP 2.2.6 --reason 'CVE-2026-0001' --in beta.json --root root.json",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			_, p, err := roots.read()

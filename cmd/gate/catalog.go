@@ -50,3 +50,16 @@ func (a *app) catalog(ctx context.Context) (catalog.Catalog, error) {
 	}
 	return cat, nil
 }
+
+// set gives the digests of the manifests of a signed catalog, by application.
+func (a *app) set(ctx context.Context) (map[string]string, error) {
+	cat, err := a.catalog(ctx)
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for id, e := range cat {
+		out[id] = e.Digest()
+	}
+	return out, nil
+}

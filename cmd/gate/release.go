@@ -24,7 +24,7 @@ func (a *app) releaseCommand() *cobra.Command {
 	var to, version string
 	c := &cobra.Command{
 		Use: "release DIR", Short: "Describe the programs of a release, and publish those that a green run has tested",
-		Long:    "Write checksums, bills of materials, provenance and a description of all files, signed\nby --key, beside the programs in DIR, as 'make release' built them: nodes take a daemon\nby keys that sign catalogs ('catalog root --catalog-key'). Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit; the installer and the files that it installs must be those that the run recorded. If\nno such run has tested the daemon of an architecture, nothing is written and the exit\nstatus is 1.",
+		Long:    "Write checksums, bills of materials, provenance and a description of all files, signed\nby --key, beside the programs in DIR, as 'make release' built them: nodes take a daemon\nby keys that sign catalogs ('catalog root --catalog-key'). Then copy to --to what may go out: each daemon that a signed,\ngreen run under the whole policy has tested, digest for digest, and the commands with\nit; the installer and the files that it installs must be those that the run recorded. If\nno such run has tested the daemon of an architecture, nothing is written and the exit\nstatus is 1. With --document and --root, each run must have tested that whole catalog,\ndigest for digest.",
 		Example: "  gate release out/release/1.0 --version 1.0 --run out/gate/latest --trust gate.key.pub --key release.key --identity id.txt --to /srv/releases/1.0",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -35,6 +35,11 @@ func (a *app) releaseCommand() *cobra.Command {
 			t, err := trust.Read()
 			if err != nil {
 				return err
+			}
+			if a.document != "" {
+				if t.Set, err = a.set(cmd.Context()); err != nil {
+					return err
+				}
 			}
 			w := cmd.OutOrStdout()
 			var verified []*reports.Report

@@ -19,7 +19,7 @@ var ErrUnavailable = errors.New("the engine does not answer")
 type Observation struct {
 	At         time.Time
 	Containers map[string]Container // by name
-	Units      map[string]Unit      // by name, "miniflux.service"
+	Units      map[string]Unit      // by name, "chain.service"
 	Files      map[string]string    // Quadlet directory: file name -> content
 	Missing    map[string][]string  // application -> volumes that were initialised and are not there
 }
