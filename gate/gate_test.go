@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"reflect"
 	"strings"
 	"testing"
 
@@ -189,5 +190,73 @@ func TestAnOutcomeIsSaidWhileTheNodesAreStillHeld(t *testing.T) {
 	outcome, err := e.judge(cut)
 	if outcome == nil || o.outcome != outcome || err != cut || o.cut != cut || p.Sessions[0].Finished.IsZero() {
 		t.Errorf("said %+v, %v; returned %+v, %v", o.outcome, o.cut, outcome, err)
+	}
+}
+
+func TestRunsOfTheSameDigestsCount(t *testing.T) {
+	out := t.TempDir()
+	steps := []string{"install", "stop"}
+	made := func(name, daemon, manifest string, steps []string, edit func([]reports.Result)) *plan.Plan {
+		t.Helper()
+		p := &plan.Plan{Run: name, Asked: reports.Policy{Cycles: 3, Nodes: []string{"x"}, Steps: steps, Apps: []string{"a", "b"}}, Weights: map[string]plan.Weight{"a": {}},
+			Subject: reports.Subject{Daemon: daemon, Manifests: map[string]string{"a": manifest, "b": "b0"}}}
+		var results []reports.Result
+		for _, c := range p.Cells() {
+			results = append(results, reports.Result{Cell: c, Status: reports.Passed, Seconds: 7})
+		}
+		if edit != nil {
+			edit(results)
+		}
+		lines, err := reports.Encode(results)
+		dir := filepath.Join(out, name)
+		if err := errors.Join(err, os.MkdirAll(dir, 0o755), reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p), os.WriteFile(filepath.Join(dir, reports.ResultsFile), lines, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	made("green", "d0", "a0", steps, nil)
+	made("red", "d0", "a0", append(steps, "uninstall"), func(r []reports.Result) { r[1].Status = reports.Failed })
+	made("another-daemon", "d1", "a0", steps, nil)
+	made("another-manifest", "d0", "a1", steps, nil)
+	made("fewer-steps", "d0", "a0", steps[:1], nil)
+	if err := errors.Join(os.Mkdir(filepath.Join(out, "came-to-nothing"), 0o755), os.Symlink("green", filepath.Join(out, latest))); err != nil {
+		t.Fatal(err)
+	}
+	now := made("now", "d0", "a0", steps, nil)
+	e := &execution{Options: Options{Out: out}, plan: now, dir: filepath.Join(out, "now")}
+	results, earlier, err := e.history()
+	if err != nil || len(results) != 12 {
+		t.Fatalf("%d results of the latest, %v", len(results), err)
+	}
+	got := map[string]map[string]reports.Tally{}
+	for _, one := range earlier {
+		got[one.Run] = one.Cycles
+		if len(one.Results) != 64 {
+			t.Errorf("%+v", one)
+		}
+	}
+	three, two := reports.Tally{Green: 3}, reports.Tally{Green: 2, Red: 1}
+	want := map[string]map[string]reports.Tally{"green": {"a": three, "b": three}, "red": {"a": two, "b": three}, "another-manifest": {"b": three}}
+	if !reflect.DeepEqual(got, want) {
+		t.Errorf("%+v, expected %+v", got, want)
+	}
+	file := filepath.Join(out, "red", reports.ResultsFile)
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, bytes.Replace(b, []byte(`"failed"`), []byte(`"passed"`), 1), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, _, err := e.history(); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "an earlier run of the same digests: damaged results") {
+		t.Errorf("an edited run counts: %v", err)
+	}
+}
+
+func TestANodeSaysWhatItIsMadeOf(t *testing.T) {
+	for want, id := range map[reports.Kind]nodes.Identity{reports.Lab: {Virt: "podman", Inside: true}, reports.Virtual: {Virt: "kvm"}, reports.Hardware: {Virt: "none"}, "": {}} {
+		if got := kind(id); got != want {
+			t.Errorf("%+v is %q, expected %q", id, got, want)
+		}
 	}
 }

@@ -13,14 +13,12 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// history looks at the runs beside this one: the results of the latest, for how long steps
-// take, and the cycles of every run that tested the same daemon and manifests, whatever came
-// of it. Each is judged again from its files. One that cannot be read stops the run: to
-// leave it out could leave out its failures.
+// history looks at the runs beside this one: the results of the latest, if they can be read,
+// for how long steps take; and the cycles of every run that tested the same daemon and
+// manifests, whatever came of it. Each is judged again from its files. One that cannot be
+// read stops the run: to leave it out could leave out its failures.
 func (e *execution) history() (results []reports.Result, earlier []reports.Earlier, err error) {
-	if results, err = reports.ReadResults(filepath.Join(e.Out, latest)); err != nil {
-		return nil, nil, fmt.Errorf("%w: the latest run: %w", plan.ErrUsage, err)
-	}
+	results, _ = reports.ReadResults(filepath.Join(e.Out, latest))
 	dirs, err := os.ReadDir(e.Out)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)

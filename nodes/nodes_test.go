@@ -105,6 +105,11 @@ func TestMachinesThatCannotBeNodesAreRefusedWithTheRemedy(t *testing.T) {
 		t.Errorf("not all at once: %v", err)
 	}
 	f = facts()
+	f["cpus"], f["memory"], f["virt"], f["container"] = "4", "1073741824", "podman", "yes"
+	if id, _, err := n.judge(f); err != nil || id.CPUs != 4 || id.Free != 1<<30 || id.Virt != "podman" || !id.Inside {
+		t.Errorf("%+v, %v", id, err)
+	}
+	f = facts()
 	f["online"], f["controllers"] = "inactive", "pids"
 	if id, warnings, err := n.judge(f); err != nil || len(warnings) != 2 || id.Memory {
 		t.Errorf("%v, warnings %q", err, warnings)
@@ -143,5 +148,28 @@ func TestRequestThatIsNeverAnsweredEndsWithTheContext(t *testing.T) {
 	}
 	if v, err := within(t.Context(), func() (int, error) { return 7, nil }); v != 7 || err != nil {
 		t.Error(v, err)
+	}
+}
+
+func TestAConnectionHasNoMoreSessionsThanSSHDAllows(t *testing.T) {
+	const allowed = 10 // MaxSessions, sshd_config(5)
+	if maxSessions > allowed {
+		t.Errorf("%d sessions", maxSessions)
+	}
+	c := NewClient(&Node{Name: ".7", Address: "127.0.0.77", Port: 1, User: "archipelago"})
+	for range maxSessions {
+		c.sessions <- struct{}{}
+	}
+	ctx, cancel := context.WithCancelCause(t.Context())
+	gone := errors.New("gone")
+	cancel(gone)
+	if _, err := c.Run(ctx, "true"); !errors.Is(err, gone) || !strings.Contains(err.Error(), "waiting for one of 8 sessions") {
+		t.Errorf("one more: %v", err)
+	}
+	<-c.sessions
+	for range 2 * maxSessions { // each gives its place back
+		if _, err := c.Run(t.Context(), "true"); !errors.Is(err, ErrRefused) {
+			t.Fatalf("%v", err)
+		}
 	}
 }

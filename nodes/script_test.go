@@ -108,7 +108,7 @@ func TestFactsAndBootAreReadByTheScripts(t *testing.T) {
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)
 	}
-	for _, want := range []string{"uid=", "os=", "kernel=", "podman=", "systemd=", "subuid=", "subgid=", "cgroup=", "controllers=", "online=", "runtime=", "data=writable", "cpus="} {
+	for _, want := range []string{"uid=", "os=", "kernel=", "podman=", "systemd=", "subuid=", "subgid=", "cgroup=", "controllers=", "online=", "runtime=", "data=writable", "cpus=", "memory=", "virt="} {
 		if !strings.Contains("\n"+out, "\n"+want) {
 			t.Errorf("no %q in:\n%s", want, out)
 		}

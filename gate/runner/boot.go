@@ -15,9 +15,10 @@ import (
 )
 
 const (
-	// nodeReturn is how long a node that does not answer is waited for: longer than a reboot
-	// takes that nobody asked for.
-	nodeReturn = 5 * time.Minute
+	// nodeReturn is how long a node that does not answer is waited for: longer than most
+	// machines take for a reboot that nobody asked for. A resumption goes on with one that is
+	// away for longer.
+	nodeReturn = 2 * time.Minute
 	nodePoll   = time.Second
 )
 
