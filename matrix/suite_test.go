@@ -24,6 +24,9 @@ const (
 	entryBroken = "archipelago-not-run"
 )
 
+// reasonOver is why a cell was never begun.
+const reasonOver = "an earlier step of the cycle did not pass"
+
 // resultsFD is where the gate reads results, one JSON line each.
 const resultsFD = 3
 
@@ -53,7 +56,8 @@ func TestMatrix(t *testing.T) {
 			pipe := os.NewFile(resultsFD, "results")
 			defer pipe.Close()
 			ReportBeforeEach(func(r SpecReport) {
-				if c, ok := cellOf(shard, r.Labels()); ok {
+				skipped := r.State.Is(types.SpecStateFailureStates | types.SpecStateSkipped | types.SpecStatePending)
+				if c, ok := cellOf(shard, r.Labels()); ok && !skipped {
 					send(pipe, reports.Result{Cell: c, Status: Running})
 				}
 			})
@@ -94,11 +98,17 @@ func lifeSpecs(s *Session, m *manifest.Manifest, steps []Step) {
 		return
 	}
 	Describe(fmt.Sprintf("%s on %s, cycle %d", m.ID, s.Shard.Node.Name, s.Shard.Cycle), Ordered, func() {
+		over := false // a step did not pass: what comes after it would begin from anywhere
 		for _, step := range steps {
 			It(step.Name, NodeTimeout(step.Timeout), labels(s, m.ID, step), func(ctx SpecContext) {
+				if over { // Ginkgo goes on after a step that was not run
+					Skip(reasonOver)
+				}
+				over = true
 				g := s.group(step, m)
 				g.perform(ctx)
 				conclude(ctx, g, 0)
+				over = false
 			})
 		}
 	})
@@ -166,7 +176,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 	default:
 		res.Status = reports.NotRun
 		if res.Reason == "" {
-			res.Reason = "an earlier step of the cycle did not pass"
+			res.Reason = reasonOver
 			if r.State.Is(types.SpecStateInterrupted | types.SpecStateAborted) {
 				res.Reason, res.Cause = "interrupted", reports.Interrupted
 			}

@@ -32,7 +32,7 @@ type display struct {
 func (d *display) Write(line []byte) (int, error) { return d.out.Write(line) }
 
 func (d *display) Running(p *plan.Plan, results []reports.Result) {
-	t := tally{plan: p, total: map[string]int{}, done: map[string]int{}, began: time.Now()}
+	t := tally{plan: p, total: map[string]int{}, done: map[string]int{}, seen: map[reports.Cell]bool{}, began: time.Now()}
 	for _, c := range p.Cells() {
 		t.total[c.Node]++
 	}
@@ -65,13 +65,17 @@ func (d *display) Close() {
 type tally struct {
 	plan        *plan.Plan
 	total, done map[string]int
-	before      int // cells done in earlier sessions
+	seen        map[reports.Cell]bool // whose results are counted: a cell that is run again has two
+	before      int                   // cells done in earlier sessions
 	began       time.Time
 	failed      int
 }
 
 func (t *tally) add(r reports.Result) {
-	t.done[r.Node]++
+	if !t.seen[r.Cell] {
+		t.seen[r.Cell] = true
+		t.done[r.Node]++
+	}
 	if r.Status == reports.Failed {
 		t.failed++
 	}

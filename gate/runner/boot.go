@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -98,9 +99,9 @@ func (r *Runner) calm(ctx context.Context, n *fleet.Node) error {
 }
 
 // around gives, of a shard's applications, what they require and is not
-// among them, in the order in which it starts, and what an earlier failure may have left
-// that requires them, in the order in which it ends.
-func (r *Runner) around(node string, apps []string) (fixtures, absent []string) {
+// among them, in the order in which it starts; and what an earlier failure may have left
+// that requires them, in the order in which it ends. A job of the whole node leaves that be.
+func (r *Runner) around(j *plan.Job, apps []string) (fixtures, absent []string) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range apps {
@@ -110,7 +111,7 @@ func (r *Runner) around(node string, apps []string) (fixtures, absent []string) 
 			}
 		}
 		for _, d := range r.Plan.RequiredBy(a) {
-			if r.left[place{node, d}] && !slices.Contains(apps, d) && !slices.Contains(absent, d) {
+			if !j.WholeNode && r.left[place{j.Node, d}] && !slices.Contains(apps, d) && !slices.Contains(absent, d) {
 				absent = append(absent, d)
 			}
 		}

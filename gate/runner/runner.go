@@ -138,10 +138,11 @@ func (r *Runner) remember(res reports.Result) {
 	if res.Status == reports.NotRun {
 		if res.Cause != "" {
 			r.broken[res.Cell]++
-			r.left[at] = true
+			r.left[at], r.last[at] = true, res.Cell
 		}
 		return
 	}
+	r.last[at] = res.Cell
 	if r.done[res.Cell] != reports.Failed {
 		r.done[res.Cell] = res.Status
 	}

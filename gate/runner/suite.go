@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -53,7 +54,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
 	defer os.Remove(file) // it holds the access token
-	log, err := os.Create(filepath.Join(r.Dir, "suite", name+".log"))
+	log, err := newLog(filepath.Join(r.Dir, "suite", name))
 	if err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
@@ -109,12 +110,25 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 	return nil
 }
 
+// newLog makes the log of a process beside those of earlier ones that worked on the same.
+func newLog(name string) (f *os.File, err error) {
+	for n := 1; ; n++ {
+		file := name + ".log"
+		if n > 1 {
+			file = fmt.Sprintf("%s-%d.log", name, n)
+		}
+		if f, err = os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o644); !errors.Is(err, fs.ErrExist) {
+			return f, err
+		}
+	}
+}
+
 var errSilent = errors.New("the suite says nothing")
 
 // describe says what a process of the suite is to do.
 func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *matrix.Shard {
 	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Cycle: j.Cycle, Steps: steps}
-	fixtures, absent := r.around(n.Name, apps)
+	fixtures, absent := r.around(j, apps)
 	manifests := func(ids []string) (out []*manifest.Manifest) {
 		for _, a := range ids {
 			out = append(out, r.Fleet.Published[a].Manifest)
@@ -161,9 +175,6 @@ func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Time
 		}
 		if res.Status == matrix.Running {
 			missing[i].begun = true
-			r.mu.Lock()
-			r.last[place{res.Node, res.App}] = res.Cell
-			r.mu.Unlock()
 			r.Observer.Started(res.Cell)
 			continue
 		}
