@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -93,6 +94,26 @@ func (g *Group) follows(m *manifest.Manifest) bool {
 		_, needs := m.Requirement(c.env.App.ID)
 		return needs
 	})
+}
+
+// unmet says, by application, what of the group it requires, directly or through others, has
+// failed so far: it was not stopped, so nothing that requires it can follow.
+func (g *Group) unmet() map[string]error {
+	out := map[string]error{}
+	for range g.cells { // as often as the longest chain is long
+		for _, c := range g.cells {
+			for _, other := range g.cells {
+				id := other.env.App.ID
+				if _, needs := c.env.App.Requirement(id); !needs || out[c.env.App.ID] != nil {
+					continue
+				}
+				if err := cmp.Or(other.err, out[id]); err != nil {
+					out[c.env.App.ID] = fmt.Errorf("%w: %s, which it requires: %w", ErrFixture, id, err)
+				}
+			}
+		}
+	}
+	return out
 }
 
 // awaitFollow waits until an application is back that was stopped, and is started again,

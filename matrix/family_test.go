@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
+	"slices"
 	"strings"
 	"testing"
 
@@ -113,5 +115,23 @@ func TestWhatRequiresAnotherFollowsIt(t *testing.T) {
 	}
 	if harness(t, boot, nil).group(Step{Name: "fake"}, all[1]).follows(all[1]) {
 		t.Error("what it requires is not of the group")
+	}
+}
+
+func TestNothingIsAwaitedOfWhatCannotFollow(t *testing.T) {
+	for at, want := range map[int]string{-1: "", 0: "node page", 1: "page", 2: ""} {
+		g := harness(t, boot, nil).group(Step{Name: "fake"}, chained()...)
+		if at >= 0 {
+			g.cells[at].err = errRed
+		}
+		got := g.unmet()
+		if ids := strings.Join(slices.Sorted(maps.Keys(got)), " "); ids != want {
+			t.Errorf("with cell %d red, %q cannot follow, expected %q", at, ids, want)
+		}
+		for id, err := range got {
+			if !errors.Is(err, ErrFixture) || !errors.Is(err, errRed) {
+				t.Errorf("%s: %v", id, err)
+			}
+		}
 	}
 }

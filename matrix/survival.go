@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -90,9 +91,9 @@ func surviveRestarts(ctx context.Context, g *Group) {
 		return err
 	})
 	g.Once(ctx, func(ctx context.Context) error { return g.endDaemon(ctx, restartCommand) })
-	wrong := stopWatching()
+	wrong, unmet := stopWatching(), g.unmet()
 	g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
-		if err := wrong[env.App.ID]; err != nil {
+		if err := cmp.Or(wrong[env.App.ID], unmet[env.App.ID]); err != nil {
 			return err
 		}
 		if err := awaitStop(ctx, env, rec); err != nil {
