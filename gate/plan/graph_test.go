@@ -170,6 +170,19 @@ func TestANodeCarriesWhatItsProcessorsAndItsMemoryDo(t *testing.T) {
 	}
 }
 
+func TestWhatEndsGivesItsMemoryBack(t *testing.T) {
+	s := NewSchedule(planned(t, family("a", "b", "c"), Request{Steps: []string{matrix.Install}}).Graph("x", 1), Capacity{CPUs: 4, Memory: 2 << 20})
+	first := s.Next()
+	if len(first) != 2 || len(s.Next()) != 0 {
+		t.Fatalf("%v began", first)
+	}
+	s.Ended(first[0])
+	s.Ended(first[0]) // twice gives nothing more back
+	if next := s.Next(); len(next) != 1 || s.Done() {
+		t.Errorf("then %v", next)
+	}
+}
+
 // forest is a random catalog without circles, a node and an order in which jobs end.
 type forest struct {
 	cat  catalog.Catalog

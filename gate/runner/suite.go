@@ -82,7 +82,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 	into.Close()
 	quiet := time.AfterFunc(r.silence(), func() { give(errSilent) })
 	defer quiet.Stop()
-	kept, missing := r.listen(watched, results, quiet, s)
+	missing, kept := r.listen(watched, results, quiet, s)
 	if kept != nil {
 		give(kept)
 	}
@@ -155,7 +155,7 @@ type unheard struct {
 
 // listen records the results of a suite as they come, and gives the cells that it said
 // nothing of.
-func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Timer, s *matrix.Shard) (kept error, missing []unheard) {
+func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Timer, s *matrix.Shard) (missing []unheard, err error) {
 	for _, m := range s.Apps {
 		for _, step := range s.Steps {
 			missing = append(missing, unheard{cell: reports.Cell{App: m.ID, Node: s.Node.Name, Cycle: s.Cycle, Step: step}})
@@ -167,11 +167,11 @@ func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Time
 		quiet.Reset(r.silence())
 		var res reports.Result
 		if err := json.Unmarshal(lines.Bytes(), &res); err != nil {
-			return fmt.Errorf("reading the suite's results: %w", err), missing
+			return missing, fmt.Errorf("reading the suite's results: %w", err)
 		}
 		i := slices.IndexFunc(missing, func(u unheard) bool { return u.cell == res.Cell })
 		if i < 0 {
-			return fmt.Errorf("the suite gave a result of %s, which it was not asked for, or gave before", res.Cell), missing
+			return missing, fmt.Errorf("the suite gave a result of %s, which it was not asked for, or gave before", res.Cell)
 		}
 		if res.Status == matrix.Running {
 			missing[i].begun = true
@@ -183,10 +183,10 @@ func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Time
 			res.Cause, res.Reason = reports.Hung, fmt.Sprintf("it said nothing for %s, and was ended", r.silence())
 		}
 		if err := r.take(res); err != nil {
-			return err, missing
+			return missing, err
 		}
 	}
-	return lines.Err(), missing
+	return missing, lines.Err()
 }
 
 // openBrowser gives the DevTools address of the run's only browser. It is started when

@@ -1,0 +1,120 @@
+package runner
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// fake is a node that does as it is told.
+type fake struct {
+	mu     sync.Mutex
+	boot   func(asked int) string // which boot it is on; nil: always the same
+	asked  int
+	images []string // what was done to its images
+	left   []string
+	full   error
+}
+
+func (f *fake) Boot(context.Context) (nodes.BootID, error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.asked++
+	if f.boot == nil {
+		return "boot/1", nil
+	}
+	return nodes.BootID(f.boot(f.asked)), nil
+}
+
+func (f *fake) LastWords(context.Context) (string, error) { return "power failure", nil }
+
+func (f *fake) Pull(_ context.Context, images []fleet.Image) error {
+	f.images = append(f.images, fmt.Sprintf("pulled %d", len(images)))
+	return f.full
+}
+
+func (f *fake) Bare(context.Context) ([]string, error) {
+	f.images = append(f.images, "bare")
+	return f.left, nil
+}
+
+func TestANodeThatRebootsByItselfIsRed(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := newRunner(t, dir)
+	rebooted := &fake{boot: func(asked int) string {
+		if asked > 2 { // after it was looked at at the beginning of the first cycle
+			return "boot/2"
+		}
+		return "boot/1"
+	}}
+	same := &fake{}
+	r.Machine = func(n *fleet.Node) Machine {
+		if n.Name == "x" {
+			return rebooted
+		}
+		return same
+	}
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	got := statuses(t, dir)
+	for _, app := range []string{"a", "b"} {
+		res := got[reports.Cell{App: app, Node: "x", Cycle: 1, Step: matrix.Stop}]
+		if res.Status != reports.Failed || !strings.Contains(res.Reason, "the node rebooted by itself") || len(res.Evidence) != 1 {
+			t.Errorf("%+v", res)
+			continue
+		}
+		b, err := os.ReadFile(filepath.Join(dir, res.Evidence[0]))
+		if err != nil || !strings.Contains(string(b), "power failure") || res.Digests[res.Evidence[0]] == "" {
+			t.Errorf("%q, %v, digests %v", b, err, res.Digests)
+		}
+	}
+	for _, res := range got {
+		if res.Node == "y" && res.Status != reports.Passed || res.Node == "x" && res.Cycle == 2 && res.Status != reports.Passed {
+			t.Errorf("%+v", res)
+		}
+	}
+}
+
+func TestImagesArePulledOnceAndOneCycleHasNone(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := newRunner(t, dir)
+	r.Fleet.Images = []fleet.Image{{Ref: "i"}}
+	x, y := &fake{}, &fake{}
+	machines := func(n *fleet.Node) Machine { return map[string]*fake{"x": x, "y": y}[n.Name] }
+	r.Machine = machines
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	for _, f := range []*fake{x, y} {
+		if !slices.Equal(f.images, []string{"pulled 1", "bare"}) {
+			t.Errorf("%q", f.images)
+		}
+	}
+	r, _ = newRunner(t, t.TempDir())
+	r.Machine = machines
+	x.left = []string{"abc"}
+	if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "cycle 2 starts from no images, and some cannot be removed: [abc]") {
+		t.Error(err)
+	}
+	x.full = errors.New("no room")
+	r, seen := newRunner(t, t.TempDir())
+	r.Machine = machines
+	if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "pulling images: no room") {
+		t.Error(err)
+	}
+	if slices.ContainsFunc(seen.told, func(s string) bool { return strings.Contains(s, "on x") }) {
+		t.Error("a node without room for the images was worked on")
+	}
+}
