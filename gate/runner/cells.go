@@ -1,0 +1,184 @@
+package runner
+
+import (
+	"errors"
+	"fmt"
+	"path/filepath"
+	"slices"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// recall takes in the results of earlier sessions. A cell that began and did not end may be
+// run again once, in whatever session.
+func (r *Runner) recall() {
+	r.done, r.broken, r.last = map[reports.Cell]reports.Status{}, map[reports.Cell]int{}, map[place]reports.Cell{}
+	r.left, r.resumed, r.stopped, r.boots = map[place]bool{}, map[place]bool{}, map[place]string{}, map[string]nodes.BootID{}
+	for _, res := range r.Results {
+		r.resumed[place{res.Node, res.App}] = true
+		r.remember(res)
+	}
+	for c, times := range r.broken {
+		if _, known := r.done[c]; !known && times > 1 {
+			r.done[c] = reports.NotRun
+		}
+	}
+}
+
+// remember takes in what one result means for others; the lock is held, or nobody else is
+// there yet.
+func (r *Runner) remember(res reports.Result) {
+	at := place{res.Node, res.App}
+	if res.Status == reports.NotRun {
+		if res.Cause != "" {
+			r.broken[res.Cell]++
+			r.left[at], r.last[at] = true, res.Cell
+		}
+		return
+	}
+	r.last[at] = res.Cell
+	if r.done[res.Cell] != reports.Failed {
+		r.done[res.Cell] = res.Status
+	}
+	r.left[at] = res.Step != matrix.Uninstall || res.Status != reports.Passed
+}
+
+// settle decides, once a process of the suite has ended, on the cells of the job that it
+// did not take to their end: whether any is run again.
+func (r *Runner) settle(j *plan.Job) (again bool) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	var over []reports.Result
+	for _, c := range j.Cells() {
+		if _, known := r.done[c]; known {
+			continue
+		}
+		i := lastOf(r.Results, c)
+		if i < 0 {
+			continue
+		}
+		switch res := r.Results[i]; {
+		case (res.Cause == reports.Lost || res.Cause == reports.Hung) && r.broken[c] == 1:
+			again = true
+			r.resumed[place{c.Node, c.App}] = true
+		default:
+			over = append(over, res)
+		}
+	}
+	if again && len(j.Apps) == 1 {
+		return true // the steps after the one that is run again are open, too
+	}
+	for _, res := range over {
+		r.done[res.Cell] = reports.NotRun
+		if res.Cause != "" { // it stops its application on this node, and nothing else
+			why := fmt.Sprintf("%s: %s", res.Cell, res.Reason)
+			r.stopped[place{res.Node, res.App}] = why
+			r.failure = errors.Join(r.failure, errors.New(why))
+		}
+	}
+	return again
+}
+
+func lastOf(results []reports.Result, c reports.Cell) int {
+	for i, res := range slices.Backward(results) {
+		if res.Cell == c {
+			return i
+		}
+	}
+	return -1
+}
+
+// todo gives the applications and steps of a job that have no result yet. What cannot be
+// run, because something failed earlier in the cycle, is recorded as not run.
+func (r *Runner) todo(j *plan.Job) (apps, steps []string, err error) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, c := range j.Cells() {
+		if _, known := r.done[c]; known {
+			continue
+		}
+		if why := r.blocked(c); why != "" {
+			if err := r.record(reports.Result{Cell: c, Status: reports.NotRun, Reason: why, At: time.Now().UTC()}); err != nil {
+				return nil, nil, err
+			}
+			r.done[c] = reports.NotRun
+			continue
+		}
+		if !slices.Contains(apps, c.App) {
+			apps = append(apps, c.App)
+		}
+		if !slices.Contains(steps, c.Step) {
+			steps = append(steps, c.Step)
+		}
+	}
+	return apps, steps, nil
+}
+
+// blocked says what in the same cycle keeps a cell from being run; the lock is held.
+func (r *Runner) blocked(c reports.Cell) string {
+	for _, app := range append(r.Plan.Needs(c.App), c.App) {
+		fixture := ""
+		if app != c.App {
+			fixture = fmt.Sprintf("fixture %s, which it requires: ", app)
+		}
+		for _, s := range matrix.StepNames() {
+			switch r.done[reports.Cell{App: app, Node: c.Node, Cycle: c.Cycle, Step: s}] {
+			case reports.Failed:
+				return fixture + s + " failed earlier in the cycle"
+			case reports.NotRun:
+				return fixture + s + " was not run earlier in the cycle"
+			}
+		}
+		if why := r.stopped[place{c.Node, app}]; why != "" {
+			return fixture + "it was not run to its end: " + why
+		}
+	}
+	return ""
+}
+
+// record keeps a result; the lock is held.
+func (r *Runner) record(res reports.Result) error {
+	if err := r.Store.Append(res); err != nil {
+		return fmt.Errorf("%w: %w", errStore, err)
+	}
+	r.Results = append(r.Results, res)
+	r.Observer.Done(res)
+	return nil
+}
+
+// take records a result and remembers it. A red one without its evidence is a fault of the
+// gate.
+func (r *Runner) take(res reports.Result) error {
+	missing := r.digest(&res)
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if err := r.record(res); err != nil {
+		return err
+	}
+	r.remember(res)
+	if res.Status == reports.Failed && (missing != nil || len(res.Evidence) == 0) {
+		r.failure = errors.Join(r.failure, fmt.Errorf("%s is red without its evidence, which is a fault of the gate: %v", res.Cell, missing))
+	}
+	return nil
+}
+
+// digest adds to a result the digests of its evidence.
+func (r *Runner) digest(res *reports.Result) error {
+	var problems []error
+	for _, file := range res.Evidence {
+		sum, err := reports.FileDigest(filepath.Join(r.Dir, file))
+		if err != nil {
+			problems = append(problems, err)
+			continue
+		}
+		if res.Digests == nil {
+			res.Digests = map[string]string{}
+		}
+		res.Digests[file] = sum
+	}
+	return errors.Join(problems...)
+}
