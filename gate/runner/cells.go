@@ -1,8 +1,10 @@
 package runner
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -15,18 +17,60 @@ import (
 
 // recall takes in the results of earlier sessions. A cell that began and did not end may be
 // run again once, in whatever session.
-func (r *Runner) recall() {
+func (r *Runner) recall() error {
 	r.done, r.broken, r.last = map[reports.Cell]reports.Status{}, map[reports.Cell]int{}, map[place]reports.Cell{}
 	r.left, r.resumed, r.stopped, r.boots = map[place]bool{}, map[place]bool{}, map[place]string{}, map[string]nodes.BootID{}
 	for _, res := range r.Results {
 		r.resumed[place{res.Node, res.App}] = true
 		r.remember(res)
 	}
+	if err := r.killed(); err != nil {
+		return err
+	}
 	for c, times := range r.broken {
 		if _, known := r.done[c]; !known && times > 1 {
 			r.done[c] = reports.NotRun
 		}
 	}
+	return nil
+}
+
+// killed records what a gate that was killed had under way: the files of its shards are
+// still there. Otherwise such a cell would be run again uncounted.
+func (r *Runner) killed() error {
+	files, err := filepath.Glob(filepath.Join(r.Dir, "suite", "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var s matrix.Shard
+		if json.Unmarshal(b, &s) == nil { // one that was not written to its end was not begun
+			for _, m := range s.Apps {
+				c := reports.Cell{App: m.ID, Node: s.Node.Name, Cycle: s.Cycle}
+				i := slices.IndexFunc(s.Steps, func(step string) bool {
+					c.Step = step
+					_, known := r.done[c]
+					return !known
+				})
+				if i < 0 {
+					continue
+				}
+				c.Step = s.Steps[i]
+				if err := r.take(reports.Result{Cell: c, Status: reports.NotRun, Cause: reports.Interrupted, Reason: "the gate was killed while it was under way", At: time.Now().UTC()}); err != nil {
+					return err
+				}
+				r.resumed[place{c.Node, c.App}] = true
+			}
+		}
+		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // remember takes in what one result means for others; the lock is held, or nobody else is

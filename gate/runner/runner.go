@@ -73,7 +73,9 @@ type place struct{ node, app string }
 // after cycle, in each cycle the jobs of its graph. A cell that cannot be run is recorded
 // as not run. The error is the gate's own (ErrIncomplete), never that of what is tested.
 func (r *Runner) Run(ctx context.Context) error {
-	r.recall()
+	if err := r.recall(); err != nil {
+		return fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
 	defer func() {
 		if r.browser != nil {
 			r.browser.Close()

@@ -329,6 +329,51 @@ func TestARedCellWithoutItsEvidenceIsAFaultOfTheGate(t *testing.T) {
 	}
 }
 
+func TestWhatAKilledGateHadUnderWayIsCounted(t *testing.T) {
+	dir := t.TempDir()
+	stop := reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}
+	kill := func(results ...reports.Result) {
+		t.Helper()
+		lines, err := reports.Encode(results)
+		if err != nil {
+			t.Fatal(err)
+		}
+		shard := &matrix.Shard{Node: nodes.Node{Name: "x"}, Cycle: 1, Steps: []string{matrix.Install, matrix.Stop}, Apps: []*manifest.Manifest{{ID: "a"}}}
+		suite := filepath.Join(dir, "suite")
+		if err := errors.Join(os.MkdirAll(suite, 0o755), os.WriteFile(filepath.Join(dir, reports.ResultsFile), lines, 0o644), shard.Write(filepath.Join(suite, "x.json")), os.WriteFile(filepath.Join(suite, "half.json"), []byte("{"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	install := reports.Result{Cell: reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Install}, Status: reports.Passed}
+	kill(install)
+	r, _ := newRunner(t, dir)
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	results, err := reports.ReadResults(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if k := results[1]; k.Cell != stop || k.Cause != reports.Interrupted || !strings.Contains(k.Reason, "killed") {
+		t.Errorf("%+v", k)
+	}
+	if s := statuses(t, dir)[stop]; s.Status != reports.Passed || s.Note != "resumed" {
+		t.Errorf("%+v", s)
+	}
+	if left, _ := filepath.Glob(filepath.Join(dir, "suite", "*.json")); len(left) > 0 {
+		t.Errorf("files with the access token are left: %q", left)
+	}
+	// Killed a second time, it is not run any more.
+	kill(install, reports.Result{Cell: stop, Status: reports.NotRun, Cause: reports.Lost})
+	r, seen := newRunner(t, dir)
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if slices.Contains(seen.told, "started "+stop.String()) || statuses(t, dir)[stop].Status != reports.NotRun {
+		t.Errorf("it was run a third time: %+v", statuses(t, dir)[stop])
+	}
+}
+
 func TestAnInterruptedRunBeginsNothingMore(t *testing.T) {
 	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("interrupted")
