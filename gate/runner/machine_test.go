@@ -50,40 +50,43 @@ func (f *fake) Bare(context.Context) ([]string, error) {
 }
 
 func TestANodeThatRebootsByItselfIsRed(t *testing.T) {
-	dir := t.TempDir()
-	r, _ := newRunner(t, dir)
-	rebooted := &fake{boot: func(asked int) string {
-		if asked > 2 { // after it was looked at at the beginning of the first cycle
-			return "boot/2"
-		}
-		return "boot/1"
-	}}
-	same := &fake{}
-	r.Machine = func(n *fleet.Node) Machine {
-		if n.Name == "x" {
-			return rebooted
-		}
-		return same
-	}
-	if err := r.Run(t.Context()); err != nil {
-		t.Error(err)
-	}
-	got := statuses(t, dir)
-	for _, app := range []string{"a", "b"} {
-		res := got[reports.Cell{App: app, Node: "x", Cycle: 1, Step: matrix.Stop}]
-		if res.Status != reports.Failed || !strings.Contains(res.Reason, "the node rebooted by itself") || len(res.Evidence) != 1 {
-			t.Errorf("%+v", res)
-			continue
-		}
-		b, err := os.ReadFile(filepath.Join(dir, res.Evidence[0]))
-		if err != nil || !strings.Contains(string(b), "power failure") || res.Digests[res.Evidence[0]] == "" {
-			t.Errorf("%q, %v, digests %v", b, err, res.Digests)
-		}
-	}
-	for _, res := range got {
-		if res.Node == "y" && res.Status != reports.Passed || res.Node == "x" && res.Cycle == 2 && res.Status != reports.Passed {
-			t.Errorf("%+v", res)
-		}
+	for _, c := range []struct {
+		name  string
+		asked int // the node is on another boot when it is asked more often than that
+		step  string
+		cycle int
+	}{
+		{"before the gate reboots it", 2, matrix.Stop, 1},
+		{"between two cycles", 5, matrix.Uninstall, 1},
+		{"at the very end", 8, matrix.Uninstall, 2},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			r, _ := newRunner(t, dir)
+			rebooted, same := &fake{}, &fake{}
+			rebooted.boot = func(asked int) string { return fmt.Sprint("boot/", asked > c.asked) }
+			r.Machine = func(n *fleet.Node) Machine { return map[string]*fake{"x": rebooted, "y": same}[n.Name] }
+			if err := r.Run(t.Context()); err != nil {
+				t.Error(err)
+			}
+			got := statuses(t, dir)
+			for _, app := range []string{"a", "b"} {
+				res := got[reports.Cell{App: app, Node: "x", Cycle: c.cycle, Step: c.step}]
+				if res.Status != reports.Failed || !strings.Contains(res.Reason, "the node rebooted by itself") || len(res.Evidence) != 1 {
+					t.Errorf("%+v", res)
+					continue
+				}
+				b, err := os.ReadFile(filepath.Join(dir, res.Evidence[0]))
+				if err != nil || !strings.Contains(string(b), "power failure") || res.Digests[res.Evidence[0]] == "" {
+					t.Errorf("%q, %v, digests %v", b, err, res.Digests)
+				}
+			}
+			for _, res := range got {
+				if res.Status == reports.Failed && (res.Node != "x" || res.Cycle != c.cycle || res.Step != c.step) || res.Node == "y" && res.Status != reports.Passed {
+					t.Errorf("%+v", res)
+				}
+			}
+		})
 	}
 }
 
