@@ -1,6 +1,6 @@
 // Package plan owns what is to be run, cell by cell: it checks a request against the
-// catalog, the nodes and the release policy, and says whether the run could release
-// anything. It is pure: it reads no file, asks no node and looks at no clock.
+// catalog, the nodes and the release policy, says what of a node's cycle must wait for what
+// and what may go side by side, and whether the run could release anything. It is pure: it reads no file, asks no node and looks at no clock.
 package plan
 
 import (

@@ -3,7 +3,7 @@
 # directory.
 set -e
 images=$(podman images --format '{{.Repository}}:{{.Tag}}')
-containers=$(podman ps --all --format '{{.Names}} {{index .Labels "io.archipelago.app"}}')
+containers=$(podman ps --all --format '{{.Names}} {{.Label "io.archipelago.app"}}')
 while read -r image; do
   case $image in localhost/*:local) echo "image $image" ;; esac
 done <<<"$images"
