@@ -260,3 +260,24 @@ func TestANodeSaysWhatItIsMadeOf(t *testing.T) {
 		}
 	}
 }
+
+func TestWhatJudgesIsIdentified(t *testing.T) {
+	suite := filepath.Join(t.TempDir(), "suite")
+	judge := func(text string, policy reports.Policy) reports.Judge {
+		t.Helper()
+		if err := os.WriteFile(suite, []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+		j, err := (&execution{Options: Options{Suite: suite}, plan: &plan.Plan{Policy: policy}}).judges()
+		if err != nil || len(j.Gate) != 64 || len(j.Suite) != 64 || len(j.Policy) != 64 {
+			t.Fatalf("%+v, %v", j, err)
+		}
+		return j
+	}
+	one := judge("suite", plan.Default())
+	weak := plan.Default()
+	weak.Cycles = 1
+	if judge("suite", plan.Default()) != one || judge("another", plan.Default()) == one || judge("suite", weak) == one {
+		t.Error("another suite or policy is taken for the same")
+	}
+}

@@ -56,7 +56,8 @@ func plant(s *matrix.Shard, r *reports.Result, step, app string) {
 	case "dies":
 		os.Exit(1)
 	case "hangs":
-		select {}
+		<-time.After(time.Minute) // and no longer, should nobody end it
+		os.Exit(1)
 	case "lost":
 		r.Status, r.Reason, r.Cause = reports.NotRun, "planted: node lost", reports.Lost
 	case "blind":
