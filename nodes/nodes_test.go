@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 )
 
 func TestInventoryProblemsComeTogether(t *testing.T) {
@@ -160,9 +161,9 @@ func TestAConnectionHasNoMoreSessionsThanSSHDAllows(t *testing.T) {
 	for range maxSessions {
 		c.sessions <- struct{}{}
 	}
-	ctx, cancel := context.WithCancelCause(t.Context())
 	gone := errors.New("gone")
-	cancel(gone)
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 100*time.Millisecond, gone)
+	defer cancel()
 	if _, err := c.Run(ctx, "true"); !errors.Is(err, gone) || !strings.Contains(err.Error(), "waiting for one of 8 sessions") {
 		t.Errorf("one more: %v", err)
 	}

@@ -2,6 +2,7 @@ package attest
 
 import (
 	"bytes"
+	"encoding/json"
 	"errors"
 	"os"
 	"path/filepath"
@@ -45,6 +46,25 @@ func TestARunThatWasRunAgainTooOftenIsUnfit(t *testing.T) {
 		if err != nil || strings.Count(string(s), `"cause": "lost"`) != len(c.cells) {
 			t.Errorf("%s: %v: the statement does not have every cell that was run again", name, err)
 		}
+	}
+	// Of results that are not chained, some could have been taken out.
+	unchained := runDir(t, nil)
+	results, err := reports.ReadResults(unchained)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var lines bytes.Buffer
+	for _, r := range results {
+		r.Prev = ""
+		if err := json.NewEncoder(&lines).Encode(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(unchained, reports.ResultsFile), lines.Bytes(), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Sign(t.Context(), unchained, ended, newSigner(t)); err == nil || !strings.Contains(err.Error(), "its results are not chained") {
+		t.Error(err)
 	}
 	// More than one in a hundred: three nodes of two hundred cells would have room for six.
 	dir := runDir(t, func(p *plan.Plan, r []reports.Result) []reports.Result {
