@@ -168,12 +168,12 @@ func cause(err error) reports.Cause {
 		return ""
 	case errors.Is(err, context.Canceled):
 		return reports.Interrupted
-	case errors.Is(err, nodes.ErrLost), errors.Is(err, nodes.ErrRefused):
-		return reports.Lost
 	case errors.Is(err, ErrBrowser):
 		return reports.Browser
+	case errors.Is(err, ErrFixture) && !errors.Is(err, nodes.ErrLost) && !errors.Is(err, nodes.ErrRefused):
+		return "" // it was not begun
 	}
-	return "" // it was not begun
+	return reports.Lost
 }
 
 // broken recognises errors that speak of the gate or the node, not of what is
