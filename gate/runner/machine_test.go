@@ -121,3 +121,30 @@ func TestImagesArePulledOnceAndOneCycleHasNone(t *testing.T) {
 		t.Error("a node without room for the images was worked on")
 	}
 }
+
+func TestACycleWithoutImagesIsGoneOnWithAsItIs(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := newRunner(t, dir)
+	var results []reports.Result
+	for _, c := range r.Plan.Cells() {
+		if c.Cycle == 1 || c == (reports.Cell{App: "a", Node: "x", Cycle: 2, Step: matrix.Install}) {
+			results = append(results, reports.Result{Cell: c, Status: reports.Passed})
+		}
+	}
+	lines, err := reports.Encode(results)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, reports.ResultsFile), lines, 0o644); err != nil {
+		t.Fatal(err)
+	}
+	r, _ = newRunner(t, dir)
+	x, y := &fake{}, &fake{}
+	r.Machine = func(n *fleet.Node) Machine { return map[string]*fake{"x": x, "y": y}[n.Name] }
+	if err := r.Run(t.Context()); err != nil {
+		t.Error(err)
+	}
+	if len(x.images) > 0 || !slices.Equal(y.images, []string{"pulled 0", "bare"}) {
+		t.Errorf("images of the node in the middle of it: %q, of the one before it: %q", x.images, y.images)
+	}
+}

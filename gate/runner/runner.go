@@ -129,8 +129,11 @@ func (r *Runner) node(ctx context.Context, n *fleet.Node) error {
 	r.mu.Lock()
 	r.boots[n.Name] = boot
 	r.mu.Unlock()
-	if err := r.machine(n).Pull(ctx, r.Fleet.Images); err != nil {
-		return fmt.Errorf("%s: pulling images: %w", n.Node, err)
+	// A resumption in the middle of the cycle without images leaves the pulling to the daemon.
+	if bare := r.Plan.Bare; !r.begun(n.Name, bare) || !r.open(n.Name, bare, bare) {
+		if err := r.machine(n).Pull(ctx, r.Fleet.Images); err != nil {
+			return fmt.Errorf("%s: pulling images: %w", n.Node, err)
+		}
 	}
 	for k := 1; k <= r.Plan.Asked.Cycles && ctx.Err() == nil; k++ {
 		if !r.open(n.Name, k, k) {
@@ -160,12 +163,21 @@ func (r *Runner) open(node string, first, last int) bool {
 	})
 }
 
+// begun tells whether a cell of a cycle has been begun.
+func (r *Runner) begun(node string, cycle int) bool {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	return slices.ContainsFunc(r.Results, func(res reports.Result) bool {
+		return res.Node == node && res.Cycle == cycle && (res.Status != reports.NotRun || res.Cause != "")
+	})
+}
+
 // cycle carries out the graph of one cycle on one node.
 func (r *Runner) cycle(ctx context.Context, n *fleet.Node, k int) error {
 	if err := r.calm(ctx, n); err != nil {
 		return err
 	}
-	if k == r.Plan.Bare {
+	if k == r.Plan.Bare && !r.begun(n.Name, k) {
 		if err := r.bare(ctx, n); err != nil {
 			return err
 		}
