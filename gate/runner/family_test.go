@@ -27,6 +27,7 @@ func chained() catalog.Catalog {
 func TestAFamilyGoesInItsOrder(t *testing.T) {
 	dir := t.TempDir()
 	r, seen := runnerOf(t, dir, chained())
+	onOneNode(r, 1)
 	if err := r.Run(t.Context()); err != nil {
 		t.Fatal(err)
 	}
@@ -42,11 +43,11 @@ func TestAFamilyGoesInItsOrder(t *testing.T) {
 	}
 	for app, want := range map[string]string{"chain": "", "node": "+chain", "page": "+chain+node", "alone": ""} {
 		for _, step := range []string{matrix.Install, matrix.Uninstall} {
-			if got := statuses(t, dir)[reports.Cell{App: app, Node: "x", Cycle: 2, Step: step}].Note; got != want {
+			if got := statuses(t, dir)[reports.Cell{App: app, Node: "x", Cycle: 1, Step: step}].Note; got != want {
 				t.Errorf("%s of %s has the fixtures %q, expected %q", step, app, got, want)
 			}
 		}
-		if got := statuses(t, dir)[reports.Cell{App: app, Node: "x", Cycle: 2, Step: matrix.RebootSurvive}].Note; got != "" {
+		if got := statuses(t, dir)[reports.Cell{App: app, Node: "x", Cycle: 1, Step: matrix.RebootSurvive}].Note; got != "" {
 			t.Errorf("the reboot of %s has the fixtures %q: all are in it", app, got)
 		}
 	}
@@ -56,6 +57,7 @@ func TestAFixtureThatFailsKeepsWhatRequiresItFromBeingRun(t *testing.T) {
 	t.Setenv(planted, "failed node "+matrix.Stop)
 	dir := t.TempDir()
 	r, _ := runnerOf(t, dir, chained())
+	onOneNode(r, 2)
 	if err := r.Run(t.Context()); err != nil {
 		t.Error(err)
 	}
