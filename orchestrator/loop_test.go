@@ -111,7 +111,9 @@ func (h *fakeHost) Extract(context.Context, string, string) error              {
 func (h *fakeHost) Retire(context.Context, string, string) error               { return h.do("retire", nil) }
 func (h *fakeHost) Follow([]string) error                                      { return nil }
 func (h *fakeHost) HasSocket(context.Context, string, string) (bool, error)    { return true, nil }
-func (h *fakeHost) PortHolders(context.Context, []int) (map[int]string, error) { return nil, nil }
+func (h *fakeHost) PortHolders(context.Context, []manifest.NodePort) (map[manifest.NodePort]string, error) {
+	return nil, nil
+}
 func (h *fakeHost) Exec(context.Context, string, []string) (string, error) {
 	return "", h.do("exec", nil)
 }

@@ -30,7 +30,7 @@ type engine struct {
 	fail  map[string]error // by method, or by a whole call
 
 	images    []string // the owner's own
-	holders   map[int]string
+	holders   map[manifest.NodePort]string
 	observed  host.Observation
 	inspected map[string]host.Inspection
 	active    map[string]time.Time
@@ -86,7 +86,7 @@ func (e *engine) StartUnits(ctx context.Context, units []string) error {
 	}
 	return err
 }
-func (e *engine) PortHolders(_ context.Context, ports []int) (map[int]string, error) {
+func (e *engine) PortHolders(_ context.Context, ports []manifest.NodePort) (map[manifest.NodePort]string, error) {
 	return e.holders, e.do("ports", ports)
 }
 func (e *engine) Probe(context.Context, string) (bool, error) { return e.healthy, nil }

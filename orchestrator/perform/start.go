@@ -3,8 +3,6 @@ package perform
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -21,7 +19,7 @@ const (
 
 type startEngine interface {
 	StartUnits(ctx context.Context, units []string) error
-	PortHolders(ctx context.Context, ports []int) (map[int]string, error)
+	PortHolders(ctx context.Context, ports []manifest.NodePort) (map[manifest.NodePort]string, error)
 	RenewNetworks(ctx context.Context, app string, networks []quadlet.Bridge) error
 }
 
@@ -118,7 +116,7 @@ func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan
 
 // portsFree wants nobody else to listen on the ports that the application is about
 // to publish. Its own waiting page makes room first.
-func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports []int) error {
+func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports []manifest.NodePort) error {
 	for _, c := range m.Containers {
 		for _, port := range c.Ports {
 			p.pages.Close(port.Host)
@@ -128,12 +126,13 @@ func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports [
 	if err != nil {
 		return err
 	}
-	for _, port := range slices.Sorted(maps.Keys(holders)) {
+	for _, port := range ports {
+		holder, held := holders[port]
 		// Podman's forwarder of a container of ours that started since is nobody else.
-		if strings.Contains(holders[port], "(rootlessport)") || strings.Contains(holders[port], "(pasta") {
+		if !held || strings.Contains(holder, "(rootlessport)") || strings.Contains(holder, "(pasta") {
 			continue
 		}
-		return fmt.Errorf("port %d of the node is taken by %s; stop it, and the application starts", port, holders[port])
+		return fmt.Errorf("port %s of the node is taken by %s; stop it, and the application starts", port, holder)
 	}
 	return nil
 }

@@ -16,7 +16,7 @@ import (
 )
 
 func start() plan.Action {
-	return plan.Action{App: "pair", Verb: plan.Start, Manifest: pair("1"), Units: []string{"pair-db.service", "pair.service"}, Ports: []int{8080}}
+	return plan.Action{App: "pair", Verb: plan.Start, Manifest: pair("1"), Units: []string{"pair-db.service", "pair.service"}, Ports: []manifest.NodePort{{Number: 8080}}}
 }
 
 // hang has units be starting until the start is given up.
@@ -28,7 +28,7 @@ func hang(ctx context.Context) error {
 func TestStartWantsItsPortsFree(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t)
-	w.holders = map[int]string{8080: "nginx (pid 4)"}
+	w.holders = map[manifest.NodePort]string{{Number: 8080}: "nginx (pid 4)"}
 	out := w.Do(t.Context(), d, start())
 	if out.Err == nil || !strings.Contains(out.Err.Error(), "port 8080 of the node is taken by nginx (pid 4); stop it") || errors.Is(out.Err, perform.ErrStart) {
 		t.Errorf("%v", out.Err)
@@ -37,7 +37,7 @@ func TestStartWantsItsPortsFree(t *testing.T) {
 	if got := w.took(); got != "page off 8080, ports [8080]" {
 		t.Errorf("%s", got)
 	}
-	w.holders = map[int]string{8080: "pid 7 (rootlessport)"}
+	w.holders = map[manifest.NodePort]string{{Number: 8080}: "pid 7 (rootlessport)"}
 	if out := w.Do(t.Context(), d, start()); out.Err != nil || !strings.HasSuffix(w.took(), "start [pair-db.service pair.service]") {
 		t.Errorf("Podman's forwarder is nobody else: %v", out.Err)
 	}

@@ -481,3 +481,17 @@ func lastReason(plans []Plan) (reason string) {
 	}
 	return reason
 }
+
+func TestStartWantsEveryPortFreeByItsProtocol(t *testing.T) {
+	m := pair()
+	m.Containers[0].Ports = []manifest.Port{{Name: "dns", Container: 53, Host: 53}, {Name: "dns-udp", Container: 53, Host: 53, Protocol: "udp"}}
+	for _, a := range plan(world(m, state.Stopped), state.Desired{App: "pair", Goal: state.Running, Manifest: m, Installed: true})[0].Actions {
+		if a.Verb == Start {
+			if got := fmt.Sprint(a.Ports); got != "[53 53/udp]" {
+				t.Error(got)
+			}
+			return
+		}
+	}
+	t.Error("it is not started")
+}
