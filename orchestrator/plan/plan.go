@@ -312,6 +312,11 @@ func (p *planning) conflict(app string, r *render.Rendering) string {
 			return fmt.Sprintf("a container named %q exists that archipelago does not manage (id %.12s); remove or rename it, or take it over with 'archy adopt'", name, c.ID)
 		}
 	}
+	for _, unit := range r.Services {
+		if file := p.Observed.UnitFiles[unit]; file != "" {
+			return fmt.Sprintf("the unit file %s has the name of one of the application's, and is not archipelago's; rename or remove it", file)
+		}
+	}
 	home := p.Renderer.DataDir + "/" + app
 	for _, c := range p.unmanaged {
 		for _, m := range c.Mounts {

@@ -213,6 +213,11 @@ func TestPlan(t *testing.T) {
 		}), func() host.Observation {
 			return host.Observation{Containers: map[string]host.Container{"theirs": {Name: "theirs", State: "running", Ports: []manifest.NodePort{{Number: 53, UDP: true}}}}}
 		}, "blocked"},
+		{"FM5 a unit of the owner's takes the place of its own", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			o.UnitFiles = map[string]string{"pair-db.service": "/home/archipelago/.config/systemd/user/pair-db.service"}
+			return o
+		}, "blocked"},
 		{"an unmanaged container holds the number by another protocol", with(func(d *state.Desired) {
 			m := pair()
 			m.Containers[0].Ports = []manifest.Port{{Name: "web", Container: 80, Host: 8080}}

@@ -13,6 +13,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -176,8 +178,17 @@ func (d *deciding) admit(m *manifest.Manifest) error {
 }
 
 // collision refuses a manifest that publishes, or names a container, as another
-// application does that is installed or comes along.
+// application does that is installed or comes along, or whose unit somebody else defines.
 func (d *deciding) collision(m *manifest.Manifest) error {
+	for _, c := range m.Containers {
+		file := d.observed.UnitFiles[quadlet.Service(c.Name)]
+		if _, err := d.records.Get(m.ID); file == "" && errors.Is(err, state.ErrNotFound) && render.Foreign(c.Name, d.observed.Files) {
+			file = c.Name + ".container"
+		}
+		if file != "" {
+			return fmt.Errorf("%w: the unit file %s has the name of one of %s's, and is not archipelago's; rename or remove it", ErrRefused, file, m.ID)
+		}
+	}
 	for _, other := range slices.Concat(d.records.All, d.decided) {
 		if other.App == m.ID {
 			continue
