@@ -48,7 +48,7 @@ type Request struct {
 	Verb    string            // one of the operations above
 	Purge   bool              // with Uninstall: data and secrets too
 	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
-	Consent []string          // with Update: new privileges that the owner agrees to, as manifest.NewPrivileges names them
+	Consent []string          // with Update: new privileges that the owner agrees to, as offer.NewPrivileges names them
 	Who     string            // for the audit log
 }
 
