@@ -191,6 +191,8 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"hook in no container", "canary:", "hooks: {pre_update: [{container: x, command: [/bin/true]}]}\ncanary:", []string{`hooks.pre_update[0].container: no container is named "x"`}},
 		{"hook on the host", "canary:", "hooks: {pre_update: [{command: [/bin/true]}]}\ncanary:", []string{"missing property 'container'"}},
 		{"hook that takes too long", "canary:", "hooks: {post_update: [{container: pair, command: [/bin/true], timeout: 2h}]}\ncanary:", []string{"longer than an hour"}},
+		{"container that does not stop", "    ports: [{name: web, container: 80, host: 8080}]\n", "    stop_timeout: 999999h\n    ports: [{name: web, container: 80, host: 8080}]\n", []string{"containers[1].stop_timeout: longer than 10 minutes"}},
+		{"adopts what is kept of another", "canary:", "adopts: [old-before-archipelago]\ncanary:", []string{`adopts[0]: container "old-before-archipelago" is what is kept of another application`}},
 		{"adopts as no member", "canary:", "adopts: [{container: old, as: x}]\ncanary:", []string{`adopts[0].as: no container is named "x"`}},
 		{"adopts into no volume", "canary:", "adopts: [{container: old, volumes: {/data: x}}]\ncanary:", []string{`no volume is named "x"`}},
 		{"adopts into no secret", "canary:", "adopts: [{container: old, secrets: {PW: x}}]\ncanary:", []string{`no generated secret is named "x"`}},

@@ -6,6 +6,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -108,5 +109,23 @@ func TestApplicationCannotSetTheDaemonsCookiesNorDecideForTheHost(t *testing.T) 
 	check("the answer", resp.Header)
 	if early != 1 || resp.Header.Get("Content-Security-Policy") == "" {
 		t.Errorf("%d early answers, and the headers %v", early, resp.Header)
+	}
+}
+
+func TestAnAnswersHeaderIsBounded(t *testing.T) {
+	proxied := behind(t, &source{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/large" {
+			w.Header().Set("X-Large", strings.Repeat("a", 2*maxHeader))
+		}
+	}))
+	for path, want := range map[string]int{"/": http.StatusOK, "/large": http.StatusBadGateway} {
+		resp, err := proxied.Client().Get(proxied.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
 	}
 }
