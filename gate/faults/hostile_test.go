@@ -35,8 +35,8 @@ const (
 	minPageAttacks, minPageControls, minPosts = 40, 2, 5
 	pageBound                                 = 3 * time.Minute
 
-	// thisBrowser is the entry of My Apps' list of browsers for the one that looks at it.
-	thisBrowser = `document.querySelector("#browsers li:has(strong)")?.id ?? ""`
+	// thisBrowser is the id of the session of whoever looks at My Apps, as its list says.
+	thisBrowser = `document.querySelector("#browsers li:has(strong)")?.id.replace("session-", "") ?? ""`
 )
 
 // attempt is what the hostile application tells of one thing that it tried.
@@ -129,7 +129,7 @@ var _ = Describe("a hostile application", func() {
 	It("gets nothing by its page in the browser of an owner who is signed in", func(ctx SpecContext) {
 		tab := signedIn(ctx)
 		secret, here := session(tab), evaluate[string](tab, browserBound, thisBrowser)
-		Expect(sessions(ctx)).To(ContainElement(strings.TrimPrefix(here, "session-")))
+		Expect(sessions(ctx)).To(ContainElement(here))
 
 		By("attacking from another tab")
 		var sent atomic.Int64
@@ -140,7 +140,7 @@ var _ = Describe("a hostile application", func() {
 		}))
 		defer closeTab()
 		Expect(chromedp.Do(theirs)).To(Succeed(), "opening a tab")
-		browse(theirs, chromedp.Navigate(fmt.Sprintf("https://%s:%d/page?%s", node.Address, hostilePort+manifest.ProxyOffset, url.Values{"myapps": {node.RPC()}, "victim": {"page"}}.Encode())),
+		browse(theirs, chromedp.Navigate(fmt.Sprintf("https://%s:%d/page?%s", node.Address, hostilePort+manifest.ProxyOffset, url.Values{"myapps": {node.RPC()}, "victim": {"page"}, "session": {here}}.Encode())),
 			chromedp.WaitVisible(chromedp.CSS("#page")))
 		// As if the owner had clicked: a page may open windows then.
 		clicked := func(p *runtime.EvaluateParams) { yes := true; p.UserGesture = &yes }
@@ -156,7 +156,7 @@ var _ = Describe("a hostile application", func() {
 		browse(tab, chromedp.WaitVisible(chromedp.CSS(`#app-page[data-state="running"]`)))
 		Expect(evaluate[string](tab, browserBound, thisBrowser)).To(Equal(here), "the owner is in another session")
 		Expect(session(tab) == secret).To(BeTrue(), "the session has another secret") // not printed
-		Expect(sessions(ctx)).To(ContainElement(strings.TrimPrefix(here, "session-")))
+		Expect(sessions(ctx)).To(ContainElement(here), "the owner's session has ended")
 		others(ctx)
 
 		By("stopping it with My Apps' own button, as a control")
