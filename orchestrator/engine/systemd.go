@@ -30,7 +30,7 @@ type systemd struct {
 	conn   *dbus.Conn
 	helper int // numbers transient units
 
-	path    []string // directories that it reads units from, without those of generators
+	path     []string // directories that it reads units from, without those of generators
 	signals  *godbus.Conn
 	followed map[string]bool // units whose changes are asked for
 }

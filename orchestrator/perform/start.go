@@ -13,8 +13,9 @@ import (
 )
 
 const (
-	probeEvery = 300 * time.Millisecond // health of what is starting
-	unheard    = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
+	probeEvery  = 300 * time.Millisecond // health of what is starting
+	startsAlone = 30 * time.Second       // that one start may keep others waiting
+	unheard     = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
 )
 
 type startEngine interface {
@@ -35,7 +36,10 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	begin, m := time.Now(), a.Manifest
 	select {
 	case p.starts <- struct{}{}: // forty applications that fail at once do not start at once
-		defer func() { <-p.starts }()
+		// Whoever takes long waits for itself: it must not keep the others from starting.
+		release := sync.OnceFunc(func() { <-p.starts })
+		defer release()
+		defer time.AfterFunc(startsAlone, release).Stop()
 	case <-ctx.Done():
 	}
 	if out.Err = context.Cause(ctx); out.Err != nil {

@@ -117,6 +117,36 @@ func TestCancelReachesAStartThatWaitsForItsTurn(t *testing.T) {
 	})
 }
 
+func TestStartsThatTakeLongDoNotKeepOthersFromStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		d := w.record(t)
+		w.starting = hang
+		ctx, cancel := context.WithCancel(t.Context())
+		const many = 100 // more than may start at a time
+		begin := time.Now()
+		ended := make(chan perform.Outcome, many)
+		slow := start()
+		slow.Manifest.Budget.Start = manifest.Duration(time.Hour)
+		for range many {
+			go func() { ended <- w.Do(ctx, d, slow) }()
+		}
+		synctest.Wait()
+		atOnce := strings.Count(w.took(), "start ")
+		for started := atOnce; started < many; started += strings.Count(w.took(), "start ") {
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+		}
+		if rounds := (many + atOnce - 1) / atOnce; time.Since(begin) > time.Duration(rounds)*30*time.Second {
+			t.Errorf("%d starts, %d at once, had begun after %s", many, atOnce, time.Since(begin))
+		}
+		cancel()
+		for range many {
+			<-ended
+		}
+	})
+}
+
 func TestStartHasABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

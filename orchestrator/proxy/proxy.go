@@ -25,6 +25,7 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
 	maxHeader     = 64 << 10 // bytes of an answer's; Go's default is 10 MiB for each request
 
 	// Between attempts to listen on a port that is taken.
@@ -166,6 +167,7 @@ func (s *Server) serve(ctx context.Context, port int, handler http.Handler, log 
 	}
 	server := &http.Server{
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		Handler:           handler,
 		TLSConfig:         s.TLS.Clone(), // a server adds to its own
