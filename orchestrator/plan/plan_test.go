@@ -101,6 +101,16 @@ func TestPlan(t *testing.T) {
 	}
 	absent := state.Desired{App: "pair", Goal: state.Absent, Generation: 3}
 	nothing := host.Observation{}
+	missing := func() host.Observation {
+		o := world(pair(), state.Stopped)
+		o.Missing = map[string][]string{"pair": {"db"}}
+		return o
+	}
+	single := func(format int) *manifest.Manifest {
+		return &manifest.Manifest{ID: "newer", Version: fmt.Sprint(format), Migration: format, Containers: []manifest.Container{{Name: "newer"}}}
+	}
+	more := pair()
+	more.Version, more.Containers = "2", append(more.Containers, manifest.Container{Name: "pair-cache", DependsOn: []manifest.Dependency{{Container: "pair"}}})
 	cases := []struct {
 		name    string
 		desired state.Desired
@@ -171,11 +181,7 @@ func TestPlan(t *testing.T) {
 		{"uninstall without a manifest", state.Desired{App: "gone", Goal: state.Absent}, func() host.Observation { return nothing }, "remove, forget"},
 		{"running without a manifest", state.Desired{App: "gone", Goal: state.Running}, func() host.Observation { return nothing }, "blocked"},
 		{"data of a newer format", state.Desired{App: "newer", Goal: state.Running, Manifest: &manifest.Manifest{ID: "newer", Migration: 2, Containers: []manifest.Container{{Name: "newer"}}}}, func() host.Observation { return nothing }, "blocked"},
-		{"FM1 a volume is gone", run, func() host.Observation {
-			o := world(pair(), state.Stopped)
-			o.Missing = map[string][]string{"pair": {"db"}}
-			return o
-		}, "blocked"},
+		{"FM1 a volume is gone", run, missing, "blocked"},
 		{"FM3 it runs and is not healthy", run, container("pair-db", func(c *host.Container) { c.Health = "unhealthy" }), "stop[pair pair-db], start[pair-db pair]"},
 		{"FM3 it runs and has not said yet", run, container("pair-db", func(c *host.Container) { c.Health = "starting" }), ""},
 		{"FM4 it was stopped by systemctl", run, func() host.Observation {
@@ -252,6 +258,16 @@ func TestPlan(t *testing.T) {
 			"stop[pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
 		{"update, rolling back, cut when the data was back", updating(state.RollingBack), func() host.Observation { return world(pair(), state.Stopped) },
 			"stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
+		{"FM1 a volume is gone before an update has copied it", updating(state.Staged), missing, "blocked"},
+		{"FM1 a volume is gone while the copy is put back", updating(state.RollingBack), missing, "stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
+		{"FM5 another application's container holds the name", run, container("pair", func(c *host.Container) { c.App = "other" }), "blocked"},
+		{"FM5 an unmanaged container uses the data that is to be updated", updating(state.Staged), container("theirs", func(c *host.Container) { c.State, c.Mounts = "running", []string{dataDir + "/pair/db"} }), "blocked"},
+		{"update, cut between the record of the data's new format and that of the new version", state.Desired{App: "newer", Goal: state.Running, Manifest: single(2), Update: &state.Update{To: single(3), Phase: state.Switched}},
+			func() host.Observation { return world(single(3), state.Running) }, "write-units, start[newer], commit"},
+		{"update, staged, to one with another member: whatever writes is stopped before the copy", with(func(d *state.Desired) { d.Update = &state.Update{To: more, Phase: state.Staged} }),
+			func() host.Observation { return world(pair(), state.Running) }, "prepare, stop[pair-cache pair pair-db], copy, switch, write-units, start[pair-db pair pair-cache], commit"},
+		{"update, rolling back from one with another member: it does not write to what is put back", with(func(d *state.Desired) { d.Update = &state.Update{To: more, Phase: state.RollingBack} }),
+			func() host.Observation { return world(more, state.Running) }, "stop[pair-cache pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
 		{"hooks after the first start", with(func(d *state.Desired) {
 			m := pair()
 			m.Hooks.PostInstall = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
