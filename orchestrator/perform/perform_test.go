@@ -327,14 +327,23 @@ func TestPrepareHandsOverASecretSetting(t *testing.T) {
 }
 
 func TestPrepareNeverMakesASecretAgainOverData(t *testing.T) {
-	w := newWorld(t)
-	d := w.record(t)
-	if err := os.MkdirAll(filepath.Join(w.data, "pair", "db"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")})
-	if !errors.Is(out.Err, secrets.ErrLost) || strings.Contains(w.took(), "secret ") {
-		t.Errorf("%v", out.Err)
+	for name, plant := range map[string]func(*testing.T, *world){
+		"on the disk": func(t *testing.T, w *world) {
+			if err := os.MkdirAll(filepath.Join(w.data, "pair", "db"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"on record": func(t *testing.T, w *world) { w.putData(t, "db") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			d := w.record(t)
+			plant(t, w)
+			out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")})
+			if !errors.Is(out.Err, secrets.ErrLost) || strings.Contains(w.took(), "secret ") {
+				t.Errorf("%v", out.Err)
+			}
+		})
 	}
 }
 
@@ -443,12 +452,18 @@ func TestRemoveStopsAtWhatFails(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t, func(d *state.Desired) { d.Goal, d.Purge = state.Absent, true })
 	w.putData(t, "db")
+	if _, err := w.secrets.Ensure(pair("1"), false); err != nil {
+		t.Fatal(err)
+	}
 	w.fail["stop"], w.fail["delete data/pair"] = errPlanted, errPlanted
 	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "units") {
 		t.Error(out.Err)
 	}
 	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Purge}); !errors.Is(out.Err, errPlanted) || len(w.store.Data("pair").Volumes) == 0 {
 		t.Errorf("%v: data that could not be deleted is forgotten", out.Err)
+	}
+	if values, err := w.secrets.All(pair("1")); err != nil || values["password"] == "" {
+		t.Errorf("the secret is gone of data that could not be deleted: %v, %v", values, err)
 	}
 }
 
