@@ -143,14 +143,18 @@ func TestUninstallDeletesDataOnlyWhereThatIsAsked(t *testing.T) {
 	}
 }
 
-func TestTheAuditLogTellsWhoSetThePassword(t *testing.T) {
+func TestTheAuditLogTellsWhoAskedForWhat(t *testing.T) {
 	dir := t.TempDir()
 	h, _, _ := serve(t, dir)
+	if got := call(h, "Install", "application/json", "sesame", []byte(`{"id": "feeds"}`)); got.Code != http.StatusOK {
+		t.Fatalf("%s", got.Body)
+	}
 	for _, password := range []string{"short", "correct horse battery"} {
 		call(h, "SetPassword", "application/json", "sesame", []byte(`{"password": "`+password+`"}`))
 	}
+	call(h, "Subscribe", "application/json", "sesame", []byte(`{"channel": "beta"}`))
 	b, err := os.ReadFile(filepath.Join(dir, "audit.jsonl"))
-	if err != nil || strings.Count(string(b), `"what":"set password"`) != 2 || strings.Count(string(b), `"refused"`) != 1 || strings.Contains(string(b), "correct horse") {
+	if err != nil || strings.Count(string(b), `"what":"set password"`) != 2 || strings.Count(string(b), `"refused"`) != 2 || strings.Count(string(b), `"who":"token from 192.0.2.1"`) != 4 || !strings.Contains(string(b), `"what":"subscribe to beta`) || strings.Contains(string(b), "correct horse") {
 		t.Errorf("%s, %v", b, err)
 	}
 }

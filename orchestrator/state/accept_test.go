@@ -303,6 +303,44 @@ func TestReplayLeavesWhatIsNewer(t *testing.T) {
 	}
 }
 
+func TestReplayLeavesTheRecordOfANewerDaemonAsItIs(t *testing.T) {
+	dir := interrupted(t, Desired{App: "a", Goal: Running}, Desired{App: "b", Goal: Running})
+	file := filepath.Join(dir, "desired", "a.json")
+	b, err := seal(2, map[string]any{"app": "a", "newer": true})
+	if err := errors.Join(err, os.WriteFile(file, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	if all := s.All(); len(all) != 1 || all[0].App != "b" || s.Broken()["a"] == nil {
+		t.Errorf("%+v, broken %v", all, s.Broken())
+	}
+	if left, err := os.ReadFile(file); err != nil || string(left) != string(b) {
+		t.Errorf("it was changed: %s, %v", left, err)
+	}
+}
+
+// A journal of what was refused would bring that into force at the next start.
+func TestNothingIsAcceptedWhileTheJournalOfWhatWasRefusedIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	cut{}.fail(s, 2)
+	remove := s.remove
+	s.remove = func(name string) error { return errCut }
+	if _, err := s.Accept([]Desired{{App: "a", Goal: Running}, {App: "b", Goal: Running}}); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	if out, err := s.Accept([]Desired{{App: "z", Goal: Running}}); err == nil || !strings.Contains(err.Error(), "accept.json cannot be cleared away") {
+		t.Errorf("%+v, %v", out, err)
+	}
+	s.remove = remove
+	if _, err := s.Accept([]Desired{{App: "z", Goal: Running}}); err != nil {
+		t.Fatal(err)
+	}
+	if all := open(t, dir).All(); len(all) != 1 || all[0].App != "z" {
+		t.Errorf("%+v", all)
+	}
+}
+
 func TestTornJournalIsPutAside(t *testing.T) {
 	dir := interrupted(t, Desired{App: "a", Goal: Running}, Desired{App: "b", Goal: Running})
 	file := filepath.Join(dir, "accept.json")
