@@ -84,15 +84,6 @@ func TestAPartOfACAIsRefusedWithItsRemedyAndStaysAsItIs(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	a, _ := opened(t, other, box)
-	leaf, err := a.leaf(netip.Addr{})
-	if err != nil {
-		t.Fatal(err)
-	}
-	der, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
-	if err != nil {
-		t.Fatal(err)
-	}
 	for name, c := range map[string]struct {
 		file string
 		body []byte // none: removed
@@ -100,7 +91,6 @@ func TestAPartOfACAIsRefusedWithItsRemedyAndStaysAsItIs(t *testing.T) {
 		"no key":                       {keyFile, nil},
 		"a key that is cut off":        {keyFile, []byte("-----BEGIN PRIVATE KEY-----\nMIG")},
 		"an empty key":                 {keyFile, []byte{}},
-		"the key of a leaf":            {keyFile, append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), encode(leaf.Leaf)...)},
 		"a certificate that is cut":    {CertificateFile, []byte("-----BEGIN CERTIFICATE-----\nMIG")},
 		"the certificate of other CAs": {CertificateFile, foreign},
 	} {
@@ -125,6 +115,26 @@ func TestAPartOfACAIsRefusedWithItsRemedyAndStaysAsItIs(t *testing.T) {
 				t.Errorf("it was %q and is %q", before, after)
 			}
 		})
+	}
+}
+
+func TestACertificateThatIsNoCAsIsNoCA(t *testing.T) {
+	a, _ := opened(t, t.TempDir(), box)
+	leaf, err := a.leaf(netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), encode(leaf.Leaf)...)
+	if err := os.WriteFile(filepath.Join(dir, keyFile), both, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, box); err == nil || !strings.Contains(err.Error(), "its certificate is not a CA's") {
+		t.Error(err)
 	}
 }
 

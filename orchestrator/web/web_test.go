@@ -128,7 +128,7 @@ func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
 	if status := post(t, c, s.URL+"/login", url.Values{"token": {"wrong"}}); status != http.StatusUnauthorized {
 		t.Errorf("wrong token: status %d", status)
 	}
-	if status := post(t, c, s.URL+"/login", url.Values{"token": {"sesame"}, "more": {strings.Repeat("x", maxForm)}}); status != http.StatusUnauthorized {
+	if status := post(t, s.visitor(t), s.URL+"/login", url.Values{"token": {"sesame"}, "more": {strings.Repeat("x", maxForm)}}); status != http.StatusUnauthorized {
 		t.Errorf("a sign-in without end: status %d", status)
 	}
 	forged := &http.Cookie{Name: "__Host-archipelago-session", Value: "99999999999.x.00"}
