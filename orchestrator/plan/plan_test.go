@@ -111,6 +111,11 @@ func TestPlan(t *testing.T) {
 	}
 	more := pair()
 	more.Version, more.Containers = "2", append(more.Containers, manifest.Container{Name: "pair-cache", DependsOn: []manifest.Dependency{{Container: "pair"}}})
+	installs := pair()
+	installs.Hooks.PostInstall = newer.Hooks.PostUpdate
+	hooked := updating(state.Staged)
+	hooked.Manifest = pair()
+	hooked.Manifest.Hooks.PreUpdate = newer.Hooks.PostUpdate
 	cases := []struct {
 		name    string
 		desired state.Desired
@@ -184,6 +189,11 @@ func TestPlan(t *testing.T) {
 		{"FM1 a volume is gone", run, missing, "blocked"},
 		{"FM3 it runs and is not healthy", run, container("pair-db", func(c *host.Container) { c.Health = "unhealthy" }), "stop[pair pair-db], start[pair-db pair]"},
 		{"FM3 it runs and has not said yet", run, container("pair-db", func(c *host.Container) { c.Health = "starting" }), ""},
+		{"FM3 it is not healthy yet, and starting", run, func() host.Observation {
+			o := container("pair-db", func(c *host.Container) { c.Health = "unhealthy" })()
+			o.Units["pair-db.service"] = host.Unit{Active: "activating", Sub: "start"}
+			return o
+		}, "start[pair-db pair]"},
 		{"FM4 it was stopped by systemctl", run, func() host.Observation {
 			o := world(pair(), state.Running)
 			delete(o.Containers, "pair")
@@ -268,11 +278,12 @@ func TestPlan(t *testing.T) {
 			func() host.Observation { return world(pair(), state.Running) }, "prepare, stop[pair-cache pair pair-db], copy, switch, write-units, start[pair-db pair pair-cache], commit"},
 		{"update, rolling back from one with another member: it does not write to what is put back", with(func(d *state.Desired) { d.Update = &state.Update{To: more, Phase: state.RollingBack} }),
 			func() host.Observation { return world(more, state.Running) }, "stop[pair-cache pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
-		{"hooks after the first start", with(func(d *state.Desired) {
-			m := pair()
-			m.Hooks.PostInstall = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
-			d.Manifest = m
-		}), func() host.Observation { return world(pair(), state.Running) }, "post-install"},
+		{"hooks before an update", hooked, func() host.Observation { return world(pair(), state.Running) },
+			"prepare, pre-update, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"hooks before an update of what does not run, in which they could not", hooked, func() host.Observation { return world(pair(), state.Stopped) },
+			"prepare, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"hooks after the first start", with(func(d *state.Desired) { d.Manifest = installs }), func() host.Observation { return world(pair(), state.Running) }, "post-install"},
+		{"hooks after the first start, which have run", with(func(d *state.Desired) { d.Manifest, d.Installed = installs, true }), func() host.Observation { return world(pair(), state.Running) }, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
