@@ -159,6 +159,11 @@ func TestChecks(t *testing.T) {
 		{"privileged, and no member", invariants, healthy, func(s *Snapshot) {
 			s.Containers = append(s.Containers, Seen{Name: "pair-2", App: "pair", Privileged: true, Networks: []string{"archipelago-pair"}})
 		}, "container pair-2 is privileged"},
+		{"another application's data", invariants, healthy, func(s *Snapshot) {
+			s.Containers[1].Mounts = []string{"/var/lib/archipelago/chain/blocks"}
+		}, "container pair mounts /var/lib/archipelago/chain/blocks, which holds more than its own data"},
+		{"the daemon's state and all data", invariants, healthy, func(s *Snapshot) { s.Containers[1].Mounts = []string{"/var"} }, "container pair mounts /var, which holds more"},
+		{"the whole node", invariants, healthy, func(s *Snapshot) { s.Containers[1].Mounts = []string{"/"} }, "container pair mounts /, which holds more"},
 		{"capabilities", invariants, healthy, func(s *Snapshot) { s.Containers[1].Capabilities = 1 << 21 }, "container pair has capabilities, or can gain them: 0x200000"},
 		{"a member on the network of what is required", invariants, healthy, func(s *Snapshot) {
 			s.Containers[1].Networks = append(s.Containers[1].Networks, "archipelago-chain")
