@@ -233,6 +233,33 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// What starts on data that an uninstallation kept brings it to its own format. An update
+// does that too, but not before it has a copy.
+func TestPrepareRecordsTheFormatThatDataIsAboutToGet(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after int
+		changes       []func(*state.Desired)
+		manifest      *manifest.Manifest
+	}{
+		"older data":         {1, 2, nil, pair("1")},
+		"data of its format": {2, 2, nil, pair("1")},
+		"an update":          {2, 2, []func(*state.Desired){updating(state.Staged)}, next()},
+	} {
+		w := newWorld(t)
+		d := w.record(t, c.changes...)
+		if _, err := w.secrets.Ensure(pair("1"), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.store.PutData(state.Data{App: "pair", Version: "0", Migration: c.before, Volumes: []string{"db"}}); err != nil {
+			t.Fatal(err)
+		}
+		out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: c.manifest})
+		if data := w.store.Data("pair"); out.Err != nil || data.Migration != c.after {
+			t.Errorf("%s: %v: %+v, expected format %d", name, out.Err, data, c.after)
+		}
+	}
+}
+
 func TestPrepareStopsAtWhatFails(t *testing.T) {
 	for method, last := range map[string]string{"has-image": "", "image": "image pair", "secret": "secret ", "volumes": "volumes [db]"} {
 		t.Run(method, func(t *testing.T) {

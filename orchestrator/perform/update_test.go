@@ -117,6 +117,19 @@ func TestPutBackForgetsVolumesOfTheNewVersion(t *testing.T) {
 	}
 }
 
+// A commit may be cut between its two records, and the update fail after that.
+func TestDataThatIsPutBackHasItsOldFormat(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.RollingBack))
+	if err := w.store.PutData(state.Data{App: "pair", Version: "2", Migration: 3, Volumes: []string{"db", "index"}}); err != nil {
+		t.Fatal(err)
+	}
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack})
+	if data := w.store.Data("pair"); out.Err != nil || data.Version != "1" || data.Migration != 2 {
+		t.Errorf("%v: %+v; the old version would be refused its own data", out.Err, data)
+	}
+}
+
 func TestRolledBack(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t, updating(state.RollingBack))
