@@ -151,6 +151,21 @@ func TestRestoreThatFailsAcceptsNothing(t *testing.T) {
 	}
 }
 
+func TestRestoreWhoseSecretsAreRefusedLeavesNoData(t *testing.T) {
+	m, n := manager(t)
+	c := whole()
+	c.values["password"] = "of\ntwo lines"
+	if _, err := restore(t, m, c); err == nil || len(n.restored) > 0 {
+		t.Errorf("%v, %+v", err, n.restored)
+	}
+	if got := n.seen(); !strings.HasSuffix(got, "delete pair") {
+		t.Errorf("its data is left for whoever installs it next: %s", got)
+	}
+	if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || len(n.store.Data("pair").Volumes) > 0 {
+		t.Errorf("it left %v, %v, %+v", values, err, n.store.Data("pair"))
+	}
+}
+
 // TestSecretSettingsAreInABackupOnlyEncrypted: what whoever has the file can read says
 // nothing of the value, and whoever has the identity brings it back.
 func TestSecretSettingsAreInABackupOnlyEncrypted(t *testing.T) {
