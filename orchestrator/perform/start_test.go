@@ -61,6 +61,16 @@ func TestStartBringsItsNetworksUpToDateFirst(t *testing.T) {
 	}
 }
 
+func TestStartThatIsCancelledBeforeItBeginsStartsNothing(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errPlanted)
+	if out := w.Do(ctx, d, start()); !errors.Is(out.Err, errPlanted) || w.took() != "" {
+		t.Errorf("%v", out.Err)
+	}
+}
+
 func TestStartThatFails(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t)

@@ -67,6 +67,15 @@ func TestNoApplicationGetsTheDaemonsTokenButItsOwnCredentialsPass(t *testing.T) 
 	}
 }
 
+// Applications trust what the proxy says of who asks: with a list of addresses that may, for
+// instance.
+func TestNobodySaysInTheProxysPlaceWhoAsks(t *testing.T) {
+	got := asked(t, http.Header{"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"elsewhere"}, "Forwarded": {"for=10.0.0.1"}})
+	if got.Get("X-Forwarded-For") != "127.0.0.1" || got.Get("X-Forwarded-Proto") != "https" || got.Get("X-Forwarded-Host") == "elsewhere" || got.Get("Forwarded") != "" {
+		t.Errorf("the application got %v", got)
+	}
+}
+
 func TestApplicationCannotSetTheDaemonsCookiesNorDecideForTheHost(t *testing.T) {
 	own := []string{"a=1; Path=/", "session=2; Domain=node.local"}
 	p := behind(t, &source{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {

@@ -263,6 +263,14 @@ func TestInstallTakesWhatTheCatalogHolds(t *testing.T) {
 	}
 }
 
+func TestInstallMendsARecordWithoutAManifest(t *testing.T) {
+	rec := installed(app("a"), func(d *state.Desired) { d.Manifest, d.Digest = nil, "" })
+	got, err := request.Decide(records(rec), disk(app("a")), host.Observation{}, now, request.Request{App: "a", Verb: request.Install})
+	if err != nil || len(got) != 1 || got[0].Manifest == nil || got[0].Goal != state.Running {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestFormatOfData(t *testing.T) {
 	with := func(id string, n int, all ...state.Desired) state.Records {
 		r := records(all...)
