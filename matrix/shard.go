@@ -43,6 +43,9 @@ type Shard struct {
 	Steps   []string             `json:"steps"`
 	Apps    []*manifest.Manifest `json:"apps"`              // as published
 	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted run may have left in mid-step
+
+	Requirers map[string][]string          `json:"requirers,omitempty"` // applications of the run that require one of these, by its id
+	Config    map[string]map[string]string `json:"config,omitempty"`    // settings in force, by application; none: the defaults
 }
 
 // ReadShard reads the shard that the environment names; ok is false if it names none.
