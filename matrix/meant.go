@@ -53,15 +53,10 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 	c.wantSecurity(w)
 	c.wantMounts(w)
 	for _, p := range c.Ports {
-		protocol, address := "tcp", "every address"
-		if p.Protocol == "udp" {
-			protocol = "udp"
-		}
-		if p.Loopback {
-			address = "127.0.0.1"
-		}
-		w.must(fmt.Sprintf("published port %d/%s", p.Host, protocol), fmt.Sprintf("%s to %d", address, p.Container))
-		w.must(fmt.Sprintf("listening port %d/%s", p.Host, protocol), address)
+		name, value := p.published()
+		address, _, _ := strings.Cut(value, " to ")
+		w.must("published port "+name, value)
+		w.must("listening port "+name, address)
 	}
 	w.must("network mode", "bridge")
 	for _, n := range c.Networks {

@@ -28,6 +28,10 @@ const Running reports.Status = "running"
 // default: the one in the source tree.
 const CatalogVariable = "ARCHIPELAGO_CATALOG"
 
+// DaemonVariable is the environment variable that names the daemon for level 0; default:
+// one that is built from the source tree.
+const DaemonVariable = "ARCHIPELAGO_DAEMON"
+
 // Shard is the piece of a run that one process of the suite works on: some
 // applications on one node in one cycle.
 type Shard struct {

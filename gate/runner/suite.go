@@ -152,15 +152,17 @@ func (r *Runner) openBrowser(ctx context.Context) (string, error) {
 	return b.Address, nil
 }
 
-// LevelZero runs the specs of the suite that need no node over a directory of manifests.
-// If they are red, nothing else is worth running.
-func LevelZero(ctx context.Context, suite, catalogDir, log string) error {
-	dir, err := filepath.Abs(catalogDir)
-	if err != nil {
-		return err
+// LevelZero runs the specs of the suite that need no node over a directory of manifests,
+// which the daemon under test renders. If they are red, nothing else is worth running.
+func LevelZero(ctx context.Context, suite, daemon, catalogDir, log string) error {
+	var err error
+	for _, file := range []*string{&daemon, &catalogDir} { // the suite works in another directory
+		if *file, err = filepath.Abs(*file); err != nil {
+			return err
+		}
 	}
 	cmd := exec.CommandContext(ctx, suite, "-test.run=^TestMatrix$", "-ginkgo.no-color", "-ginkgo.label-filter=l0")
-	cmd.Env = append(os.Environ(), matrix.CatalogVariable+"="+dir, matrix.ShardVariable+"=")
+	cmd.Env = append(os.Environ(), matrix.CatalogVariable+"="+catalogDir, matrix.DaemonVariable+"="+daemon, matrix.ShardVariable+"=")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil
