@@ -337,8 +337,11 @@ func words(argv []string) string {
 	if len(argv) == 0 {
 		return "none"
 	}
-	b, _ := json.Marshal(argv)
-	return string(b)
+	var b strings.Builder
+	enc := json.NewEncoder(&b)
+	enc.SetEscapeHTML(false)
+	enc.Encode(argv) // strings always encode
+	return strings.TrimSpace(b.String())
 }
 
 func bitsOf(set uint64) string {

@@ -119,10 +119,14 @@ func rendering(daemon, file string, requirers []string) (*manifest.Manifest, map
 	return m, answer.Files
 }
 
-// podmansGenerator is where systemd would find it; empty where it is not installed.
+// podmansGenerator is on the path, or where systemd would find it; empty where it is not
+// installed.
 func podmansGenerator() string {
+	if file, err := exec.LookPath(dist.Generator); err == nil {
+		return file
+	}
 	for _, dir := range dist.GeneratorDirs() {
-		if file := filepath.Join(dir, dist.Generator); exec.Command("test", "-x", file).Run() == nil {
+		if file, err := exec.LookPath(filepath.Join(dir, dist.Generator)); err == nil {
 			return file
 		}
 	}
