@@ -15,6 +15,8 @@ import (
 type inspection struct {
 	ID                     string `json:"Id"`
 	Image                  string // its id
+	Path                   string
+	Args                   []string
 	ImageDigest, ImageName string
 	State                  stateSeen
 	Mounts                 []bindSeen
@@ -39,7 +41,7 @@ type networkSeen struct{ Aliases []string }
 
 type configSeen struct {
 	User, Hostname             string
-	Env, Cmd, Entrypoint       []string
+	Env                        []string
 	Labels                     map[string]string
 	Healthcheck                *probeSeen
 	StartupHealthCheck         *probeSeen
@@ -125,14 +127,17 @@ type Socket struct {
 
 var sets = []string{"inheritable", "permitted", "effective", "bounding", "ambient"}
 
-// runtimes are the programs that make a container's processes. One of theirs that is in
-// the container is about to become another program, and has not given up everything yet.
-var runtimes = []string{"crun", "runc", "conmon", "podman"}
+// starting tells whether a process in a container is still the engine's: it is about to
+// become the program that it was made for, and has not given up everything yet. crun may
+// run from a copy of itself in memory; of one that has ended meanwhile the program is "-".
+func (p Process) starting() bool {
+	return slices.Contains([]string{"crun", "runc", "conmon", "podman", "memfd", "-"}, p.Program)
+}
 
 // properties are what a container is.
 func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	r, p := c.running, properties{}
-	s.addSecurity(p, c)
+	s.addSecurity(p, c, m)
 	s.addMounts(p, r, m)
 	s.addPorts(p, r, m)
 	for name, n := range r.NetworkSettings.Networks {
@@ -161,10 +166,9 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	if m.User != "" {
 		p.add("user", r.Config.User)
 	}
-	p.add("command", words(r.Config.Cmd))
-	p.add("entry point", words(r.Config.Entrypoint))
+	p.add("command line", words(r.argv()))
 	addProbe(p, "health check", r.Config.Healthcheck)
-	addProbe(p, "start-up health check", r.Config.StartupHealthCheck)
+	addProbe(p, startup, r.Config.StartupHealthCheck)
 	p.add("action when unhealthy", cmp.Or(r.Config.HealthcheckOnFailureAction, "none"))
 	p.add("stop timeout", (time.Duration(r.Config.StopTimeout) * time.Second).String())
 	p.add("Podman's restart policy", cmp.Or(r.HostConfig.RestartPolicy.Name, "no"))
@@ -174,15 +178,15 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 }
 
 // addSecurity adds what the kernel lets the container's processes do.
-func (s *Snapshot) addSecurity(p properties, c Seen) {
+func (s *Snapshot) addSecurity(p properties, c Seen, m *Meant) {
 	r := c.running
 	for _, q := range r.Processes {
-		if q.PID != c.pid && slices.Contains(runtimes, q.Program) {
-			continue
+		if q.starting() {
+			continue // the main one is not: see reading.complete
 		}
 		p.add("user of its processes", s.inside(q.UID, s.SubUID)+":"+s.inside(q.GID, s.SubGID))
 		for _, g := range q.Groups {
-			if g != q.GID {
+			if g != q.GID && m.User != "" {
 				p.add("group "+s.inside(g, s.SubGID)+" of its processes", "held")
 			}
 		}
@@ -331,6 +335,14 @@ func imageOf(r *Details, m *Meant) string {
 		return r.ImageName
 	}
 	return cmp.Or(r.ImageDigest, r.ImageName)
+}
+
+// argv is what was started. Podman shows a program without arguments as its own one.
+func (c inspection) argv() []string {
+	if len(c.Args) == 1 && c.Args[0] == c.Path {
+		return c.Args
+	}
+	return append([]string{c.Path}, c.Args...)
 }
 
 func words(argv []string) string {

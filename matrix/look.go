@@ -22,8 +22,8 @@ import (
 // tested: what was not seen is not taken for absent.
 var ErrIncomplete = errors.New("the witnesses' look is incomplete")
 
-// errEnded is an ErrIncomplete because a container ended meanwhile.
-var errEnded = errors.New("a container ended while it was looked at")
+// errEnded is an ErrIncomplete because a container began or ended meanwhile.
+var errEnded = errors.New("a container began or ended while it was looked at")
 
 // script asks systemd, the kernel and the file system in one go.
 //
@@ -287,6 +287,8 @@ func (r *reading) complete(q questions) error {
 		case run == nil: // another application's
 		case !slices.ContainsFunc(run.Processes, func(p Process) bool { return p.PID == c.pid }):
 			return lacks("the main process of container %s", c.Name)
+		case slices.ContainsFunc(run.Processes, func(p Process) bool { return p.PID == c.pid && p.starting() }):
+			return fmt.Errorf("%w: %w: %s is only starting", ErrIncomplete, errEnded, c.Name)
 		case run.Root == "" || len(run.Mounted) == 0 || len(run.Limits) == 0 || len(run.Limits) != len(run.Parent) || len(c.namespaces) < len(namespaces):
 			return lacks("the mounts, limits or namespaces of container %s", c.Name)
 		}

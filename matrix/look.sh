@@ -85,7 +85,9 @@ processes() {
     }
     {
       split($1, p, "/")
-      if (p[4] == "exe") { sub(/.*\//, "", $2); exe[p[3]] = $2 } else ns[p[3]] = $2
+      if (p[4] != "exe") ns[p[3]] = $2
+      else if ($2 ~ /^\/memfd:/) exe[p[3]] = "memfd"
+      else { sub(/.*\//, "", $2); exe[p[3]] = $2 }
     }
     END {
       count = split(mains, m, " ")

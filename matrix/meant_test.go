@@ -79,6 +79,9 @@ func TestWhatIsAsMeantIsNotRed(t *testing.T) {
 		"not required": asMeant(func(_, text string) string {
 			return strings.Replace(text, `, "archipelago-wallet.pair": {"Aliases": ["bbbbbbbbbbbb"]}`, "", 1)
 		}),
+		"an older Podman": asMeant(func(_, text string) string {
+			return strings.Replace(text, `"StartupHealthCheck": {"Test"`, `"Another": {"Test"`, 1)
+		}),
 		// A program of the engine's that is on its way into the container.
 		"a probe that starts": asMeant(func(_, text string) string {
 			return strings.Replace(text, "process 200 201 ", "process 200 202 crun 1000 1000 - 0 1ff 1ff 1ff 0 0 0\nprocess 200 201 ", 1)
@@ -168,8 +171,9 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 		{"an environment variable of another value", web, `"DB=pair-db"`, `"DB=elsewhere"`, "container pair: environment DB is another value, wanted as meant"},
 		{"the image's variable less", web, `"LANG=C.UTF-8", `, ``, "container pair: environment LANG is missing"},
 		{"another host by name", web, `"ExtraHosts": []`, `"ExtraHosts": ["pair-db:192.0.2.1"]`, "container pair: extra host pair-db:192.0.2.1 is set"},
-		{"another command", web, `"Cmd": ["serve", "--name", "a b"]`, `"Cmd": ["serve", "--name", "a", "b"]`, `container pair: command is ["serve","--name","a","b"], wanted ["serve","--name","a b"]`},
-		{"another program", web, `"Entrypoint": ["/entrypoint"]`, `"Entrypoint": ["/bin/sh"]`, `container pair: entry point is ["/bin/sh"], wanted ["/entrypoint"]`},
+		{"another command", web, `["serve", "--name", "a b"]`, `["serve", "--name", "a", "b"]`, `container pair: command line is ["/entrypoint","serve","--name","a","b"], wanted ["/entrypoint","serve","--name","a b"]`},
+		{"another program", web, `"Path": "/entrypoint"`, `"Path": "/bin/sh"`, `container pair: command line is ["/bin/sh",`},
+		{"another command than the image's", db, `"Args": ["postgres"]`, `"Args": ["postgres", "-F"]`, `container pair-db: command line is ["/entrypoint","postgres","-F"], wanted ["/entrypoint","postgres"]`},
 		{"no health check", db, `"Healthcheck": {"Test": ["CMD"`, `"Healthcheck": {"Test": ["NONE"`, "container pair-db: health check is missing"},
 		{"a rare health check", db, `"Interval": 2000000000`, `"Interval": 3600000000000`, "container pair-db: interval of the health check is 1h0m0s, wanted 2s"},
 		{"a patient health check", db, `"Retries": 5`, `"Retries": 500`, "container pair-db: retries of the health check is 500, wanted 5"},
@@ -220,6 +224,35 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 				t.Errorf("%q, expected %q", wrong, c.want)
 			}
 		})
+	}
+}
+
+// TestWhatTheLabsKernelSaysIsRead takes in what the script said of a container on a node
+// of the lab (Podman 5.4.2), and finds nothing wrong with what the kernel alone can tell.
+func TestWhatTheLabsKernelSaysIsRead(t *testing.T) {
+	b, err := fixture.ReadFile("testdata/meant/page.txt")
+	if err != nil {
+		t.Fatal(err)
+	}
+	c := inspection{ID: "65757b171cb6"}
+	c.State.Status, c.State.Pid, c.State.ConmonPid = "running", 11014, 11010
+	c.Mounts = []bindSeen{{Type: "bind", Source: "/var/lib/archipelago/page/data", Destination: "/data", RW: true}}
+	c.HostConfig.SecurityOpt = []string{"no-new-privileges"}
+	s := newSnapshot()
+	s.Containers = []Seen{c.seen("page", "page")}
+	if err := s.read(string(b), questions{volumes: []string{"/var/lib/archipelago/page/data"}, inside: []string{"11014:/data", "11014:/run/secrets/key"}}); err != nil {
+		t.Fatal(err)
+	}
+	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]string{"/data": "/var/lib/archipelago/page/data"}, Tmpfs: []string{"/tmp"}, Secrets: []SecretMeant{{"page.key", "/run/secrets/key", 1000, 1000}}}
+	seen, w := properties{}, wanted{}
+	s.addSecurity(seen, s.Containers[0], &m)
+	s.addMounts(seen, s.Containers[0].running, &m)
+	m.wantSecurity(w)
+	m.wantMounts(w)
+	delete(w, "user")                      // which Podman says
+	delete(w, "secret page.key in Podman") // likewise
+	if wrong := compare("container page", w, seen); len(wrong) > 0 {
+		t.Errorf("%q", wrong)
 	}
 }
 
@@ -306,9 +339,11 @@ func TestAnIncompleteLookIsAnError(t *testing.T) {
 
 // One container that ended says nothing of another.
 func TestAContainerThatEndedIsLookedAtAgain(t *testing.T) {
-	_, err := lookAt(func(file, text string) string { return strings.Replace(text, "end\n", "gone 200\nend\n", 1) })
-	if !errors.Is(err, errEnded) || !errors.Is(err, ErrIncomplete) || !broken(fmt.Errorf("looking: %w", err)) {
-		t.Errorf("%v", err)
+	for old, by := range map[string]string{"end\n": "gone 200\nend\n", "process 200 200 serve": "process 200 200 crun"} {
+		_, err := lookAt(func(file, text string) string { return strings.Replace(text, old, by, 1) })
+		if !errors.Is(err, errEnded) || !errors.Is(err, ErrIncomplete) || !broken(fmt.Errorf("looking: %w", err)) {
+			t.Errorf("%v", err)
+		}
 	}
 	for ends, want := range map[int]error{0: nil, 2: nil, 3: errEnded} {
 		looks := 0
