@@ -7,6 +7,25 @@ secrets=$data/_daemon/secrets/$app
 unit_files=~/.config/containers/systemd
 most=4000000 # bytes
 
+# The boot, and the ids of this user and of its containers.
+identity() {
+  local boot line user kind name first ids="" init=()
+  read -r boot </proc/sys/kernel/random/boot_id
+  line=$(</proc/1/stat)
+  read -ra init <<<"${line##*) }"
+  echo "boot $boot/${init[19]}" # PID 1's start time
+  user=$(id -un)
+  for kind in uid gid; do
+    while IFS=: read -r name first _; do
+      if [ "$name" = "$user" ]; then
+        ids+=" $first"
+        break
+      fi
+    done <"/etc/sub$kind"
+  done
+  echo "ids $UID$ids"
+}
+
 # What was told of units, by systemd.
 units() {
   [ -n "$units" ] || return 0
@@ -132,8 +151,7 @@ sockets() {
 
 look() {
   local p v f values links=() paths=()
-  echo "boot $(cat /proc/sys/kernel/random/boot_id)/$(sed 's/.*) //' /proc/1/stat | cut -d' ' -f20)"
-  echo "ids $(id -u) $(grep "^$(id -un):" /etc/subuid | cut -d: -f2) $(grep "^$(id -un):" /etc/subgid | cut -d: -f2)"
+  identity
   units
   grep -ls "^Label=\"$label=$app\"\$" "$unit_files"/* 2>/dev/null | while read -r f; do
     echo "file ${f##*/}"
