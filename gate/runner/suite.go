@@ -32,7 +32,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []
 	if err != nil {
 		return err
 	}
-	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Browser: address, Cycle: k, Steps: steps, Requirers: map[string][]string{}}
+	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Browser: address, Cycle: k, Steps: steps, Requirers: map[string][]string{}, Config: map[string]map[string]string{}}
 	var missing []reports.Cell
 	r.mu.Lock()
 	for _, a := range apps {
@@ -44,11 +44,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []
 	r.mu.Unlock()
 	for _, a := range apps {
 		s.Apps = append(s.Apps, r.Fleet.Published[a].Manifest)
-		for _, other := range r.Fleet.Published.IDs() {
-			if _, requires := r.Fleet.Published[other].Requirement(a); requires {
-				s.Requirers[a] = append(s.Requirers[a], other)
-			}
-		}
+		s.Requirers[a], s.Config[a] = r.requirers(a, n.Name, k)
 		for _, step := range steps {
 			missing = append(missing, reports.Cell{App: a, Node: n.Name, Cycle: k, Step: step})
 		}
