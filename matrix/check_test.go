@@ -13,19 +13,32 @@ import (
 func stack() *manifest.Manifest {
 	return &manifest.Manifest{ID: "pair", Name: "Pair", Version: "1",
 		Containers: []manifest.Container{
-			{Name: "pair-db", Health: &manifest.Health{Exec: []string{"ready"}}, Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}},
-			{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}, {Name: "mqtt", Container: 81, Host: 8081}}},
+			{Name: "pair-db", Image: manifest.Image{Ref: "registry.example/pair/db", Digest: digestOf("d")}, User: "100:102",
+				Health:  &manifest.Health{Exec: []string{"ready", "-q"}, Interval: seconds(2), Timeout: manifest.Duration(500 * time.Millisecond), StartPeriod: seconds(90), Retries: 5},
+				Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}, Tmpfs: []string{"/run/db"},
+				Secrets: []manifest.SecretMount{{Name: "password", Path: "/run/secrets/password"}}},
+			{Name: "pair", Image: manifest.Image{Ref: "registry.example/pair/web", Digest: digestOf("a")}, User: "1000:1000", StopTimeout: seconds(3),
+				Command: []string{"serve", "--name", "a b"}, Environment: map[string]string{"DB": "pair-db"},
+				DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}, {Name: "mqtt", Container: 81, Host: 8081}}},
 		},
 		Interfaces: map[string]manifest.Interface{"web": {Port: "web"}, "mqtt": {Port: "mqtt", Protocol: "mqtt"}},
 		Secrets:    []manifest.GeneratedSecret{{Name: "password"}},
 		Requires:   []manifest.Requirement{{App: "chain"}},
+		Resources:  manifest.Resources{Memory: "64M"},
+		Budget:     manifest.Budget{Start: seconds(120)},
 	}
 }
 
+func seconds(n int) manifest.Duration { return manifest.Duration(n) * manifest.Duration(time.Second) }
+
+func digestOf(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
+
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
+// healthy is a snapshot with nothing wrong in it. What its containers are in detail is as
+// asMeant has it.
 func healthy() *Snapshot {
-	return &Snapshot{
+	s := &Snapshot{
 		Boot: "boot/1", UserID: 1000, SubUID: 100000, SubGID: 100000,
 		Containers: []Seen{
 			{ID: "1", Name: "pair-db", App: "pair", State: "running", Health: "healthy", StartedAt: noon, NetworkMode: "bridge", Networks: []string{"archipelago-pair"}, Mounts: []string{"/var/lib/archipelago/pair/db"}, Rootless: true},
@@ -44,6 +57,12 @@ func healthy() *Snapshot {
 		Open:     map[int]bool{8080: true, 8081: true},
 		Exposed:  map[int]bool{8080: false},
 	}
+	detailed := asMeant(nil)
+	s.Bridges, s.Properties, s.MemoryMax, s.Namespaces, s.Listening = detailed.Bridges, detailed.Properties, detailed.MemoryMax, detailed.Namespaces, detailed.Listening
+	for i, d := range detailed.Containers {
+		s.Containers[i].pid, s.Containers[i].running, s.Containers[i].namespaces = d.pid, d.running, d.namespaces
+	}
+	return s
 }
 
 func stopped() *Snapshot {

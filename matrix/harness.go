@@ -98,9 +98,14 @@ func (g *Group) perform(ctx context.Context) {
 	}
 }
 
+// invariants are what must hold in every snapshot; what runs in it must be as meant.
 func (c *cell) invariants() error {
+	meant, err := c.env.expectation()
+	if err != nil {
+		return err
+	}
 	for _, s := range c.rec.held {
-		if err := Verdict(CheckInvariants(c.env.App, s)); err != nil {
+		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s)); err != nil {
 			return fmt.Errorf("invariant: %w", err)
 		}
 	}
@@ -143,5 +148,5 @@ func (g *Group) blame(ctx context.Context, c *cell) error {
 // broken recognises errors that speak of the gate or the node, not of what is
 // tested: such a cell is not run, never red.
 func broken(err error) bool {
-	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrBrowser) || errors.Is(err, context.Canceled)
+	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrIncomplete) || errors.Is(err, ErrBrowser) || errors.Is(err, context.Canceled)
 }

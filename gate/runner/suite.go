@@ -32,7 +32,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []
 	if err != nil {
 		return err
 	}
-	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Browser: address, Cycle: k, Steps: steps}
+	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Browser: address, Cycle: k, Steps: steps, Requirers: map[string][]string{}, Config: map[string]map[string]string{}}
 	var missing []reports.Cell
 	r.mu.Lock()
 	for _, a := range apps {
@@ -44,6 +44,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, k int, apps, steps []
 	r.mu.Unlock()
 	for _, a := range apps {
 		s.Apps = append(s.Apps, r.Fleet.Published[a].Manifest)
+		s.Requirers[a], s.Config[a] = r.requirers(a, n.Name, k)
 		for _, step := range steps {
 			missing = append(missing, reports.Cell{App: a, Node: n.Name, Cycle: k, Step: step})
 		}
@@ -147,15 +148,17 @@ func (r *Runner) openBrowser(ctx context.Context) (string, error) {
 	return b.Address, nil
 }
 
-// LevelZero runs the specs of the suite that need no node over a directory of manifests.
-// If they are red, nothing else is worth running.
-func LevelZero(ctx context.Context, suite, catalogDir, log string) error {
-	dir, err := filepath.Abs(catalogDir)
-	if err != nil {
-		return err
+// LevelZero runs the specs of the suite that need no node over a directory of manifests,
+// which the daemon under test renders. If they are red, nothing else is worth running.
+func LevelZero(ctx context.Context, suite, daemon, catalogDir, log string) error {
+	var err error
+	for _, file := range []*string{&daemon, &catalogDir} { // the suite works in another directory
+		if *file, err = filepath.Abs(*file); err != nil {
+			return err
+		}
 	}
 	cmd := exec.CommandContext(ctx, suite, "-test.run=^TestMatrix$", "-ginkgo.no-color", "-ginkgo.label-filter=l0")
-	cmd.Env = append(os.Environ(), matrix.CatalogVariable+"="+dir, matrix.ShardVariable+"=")
+	cmd.Env = append(os.Environ(), matrix.CatalogVariable+"="+catalogDir, matrix.DaemonVariable+"="+daemon, matrix.ShardVariable+"=")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil
