@@ -33,8 +33,8 @@ gate: setup ## run the gate: build, bring the lab up, run, report
 	$(GATE) run $(if $(CYCLES),--cycles $(CYCLES)) $(if $(APPS),--apps $(APPS)) $(if $(STEPS),--steps $(STEPS)) $(if $(NODES),--nodes $(NODES))
 
 .PHONY: l0
-l0: ## level 0: manifests and their rendering, without a node
-	go test ./matrix -count=1 -ginkgo.label-filter=l0
+l0: ## level 0: manifests, and what the daemon of this source renders, without a node
+	go test ./matrix -count=1 -run '^TestMatrix$$' -ginkgo.label-filter=l0
 
 .PHONY: l1
 l1: setup ## level 1: the lifecycle by RPC, on one lab node

@@ -69,6 +69,19 @@ func TestGateImportsPointOneWay(t *testing.T) {
 	}
 }
 
+// TestWitnessesKnowTheDaemonByItsRPCAlone keeps what is meant apart from what is done:
+// neither the witnesses nor their tests import what renders, plans or acts. What stands
+// in an expectation stands there a second time.
+func TestWitnessesKnowTheDaemonByItsRPCAlone(t *testing.T) {
+	for pkg, imported := range list(t, `{{.ImportPath}} {{join .Imports " "}} {{join .TestImports " "}} {{join .XTestImports " "}}`, "./matrix/...") {
+		for _, i := range imported {
+			if within(i, "orchestrator") && !allowed(i, []string{"orchestrator/api/...", "orchestrator/client"}) {
+				t.Errorf("%s imports %s", pkg, i)
+			}
+		}
+	}
+}
+
 // allowed tells whether a package is one of a list, in which DIR/... stands for DIR and
 // all below it.
 func allowed(pkg string, list []string) bool {

@@ -15,7 +15,13 @@ const module = "github.com/archipelago-cloud/archipelago/"
 // it imports.
 func imports(t *testing.T) map[string][]string {
 	t.Helper()
-	out, err := exec.Command("go", "list", "-f", `{{.ImportPath}} {{join .Imports " "}}`, "./...").Output()
+	return list(t, `{{.ImportPath}} {{join .Imports " "}}`, "./...")
+}
+
+// list asks go for packages, each by a line of words.
+func list(t *testing.T, format, pattern string) map[string][]string {
+	t.Helper()
+	out, err := exec.Command("go", "list", "-f", format, pattern).Output()
 	if err != nil {
 		t.Fatal(err)
 	}

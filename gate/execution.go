@@ -98,7 +98,7 @@ func (e *execution) levelZero(ctx context.Context) error {
 		dirs = []string{out}
 	}
 	for _, d := range dirs {
-		if err := runner.LevelZero(ctx, e.Suite, d, filepath.Join(e.dir, "level-zero.log")); err != nil {
+		if err := runner.LevelZero(ctx, e.Suite, e.Daemon, d, filepath.Join(e.dir, "level-zero.log")); err != nil {
 			return fmt.Errorf("%w: %w", catalog.ErrInvalid, err)
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
 // The checks are pure: they take a snapshot and say what is wrong with it, a
@@ -289,6 +290,10 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 				say("container %s mounts the engine's socket %s", c.Name, src)
 			}
 			if !strings.HasPrefix(src, dataDir(m)+"/") {
+				// Anything else is the image's own volume, or where all data is, the daemon's too.
+				if root := nodes.DataDir + "/"; strings.HasPrefix(src, root) || strings.HasPrefix(root, strings.TrimSuffix(src, "/")+"/") {
+					say("container %s mounts %s, which holds more than its own data", c.Name, src)
+				}
 				continue
 			}
 			if other, shared := users[src]; shared {

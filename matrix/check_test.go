@@ -13,19 +13,32 @@ import (
 func stack() *manifest.Manifest {
 	return &manifest.Manifest{ID: "pair", Name: "Pair", Version: "1",
 		Containers: []manifest.Container{
-			{Name: "pair-db", Health: &manifest.Health{Exec: []string{"ready"}}, Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}},
-			{Name: "pair", DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}, {Name: "mqtt", Container: 81, Host: 8081}}},
+			{Name: "pair-db", Image: manifest.Image{Ref: "registry.example/pair/db", Digest: digestOf("d")}, User: "100:102",
+				Health:  &manifest.Health{Exec: []string{"ready", "-q"}, Interval: seconds(2), Timeout: manifest.Duration(500 * time.Millisecond), StartPeriod: seconds(90), Retries: 5},
+				Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}, Tmpfs: []string{"/run/db"},
+				Secrets: []manifest.SecretMount{{Name: "password", Path: "/run/secrets/password"}}},
+			{Name: "pair", Image: manifest.Image{Ref: "registry.example/pair/web", Digest: digestOf("a")}, User: "1000:1000", StopTimeout: seconds(3),
+				Command: []string{"serve", "--name", "a b"}, Environment: map[string]string{"DB": "pair-db"},
+				DependsOn: []manifest.Dependency{{Container: "pair-db"}}, Ports: []manifest.Port{{Name: "web", Container: 80, Host: 8080}, {Name: "mqtt", Container: 81, Host: 8081}}},
 		},
 		Interfaces: map[string]manifest.Interface{"web": {Port: "web"}, "mqtt": {Port: "mqtt", Protocol: "mqtt"}},
 		Secrets:    []manifest.GeneratedSecret{{Name: "password"}},
 		Requires:   []manifest.Requirement{{App: "chain"}},
+		Resources:  manifest.Resources{Memory: "64M"},
+		Budget:     manifest.Budget{Start: seconds(120)},
 	}
 }
 
+func seconds(n int) manifest.Duration { return manifest.Duration(n) * manifest.Duration(time.Second) }
+
+func digestOf(digit string) string { return "sha256:" + strings.Repeat(digit, 64) }
+
 var noon = time.Date(2026, 1, 1, 12, 0, 0, 0, time.UTC)
 
+// healthy is a snapshot with nothing wrong in it. What its containers are in detail is as
+// asMeant has it.
 func healthy() *Snapshot {
-	return &Snapshot{
+	s := &Snapshot{
 		Boot: "boot/1", UserID: 1000, SubUID: 100000, SubGID: 100000,
 		Containers: []Seen{
 			{ID: "1", Name: "pair-db", App: "pair", State: "running", Health: "healthy", StartedAt: noon, NetworkMode: "bridge", Networks: []string{"archipelago-pair"}, Mounts: []string{"/var/lib/archipelago/pair/db"}, Rootless: true},
@@ -44,6 +57,12 @@ func healthy() *Snapshot {
 		Open:     map[int]bool{8080: true, 8081: true},
 		Exposed:  map[int]bool{8080: false},
 	}
+	detailed := asMeant(nil)
+	s.Bridges, s.Properties, s.MemoryMax, s.Namespaces, s.Listening = detailed.Bridges, detailed.Properties, detailed.MemoryMax, detailed.Namespaces, detailed.Listening
+	for i, d := range detailed.Containers {
+		s.Containers[i].pid, s.Containers[i].running, s.Containers[i].namespaces = d.pid, d.running, d.namespaces
+	}
+	return s
 }
 
 func stopped() *Snapshot {
@@ -104,20 +123,28 @@ func TestChecks(t *testing.T) {
 			s.Containers = append(s.Containers, Seen{Name: "pair-2", App: "pair", State: "running"})
 		}, "container pair-2 belongs to the application and is none of its members"},
 		{"unit missing", running, healthy, func(s *Snapshot) { delete(s.Units, "pair.service") }, "unit pair.service is not known"},
+		{"unit that is not loaded", running, healthy, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"not-found", "active", "running", true} }, "unit pair.service is not-found and active"},
 		{"unit failed", running, healthy, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "failed", "failed", true} }, "unit pair.service is loaded and failed"},
 		{"port closed", running, healthy, func(s *Snapshot) { s.Open[8081] = false }, "port 8081 does not answer from outside"},
 		{"web port closed", running, healthy, func(s *Snapshot) { s.Open[8080] = false }, "port 8080 does not answer on the node"},
 		{"volume missing", running, healthy, func(s *Snapshot) { delete(s.Volumes, "db") }, "the data is gone: volume db does not exist"},
 		{"volume of another owner", running, healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"77", 1000, 1000, "700"} }, "volume db is owned by 1000:1000, expected 100099:100101"},
+		{"volume of another group", running, healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"77", 100099, 1000, "700"} }, "volume db is owned by 100099:1000, expected 100099:100101"},
 		{"secret missing", running, healthy, func(s *Snapshot) { delete(s.Secrets, "password") }, "secret password does not exist"},
 		{"secret that others can read", running, healthy, func(s *Snapshot) { s.Secrets["password"] = FileSeen{"abc", "644"} }, "secret password has mode 644"},
 
 		{"still running", stop, stopped, func(s *Snapshot) { s.Containers = append(s.Containers, healthy().Containers[0]) }, "container pair-db is still running"},
+		{"one that is no member still running", stop, stopped, func(s *Snapshot) {
+			s.Containers = append(s.Containers, Seen{Name: "pair-2", App: "pair", State: "running"})
+		}, "container pair-2 is still running"},
 		{"still active", stop, stopped, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "activating", "auto-restart", false} }, "unit pair.service is activating"},
 		{"port open", stop, stopped, func(s *Snapshot) { s.Open[8080] = true }, "port 8080 still answers"},
 		{"data gone at stop", stop, stopped, func(s *Snapshot) { delete(s.Volumes, "db") }, "the data is gone"},
 
 		{"container left", gone, absent, func(s *Snapshot) { s.Containers = append(s.Containers, Seen{Name: "pair", State: "exited"}) }, "container pair is left, exited"},
+		{"one that is no member left", gone, absent, func(s *Snapshot) {
+			s.Containers = append(s.Containers, Seen{Name: "pair-2", App: "pair", State: "exited"})
+		}, "container pair-2 is left, exited"},
 		{"unit left", gone, absent, func(s *Snapshot) { s.Units["pair.service"] = UnitSeen{"loaded", "inactive", "dead", false} }, "unit pair.service is left"},
 		{"unit file left", gone, absent, func(s *Snapshot) { s.Files = []string{"pair.container"} }, "unit file pair.container is left"},
 		{"network left", gone, absent, func(s *Snapshot) { s.Networks = append(s.Networks, "archipelago-pair") }, "network archipelago-pair is left"},
@@ -145,6 +172,17 @@ func TestChecks(t *testing.T) {
 		{"engine socket", invariants, healthy, func(s *Snapshot) {
 			s.Containers[0].Mounts = append(s.Containers[0].Mounts, "/run/user/1000/podman/podman.sock")
 		}, "mounts the engine's socket"},
+		{"another engine's socket", invariants, healthy, func(s *Snapshot) {
+			s.Containers[0].Mounts = append(s.Containers[0].Mounts, "/var/run/docker.sock")
+		}, "mounts the engine's socket"},
+		{"privileged, and no member", invariants, healthy, func(s *Snapshot) {
+			s.Containers = append(s.Containers, Seen{Name: "pair-2", App: "pair", Privileged: true, Networks: []string{"archipelago-pair"}})
+		}, "container pair-2 is privileged"},
+		{"another application's data", invariants, healthy, func(s *Snapshot) {
+			s.Containers[1].Mounts = []string{"/var/lib/archipelago/chain/blocks"}
+		}, "container pair mounts /var/lib/archipelago/chain/blocks, which holds more than its own data"},
+		{"the daemon's state and all data", invariants, healthy, func(s *Snapshot) { s.Containers[1].Mounts = []string{"/var"} }, "container pair mounts /var, which holds more"},
+		{"the whole node", invariants, healthy, func(s *Snapshot) { s.Containers[1].Mounts = []string{"/"} }, "container pair mounts /, which holds more"},
 		{"capabilities", invariants, healthy, func(s *Snapshot) { s.Containers[1].Capabilities = 1 << 21 }, "container pair has capabilities, or can gain them: 0x200000"},
 		{"a member on the network of what is required", invariants, healthy, func(s *Snapshot) {
 			s.Containers[1].Networks = append(s.Containers[1].Networks, "archipelago-chain")

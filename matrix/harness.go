@@ -106,12 +106,17 @@ func (g *Group) perform(ctx context.Context) {
 	}
 }
 
+// invariants are what must hold in every snapshot; what runs in it must be as meant.
 func (g *Group) invariants(c *cell) error {
+	meant, err := c.env.expectation()
+	if err != nil {
+		return err
+	}
 	for _, s := range c.rec.held {
 		if !g.step.Reboots && s.Boot != c.rec.held[0].Boot {
 			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot)
 		}
-		if err := Verdict(CheckInvariants(c.env.App, s)); err != nil {
+		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s)); err != nil {
 			return fmt.Errorf("invariant: %w", err)
 		}
 	}
@@ -179,5 +184,5 @@ func cause(err error) reports.Cause {
 // broken recognises errors that speak of the gate or the node, not of what is
 // tested: such a cell is not run, never red.
 func broken(err error) bool {
-	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrBrowser) || errors.Is(err, ErrFixture) || errors.Is(err, context.Canceled)
+	return errors.Is(err, nodes.ErrLost) || errors.Is(err, nodes.ErrRefused) || errors.Is(err, ErrIncomplete) || errors.Is(err, ErrBrowser) || errors.Is(err, ErrFixture) || errors.Is(err, context.Canceled)
 }

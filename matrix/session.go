@@ -99,6 +99,12 @@ type Environment struct {
 	App *manifest.Manifest
 }
 
+// expectation is what the application must be on this node.
+func (e *Environment) expectation() (*Expectation, error) {
+	id := e.App.ID
+	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
+}
+
 // look has the witnesses take a snapshot, and holds it for the invariants.
 func (e *Environment) look(ctx context.Context, rec *Recorder) (*Snapshot, error) {
 	defer rec.charge(&rec.timing.Witness)()

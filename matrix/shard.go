@@ -28,6 +28,10 @@ const Running reports.Status = "running"
 // default: the one in the source tree.
 const CatalogVariable = "ARCHIPELAGO_CATALOG"
 
+// DaemonVariable is the environment variable that names the daemon for level 0; default:
+// one that is built from the source tree.
+const DaemonVariable = "ARCHIPELAGO_DAEMON"
+
 // Shard is the piece of a run that one process of the suite works on: some
 // applications on one node in one cycle.
 type Shard struct {
@@ -49,6 +53,9 @@ type Shard struct {
 	// requires Apps, and stands in their way: purged before the first cell, in this order.
 	Fixtures []*manifest.Manifest `json:"fixtures,omitempty"`
 	Absent   []*manifest.Manifest `json:"absent,omitempty"`
+
+	Requirers map[string][]string          `json:"requirers,omitempty"` // applications of the run that require one of these, by its id
+	Config    map[string]map[string]string `json:"config,omitempty"`    // settings in force, by application; none: the defaults
 }
 
 // ReadShard reads the shard that the environment names; ok is false if it names none.

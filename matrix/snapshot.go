@@ -23,6 +23,21 @@ type Snapshot struct {
 	SubUID     int                 // first subordinate uid
 	SubGID     int
 	Leaks      []string // places that hold a secret's value and must not
+
+	Bridges    map[string]Bridge            // networks, by name, from Podman's API
+	Properties map[string]map[string]string // of the application's units, by unit and name, from systemd
+	MemoryMax  map[string]string            // limit of a unit's cgroup, where the node can limit memory
+	Namespaces map[string]string            // the node's own, by kind
+	Listening  []Socket                     // on any address of the node
+}
+
+// newSnapshot is one in which nothing was seen yet.
+func newSnapshot() *Snapshot {
+	return &Snapshot{
+		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{},
+		Open: map[int]bool{}, Exposed: map[int]bool{}, Bridges: map[string]Bridge{},
+		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{},
+	}
 }
 
 // Seen is a container as Podman's API shows it.
@@ -37,7 +52,9 @@ type Seen struct {
 	Rootless      bool     // its process runs in a user namespace without the node's root
 	Capabilities  uint64   // that its process has, or could gain (proc_pid_status(5))
 
-	pid string
+	pid        string            // of its main process; empty where it has none
+	namespaces map[string]string // of that process, by kind
+	running    *Details          // nil where it does not run, and for another application's
 }
 
 // UnitSeen is a unit as systemd shows it.

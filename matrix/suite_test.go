@@ -47,7 +47,7 @@ func TestMatrix(t *testing.T) {
 		t.Fatal(err)
 	}
 	if !ok {
-		levelZero()
+		levelZero(t)
 	} else {
 		session := NewSession(shard)
 		defer session.Close()

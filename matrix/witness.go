@@ -3,7 +3,6 @@ package matrix
 import (
 	"bytes"
 	"context"
-	_ "embed" // the script
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -27,6 +26,8 @@ const (
 	witnessTimeout = 30 * time.Second
 	portTimeout    = 2 * time.Second // for a connection
 	answerTimeout  = 5 * time.Second // for the first byte of an answer
+
+	attempts = 3 // to look at containers of which one ends meanwhile
 )
 
 // Witness looks at one node, without trusting its daemon.
@@ -37,6 +38,8 @@ type Witness struct {
 	mu   sync.Mutex
 	conn context.Context // Podman's bindings, over SSH
 	stop func()
+
+	images map[string]*image // by id
 }
 
 // NewWitness looks at a node over ssh, and at its ports at address.
@@ -96,39 +99,41 @@ type listed struct {
 	ID     string `json:"Id"`
 	Names  []string
 	Labels map[string]string
+	Pid    int
 
 	Networks []string
 }
 
-type inspection struct {
-	ID    string `json:"Id"`
-	State struct {
-		Status    string
-		Pid       int
-		StartedAt time.Time
-		Health    struct{ Status string }
-	}
-	Mounts     []struct{ Source string }
-	HostConfig struct {
-		Privileged  bool
-		NetworkMode string
-	}
-}
-
 // Look takes a snapshot of an application; since is how far back logs are searched
-// for secrets.
+// for secrets. A look that has no answer to something it asked is ErrIncomplete. Where a
+// container ends between Podman's answer and the kernel's, it looks again.
 func (w *Witness) Look(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
 	ctx, cancel := context.WithTimeoutCause(ctx, witnessTimeout, fmt.Errorf("%w: the witnesses had no answer from the node within %s", nodes.ErrLost, witnessTimeout))
 	defer cancel()
-	s := &Snapshot{Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Open: map[int]bool{}, Exposed: map[int]bool{}}
-	pids, inspected, err := w.containers(ctx, m, s)
+	return again(func() (*Snapshot, error) { return w.once(ctx, m, since) })
+}
+
+// again looks until no container ends meanwhile, a few times.
+func again(look func() (*Snapshot, error)) (s *Snapshot, err error) {
+	for range attempts {
+		if s, err = look(); !errors.Is(err, errEnded) {
+			break
+		}
+	}
+	return s, err
+}
+
+// once takes a snapshot, in which a container may have ended.
+func (w *Witness) once(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
+	s := newSnapshot()
+	inspected, err := w.containers(ctx, m, s)
 	if err != nil {
 		return nil, err
 	}
 	if err := w.leftovers(ctx, m, s); err != nil {
 		return nil, err
 	}
-	if err := w.disk(ctx, m, s, pids, inspected, since); err != nil {
+	if err := w.disk(ctx, m, s, inspected, since); err != nil {
 		return nil, err
 	}
 	if err := w.ports(ctx, m, s); err != nil {
@@ -165,12 +170,12 @@ func (w *Witness) ports(ctx context.Context, m *manifest.Manifest, s *Snapshot) 
 	return nil
 }
 
-// containers adds what Podman shows of the containers. Of those that are not
-// another application's, it gives the processes and the whole inspection too.
-func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snapshot) (pids []string, inspected *bytes.Buffer, err error) {
+// containers adds what Podman shows of the containers. Of those that are not another
+// application's, it adds everything, and gives the whole inspection too.
+func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snapshot) (inspected *bytes.Buffer, err error) {
 	var list []listed
 	if _, err := w.get(ctx, "/containers/json", url.Values{"all": {"true"}}, &list); err != nil {
-		return nil, nil, err
+		return nil, err
 	}
 	inspected = &bytes.Buffer{}
 	for _, l := range list {
@@ -178,7 +183,7 @@ func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snaps
 		app := l.Labels[manifest.LabelApp]
 		_, member := m.Container(name)
 		if app != "" && app != m.ID && !member {
-			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app, Networks: l.Networks})
+			s.Containers = append(s.Containers, Seen{ID: l.ID, Name: name, App: app, Networks: l.Networks, pid: process(l.Pid)})
 			continue // another application's, which is looked at in its own cells
 		}
 		var c inspection
@@ -187,33 +192,75 @@ func (w *Witness) containers(ctx context.Context, m *manifest.Manifest, s *Snaps
 			if strings.Contains(err.Error(), "no such container") {
 				continue // gone between the two calls
 			}
-			return nil, nil, err
+			return nil, err
 		}
 		inspected.Write(raw)
-		seen := Seen{ID: c.ID, Name: name, App: app, State: c.State.Status, Health: c.State.Health.Status, StartedAt: c.State.StartedAt,
-			Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode, Networks: l.Networks}
-		for _, mount := range c.Mounts {
-			seen.Mounts = append(seen.Mounts, mount.Source)
-		}
-		if c.State.Pid > 0 {
-			seen.pid = strconv.Itoa(c.State.Pid)
-			pids = append(pids, seen.pid)
+		seen := c.seen(name, app)
+		seen.Networks = l.Networks
+		if seen.running != nil {
+			if seen.running.image, err = w.image(ctx, c.Image); err != nil {
+				return nil, err
+			}
 		}
 		s.Containers = append(s.Containers, seen)
 	}
-	return pids, inspected, nil
+	return inspected, nil
+}
+
+// seen is a container as its inspection shows it.
+func (c inspection) seen(name, app string) Seen {
+	out := Seen{ID: c.ID, Name: name, App: app, State: c.State.Status, Health: c.State.Health.Status, StartedAt: c.State.StartedAt,
+		Privileged: c.HostConfig.Privileged, NetworkMode: c.HostConfig.NetworkMode, pid: process(c.State.Pid)}
+	for _, mount := range c.Mounts {
+		out.Mounts = append(out.Mounts, mount.Source)
+	}
+	if out.pid != "" {
+		out.running = &Details{inspection: c, Limits: map[string]string{}, Parent: map[string]string{}, Inside: map[string]InsideSeen{}}
+	}
+	return out
+}
+
+func process(pid int) string {
+	if pid == 0 {
+		return ""
+	}
+	return strconv.Itoa(pid)
+}
+
+// image gives an image by its id, which is that of its content: it is asked for once.
+func (w *Witness) image(ctx context.Context, id string) (*image, error) {
+	w.mu.Lock()
+	known := w.images[id]
+	w.mu.Unlock()
+	if known != nil || id == "" {
+		return known, nil
+	}
+	known = &image{}
+	if _, err := w.get(ctx, "/images/%s/json", nil, known, id); err != nil {
+		return nil, fmt.Errorf("looking at image %.12s: %w", id, err)
+	}
+	w.mu.Lock()
+	defer w.mu.Unlock()
+	if w.images == nil {
+		w.images = map[string]*image{}
+	}
+	w.images[id] = known
+	return known, nil
 }
 
 // leftovers adds what outlives containers in Podman: networks and secrets.
 func (w *Witness) leftovers(ctx context.Context, m *manifest.Manifest, s *Snapshot) error {
 	var networks []struct {
-		Name string `json:"name"`
+		Name     string            `json:"name"`
+		Internal bool              `json:"internal"`
+		Options  map[string]string `json:"options"`
 	}
 	if _, err := w.get(ctx, "/networks/json", nil, &networks); err != nil {
 		return err
 	}
 	for _, n := range networks {
 		s.Networks = append(s.Networks, n.Name)
+		s.Bridges[n.Name] = Bridge{n.Internal, n.Options["isolate"]}
 	}
 	var stored []struct{ Spec struct{ Name string } }
 	if _, err := w.get(ctx, "/secrets/json", nil, &stored); err != nil {
@@ -249,83 +296,4 @@ func answersHTTP(conn net.Conn) bool {
 	}
 	n, _ := conn.Read(make([]byte, 1))
 	return n > 0
-}
-
-// script asks systemd and the file system in one go.
-//
-//go:embed look.sh
-var script string
-
-// disk adds to a snapshot what only the node itself can tell, by the script.
-func (w *Witness) disk(ctx context.Context, m *manifest.Manifest, s *Snapshot, pids []string, inspected io.Reader, since time.Time) error {
-	var units, volumes []string
-	for _, c := range m.Containers {
-		units = append(units, c.Name+".service")
-		for _, v := range c.Volumes {
-			volumes = append(volumes, manifest.VolumeDir(nodes.DataDir, m.ID, v.Name))
-		}
-	}
-	command := "bash -c " + nodes.Quote(script) + " look"
-	for _, arg := range []string{m.ID, nodes.DataDir, manifest.LabelApp, fmt.Sprintf("@%d", since.Unix()), strings.Join(units, " "), strings.Join(volumes, " "), strings.Join(pids, " ")} {
-		command += " " + nodes.Quote(arg)
-	}
-	var out bytes.Buffer
-	if err := w.ssh.Stream(ctx, command, inspected, &out); err != nil {
-		return err
-	}
-	if err := s.read(out.String(), len(pids)); err != nil {
-		return fmt.Errorf("%s: %w", w.ssh.Node, err)
-	}
-	return nil
-}
-
-// read takes in the script's facts; processes is how many it was asked about.
-func (s *Snapshot) read(facts string, processes int) error {
-	rootless := 0
-	for line := range strings.SplitSeq(facts, "\n") {
-		f := strings.Fields(line)
-		if len(f) < 2 {
-			continue
-		}
-		switch {
-		case f[0] == "boot":
-			s.Boot = nodes.BootID(f[1])
-		case f[0] == "ids" && len(f) == 4:
-			s.UserID, _ = strconv.Atoi(f[1])
-			s.SubUID, _ = strconv.Atoi(f[2])
-			s.SubGID, _ = strconv.Atoi(f[3])
-		case f[0] == "unit" && len(f) == 6:
-			s.Units[f[1]] = UnitSeen{f[2], f[3], f[4], f[5] == "1"}
-		case f[0] == "file":
-			s.Files = append(s.Files, f[1])
-		case f[0] == "volume" && len(f) == 6:
-			uid, _ := strconv.Atoi(f[3])
-			gid, _ := strconv.Atoi(f[4])
-			s.Volumes[f[1]] = VolSeen{f[2], uid, gid, f[5]}
-		case f[0] == "secret" && len(f) == 4:
-			s.Secrets[f[1]] = FileSeen{f[2], f[3]}
-		case f[0] == "process" && len(f) == 5:
-			if f[2] != "0" {
-				rootless++
-			}
-			effective, _ := strconv.ParseUint(f[3], 16, 64)
-			bounding, _ := strconv.ParseUint(f[4], 16, 64)
-			for i := range s.Containers {
-				if s.Containers[i].pid == f[1] {
-					s.Containers[i].Capabilities = effective | bounding
-				}
-			}
-		case f[0] == "leak":
-			s.Leaks = append(s.Leaks, f[1])
-		}
-	}
-	if s.Boot == "" || s.UserID == 0 {
-		return fmt.Errorf("the witnesses' script gave no identity: %q", facts)
-	}
-	// All or none: a process that is not seen in a user namespace, be it because it
-	// ended between the two looks, is not taken for rootless.
-	for i := range s.Containers {
-		s.Containers[i].Rootless = rootless == processes
-	}
-	return nil
 }

@@ -1,15 +1,16 @@
 package matrix
 
 import (
+	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"testing"
-
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // node makes a directory that stands for a node's disk, with the programs that the
@@ -43,21 +44,28 @@ func node(t *testing.T) (write func(name, content string), look func(inspected s
 	look = func(inspected string) *Snapshot {
 		t.Helper()
 		data := filepath.Join(root, "data")
-		cmd := exec.Command("bash", "-c", script, "look", "pair", data, manifest.LabelApp, "@0", "pair-db.service pair.service", data+"/pair/db "+data+"/pair/gone", "")
-		cmd.Env = append(os.Environ(), "HOME="+root, "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH"))
-		cmd.Stdin = strings.NewReader(inspected)
-		facts, err := cmd.CombinedOutput()
-		if err != nil {
-			t.Fatalf("%v: %s", err, facts)
-		}
-		s := &Snapshot{Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Open: map[int]bool{}}
-		// Whoever runs the test may have no subordinate ids.
-		if err := s.read(string(facts)+"\nids 1000 100000 100000\n", 0); err != nil {
+		q := questions{app: "pair", dataDir: data, units: []string{"pair-db.service", "pair.service"}, volumes: []string{data + "/pair/db", data + "/pair/gone"}}
+		s := newSnapshot()
+		if err := s.read(ask(t, root, q, inspected), q); err != nil {
 			t.Fatal(err)
 		}
 		return s
 	}
 	return write, look
+}
+
+// ask runs the script with a directory that has programs in bin for a home.
+func ask(t *testing.T, root string, q questions, inspected string) (facts string) {
+	t.Helper()
+	cmd := exec.Command("bash", append([]string{"-c", script, "look"}, q.arguments()...)...)
+	cmd.Env = append(os.Environ(), "HOME="+root, "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH"))
+	cmd.Stdin = strings.NewReader(inspected)
+	out, err := cmd.CombinedOutput()
+	if err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	// Whoever runs the test may be root, and have no subordinate ids.
+	return regexp.MustCompile("(?m)^ids .*$").ReplaceAllString(string(out), "ids 1000 100000 100000")
 }
 
 func TestTheScriptReadsSystemdAndTheDisk(t *testing.T) {
@@ -122,13 +130,28 @@ func TestTheScriptReadsWhatAProcessMayDo(t *testing.T) {
 		}
 	}
 	pid := strconv.Itoa(os.Getpid())
-	facts, err := exec.Command("bash", "-c", script, "look", "pair", t.TempDir(), manifest.LabelApp, "@0", "", "", pid).Output()
-	if err != nil {
+	dir := t.TempDir()
+	s := newSnapshot()
+	s.Containers = []Seen{inspection{State: stateSeen{Pid: os.Getpid(), ConmonPid: os.Getppid()}}.seen("pair", "pair"), {Name: "pair-db"}}
+	q := questions{app: "pair", dataDir: dir, mains: []string{pid + ":" + strconv.Itoa(os.Getppid())}, inside: []string{pid + ":" + dir}}
+	if err := s.read(ask(t, dir, q, ""), q); err != nil {
 		t.Fatal(err)
 	}
-	s := &Snapshot{Containers: []Seen{{Name: "pair", pid: pid}, {Name: "pair-db", pid: "x"}}, Units: map[string]UnitSeen{}}
-	if err := s.read(string(facts)+"\nids 1000 100000 100000\n", 1); err != nil {
-		t.Fatal(err)
+	c := s.Containers[0]
+	if c.running.Root == "" || len(c.running.Mounted) == 0 || c.running.Limits["Max_open_files"] == "" || len(c.running.Parent) != len(c.running.Limits) {
+		t.Errorf("%+v", c.running)
+	}
+	for _, kind := range namespaces {
+		if c.namespaces[kind] == "" || c.namespaces[kind] != s.Namespaces[kind] {
+			t.Errorf("namespace %s is %q, the node's is %q", kind, c.namespaces[kind], s.Namespaces[kind])
+		}
+	}
+	var dirInode string
+	if info, err := os.Stat(dir); err == nil {
+		dirInode = fmt.Sprint(info.Sys().(*syscall.Stat_t).Ino)
+	}
+	if in := c.running.Inside[dir]; in.Inode != dirInode || in.UID != strconv.Itoa(os.Getuid()) || in.Mode != "755" {
+		t.Errorf("the directory is seen as %+v, inode %s expected", in, dirInode)
 	}
 	if got := s.Containers[0].Capabilities; got != want || want == 0 {
 		t.Errorf("capabilities %#x, expected %#x", got, want)

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"errors"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -13,6 +14,33 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
+
+func TestASecretThatDataDependsOnIsNotReplaced(t *testing.T) {
+	store, err := state.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	sec, err := secrets.Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manifest.Manifest{ID: "mail", Secrets: []manifest.GeneratedSecret{{Name: "key"}}, Containers: []manifest.Container{{Name: "mail"}}}
+	r := New(nil, store, sec, catalog.Catalog{"mail": {Manifest: m}}, t.TempDir(), slog.New(slog.DiscardHandler))
+	for _, value := range []string{"first", "second"} {
+		if err := r.ImportSecret("mail", "key", value, "test"); err != nil {
+			t.Errorf("without data: %v", err)
+		}
+	}
+	if err := store.PutData(state.Data{App: "mail", Volumes: []string{"box"}}); err != nil {
+		t.Fatal(err)
+	}
+	if err := r.ImportSecret("mail", "key", "third", "test"); !errors.Is(err, secrets.ErrInUse) {
+		t.Errorf("with data: %v", err)
+	}
+	if values, err := sec.All(m); err != nil || values["key"] != "second" {
+		t.Errorf("%v, %v", values, err)
+	}
+}
 
 func TestNeitherAuditNorLogHoldsWhatTheOwnerTypedIntoASetting(t *testing.T) {
 	dir := t.TempDir()

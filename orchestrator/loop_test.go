@@ -106,12 +106,14 @@ func (h *fakeHost) PutBack(context.Context, string, string) error       { return
 func (h *fakeHost) TakeOver(context.Context, string, host.VolumeOwner) error {
 	return h.do("take-over", nil)
 }
-func (h *fakeHost) Archive(context.Context, string, string) error              { return h.do("archive", nil) }
-func (h *fakeHost) Extract(context.Context, string, string) error              { return h.do("extract", nil) }
-func (h *fakeHost) Retire(context.Context, string, string) error               { return h.do("retire", nil) }
-func (h *fakeHost) Follow([]string) error                                      { return nil }
-func (h *fakeHost) HasSocket(context.Context, string, string) (bool, error)    { return true, nil }
-func (h *fakeHost) PortHolders(context.Context, []int) (map[int]string, error) { return nil, nil }
+func (h *fakeHost) Archive(context.Context, string, string) error           { return h.do("archive", nil) }
+func (h *fakeHost) Extract(context.Context, string, string) error           { return h.do("extract", nil) }
+func (h *fakeHost) Retire(context.Context, string, string) error            { return h.do("retire", nil) }
+func (h *fakeHost) Follow([]string) error                                   { return nil }
+func (h *fakeHost) HasSocket(context.Context, string, string) (bool, error) { return true, nil }
+func (h *fakeHost) PortHolders(context.Context, []manifest.NodePort) (map[manifest.NodePort]string, error) {
+	return nil, nil
+}
 func (h *fakeHost) Exec(context.Context, string, []string) (string, error) {
 	return "", h.do("exec", nil)
 }

@@ -15,9 +15,6 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
-// restTimeout bounds the stopping of an application in crash-loop back-off.
-const restTimeout = 3 * time.Minute
-
 // work carries out one application's plan and records how that ended.
 func (r *Reconciler) work(ctx context.Context, d state.Desired, p plan.Plan) {
 	defer r.Wake()
@@ -114,7 +111,7 @@ func (r *Reconciler) rest(d state.Desired, why string) {
 	defer r.Wake()
 	defer r.operations.Rest(d.App)
 	r.log.Error("crash-loop back-off", "app", d.App, "generation", d.Generation, "reason", why)
-	ctx, cancel := context.WithTimeout(context.Background(), restTimeout) // also while the daemon ends
+	ctx, cancel := context.WithTimeout(context.Background(), perform.StopTimeout) // also while the daemon ends
 	defer cancel()
 	out, err := r.renderer.Render(d.Manifest, d.Config, d.Overrides, false, nil)
 	if err != nil {

@@ -17,6 +17,9 @@ const (
 	ByNamePort    = 8443 // each application as https://APP.NODE.local
 )
 
+// maxStopTimeout is how long a container may stand in its owner's way that does not stop.
+const maxStopTimeout = 10 * time.Minute
+
 // at builds a path into the document from names and indexes.
 func at(parts ...any) []string {
 	out := make([]string, len(parts))
@@ -113,6 +116,9 @@ func (d *document) checkSecrets(m *Manifest) map[string]bool {
 func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, ports map[string]bool, hostPorts map[string]string, volumes map[string]bool) {
 	if b := c.Image.Build; b != "" && (path.Clean(b) != b || b == ".." || strings.HasPrefix(b, "../")) {
 		d.report(at("containers", i, "image", "build"), false, "%q leaves the application's folder", b)
+	}
+	if time.Duration(c.StopTimeout) > maxStopTimeout {
+		d.report(at("containers", i, "stop_timeout"), false, "longer than %d minutes", maxStopTimeout/time.Minute)
 	}
 	targets := map[string]string{}
 	target := func(p string, where ...any) {
@@ -324,6 +330,9 @@ func (d *document) checkAdopts(m *Manifest, names map[string]int, secrets, volum
 			d.report(at("adopts", i), false, "container %q is already adopted", a.Container)
 		}
 		seen[a.Container] = true
+		if strings.HasSuffix(a.Container, Retired) {
+			d.report(at("adopts", i), false, "container %q is what is kept of another application, with its secrets", a.Container)
+		}
 		if a.As != "" {
 			d.checkMember(names, a.As, "adopts", i, "as")
 		}

@@ -13,6 +13,9 @@ const (
 	LabelApp = "io.archipelago.app"
 	// LabelSpec is the label with the digest of the unit that a container was made from.
 	LabelSpec = "io.archipelago.spec"
+	// Retired ends the name of a container that has been taken over: stopped, with the
+	// secrets and the data as they were.
+	Retired = "-before-archipelago"
 )
 
 // VolumeDir is the directory of an application's volume below dataDir.

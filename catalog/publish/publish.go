@@ -44,7 +44,7 @@ type Publisher struct {
 	handler http.Handler
 }
 
-// Open prepares the registry. The builder is called only for what the cache lacks.
+// Open prepares the registry. The builder builds only what the cache lacks.
 func Open(dir string, builder Builder) (*Publisher, error) {
 	blobs := filepath.Join(dir, "blobs")
 	for _, d := range []string{blobs, filepath.Join(dir, "manifests")} {
@@ -88,7 +88,7 @@ type cached struct {
 }
 
 // Publish returns the catalog with every image pinned; images built here get the name of
-// a registry. They are built only if the cache has none of the same context. Progress
+// a registry. They are built only if the cache has none of the same context on the same base. Progress
 // goes to w.
 func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry string, w io.Writer) (catalog.Catalog, error) {
 	out := catalog.Catalog{}
@@ -114,7 +114,11 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry s
 // image puts the image of a build context into the registry, under repo, and returns its
 // digest.
 func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (string, error) {
-	key, err := buildcontext.Digest(os.DirFS(dir), repo)
+	base, err := p.builder.Base(ctx, w)
+	if err != nil {
+		return "", err
+	}
+	key, err := buildcontext.Digest(os.DirFS(dir), repo, base)
 	if err != nil {
 		return "", err
 	}
@@ -129,7 +133,7 @@ func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (s
 		c.Repo = repo
 	case errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(w, "building %s\n", repo)
-		if c, err = p.build(ctx, dir, repo, key, w); err != nil {
+		if c, err = p.build(ctx, dir, repo, key, base); err != nil {
 			return "", err
 		}
 		b, err := json.Marshal(c)
@@ -151,11 +155,7 @@ func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (s
 
 // build builds a context. The builder pushes the image into the registry, which listens
 // on loopback meanwhile.
-func (p *Publisher) build(ctx context.Context, dir, repo, key string, w io.Writer) (cached, error) {
-	base, err := p.builder.Base(ctx, w)
-	if err != nil {
-		return cached{}, err
-	}
+func (p *Publisher) build(ctx context.Context, dir, repo, key, base string) (cached, error) {
 	tag := "localhost/archipelago/" + repo + ":" + key[:16]
 	if err := p.builder.Build(ctx, dir, tag, map[string]string{"BASE": base}, io.Discard); err != nil {
 		return cached{}, err

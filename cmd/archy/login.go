@@ -100,10 +100,8 @@ func confirm(cmd *cobra.Command, node string) (string, error) {
 	if !term.IsTerminal(int(os.Stdin.Fd())) {
 		return "", usage.Wrap(fmt.Errorf("%s shows a certificate authority that this machine does not know, with the fingerprint %s; if 'archipelago fingerprint' prints the same on the node, add --fingerprint %[2]s", node, shown))
 	}
-	fmt.Fprintf(errs, "%s shows the fingerprint %s\nDoes 'archipelago fingerprint' print the same on the node? [y/N] ", node, shown)
-	var answer string
-	fmt.Fscanln(cmd.InOrStdin(), &answer)
-	if strings.ToLower(answer) != "y" {
+	fmt.Fprintf(errs, "%s shows the fingerprint %s\n", node, shown)
+	if !agrees(cmd.InOrStdin(), errs, "Does 'archipelago fingerprint' print the same on the node?") {
 		return "", errors.New("not signed in")
 	}
 	fmt.Fprint(errs, "access token: ")

@@ -40,10 +40,13 @@ type app struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := Command().ExecuteContext(ctx)
+	root, errs := Command(), forTerminal(os.Stderr)
+	root.SetOut(forTerminal(os.Stdout))
+	root.SetErr(errs)
+	err := root.ExecuteContext(ctx)
 	stop()
 	if err != nil {
-		fmt.Fprintln(os.Stderr, "archy:", explain(err))
+		fmt.Fprintln(errs, "archy:", explain(err))
 		if usage.Is(err) {
 			os.Exit(exitUsage)
 		}

@@ -57,13 +57,19 @@ func consent(in io.Reader, out io.Writer, terminal bool, app *api.App, asked []s
 		}
 		return fmt.Errorf("%s is not updated without your consent; to agree: archy update %s %s", app.Id, app.Id, strings.Join(flags, " "))
 	}
-	fmt.Fprint(out, "Update? [y/N] ")
-	answer, err := bufio.NewReader(in).ReadString('\n')
-	if err != nil && !errors.Is(err, io.EOF) {
-		return err
-	}
-	if a := strings.ToLower(strings.TrimSpace(answer)); a != "y" && a != "yes" {
+	if !agrees(in, out, "Update?") {
 		return fmt.Errorf("%s is not updated", app.Id)
 	}
 	return nil
+}
+
+// agrees asks a person a question. No answer but yes is one.
+func agrees(in io.Reader, out io.Writer, question string) bool {
+	fmt.Fprint(out, question, " [y/N] ")
+	answer, err := bufio.NewReader(in).ReadString('\n')
+	if err != nil && !errors.Is(err, io.EOF) {
+		return false
+	}
+	answer = strings.ToLower(strings.TrimSpace(answer))
+	return answer == "y" || answer == "yes"
 }

@@ -8,7 +8,6 @@ import (
 	"io"
 	"net/http"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -358,20 +357,9 @@ func ageKey(dir string) (file, recipient string) {
 }
 
 var _ = Describe("a backup", func() {
-	// archy runs the command as its owner would, with a home of its own.
-	archy := func(ctx context.Context, home string, stdin io.Reader, args ...string) (string, error) {
-		cmd := exec.CommandContext(ctx, bin("archy"), args...)
-		cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+home)
-		cmd.Stdin = stdin
-		out, err := cmd.CombinedOutput()
-		return string(out), err
-	}
-
 	It("brings an application back, with its database and its secrets", func(ctx SpecContext) {
 		fresh(ctx)
-		home := GinkgoT().TempDir()
-		out, err := archy(ctx, home, strings.NewReader(node.Token), "login", node.RPC(), "--fingerprint", node.Authority.Fingerprint())
-		Expect(err).NotTo(HaveOccurred(), out)
+		home := loggedIn(ctx)
 		do(ctx, "install", "ledger")
 		settled(ctx, app("ledger"), nil, bootBound)
 		localSQL(ctx, "ledger-db", "CREATE TABLE coins (n int); INSERT INTO coins SELECT generate_series(1, 1000);")
@@ -380,7 +368,7 @@ var _ = Describe("a backup", func() {
 
 		identity, recipient := ageKey(home)
 		file := filepath.Join(home, "ledger.zip")
-		out, err = archy(ctx, home, nil, "backup", "ledger", "--recipient", recipient, "--output", file)
+		out, err := archy(ctx, home, nil, "backup", "ledger", "--recipient", recipient, "--output", file)
 		Expect(err).NotTo(HaveOccurred(), out)
 		b, err := os.ReadFile(file)
 		Expect(err).NotTo(HaveOccurred())

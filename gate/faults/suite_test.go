@@ -90,6 +90,23 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	witness = matrix.NewWitness(node.SSH, node.Address)
 })
 
+// A spec that failed leaves what the node said meanwhile.
+var _ = JustAfterEach(func() {
+	if !CurrentSpecReport().Failed() {
+		return
+	}
+	ctx, cancel := context.WithTimeout(context.Background(), bound) // the spec's own may have ended
+	defer cancel()
+	began := CurrentSpecReport().StartTime.Unix()
+	for _, command := range []string{
+		fmt.Sprintf("journalctl --user -o short-precise --no-pager --since @%d | tail -n 150 | cut -c1-300", began),
+		"podman ps -a; systemctl --user list-units --all --no-pager 'page*' 'ledger*' 'chain*' 'lightning*' 'hostile*'; systemctl --user list-jobs --no-pager; ps -eo pid,etimes,stat,args | grep -E 'podman|conmon' | cut -c1-200",
+	} {
+		out, err := node.SSH.Run(ctx, command)
+		AddReportEntry(command, fmt.Sprintf("%s\n%v", out, err), ReportEntryVisibilityFailureOrVerbose)
+	}
+})
+
 // switchable stands between the nodes and the registry: it can take it down, or
 // have it serve something else than was asked for.
 type switchable struct {

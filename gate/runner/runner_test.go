@@ -401,3 +401,24 @@ func TestAnInterruptedRunBeginsNothingMore(t *testing.T) {
 		t.Errorf("it began %q", seen.told)
 	}
 }
+
+func TestASuiteIsToldWhoRequiresAnApplicationAndWhatThatHasSet(t *testing.T) {
+	needs := func(id string, config map[string]string) *catalog.Entry {
+		return &catalog.Entry{Manifest: &manifest.Manifest{ID: id, Requires: []manifest.Requirement{{App: "chain", Config: config}}}}
+	}
+	r := &Runner{Fleet: &fleet.Fleet{Published: catalog.Catalog{
+		"chain": {Manifest: &manifest.Manifest{ID: "chain"}}, "index": needs("index", map[string]string{"txindex": "1"}), "wallet": needs("wallet", map[string]string{"prune": "0"}),
+	}}}
+	r.done = map[reports.Cell]reports.Status{
+		{App: "index", Node: "x", Cycle: 2, Step: matrix.Install}:  reports.Passed,
+		{App: "wallet", Node: "x", Cycle: 1, Step: matrix.Install}: reports.Passed,
+		{App: "wallet", Node: "y", Cycle: 2, Step: matrix.Install}: reports.Passed,
+	}
+	apps, config := r.requirers("chain", "x", 2)
+	if !slices.Equal(apps, []string{"index", "wallet"}) || len(config) != 1 || config["txindex"] != "1" {
+		t.Errorf("%q have set %q", apps, config)
+	}
+	if apps, config := r.requirers("wallet", "x", 2); len(apps)+len(config) > 0 {
+		t.Errorf("%q have set %q", apps, config)
+	}
+}

@@ -136,6 +136,10 @@ func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *mat
 		return out
 	}
 	s.Apps, s.Fixtures, s.Absent = manifests(apps), manifests(fixtures), manifests(absent)
+	s.Requirers, s.Config = map[string][]string{}, map[string]map[string]string{}
+	for _, a := range apps {
+		s.Requirers[a], s.Config[a] = r.requirers(a, n.Name, j.Cycle)
+	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range apps {
@@ -216,15 +220,17 @@ func (r *Runner) openBrowser(ctx context.Context) (string, error) {
 	return b.Address, nil
 }
 
-// LevelZero runs the specs of the suite that need no node over a directory of manifests.
-// If they are red, nothing else is worth running.
-func LevelZero(ctx context.Context, suite, catalogDir, log string) error {
-	dir, err := filepath.Abs(catalogDir)
-	if err != nil {
-		return err
+// LevelZero runs the specs of the suite that need no node over a directory of manifests,
+// which the daemon under test renders. If they are red, nothing else is worth running.
+func LevelZero(ctx context.Context, suite, daemon, catalogDir, log string) error {
+	var err error
+	for _, file := range []*string{&daemon, &catalogDir} { // the suite works in another directory
+		if *file, err = filepath.Abs(*file); err != nil {
+			return err
+		}
 	}
 	cmd := exec.CommandContext(ctx, suite, "-test.run=^TestMatrix$", "-ginkgo.no-color", "-ginkgo.label-filter=l0")
-	cmd.Env = append(os.Environ(), matrix.CatalogVariable+"="+dir, matrix.ShardVariable+"=")
+	cmd.Env = append(os.Environ(), matrix.CatalogVariable+"="+catalogDir, matrix.DaemonVariable+"="+daemon, matrix.ShardVariable+"=")
 	out, err := cmd.CombinedOutput()
 	if err == nil {
 		return nil

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -144,6 +145,20 @@ func TestPlantedFaultIsRed(t *testing.T) {
 			steps: []string{matrix.Install}, red: matrix.Install, reason: "invariant: a secret's value stands in the journal"},
 		{name: "one member of a stack is missing while the others run", fault: fault.MemberMissing, app: "pair",
 			steps: []string{matrix.Install}, red: matrix.Install, reason: "member pair-helper is missing"},
+		{name: "the unit does not restart", fault: fault.NoRestart, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's Restart is no, wanted always"},
+		{name: "the container has every capability", fault: fault.AllCapabilities, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: bounding capabilities is"},
+		{name: "the container may gain privileges", fault: fault.NewPrivileges, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: no_new_privs is 0, wanted 1"},
+		{name: "a port is published that no manifest declares", fault: fault.UndeclaredPort, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: listening port 18999/tcp is every address, and none is meant"},
+		{name: "the health check is always true", fault: fault.HealthyAnyway, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: `container page: health check is ["CMD","true","anyway"], wanted ["CMD","/usr/bin/busybox"`},
+		{name: "everyone in the container can read its secrets", fault: fault.SecretsReadable, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: secret /run/secrets/key is mode 444 of 1000:1000, wanted mode 400 of 1000:1000"},
+		{name: "the limit of memory is left out", fault: fault.NoMemoryLimit, edit: []string{"budget:", "resources: {memory: 64M}\nbudget:"}, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's MemoryMax is infinity, wanted 67108864"},
 	}
 	documented, err := os.ReadFile(filepath.Join(root, "TESTING.md"))
 	if err != nil {
@@ -186,6 +201,43 @@ func TestPlantedFaultIsRed(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+// TestLevelZeroSeesWhatIsRenderedWrongly has each daemon that renders something wrongly
+// looked at without a node.
+func TestLevelZeroSeesWhatIsRenderedWrongly(t *testing.T) {
+	daemon := faulty(t)
+	catalogDir := catalogWith(t, "budget:", "resources: {memory: 64M}\nbudget:")
+	for planted, reason := range map[string]string{
+		"":                       "",
+		fault.UnitWithoutInstall: "unit file page.container: [Install] WantedBy is missing",
+		fault.MemberMissing:      "unit file pair-helper.container is missing",
+		fault.NoRestart:          "unit file page.container: [Service] Restart is no",
+		fault.AllCapabilities:    "unit file page.container: [Container] AddCapability is all",
+		fault.NewPrivileges:      "unit file page.container: [Container] NoNewPrivileges is missing",
+		fault.UndeclaredPort:     "unit file page.container: [Container] PublishPort 18999/tcp is every address",
+		fault.HealthyAnyway:      "unit file page.container: [Container] HealthCmd is",
+		fault.SecretsReadable:    "unit file page.container: [Container] Secret page.key is",
+		fault.NoMemoryLimit:      "unit file page.container: [Service] MemoryMax is missing",
+	} {
+		// The daemon gets nothing of the gate's environment, so a script stands for it.
+		file := filepath.Join(t.TempDir(), "archipelago")
+		if err := os.WriteFile(file, fmt.Appendf(nil, "#!/bin/sh\nARCHIPELAGO_FAULT=%s exec %s \"$@\"\n", planted, daemon), 0o755); err != nil {
+			t.Fatal(err)
+		}
+		log := filepath.Join(t.TempDir(), "log")
+		err := runner.LevelZero(t.Context(), bin(t, "matrix.test"), file, catalogDir, log)
+		if planted == "" {
+			if err != nil {
+				t.Errorf("red without a fault: %v", err)
+			}
+			continue
+		}
+		said, _ := os.ReadFile(log)
+		if err == nil || !strings.Contains(string(said), reason) {
+			t.Errorf("%s: %v, expected %q in\n%s", planted, err, reason, said)
+		}
 	}
 }
 

@@ -3,6 +3,7 @@ package lab
 import (
 	"context"
 	_ "embed"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -253,9 +254,24 @@ func (e *Engine) Push(ctx context.Context, tag, destination string, w io.Writer)
 	return e.Podman(ctx, w, "push", "--tls-verify=false", tag, "docker://"+destination)
 }
 
-// HasImage reports whether the engine has an image of that name.
-func (e *Engine) HasImage(ctx context.Context, tag string) bool {
-	return e.Podman(ctx, io.Discard, "image", "exists", tag) == nil
+// image gives the id of the image of that name, and when it was made; empty where the
+// engine has none.
+func (e *Engine) image(ctx context.Context, name string) (id string, made time.Time, err error) {
+	var out strings.Builder
+	if err := e.Podman(ctx, &out, "images", "--no-trunc", "--filter", "reference="+name, "--format", "json"); err != nil {
+		return "", time.Time{}, err
+	}
+	var images []struct {
+		ID      string `json:"Id"`
+		Created int64  // seconds of Unix time
+	}
+	if err := json.Unmarshal([]byte(out.String()), &images); err != nil {
+		return "", time.Time{}, fmt.Errorf("looking for the image %s: %w", name, err)
+	}
+	if len(images) == 0 {
+		return "", time.Time{}, nil
+	}
+	return strings.TrimPrefix(images[0].ID, "sha256:"), time.Unix(images[0].Created, 0), nil
 }
 
 func lastLines(s string, n int) string {

@@ -9,6 +9,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/buildcontext"
 )
@@ -25,31 +26,52 @@ const (
 	registryBase = "docker.io/library/debian:" + suite
 )
 
-// Base returns the name of an image of a bare Debian. On first use the image is pulled
-// or, if the registry does not answer, bootstrapped from Debian's archive.
+// baseAge is how long a bare Debian is built on. What is built on a newer one is built
+// anew, and so has the security fixes of the meantime.
+const baseAge = 7 * 24 * time.Hour
+
+// Base returns the id of an image of a bare Debian. On first use, and when it is older
+// than a week, the image is pulled or, if the registry does not answer, bootstrapped from
+// Debian's archive. If neither answers, an old one is still built on, and w is told.
 func (e *Engine) Base(ctx context.Context, w io.Writer) (string, error) {
 	tag := repository + "/base:" + suite
-	if e.HasImage(ctx, tag) {
-		return tag, nil
+	id, made, err := e.image(ctx, tag)
+	if err != nil {
+		return "", err
 	}
+	if id != "" && time.Since(made) < baseAge {
+		return id, nil
+	}
+	if err := e.newBase(ctx, tag, w); err != nil {
+		if id == "" || ctx.Err() != nil {
+			return "", err
+		}
+		fmt.Fprintf(w, "building on the Debian %s of %s, because a newer one cannot be had: %v\n", suite, made.Format(time.DateOnly), err)
+		return id, nil
+	}
+	id, _, err = e.image(ctx, tag)
+	if err == nil && id == "" {
+		err = fmt.Errorf("the engine has no image %s after making it", tag)
+	}
+	return id, err
+}
+
+func (e *Engine) newBase(ctx context.Context, tag string, w io.Writer) error {
 	if err := e.Podman(ctx, io.Discard, "pull", "--quiet", registryBase); err == nil {
-		return tag, e.Podman(ctx, w, "tag", registryBase, tag)
+		return e.Podman(ctx, w, "tag", registryBase, tag)
 	}
 	fmt.Fprintf(w, "no image registry; bootstrapping Debian %s from its archive\n", suite)
 	tmp, err := os.MkdirTemp("", "archipelago-base-")
 	if err != nil {
-		return "", err
+		return err
 	}
 	defer os.RemoveAll(tmp)
 	tar := filepath.Join(tmp, "base.tar")
 	cmd := exec.CommandContext(ctx, "mmdebstrap", "--quiet", "--variant=minbase", suite, tar)
 	if out, err := cmd.CombinedOutput(); err != nil {
-		return "", fmt.Errorf("bootstrapping Debian %s: %w: %s", suite, err, lastLines(string(out), 5))
+		return fmt.Errorf("bootstrapping Debian %s: %w: %s", suite, err, lastLines(string(out), 5))
 	}
-	if err := e.Podman(ctx, w, "import", "--quiet", tar, tag); err != nil {
-		return "", err
-	}
-	return tag, nil
+	return e.Podman(ctx, w, "import", "--quiet", tar, tag)
 }
 
 // nodeImage returns the name of the nodes' image, which is built if its files have changed.
@@ -58,17 +80,17 @@ func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := buildcontext.Digest(files, suite)
+	base, err := e.Base(ctx, w)
+	if err != nil {
+		return "", err
+	}
+	digest, err := buildcontext.Digest(files, suite, base)
 	if err != nil {
 		return "", err
 	}
 	tag := repository + "/node:" + digest[:16]
-	if e.HasImage(ctx, tag) {
-		return tag, nil
-	}
-	base, err := e.Base(ctx, w)
-	if err != nil {
-		return "", err
+	if id, _, err := e.image(ctx, tag); err != nil || id != "" {
+		return tag, err
 	}
 	tmp, err := os.MkdirTemp("", "archipelago-node-")
 	if err != nil {

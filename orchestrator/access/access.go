@@ -125,7 +125,7 @@ func NewGuard(sessions *Sessions) *Guard {
 	return &Guard{sessions: sessions, throttle: newThrottle()}
 }
 
-const tooManyWrong = "Too many wrong attempts from your address; wait a little."
+const tooManyWrong = "Too many wrong attempts from your address; wait a little, or use the node's access token."
 
 // Token answers 401 to requests without "Authorization: Bearer TOKEN". One that carries
 // no credential at all guesses nothing, and does not count as an attempt: a page of

@@ -50,6 +50,9 @@ func TestPassword(t *testing.T) {
 	if err != nil || !strings.HasPrefix(string(b), "$argon2id$v=19$m=65536,t=3,p=4$") {
 		t.Errorf("%q, %v", b, err)
 	}
+	if info, err := os.Stat(filepath.Join(dir, "password")); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("others can read it: %v, %v", info, err)
+	}
 	if err := os.WriteFile(filepath.Join(dir, "password"), []byte("plain"), 0o600); err != nil {
 		t.Fatal(err)
 	}

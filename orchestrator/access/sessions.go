@@ -12,6 +12,7 @@ import (
 	"io/fs"
 	"log/slog"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"slices"
@@ -171,7 +172,9 @@ func (s *Sessions) begin(r *http.Request, credentials string) (secret string) {
 
 // find gives the valid session whose secret a request carries, or one without an ID. A
 // request may carry many cookies of that name: what an application set is not the
-// owner's. The caller holds mu.
+// owner's. A session that was begun on the node itself is valid there only: browsers send
+// its cookie to http://localhost too, on all ports, where applications answer without the
+// proxy. The caller holds mu.
 func (s *Sessions) find(r *http.Request) Session {
 	if r.TLS == nil {
 		return Session{} // the cookie is set over TLS only
@@ -185,11 +188,16 @@ func (s *Sessions) find(r *http.Request) Session {
 	}
 	for _, k := range s.valid() {
 		// How long the comparison takes says something of the digest, not of the secret.
-		if carried[k.Secret] {
+		if carried[k.Secret] && onLoopback(k.Address) == onLoopback(address(r)) {
 			return k.Session
 		}
 	}
 	return Session{}
+}
+
+func onLoopback(address string) bool {
+	ip, err := netip.ParseAddr(address)
+	return err == nil && ip.Unmap().IsLoopback()
 }
 
 func digest(secret string) string {

@@ -253,3 +253,27 @@ func TestWhatABrowserSaysOfItselfIsBoundedAndPrintable(t *testing.T) {
 		}
 	}
 }
+
+// Browsers send the cookie of https://localhost to http://localhost as well, on all
+// ports, and so to an application that answers there without the proxy.
+func TestASessionBegunOnTheNodeIsValidThereOnly(t *testing.T) {
+	g := guard(t.TempDir(), "a")
+	from := func(address string, cookie *http.Cookie) *http.Request {
+		r := request(cookie)
+		r.RemoteAddr = address
+		return r
+	}
+	const v4, v6, lan, other = "127.0.0.1:4000", "[::1]:4000", "192.0.2.7:4000", "[2001:db8::7]:4000"
+	for _, c := range []struct {
+		begun, used string
+		valid       bool
+	}{{v4, v4, true}, {v4, v6, true}, {v4, lan, false}, {v6, other, false}, {lan, lan, true}, {lan, other, true}, {lan, v4, false}} {
+		w := httptest.NewRecorder()
+		if ok, _, err := g.SignIn(w, from(c.begun, nil), "a"); !ok || err != nil {
+			t.Fatal(ok, err)
+		}
+		if _, ok := g.SignedIn(from(c.used, w.Result().Cookies()[0])); ok != c.valid {
+			t.Errorf("begun from %s, used from %s: %t", c.begun, c.used, ok)
+		}
+	}
+}

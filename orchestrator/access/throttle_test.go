@@ -9,6 +9,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"golang.org/x/crypto/argon2"
@@ -143,6 +144,41 @@ func TestHashesInProgressAreBoundedForAllAddressesTogether(t *testing.T) {
 	}
 }
 
+func TestAnAttemptThatWasNotLookedAtDoesNotCount(t *testing.T) {
+	g, hashes, _ := guarded(t)
+	p := g.sessions.passwords
+	p.wait = time.Millisecond
+	p.hashing <- struct{}{} // another's
+	for range 2 * wrongBurst {
+		if ok, w := signIn(t, g, "192.0.2.1:1", password); ok || w.Code != http.StatusTooManyRequests {
+			t.Fatalf("signed in %t, status %d", ok, w.Code)
+		}
+	}
+	<-p.hashing
+	p.wait = time.Minute
+	if ok, w := signIn(t, g, "192.0.2.1:1", password); !ok || hashes.Load() != 1 {
+		t.Errorf("the owner is kept out by others: status %d after %d hashes", w.Code, hashes.Load())
+	}
+}
+
+func TestSettingAPasswordWaitsForAPlaceAmongTheHashes(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		g, hashes, _ := guarded(t)
+		p := g.sessions.passwords
+		p.hashing <- struct{}{} // another's
+		set := make(chan error)
+		go func() { set <- p.Set("another correct horse") }()
+		synctest.Wait()
+		if n := hashes.Load(); n != 0 {
+			t.Error("it takes its memory beside another hash")
+		}
+		<-p.hashing
+		if err := <-set; err != nil || hashes.Load() != 1 {
+			t.Errorf("%d hashes, %v", hashes.Load(), err)
+		}
+	})
+}
+
 func TestManyAddressesClearNoCounter(t *testing.T) {
 	g, _, clock := guarded(t)
 	attempt := func(i int) bool {
@@ -177,6 +213,13 @@ func TestManyAddressesClearNoCounter(t *testing.T) {
 	}
 	if n := len(g.throttle.known); n > maxTracked {
 		t.Errorf("%d counters", n)
+	}
+	clock(wrongBurst * wrongEvery)
+	attempt(2) // of an address that came before all others that are left, and the only one that counts
+	for i := range wrongBurst + 1 {
+		if !attempt(2*maxTracked + i) {
+			t.Error("one address that goes on and on has all new ones share a counter")
+		}
 	}
 }
 

@@ -44,6 +44,11 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 	if err := m.unpack(ctx, b.App, volumes, sum); err != nil {
 		return 0, fmt.Errorf("restoring %s: %w", b.App, err)
 	}
+	defer func() {
+		if err != nil {
+			err = errors.Join(err, m.undo(context.WithoutCancel(ctx), b.App))
+		}
+	}()
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if b.Manifest.Secret(name) {
 			rec.Config[name], err = m.Secrets.Keep(b.App, name, values[name])
@@ -58,13 +63,13 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 		return 0, err
 	}
 	if gen, err = m.Node.Restore(rec); err != nil {
-		return 0, errors.Join(err, m.undo(context.WithoutCancel(ctx), b.App))
+		return 0, err
 	}
 	return gen, nil
 }
 
-// undo takes what a restore has brought off the node: a request that came meanwhile
-// stands in its way, and must not find half of it.
+// undo takes what a restore has brought off the node: whoever installs the application
+// next, or has asked for it meanwhile, must not find half of it.
 func (m *Manager) undo(ctx context.Context, app string) error {
 	return errors.Join(
 		m.Engine.DeleteTree(ctx, filepath.Join(m.DataDir, app)),

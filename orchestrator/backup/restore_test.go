@@ -134,16 +134,35 @@ func TestRestoreIsRefused(t *testing.T) {
 }
 
 func TestRestoreThatFailsAcceptsNothing(t *testing.T) {
-	for _, method := range []string{"extract", "put-back"} {
+	for _, method := range []string{"extract", "put-back", "restore"} {
 		m, n := manager(t)
 		planted := errors.New("planted")
 		n.fail[method] = planted
-		if _, err := restore(t, m, whole()); !errors.Is(err, planted) || len(n.restored) > 0 || len(n.store.Data("pair").Volumes) > 0 {
+		if _, err := restore(t, m, whole()); !errors.Is(err, planted) || len(n.restored) > 0 && method != "restore" || len(n.store.Data("pair").Volumes) > 0 {
 			t.Errorf("%s: %v, %+v", method, err, n.restored)
+		}
+		// A request that came meanwhile must not find half of it.
+		if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || method == "restore" && !strings.HasSuffix(n.seen(), ", restore, delete pair") {
+			t.Errorf("%s: it left %v, %v", method, values, err)
 		}
 		if _, err := n.Tracker.Hold(t.Context(), "pair", "again"); err != nil {
 			t.Errorf("%s: it is held still: %v", method, err)
 		}
+	}
+}
+
+func TestRestoreWhoseSecretsAreRefusedLeavesNoData(t *testing.T) {
+	m, n := manager(t)
+	c := whole()
+	c.values["password"] = "of\ntwo lines"
+	if _, err := restore(t, m, c); err == nil || len(n.restored) > 0 {
+		t.Errorf("%v, %+v", err, n.restored)
+	}
+	if got := n.seen(); !strings.HasSuffix(got, "delete pair") {
+		t.Errorf("its data is left for whoever installs it next: %s", got)
+	}
+	if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || len(n.store.Data("pair").Volumes) > 0 {
+		t.Errorf("it left %v, %v, %+v", values, err, n.store.Data("pair"))
 	}
 }
 

@@ -3,6 +3,7 @@ package certificate
 import (
 	"crypto/tls"
 	"crypto/x509"
+	"encoding/pem"
 	"errors"
 	"net"
 	"net/netip"
@@ -68,6 +69,9 @@ func TestTheCAIsMadeOnce(t *testing.T) {
 			t.Errorf("%s: %v, %v", file, info, err)
 		}
 	}
+	if ca := first.ca; !ca.PermittedDNSDomainsCritical || !ca.MaxPathLenZero || ca.MaxPathLen != 0 {
+		t.Errorf("its constraints bind not everyone: critical %t, path length %d", ca.PermittedDNSDomainsCritical, ca.MaxPathLen)
+	}
 	if !first.Ends().After(time.Now().Add(9 * 365 * 24 * time.Hour)) {
 		t.Errorf("it ends at %s", first.Ends())
 	}
@@ -114,6 +118,26 @@ func TestAPartOfACAIsRefusedWithItsRemedyAndStaysAsItIs(t *testing.T) {
 	}
 }
 
+func TestACertificateThatIsNoCAsIsNoCA(t *testing.T) {
+	a, _ := opened(t, t.TempDir(), box)
+	leaf, err := a.leaf(netip.Addr{})
+	if err != nil {
+		t.Fatal(err)
+	}
+	der, err := x509.MarshalPKCS8PrivateKey(leaf.PrivateKey)
+	if err != nil {
+		t.Fatal(err)
+	}
+	dir := t.TempDir()
+	both := append(pem.EncodeToMemory(&pem.Block{Type: "PRIVATE KEY", Bytes: der}), encode(leaf.Leaf)...)
+	if err := os.WriteFile(filepath.Join(dir, keyFile), both, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Open(dir, box); err == nil || !strings.Contains(err.Error(), "its certificate is not a CA's") {
+		t.Error(err)
+	}
+}
+
 func files(t *testing.T, dir string) (all string) {
 	t.Helper()
 	entries, err := os.ReadDir(dir)
@@ -153,6 +177,9 @@ func TestLeafIsForTheNodesNamesAndTheAddressThatWasDialled(t *testing.T) {
 		if c, err := handshake(t, a, name); err == nil {
 			t.Errorf("%s is accepted: %q %v", name, c.DNSNames, c.IPAddresses)
 		}
+	}
+	if c, err := handshake(t, a, "localhost"); err != nil || c.IsCA || c.KeyUsage&x509.KeyUsageCertSign != 0 {
+		t.Errorf("it can sign others, or: %v", err)
 	}
 	at := func(ip string) *x509.Certificate {
 		c, err := a.certificate(&tls.ClientHelloInfo{Conn: arrival{local: &net.TCPAddr{IP: net.ParseIP(ip), Port: 7443}}})
@@ -212,6 +239,13 @@ func TestLeavesAreRenewedWellBeforeTheirEndWithoutARestart(t *testing.T) {
 	clock(2 * 365 * 24 * time.Hour)
 	if _, err := a.leaf(netip.Addr{}); err == nil || !strings.Contains(err.Error(), "remove ca.crt and ca.key") {
 		t.Errorf("after the CA's end: %v", err)
+	}
+}
+
+func TestOldVersionsOfTLSAreRefused(t *testing.T) {
+	a, _ := opened(t, t.TempDir(), box)
+	if least := a.Config().MinVersion; least < tls.VersionTLS12 { // RFC 8996
+		t.Errorf("it serves %s", tls.VersionName(least))
 	}
 }
 

@@ -90,5 +90,5 @@ func (e *Engine) runExec(ctx context.Context, id string) (string, error) {
 		said.Write(p[:min(len(p), maxOutput-said.Len())])
 		return nil
 	})
-	return said.String(), err
+	return strings.ToValidUTF8(said.String(), "\uFFFD"), err // it becomes part of messages, which are text
 }

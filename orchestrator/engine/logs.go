@@ -25,7 +25,7 @@ func (e *Engine) Logs(ctx context.Context, container string, follow bool, tail i
 	}
 	err = frames(bufio.NewReader(resp.Body), func(p []byte) error {
 		for l := range strings.SplitSeq(strings.TrimRight(string(p), "\n"), "\n") {
-			if err := emit(l); err != nil {
+			if err := emit(strings.ToValidUTF8(l, "\uFFFD")); err != nil {
 				return err
 			}
 		}

@@ -81,6 +81,9 @@ func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 	if obs.Units, err = e.systemd.list(ctx); err != nil {
 		return obs, err
 	}
+	if obs.UnitFiles, err = unitFiles(e.systemd.path); err != nil {
+		return obs, err
+	}
 	entries, err := os.ReadDir(e.quadlet)
 	if err != nil {
 		return obs, fmt.Errorf("reading units: %w", err)

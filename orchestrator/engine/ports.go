@@ -9,40 +9,29 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-const listening = "0A" // a socket's state in /proc/net/tcp, proc_net_tcp(5)
+// tables are the kernel's lists of sockets, with the state in which one holds its port
+// against others: TCP listens, UDP is bound and talks to nobody in particular (proc_net_tcp(5),
+// include/net/tcp_states.h).
+var tables = []struct {
+	file, state string
+	udp         bool
+}{
+	{"/proc/net/tcp", "0A", false}, {"/proc/net/tcp6", "0A", false},
+	{"/proc/net/udp", "07", true}, {"/proc/net/udp6", "07", true},
+}
 
-// PortHolders names the process behind each of these TCP ports that something listens
-// on. Processes of other users stay anonymous.
-func (e *Engine) PortHolders(ctx context.Context, ports []int) (map[int]string, error) {
-	wanted := map[int]bool{}
-	for _, p := range ports {
-		wanted[p] = true
+// PortHolders names the process behind each of these ports that something listens on.
+// Processes of other users stay anonymous.
+func (e *Engine) PortHolders(ctx context.Context, ports []manifest.NodePort) (map[manifest.NodePort]string, error) {
+	inodes, err := listeners(ports)
+	if err != nil {
+		return nil, err
 	}
-	inodes := map[string]int{}
-	for _, file := range []string{"/proc/net/tcp", "/proc/net/tcp6"} {
-		f, err := os.Open(file)
-		if os.IsNotExist(err) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("looking for listening ports: %w", err)
-		}
-		lines := bufio.NewScanner(f)
-		for lines.Scan() {
-			w := strings.Fields(lines.Text())
-			if len(w) < 10 || w[3] != listening {
-				continue
-			}
-			_, hex, _ := strings.Cut(w[1], ":")
-			if port, err := strconv.ParseInt(hex, 16, 32); err == nil && wanted[int(port)] {
-				inodes[w[9]] = int(port)
-			}
-		}
-		f.Close()
-	}
-	out := map[int]string{}
+	out := map[manifest.NodePort]string{}
 	for _, p := range inodes {
 		out[p] = "another user's process"
 	}
@@ -69,4 +58,36 @@ func (e *Engine) PortHolders(ctx context.Context, ports []int) (map[int]string, 
 		}
 	}
 	return out, nil
+}
+
+// listeners gives the ports that something listens on, by the inode of its socket.
+func listeners(ports []manifest.NodePort) (map[string]manifest.NodePort, error) {
+	inodes := map[string]manifest.NodePort{}
+	for _, table := range tables {
+		f, err := os.Open(table.file)
+		if os.IsNotExist(err) {
+			continue // a kernel without IPv6
+		}
+		if err != nil {
+			return nil, fmt.Errorf("looking for listening ports: %w", err)
+		}
+		lines := bufio.NewScanner(f)
+		for lines.Scan() {
+			w := strings.Fields(lines.Text())
+			if len(w) < 10 || w[3] != table.state {
+				continue
+			}
+			_, hex, _ := strings.Cut(w[1], ":")
+			number, err := strconv.ParseInt(hex, 16, 32)
+			if port := (manifest.NodePort{Number: int(number), UDP: table.udp}); err == nil && slices.Contains(ports, port) {
+				inodes[w[9]] = port
+			}
+		}
+		err = lines.Err()
+		f.Close()
+		if err != nil {
+			return nil, fmt.Errorf("looking for listening ports: %s: %w", table.file, err)
+		}
+	}
+	return inodes, nil
 }

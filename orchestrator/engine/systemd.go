@@ -30,6 +30,7 @@ type systemd struct {
 	conn   *dbus.Conn
 	helper int // numbers transient units
 
+	path     []string // directories that it reads units from, without those of generators
 	signals  *godbus.Conn
 	followed map[string]bool // units whose changes are asked for
 }
@@ -49,11 +50,42 @@ func openSystemd(ctx context.Context) (*systemd, error) {
 		return nil, fmt.Errorf("connecting to the user's bus: %w", err)
 	}
 	s := &systemd{conn: conn, signals: signals, followed: map[string]bool{}}
-	if err := signals.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1").Call("org.freedesktop.systemd1.Manager.Subscribe", 0).Err; err != nil {
+	manager := signals.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
+	if err := manager.Call("org.freedesktop.systemd1.Manager.Subscribe", 0).Err; err != nil {
 		s.close()
 		return nil, fmt.Errorf("subscribing to systemd: %w", err)
 	}
+	if err := manager.StoreProperty("org.freedesktop.systemd1.Manager.UnitPath", &s.path); err != nil {
+		s.close()
+		return nil, fmt.Errorf("asking systemd where units are: %w", err)
+	}
+	// Quadlet makes our own there, and commands outside the sandbox are transient.
+	s.path = slices.DeleteFunc(s.path, func(dir string) bool {
+		base := filepath.Base(dir)
+		return base == "transient" || strings.HasPrefix(base, "generator")
+	})
 	return s, nil
+}
+
+// unitFiles gives the services' files in these directories, of which systemd takes the
+// first of a name.
+func unitFiles(dirs []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, dir := range dirs {
+		entries, err := os.ReadDir(dir)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		if err != nil {
+			return nil, fmt.Errorf("reading units: %w", err)
+		}
+		for _, f := range entries {
+			if name := f.Name(); !f.IsDir() && strings.HasSuffix(name, ".service") && out[name] == "" {
+				out[name] = filepath.Join(dir, name)
+			}
+		}
+	}
+	return out, nil
 }
 
 func (s *systemd) close() { s.conn.Close(); s.signals.Close() }

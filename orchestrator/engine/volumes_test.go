@@ -231,3 +231,24 @@ func TestExtractReplacesADirectory(t *testing.T) {
 	holds(t, root+"/to", "saved")
 	absent(t, root+"/to/more")
 }
+
+// A backup may come from anywhere, and a container is given what its volume leads to.
+func TestExtractRefusesAVolumeThatLeadsElsewhere(t *testing.T) {
+	root := t.TempDir()
+	volume(t, root+"/elsewhere", "theirs")
+	if err := os.MkdirAll(root+"/from/honest", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Symlink(root+"/elsewhere", root+"/from/data"); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := exec.Command("tar", "-C", root+"/from", "-cf", root+"/archive.tar", ".").CombinedOutput(); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	said, err := script(t, "", "extract.sh", root+"/archive.tar", root+"/to")
+	if err == nil || !strings.Contains(said, "the volume data is a symbolic link") {
+		t.Errorf("%v: %s", err, said)
+	}
+	absent(t, root+"/to")
+	holds(t, root+"/elsewhere", "theirs")
+}

@@ -15,6 +15,15 @@ const (
 	VolumeDeleted      = "volume-deleted"
 	ShutdownKills      = "shutdown-kills"
 	MemberMissing      = "member-missing"
+
+	// Of what is rendered for a container.
+	NoRestart       = "no-restart"
+	AllCapabilities = "all-capabilities"
+	NewPrivileges   = "new-privileges"
+	UndeclaredPort  = "undeclared-port"
+	HealthyAnyway   = "healthy-anyway"
+	SecretsReadable = "secrets-readable"
+	NoMemoryLimit   = "no-memory-limit"
 )
 
 // Points at which a daemon can be cut: before and after an action, and after a

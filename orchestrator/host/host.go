@@ -21,6 +21,7 @@ type Observation struct {
 	Containers map[string]Container // by name
 	Units      map[string]Unit      // by name, "chain.service"
 	Files      map[string]string    // Quadlet directory: file name -> content
+	UnitFiles  map[string]string    // where systemd looks for units, generated ones aside: name -> path
 	Missing    map[string][]string  // application -> volumes that were initialised and are not there
 }
 

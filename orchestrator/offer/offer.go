@@ -120,6 +120,30 @@ func (o *Offer) Entry(id string, now time.Time) (*catalog.Entry, error) {
 	return e, nil
 }
 
+// NewPrivileges are those that an update of an application adds: the version's own, and
+// all of those applications that it brings along, because they are not installed.
+func (o *Offer) NewPrivileges(from, to *manifest.Manifest, installed func(app string) bool, now time.Time) []string {
+	more := manifest.NewPrivileges(from, to)
+	met, open := map[string]bool{to.ID: true}, slices.Clone(to.Requires)
+	for len(open) > 0 {
+		app := open[0].App
+		open = open[1:]
+		if met[app] || installed(app) {
+			continue
+		}
+		met[app] = true
+		entry, err := o.Entry(app, now)
+		if err != nil {
+			continue // then the update is refused, with this reason
+		}
+		for _, p := range entry.Manifest.Privileges() {
+			more = append(more, "installs "+app+", which "+p)
+		}
+		open = append(open, entry.Manifest.Requires...)
+	}
+	return more
+}
+
 // Revoked says why a version must not be installed any more; empty where it may.
 func (o *Offer) Revoked(id, version string) string {
 	if o.signed == nil {

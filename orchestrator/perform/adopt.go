@@ -19,7 +19,7 @@ type adoptEngine interface {
 }
 
 // retired is the name that a container bears once it has been converted.
-func retired(container string) string { return container + "-before-archipelago" }
+func retired(container string) string { return container + manifest.Retired }
 
 // convert makes what unmanaged containers kept the application's own: secrets
 // keep their values, data is copied. The containers and their volumes stay, stopped

@@ -2,6 +2,8 @@ package perform_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -9,6 +11,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -39,6 +42,65 @@ func TestConvert(t *testing.T) {
 	}
 	if data := w.store.Data("pair"); !slices.Equal(data.Volumes, []string{"db"}) || data.Version != "1" || data.Migration != 2 {
 		t.Errorf("%+v", data)
+	}
+}
+
+func TestConversionTakesDataToTheVolumeThatTheManifestNames(t *testing.T) {
+	w, d, convert := adopted(t)
+	db := &convert.Manifest.Containers[1]
+	db.Volumes = append(db.Volumes, manifest.Volume{Name: "log", Path: "/srv/pg"}) // where the old container keeps its data
+	convert.Manifest.Adopts[0].Volumes = map[string]string{"/srv/pg": "db"}
+	seen := w.inspected["old-db"]
+	seen.Mounts[0].Destination = "/srv/pg"
+	if out := w.Do(t.Context(), d, convert); out.Err != nil || w.took() != converted {
+		t.Error(out.Err)
+	}
+	if data := w.store.Data("pair"); !slices.Equal(data.Volumes, []string{"db"}) {
+		t.Errorf("%+v", data)
+	}
+}
+
+func TestConversionCopiesNothingFromAContainerThatMayStillRun(t *testing.T) {
+	w, d, convert := adopted(t)
+	w.fail["retire"] = errPlanted
+	if out := w.Do(t.Context(), d, convert); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "take-over") || w.now(t).Adopted == nil {
+		t.Errorf("%v, %+v", out.Err, w.now(t))
+	}
+}
+
+// Without the record of its volumes, nobody would notice later that one is gone.
+func TestConversionIsNotDoneBeforeItsDataIsOnRecord(t *testing.T) {
+	w, d, convert := adopted(t)
+	if err := os.MkdirAll(filepath.Join(filepath.Dir(w.data), "state", "data", "pair.json.last", "inside"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out := w.Do(t.Context(), d, convert); out.Err == nil || w.now(t).Adopted == nil {
+		t.Errorf("%v, %+v", out.Err, w.now(t))
+	}
+}
+
+func TestConversionNeverReplacesASecret(t *testing.T) {
+	w, d, convert := adopted(t)
+	if err := w.secrets.Import(pair("1"), "password", "of other data", false); err != nil {
+		t.Fatal(err)
+	}
+	out := w.Do(t.Context(), d, convert)
+	if !errors.Is(out.Err, secrets.ErrInUse) || strings.Contains(w.took(), "retire") || w.now(t).Adopted == nil {
+		t.Errorf("%v, %+v", out.Err, w.now(t))
+	}
+	if values, err := w.secrets.All(pair("1")); err != nil || values["password"] != "of other data" {
+		t.Errorf("%v, %v", values, err)
+	}
+}
+
+func TestConversionMakesSecretsThatTheOldContainersDidNotHave(t *testing.T) {
+	w, d, convert := adopted(t)
+	convert.Manifest.Secrets = append(convert.Manifest.Secrets, manifest.GeneratedSecret{Name: "session"})
+	if out := w.Do(t.Context(), d, convert); out.Err != nil || w.now(t).Adopted != nil {
+		t.Fatal(out.Err)
+	}
+	if values, err := w.secrets.All(convert.Manifest); err != nil || values["password"] != "kept" || values["session"] == "" {
+		t.Errorf("%v, %v", values, err)
 	}
 }
 

@@ -30,7 +30,7 @@ type engine struct {
 	fail  map[string]error // by method, or by a whole call
 
 	images    []string // the owner's own
-	holders   map[int]string
+	holders   map[manifest.NodePort]string
 	observed  host.Observation
 	inspected map[string]host.Inspection
 	active    map[string]time.Time
@@ -86,7 +86,7 @@ func (e *engine) StartUnits(ctx context.Context, units []string) error {
 	}
 	return err
 }
-func (e *engine) PortHolders(_ context.Context, ports []int) (map[int]string, error) {
+func (e *engine) PortHolders(_ context.Context, ports []manifest.NodePort) (map[manifest.NodePort]string, error) {
 	return e.holders, e.do("ports", ports)
 }
 func (e *engine) Probe(context.Context, string) (bool, error) { return e.healthy, nil }
@@ -233,6 +233,33 @@ func TestPrepare(t *testing.T) {
 	}
 }
 
+// What starts on data that an uninstallation kept brings it to its own format. An update
+// does that too, but not before it has a copy.
+func TestPrepareRecordsTheFormatThatDataIsAboutToGet(t *testing.T) {
+	for name, c := range map[string]struct {
+		before, after int
+		changes       []func(*state.Desired)
+		manifest      *manifest.Manifest
+	}{
+		"older data":         {1, 2, nil, pair("1")},
+		"data of its format": {2, 2, nil, pair("1")},
+		"an update":          {2, 2, []func(*state.Desired){updating(state.Staged)}, next()},
+	} {
+		w := newWorld(t)
+		d := w.record(t, c.changes...)
+		if _, err := w.secrets.Ensure(pair("1"), false); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.store.PutData(state.Data{App: "pair", Version: "0", Migration: c.before, Volumes: []string{"db"}}); err != nil {
+			t.Fatal(err)
+		}
+		out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: c.manifest})
+		if data := w.store.Data("pair"); out.Err != nil || data.Migration != c.after {
+			t.Errorf("%s: %v: %+v, expected format %d", name, out.Err, data, c.after)
+		}
+	}
+}
+
 func TestPrepareStopsAtWhatFails(t *testing.T) {
 	for method, last := range map[string]string{"has-image": "", "image": "image pair", "secret": "secret ", "volumes": "volumes [db]"} {
 		t.Run(method, func(t *testing.T) {
@@ -327,14 +354,23 @@ func TestPrepareHandsOverASecretSetting(t *testing.T) {
 }
 
 func TestPrepareNeverMakesASecretAgainOverData(t *testing.T) {
-	w := newWorld(t)
-	d := w.record(t)
-	if err := os.MkdirAll(filepath.Join(w.data, "pair", "db"), 0o700); err != nil {
-		t.Fatal(err)
-	}
-	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")})
-	if !errors.Is(out.Err, secrets.ErrLost) || strings.Contains(w.took(), "secret ") {
-		t.Errorf("%v", out.Err)
+	for name, plant := range map[string]func(*testing.T, *world){
+		"on the disk": func(t *testing.T, w *world) {
+			if err := os.MkdirAll(filepath.Join(w.data, "pair", "db"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		},
+		"on record": func(t *testing.T, w *world) { w.putData(t, "db") },
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			d := w.record(t)
+			plant(t, w)
+			out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")})
+			if !errors.Is(out.Err, secrets.ErrLost) || strings.Contains(w.took(), "secret ") {
+				t.Errorf("%v", out.Err)
+			}
+		})
 	}
 }
 
@@ -443,12 +479,18 @@ func TestRemoveStopsAtWhatFails(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t, func(d *state.Desired) { d.Goal, d.Purge = state.Absent, true })
 	w.putData(t, "db")
+	if _, err := w.secrets.Ensure(pair("1"), false); err != nil {
+		t.Fatal(err)
+	}
 	w.fail["stop"], w.fail["delete data/pair"] = errPlanted, errPlanted
 	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.RemoveAll}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "units") {
 		t.Error(out.Err)
 	}
 	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Purge}); !errors.Is(out.Err, errPlanted) || len(w.store.Data("pair").Volumes) == 0 {
 		t.Errorf("%v: data that could not be deleted is forgotten", out.Err)
+	}
+	if values, err := w.secrets.All(pair("1")); err != nil || values["password"] == "" {
+		t.Errorf("the secret is gone of data that could not be deleted: %v, %v", values, err)
 	}
 }
 

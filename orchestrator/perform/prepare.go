@@ -71,7 +71,7 @@ func (p *Performer) prepare(ctx context.Context, d state.Desired, m *manifest.Ma
 	if err := p.engine.EnsureVolumes(ctx, owners); err != nil {
 		return err
 	}
-	return p.initialised(data, m)
+	return p.initialised(data, m, d.Update != nil)
 }
 
 // sweep deletes values of secret settings that the record does not refer to. It does so
@@ -108,14 +108,17 @@ func (p *Performer) ensureImage(ctx context.Context, app string, image manifest.
 	return p.engine.EnsureImage(ctx, image.Pinned(), func(s string) { p.observer.Say(app, s) })
 }
 
-// initialised records that the volumes of a manifest have data from now on.
-func (p *Performer) initialised(data state.Data, m *manifest.Manifest) error {
+// initialised records that the volumes of a manifest have data from now on, and that data
+// of an older format is about to get the manifest's: once started, it may be unknown to the
+// older version. An update records the format when it is committed.
+func (p *Performer) initialised(data state.Data, m *manifest.Manifest, update bool) error {
 	volumes := union(data.Volumes, m.Volumes())
-	if data.App != "" && slices.Equal(volumes, data.Volumes) {
+	migrates := data.App == "" || !update && data.Migration < m.Migration
+	if !migrates && slices.Equal(volumes, data.Volumes) {
 		return nil
 	}
-	if data.App == "" {
-		data = state.Data{App: m.ID, Version: m.Version, Migration: m.Migration}
+	if migrates {
+		data.App, data.Version, data.Migration = m.ID, m.Version, m.Migration
 	}
 	data.Volumes = volumes
 	return p.store.PutData(data)

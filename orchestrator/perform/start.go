@@ -3,8 +3,6 @@ package perform
 import (
 	"context"
 	"fmt"
-	"maps"
-	"slices"
 	"strings"
 	"sync"
 	"time"
@@ -15,13 +13,14 @@ import (
 )
 
 const (
-	probeEvery = 300 * time.Millisecond // health of what is starting
-	unheard    = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
+	probeEvery  = 300 * time.Millisecond // health of what is starting
+	startsAlone = 30 * time.Second       // that one start may keep others waiting
+	unheard     = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
 )
 
 type startEngine interface {
 	StartUnits(ctx context.Context, units []string) error
-	PortHolders(ctx context.Context, ports []int) (map[int]string, error)
+	PortHolders(ctx context.Context, ports []manifest.NodePort) (map[manifest.NodePort]string, error)
 	RenewNetworks(ctx context.Context, app string, networks []quadlet.Bridge) error
 }
 
@@ -37,7 +36,10 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	begin, m := time.Now(), a.Manifest
 	select {
 	case p.starts <- struct{}{}: // forty applications that fail at once do not start at once
-		defer func() { <-p.starts }()
+		// Whoever takes long waits for itself: it must not keep the others from starting.
+		release := sync.OnceFunc(func() { <-p.starts })
+		defer release()
+		defer time.AfterFunc(startsAlone, release).Stop()
 	case <-ctx.Done():
 	}
 	if out.Err = context.Cause(ctx); out.Err != nil {
@@ -118,7 +120,7 @@ func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan
 
 // portsFree wants nobody else to listen on the ports that the application is about
 // to publish. Its own waiting page makes room first.
-func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports []int) error {
+func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports []manifest.NodePort) error {
 	for _, c := range m.Containers {
 		for _, port := range c.Ports {
 			p.pages.Close(port.Host)
@@ -128,12 +130,13 @@ func (p *Performer) portsFree(ctx context.Context, m *manifest.Manifest, ports [
 	if err != nil {
 		return err
 	}
-	for _, port := range slices.Sorted(maps.Keys(holders)) {
+	for _, port := range ports {
+		holder, held := holders[port]
 		// Podman's forwarder of a container of ours that started since is nobody else.
-		if strings.Contains(holders[port], "(rootlessport)") || strings.Contains(holders[port], "(pasta") {
+		if !held || strings.Contains(holder, "(rootlessport)") || strings.Contains(holder, "(pasta") {
 			continue
 		}
-		return fmt.Errorf("port %d of the node is taken by %s; stop it, and the application starts", port, holders[port])
+		return fmt.Errorf("port %s of the node is taken by %s; stop it, and the application starts", port, holder)
 	}
 	return nil
 }

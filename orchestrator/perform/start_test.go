@@ -16,7 +16,7 @@ import (
 )
 
 func start() plan.Action {
-	return plan.Action{App: "pair", Verb: plan.Start, Manifest: pair("1"), Units: []string{"pair-db.service", "pair.service"}, Ports: []int{8080}}
+	return plan.Action{App: "pair", Verb: plan.Start, Manifest: pair("1"), Units: []string{"pair-db.service", "pair.service"}, Ports: []manifest.NodePort{{Number: 8080}}}
 }
 
 // hang has units be starting until the start is given up.
@@ -28,7 +28,7 @@ func hang(ctx context.Context) error {
 func TestStartWantsItsPortsFree(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t)
-	w.holders = map[int]string{8080: "nginx (pid 4)"}
+	w.holders = map[manifest.NodePort]string{{Number: 8080}: "nginx (pid 4)"}
 	out := w.Do(t.Context(), d, start())
 	if out.Err == nil || !strings.Contains(out.Err.Error(), "port 8080 of the node is taken by nginx (pid 4); stop it") || errors.Is(out.Err, perform.ErrStart) {
 		t.Errorf("%v", out.Err)
@@ -37,7 +37,7 @@ func TestStartWantsItsPortsFree(t *testing.T) {
 	if got := w.took(); got != "page off 8080, ports [8080]" {
 		t.Errorf("%s", got)
 	}
-	w.holders = map[int]string{8080: "pid 7 (rootlessport)"}
+	w.holders = map[manifest.NodePort]string{{Number: 8080}: "pid 7 (rootlessport)"}
 	if out := w.Do(t.Context(), d, start()); out.Err != nil || !strings.HasSuffix(w.took(), "start [pair-db.service pair.service]") {
 		t.Errorf("Podman's forwarder is nobody else: %v", out.Err)
 	}
@@ -57,6 +57,16 @@ func TestStartBringsItsNetworksUpToDateFirst(t *testing.T) {
 	}
 	w.fail["renew"] = errPlanted
 	if out := w.Do(t.Context(), d, a); !errors.Is(out.Err, errPlanted) || errors.Is(out.Err, perform.ErrStart) || strings.Contains(w.took(), "start ") {
+		t.Errorf("%v", out.Err)
+	}
+}
+
+func TestStartThatIsCancelledBeforeItBeginsStartsNothing(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t)
+	ctx, cancel := context.WithCancelCause(t.Context())
+	cancel(errPlanted)
+	if out := w.Do(ctx, d, start()); !errors.Is(out.Err, errPlanted) || w.took() != "" {
 		t.Errorf("%v", out.Err)
 	}
 }
@@ -109,6 +119,36 @@ func TestCancelReachesAStartThatWaitsForItsTurn(t *testing.T) {
 		overtake(operation.ErrOvertaken)
 		if out := <-done; !errors.Is(out.Err, operation.ErrOvertaken) {
 			t.Errorf("%v", out.Err)
+		}
+		cancel()
+		for range many {
+			<-ended
+		}
+	})
+}
+
+func TestStartsThatTakeLongDoNotKeepOthersFromStarting(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		d := w.record(t)
+		w.starting = hang
+		ctx, cancel := context.WithCancel(t.Context())
+		const many = 100 // more than may start at a time
+		begin := time.Now()
+		ended := make(chan perform.Outcome, many)
+		slow := start()
+		slow.Manifest.Budget.Start = manifest.Duration(time.Hour)
+		for range many {
+			go func() { ended <- w.Do(ctx, d, slow) }()
+		}
+		synctest.Wait()
+		atOnce := strings.Count(w.took(), "start ")
+		for started := atOnce; started < many; started += strings.Count(w.took(), "start ") {
+			time.Sleep(30 * time.Second)
+			synctest.Wait()
+		}
+		if rounds := (many + atOnce - 1) / atOnce; time.Since(begin) > time.Duration(rounds)*30*time.Second {
+			t.Errorf("%d starts, %d at once, had begun after %s", many, atOnce, time.Since(begin))
 		}
 		cancel()
 		for range many {

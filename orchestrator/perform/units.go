@@ -5,8 +5,8 @@ import (
 	"time"
 )
 
-// stopTimeout bounds the stopping of an application.
-const stopTimeout = 3 * time.Minute
+// StopTimeout bounds the stopping of an application.
+const StopTimeout = 3 * time.Minute
 
 type unitEngine interface {
 	WriteUnits(ctx context.Context, files map[string]string, gone []string) error
@@ -15,7 +15,7 @@ type unitEngine interface {
 
 // stop stops units, one after the other.
 func (p *Performer) stop(ctx context.Context, app string, units []string) error {
-	ctx, cancel := context.WithTimeout(ctx, stopTimeout)
+	ctx, cancel := context.WithTimeout(ctx, StopTimeout)
 	defer cancel()
 	for _, u := range units {
 		p.say(app, "stopping %s", u)

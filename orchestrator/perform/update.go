@@ -65,13 +65,14 @@ func (p *Performer) commit(ctx context.Context, d state.Desired, specs map[strin
 }
 
 // putBack has the copy take the place of the data, and forgets volumes that only
-// the new version had.
+// the new version had, and its format, which a commit that was cut has recorded.
 func (p *Performer) putBack(ctx context.Context, d state.Desired) error {
 	p.say(d.App, "putting the data back")
 	if err := p.engine.PutBack(ctx, p.snapshot(d.App), p.home(d.App)); err != nil {
 		return err
 	}
 	data := p.store.Data(d.App)
+	data.Version, data.Migration = d.Manifest.Version, d.Manifest.Migration
 	old := d.Manifest.Volumes()
 	for _, v := range d.Update.To.Volumes() {
 		if slices.Contains(old, v) || !slices.Contains(data.Volumes, v) {

@@ -45,6 +45,17 @@ func TestCopyAndSwitch(t *testing.T) {
 	}
 }
 
+func TestAnUpdateThatHasEndedIsNeitherSwitchedNorRolledBack(t *testing.T) {
+	for verb, phase := range map[plan.Verb]state.Phase{plan.Switch: state.Staged, plan.RolledBack: state.RollingBack} {
+		w := newWorld(t)
+		planned := w.record(t, updating(phase))
+		w.record(t)
+		if out := w.Do(t.Context(), planned, plan.Action{App: "pair", Verb: verb}); out.Err == nil || !strings.Contains(out.Err.Error(), "has ended already") || w.now(t).Update != nil {
+			t.Errorf("%s: %v, %+v", verb, out.Err, w.now(t).Update)
+		}
+	}
+}
+
 func TestCommit(t *testing.T) {
 	specs := map[string]string{"pair": "new", "pair-db": "new"}
 	runs := func(spec, status string) host.Observation {
@@ -64,7 +75,7 @@ func TestCommit(t *testing.T) {
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			w := newWorld(t)
-			d := w.record(t, updating(state.Switched))
+			d := w.record(t, updating(state.Switched), func(d *state.Desired) { d.Declined = "one that failed before" })
 			w.putData(t, "db", "index")
 			w.observed, w.fail["observe"] = c.observed, c.fail
 			out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit, Specs: specs})
@@ -78,7 +89,7 @@ func TestCommit(t *testing.T) {
 				}
 				return
 			}
-			if out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || now.Source != "catalog beta 7" || now.Note != "" || data.Version != "2" || data.Migration != 3 {
+			if out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || now.Source != "catalog beta 7" || now.Note != "" || now.Declined != "" || data.Version != "2" || data.Migration != 3 {
 				t.Errorf("%v, %+v, %+v", out.Err, now, data)
 			}
 			if got := w.took(); got != "delete snapshots/pair" {
@@ -103,6 +114,19 @@ func TestPutBackForgetsVolumesOfTheNewVersion(t *testing.T) {
 	w.fail["put-back"] = errPlanted
 	if out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "delete") || len(w.store.Data("pair").Volumes) != 2 {
 		t.Errorf("%v, %+v", out.Err, w.store.Data("pair"))
+	}
+}
+
+// A commit may be cut between its two records, and the update fail after that.
+func TestDataThatIsPutBackHasItsOldFormat(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.RollingBack))
+	if err := w.store.PutData(state.Data{App: "pair", Version: "2", Migration: 3, Volumes: []string{"db", "index"}}); err != nil {
+		t.Fatal(err)
+	}
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack})
+	if data := w.store.Data("pair"); out.Err != nil || data.Version != "1" || data.Migration != 2 {
+		t.Errorf("%v: %+v; the old version would be refused its own data", out.Err, data)
 	}
 }
 

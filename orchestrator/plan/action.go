@@ -39,12 +39,12 @@ type Action struct {
 	App      string
 	Verb     Verb
 	Reason   string
-	Manifest *manifest.Manifest // that it is done for, settings filled in; nil where the application goes
-	Units    []string           // Start, StopUnits: systemd units; RemoveAll, Link: containers
-	Files    map[string]string  // WriteUnits: unit files to have, by name
-	Gone     []string           // WriteUnits, RemoveAll: unit files to remove
-	Ports    []int              // Start: TCP ports of the node that nobody else may hold
-	Join     []quadlet.Bridge   // Link: networks to be on
-	Leave    []string           // Link: networks not to be on
-	Specs    map[string]string  // Commit: what each container must have been made from
+	Manifest *manifest.Manifest  // that it is done for, settings filled in; nil where the application goes
+	Units    []string            // Start, StopUnits: systemd units; RemoveAll, Link: containers
+	Files    map[string]string   // WriteUnits: unit files to have, by name
+	Gone     []string            // WriteUnits, RemoveAll: unit files to remove
+	Ports    []manifest.NodePort // Start: that nobody else may hold
+	Join     []quadlet.Bridge    // Link: networks to be on
+	Leave    []string            // Link: networks not to be on
+	Specs    map[string]string   // Commit: what each container must have been made from
 }

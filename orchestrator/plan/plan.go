@@ -181,7 +181,7 @@ func (out *Plan) stop(d *state.Desired, r *render.Rendering, reason string, unit
 	out.add(d, r, StopUnits, reason).Units = units
 }
 
-func (out *Plan) start(d *state.Desired, r *render.Rendering, reason string, ports []int) {
+func (out *Plan) start(d *state.Desired, r *render.Rendering, reason string, ports []manifest.NodePort) {
 	a := out.add(d, r, Start, reason)
 	a.Units, a.Ports = r.Services, ports
 }
@@ -192,17 +192,15 @@ func (p *planning) writeUnits(out *Plan, d *state.Desired, r *render.Rendering, 
 	a.Files, a.Gone = r.Files, leftover(r.Files, p.files[d.App])
 }
 
-// freePorts are the TCP ports that a start publishes: of all members where they have
+// freePorts are the ports that a start publishes: of all members where they have
 // been stopped before it, otherwise of those that do not run.
-func (p *planning) freePorts(r *render.Rendering, stopped bool) (ports []int) {
+func (p *planning) freePorts(r *render.Rendering, stopped bool) (ports []manifest.NodePort) {
 	for _, c := range r.Manifest.Containers {
 		if !stopped && p.Observed.Containers[c.Name].State == "running" {
 			continue
 		}
 		for _, port := range c.Ports {
-			if port.Protocol != "udp" {
-				ports = append(ports, port.Host)
-			}
+			ports = append(ports, port.Node())
 		}
 	}
 	return ports
@@ -312,6 +310,11 @@ func (p *planning) conflict(app string, r *render.Rendering) string {
 	for _, name := range r.Members {
 		if c, ok := p.Observed.Containers[name]; ok && c.App != app {
 			return fmt.Sprintf("a container named %q exists that archipelago does not manage (id %.12s); remove or rename it, or take it over with 'archy adopt'", name, c.ID)
+		}
+	}
+	for _, unit := range r.Services {
+		if file := p.Observed.UnitFiles[unit]; file != "" {
+			return fmt.Sprintf("the unit file %s has the name of one of the application's, and is not archipelago's; rename or remove it", file)
 		}
 	}
 	home := p.Renderer.DataDir + "/" + app

@@ -101,6 +101,21 @@ func TestPlan(t *testing.T) {
 	}
 	absent := state.Desired{App: "pair", Goal: state.Absent, Generation: 3}
 	nothing := host.Observation{}
+	missing := func() host.Observation {
+		o := world(pair(), state.Stopped)
+		o.Missing = map[string][]string{"pair": {"db"}}
+		return o
+	}
+	single := func(format int) *manifest.Manifest {
+		return &manifest.Manifest{ID: "newer", Version: fmt.Sprint(format), Migration: format, Containers: []manifest.Container{{Name: "newer"}}}
+	}
+	more := pair()
+	more.Version, more.Containers = "2", append(more.Containers, manifest.Container{Name: "pair-cache", DependsOn: []manifest.Dependency{{Container: "pair"}}})
+	installs := pair()
+	installs.Hooks.PostInstall = newer.Hooks.PostUpdate
+	hooked := updating(state.Staged)
+	hooked.Manifest = pair()
+	hooked.Manifest.Hooks.PreUpdate = newer.Hooks.PostUpdate
 	cases := []struct {
 		name    string
 		desired state.Desired
@@ -171,13 +186,14 @@ func TestPlan(t *testing.T) {
 		{"uninstall without a manifest", state.Desired{App: "gone", Goal: state.Absent}, func() host.Observation { return nothing }, "remove, forget"},
 		{"running without a manifest", state.Desired{App: "gone", Goal: state.Running}, func() host.Observation { return nothing }, "blocked"},
 		{"data of a newer format", state.Desired{App: "newer", Goal: state.Running, Manifest: &manifest.Manifest{ID: "newer", Migration: 2, Containers: []manifest.Container{{Name: "newer"}}}}, func() host.Observation { return nothing }, "blocked"},
-		{"FM1 a volume is gone", run, func() host.Observation {
-			o := world(pair(), state.Stopped)
-			o.Missing = map[string][]string{"pair": {"db"}}
-			return o
-		}, "blocked"},
+		{"FM1 a volume is gone", run, missing, "blocked"},
 		{"FM3 it runs and is not healthy", run, container("pair-db", func(c *host.Container) { c.Health = "unhealthy" }), "stop[pair pair-db], start[pair-db pair]"},
 		{"FM3 it runs and has not said yet", run, container("pair-db", func(c *host.Container) { c.Health = "starting" }), ""},
+		{"FM3 it is not healthy yet, and starting", run, func() host.Observation {
+			o := container("pair-db", func(c *host.Container) { c.Health = "unhealthy" })()
+			o.Units["pair-db.service"] = host.Unit{Active: "activating", Sub: "start"}
+			return o
+		}, "start[pair-db pair]"},
 		{"FM4 it was stopped by systemctl", run, func() host.Observation {
 			o := world(pair(), state.Running)
 			delete(o.Containers, "pair")
@@ -212,6 +228,11 @@ func TestPlan(t *testing.T) {
 			d.Manifest = m
 		}), func() host.Observation {
 			return host.Observation{Containers: map[string]host.Container{"theirs": {Name: "theirs", State: "running", Ports: []manifest.NodePort{{Number: 53, UDP: true}}}}}
+		}, "blocked"},
+		{"FM5 a unit of the owner's takes the place of its own", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			o.UnitFiles = map[string]string{"pair-db.service": "/home/archipelago/.config/systemd/user/pair-db.service"}
+			return o
 		}, "blocked"},
 		{"an unmanaged container holds the number by another protocol", with(func(d *state.Desired) {
 			m := pair()
@@ -252,11 +273,22 @@ func TestPlan(t *testing.T) {
 			"stop[pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
 		{"update, rolling back, cut when the data was back", updating(state.RollingBack), func() host.Observation { return world(pair(), state.Stopped) },
 			"stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
-		{"hooks after the first start", with(func(d *state.Desired) {
-			m := pair()
-			m.Hooks.PostInstall = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
-			d.Manifest = m
-		}), func() host.Observation { return world(pair(), state.Running) }, "post-install"},
+		{"FM1 a volume is gone before an update has copied it", updating(state.Staged), missing, "blocked"},
+		{"FM1 a volume is gone while the copy is put back", updating(state.RollingBack), missing, "stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
+		{"FM5 another application's container holds the name", run, container("pair", func(c *host.Container) { c.App = "other" }), "blocked"},
+		{"FM5 an unmanaged container uses the data that is to be updated", updating(state.Staged), container("theirs", func(c *host.Container) { c.State, c.Mounts = "running", []string{dataDir + "/pair/db"} }), "blocked"},
+		{"update, cut between the record of the data's new format and that of the new version", state.Desired{App: "newer", Goal: state.Running, Manifest: single(2), Update: &state.Update{To: single(3), Phase: state.Switched}},
+			func() host.Observation { return world(single(3), state.Running) }, "write-units, start[newer], commit"},
+		{"update, staged, to one with another member: whatever writes is stopped before the copy", with(func(d *state.Desired) { d.Update = &state.Update{To: more, Phase: state.Staged} }),
+			func() host.Observation { return world(pair(), state.Running) }, "prepare, stop[pair-cache pair pair-db], copy, switch, write-units, start[pair-db pair pair-cache], commit"},
+		{"update, rolling back from one with another member: it does not write to what is put back", with(func(d *state.Desired) { d.Update = &state.Update{To: more, Phase: state.RollingBack} }),
+			func() host.Observation { return world(more, state.Running) }, "stop[pair-cache pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
+		{"hooks before an update", hooked, func() host.Observation { return world(pair(), state.Running) },
+			"prepare, pre-update, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"hooks before an update of what does not run, in which they could not", hooked, func() host.Observation { return world(pair(), state.Stopped) },
+			"prepare, stop[pair pair-db], copy, switch, write-units, start[pair-db pair], post-update, commit"},
+		{"hooks after the first start", with(func(d *state.Desired) { d.Manifest = installs }), func() host.Observation { return world(pair(), state.Running) }, "post-install"},
+		{"hooks after the first start, which have run", with(func(d *state.Desired) { d.Manifest, d.Installed = installs, true }), func() host.Observation { return world(pair(), state.Running) }, ""},
 	}
 	for _, c := range cases {
 		t.Run(c.name, func(t *testing.T) {
@@ -480,4 +512,18 @@ func lastReason(plans []Plan) (reason string) {
 		reason = cmp.Or(p.Blocked, p.Waiting, reason)
 	}
 	return reason
+}
+
+func TestStartWantsEveryPortFreeByItsProtocol(t *testing.T) {
+	m := pair()
+	m.Containers[0].Ports = []manifest.Port{{Name: "dns", Container: 53, Host: 53}, {Name: "dns-udp", Container: 53, Host: 53, Protocol: "udp"}}
+	for _, a := range plan(world(m, state.Stopped), state.Desired{App: "pair", Goal: state.Running, Manifest: m, Installed: true})[0].Actions {
+		if a.Verb == Start {
+			if got := fmt.Sprint(a.Ports); got != "[53 53/udp]" {
+				t.Error(got)
+			}
+			return
+		}
+	}
+	t.Error("it is not started")
 }

@@ -6,6 +6,7 @@ import (
 	"net/http/httptrace"
 	"net/textproto"
 	"reflect"
+	"strings"
 	"testing"
 )
 
@@ -66,6 +67,15 @@ func TestNoApplicationGetsTheDaemonsTokenButItsOwnCredentialsPass(t *testing.T) 
 	}
 }
 
+// Applications trust what the proxy says of who asks: with a list of addresses that may, for
+// instance.
+func TestNobodySaysInTheProxysPlaceWhoAsks(t *testing.T) {
+	got := asked(t, http.Header{"X-Forwarded-For": {"10.0.0.1"}, "X-Forwarded-Proto": {"http"}, "X-Forwarded-Host": {"elsewhere"}, "Forwarded": {"for=10.0.0.1"}})
+	if got.Get("X-Forwarded-For") != "127.0.0.1" || got.Get("X-Forwarded-Proto") != "https" || got.Get("X-Forwarded-Host") == "elsewhere" || got.Get("Forwarded") != "" {
+		t.Errorf("the application got %v", got)
+	}
+}
+
 func TestApplicationCannotSetTheDaemonsCookiesNorDecideForTheHost(t *testing.T) {
 	own := []string{"a=1; Path=/", "session=2; Domain=node.local"}
 	p := behind(t, &source{}, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
@@ -108,5 +118,23 @@ func TestApplicationCannotSetTheDaemonsCookiesNorDecideForTheHost(t *testing.T) 
 	check("the answer", resp.Header)
 	if early != 1 || resp.Header.Get("Content-Security-Policy") == "" {
 		t.Errorf("%d early answers, and the headers %v", early, resp.Header)
+	}
+}
+
+func TestAnAnswersHeaderIsBounded(t *testing.T) {
+	proxied := behind(t, &source{}, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path == "/large" {
+			w.Header().Set("X-Large", strings.Repeat("a", 2*maxHeader))
+		}
+	}))
+	for path, want := range map[string]int{"/": http.StatusOK, "/large": http.StatusBadGateway} {
+		resp, err := proxied.Client().Get(proxied.URL + path)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != want {
+			t.Errorf("%s: %d", path, resp.StatusCode)
+		}
 	}
 }

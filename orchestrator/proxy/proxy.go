@@ -25,6 +25,8 @@ import (
 
 const (
 	headerTimeout = 10 * time.Second
+	idleTimeout   = 2 * time.Minute
+	maxHeader     = 64 << 10 // bytes of an answer's; Go's default is 10 MiB for each request
 
 	// Between attempts to listen on a port that is taken.
 	firstRetry = 500 * time.Millisecond
@@ -49,6 +51,19 @@ type Server struct {
 	Token  string // the daemon's, which no application gets to see
 	Domain string // the node's name: applications are at APP.DOMAIN
 	Log    *slog.Logger
+
+	once    sync.Once
+	bounded *http.Transport // see transport
+}
+
+// transport is how applications are asked. What is kept of an answer's header is bounded:
+// a page can have the owner's browser ask hundreds of times at once.
+func (s *Server) transport() http.RoundTripper {
+	s.once.Do(func() {
+		s.bounded = http.DefaultTransport.(*http.Transport).Clone()
+		s.bounded.MaxResponseHeaderBytes = maxHeader
+	})
+	return s.bounded
 }
 
 // Serve listens for every installed application that has web interfaces, and for all of
@@ -109,6 +124,7 @@ func (s *Server) byPort(ctx context.Context) {
 func (s *Server) handler(app string, published int) http.Handler {
 	target := &url.URL{Scheme: "http", Host: fmt.Sprintf("127.0.0.1:%d", published)}
 	proxy := &httputil.ReverseProxy{
+		Transport:     s.transport(),
 		FlushInterval: -1, // streams are passed on as they come
 		Rewrite: func(r *httputil.ProxyRequest) {
 			r.SetURL(target)
@@ -151,6 +167,7 @@ func (s *Server) serve(ctx context.Context, port int, handler http.Handler, log 
 	}
 	server := &http.Server{
 		ReadHeaderTimeout: headerTimeout,
+		IdleTimeout:       idleTimeout,
 		BaseContext:       func(net.Listener) context.Context { return ctx },
 		Handler:           handler,
 		TLSConfig:         s.TLS.Clone(), // a server adds to its own

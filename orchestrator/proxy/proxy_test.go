@@ -5,12 +5,14 @@ import (
 	"bytes"
 	"context"
 	"crypto/tls"
+	"errors"
 	"fmt"
 	"io"
 	"log/slog"
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"net/netip"
 	"net/url"
 	"strconv"
 	"strings"
@@ -189,7 +191,7 @@ func await(t *testing.T, what string, done <-chan struct{}) {
 	}
 }
 
-func TestProxyIsServedOnceAPortThatWasTakenIsFree(t *testing.T) {
+func TestProxyIsServedOnceItsPortIsFreeAndUntilTheApplicationIsGone(t *testing.T) {
 	taken, err := net.Listen("tcp", ":0")
 	if err != nil {
 		t.Fatal(err)
@@ -212,6 +214,23 @@ func TestProxyIsServedOnceAPortThatWasTakenIsFree(t *testing.T) {
 	if status, body, _ := get(t, certificate.Client(), fmt.Sprintf("https://127.0.0.1:%d/", port), "*/*"); status != http.StatusServiceUnavailable {
 		t.Errorf("the waiting page: %d %q", status, body)
 	}
+	for _, a := range own(t) {
+		conn, err := tls.Dial("tcp", netip.AddrPortFrom(a, uint16(port)).String(), &tls.Config{InsecureSkipVerify: true})
+		if err == nil {
+			conn.Close()
+			t.Errorf("a connection from %s, where containers come from, is answered", a)
+		}
+	}
+	changed := s.changed
+	s.webs, s.changed = nil, make(chan struct{})
+	close(changed)
+	free, cancel := context.WithTimeoutCause(t.Context(), 30*time.Second, errors.New("waited 30 s for the port of an application that is gone"))
+	defer cancel()
+	l, err := listen(free, fmt.Sprintf(":%d", port), time.Millisecond, slog.New(slog.DiscardHandler))
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.Close()
 	end()
 	await(t, "the proxies to end", served)
 }

@@ -54,7 +54,7 @@ func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...string
 		if fault.Planted(fault.MemberMissing) && m.Stack() && c.Name != m.ID {
 			continue
 		}
-		body := container(m, c, dataDir)
+		body := planted(container(m, c, dataDir))
 		sum := sha256.Sum256([]byte(body))
 		u.Specs[c.Name] = hex.EncodeToString(sum[:8])
 		body = strings.Replace(body, "\n[Service]\n", "Label="+quote(manifest.LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)

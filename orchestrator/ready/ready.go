@@ -139,5 +139,5 @@ func firstLine(s, fallback string) string {
 	if line == "" {
 		return fallback
 	}
-	return line[:min(len(line), 200)]
+	return strings.ToValidUTF8(line[:min(len(line), 200)], "")
 }

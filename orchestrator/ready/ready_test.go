@@ -13,6 +13,7 @@ import (
 	"sync/atomic"
 	"testing"
 	"time"
+	"unicode/utf8"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -119,5 +120,15 @@ func TestConditionsOverHTTP(t *testing.T) {
 				t.Errorf("%q, expected %q", got, c.want)
 			}
 		})
+	}
+}
+
+// What is shown goes into messages of the RPC, which are text: one that is not would
+// keep the whole list of applications from its owner.
+func TestWhatIsShownIsText(t *testing.T) {
+	for _, said := range []string{"\xff\xfe", "a" + strings.Repeat("é", 200)} {
+		if got := firstLine(said, "nothing"); !utf8.ValidString(got) || len(got) > 200 {
+			t.Errorf("%q: %q", said, got)
+		}
 	}
 }

@@ -39,3 +39,10 @@ func FilesByApp(files map[string]string) map[string][]string {
 func ContainerOf(file string) (name string, ok bool) {
 	return strings.CutSuffix(file, ".container")
 }
+
+// Foreign tells whether the file of a container, among unit files, is one that the daemon
+// did not write.
+func Foreign(container string, files map[string]string) bool {
+	body, there := files[container+".container"]
+	return there && owner(body) == ""
+}

@@ -34,12 +34,13 @@ func TestAdopt(t *testing.T) {
 		want       map[string]string
 		refused    bool
 	}{
-		{"one that the manifest names, also on install", request.Install, []string{"old-a"}, map[string]string{"a": "old-a"}, false},
+		{"one that the manifest names", request.Adopt, []string{"old-a"}, map[string]string{"a": "old-a"}, false},
+		{"none that the manifest names on install", request.Install, []string{"old-a"}, nil, true},
 		{"the first that the manifest names", request.Adopt, []string{"older-a", "old-a"}, map[string]string{"a": "old-a"}, false},
 		{"one for each member", request.Adopt, []string{"old-a", "old-db"}, map[string]string{"a": "old-a", "a-db": "old-db"}, false},
 		{"one of a member's own name, where it is asked for", request.Adopt, []string{"a-db"}, map[string]string{"a-db": "a-db"}, false},
 		{"one that is named goes before one of the same name", request.Adopt, []string{"a", "old-a"}, map[string]string{"a": "old-a"}, false},
-		{"one of a member's own name is left alone on install", request.Install, []string{"a"}, nil, false},
+		{"one of a member's own name is in the way of an install", request.Install, []string{"a"}, nil, true},
 		{"one that is managed is none", request.Install, []string{"old-a b"}, nil, false},
 		{"none on install", request.Install, nil, nil, false},
 		{"none where it is asked for", request.Adopt, []string{"old-a b", "other"}, nil, true},

@@ -13,6 +13,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -46,7 +48,7 @@ type Request struct {
 	Verb    string            // one of the operations above
 	Purge   bool              // with Uninstall: data and secrets too
 	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
-	Consent []string          // with Update: new privileges that the owner agrees to, as manifest.NewPrivileges names them
+	Consent []string          // with Update: new privileges that the owner agrees to, as offer.NewPrivileges names them
 	Who     string            // for the audit log
 }
 
@@ -176,8 +178,17 @@ func (d *deciding) admit(m *manifest.Manifest) error {
 }
 
 // collision refuses a manifest that publishes, or names a container, as another
-// application does that is installed or comes along.
+// application does that is installed or comes along, or whose unit somebody else defines.
 func (d *deciding) collision(m *manifest.Manifest) error {
+	for _, c := range m.Containers {
+		file := d.observed.UnitFiles[quadlet.Service(c.Name)]
+		if _, err := d.records.Get(m.ID); file == "" && errors.Is(err, state.ErrNotFound) && render.Foreign(c.Name, d.observed.Files) {
+			file = c.Name + ".container"
+		}
+		if file != "" {
+			return fmt.Errorf("%w: the unit file %s has the name of one of %s's, and is not archipelago's; rename or remove it", ErrRefused, file, m.ID)
+		}
+	}
 	for _, other := range slices.Concat(d.records.All, d.decided) {
 		if other.App == m.ID {
 			continue

@@ -146,6 +146,7 @@ type decision struct {
 	records state.Records
 	offer   *offer.Offer
 	request request.Request
+	node    host.Observation
 	want    string   // as says gives it
 	refused error    // wrapped by the error
 	because []string // all in the error
@@ -156,7 +157,7 @@ func decide(t *testing.T, table []decision) {
 	for _, c := range table {
 		t.Run(c.name, func(t *testing.T) {
 			before := says(c.records.All)
-			got, err := request.Decide(c.records, c.offer, host.Observation{}, now, c.request)
+			got, err := request.Decide(c.records, c.offer, c.node, now, c.request)
 			if after := says(c.records.All); after != before {
 				t.Errorf("the records that it rests on were changed from %s to %s", before, after)
 			}
@@ -262,6 +263,14 @@ func TestInstallTakesWhatTheCatalogHolds(t *testing.T) {
 	}
 }
 
+func TestInstallMendsARecordWithoutAManifest(t *testing.T) {
+	rec := installed(app("a"), func(d *state.Desired) { d.Manifest, d.Digest = nil, "" })
+	got, err := request.Decide(records(rec), disk(app("a")), host.Observation{}, now, request.Request{App: "a", Verb: request.Install})
+	if err != nil || len(got) != 1 || got[0].Manifest == nil || got[0].Goal != state.Running {
+		t.Errorf("%+v, %v", got, err)
+	}
+}
+
 func TestFormatOfData(t *testing.T) {
 	with := func(id string, n int, all ...state.Desired) state.Records {
 		r := records(all...)
@@ -299,6 +308,11 @@ func TestCollisions(t *testing.T) {
 		{name: "the same port of the version that one is being updated to", records: records(installed(app("b"), updatingTo(app("b", version("2"), port(80))))), offer: disk(app("a", port(80))), request: install, refused: request.ErrRefused, because: []string{"a and b both use port 80"}},
 		{name: "the proxy's port", records: records(installed(app("b", port(80), web))), offer: disk(app("a", port(10080))), request: install, refused: request.ErrRefused, because: []string{"port 10080"}},
 		{name: "a container's name", records: records(installed(app("b", named("db")))), offer: disk(app("a", named("db"))), request: install, refused: request.ErrRefused, because: []string{`a and b both name a container "db"`}},
+		{name: "a unit of the owner's", offer: disk(app("a", named("db"))), request: install, node: host.Observation{UnitFiles: map[string]string{"db.service": "/etc/systemd/user/db.service"}}, refused: request.ErrRefused, because: []string{"/etc/systemd/user/db.service has the name of one of a's"}},
+		{name: "a unit of the owner's, by what comes along", offer: disk(app("a", requires("b")), app("b")), request: install, node: host.Observation{UnitFiles: map[string]string{"b.service": "/etc/systemd/user/b.service"}}, refused: request.ErrRefused, because: []string{"b.service has the name of one of b's"}},
+		{name: "a container of the owner's in Quadlet", offer: disk(app("a")), request: install, node: host.Observation{Files: map[string]string{"a.container": "[Container]\n"}}, refused: request.ErrRefused, because: []string{"a.container"}},
+		{name: "its own damaged unit", records: records(installed(app("a"))), offer: disk(app("a")), request: install, node: host.Observation{Files: map[string]string{"a.container": ""}}, want: "a"},
+		{name: "other units of the owner's", offer: disk(app("a")), request: install, node: host.Observation{UnitFiles: map[string]string{"ab.service": "/etc/systemd/user/ab.service"}, Files: map[string]string{"b.container": ""}}, want: "a"},
 		{name: "what comes along collides with what is installed", records: records(installed(app("c", port(80)))), offer: disk(app("a", requires("b")), app("b", port(80))), request: install, refused: request.ErrRefused, because: []string{"b and c both use port 80"}},
 		{name: "what comes along collides with the application", offer: disk(app("a", port(80), requires("b")), app("b", port(80))), request: install, refused: request.ErrRefused, because: []string{"a and b both use port 80"}},
 		{name: "two that come along collide by a port", offer: disk(app("a", requires("b"), requires("c")), app("b", port(80)), app("c", port(80))), request: install, refused: request.ErrRefused, because: []string{"c and b both use port 80"}},

@@ -6,7 +6,6 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -37,10 +36,11 @@ func (d *deciding) stage(rec *state.Desired, consent []string) error {
 	if _, err := to.With(rec.Config); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
+	asked := d.offer.NewPrivileges(rec.Manifest, to, d.records.Installed, d.now)
 	if err := d.admit(to); err != nil {
 		return err
 	}
-	missing := slices.DeleteFunc(manifest.NewPrivileges(rec.Manifest, to), func(p string) bool { return slices.Contains(consent, p) })
+	missing := slices.DeleteFunc(asked, func(p string) bool { return slices.Contains(consent, p) })
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, ErrConsent, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
 	}

@@ -26,7 +26,7 @@ func TestUpdate(t *testing.T) {
 		{name: "the same digest is no update", records: is(), offer: disk(app("a")), request: update, want: "a"},
 		{name: "another digest is one, though it bears the same version", records: is(), offer: disk(app("a", setting("k"))), request: update, want: "a to 1"},
 		{name: "the data's format is newer", records: records(installed(app("a", format(3)))), offer: disk(app("a", version("2"), format(2))), request: update, refused: request.ErrRefused, because: []string{"has format 3", "version 2 knows only 2"}},
-		{name: "it requires one more", records: is(), offer: disk(app("a", version("2"), requires("b", "k=x")), app("b", setting("k"))), request: agreed(`changes the setting k of b to "x"`, "requires b, joins its network, and installs it where it is missing"), want: "b k=x, a to 2"},
+		{name: "it requires one more", records: is(), offer: disk(app("a", version("2"), requires("b", "k=x")), app("b", setting("k"))), request: agreed(`changes the setting k of b to "x"`, "requires b, joins its network, and installs it where it is missing", "installs b, which may reach the internet", "installs b, which may run as root in its container b"), want: "b k=x, a to 2"},
 		{name: "it requires one that is set otherwise", records: records(installed(one), installed(app("b", setting("k")), set("k=y"))), offer: disk(app("a", version("2"), requires("b", "k=x"))), request: update, refused: request.ErrRefused, because: []string{"archy configure b k=x"}},
 		{name: "it collides", records: records(installed(one), installed(app("b", port(80)))), offer: disk(app("a", version("2"), port(80))), request: update, refused: request.ErrRefused, because: []string{"both use port 80"}},
 		{name: "it does not take the settings", records: records(installed(app("a", setting("k")), set("k=x"))), offer: disk(two), request: update, refused: request.ErrRefused, because: []string{"k"}},
@@ -51,6 +51,8 @@ func TestUpdateNeedsConsentToEveryNewPrivilege(t *testing.T) {
 		{name: "more is given than is asked for", records: is, offer: more, request: update(first, second, "may fly"), want: "a to 2"},
 		{name: "what it has is not asked for again", records: records(installed(app("a", port(80)))), offer: more, request: update(second), want: "a to 2"},
 		{name: "to less there is nothing to agree", records: records(installed(app("a", port(80)))), offer: disk(app("a", version("2"))), request: update(), want: "a to 2"},
+		{name: "what comes along is asked for too", records: is, offer: disk(app("a", version("2"), requires("b")), app("b", port(53), requires("c")), app("c", port(54))), request: update("requires b, joins its network, and installs it where it is missing", "installs b, which publishes port 53/tcp of the node"), refused: request.ErrConsent, because: []string{"installs c, which publishes port 54/tcp of the node"}},
+		{name: "what is there is not", records: records(installed(app("a")), installed(app("b", port(53)))), offer: disk(app("a", version("2"), requires("b")), app("b", port(53))), request: update("requires b, joins its network, and installs it where it is missing"), want: "a to 2"},
 		{name: "to install again changes nothing", records: is, offer: more, request: request.Request{App: "a", Verb: request.Install}, want: "a"},
 	})
 }

@@ -23,8 +23,6 @@ import (
 
 	"connectrpc.com/connect"
 	"filippo.io/age"
-	"google.golang.org/protobuf/encoding/protojson"
-	"google.golang.org/protobuf/proto"
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -68,7 +66,7 @@ type Server struct {
 
 // Handler gives the path and handler; every call must carry the token.
 func (s *Server) Handler(guard *access.Guard) (string, http.Handler) {
-	path, h := apiconnect.NewOrchestratorHandler(s, connect.WithReadMaxBytes(maxRequest), connect.WithCodec(strictJSON{"json"}), connect.WithCodec(strictJSON{"json; charset=utf-8"}))
+	path, h := apiconnect.NewOrchestratorHandler(s, connect.WithReadMaxBytes(maxRequest), connect.WithCodec(strictJSON{"json"}), connect.WithCodec(strictJSON{"json; charset=utf-8"}), connect.WithCodec(strictBinary{}))
 	return path, guard.Token(h)
 }
 
@@ -323,29 +321,4 @@ func (s *Server) Status(ctx context.Context, _ *connect.Request[api.StatusReques
 		out.EngineVersion = v
 	}
 	return connect.NewResponse(out), nil
-}
-
-// strictJSON is the protocol's JSON codec, except that it refuses what it does not
-// know: a request that is half understood is not half granted.
-type strictJSON struct{ name string }
-
-func (c strictJSON) Name() string { return c.name }
-
-func (c strictJSON) Marshal(m any) ([]byte, error) {
-	p, ok := m.(proto.Message)
-	if !ok {
-		return nil, fmt.Errorf("%T is not a message", m)
-	}
-	return protojson.Marshal(p)
-}
-
-func (c strictJSON) Unmarshal(b []byte, m any) error {
-	p, ok := m.(proto.Message)
-	if !ok {
-		return fmt.Errorf("%T is not a message", m)
-	}
-	if len(b) == 0 {
-		return errors.New("zero-length payload is not a JSON object")
-	}
-	return protojson.Unmarshal(b, p)
 }

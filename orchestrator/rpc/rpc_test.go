@@ -6,6 +6,8 @@ import (
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -123,6 +125,37 @@ func TestASecretSettingGoesInAndNeverComesOut(t *testing.T) {
 		if !strings.Contains(compact, `"api-key":"`+c.want+`"`) || !strings.Contains(compact, `"secretSettings":["api-key"]`) {
 			t.Errorf("%s: %s, expected the value %q", c.method, got, c.want)
 		}
+	}
+}
+
+func TestUninstallDeletesDataOnlyWhereThatIsAsked(t *testing.T) {
+	h, store := service(t)
+	for body, purge := range map[string]bool{`{"id": "feeds"}`: false, `{"id": "feeds", "purge": false}`: false, `{"id": "feeds", "purge": true}`: true} {
+		if got := call(h, "Install", "application/json", "sesame", []byte(`{"id": "feeds"}`)); got.Code != http.StatusOK {
+			t.Fatalf("Install: %s", got.Body)
+		}
+		if got := call(h, "Uninstall", "application/json", "sesame", []byte(body)); got.Code != http.StatusOK {
+			t.Errorf("Uninstall %s: %s", body, got.Body)
+		}
+		if d, err := store.Get("feeds"); err != nil || d.Goal != state.Absent || d.Purge != purge {
+			t.Errorf("Uninstall %s: %+v, %v", body, d, err)
+		}
+	}
+}
+
+func TestTheAuditLogTellsWhoAskedForWhat(t *testing.T) {
+	dir := t.TempDir()
+	h, _, _ := serve(t, dir)
+	if got := call(h, "Install", "application/json", "sesame", []byte(`{"id": "feeds"}`)); got.Code != http.StatusOK {
+		t.Fatalf("%s", got.Body)
+	}
+	for _, password := range []string{"short", "correct horse battery"} {
+		call(h, "SetPassword", "application/json", "sesame", []byte(`{"password": "`+password+`"}`))
+	}
+	call(h, "Subscribe", "application/json", "sesame", []byte(`{"channel": "beta"}`))
+	b, err := os.ReadFile(filepath.Join(dir, "audit.jsonl"))
+	if err != nil || strings.Count(string(b), `"what":"set password"`) != 2 || strings.Count(string(b), `"refused"`) != 2 || strings.Count(string(b), `"who":"token from 192.0.2.1"`) != 4 || !strings.Contains(string(b), `"what":"subscribe to beta`) || strings.Contains(string(b), "correct horse") {
+		t.Errorf("%s, %v", b, err)
 	}
 }
 

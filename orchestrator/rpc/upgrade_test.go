@@ -48,7 +48,8 @@ func TestTheTokenAloneRunsNoProgram(t *testing.T) {
 		t.Fatal(err)
 	}
 	ended := make(chan struct{}, 1)
-	s, _ := server(t, t.TempDir())
+	own := t.TempDir() // the daemon's state
+	s, _ := server(t, own)
 	s.Program, s.Version, s.End = program, "1.1.0", func() { ended <- struct{}{} }
 	mux := http.NewServeMux()
 	mux.Handle(s.Handler(access.NewGuard(s.Sessions)))
@@ -102,6 +103,9 @@ func TestTheTokenAloneRunsNoProgram(t *testing.T) {
 		t.Errorf("the thief's root: %v", err)
 	}
 	refused("signed by the thief, who has sent a root", release("1.2.0", text, thief), text, digest(text), "not trusted")
+	if err := upgrade(release("1.2.1", text, key), text, digest(text)); connect.CodeOf(err) != connect.CodeFailedPrecondition || !strings.Contains(err.Error(), `its release "archipelago version 1.2.1"`) {
+		t.Errorf("a program that is not the version that was signed: %v", err)
+	}
 	select {
 	case <-ended:
 		t.Error("the daemon ended for what it refused")
@@ -117,5 +121,10 @@ func TestTheTokenAloneRunsNoProgram(t *testing.T) {
 	}
 	if b, err := os.ReadFile(program); err != nil || string(b) != text {
 		t.Errorf("%d bytes are in place, %v", len(b), err)
+	}
+	audit, err := os.ReadFile(filepath.Join(own, "audit.jsonl"))
+	const what = `"what":"upgrade the daemon to `
+	if err != nil || strings.Count(string(audit), what+`a program that is not trusted","refused":`) != 6 || strings.Count(string(audit), what+`1.2.`) != 3 || !strings.Contains(string(audit), what+`1.2.0"}`) {
+		t.Errorf("the audit log: %s, %v", audit, err)
 	}
 }

@@ -2,6 +2,7 @@ package secrets
 
 import (
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -31,16 +32,102 @@ func TestSecretsAreMadeOnceAndPrivate(t *testing.T) {
 	if err != nil || second["inner"] != first["inner"] || second["login"] != first["login"] {
 		t.Errorf("made anew: %v", err)
 	}
-	for _, name := range []string{"a/inner", "a/login"} {
-		info, err := os.Stat(filepath.Join(dir, name))
-		if err != nil || info.Mode().Perm() != 0o600 {
-			t.Errorf("%s: %v, %v", name, info, err)
-		}
-	}
 	shown, err := s.Shown(app())
 	if err != nil || len(shown) != 1 || shown["login"] != first["login"] {
 		t.Errorf("shown %d secrets, %v", len(shown), err)
 	}
+}
+
+func TestNobodyElseCanReadSecrets(t *testing.T) {
+	dir := filepath.Join(t.TempDir(), "secrets")
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Import(app(), "inner", "brought", false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Ensure(app(), false); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Keep("b", "api-key", "hunter2"); err != nil {
+		t.Fatal(err)
+	}
+	files := 0
+	if err := filepath.WalkDir(dir, func(name string, e fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		info, err := e.Info()
+		if err != nil {
+			return err
+		}
+		want := fs.FileMode(0o700)
+		if !e.IsDir() {
+			want, files = 0o600, files+1
+		}
+		if info.Mode().Perm() != want {
+			t.Errorf("%s has mode %o, expected %o", name, info.Mode().Perm(), want)
+		}
+		return nil
+	}); err != nil || files != 3 {
+		t.Errorf("%d files, %v", files, err)
+	}
+}
+
+func TestAnEmptyFileIsNoSecret(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Ensure(app(), false); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(filepath.Join(dir, "a", "inner"), nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Ensure(app(), true); !errors.Is(err, ErrLost) {
+		t.Errorf("over data: %v", err)
+	}
+	if values, err := s.Ensure(app(), false); err != nil || len(values["inner"]) != 40 {
+		t.Errorf("without data: %d bytes, %v", len(values["inner"]), err)
+	}
+}
+
+func TestImportReplacesNoSecretThatIsInUse(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	is := func(want string) {
+		t.Helper()
+		if values, err := s.All(app()); err != nil || values["inner"] != want {
+			t.Errorf("it is %q, %v; expected %q", values["inner"], err, want)
+		}
+	}
+	for _, bad := range []string{"", "two\nlines", "two\rlines", "nul\x00", strings.Repeat("x", maxValue+1)} {
+		if err := s.Import(app(), "inner", bad, true); err == nil || strings.Contains(err.Error(), "lines") {
+			t.Errorf("%.20q: %v", bad, err)
+		}
+	}
+	if err := s.Import(app(), "unknown", "x", true); err == nil {
+		t.Error("a secret that the manifest has not was taken")
+	}
+	if err := s.Import(app(), "inner", "first", false); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Import(app(), "inner", "first", false); err != nil {
+		t.Errorf("the same again: %v", err)
+	}
+	if err := s.Import(app(), "inner", "second", false); !errors.Is(err, ErrInUse) || strings.Contains(err.Error(), "first") || strings.Contains(err.Error(), "second") {
+		t.Errorf("another: %v", err)
+	}
+	is("first")
+	if err := s.Import(app(), "inner", "second", true); err != nil {
+		t.Errorf("another, where no data depends on it: %v", err)
+	}
+	is("second")
 }
 
 func TestLostSecretIsNotMadeAnewOverData(t *testing.T) {
@@ -93,6 +180,11 @@ func TestSecretSettingsAreKeptUntilNothingRefersToThem(t *testing.T) {
 	if err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
 	}
+	// A file that is being written, and takes its name in a moment (package atomicfile).
+	unfinished := filepath.Join(dir, "a", ".new-1")
+	if err := os.WriteFile(unfinished, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 	config := map[string]string{"api-key": first, "plain": again}
 	if err := s.Sweep("a", config); err != nil {
 		t.Fatal(err)
@@ -108,6 +200,9 @@ func TestSecretSettingsAreKeptUntilNothingRefersToThem(t *testing.T) {
 	}
 	if err := s.Sweep("a", nil); err != nil {
 		t.Fatal(err)
+	}
+	if err := os.Remove(unfinished); err != nil {
+		t.Errorf("it was swept while it was being written: %v", err)
 	}
 	if entries, err := os.ReadDir(filepath.Join(dir, "a")); err != nil || len(entries) != 1 || entries[0].Name() != "key" {
 		t.Errorf("cleared, and it left %v, %v", entries, err)

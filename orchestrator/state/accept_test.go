@@ -303,6 +303,58 @@ func TestReplayLeavesWhatIsNewer(t *testing.T) {
 	}
 }
 
+func TestReplayLeavesTheRecordOfANewerDaemonAsItIs(t *testing.T) {
+	dir := interrupted(t, Desired{App: "a", Goal: Running}, Desired{App: "b", Goal: Running})
+	file := filepath.Join(dir, "desired", "a.json")
+	b, err := seal(2, map[string]any{"app": "a", "newer": true})
+	if err := errors.Join(err, os.WriteFile(file, b, 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	s := open(t, dir)
+	if all := s.All(); len(all) != 1 || all[0].App != "b" || s.Broken()["a"] == nil {
+		t.Errorf("%+v, broken %v", all, s.Broken())
+	}
+	if left, err := os.ReadFile(file); err != nil || string(left) != string(b) {
+		t.Errorf("it was changed: %s, %v", left, err)
+	}
+}
+
+// A journal of what was refused would bring that into force at the next start.
+func TestNothingIsWrittenWhileTheJournalOfWhatWasRefusedIsLeft(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	if err := s.keep(Desired{App: "z", Goal: Running, Generation: 1}); err != nil {
+		t.Fatal(err)
+	}
+	cut{}.fail(s, 2)
+	remove := s.remove
+	s.remove = func(name string) error {
+		if name == s.journalFile() {
+			return errCut
+		}
+		return remove(name)
+	}
+	if _, err := s.Accept([]Desired{{App: "a", Goal: Running}, {App: "b", Goal: Running}}); !errors.Is(err, errCut) {
+		t.Fatal(err)
+	}
+	for name, write := range map[string]func() error{
+		"accept": func() error { _, err := s.Accept([]Desired{{App: "z", Goal: Stopped}}); return err },
+		"update": func() error { _, err := s.Update("z", func(d *Desired) { d.Note = "x" }); return err },
+		"delete": func() error { _, err := s.DeleteIf("z", 1); return err },
+	} {
+		if err := write(); err == nil || !strings.Contains(err.Error(), "accept.json cannot be cleared away") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	s.remove = remove
+	if _, err := s.Accept([]Desired{{App: "z", Goal: Stopped}}); err != nil {
+		t.Fatal(err)
+	}
+	if all := open(t, dir).All(); len(all) != 1 || all[0].App != "z" || all[0].Goal != Stopped || all[0].Note != "" {
+		t.Errorf("%+v", all)
+	}
+}
+
 func TestTornJournalIsPutAside(t *testing.T) {
 	dir := interrupted(t, Desired{App: "a", Goal: Running}, Desired{App: "b", Goal: Running})
 	file := filepath.Join(dir, "accept.json")

@@ -26,6 +26,12 @@ func (r Records) Get(app string) (Desired, error) {
 	return r.All[i], nil
 }
 
+// Installed tells whether an application is on record, readable, and is not to go.
+func (r Records) Installed(app string) bool {
+	d, err := r.Get(app)
+	return err == nil && d.Goal != Absent
+}
+
 // Records gives all records as they are now.
 func (s *Store) Records() Records {
 	s.mu.RLock()

@@ -66,10 +66,16 @@ func TestRecordsAreKept(t *testing.T) {
 
 func TestDamagedRecordGivesWayToItsLastGoodCopy(t *testing.T) {
 	for name, damage := range map[string]func([]byte) []byte{
-		"cut off":     func(b []byte) []byte { return b[:len(b)/2] },
-		"empty":       func([]byte) []byte { return nil },
-		"one bit":     func(b []byte) []byte { return bytes.Replace(b, []byte(`"generation":7`), []byte(`"generation":6`), 1) },
-		"other app's": func(b []byte) []byte { return bytes.Replace(b, []byte(`"app":"a"`), []byte(`"app":"b"`), 1) },
+		"cut off": func(b []byte) []byte { return b[:len(b)/2] },
+		"empty":   func([]byte) []byte { return nil },
+		"one bit": func(b []byte) []byte { return bytes.Replace(b, []byte(`"generation":7`), []byte(`"generation":6`), 1) },
+		"other app's, whole": func([]byte) []byte {
+			b, err := seal(1, Desired{App: "b", Goal: Running, Generation: 9})
+			if err != nil {
+				t.Fatal(err)
+			}
+			return b
+		},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -134,7 +140,7 @@ func TestRefusedWriteLeavesTheRecordInForce(t *testing.T) {
 }
 
 func TestTokenIsMadeOnceAndPrivate(t *testing.T) {
-	dir := t.TempDir()
+	dir := filepath.Join(t.TempDir(), "state")
 	s, err := Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -146,9 +152,19 @@ func TestTokenIsMadeOnceAndPrivate(t *testing.T) {
 	if second, err := s.Token(); err != nil || second != first {
 		t.Errorf("%q, then %q, %v", first, second, err)
 	}
-	info, err := os.Stat(filepath.Join(dir, "token"))
-	if err != nil || info.Mode().Perm() != 0o600 {
-		t.Errorf("%v, %v", info.Mode(), err)
+	for name, want := range map[string]fs.FileMode{"token": 0o600, ".": 0o700} {
+		if info, err := os.Stat(filepath.Join(dir, name)); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%s: %v, %v", name, info, err)
+		}
+	}
+	// What is left of one is too easily guessed.
+	for _, part := range []string{"", "\n", first[:10]} {
+		if err := os.WriteFile(filepath.Join(dir, "token"), []byte(part), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if again, err := s.Token(); err != nil || again == first || len(again) < 26 {
+			t.Errorf("after %q: %q, %v", part, again, err)
+		}
 	}
 }
 

@@ -189,6 +189,21 @@ func TestTheOneThatServedLastIsKeptThroughTwoTrials(t *testing.T) {
 	}
 }
 
+// Without the previous one, nothing could return from the trial.
+func TestOneWithoutAPreviousOneIsKeptThoughItIsOnTrial(t *testing.T) {
+	program := installed(t)
+	if err := os.WriteFile(program+Trial, []byte("1\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	text := saying("2.0.0", os.DevNull)
+	if _, err := Stage(context.Background(), program, strings.NewReader(text), digest(text), ""); err != nil {
+		t.Fatal(err)
+	}
+	if got := content(t, program+Previous); got != "the one that serves" {
+		t.Errorf("%q would return", got)
+	}
+}
+
 func TestOneUpgradeAtATime(t *testing.T) {
 	program := installed(t)
 	unlock, err := lock(filepath.Dir(program))

@@ -165,7 +165,7 @@ func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 		v.Notes = entry.Notes
 		if digest := in.Offer.Digest(id); d.Manifest != nil && digest != d.Digest {
 			v.Available, v.Declined = entry.Manifest, digest == d.Declined
-			v.NewPrivileges = manifest.NewPrivileges(d.Manifest, entry.Manifest)
+			v.NewPrivileges = in.Offer.NewPrivileges(d.Manifest, entry.Manifest, in.Records.Installed, in.Now)
 			if len(v.NewPrivileges) > 0 {
 				v.remark("version " + entry.Manifest.Version + " waits for your consent, as it asks for more: it " + strings.Join(v.NewPrivileges, "; it "))
 			}

@@ -50,8 +50,8 @@ func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 	if n := strings.Count(page.Body.String(), `name="consent"`); n != 1 {
 		t.Errorf("%d buttons carry consent", n)
 	}
-	update := func(form url.Values) int {
-		r := httptest.NewRequest(http.MethodPost, "/apps/feeds/update", strings.NewReader(form.Encode()))
+	update := func(query, form url.Values) int {
+		r := httptest.NewRequest(http.MethodPost, "/apps/feeds/update?"+query.Encode(), strings.NewReader(form.Encode()))
 		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
 		r.SetPathValue("id", "feeds")
 		r.SetPathValue("verb", "update")
@@ -59,10 +59,13 @@ func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 		s.act(w, r)
 		return w.Code
 	}
-	if status := update(nil); status != http.StatusConflict {
+	if status := update(nil, nil); status != http.StatusConflict {
 		t.Errorf("without consent: status %d", status)
 	}
-	if status := update(url.Values{"consent": {privilege}}); status != http.StatusNoContent {
+	if status := update(url.Values{"consent": {privilege}}, nil); status != http.StatusConflict {
+		t.Errorf("with consent in a link: status %d", status)
+	}
+	if status := update(nil, url.Values{"consent": {privilege}}); status != http.StatusNoContent {
 		t.Errorf("with consent: status %d", status)
 	}
 }

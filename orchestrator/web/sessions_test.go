@@ -70,6 +70,30 @@ func TestSignOutEndsTheSessionForWhoeverKeptTheCookie(t *testing.T) {
 	}
 }
 
+func TestTheAuditLogTellsWhoSignedInAndWhoEndedSessions(t *testing.T) {
+	s := site(t, t.TempDir(), "sesame")
+	post(t, s.visitor(t), s.URL+"/login", url.Values{"token": {"a guess"}})
+	c, _ := s.owner(t)
+	id := s.sessions.List()[0].ID
+	post(t, c, s.URL+"/sessions/"+id+"/end", nil)
+	b, err := os.ReadFile(filepath.Join(s.dir, "audit.jsonl"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := strings.Split(strings.TrimSpace(string(b)), "\n")
+	if len(lines) != 3 {
+		t.Fatalf("%d lines: %s", len(lines), b)
+	}
+	for i, part := range []string{`"what":"sign in","refused":`, `"what":"sign in"}`, `"what":"end session ` + id + `"}`} {
+		if !strings.Contains(lines[i], part) || !strings.Contains(lines[i], `"who":"My Apps from 127.0.0.1"`) {
+			t.Errorf("line %d: %s, expected %s", i+1, lines[i], part)
+		}
+	}
+	if strings.Contains(string(b), "sesame") || strings.Contains(string(b), "a guess") {
+		t.Errorf("it holds what was typed: %s", b)
+	}
+}
+
 func TestThePageListsTheSignedInBrowsersAndSignsThemOut(t *testing.T) {
 	s := site(t, t.TempDir(), "sesame")
 	other, kept := s.owner(t)
@@ -185,6 +209,10 @@ func TestHeadersOfThePage(t *testing.T) {
 	// It would hold for all ports of the host, also those on which applications speak HTTP.
 	if got := h.Get("Strict-Transport-Security"); got != "" {
 		t.Errorf("Strict-Transport-Security %q", got)
+	}
+	// What a browser keeps, it shows again after its owner has signed out.
+	if got := h.Get("Cache-Control"); got != "no-store" {
+		t.Errorf("Cache-Control %q", got)
 	}
 	if got := h.Get("Content-Security-Policy"); !strings.Contains(got, "default-src 'self'") || !strings.Contains(got, "frame-ancestors 'none'") {
 		t.Errorf("Content-Security-Policy %q", got)

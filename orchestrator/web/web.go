@@ -35,6 +35,7 @@ const (
 	liveEvery = time.Second
 	maxForm   = 4 << 10
 	maxAction = 256 << 10 // with every new privilege of the longest manifest
+	formTime  = 10 * time.Second
 )
 
 // Server serves the page for a reconciler.
@@ -60,7 +61,19 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /events", s.signedIn(s.events))
 	mux.HandleFunc("POST /apps/{id}/{verb}", s.signedIn(s.act))
 	mux.HandleFunc("POST /sessions/{id}/end", s.signedIn(s.endSession))
-	return headers(access.SameOrigin(mux))
+	return headers(access.SameOrigin(inTime(mux, formTime)))
+}
+
+// inTime gives up on a form that has not come within a time: whoever sends none, and
+// needs no session for it, would keep a connection for ever.
+func inTime(next http.Handler, within time.Duration) http.Handler {
+	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.Method == http.MethodPost {
+			// Fails only where the connection has none, as in tests.
+			http.NewResponseController(w).SetReadDeadline(time.Now().Add(within))
+		}
+		next.ServeHTTP(w, r)
+	})
 }
 
 func headers(next http.Handler) http.Handler {

@@ -121,8 +121,15 @@ func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
 	if status := post(t, c, s.URL+"/apps/feeds/install", nil); status != http.StatusUnauthorized {
 		t.Errorf("install: status %d", status)
 	}
+	s.owner(t)
+	if status := post(t, c, s.URL+"/sessions/"+s.sessions.List()[0].ID+"/end", nil); status != http.StatusUnauthorized || len(s.sessions.List()) != 1 {
+		t.Errorf("ending the owner's session: status %d", status)
+	}
 	if status := post(t, c, s.URL+"/login", url.Values{"token": {"wrong"}}); status != http.StatusUnauthorized {
 		t.Errorf("wrong token: status %d", status)
+	}
+	if status := post(t, s.visitor(t), s.URL+"/login", url.Values{"token": {"sesame"}, "more": {strings.Repeat("x", maxForm)}}); status != http.StatusUnauthorized {
+		t.Errorf("a sign-in without end: status %d", status)
 	}
 	forged := &http.Cookie{Name: "__Host-archipelago-session", Value: "99999999999.x.00"}
 	r, err := http.NewRequest(http.MethodGet, s.URL+"/events", nil)
@@ -151,6 +158,9 @@ func TestSignedInOwnerSeesAppsEvenBeforeTheEngineAnswers(t *testing.T) {
 	}
 	if status := post(t, c, s.URL+"/apps/feeds/explode", nil); status != http.StatusConflict {
 		t.Errorf("unknown operation: status %d", status)
+	}
+	if status := post(t, c, s.URL+"/apps/feeds/stop", url.Values{"consent": {strings.Repeat("x", maxAction)}}); status != http.StatusBadRequest {
+		t.Errorf("a request without end: status %d", status)
 	}
 	if status := post(t, c, s.URL+"/apps/feeds/stop", nil, "Sec-Fetch-Site", "cross-site"); status != http.StatusForbidden {
 		t.Errorf("request from another site: status %d", status)

@@ -1,0 +1,60 @@
+package main
+
+import (
+	"encoding/json"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/spf13/cobra"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+)
+
+// rendered is what 'render --json' prints.
+type rendered struct {
+	App   string            `json:"app"`
+	Files map[string]string `json:"files"` // by name in the Quadlet directory
+}
+
+// renderCommand shows what this program would have Podman and systemd run.
+func renderCommand() *cobra.Command {
+	var dataDir string
+	var settings map[string]string
+	var requirers []string
+	var asJSON, stopped bool
+	c := &cobra.Command{
+		Use: "render MANIFEST", Short: "Print the Quadlet files that this program writes for an application",
+		Long:    "Print the Quadlet files that this program writes for an application which is to run.\nNothing is written or started. A manifest with a problem is refused with its place; exit\nstatus 2.",
+		Example: "  archipelago render catalog/apps/APP/manifest.yaml\n  archipelago render manifest.yaml --json --setting txindex=1 --required-by lightning",
+		Args:    cobra.ExactArgs(1),
+		RunE: func(cmd *cobra.Command, args []string) error {
+			m, err := manifest.ParseFile(args[0])
+			if err != nil {
+				return usage.Wrap(err)
+			}
+			r, err := (&render.Renderer{DataDir: dataDir}).Render(m, settings, nil, !stopped, requirers)
+			if err != nil {
+				return usage.Wrap(fmt.Errorf("--setting: %w", err))
+			}
+			if asJSON {
+				return json.NewEncoder(cmd.OutOrStdout()).Encode(rendered{m.ID, r.Files})
+			}
+			for i, name := range slices.Sorted(maps.Keys(r.Files)) {
+				if i > 0 {
+					fmt.Fprintln(cmd.OutOrStdout())
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s", name, r.Files[name])
+			}
+			return nil
+		},
+	}
+	dataFlag(c, &dataDir)
+	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the application's id, and its files by name")
+	c.Flags().StringToStringVar(&settings, "setting", nil, "a setting, NAME=VALUE; may be given again")
+	c.Flags().StringSliceVar(&requirers, "required-by", nil, "an application that requires this one; may be given again")
+	c.Flags().BoolVar(&stopped, "stopped", false, "for an application that is not to start with the machine")
+	return c
+}

@@ -1,0 +1,166 @@
+package matrix
+
+import (
+	"fmt"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// What the daemon promises of every container, whatever its manifest says (OPERATING.md).
+// They stand here a second time on purpose: nothing in an expectation comes from the code
+// that renders.
+const (
+	stopTimeout     = 10 * time.Second // where the manifest gives none
+	stopMargin      = 5 * time.Second  // that the unit gives a stop beyond that
+	restartDelay    = 200 * time.Millisecond
+	restartSteps    = 8
+	restartMaxDelay = time.Minute
+	checkInterval   = 30 * time.Second
+	checkTimeout    = 10 * time.Second
+	checkRetries    = 3
+	startupInterval = time.Second
+)
+
+// Facts are what a node and its owner add to a manifest.
+type Facts struct {
+	DataDir   string            // where applications' folders are
+	Config    map[string]string // settings in force that are not the manifest's default
+	Requirers []string          // applications that may require this one
+}
+
+// Expectation is what an application's containers, units and networks must be. It follows
+// from the manifest alone, as it is published: nothing in it comes from the daemon.
+type Expectation struct {
+	App        string
+	Containers []Meant           // each after those it depends on
+	Networks   map[string]Bridge // by name
+}
+
+// Bridge is what a network must let through.
+type Bridge struct {
+	Internal bool   // nothing outside it is reached
+	Isolate  string // Podman's option of that name: nothing passes to other networks
+}
+
+// Meant is what a container must be.
+type Meant struct {
+	App, Name   string
+	Image       manifest.Image
+	User        string   // "UID:GID" in the container; empty: as the image says
+	Command     []string // nil: the image's
+	Volumes     map[string]string
+	Tmpfs       []string
+	Ports       []PortMeant
+	Networks    []string
+	MayNetworks []string // those of applications that require this one, which come and go
+	Environment map[string]string
+	Secrets     []SecretMeant
+	Health      *HealthMeant
+	StopTimeout time.Duration
+	Start       time.Duration // until systemd gives up a start
+	Memory      uint64        // bytes; 0: no limit
+	DependsOn   []string      // containers whose units are required, and started before
+	Follows     []string      // containers of other applications, whose units are started before
+	Joins       []string      // applications whose network it joins once it has started
+}
+
+// PortMeant is a published port.
+type PortMeant struct {
+	manifest.Port
+	Loopback bool // on 127.0.0.1 only, for the proxy; otherwise on every address
+}
+
+// SecretMeant is a file with a secret in it, which its user alone can read.
+type SecretMeant struct {
+	Name     string // in Podman's store
+	Target   string
+	UID, GID int // as seen in the container
+}
+
+// HealthMeant is a health check, with the defaults filled in.
+type HealthMeant struct {
+	Exec                           []string
+	Interval, Timeout, StartPeriod time.Duration
+	Retries                        int
+}
+
+// ExpectationOf says what must come of a manifest. The error is that of a setting that the
+// manifest does not take.
+func ExpectationOf(m *manifest.Manifest, f Facts) (*Expectation, error) {
+	m, err := m.With(f.Config)
+	if err != nil {
+		return nil, err
+	}
+	e := &Expectation{App: m.ID, Networks: map[string]Bridge{networkOf(m.ID): {Internal: !m.Internet(), Isolate: "strict"}}}
+	for _, r := range m.Requires {
+		e.Networks[linkOf(m.ID, r.App)] = Bridge{Internal: true, Isolate: "strict"}
+	}
+	for _, c := range m.Ordered() {
+		e.Containers = append(e.Containers, meant(m, c, f))
+	}
+	return e, nil
+}
+
+func linkOf(app, required string) string { return networkOf(app) + "." + required }
+
+func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
+	uid, gid := c.IDs()
+	out := Meant{
+		App: m.ID, Name: c.Name, Image: c.Image, Command: c.Command, Tmpfs: c.Tmpfs, Environment: c.Environment,
+		Volumes: map[string]string{}, Networks: []string{networkOf(m.ID)},
+		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(m.Resources.Memory),
+	}
+	if c.User != "" {
+		out.User = fmt.Sprintf("%d:%d", uid, gid)
+	}
+	for _, v := range c.Volumes {
+		out.Volumes[v.Path] = manifest.VolumeDir(f.DataDir, m.ID, v.Name)
+	}
+	webs := m.WebPorts()
+	for _, p := range c.Ports {
+		out.Ports = append(out.Ports, PortMeant{p, slices.Contains(webs, p)})
+	}
+	for _, s := range c.Secrets {
+		out.Secrets = append(out.Secrets, SecretMeant{m.ID + "." + s.Name, s.Path, uid, gid})
+	}
+	if h := c.Health; h != nil {
+		out.Health = &HealthMeant{h.Exec, h.Interval.Or(checkInterval), h.Timeout.Or(checkTimeout), h.StartPeriod.Or(m.StartBudget()), h.Retries}
+		if h.Retries == 0 {
+			out.Health.Retries = checkRetries
+		}
+	}
+	for _, d := range c.DependsOn {
+		out.DependsOn = append(out.DependsOn, d.Container)
+	}
+	if c.Name == m.ID {
+		for _, r := range m.Requires {
+			out.Networks = append(out.Networks, linkOf(m.ID, r.App))
+			out.Follows = append(out.Follows, r.App)
+		}
+		for _, r := range f.Requirers {
+			out.MayNetworks = append(out.MayNetworks, linkOf(r, m.ID))
+		}
+		out.Joins = f.Requirers
+	}
+	return out
+}
+
+// bytesOf reads a size of the manifest's language, with systemd's suffixes to the base
+// of 1024; 0 for none.
+func bytesOf(size string) uint64 {
+	number, unit := strings.TrimRight(size, "KMG"), uint64(1)
+	switch strings.TrimPrefix(size, number) {
+	case "K":
+		unit = 1 << 10
+	case "M":
+		unit = 1 << 20
+	case "G":
+		unit = 1 << 30
+	}
+	n, _ := strconv.ParseUint(number, 10, 64)
+	return n * unit
+}

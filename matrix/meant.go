@@ -1,0 +1,207 @@
+package matrix
+
+import (
+	"fmt"
+	"maps"
+	"regexp"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+// specDigest is the value of the label manifest.LabelSpec, which no one but the daemon
+// knows.
+var specDigest = regexp.MustCompile(`^[0-9a-f]{16}$`)
+
+// namespaces that a container must not share with the node, nor with another container.
+var namespaces = []string{"user", "pid", "ipc", "uts", "net", "mnt"}
+
+// CheckAsMeant requires whatever runs of an application to be what its manifest means,
+// in every property that the witnesses can see: what is more, less or other is wrong. It
+// says nothing of members that do not run, of which CheckRunning speaks.
+func CheckAsMeant(e *Expectation, s *Snapshot) (wrong []string) {
+	for i := range e.Containers {
+		c := &e.Containers[i]
+		for _, seen := range s.member(c.Name) {
+			switch {
+			case seen.State != "running":
+			case seen.running == nil:
+				wrong = append(wrong, fmt.Sprintf("container %s runs, and what it is was not looked at", c.Name))
+			default:
+				wrong = append(wrong, compare("container "+c.Name, c.wanted(s, seen), s.properties(seen, c))...)
+			}
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(e.Networks)) {
+		seen, ok := s.Bridges[name]
+		if want := e.Networks[name]; ok && seen != want {
+			wrong = append(wrong, fmt.Sprintf("network %s: internal is %t and isolate is %q, wanted %t and %q", name, seen.Internal, seen.Isolate, want.Internal, want.Isolate))
+		}
+	}
+	return wrong
+}
+
+// wanted is what the witnesses must see of a container that runs.
+func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
+	w := wanted{}
+	w.must("image", c.Image.Digest)
+	if c.Image.Digest == "" {
+		w.must("image", c.Image.Ref)
+	}
+	c.wantSecurity(w)
+	c.wantMounts(w)
+	for _, p := range c.Ports {
+		name, value := p.published()
+		address, _, _ := strings.Cut(value, " to ")
+		w.must("published port "+name, value)
+		w.must("listening port "+name, address)
+	}
+	w.must("network mode", "bridge")
+	for _, n := range c.Networks {
+		w.must("network "+n, "joined")
+	}
+	for _, n := range c.MayNetworks {
+		w["network "+n] = want{text: "joined", optional: true}
+	}
+	c.wantFromImage(w, seen.running)
+	w.must("stop timeout", c.StopTimeout.String())
+	w.must("action when unhealthy", "none")
+	w.must("Podman's restart policy", "no") // systemd restarts it
+	w.must("Podman's memory limit", "0")    // systemd limits it
+	c.wantUnit(w, s)
+	return w
+}
+
+func (c *Meant) wantSecurity(w wanted) {
+	w.may("user of its processes")
+	if c.User != "" {
+		w.must("user", c.User)
+		w.must("user of its processes", c.User)
+	}
+	for _, set := range sets {
+		w.must(set+" capabilities", "none")
+	}
+	w.must("no_new_privs", "1")
+	w.must("seccomp", "a filter")
+	w.must("root of the container", "the node's user")
+	for _, kind := range namespaces {
+		w.must("namespace "+kind, "its own")
+	}
+	w.must("security option no-new-privileges", "set")
+	w.must("resource limits", "those of its unit")
+	w.must("cgroup", "that of its unit")
+}
+
+func (c *Meant) wantMounts(w wanted) {
+	for _, target := range readOnly {
+		w.must("mount "+target, "read-only")
+	}
+	for target, dir := range c.Volumes {
+		w.must("mount "+target, dir+", writable")
+	}
+	for _, target := range c.Tmpfs {
+		w.must("mount "+target, "tmpfs, writable, mode 1777")
+	}
+	for _, s := range c.Secrets {
+		owner := fmt.Sprintf("mode 400 of %d:%d", s.UID, s.GID)
+		w.must("mount "+s.Target, "secret "+s.Name)
+		w.must("secret "+s.Target, owner)
+		w.must("secret "+s.Name+" in Podman", owner)
+	}
+}
+
+// wantFromImage adds what the manifest says, and what the image brings where it says
+// nothing.
+func (c *Meant) wantFromImage(w wanted, r *Details) {
+	from := r.image
+	if from == nil {
+		from = &image{}
+	}
+	for _, name := range []string{"container", "HOME", "HOSTNAME", "PATH", "TERM"} { // Podman's own
+		w.may("environment " + name)
+	}
+	for _, v := range from.Config.Env {
+		name, _, _ := strings.Cut(v, "=")
+		w["environment "+name] = want{any: true}
+	}
+	for name := range c.Environment {
+		w.must("environment "+name, "as meant")
+	}
+	for name, value := range from.Config.Labels {
+		w.must("label "+name, value)
+	}
+	w.must("label "+manifest.LabelApp, c.App)
+	w.must("label "+labelUnit, c.Name+".service")
+	spec := "a digest"
+	if have := r.Config.Labels[manifest.LabelSpec]; specDigest.MatchString(have) {
+		spec = have
+	}
+	w.must("label "+manifest.LabelSpec, spec)
+	command := c.Command
+	if command == nil {
+		command = from.Config.Cmd
+	}
+	w.must("command line", words(slices.Concat(from.Config.Entrypoint, command)))
+	if h := c.Health; h != nil {
+		wantProbe(w, "health check", h.Exec, h.Interval, h.Timeout)
+		w.must("start period of the health check", h.StartPeriod.String())
+		w.must("retries of the health check", fmt.Sprint(h.Retries))
+		wantProbe(w, startup, h.Exec, startupInterval, h.Timeout)
+		for _, name := range []string{startup, "interval of the " + startup, "timeout of the " + startup} {
+			w[name] = want{text: w[name].text, optional: true} // older versions of Podman do not show it
+		}
+	} else if from.Healthcheck != nil {
+		p := properties{}
+		addProbe(p, "health check", from.Healthcheck)
+		for name := range p {
+			w.may(name)
+		}
+	}
+}
+
+// labelUnit is the label by which Podman notes the unit that it was started from
+// (podman-auto-update(1)).
+const labelUnit = "PODMAN_SYSTEMD_UNIT"
+
+const startup = "start-up health check"
+
+func wantProbe(w wanted, name string, argv []string, interval, timeout time.Duration) {
+	test := append([]string{"CMD"}, argv...)
+	if len(argv) == 1 {
+		test[0] = "CMD-SHELL" // Podman's form of a single word, whichever way it was given
+	}
+	w.must(name, words(test))
+	w.must("interval of the "+name, interval.String())
+	w.must("timeout of the "+name, timeout.String())
+}
+
+// wantUnit adds what systemd must have been told.
+func (c *Meant) wantUnit(w wanted, s *Snapshot) {
+	memory := "infinity"
+	if c.Memory > 0 {
+		memory = fmt.Sprint(c.Memory)
+	}
+	for name, value := range map[string]string{
+		"Type": "notify", "Restart": "always", "RestartUSec": restartDelay.String(), "RestartSteps": fmt.Sprint(restartSteps),
+		"RestartMaxDelayUSec": restartMaxDelay.String(), "StartLimitIntervalUSec": "0s", "MemoryMax": memory,
+		"TimeoutStartUSec": c.Start.String(), "TimeoutStopUSec": (c.StopTimeout + stopMargin).String(),
+	} {
+		w.must("its unit's "+name, value)
+	}
+	for _, d := range c.DependsOn {
+		w.must("its unit's Requires "+d+".service", "set")
+		w.must("its unit's After "+d+".service", "set")
+	}
+	for _, app := range c.Follows {
+		w.must("its unit's After "+app+".service", "set")
+	}
+	if _, limits := s.MemoryMax[c.Name+".service"]; limits { // where the node can limit memory
+		limit := "max"
+		if c.Memory > 0 {
+			limit = fmt.Sprint(c.Memory)
+		}
+		w.must("memory.max of its unit's cgroup", limit)
+	}
+}
