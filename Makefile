@@ -64,6 +64,10 @@ race: ## the tests of what runs concurrently, with the race detector
 gate-selftest: setup ## planted faults must be red, healthy runs green, on the lab
 	go test -p 1 -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
 
+.PHONY: mutants
+mutants: setup ## the gate's power: every planted fault, one at a time, on the lab; writes out/mutants/table.md
+	MUTANTS_TABLE=$(CURDIR)/out/mutants/table.md go test -tags lab,mutants -count=1 -timeout 60m -parallel 2 -run TestMutants ./gate/selftest
+
 .PHONY: faults
 faults: setup ## what a small server does to its applications, on both lab nodes; FOCUS selects, CUTS is the number of power cuts; writes out/faults/table.md
 	cd gate/faults && FAULTS_TABLE=$(if $(FOCUS),,$(CURDIR)/out/faults/table.md) FAULTS_CUTS=$(or $(CUTS),100) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s $(if $(FOCUS),--focus '$(FOCUS)') .

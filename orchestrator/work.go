@@ -76,6 +76,9 @@ func (r *Reconciler) do(ctx context.Context, d state.Desired, a plan.Action) per
 		r.operations.Cancelable(d.App, cancel)
 		ctx = cancelable
 	}
+	if fault.Skipped(string(a.Verb)) {
+		return perform.Outcome{}
+	}
 	out := r.performer.Do(ctx, d, a)
 	r.operations.Spent(d.App, out.Engine, out.App)
 	if out.RolledBack != "" {

@@ -18,6 +18,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -112,80 +113,91 @@ func faulty(t *testing.T) string {
 	return file
 }
 
+// planted is a fault, and how the gate must see it.
+type planted struct {
+	name   string
+	fault  string   // of the daemon, as package fault reads it
+	edit   []string // of the application: old and new texts, in turns
+	app    string
+	steps  []string
+	red    string // step
+	reason string // in it
+}
+
+// rendering is the fault of a daemon that writes another text into its unit files.
+func rendering(old, by string) string { return "render:" + old + "=>" + by }
+
+var (
+	limited = []string{"budget:", "resources: {memory: 64M}\nbudget:"}
+	probe   = `["/usr/bin/busybox","wget","-q","-O","/dev/null","http://127.0.0.1:8080/"]`
+
+	noRestart       = rendering("Restart=always", "Restart=no")
+	allCapabilities = rendering("DropCapability=all", "AddCapability=all")
+	newPrivileges   = rendering("NoNewPrivileges=true", "")
+	undeclaredPort  = rendering("Pull=never", "Pull=never\nPublishPort=18999:18999")
+	healthyAnyway   = rendering("HealthCmd="+probe, `HealthCmd=["true","anyway"]`)
+	secretsReadable = rendering(",mode=0400", ",mode=0444")
+	noMemoryLimit   = rendering("MemoryMax=64M", "")
+)
+
+// plantedFaults are a few of each kind; 'make mutants' has them all.
+var plantedFaults = []planted{
+	{name: "a unit without Install is gone after a reboot", fault: fault.UnitWithoutInstall, app: "page",
+		steps: []string{matrix.Install, matrix.RebootSurvive}, red: matrix.RebootSurvive, reason: "[Install] is missing"},
+	{name: "a secret is regenerated at reinstall", fault: fault.SecretRegenerated, app: "page",
+		steps: []string{matrix.Install, matrix.Reinstall}, red: matrix.Reinstall, reason: "secret key has another value than before"},
+	{name: "the page shows another title", edit: []string{`MARK: "1"`, `TITLE: Welcome`}, app: "page",
+		steps: []string{matrix.Install, matrix.UIReachable}, red: matrix.UIReachable, reason: `the title is "Welcome", expected one with "Page"`},
+	{name: "the page has a JavaScript error", edit: []string{`MARK: "1"`, `SCRIPT: "planted()"`}, app: "page",
+		steps: []string{matrix.Install, matrix.UIReachable}, red: matrix.UIReachable, reason: "script error: ReferenceError: planted is not defined"},
+	{name: "stop leaves a container running", fault: fault.StopLeavesOne, app: "pair",
+		steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: "container pair-helper is still running"},
+	{name: "the volume is deleted at uninstall without purge", fault: fault.VolumeDeleted, app: "page",
+		steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "the data is gone: volume data was deleted"},
+	{name: "the daemon kills its containers when it restarts", fault: fault.ShutdownKills, app: "page",
+		steps: []string{matrix.Install, matrix.RestartSurvive}, red: matrix.RestartSurvive, reason: "after the daemon was restarted: container page is"},
+	{name: "the application answers only after three times its budget", edit: []string{`MARK: "1"`, `DELAY: "15"`, "start: 30s", "start: 5s"}, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 5s"},
+	{name: "the application logs its secret", edit: []string{`MARK: "1"`, `LEAK: "1"`}, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "invariant: a secret's value stands in the journal"},
+	{name: "one member of a stack is missing while the others run", fault: fault.MemberMissing, app: "pair",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "member pair-helper is missing"},
+	{name: "the unit does not restart", fault: noRestart, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's Restart is no, wanted always"},
+	{name: "the container has every capability", fault: allCapabilities, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: bounding capabilities is"},
+	{name: "the container may gain privileges", fault: newPrivileges, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: no_new_privs is 0, wanted 1"},
+	{name: "a port is published that no manifest declares", fault: undeclaredPort, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: listening port 18999/tcp is every address, and none is meant"},
+	{name: "the health check is always true", fault: healthyAnyway, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: `container page: health check is ["CMD","true","anyway"], wanted ["CMD","/usr/bin/busybox"`},
+	{name: "everyone in the container can read its secrets", fault: secretsReadable, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: secret /run/secrets/key is mode 444 of 1000:1000, wanted mode 400 of 1000:1000"},
+	{name: "the limit of memory is left out", fault: noMemoryLimit, edit: limited, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's MemoryMax is infinity, wanted 67108864"},
+}
+
 // TestPlantedFaultIsRed plants one fault at a time. Half of them go to each node,
 // side by side.
 func TestPlantedFaultIsRed(t *testing.T) {
 	daemon := faulty(t)
-	cases := []struct {
-		name   string
-		fault  string   // of the daemon
-		edit   []string // of the application
-		app    string
-		steps  []string
-		red    string // step
-		reason string
-	}{
-		{name: "a unit without Install is gone after a reboot", fault: fault.UnitWithoutInstall, app: "page",
-			steps: []string{matrix.Install, matrix.RebootSurvive}, red: matrix.RebootSurvive, reason: "[Install] is missing"},
-		{name: "a secret is regenerated at reinstall", fault: fault.SecretRegenerated, app: "page",
-			steps: []string{matrix.Install, matrix.Reinstall}, red: matrix.Reinstall, reason: "secret key has another value than before"},
-		{name: "the page shows another title", edit: []string{`MARK: "1"`, `TITLE: Welcome`}, app: "page",
-			steps: []string{matrix.Install, matrix.UIReachable}, red: matrix.UIReachable, reason: `the title is "Welcome", expected one with "Page"`},
-		{name: "the page has a JavaScript error", edit: []string{`MARK: "1"`, `SCRIPT: "planted()"`}, app: "page",
-			steps: []string{matrix.Install, matrix.UIReachable}, red: matrix.UIReachable, reason: "script error: ReferenceError: planted is not defined"},
-		{name: "stop leaves a container running", fault: fault.StopLeavesOne, app: "pair",
-			steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: "container pair-helper is still running"},
-		{name: "the volume is deleted at uninstall without purge", fault: fault.VolumeDeleted, app: "page",
-			steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "the data is gone: volume data was deleted"},
-		{name: "the daemon kills its containers when it restarts", fault: fault.ShutdownKills, app: "page",
-			steps: []string{matrix.Install, matrix.RestartSurvive}, red: matrix.RestartSurvive, reason: "after the daemon was restarted: container page is"},
-		{name: "the application answers only after three times its budget", edit: []string{`MARK: "1"`, `DELAY: "15"`, "start: 30s", "start: 5s"}, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 5s"},
-		{name: "the application logs its secret", edit: []string{`MARK: "1"`, `LEAK: "1"`}, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "invariant: a secret's value stands in the journal"},
-		{name: "one member of a stack is missing while the others run", fault: fault.MemberMissing, app: "pair",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "member pair-helper is missing"},
-		{name: "the unit does not restart", fault: fault.NoRestart, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's Restart is no, wanted always"},
-		{name: "the container has every capability", fault: fault.AllCapabilities, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: bounding capabilities is"},
-		{name: "the container may gain privileges", fault: fault.NewPrivileges, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: no_new_privs is 0, wanted 1"},
-		{name: "a port is published that no manifest declares", fault: fault.UndeclaredPort, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: listening port 18999/tcp is every address, and none is meant"},
-		{name: "the health check is always true", fault: fault.HealthyAnyway, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: `container page: health check is ["CMD","true","anyway"], wanted ["CMD","/usr/bin/busybox"`},
-		{name: "everyone in the container can read its secrets", fault: fault.SecretsReadable, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: secret /run/secrets/key is mode 444 of 1000:1000, wanted mode 400 of 1000:1000"},
-		{name: "the limit of memory is left out", fault: fault.NoMemoryLimit, edit: []string{"budget:", "resources: {memory: 64M}\nbudget:"}, app: "page",
-			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's MemoryMax is infinity, wanted 67108864"},
-	}
 	documented, err := os.ReadFile(filepath.Join(root, "TESTING.md"))
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, c := range cases {
+	for _, c := range plantedFaults {
 		if !strings.Contains(string(documented), "| "+c.name+" | "+c.red+" |") {
 			t.Errorf("TESTING.md does not say that %q is red at %s", c.name, c.red)
 		}
 	}
-	nodes := []string{".228", ".198"}
-	free := make(chan string, len(nodes))
-	for _, n := range nodes {
-		free <- n
-	}
-	for _, c := range cases {
+	free := freeNodes()
+	for _, c := range plantedFaults {
 		t.Run(c.name, func(t *testing.T) {
 			t.Parallel()
 			node := <-free
 			defer func() { free <- node }()
-			args := []string{"--catalog", catalogWith(t, c.edit...), "--cycles", "1", "--only", node, "--apps", c.app, "--steps", strings.Join(c.steps, ",")}
-			var env []string
-			if c.fault != "" {
-				args = append(args, "--daemon", daemon)
-				env = append(env, "ARCHIPELAGO_FAULT="+c.fault)
-			}
-			status, r := gate(t, t.TempDir(), env, args...)
+			status, r := c.gate(t, daemon, node)
 			if status != 1 || r.Verdict != reports.Red {
 				t.Fatalf("exit status %d, verdict %s; expected 1 and red", status, r.Verdict)
 			}
@@ -204,26 +216,46 @@ func TestPlantedFaultIsRed(t *testing.T) {
 	}
 }
 
+// freeNodes hands out the lab's nodes; whoever took one gives it back.
+func freeNodes() chan string {
+	free := make(chan string, 2)
+	free <- ".228"
+	free <- ".198"
+	return free
+}
+
+// gate runs the gate on a node with the fault planted.
+func (c planted) gate(t *testing.T, daemon, node string) (int, *reports.Report) {
+	t.Helper()
+	args := []string{"--catalog", catalogWith(t, c.edit...), "--cycles", "1", "--only", node, "--apps", c.app, "--steps", strings.Join(c.steps, ",")}
+	var env []string
+	if c.fault != "" {
+		args = append(args, "--daemon", daemon)
+		env = append(env, "ARCHIPELAGO_FAULT="+c.fault)
+	}
+	return gate(t, t.TempDir(), env, args...)
+}
+
 // TestLevelZeroSeesWhatIsRenderedWrongly has each daemon that renders something wrongly
 // looked at without a node.
 func TestLevelZeroSeesWhatIsRenderedWrongly(t *testing.T) {
 	daemon := faulty(t)
-	catalogDir := catalogWith(t, "budget:", "resources: {memory: 64M}\nbudget:")
+	catalogDir := catalogWith(t, limited...)
 	for planted, reason := range map[string]string{
 		"":                       "",
 		fault.UnitWithoutInstall: "unit file page.container: [Install] WantedBy is missing",
 		fault.MemberMissing:      "unit file pair-helper.container is missing",
-		fault.NoRestart:          "unit file page.container: [Service] Restart is no",
-		fault.AllCapabilities:    "unit file page.container: [Container] AddCapability is all",
-		fault.NewPrivileges:      "unit file page.container: [Container] NoNewPrivileges is missing",
-		fault.UndeclaredPort:     "unit file page.container: [Container] PublishPort 18999/tcp is every address",
-		fault.HealthyAnyway:      "unit file page.container: [Container] HealthCmd is",
-		fault.SecretsReadable:    "unit file page.container: [Container] Secret page.key is",
-		fault.NoMemoryLimit:      "unit file page.container: [Service] MemoryMax is missing",
+		noRestart:                "unit file page.container: [Service] Restart is no",
+		allCapabilities:          "unit file page.container: [Container] AddCapability is all",
+		newPrivileges:            "unit file page.container: [Container] NoNewPrivileges is missing",
+		undeclaredPort:           "unit file page.container: [Container] PublishPort 18999/tcp is every address",
+		healthyAnyway:            "unit file page.container: [Container] HealthCmd is",
+		secretsReadable:          "unit file page.container: [Container] Secret page.key is",
+		noMemoryLimit:            "unit file page.container: [Service] MemoryMax is missing",
 	} {
 		// The daemon gets nothing of the gate's environment, so a script stands for it.
 		file := filepath.Join(t.TempDir(), "archipelago")
-		if err := os.WriteFile(file, fmt.Appendf(nil, "#!/bin/sh\nARCHIPELAGO_FAULT=%s exec %s \"$@\"\n", planted, daemon), 0o755); err != nil {
+		if err := os.WriteFile(file, fmt.Appendf(nil, "#!/bin/sh\nARCHIPELAGO_FAULT=%s exec %s \"$@\"\n", nodes.Quote(planted), daemon), 0o755); err != nil {
 			t.Fatal(err)
 		}
 		log := filepath.Join(t.TempDir(), "log")

@@ -7,7 +7,9 @@ package fault
 
 // The faults. A build with the tag "faults" commits the one that the environment
 // variable ARCHIPELAGO_FAULT names. "cut:POINT:VERB", with a point of Points and an
-// action's verb (or "request"), has the daemon kill itself there, once.
+// action's verb (or "request"), has the daemon kill itself there, once. "skip:VERB" has it
+// take an action of that kind for done. "render:OLD=>NEW" has NEW, which may be empty, in
+// place of every OLD in the unit files.
 const (
 	UnitWithoutInstall = "unit-without-install"
 	SecretRegenerated  = "secret-regenerated"
@@ -15,15 +17,6 @@ const (
 	VolumeDeleted      = "volume-deleted"
 	ShutdownKills      = "shutdown-kills"
 	MemberMissing      = "member-missing"
-
-	// Of what is rendered for a container.
-	NoRestart       = "no-restart"
-	AllCapabilities = "all-capabilities"
-	NewPrivileges   = "new-privileges"
-	UndeclaredPort  = "undeclared-port"
-	HealthyAnyway   = "healthy-anyway"
-	SecretsReadable = "secrets-readable"
-	NoMemoryLimit   = "no-memory-limit"
 )
 
 // Points at which a daemon can be cut: before and after an action, and after a

@@ -8,3 +8,10 @@ func Planted(string) bool { return false }
 // Cut kills the daemon at this point where that is the fault; an ordinary build
 // does nothing.
 func Cut(point, verb string) {}
+
+// Rendering gives a text of the unit files that is replaced, and by what; an ordinary
+// build replaces none.
+func Rendering() (old, by string, planted bool) { return "", "", false }
+
+// Skipped tells whether actions of a kind are taken for done; an ordinary build does them.
+func Skipped(string) bool { return false }

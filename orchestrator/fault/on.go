@@ -5,6 +5,7 @@ package fault
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"syscall"
 )
 
@@ -24,3 +25,15 @@ func Cut(point, verb string) {
 		syscall.Kill(os.Getpid(), syscall.SIGKILL)
 	}
 }
+
+// Rendering gives a text of the unit files that is replaced, and by what.
+func Rendering() (old, by string, planted bool) {
+	edit, ok := strings.CutPrefix(os.Getenv("ARCHIPELAGO_FAULT"), "render:")
+	if !ok {
+		return "", "", false
+	}
+	return strings.Cut(edit, "=>")
+}
+
+// Skipped tells whether actions of a kind are taken for done.
+func Skipped(verb string) bool { return Planted("skip:" + verb) }

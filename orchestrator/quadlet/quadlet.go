@@ -54,7 +54,7 @@ func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...string
 		if fault.Planted(fault.MemberMissing) && m.Stack() && c.Name != m.ID {
 			continue
 		}
-		body := planted(container(m, c, dataDir))
+		body := container(m, c, dataDir)
 		sum := sha256.Sum256([]byte(body))
 		u.Specs[c.Name] = hex.EncodeToString(sum[:8])
 		body = strings.Replace(body, "\n[Service]\n", "Label="+quote(manifest.LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
@@ -69,6 +69,11 @@ func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...string
 			body += "\n[Install]\nWantedBy=default.target\n"
 		}
 		u.Files[c.Name+".container"] = body
+	}
+	if old, by, planted := fault.Rendering(); planted {
+		for name, body := range u.Files {
+			u.Files[name] = strings.ReplaceAll(body, old, by)
+		}
 	}
 	return u
 }

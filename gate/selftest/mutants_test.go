@@ -1,0 +1,185 @@
+//go:build lab && mutants
+
+package selftest
+
+import (
+	"cmp"
+	"fmt"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"sync"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/matrix"
+)
+
+// rendered are faults of what the daemon writes for the application page: a text of its
+// unit files, what is there instead, and the property that the witnesses must name at the
+// installation.
+var rendered = []struct{ old, by, reason string }{
+	// [Unit]
+	{"StartLimitIntervalSec=0", "", "its unit's StartLimitIntervalUSec is"},
+	{"StartLimitIntervalSec=0", "StartLimitIntervalSec=5", "its unit's StartLimitIntervalUSec is 5s"},
+	// [Container]: who it is
+	{"ContainerName=page", "ContainerName=page2", "page"},
+	{`Label="io.archipelago.spec=`, `Label="io.archipelago.spec=x`, "label io.archipelago.spec"},
+	{"Pull=never", "Pull=never\nHostName=other", "hostname"},
+	{"Pull=never", "Pull=never\nLabel=extra=1", "label extra is 1, and none is meant"},
+	{"Pull=never", "Pull=never\nAutoUpdate=registry", "label io.containers.autoupdate"},
+	// what it may do
+	{"User=1000", "", "user is"},
+	{"User=1000", "User=0", "user is"},
+	{"Group=1000", "Group=0", "user is 1000:0"},
+	{"Group=1000", "Group=1000\nGroupAdd=100", "group"},
+	{"DropCapability=all", "", "capabilities"},
+	{"DropCapability=all", "DropCapability=NET_RAW", "capabilities"},
+	{"DropCapability=all", "DropCapability=all\nAddCapability=NET_BIND_SERVICE", "capabilities"},
+	{"NoNewPrivileges=true", "NoNewPrivileges=false", "no_new_privs is 0"},
+	{"Pull=never", "Pull=never\nPodmanArgs=--privileged", "seccomp"},
+	{"Pull=never", "Pull=never\nSeccompProfile=unconfined", "seccomp"},
+	{"Pull=never", "Pull=never\nPodmanArgs=--pid=host", "namespace pid is the node's"},
+	{"Pull=never", "Pull=never\nPodmanArgs=--ipc=host", "namespace ipc is the node's"},
+	{"Pull=never", "Pull=never\nPodmanArgs=--uts=host", "namespace uts is the node's"},
+	{"Pull=never", "Pull=never\nUserNS=keep-id", "root of the container"},
+	{"Pull=never", "Pull=never\nAddDevice=/dev/fuse", "/dev/fuse"},
+	{"Pull=never", "Pull=never\nUnmask=ALL", "mount /proc/sys"},
+	{"Pull=never", "Pull=never\nUlimit=nofile=512:512", "resource limits"},
+	// what it sees
+	{":/data", ":/elsewhere", "mount /data is missing"},
+	{"Volume=/var/lib/archipelago/page/data:/data", "", "mount /data is missing"},
+	{"page/data:/data", "page/data:/data:ro", "mount /data is"},
+	{"page/data:/data", "page/other:/data", "page/other"},
+	{"Tmpfs=/tmp", "Volume=/var/lib/archipelago:/all\nTmpfs=/tmp", "/all"},
+	{"Tmpfs=/tmp", "Volume=/run/user/1000/podman/podman.sock:/sock\nTmpfs=/tmp", "socket"},
+	{"Tmpfs=/tmp", "Volume=/anonymous\nTmpfs=/tmp", "/anonymous"},
+	{"Tmpfs=/tmp", "Tmpfs=/more\nTmpfs=/tmp", "/more"},
+	{"mode=1777", "mode=0700", "page"},
+	{"Tmpfs=/tmp:mode=1777", "ReadOnly=true", "read-only"},
+	{"Pull=never", "Pull=never\nShmSize=1m", "/dev/shm"},
+	// its secrets and its environment
+	{"Secret=page.key,type=mount,target=/run/secrets/key,uid=1000,gid=1000,mode=0400", "", "secret"},
+	{"uid=1000,gid=1000,mode=0400", "uid=0,gid=0,mode=0400", "mode 400 of 0:0"},
+	{"target=/run/secrets/key", "target=/run/secrets/other", "/run/secrets/key"},
+	{"type=mount,target=/run/secrets/key,uid=1000,gid=1000,mode=0400", "type=env,target=KEY", "secret"},
+	{`Environment="MARK=1"`, "", "environment MARK is missing"},
+	{"MARK=1", "MARK=2", "environment MARK is another value"},
+	{`Environment="MARK=1"`, "Environment=\"MARK=1\"\nEnvironment=MORE=1", "environment MORE"},
+	{"Pull=never", "Pull=never\nEnvironmentHost=true", "environment"},
+	{"Pull=never", "Pull=never\nTimezone=Europe/Paris", "environment TZ"},
+	// what it runs
+	{"Pull=never", "Pull=never\nEntrypoint=/bin/sh", "command line"},
+	{"Pull=never", "Pull=never\nExec=more", "command line"},
+	{"Pull=never", "Pull=never\nRunInit=true", "command line"},
+	{"Pull=never", "Pull=never\nStopSignal=SIGKILL", "stop signal"},
+	{"Pull=never", "Pull=never\nLogDriver=none", "log driver"},
+	// its networks and ports
+	{"Network=archipelago-page.network", "", "network"},
+	{"Network=archipelago-page.network", "Network=host", "network"},
+	{"Network=archipelago-page.network", "Network=archipelago-page.network\nNetwork=podman", "network podman is joined, and none is meant"},
+	{"Network=archipelago-page.network", "Network=archipelago-page.network\nNetworkAlias=other", "network archipelago-page is joined other"},
+	{"Pull=never", "Pull=never\nAddHost=other:192.0.2.1", "extra host"},
+	{"PublishPort=127.0.0.1:8900:8080", "PublishPort=8900:8080", "port 8900/tcp is every address"},
+	{"PublishPort=127.0.0.1:8900:8080", "", "port 8900/tcp is missing"},
+	{"127.0.0.1:8900:8080", "127.0.0.1:8999:8080", "port 8999/tcp"},
+	{"127.0.0.1:8900:8080", "127.0.0.1:8900:8081", "port 8900/tcp"},
+	{"Options=isolate=strict", "", "isolate is"},
+	{"Options=isolate=strict", "Options=isolate=strict\nInternal=true", "internal is true"},
+	{"NetworkName=archipelago-page", "NetworkName=other", "network"},
+	// its health
+	{"HealthCmd=" + probe, "", "health check"},
+	{"HealthInterval=30s", "HealthInterval=1h", "interval of the health check is 1h0m0s"},
+	{"HealthTimeout=10s", "HealthTimeout=1h", "timeout of the health check is 1h0m0s"},
+	{"HealthRetries=3", "HealthRetries=100", "retries of the health check is 100"},
+	{"HealthStartPeriod=30s", "HealthStartPeriod=0s", "start period of the health check is 0s"},
+	{"HealthStartupCmd=" + probe, `HealthStartupCmd=["true","anyway"]`, "start-up health check is"},
+	{"HealthStartupInterval=1s", "HealthStartupInterval=3s", "interval of the start-up health check is 3s"},
+	{"Notify=healthy", "", "page"},
+	{"Notify=healthy", "Notify=healthy\nHealthOnFailure=kill", "action when unhealthy is kill"},
+	{"StopTimeout=1", "StopTimeout=60", "stop timeout is 1m0s"},
+	{"StopTimeout=1", "", "stop timeout is 10s"},
+	// [Service]
+	{"Restart=always", "Restart=on-failure", "its unit's Restart is on-failure"},
+	{"RestartSec=200ms", "RestartSec=5min", "its unit's RestartUSec is 5m0s"},
+	{"RestartSteps=8", "", "its unit's RestartSteps is 0"},
+	{"RestartMaxDelaySec=60s", "RestartMaxDelaySec=1h", "its unit's RestartMaxDelayUSec is 1h0m0s"},
+	{"TimeoutStartSec=30s", "TimeoutStartSec=infinity", "its unit's TimeoutStartUSec is infinity"},
+	{"TimeoutStopSec=6s", "TimeoutStopSec=10min", "its unit's TimeoutStopUSec is 10m0s"},
+	{"SuccessExitStatus=143", "", "its unit's SuccessExitStatus"},
+	{"MemoryMax=64M", "MemoryMax=640M", "its unit's MemoryMax is 671088640"},
+	{"[Service]", "[Service]\nExecStartPost=/bin/true", "its unit's ExecStartPost"},
+}
+
+// others are faults of what the daemon does, with the step at which they must be seen.
+var others = []planted{
+	{name: "prepare is skipped", fault: "skip:prepare", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
+	{name: "write-units is skipped", fault: "skip:write-units", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
+	{name: "start is skipped", fault: "skip:start", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
+	{name: "stop is skipped", fault: "skip:stop", app: "page", steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: "page is still running"},
+	{name: "restarted is skipped", fault: "skip:restarted", app: "page", steps: []string{matrix.Install, matrix.Restart}, red: matrix.Restart, reason: "page"},
+	{name: "remove is skipped", fault: "skip:remove", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
+	{name: "forget is skipped", fault: "skip:forget", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
+	{name: "the application's unit does not want its database", fault: rendering("Requires=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's Requires miniflux-db.service is missing"},
+	{name: "the application's unit does not follow its database", fault: rendering("After=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's After miniflux-db.service is missing"},
+	{name: "WantedBy another target", fault: rendering("WantedBy=default.target", "WantedBy=sockets.target"), app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "[Install]"},
+}
+
+// TestMutants plants every fault, one at a time, and writes what became of it to the file
+// that MUTANTS_TABLE names. It is red where one survives.
+func TestMutants(t *testing.T) {
+	all := slices.Concat(plantedFaults, others)
+	for _, r := range rendered {
+		name := fmt.Sprintf("`%s` is `%s`", r.old, strings.ReplaceAll(r.by, "\n", " "))
+		if r.by == "" {
+			name = fmt.Sprintf("`%s` is left out", r.old)
+		} else if rest, adds := strings.CutPrefix(r.by, r.old+"\n"); adds {
+			name = fmt.Sprintf("`%s` is added", rest)
+		}
+		all = append(all, planted{name: name, fault: rendering(r.old, r.by), edit: limited, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: r.reason})
+	}
+	daemon := faulty(t)
+	free := freeNodes()
+	var mu sync.Mutex
+	rows := make([]string, len(all))
+	counts := map[string]int{}
+	t.Run("all", func(t *testing.T) {
+		for i, c := range all {
+			t.Run(c.name, func(t *testing.T) {
+				t.Parallel()
+				node := <-free
+				defer func() { free <- node }()
+				status, r := c.gate(t, daemon, node)
+				result, detail := "survived", ""
+				switch {
+				case status == 1 && r.First != nil && r.First.Step == c.red && strings.Contains(r.First.Reason, c.reason):
+					result = "caught"
+				case status == 1 && r.First != nil:
+					result, detail = "caught elsewhere", fmt.Sprintf("%s: %.200s", r.First.Step, r.First.Reason)
+				case status != 0:
+					result, detail = "not run", fmt.Sprintf("exit status %d, verdict %s", status, r.Verdict)
+				}
+				if result != "caught" {
+					t.Errorf("%s: %s %s", c.name, result, detail)
+				}
+				mu.Lock()
+				defer mu.Unlock()
+				counts[result]++
+				rows[i] = fmt.Sprintf("| %s | %s | %s | %s |", strings.ReplaceAll(c.name, "|", `\|`), c.red, result, cmp.Or(strings.NewReplacer("|", `\|`, "\n", " ").Replace(detail), "-"))
+			})
+		}
+	})
+	var b strings.Builder
+	fmt.Fprintf(&b, "%d faults: %d caught at the step and for the reason that were expected, %d elsewhere, %d survived, %d not run.\n\n", len(all), counts["caught"], counts["caught elsewhere"], counts["survived"], counts["not run"])
+	b.WriteString("| fault | expected at | result | seen |\n| --- | --- | --- | --- |\n" + strings.Join(rows, "\n") + "\n")
+	file := os.Getenv("MUTANTS_TABLE")
+	if file == "" {
+		t.Fatal("MUTANTS_TABLE names no file; 'make mutants' does")
+	}
+	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(b.String()), 0o644); err != nil {
+		t.Fatal(err)
+	}
+}
