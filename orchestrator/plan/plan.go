@@ -151,15 +151,15 @@ func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 		// nothing before what it needs.
 		if waits != "" {
 			if up := p.running(r.Members); len(up) > 0 && len(stale) == 0 && p.stopping(d) {
-				out.stop(d, r, waits, reversed(render.Services(up)))
+				p.follow(out, d, r, waits)
+				return
 			}
 			out.Waiting = waits
 			return
 		}
 		out.start(d, r, "not running: "+fmt.Sprint(down), p.freePorts(r, len(stale) > 0))
 	case p.stopping(d):
-		out.stop(d, r, waits, reversed(render.Services(p.running(r.Members))))
-		out.Waiting = waits
+		p.follow(out, d, r, waits)
 		return
 	default:
 		p.link(out, d, r)
@@ -233,15 +233,9 @@ func (p *planning) stop(out *Plan, d *state.Desired, r *render.Rendering) {
 	if len(up) == 0 {
 		return
 	}
-	for i := range p.Desired {
-		other := &p.Desired[i]
-		if other.Manifest == nil || other.Goal != state.Running {
-			continue
-		}
-		if _, needs := other.Manifest.Requirement(d.App); needs && p.anyRunning(other.Manifest) {
-			out.Waiting = "waiting for " + other.App + " to stop, which requires it"
-			return
-		}
+	if other := p.inUse(d); other != "" {
+		out.Waiting = "waiting for " + other + " to stop, which requires it"
+		return
 	}
 	slices.Reverse(up)
 	if fault.Planted(fault.StopLeavesOne) {
@@ -256,13 +250,50 @@ func (p *planning) anyRunning(m *manifest.Manifest) bool {
 	return slices.ContainsFunc(m.Containers, func(c manifest.Container) bool { return len(p.running([]string{c.Name})) > 0 })
 }
 
-// stopping tells whether something that the application requires is to be stopped.
-// What cannot be read is no wish of the owner's.
+// follow stops an application that follows what it requires: after those that require it.
+func (p *planning) follow(out *Plan, d *state.Desired, r *render.Rendering, waits string) {
+	if other := p.inUse(d); other != "" {
+		out.Waiting = "waiting for " + other + " to stop, which requires it"
+		return
+	}
+	out.stop(d, r, waits, reversed(render.Services(p.running(r.Members))))
+	out.Waiting = waits
+}
+
+// inUse gives an application that requires this one and runs; empty where none does.
+func (p *planning) inUse(d *state.Desired) string {
+	for i := range p.Desired {
+		other := &p.Desired[i]
+		if other.Manifest == nil || other.Goal != state.Running {
+			continue
+		}
+		if _, needs := other.Manifest.Requirement(d.App); needs && p.anyRunning(other.Manifest) {
+			return other.App
+		}
+	}
+	return ""
+}
+
+// stopping tells whether something that the application requires, directly or through
+// others, is to be stopped. What cannot be read is no wish of the owner's.
 func (p *planning) stopping(d *state.Desired) bool {
-	return slices.ContainsFunc(d.Manifest.Requires, func(r manifest.Requirement) bool {
-		dep := p.desired[r.App]
-		return p.Broken[r.App] == nil && (dep == nil || dep.Goal != state.Running)
-	})
+	met, open := map[string]bool{}, slices.Clone(d.Manifest.Requires)
+	for len(open) > 0 {
+		app := open[0].App
+		open = open[1:]
+		if met[app] || p.Broken[app] != nil {
+			continue
+		}
+		met[app] = true
+		dep := p.desired[app]
+		if dep == nil || dep.Goal != state.Running {
+			return true
+		}
+		if dep.Manifest != nil {
+			open = append(open, dep.Manifest.Requires...)
+		}
+	}
+	return false
 }
 
 // waitsFor says what an application that is to be started waits for; empty where
@@ -277,6 +308,8 @@ func (p *planning) waitsFor(d *state.Desired) string {
 			return fmt.Sprintf("waiting for %s, which is not installed", r.App)
 		case dep.Goal == state.Stopped:
 			return fmt.Sprintf("waiting for %s, which is stopped", r.App)
+		case dep.Manifest != nil && p.stopping(dep):
+			return fmt.Sprintf("waiting for %s, which stops with what it requires", r.App)
 		}
 		if why := p.notReady(dep); why != "" {
 			return fmt.Sprintf("waiting for %s: %s", r.App, why)

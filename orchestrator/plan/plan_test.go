@@ -420,6 +420,39 @@ func TestPlanOrdersApplications(t *testing.T) {
 
 // TestPlanLinksApplications has "lightning" require "chain", which runs and is reached
 // through networks that the daemon gives it while it runs.
+// What an application requires stops because of what that requires: it follows, and first.
+func TestPlanStopsAWholeChainFromItsEnd(t *testing.T) {
+	one := func(id string, requires ...manifest.Requirement) *manifest.Manifest {
+		return &manifest.Manifest{ID: id, Containers: []manifest.Container{{Name: id}}, Requires: requires}
+	}
+	chain, node, leaf := one("chain"), one("node", manifest.Requirement{App: "chain"}), one("leaf", manifest.Requirement{App: "node"})
+	for _, c := range []struct {
+		name             string
+		chain, nodeGoal  state.Goal // chain's goal; whether node is seen running
+		leafGoal         state.Goal
+		want, lastReason string
+	}{
+		{"all run", state.Stopped, state.Running, state.Running, "write-units, wait, wait, stop[leaf], wait", "waiting for node, which stops with what it requires"},
+		{"the last has stopped", state.Stopped, state.Running, state.Stopped, "write-units, wait, stop[node], wait, prepare, write-units, wait", "waiting for node, which stops with what it requires"},
+		{"only the first runs", state.Stopped, state.Stopped, state.Stopped, "write-units, stop[chain], prepare, write-units, wait, prepare, write-units, wait", "waiting for node, which stops with what it requires"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o := world(chain, state.Running, "node")
+			for _, more := range []host.Observation{world(node, c.nodeGoal, "leaf"), world(leaf, c.leafGoal)} {
+				maps.Copy(o.Containers, more.Containers)
+				maps.Copy(o.Units, more.Units)
+				maps.Copy(o.Files, more.Files)
+			}
+			got := Make(Input{Desired: []state.Desired{
+				{App: "chain", Goal: c.chain, Manifest: chain}, {App: "node", Goal: state.Running, Manifest: node}, {App: "leaf", Goal: state.Running, Manifest: leaf},
+			}, Observed: o, Renderer: &render.Renderer{DataDir: dataDir}})
+			if verbs(got) != c.want || lastReason(got) != c.lastReason {
+				t.Errorf("planned %q, %q, expected %q, %q", verbs(got), lastReason(got), c.want, c.lastReason)
+			}
+		})
+	}
+}
+
 func TestPlanLinksApplications(t *testing.T) {
 	chain := &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain"}, {Name: "chain-db"}}}
 	lightning := &manifest.Manifest{ID: "lightning", Containers: []manifest.Container{{Name: "lightning"}}, Requires: []manifest.Requirement{{App: "chain"}}}
