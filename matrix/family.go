@@ -117,7 +117,8 @@ func (g *Group) unmet() map[string]error {
 }
 
 // awaitFollow waits until an application is back that was stopped, and is started again,
-// because of what it requires. Nothing is asked for.
+// because of what it requires: in containers made anew. One that ran on in those of before,
+// without what it requires, is never that. Nothing is asked for.
 func awaitFollow(ctx context.Context, env *Environment, rec *Recorder) error {
 	defer rec.charge(&rec.timing.App)()
 	return await(ctx, operationTimeout(env.App), env.App.ID+" to be back with what it requires", func() error {
@@ -125,6 +126,6 @@ func awaitFollow(ctx context.Context, env *Environment, rec *Recorder) error {
 		if err != nil {
 			return err
 		}
-		return Verdict(CheckRunning(env.App, now))
+		return Verdict(CheckRunning(env.App, now), CheckRestarted(env.App, rec.before, now))
 	})
 }

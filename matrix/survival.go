@@ -96,18 +96,15 @@ func surviveRestarts(ctx context.Context, g *Group) {
 		if err := cmp.Or(wrong[env.App.ID], unmet[env.App.ID]); err != nil {
 			return err
 		}
-		if err := awaitStop(ctx, env, rec); err != nil {
-			if g.follows(env.App) {
-				return fmt.Errorf("it ran on without what it requires: %w", err)
-			}
-			return fmt.Errorf("a request was lost: %w", err)
-		}
 		if g.follows(env.App) {
 			if err := awaitFollow(ctx, env, rec); err != nil {
 				return err
 			}
 			_, err := complete(ctx, env, rec)
 			return err
+		}
+		if err := awaitStop(ctx, env, rec); err != nil {
+			return fmt.Errorf("a request was lost: %w", err)
 		}
 		if err := env.do(ctx, rec, Start, false); err != nil {
 			return err
