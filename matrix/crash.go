@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"context"
+	_ "embed" // the script
 	"fmt"
 	"strings"
 	"time"
@@ -14,14 +15,11 @@ import (
 // than a second's wait costs the gate.
 const crashPace = time.Second
 
-// killScript kills processes, each only while it is in the cgroup it was seen in: its id
-// may be another's by now. The node's user may signal processes of its containers, since
-// their user namespace is its own (user_namespaces(7)). Arguments: a process and its cgroup,
-// for each.
-const killScript = `while [ $# -gt 1 ]; do
-  if [ "$(cat "/proc/$1/cgroup")" = "0::$2" ]; then kill -KILL "$1" || exit; else echo "process $1 has gone" >&2; exit 1; fi
-  shift 2
-done`
+// The node's user may signal processes of its containers, since their user namespace is
+// its own (user_namespaces(7)).
+//
+//go:embed kill.sh
+var killScript string
 
 // crash kills the main process of each container, and wants all of them back by
 // themselves: within the budget of a start, as new processes, with the data. s is how
