@@ -88,12 +88,11 @@ func TestACanaryIsNewAndProvesItself(t *testing.T) {
 			session := harness(t, boot, nil)
 			session.Shard.Trusted, session.Daemon = own, client.New(daemon.URL, "", "")
 			env, rec := &Environment{Session: session, App: m}, newRecorder(session.Shard, m.ID, "fake")
-			var err error
-			for range 2 {
-				err = errors.Join(err, env.plantCanary(t.Context(), rec), env.readCanary(t.Context(), rec))
-			}
-			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
-				t.Errorf("%s by %s: %v, expected %q", wrong, read, err, want)
+			planting := errors.Join(env.plantCanary(t.Context(), rec), env.plantCanary(t.Context(), rec))
+			for doing, err := range map[string]error{"planting": planting, "reading": env.readCanary(t.Context(), rec)} {
+				if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+					t.Errorf("%s: %s by %s: %v, expected %q", doing, wrong, read, err, want)
+				}
 			}
 			if len(app.writes) != 2 || app.writes[0] == app.writes[1] {
 				t.Errorf("written were %q", app.writes)

@@ -3,6 +3,7 @@ package matrix
 import (
 	"context"
 	_ "embed" // the script
+	"errors"
 	"fmt"
 	"strings"
 	"time"
@@ -32,7 +33,7 @@ func crash(ctx context.Context, env *Environment, rec *Recorder, s *Snapshot) er
 	if _, err := env.SSH.Run(ctx, command); err != nil {
 		return fmt.Errorf("killing them: %w", err)
 	}
-	if err := awaitRecovery(ctx, env, rec, s, time.Now()); err != nil {
+	if err := awaitRecovery(ctx, env, rec, s); err != nil {
 		return err
 	}
 	now, err := complete(ctx, env, rec)
@@ -57,11 +58,14 @@ func killing(m *manifest.Manifest, s *Snapshot) (string, error) {
 
 // awaitRecovery waits until the application is back, and not as it was. No command is
 // given, and the daemon is asked nothing.
-func awaitRecovery(ctx context.Context, env *Environment, rec *Recorder, before *Snapshot, since time.Time) error {
+func awaitRecovery(ctx context.Context, env *Environment, rec *Recorder, before *Snapshot) error {
 	defer rec.charge(&rec.timing.App)()
 	budget := env.App.StartBudget()
-	return awaitEvery(ctx, crashPace, max(budget-time.Since(since), time.Second), fmt.Sprintf("%s to be back, budget %s", env.App.ID, budget), func() error {
+	return awaitEvery(ctx, crashPace, budget, fmt.Sprintf("%s to be back, budget %s", env.App.ID, budget), func() error {
 		now, err := env.Witness.Look(ctx, env.App, rec.begin)
+		if errors.Is(err, errEnded) {
+			return errors.New(err.Error()) // it crashes on, which is no trouble of the gate's
+		}
 		if err != nil {
 			return err
 		}

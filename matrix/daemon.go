@@ -50,6 +50,28 @@ func operationTimeout(m *manifest.Manifest) time.Duration {
 	return 2*m.StartBudget() + images
 }
 
+// lasting looks, and looks again after a pass of the daemon: what it undoes by itself was
+// not done.
+func (e *Environment) lasting(ctx context.Context, rec *Recorder, otherwise string, judge func(*Snapshot) error) error {
+	return lasting(otherwise, func() error {
+		s, err := e.look(ctx, rec)
+		if err != nil {
+			return err
+		}
+		return judge(s)
+	}, func() error { return e.awaitPass(ctx, rec) })
+}
+
+func lasting(otherwise string, holds, pass func() error) error {
+	if err := holds(); err != nil {
+		return err
+	}
+	if err := pass(); err != nil {
+		return err
+	}
+	return wrap(otherwise, holds())
+}
+
 // awaitPass waits until the daemon has made a pass, charged to the cell.
 func (e *Environment) awaitPass(ctx context.Context, rec *Recorder) error {
 	defer rec.charge(&rec.timing.Engine)()

@@ -67,20 +67,9 @@ func stop(ctx context.Context, env *Environment, rec *Recorder) error {
 	if err := env.do(ctx, rec, Stop, false); err != nil {
 		return err
 	}
-	s, err := env.look(ctx, rec)
-	if err != nil {
-		return err
-	}
-	if err := Verdict(CheckStopped(env.App, s), CheckSame(rec.before, s)); err != nil {
-		return err
-	}
-	if err := env.awaitPass(ctx, rec); err != nil {
-		return err
-	}
-	if s, err = env.look(ctx, rec); err != nil {
-		return err
-	}
-	return wrap("it did not stay stopped over a reconcile pass", Verdict(CheckStopped(env.App, s)))
+	return env.lasting(ctx, rec, "it did not stay stopped over a reconcile pass", func(s *Snapshot) error {
+		return Verdict(CheckStopped(env.App, s), CheckSame(rec.before, s))
+	})
 }
 
 func start(ctx context.Context, env *Environment, rec *Recorder) error {
@@ -144,20 +133,9 @@ func remove(ctx context.Context, env *Environment, rec *Recorder, purge bool) er
 	if err := env.do(ctx, rec, Uninstall, purge); err != nil {
 		return err
 	}
-	gone := func() error {
-		s, err := env.look(ctx, rec)
-		if err != nil {
-			return err
-		}
+	return env.lasting(ctx, rec, "it came back over a reconcile pass", func(s *Snapshot) error {
 		return checkRemoved(env.App, rec.before, had, s, purge)
-	}
-	if err := gone(); err != nil {
-		return err
-	}
-	if err := env.awaitPass(ctx, rec); err != nil {
-		return err
-	}
-	return wrap("it came back over a reconcile pass", gone())
+	})
 }
 
 // checkRemoved judges what is there after an uninstall; had are snapshots from before it.

@@ -10,6 +10,26 @@ import (
 	"time"
 )
 
+func TestWhatAPassUndoesIsRed(t *testing.T) {
+	for _, c := range []struct {
+		name         string
+		first, later error
+		pass         error
+		want         string
+	}{
+		{name: "it lasts"},
+		{name: "it never was", first: errRed, later: errRed, want: "the data is gone"},
+		{name: "it is undone", later: errRed, want: "it came back: the data is gone"},
+		{name: "no pass", pass: errors.New("no pass"), want: "no pass"},
+	} {
+		now := c.first
+		err := lasting("it came back", func() error { return now }, func() error { now = c.later; return c.pass })
+		if (err == nil) != (c.want == "") || err != nil && err.Error() != c.want {
+			t.Errorf("%s: %v, expected %q", c.name, err, c.want)
+		}
+	}
+}
+
 // TestAPassThatWasUnderWayIsNotAwaited has a daemon that is slow, or never looks again.
 func TestAPassThatWasUnderWayIsNotAwaited(t *testing.T) {
 	const took = 3 * time.Second // a pass
