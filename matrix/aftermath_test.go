@@ -4,6 +4,7 @@ import (
 	"net"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -190,5 +191,13 @@ func TestPowerIsCutEveryFifthCycleWhereItCanBe(t *testing.T) {
 	}
 	if !slices.Equal(cuts, []int{3, 8, 13, 18}) {
 		t.Errorf("the power is cut in %v", cuts)
+	}
+	file := filepath.Join(t.TempDir(), "shard.json")
+	if err := (&Shard{Cycle: 3, Node: can}).Write(file); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv(ShardVariable, file)
+	if read, _, err := ReadShard(); err != nil || !read.cutsPower() {
+		t.Errorf("the suite is not told how: %+v, %v", read, err)
 	}
 }
