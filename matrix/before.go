@@ -15,7 +15,9 @@ func beRunning(ctx context.Context, env *Environment, rec *Recorder) error {
 	if err != nil {
 		return err
 	}
-	if mend := env.mayMend(env.App.ID); len(CheckRunning(env.App, s)) > 0 && (mend || !planted) {
+	// What was under way may have been the writing of a canary.
+	begin := env.mayMend(env.App.ID) || planted == ""
+	if begin && len(CheckRunning(env.App, s)) > 0 {
 		if err := env.do(ctx, rec, Install, false); err != nil {
 			return err
 		}
@@ -26,7 +28,7 @@ func beRunning(ctx context.Context, env *Environment, rec *Recorder) error {
 	if err := Verdict(CheckRunning(env.App, s)); err != nil {
 		return err
 	}
-	if !planted {
+	if begin {
 		if err := env.plantCanary(ctx, rec); err != nil {
 			return err
 		}

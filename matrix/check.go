@@ -142,11 +142,12 @@ func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("port %d still answers", p)
 		}
 	}
+	wrong = append(wrong, checkProxyOfStopped(s)...)
 	return append(wrong, CheckKept(m, s)...)
 }
 
-// CheckAbsent requires that no container, unit, network, open port or secret in the
-// engine is left.
+// CheckAbsent requires that no container, unit, network, volume or secret in the engine
+// is left, and no port of the application or its proxy.
 func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range s.Containers {
@@ -175,16 +176,19 @@ func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("port %d still answers", p)
 		}
 	}
-	return wrong
+	return append(wrong, checkLeftInEngine(m, s)...)
 }
 
-// CheckPurged requires that no data and no secret is left.
+// CheckPurged requires that no data, no secret and no folder is left.
 func CheckPurged(s *Snapshot) (wrong []string) {
 	for _, v := range slices.Sorted(maps.Keys(s.Volumes)) {
 		wrong = append(wrong, fmt.Sprintf("volume %s is left after a purge", v))
 	}
 	for _, v := range slices.Sorted(maps.Keys(s.Secrets)) {
 		wrong = append(wrong, fmt.Sprintf("secret %s is left after a purge", v))
+	}
+	for _, f := range s.Folders {
+		wrong = append(wrong, fmt.Sprintf("the folder %s is left after a purge", f))
 	}
 	return wrong
 }
@@ -225,9 +229,8 @@ func CheckUntouched(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 	return wrong
 }
 
-// CheckRestarted requires every member to have started anew, after those that it
-// depends on.
-func CheckRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
+// CheckAnew requires every member to have started anew.
+func CheckAnew(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
 	for _, c := range m.Containers {
 		b, a := before.member(c.Name), after.member(c.Name)
 		if len(b) == 0 || len(a) == 0 {
@@ -235,6 +238,19 @@ func CheckRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []stri
 		}
 		if !a[0].StartedAt.After(b[0].StartedAt) {
 			wrong = append(wrong, fmt.Sprintf("container %s was not restarted: it has been running since %s", c.Name, a[0].StartedAt.Format(time.RFC3339Nano)))
+		}
+	}
+	return wrong
+}
+
+// CheckRestarted requires every member to have started anew, after those that it
+// depends on.
+func CheckRestarted(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
+	wrong = CheckAnew(m, before, after)
+	for _, c := range m.Containers {
+		a := after.member(c.Name)
+		if len(a) == 0 {
+			continue
 		}
 		for _, d := range c.DependsOn {
 			if dep := after.member(d.Container); len(dep) > 0 && dep[0].StartedAt.After(a[0].StartedAt) {

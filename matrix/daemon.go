@@ -50,32 +50,78 @@ func operationTimeout(m *manifest.Manifest) time.Duration {
 	return 2*m.StartBudget() + images
 }
 
-// awaitPass waits until the daemon has made a pass that began after now. SIGHUP has
-// it make one. The time of observation that it reports is used for waiting only,
-// never as evidence.
-func (e *Environment) awaitPass(ctx context.Context, rec *Recorder) error {
-	defer rec.charge(&rec.timing.Engine)()
-	last, err := e.observedAt(ctx)
-	if err != nil {
-		return err
-	}
-	if _, err := e.SSH.Run(ctx, "systemctl --user kill --signal=HUP "+nodes.DaemonUnit); err != nil {
-		return err
-	}
-	return await(ctx, passTimeout, "a reconcile pass", func() error {
-		now, err := e.observedAt(ctx)
+// lasting looks, and looks again after a pass of the daemon: what it undoes by itself was
+// not done.
+func (e *Environment) lasting(ctx context.Context, rec *Recorder, otherwise string, judge func(*Snapshot) error) error {
+	return lasting(otherwise, func() error {
+		s, err := e.look(ctx, rec)
 		if err != nil {
 			return err
 		}
-		if !now.After(last) {
-			return errors.New("the last pass is still the one before")
-		}
-		return nil
+		return judge(s)
+	}, func() error { return e.awaitPass(ctx, rec) })
+}
+
+func lasting(otherwise string, holds, pass func() error) error {
+	if err := holds(); err != nil {
+		return err
+	}
+	if err := pass(); err != nil {
+		return err
+	}
+	return wrap(otherwise, holds())
+}
+
+// awaitPass waits until the daemon has made a pass, charged to the cell.
+func (e *Environment) awaitPass(ctx context.Context, rec *Recorder) error {
+	defer rec.charge(&rec.timing.Engine)()
+	return e.Session.awaitPass(ctx)
+}
+
+// awaitPass waits until the daemon has made a pass that began after now, and begun to
+// carry out what it planned: two of its observations must end, since the first may have
+// been under way. SIGHUP has it look. The time of observation that it reports is used
+// for waiting only, never as evidence.
+func (s *Session) awaitPass(ctx context.Context) error {
+	return passes(ctx, s.observedAt, func(ctx context.Context) error {
+		_, err := s.SSH.Run(ctx, "systemctl --user kill --signal=HUP "+nodes.DaemonUnit)
+		return err
 	})
 }
 
-func (e *Environment) observedAt(ctx context.Context) (time.Time, error) {
-	r, err := e.Daemon.Status(ctx, connect.NewRequest(&api.StatusRequest{}))
+// passes has the daemon look, and waits for the end of two observations. A daemon that
+// has not answered yet may not know the signal either, and would be ended by it.
+func passes(ctx context.Context, observedAt func(context.Context) (time.Time, error), look func(context.Context) error) error {
+	var last time.Time
+	if err := await(ctx, daemonTimeout, "the daemon's status", func() (err error) {
+		last, err = observedAt(ctx)
+		return err
+	}); err != nil {
+		return err
+	}
+	for range 2 {
+		if err := look(ctx); err != nil {
+			return err
+		}
+		if err := await(ctx, passTimeout, "a reconcile pass", func() error {
+			now, err := observedAt(ctx)
+			if err != nil {
+				return err
+			}
+			if !now.After(last) {
+				return errors.New("the last pass is still the one before")
+			}
+			last = now
+			return nil
+		}); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (s *Session) observedAt(ctx context.Context) (time.Time, error) {
+	r, err := s.Daemon.Status(ctx, connect.NewRequest(&api.StatusRequest{}))
 	if err != nil {
 		return time.Time{}, fmt.Errorf("asking the daemon's status: %w", err)
 	}
@@ -107,10 +153,15 @@ func (s *Session) endDaemon(ctx context.Context, command string) error {
 // await polls a condition until it holds; at the deadline the error says what was
 // waited for, and what stood in the way last.
 func await(ctx context.Context, timeout time.Duration, what string, condition func() error) error {
+	return awaitEvery(ctx, pollEvery, timeout, what, condition)
+}
+
+// awaitEvery is await at a pace of its own, for conditions that cost the node something.
+func awaitEvery(ctx context.Context, pace, timeout time.Duration, what string, condition func() error) error {
 	var failure error
 	g := gomega.NewGomega(func(string, ...int) { failure = errors.New("deadline") })
 	var last error
-	g.Eventually(func() error { last = condition(); return last }).WithContext(ctx).WithTimeout(timeout).WithPolling(pollEvery).Should(gomega.Succeed())
+	g.Eventually(func() error { last = condition(); return last }).WithContext(ctx).WithTimeout(timeout).WithPolling(pace).Should(gomega.Succeed())
 	switch {
 	case failure == nil:
 		return nil

@@ -33,8 +33,8 @@ type stateSeen struct {
 }
 
 type bindSeen struct {
-	Type, Source, Destination string
-	RW                        bool
+	Type, Name, Source, Destination string // a name only where Type is "volume"
+	RW                              bool
 }
 
 type networkSeen struct{ Aliases []string }

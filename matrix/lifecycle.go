@@ -3,6 +3,9 @@ package matrix
 import (
 	"context"
 	"fmt"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // complete looks, and wants the application running, with the same data and secrets
@@ -26,11 +29,13 @@ func install(ctx context.Context, env *Environment, rec *Recorder) error {
 	if err != nil {
 		return err
 	}
-	// A cycle begins on a clean node, and the gate has refused nodes with anyone
-	// else's data; so what is left here is from a run that was cut off.
-	if len(CheckAbsent(env.App, s))+len(CheckPurged(s)) > 0 {
+	clear, err := beforeInstall(env.App, s, env.mayMend(env.App.ID))
+	if err != nil {
+		return err
+	}
+	if clear {
 		if err := env.do(ctx, rec, Uninstall, true); err != nil {
-			return fmt.Errorf("clearing what an earlier run left: %w", err)
+			return fmt.Errorf("clearing what an interrupted cycle left: %w", err)
 		}
 		rec.held = nil
 	}
@@ -46,24 +51,25 @@ func install(ctx context.Context, env *Environment, rec *Recorder) error {
 	return env.plantCanary(ctx, rec)
 }
 
+// beforeInstall judges what is there before a cycle's install. The run began on clean
+// nodes, and each cycle ends with a purge: what is left escaped from that, and is red
+// before the install can wipe it. Where an earlier cycle was cut short, it is to be
+// cleared.
+func beforeInstall(m *manifest.Manifest, s *Snapshot, interrupted bool) (clear bool, err error) {
+	left := Verdict(CheckAbsent(m, s), CheckPurged(s))
+	if left == nil || interrupted {
+		return left != nil, nil
+	}
+	return false, fmt.Errorf("before the install, something is left of what was removed earlier ('archy uninstall --purge %s' clears it): %w", m.ID, left)
+}
+
 func stop(ctx context.Context, env *Environment, rec *Recorder) error {
 	if err := env.do(ctx, rec, Stop, false); err != nil {
 		return err
 	}
-	s, err := env.look(ctx, rec)
-	if err != nil {
-		return err
-	}
-	if err := Verdict(CheckStopped(env.App, s), CheckSame(rec.before, s)); err != nil {
-		return err
-	}
-	if err := env.awaitPass(ctx, rec); err != nil {
-		return err
-	}
-	if s, err = env.look(ctx, rec); err != nil {
-		return err
-	}
-	return wrap("it did not stay stopped over a reconcile pass", Verdict(CheckStopped(env.App, s)))
+	return env.lasting(ctx, rec, "it did not stay stopped over a reconcile pass", func(s *Snapshot) error {
+		return Verdict(CheckStopped(env.App, s), CheckSame(rec.before, s))
+	})
 }
 
 func start(ctx context.Context, env *Environment, rec *Recorder) error {
@@ -82,7 +88,14 @@ func restart(ctx context.Context, env *Environment, rec *Recorder) error {
 	if err != nil {
 		return err
 	}
-	return Verdict(CheckRestarted(env.App, rec.before, s))
+	if err := Verdict(CheckRestarted(env.App, rec.before, s)); err != nil {
+		return err
+	}
+	if err := wrap("after its main processes were killed", crash(ctx, env, rec, s)); err != nil {
+		return err
+	}
+	// From here on, whoever shows an earlier state is found out.
+	return env.plantCanary(ctx, rec)
 }
 
 func uninstall(ctx context.Context, env *Environment, rec *Recorder) error {
@@ -112,18 +125,24 @@ func reinstall(ctx context.Context, env *Environment, rec *Recorder) error {
 	return wrap("from a backup", backUpAndRestore(ctx, env, rec))
 }
 
-// remove uninstalls the application, and wants nothing of it to be left: with purge
-// nothing at all, without it only its data and secrets, unchanged.
+// remove uninstalls the application, and wants nothing of it to be left, at once and
+// after another pass of the daemon: with purge nothing at all, without it only its data
+// and secrets, unchanged.
 func remove(ctx context.Context, env *Environment, rec *Recorder, purge bool) error {
+	had := slices.Clone(rec.held)
 	if err := env.do(ctx, rec, Uninstall, purge); err != nil {
 		return err
 	}
-	s, err := env.look(ctx, rec)
-	if err != nil {
-		return err
-	}
+	return env.lasting(ctx, rec, "it came back over a reconcile pass", func(s *Snapshot) error {
+		return checkRemoved(env.App, rec.before, had, s, purge)
+	})
+}
+
+// checkRemoved judges what is there after an uninstall; had are snapshots from before it.
+func checkRemoved(m *manifest.Manifest, before *Snapshot, had []*Snapshot, s *Snapshot, purge bool) error {
+	left := slices.Concat(CheckAbsent(m, s), CheckVolumesGone(m, had, s))
 	if purge {
-		return wrap("with purge", Verdict(CheckAbsent(env.App, s), CheckPurged(s)))
+		return wrap("with purge", Verdict(left, CheckPurged(s)))
 	}
-	return wrap("after uninstalling with the data kept", Verdict(CheckAbsent(env.App, s), CheckSame(rec.before, s)))
+	return wrap("after uninstalling with the data kept", Verdict(left, CheckSame(before, s)))
 }

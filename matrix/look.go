@@ -122,6 +122,7 @@ type reading struct {
 	*Snapshot
 	byPID   map[string]*Seen
 	volumes int // of which it was told whether they are there
+	folders int // the same
 	sockets bool
 	done    bool
 }
@@ -173,6 +174,11 @@ func (r *reading) fact(f []string, line string) error {
 			return errForm
 		}
 		r.Volumes[f[1]] = VolSeen{f[2], uid, gid, f[5]}
+	case tag == "folder" && n == 3 && f[2] == "absent":
+		r.folders++
+	case tag == "folder" && n == 3 && f[2] == "there":
+		r.folders++
+		r.Folders = append(r.Folders, f[1])
 	case tag == "secret" && n == 4:
 		r.Secrets[f[1]] = FileSeen{f[2], f[3]}
 	case tag == "ns" && n == 4 && f[1] == "self":
@@ -273,6 +279,8 @@ func (r *reading) complete(q questions) error {
 		return lacks("its own namespaces")
 	case r.volumes != len(q.volumes):
 		return lacks("%d of %d volumes", len(q.volumes)-r.volumes, len(q.volumes))
+	case r.folders != folders:
+		return lacks("%d of its %d folders", folders-r.folders, folders)
 	case !r.sockets:
 		return lacks("some of the ports that something listens on")
 	}

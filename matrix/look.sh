@@ -161,6 +161,11 @@ look() {
     elif [ -x "$data" ]; then echo "volume ${v##*/} absent"
     fi
   done
+  for f in "$app" "_daemon/secrets/$app" "_daemon/snapshots/$app"; do
+    if [ -e "$data/$f" ] || [ -L "$data/$f" ]; then echo "folder $f there"
+    elif [ -x "$data" ]; then echo "folder $f absent"
+    fi
+  done
   for f in "$secrets"/*; do
     v=$(sha256sum "$f" 2>/dev/null) && p=$(stat -c %a "$f" 2>/dev/null) && echo "secret ${f##*/} ${v%% *} $p"
   done

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"sync"
 
@@ -124,16 +125,21 @@ func (e *Environment) user(ctx context.Context) (*User, error) {
 	return NewUser(e.SSH, e.Shard.Node.Address, e.Shard.Trusted, r.Msg.Secrets), nil
 }
 
+// plantCanary writes a new value, in place of an earlier one, and reads it back.
 func (e *Environment) plantCanary(ctx context.Context, rec *Recorder) error {
 	u, err := e.user(ctx)
 	if err != nil {
 		return err
 	}
 	defer rec.charge(&rec.timing.Witness)()
-	if err := u.Write(ctx, e.App, e.Shard.canary(e.App.ID)); err != nil {
+	canary := newCanary()
+	if err := u.Write(ctx, e.App, canary); err != nil {
 		return err
 	}
-	return e.Shard.rememberPlanted(e.App.ID)
+	if err := e.Shard.rememberPlanted(e.App.ID, canary); err != nil {
+		return err
+	}
+	return u.Read(ctx, e.App, canary)
 }
 
 func (e *Environment) readCanary(ctx context.Context, rec *Recorder) error {
@@ -142,5 +148,12 @@ func (e *Environment) readCanary(ctx context.Context, rec *Recorder) error {
 		return err
 	}
 	defer rec.charge(&rec.timing.Witness)()
-	return u.Read(ctx, e.App, e.Shard.canary(e.App.ID))
+	canary, err := e.Shard.planted(e.App.ID)
+	if err != nil {
+		return err
+	}
+	if canary == "" {
+		return errors.New("reading the canary back: none was planted in this cycle")
+	}
+	return u.Read(ctx, e.App, canary)
 }

@@ -1,7 +1,7 @@
 package matrix
 
 import (
-	"crypto/sha256"
+	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
 	"errors"
@@ -46,7 +46,7 @@ type Shard struct {
 	Cycle   int                  `json:"cycle"`
 	Steps   []string             `json:"steps"`
 	Apps    []*manifest.Manifest `json:"apps"`              // as published
-	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted run may have left in mid-step
+	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted run, or a cell that did not pass, may have left anywhere
 
 	// Fixtures are what Apps require: installed and running before the first cell, each
 	// after those it requires itself. Absent are what an earlier failure may have left that
@@ -90,31 +90,32 @@ func (s *Shard) Write(file string) error {
 	return os.WriteFile(file, b, 0o600)
 }
 
-// canary is the value planted in an application in this cycle. It is the same
-// however often the suite is started.
-func (s *Shard) canary(app string) string {
-	sum := sha256.Sum256(fmt.Appendf(nil, "%s\x00%s\x00%s\x00%d", s.Run, s.Node.Name, app, s.Cycle))
-	return "canary-" + hex.EncodeToString(sum[:6])
+// newCanary is a value that nobody can have seen before.
+func newCanary() string {
+	var b [8]byte
+	rand.Read(b[:])
+	return "canary-" + hex.EncodeToString(b[:])
 }
 
-// planted tells whether a process of this run has planted this cycle's canary.
-func (s *Shard) planted(app string) (bool, error) {
-	_, err := os.Stat(s.plantedFile(app))
+// planted gives the canary that a process of this run has planted last in this cycle;
+// empty where none has.
+func (s *Shard) planted(app string) (string, error) {
+	b, err := os.ReadFile(s.plantedFile(app))
 	if errors.Is(err, os.ErrNotExist) {
-		return false, nil
+		return "", nil
 	}
-	return err == nil, err
+	return string(b), err
 }
 
 func (s *Shard) plantedFile(app string) string {
 	return filepath.Join(s.Dir, "canaries", fmt.Sprintf("%s-%s-%d", app, s.Node.Name, s.Cycle))
 }
 
-func (s *Shard) rememberPlanted(app string) error {
+func (s *Shard) rememberPlanted(app, canary string) error {
 	if err := os.MkdirAll(filepath.Dir(s.plantedFile(app)), 0o755); err != nil {
 		return err
 	}
-	return os.WriteFile(s.plantedFile(app), nil, 0o644)
+	return os.WriteFile(s.plantedFile(app), []byte(canary), 0o644)
 }
 
 // evidenceDir is where a cell's evidence goes, relative to the run's directory.

@@ -14,11 +14,14 @@ type Snapshot struct {
 	Units      map[string]UnitSeen // the application's services, from systemd
 	Files      []string            // unit files of the application, from the disk
 	Volumes    map[string]VolSeen  // by volume name, from the disk
+	Folders    []string            // of the application alone that are there, below the data directory, from the disk
 	Secrets    map[string]FileSeen // by secret name, from the disk
 	Stored     []string            // the application's secrets in Podman's store
 	Networks   []string            // names, from Podman's API
 	Open       map[int]bool        // published TCP port -> answers: a web interface's on the node's loopback, any other from outside
 	Exposed    map[int]bool        // published port of a web interface -> answers from outside, as it must not
+	Proxied    map[int]string      // published port of a web interface that is not open -> what its proxy answers
+	Podmans    map[string]string   // Podman's own volumes -> the application that they are labelled with; nil: not asked for, since there are containers
 	UserID     int                 // of the node's user
 	SubUID     int                 // first subordinate uid
 	SubGID     int
@@ -35,7 +38,7 @@ type Snapshot struct {
 func newSnapshot() *Snapshot {
 	return &Snapshot{
 		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{},
-		Open: map[int]bool{}, Exposed: map[int]bool{}, Bridges: map[string]Bridge{},
+		Open: map[int]bool{}, Exposed: map[int]bool{}, Proxied: map[int]string{}, Bridges: map[string]Bridge{},
 		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{},
 	}
 }

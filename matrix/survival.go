@@ -13,14 +13,23 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
 
+// The reboot is a power cut in these cycles, where the node can do that: the third, the
+// eighth. The dear cycles, the one without images and those with a backup, are others.
+const powerEvery, powerFirst = 5, 3
+
 const (
 	rebootTimeout  = 5 * time.Minute
 	restartCommand = "systemctl --user restart " + nodes.DaemonUnit
 	killCommand    = "systemctl --user kill --signal=SIGKILL " + nodes.DaemonUnit
 )
 
-// surviveReboot reboots the node once and watches all applications come back by
-// themselves, each within its budget.
+// cutsPower tells whether the shard's reboot is a power cut.
+func (s *Shard) cutsPower() bool {
+	return s.Cycle%powerEvery == powerFirst && len(s.Node.Power.Cut) > 0
+}
+
+// surviveReboot reboots the node once, or cuts its power, and watches all applications
+// come back by themselves, each within its budget.
 func surviveReboot(ctx context.Context, g *Group) {
 	bounded, cancel := context.WithTimeoutCause(ctx, rebootTimeout, fmt.Errorf("%w: the node did not come back within %s of a reboot", nodes.ErrLost, rebootTimeout))
 	defer cancel()
@@ -28,10 +37,19 @@ func surviveReboot(ctx context.Context, g *Group) {
 	var boot nodes.BootID
 	g.Once(bounded, func(ctx context.Context) (err error) {
 		g.Witness.Close()
-		boot, err = g.SSH.Reboot(ctx)
-		return err
+		if !g.Shard.cutsPower() {
+			boot, err = g.SSH.Reboot(ctx)
+			return err
+		}
+		if boot, err = g.SSH.PowerCut(ctx); err != nil {
+			return fmt.Errorf("%w: %w", nodes.ErrLost, err) // the means failed, not what is tested
+		}
+		return nil
 	})
 	g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
+		if g.Shard.cutsPower() {
+			rec.note = "the power was cut"
+		}
 		if err := awaitReturn(ctx, env, rec, boot, begin); err != nil {
 			return err
 		}
@@ -74,13 +92,18 @@ func surviveRestarts(ctx context.Context, g *Group) {
 	stopWatching := g.watchMyApps(ctx)
 	for _, way := range []struct{ how, command string }{{"restarted", restartCommand}, {"killed", killCommand}} {
 		g.Once(ctx, func(ctx context.Context) error { return g.endDaemon(ctx, way.command) })
-		g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
-			now, err := env.look(ctx, rec)
-			if err != nil {
-				return err
-			}
-			return wrap("after the daemon was "+way.how, Verdict(CheckUntouched(env.App, rec.before, now), CheckRunning(env.App, now)))
-		})
+		untouched := func(after string) {
+			g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
+				now, err := env.look(ctx, rec)
+				if err != nil {
+					return err
+				}
+				return wrap(after, Verdict(CheckUntouched(env.App, rec.before, now), CheckRunning(env.App, now)))
+			})
+		}
+		untouched("after the daemon was " + way.how)
+		g.Once(ctx, g.awaitPass)
+		untouched("over a reconcile pass after the daemon was " + way.how)
 	}
 	// The daemon is restarted before it can have carried out what it accepted.
 	g.Each(ctx, func(ctx context.Context, env *Environment, _ *Recorder) error {

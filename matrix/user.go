@@ -68,7 +68,8 @@ func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) (
 	return wrap("planting the canary", err)
 }
 
-// Read finds the canary again; a nil error means that it is there, unchanged.
+// Read finds the canary again; a nil error means that it is there, unchanged. An answer
+// that shows whatever was asked for is none.
 func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (err error) {
 	var out string
 	switch c := m.Canary; {
@@ -79,6 +80,9 @@ func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (e
 		if err == nil && !strings.Contains(out, canary) {
 			err = fmt.Errorf("the answer does not contain it: %.200q", out)
 		}
+		if err == nil {
+			err = u.echo(ctx, m, c.HTTP)
+		}
 	case c.MQTT != nil:
 		err = u.mqttRead(ctx, m, c.MQTT, canary)
 	default:
@@ -88,6 +92,28 @@ func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (e
 		}
 	}
 	return wrap("reading the canary back", err)
+}
+
+// echo asks for a value that was never written: an application that shows it repeats what
+// it is asked, or makes it up. Only a request that names the value can be repeated.
+func (u *User) echo(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPCanary) error {
+	const blank = "{{canary}}"
+	named := strings.Contains(c.Read.Path, blank) || strings.Contains(c.Read.Body, blank)
+	for _, v := range c.Read.Headers {
+		named = named || strings.Contains(v, blank)
+	}
+	if !named {
+		return nil
+	}
+	never := newCanary()
+	out, err := u.http(ctx, m, c, c.Read, never)
+	if err == nil && strings.Contains(out, never) {
+		return fmt.Errorf("it is no proof: %s, which was never written, is found as well: %.200q", never, out)
+	}
+	if ctx.Err() != nil {
+		return context.Cause(ctx)
+	}
+	return nil // refused, or without the value
 }
 
 func (u *User) fill(s, canary string) string {

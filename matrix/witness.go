@@ -161,6 +161,9 @@ func (w *Witness) ports(ctx context.Context, m *manifest.Manifest, s *Snapshot) 
 				s.Open[p.Host] = err == nil && answersHTTP(conn)
 				conn, err = outside()
 				s.Exposed[p.Host] = err == nil && answersHTTP(conn)
+				if !s.Open[p.Host] { // what is there is asked by whoever uses it
+					s.Proxied[p.Host] = proxied(ctx, net.JoinHostPort(w.address, strconv.Itoa(p.Host+manifest.ProxyOffset)), pathAt(m, p))
+				}
 			default:
 				conn, err := outside()
 				s.Open[p.Host] = err == nil && answers(conn)
@@ -271,7 +274,7 @@ func (w *Witness) leftovers(ctx context.Context, m *manifest.Manifest, s *Snapsh
 			s.Stored = append(s.Stored, sec.Spec.Name)
 		}
 	}
-	return nil
+	return w.volumes(ctx, m, s)
 }
 
 // answers tells a listening application from a forwarder with nothing behind it,

@@ -143,10 +143,12 @@ func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *mat
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	for _, a := range apps {
-		if at := (place{n.Name, a}); r.resumed[at] {
+		at := place{n.Name, a}
+		// A cycle that begins where the last one ended has nothing to mend, in whatever session.
+		if steps[0] == matrix.Install && r.left[at] || steps[0] != matrix.Install && r.resumed[at] {
 			s.Resumed = append(s.Resumed, a)
-			delete(r.resumed, at)
 		}
+		delete(r.resumed, at)
 	}
 	return s
 }

@@ -176,6 +176,16 @@ var plantedFaults = []planted{
 		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: secret /run/secrets/key is mode 444 of 1000:1000, wanted mode 400 of 1000:1000"},
 	{name: "the limit of memory is left out", fault: noMemoryLimit, edit: limited, app: "page",
 		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's MemoryMax is infinity, wanted 67108864"},
+	{name: "the proxy serves a stopped application from a cache", fault: fault.ProxyAnswers, app: "page",
+		steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: "the proxy's port 18900 still serves the application: it answers 200"},
+	{name: "the application does not start after a crash", edit: []string{`MARK: "1"`, `LOCK: "1"`, "start: 30s", "start: 15s"}, app: "page",
+		steps: []string{matrix.Install, matrix.Restart}, red: matrix.Restart, reason: "after its main processes were killed: waited 15s for page to be back, budget 15s"},
+	{name: "the application comes back after its uninstall", fault: fault.ComesBack, app: "page",
+		steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "after uninstalling with the data kept: "},
+	{name: "the network is left at uninstall", fault: fault.NetworkLeft, app: "page",
+		steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "network archipelago-page is left"},
+	{name: "the folder is left after a purge", fault: fault.FolderLeft, app: "page",
+		steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "with purge: the folder page is left after a purge"},
 }
 
 // TestPlantedFaultIsRed plants one fault at a time. Half of them go to each node,

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
@@ -119,6 +120,9 @@ func (e *Engine) Remove(ctx context.Context, app string, containers []string) er
 		if err := e.removeSecret(ctx, s.Spec.Name); err != nil {
 			return err
 		}
+	}
+	if fault.Planted(fault.NetworkLeft) {
+		return nil
 	}
 	return e.removeNetworks(ctx, app)
 }

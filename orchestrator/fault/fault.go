@@ -17,6 +17,10 @@ const (
 	VolumeDeleted      = "volume-deleted"
 	ShutdownKills      = "shutdown-kills"
 	MemberMissing      = "member-missing"
+	ComesBack          = "comes-back"
+	NetworkLeft        = "network-left"
+	FolderLeft         = "folder-left"
+	ProxyAnswers       = "proxy-answers"
 )
 
 // Points at which a daemon can be cut: before and after an action, and after a

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -122,6 +123,10 @@ func (p *Performer) Do(ctx context.Context, d state.Desired, a plan.Action) (out
 	case plan.Purge:
 		out.Err = p.purge(ctx, d)
 	case plan.Forget:
+		if fault.Planted(fault.ComesBack) && d.Manifest != nil {
+			out.Err = p.record(d.App, func(now *state.Desired) { now.Goal, now.Purge = state.Running, false })
+			break
+		}
 		// A request may have come in meanwhile, to install it again: then its record stays.
 		_, out.Err = p.store.DeleteIf(d.App, d.Generation)
 	default:

@@ -5,6 +5,7 @@ import (
 	"maps"
 	"strings"
 
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -43,8 +44,14 @@ func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) 
 // purge deletes an application's data and secrets, for ever.
 func (p *Performer) purge(ctx context.Context, d state.Desired) error {
 	p.say(d.App, "deleting data")
-	if err := p.engine.DeleteTree(ctx, p.home(d.App)); err != nil {
-		return err
+	trees := []string{p.home(d.App)}
+	if fault.Planted(fault.FolderLeft) {
+		trees = p.volumeDirs(d.App)
+	}
+	for _, dir := range trees {
+		if err := p.engine.DeleteTree(ctx, dir); err != nil {
+			return err
+		}
 	}
 	if !d.Purge {
 		return nil
