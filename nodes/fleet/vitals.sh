@@ -17,7 +17,7 @@ measure() { # NAME COMMAND...: the number of lines that it prints
 # Of every process of this user and of its containers, the user.
 processes() {
   find /proc -maxdepth 1 -name '[0-9]*' -printf '%U\n' 2>/dev/null | awk -F: -v uid="$UID" -v name="$(id -un)" '
-    FNR == NR { if ($1 == name || $1 == uid) { first[++n] = $2; last[n] = $2 + $3 }; next }
+    FILENAME != "-" { if ($1 == name || $1 == uid) { first[++n] = $2; last[n] = $2 + $3 }; next }
     $1 == uid { print; next }
     { for (i = 1; i <= n; i++) if ($1 >= first[i] && $1 < last[i]) { print; next } }' /etc/subuid -
 }
