@@ -14,9 +14,9 @@ measure() { # NAME COMMAND...: the number of lines that it prints
   if told=$("$@" | wc -l); then echo "measure $name $told"; else echo "failed $name"; fi
 }
 
-# Of every process of this user and of its containers, the user.
+# Of every process of this user and of its containers, the user. One may end meanwhile.
 processes() {
-  find /proc -maxdepth 1 -name '[0-9]*' -printf '%U\n' 2>/dev/null | awk -F: -v uid="$UID" -v name="$(id -un)" '
+  { find /proc -maxdepth 1 -name '[0-9]*' -printf '%U\n' 2>/dev/null || true; } | awk -F: -v uid="$UID" -v name="$(id -un)" '
     FILENAME != "-" { if ($1 == name || $1 == uid) { first[++n] = $2; last[n] = $2 + $3 }; next }
     $1 == uid { print; next }
     { for (i = 1; i <= n; i++) if ($1 >= first[i] && $1 < last[i]) { print; next } }' /etc/subuid -
