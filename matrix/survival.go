@@ -16,7 +16,6 @@ import (
 const (
 	rebootTimeout  = 5 * time.Minute
 	restartCommand = "systemctl --user restart " + nodes.DaemonUnit
-	killCommand    = "systemctl --user kill --signal=SIGKILL " + nodes.DaemonUnit
 )
 
 // surviveReboot reboots the node once and watches all applications come back by
@@ -72,7 +71,7 @@ func awaitReturn(ctx context.Context, env *Environment, rec *Recorder, boot node
 // every application whenever it answers.
 func surviveRestarts(ctx context.Context, g *Group) {
 	stopWatching := g.watchMyApps(ctx)
-	for _, way := range []struct{ how, command string }{{"restarted", restartCommand}, {"killed", killCommand}} {
+	for _, way := range []struct{ how, command string }{{"restarted", restartCommand}, {"killed", forced(nodes.DaemonUnit, "systemctl --user kill --signal=SIGKILL "+nodes.DaemonUnit)}} {
 		g.Once(ctx, func(ctx context.Context) error { return g.endDaemon(ctx, way.command) })
 		g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
 			now, err := env.look(ctx, rec)

@@ -184,3 +184,11 @@ esac`)
 		t.Error(err)
 	}
 }
+
+// TestWhoMarksAndWhoReadsAgree: the suite's name in a node's journal is the one that is
+// looked for, and the script asks for it.
+func TestWhoMarksAndWhoReadsAgree(t *testing.T) {
+	if matrix.Mark != vitals.Marker || !strings.Contains(fleet.VitalsCommand("c", false), "SYSLOG_IDENTIFIER="+matrix.Mark+" ") {
+		t.Errorf("%q, %q", matrix.Mark, vitals.Marker)
+	}
+}

@@ -148,7 +148,7 @@ var clean = []string{"exit-code", "signal"}
 func (j *journal) units() {
 	marks := map[string][]time.Time{} // by unit
 	for _, e := range j.user {
-		if unit, ok := strings.CutPrefix(e.get("MESSAGE"), "asked "); ok && e.get("SYSLOG_IDENTIFIER") == Marker {
+		if unit, ok := strings.CutPrefix(e.get("MESSAGE"), "asked "); ok && e.get("SYSLOG_IDENTIFIER") == Marker && e.get("CONTAINER_NAME") == "" {
 			marks[unit] = append(marks[unit], e.at())
 		}
 	}

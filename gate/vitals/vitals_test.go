@@ -112,6 +112,8 @@ func TestWhatMustNotBeInAJournalIsFoundWithItsLines(t *testing.T) {
 		{"restart", "page", "page.service restarted, and nobody asked for it", "restart counter is at 1", []string{again(2, "page.service")}},
 		{"more often than asked for", "page", "page.service restarted, and nobody asked for it", "restart counter", []string{mark(1, "page.service"), again(2, "page.service"), again(4, "page.service")}},
 		{"long after it was asked for", "page", "page.service failed: exit-code", "137", []string{mark(1, "page.service"), exit(90, "page.service"), fail(90, "page.service", "exit-code")}},
+		{"asked by a container of that name", "page", "page.service failed: exit-code", "exit-code", []string{
+			at(1, "", "", "asked page.service", "SYSLOG_IDENTIFIER", Marker, "CONTAINER_NAME", Marker), fail(1, "page.service", "exit-code")}},
 		{"asked of another", "ledger", "ledger-db.service failed: exit-code", "137", []string{mark(1, "page.service"), exit(1, "ledger-db.service"), fail(1, "ledger-db.service", "exit-code")}},
 		{"the daemon", "", "archipelago.service failed: core-dump", "core-dump", []string{fail(1, daemonUnit, "core-dump")}},
 		{"crash of the daemon that was to be killed", "", "archipelago.service failed: core-dump", "core-dump", []string{mark(1, daemonUnit), fail(1, daemonUnit, "core-dump")}},
