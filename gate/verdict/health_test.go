@@ -161,6 +161,20 @@ func TestHealthyRunsAreNotRedByChance(t *testing.T) {
 	if red > 6 {
 		t.Errorf("%d of %d healthy runs are red", red, runs)
 	}
+	// Memory that goes up and down by more than its limit.
+	m, leaks := byName(t, "daemon-memory"), 0
+	for range 40 * runs {
+		var s []trend.Point
+		for k := range 20 {
+			s = append(s, trend.Point{X: float64(k), Y: (100 + 60*r.NormFloat64()) * m.per})
+		}
+		if leak(m, s, alpha/20).TooMuch {
+			leaks++
+		}
+	}
+	if leaks > 40*runs/1000 {
+		t.Errorf("%d of %d measures without a trend leak", leaks, 40*runs)
+	}
 }
 
 func TestWhatWasFoundOnANodeIsRedForGood(t *testing.T) {
