@@ -26,8 +26,10 @@ var gateRooms = []gateRoom{
 	// A fleet brings the daemon and the published catalog onto nodes.
 	{"nodes/fleet", []string{"nodes", "catalog", "catalog/manifest", "catalog/publish", "orchestrator/client"}},
 	{"gate/plan", []string{"catalog", "catalog/manifest", "matrix/...", "reports"}},
-	{"gate/runner", []string{"catalog/manifest", "gate/plan", "matrix/...", "nodes", "nodes/fleet", "reports"}},
-	{"gate/verdict", []string{"gate/plan", "matrix/...", "reports"}},
+	{"gate/vitals", []string{"reports"}},
+	{"gate/trend", nil},
+	{"gate/runner", []string{"catalog/manifest", "gate/plan", "gate/vitals", "matrix/...", "nodes", "nodes/fleet", "reports"}},
+	{"gate/verdict", []string{"gate/plan", "gate/trend", "matrix/...", "reports"}},
 	{"gate/attest", []string{"catalog", "gate/plan", "gate/verdict", "catalog/sign", "matrix/...", "reports"}},
 	{"gate/release", []string{"gate/attest", "gate/plan", "catalog", "catalog/description", "catalog/document", "catalog/sign", "reports"}},
 	{"gate", []string{"gate/...", "nodes/...", "catalog", "catalog/manifest", "reports"}},
@@ -41,7 +43,7 @@ var leaves = []string{"dist", "internal/..."}
 var gateTests = []string{"gate/bench", "gate/faults", "gate/faults/fixture/hostile", "gate/labtest", "gate/selftest", "gate/vuln"}
 
 // pureRooms decide: they take values and give values.
-var pureRooms = []string{"gate/plan", "gate/verdict"}
+var pureRooms = []string{"gate/plan", "gate/trend", "gate/verdict", "gate/vitals"}
 
 func TestGateImportsPointOneWay(t *testing.T) {
 	seen := map[string]bool{}

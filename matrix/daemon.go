@@ -128,6 +128,15 @@ func (s *Session) observedAt(ctx context.Context) (time.Time, error) {
 	return r.Msg.ObservedAt.AsTime(), nil
 }
 
+// Mark is who says in a node's journal that the gate is about to end a unit's process by
+// force, so that whoever reads it later knows the failure that follows for asked for.
+const Mark = "archipelago-gate"
+
+// forced is a command that says so, and then runs another one.
+func forced(unit, command string) string {
+	return "systemd-cat --identifier=" + Mark + " echo " + nodes.Quote("asked "+unit) + " && " + command
+}
+
 // endDaemon runs a command that ends the daemon, and waits until a new one answers.
 func (s *Session) endDaemon(ctx context.Context, command string) error {
 	const pid = "systemctl --user show -p MainPID --value " + nodes.DaemonUnit

@@ -20,7 +20,6 @@ const powerEvery, powerFirst = 5, 3
 const (
 	rebootTimeout  = 5 * time.Minute
 	restartCommand = "systemctl --user restart " + nodes.DaemonUnit
-	killCommand    = "systemctl --user kill --signal=SIGKILL " + nodes.DaemonUnit
 )
 
 // cutsPower tells whether the shard's reboot is a power cut.
@@ -90,7 +89,7 @@ func awaitReturn(ctx context.Context, env *Environment, rec *Recorder, boot node
 // every application whenever it answers.
 func surviveRestarts(ctx context.Context, g *Group) {
 	stopWatching := g.watchMyApps(ctx)
-	for _, way := range []struct{ how, command string }{{"restarted", restartCommand}, {"killed", killCommand}} {
+	for _, way := range []struct{ how, command string }{{"restarted", restartCommand}, {"killed", forced(nodes.DaemonUnit, "systemctl --user kill --signal=SIGKILL "+nodes.DaemonUnit)}} {
 		g.Once(ctx, func(ctx context.Context) error { return g.endDaemon(ctx, way.command) })
 		untouched := func(after string) {
 			g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {

@@ -77,13 +77,17 @@ type view struct {
 	Counts   map[string]int
 }
 
+// Href is where a page finds a file of the run.
+func (v view) Href(file string) string {
+	if v.Single {
+		file = "../" + file
+	}
+	return filepath.ToSlash(file)
+}
+
 // HTML gives one self-contained page, with the screenshots from dir in it.
 func HTML(dir string, r *Report) ([]byte, error) {
 	v := view{Report: r, Single: len(r.Apps) == 1 && len(r.Asked.Apps) > 1, Counts: map[string]int{}}
-	prefix := ""
-	if v.Single {
-		prefix = "../"
-	}
 	for _, a := range r.Apps {
 		row := make([]heat, len(r.Asked.Steps))
 		shots := map[string]string{}
@@ -100,7 +104,7 @@ func HTML(dir string, r *Report) ([]byte, error) {
 				h.Failed++
 				f := failure{Result: c}
 				for _, e := range c.Evidence {
-					f.Links = append(f.Links, link{filepath.Base(e), prefix + filepath.ToSlash(e)})
+					f.Links = append(f.Links, link{filepath.Base(e), v.Href(e)})
 				}
 				v.Failures = append(v.Failures, f)
 			default:
@@ -205,6 +209,19 @@ func JUnit(r *Report) ([]byte, error) {
 			all.AddSuite(s)
 		}
 	}
+	for _, h := range r.Health {
+		s := junit.Testsuite{Name: "node " + h.Node, Hostname: h.Node}
+		tc := junit.Testcase{Name: "health", Classname: "node." + strings.TrimPrefix(h.Node, ".")}
+		if len(h.Problems) > 0 {
+			var all []string
+			for _, problem := range h.Problems {
+				all = append(all, problem.String())
+			}
+			tc.Failure = &junit.Result{Message: all[0], Type: "failed", Data: strings.Join(all, "\n")}
+		}
+		s.AddTestcase(tc)
+		all.AddSuite(s)
+	}
 	var b bytes.Buffer
 	b.WriteString("<?xml version=\"1.0\" encoding=\"UTF-8\"?>\n")
 	if err := all.WriteXML(&b); err != nil {
@@ -250,6 +267,12 @@ func Summary(r *Report) string {
 		p("- [%s] %s%s", box, c.Text, why)
 	}
 	p("")
+	for _, h := range r.Health {
+		p("- %s", h.Says())
+		for _, problem := range h.Problems {
+			p("\n**NODE** %s: %s\n", h.Node, problem)
+		}
+	}
 	for _, a := range r.Apps {
 		p("- %s", a.Proves())
 	}

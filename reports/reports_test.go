@@ -40,6 +40,10 @@ func sample() *Report {
 		},
 		Timing: []StepTime{{Step: "install", Cells: 4, P50: 3, P95: 4, Total: 14, Timing: Timing{Engine: 7, App: 7}}, {Step: "stop", Cells: 3, P50: 1, P95: 1, Total: 3, Timing: Timing{Engine: 1.5, App: 1.5}}},
 		First:  &red,
+		Health: []NodeHealth{{Node: ".228", Cycles: 20, Starts: 4, Unread: []string{"kernel: it is not this node's own"},
+			Trends: []Trend{{What: "containers", First: 1, Last: 1, Limit: 3},
+				{What: "memory of the daemon", Unit: "MiB", First: 40, Last: 97, Slope: 3, Low: 2.5, High: 3.5, Limit: 32, TooMuch: true}},
+			Problems: []Problem{{Cycle: 1, What: "podman.service failed: exit-code", Evidence: []string{"evidence/_nodes/cycle1.228/journal.txt"}}, {What: "memory of the daemon grew <b>"}}}},
 	}
 }
 
@@ -156,6 +160,34 @@ func TestWhatIsUnfitAndWhatWasRunAgainIsSaid(t *testing.T) {
 	}
 }
 
+func TestWhatIsWrongWithANodeIsSaidInEveryOutput(t *testing.T) {
+	dir := t.TempDir()
+	if err := Render(dir, sample()); err != nil {
+		t.Fatal(err)
+	}
+	for name, want := range map[string][]string{
+		ReportFile:        {`"node_health": [`, `"too_much": true`},
+		HTMLFile:          {"<strong>Node .228</strong>", "until the end of cycle 1: podman.service failed", `<a href="evidence/_nodes/cycle1.228/journal.txt">`, "too much", "not seen: kernel: it is not this node", "grew &lt;b&gt;"},
+		"apps/feeds.html": {"<strong>Node .228</strong>", `<a href="../evidence/_nodes/cycle1.228/journal.txt">`},
+		SummaryFile:       {"**NODE** .228: until the end of cycle 1: podman.service failed", "Node .228: looked at after 20 cycles, 2 problems; 4 series of start times; not seen: kernel"},
+		JUnitFile:         {`name="node .228"`, `message="until the end of cycle 1: podman.service failed`},
+	} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, w := range want {
+			if !strings.Contains(string(b), w) {
+				t.Errorf("%s does not say %q", name, w)
+			}
+		}
+	}
+	few := NodeHealth{Node: "x", Cycles: 1}
+	if got := few.Says(); !strings.HasSuffix(got, "0 problems; too few cycles to say anything of what grows") {
+		t.Error(got)
+	}
+}
+
 func TestJUnitCounts(t *testing.T) {
 	r := sample()
 	r.Apps[0].Cells[1].Status = NotRun
@@ -172,7 +204,7 @@ func TestJUnitCounts(t *testing.T) {
 	if err := xml.Unmarshal(b, &suites); err != nil {
 		t.Fatal(err)
 	}
-	if suites.Tests != 8 || suites.Failures != 1 || suites.Errors != 1 || suites.Skipped != 0 {
+	if suites.Tests != 9 || suites.Failures != 2 || suites.Errors != 1 || suites.Skipped != 0 {
 		t.Errorf("%+v", suites)
 	}
 }

@@ -28,6 +28,9 @@ type Cell struct {
 }
 
 func (c Cell) String() string {
+	if c.App == "" {
+		return fmt.Sprintf("node %s, cycle %d", c.Node, c.Cycle)
+	}
 	return fmt.Sprintf("%s on %s, cycle %d, %s", c.App, c.Node, c.Cycle, c.Step)
 }
 
@@ -47,6 +50,7 @@ type Result struct {
 	Cause   Cause             `json:"cause,omitempty"`
 	Digests map[string]string `json:"sha256,omitempty"` // of Evidence, by file
 	Prev    string            `json:"prev,omitempty"`   // SHA-256 of the line before, in results.jsonl
+	Vitals  *Vitals           `json:"vitals,omitempty"` // of a result that is about a node
 }
 
 // Cause is what kept a cell that had begun from its end.
@@ -152,6 +156,8 @@ type Report struct {
 	Reruns  []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
 	Unfit   []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
 	Earlier []Earlier `json:"earlier,omitempty"`
+
+	Health []NodeHealth `json:"node_health,omitempty"`
 }
 
 // Waived is an application that somebody excuses by a waiver, for one manifest.

@@ -37,7 +37,7 @@ func (d *display) Running(p *plan.Plan, results []reports.Result) {
 		t.total[c.Node]++
 	}
 	for _, r := range results {
-		if r.Status != reports.NotRun {
+		if r.Status != reports.NotRun && !r.OfNode() {
 			t.done[r.Node]++
 			t.before++
 		}

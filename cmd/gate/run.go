@@ -220,6 +220,11 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 		if r.First != nil {
 			fmt.Fprintf(w, "first failure: %s: %s\n", r.First.Cell, r.First.Reason)
 		}
+		for _, h := range r.Health {
+			for _, problem := range h.Problems {
+				fmt.Fprintf(w, "node %s: %s\n", h.Node, problem)
+			}
+		}
 	}
 	if status := verdictStatus(r.Verdict); status != exitGreen {
 		return verdictError{status}

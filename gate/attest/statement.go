@@ -50,6 +50,7 @@ type predicate struct {
 	Reruns   []reports.Rerun          `json:"reruns,omitempty"`    // cells that were run again
 	Proofs   map[string]reports.Proof `json:"proofs,omitempty"`    // by application: how many cycles, and what they prove
 	Earlier  []reports.Earlier        `json:"earlier,omitempty"`   // runs whose cycles are among them
+	Health   []reports.NodeHealth     `json:"nodeHealth,omitempty"`
 }
 
 // configuration is a file that the results depend on.
@@ -70,7 +71,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Proofs: map[string]reports.Proof{},
+			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Health: r.Health, Proofs: map[string]reports.Proof{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
@@ -106,6 +107,11 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 // result is in-toto's word for a run: PASSED, WARNED if every cell that did not pass is
 // excused by a waiver, or FAILED.
 func result(r *reports.Report) string {
+	for _, h := range r.Health {
+		if len(h.Problems) > 0 {
+			return "FAILED" // no waiver is about a node
+		}
+	}
 	out := "PASSED"
 	for _, a := range r.Apps {
 		for _, c := range a.Cells {

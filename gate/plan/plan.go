@@ -40,6 +40,9 @@ type Plan struct {
 	// Bare is the cycle that starts from nodes without any image; 0 if none does.
 	Bare    int               `json:"bare_cycle,omitempty"`
 	Earlier []reports.Earlier `json:"earlier,omitempty"` // runs of the same digests, whose cycles count too
+	// Looks says that every node is looked at before the first and after every cycle. Older
+	// gates did not.
+	Looks bool `json:"looks,omitempty"`
 }
 
 // Session is a stretch of work on a run: the first, or a resumption. Finished is zero

@@ -21,6 +21,9 @@ func (r *Runner) recall() error {
 	r.done, r.broken, r.last = map[reports.Cell]reports.Status{}, map[reports.Cell]int{}, map[place]reports.Cell{}
 	r.left, r.resumed, r.stopped, r.boots = map[place]bool{}, map[place]bool{}, map[place]string{}, map[string]nodes.BootID{}
 	for _, res := range r.Results {
+		if res.OfNode() {
+			continue
+		}
 		r.resumed[place{res.Node, res.App}] = true
 		r.remember(res)
 	}

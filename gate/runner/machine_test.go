@@ -25,6 +25,9 @@ type fake struct {
 	images []string // what was done to its images
 	left   []string
 	full   error
+
+	vitals func(asked int) string // more of what it says of itself; nil: nothing is wrong
+	since  []string               // cursors of the looks
 }
 
 func (f *fake) Boot(context.Context) (nodes.BootID, error) {

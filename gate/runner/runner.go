@@ -40,6 +40,9 @@ type Machine interface {
 	Pull(context.Context, []fleet.Image) error
 	// Bare takes every image off the node that no container uses, and gives those left.
 	Bare(context.Context) (left []string, err error)
+	// Vitals are what the node says of itself and of what happened since a cursor of its
+	// journal, for package vitals; none: since no time.
+	Vitals(ctx context.Context, since string) (string, error)
 }
 
 // Runner carries out a plan on a fleet.
@@ -64,6 +67,8 @@ type Runner struct {
 	boots   map[string]nodes.BootID         // by node
 	browser *matrix.Browser
 	failure error // of the gate itself
+
+	findings int // in journals, whose evidence has a file each
 }
 
 // place is an application on a node.
@@ -119,7 +124,10 @@ func (r *Runner) note(err error) {
 
 // node works on one node.
 func (r *Runner) node(ctx context.Context, n *fleet.Node) error {
-	if ctx.Err() != nil || !r.open(n.Name, 1, r.Plan.Asked.Cycles) {
+	open := r.open(n.Name, 1, r.Plan.Asked.Cycles)
+	// A session that was cut short may have done all cells, and not looked at the node since.
+	seen, _ := r.looked(n.Name)
+	if ctx.Err() != nil || !open && seen == r.Plan.Asked.Cycles {
 		return nil
 	}
 	boot, err := r.machine(n).Boot(ctx)
@@ -135,12 +143,23 @@ func (r *Runner) node(ctx context.Context, n *fleet.Node) error {
 			return fmt.Errorf("%s: pulling images: %w", n.Node, err)
 		}
 	}
+	if seen < 0 {
+		if err := r.health(ctx, n, 0); err != nil {
+			return err
+		}
+	}
 	for k := 1; k <= r.Plan.Asked.Cycles && ctx.Err() == nil; k++ {
-		if !r.open(n.Name, k, k) {
+		if r.open(n.Name, k, k) {
+			if err := r.cycle(ctx, n, k); err != nil {
+				return err
+			}
+		} else if k <= seen || k < r.Plan.Asked.Cycles {
 			continue
 		}
-		if err := r.cycle(ctx, n, k); err != nil {
-			return err
+		if ctx.Err() == nil {
+			if err := r.health(ctx, n, k); err != nil {
+				return err
+			}
 		}
 	}
 	return nil

@@ -11,7 +11,7 @@ import (
 )
 
 // checklist fills in the criteria of a release: one for each node that the policy
-// demands, and six more.
+// demands, and seven more.
 func checklist(p *plan.Plan, r *reports.Report) []reports.Criterion {
 	cells := func(pick func(reports.Result) bool) (met bool, why string) {
 		n := 0
@@ -70,5 +70,23 @@ func checklist(p *plan.Plan, r *reports.Report) []reports.Criterion {
 	// Every cell checks them; one that did not pass leaves them unproven.
 	met, why = cells(func(reports.Result) bool { return true })
 	add("invariants", "The invariants held throughout (data, secrets, duplicates, rootless)", met, why)
+	if p.Looks {
+		met, why = sound(p, r)
+		add("nodes", "The nodes stayed sound (kernel, journal, leaks, times of starts)", met, why)
+	}
 	return out
+}
+
+// sound wants every node to have been looked at, and nothing found.
+func sound(p *plan.Plan, r *reports.Report) (met bool, why string) {
+	for _, node := range p.Asked.Nodes {
+		i := slices.IndexFunc(r.Health, func(h reports.NodeHealth) bool { return h.Node == node })
+		switch {
+		case i < 0 || r.Health[i].Cycles == 0:
+			return false, node + " was not looked at"
+		case len(r.Health[i].Problems) > 0:
+			return false, node + ": " + r.Health[i].Problems[0].What
+		}
+	}
+	return true, ""
 }

@@ -51,6 +51,18 @@ func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []s
 	if len(results) > 0 && results[0].Prev == "" {
 		why = append(why, "its results are not chained: a line could have been taken out")
 	}
+	for _, node := range p.Asked.Nodes {
+		if p.Looks && len(results) > 0 && !slices.ContainsFunc(results, func(x reports.Result) bool {
+			return x.OfNode() && x.Vitals != nil && x.Node == node && x.Cycle == p.Asked.Cycles
+		}) {
+			why = append(why, fmt.Sprintf("node %s was not looked at after its last cycle: what its journal says is not known", node))
+		}
+	}
+	for _, res := range results {
+		if res.OfNode() && res.Status == reports.Failed && (len(res.Evidence) == 0 || len(res.Digests) < len(res.Evidence)) {
+			why = append(why, fmt.Sprintf("%s is red without its evidence, which is a fault of the gate", res.Cell))
+		}
+	}
 	for _, a := range r.Apps {
 		for _, c := range a.Cells {
 			if c.Status == reports.Failed && slices.ContainsFunc(results, func(x reports.Result) bool {

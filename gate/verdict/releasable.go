@@ -32,6 +32,11 @@ func Releasable(r *reports.Report, now time.Time) error {
 			}
 		}
 	}
+	for _, h := range r.Health {
+		for _, p := range h.Problems {
+			return fmt.Errorf("the run is %s: node %s: %s", r.Verdict, h.Node, p.What)
+		}
+	}
 	switch {
 	case len(r.Apps) == 0:
 		return fmt.Errorf("the run is about no application")

@@ -52,8 +52,9 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 		verdicts[apps[a].Verdict]++
 		r.Apps = append(r.Apps, *apps[a])
 	}
+	r.Health = health(p, r, results)
 	switch {
-	case verdicts[reports.Red] > 0:
+	case verdicts[reports.Red] > 0 || slices.ContainsFunc(r.Health, func(h reports.NodeHealth) bool { return len(h.Problems) > 0 }):
 		r.Verdict = reports.Red
 	case verdicts[reports.Incomplete] > 0:
 		r.Verdict = reports.Incomplete

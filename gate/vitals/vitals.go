@@ -1,0 +1,130 @@
+// Package vitals reads what a node says of itself at the end of a cycle: measures of what
+// must not grow, and what in its journal and its kernel's must not be there. It is pure: who
+// asks the node gives it the answer (nodes/fleet/vitals.sh). An answer that is not whole is
+// refused, because what was not seen is not absent.
+package vitals
+
+import (
+	"errors"
+	"fmt"
+	"maps"
+	"slices"
+	"strconv"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// ErrIncomplete is wrapped when the node did not answer everything that it was asked.
+var ErrIncomplete = errors.New("what a node says of itself is incomplete")
+
+// always are the measures that every node can take.
+var always = []string{"containers", "volumes", "networks", "secrets", "processes", "files"}
+
+// Look is an answer, read.
+type Look struct {
+	reports.Vitals
+	Findings []reports.Finding
+}
+
+// Read reads an answer. owners says whose a unit of the node's user is: the application's
+// that has the unit. before is the look before this one; the zero one asked for no journal.
+func Read(answer string, owners map[string]string, before reports.Vitals) (*Look, error) {
+	l := &Look{Vitals: reports.Vitals{Measures: map[string]float64{}, Restarts: map[string]int{}}}
+	j := newJournal(owners)
+	done := false
+	for line := range strings.Lines(answer) {
+		line = strings.TrimSuffix(line, "\n")
+		if done {
+			return nil, fmt.Errorf("%w: %q comes after its end", ErrIncomplete, line)
+		}
+		what, rest, _ := strings.Cut(line, " ")
+		err := error(nil)
+		switch what {
+		case "end":
+			done = true
+		case "boot":
+			l.Boot = rest
+		case "cursor":
+			l.Cursor = rest
+		case "unread":
+			l.Unread = append(l.Unread, rest)
+		case "measure":
+			name, value, _ := strings.Cut(rest, " ")
+			l.Measures[name], err = strconv.ParseFloat(value, 64)
+		case "oom":
+			l.OOMKills, err = strconv.ParseInt(rest, 10, 64)
+		case "restarts":
+			unit, value, _ := strings.Cut(rest, " ")
+			l.Restarts[unit], err = strconv.Atoi(value)
+		case "user":
+			err = j.add(rest, false)
+		case "kernel":
+			err = j.add(rest, true)
+		case "failed":
+			err = errors.New("the node could not answer")
+		default:
+			err = errors.New("not a fact")
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w: %.200q", ErrIncomplete, err, line)
+		}
+	}
+	switch {
+	case !done:
+		return nil, fmt.Errorf("%w: it was cut off", ErrIncomplete)
+	case l.Boot == "" || l.Cursor == "":
+		return nil, fmt.Errorf("%w: nothing of its boot, or of the end of its journal", ErrIncomplete)
+	}
+	for _, name := range always {
+		if _, ok := l.Measures[name]; !ok {
+			return nil, fmt.Errorf("%w: it does not say how many %s there are", ErrIncomplete, name)
+		}
+	}
+	if before.Cursor == "" {
+		return l, nil
+	}
+	until, err := cursorTime(l.Cursor)
+	if err != nil {
+		return nil, err
+	}
+	l.Findings = j.findings(until)
+	l.counted(before, j)
+	return l, nil
+}
+
+// cursorTime is when the line was logged that a cursor stands for.
+func cursorTime(cursor string) (time.Time, error) {
+	for field := range strings.SplitSeq(cursor, ";") {
+		if hex, ok := strings.CutPrefix(field, "t="); ok {
+			if us, err := strconv.ParseInt(hex, 16, 64); err == nil {
+				return time.UnixMicro(us), nil
+			}
+		}
+	}
+	return time.Time{}, fmt.Errorf("%w: the cursor %q of its journal holds no time", ErrIncomplete, cursor)
+}
+
+// counted adds what counters show and the journal does not: it may have lost lines.
+func (l *Look) counted(before reports.Vitals, j *journal) {
+	killed := l.OOMKills
+	if l.Boot == before.Boot {
+		killed -= before.OOMKills
+	}
+	if killed > 0 && !j.oom {
+		l.Findings = append(l.Findings, reports.Finding{
+			What:  fmt.Sprintf("the kernel killed %d of the user's processes for want of memory", killed),
+			Lines: []string{fmt.Sprintf("memory.events: oom_kill %d, before %d", l.OOMKills, before.OOMKills)},
+		})
+	}
+	for _, unit := range slices.Sorted(maps.Keys(l.Restarts)) {
+		n := l.Restarts[unit]
+		if n > before.Restarts[unit] && !j.restarted[unit] && j.watched(unit) {
+			l.Findings = append(l.Findings, reports.Finding{
+				App: j.owner(unit), What: unit + " restarted, and nobody asked for it",
+				Lines: []string{fmt.Sprintf("NRestarts=%d, before %d", n, before.Restarts[unit])},
+			})
+		}
+	}
+}

@@ -1,0 +1,101 @@
+package reports
+
+import (
+	"fmt"
+	"strings"
+	"time"
+)
+
+// Vitals are what a node showed of itself at the end of a cycle, and what its journal and its
+// kernel said since the look before. Cycle 0 is the node before its first one.
+type Vitals struct {
+	Boot   string `json:"boot"`
+	Cursor string `json:"cursor"` // of its journal: what came later belongs to the next look
+
+	Measures map[string]float64 `json:"measures"` // by name, in bytes where it is no number of things
+	OOMKills int64              `json:"oom_kills,omitempty"`
+	Restarts map[string]int     `json:"restarts,omitempty"` // by unit, as systemd counts them
+	Unread   []string           `json:"unread,omitempty"`   // what the node cannot show, with the reason
+}
+
+// Finding is something that happened on a node and must not.
+type Finding struct {
+	App   string   `json:"app,omitempty"` // none: it is the node's
+	What  string   `json:"what"`
+	Lines []string `json:"lines"` // of the journal
+}
+
+// NodeHealth is what a run found about a node over its cycles.
+type NodeHealth struct {
+	Node     string    `json:"node"`
+	Cycles   int       `json:"cycles"`             // at whose end it was looked at
+	Trends   []Trend   `json:"trends,omitempty"`   // of its measures, and of start times that grew too much
+	Starts   int       `json:"starts,omitempty"`   // series of start times that were looked at
+	Problems []Problem `json:"problems,omitempty"` // each turns the run red
+	Unread   []string  `json:"unread,omitempty"`
+}
+
+// Problem is what turns a run red without being any one cell's.
+type Problem struct {
+	Cycle    int      `json:"cycle,omitempty"` // none: it is that of all cycles
+	What     string   `json:"what"`
+	Evidence []string `json:"evidence,omitempty"`
+}
+
+// Trend is how a measure went over the cycles of a run, if it was measured often enough.
+type Trend struct {
+	What    string  `json:"what"`
+	Unit    string  `json:"unit,omitempty"`
+	First   float64 `json:"first"`
+	Last    float64 `json:"last"`
+	Slope   float64 `json:"slope"` // per cycle (Theil and Sen)
+	Low     float64 `json:"low"`   // bounds of its interval
+	High    float64 `json:"high"`
+	Limit   float64 `json:"limit"`            // how much it may grow over the run
+	Chance  float64 `json:"chance,omitempty"` // of such a rise without a trend (Mann and Kendall)
+	Alpha   float64 `json:"alpha,omitempty"`  // below which Chance counts
+	TooMuch bool    `json:"too_much,omitempty"`
+}
+
+func (p Problem) String() string {
+	if p.Cycle > 0 {
+		return fmt.Sprintf("until the end of cycle %d: %s", p.Cycle, p.What)
+	}
+	return p.What
+}
+
+// Says sums up what was looked at, and what could not be.
+func (h NodeHealth) Says() string {
+	s := fmt.Sprintf("Node %s: looked at after %d cycles, %d problems", h.Node, h.Cycles, len(h.Problems))
+	if h.Starts > 0 {
+		s += fmt.Sprintf("; %d series of start times", h.Starts)
+	}
+	if len(h.Trends) == 0 && h.Starts == 0 {
+		s += "; too few cycles to say anything of what grows"
+	}
+	if len(h.Unread) > 0 {
+		s += "; not seen: " + strings.Join(h.Unread, "; ")
+	}
+	return s
+}
+
+// Says puts a trend into a sentence.
+func (t Trend) Says() string {
+	s := fmt.Sprintf("%s went from %.1f to %.1f %s over the run: %+.2f per cycle, surely between %+.2f and %+.2f, at most %.1f in all", t.What, t.First, t.Last, t.Unit, t.Slope, t.Low, t.High, t.Limit)
+	if t.Alpha > 0 {
+		s += fmt.Sprintf("; by chance with a probability of %.1g, at least %.1g", t.Chance, t.Alpha)
+	}
+	return strings.ReplaceAll(s, "  ", " ")
+}
+
+// NodeLook is the step in the name of a Cell that holds a node's Vitals and belongs to no
+// application.
+const NodeLook = "node"
+
+// OfNode tells whether a result is about a node and no application's.
+func (r Result) OfNode() bool { return r.App == "" && r.Step == NodeLook }
+
+// NodeResult is what was seen of a node at the end of a cycle.
+func NodeResult(node string, cycle int, v Vitals, at time.Time) Result {
+	return Result{Cell: Cell{Node: node, Cycle: cycle, Step: NodeLook}, Status: Passed, Vitals: &v, At: at}
+}
