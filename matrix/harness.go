@@ -106,7 +106,8 @@ func (g *Group) perform(ctx context.Context) {
 	}
 }
 
-// invariants are what must hold in every snapshot; what runs in it must be as meant.
+// invariants are what must hold in every snapshot; what runs in it must be as meant, and
+// the daemon must say of it what is.
 func (g *Group) invariants(c *cell) error {
 	meant, err := c.env.expectation()
 	if err != nil {
@@ -116,7 +117,7 @@ func (g *Group) invariants(c *cell) error {
 		if !g.step.Reboots && s.Boot != c.rec.held[0].Boot {
 			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot)
 		}
-		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s)); err != nil {
+		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s), s.lies); err != nil {
 			return fmt.Errorf("invariant: %w", err)
 		}
 	}

@@ -62,6 +62,7 @@ type Runner struct {
 	resumed map[place]bool                  // begun before, and not yet gone on with
 	stopped map[place]string                // why an application is let be on a node
 	boots   map[string]nodes.BootID         // by node
+	asked   map[string]int                  // by node, the cycle in which archy was last asked
 	browser *matrix.Browser
 	failure error // of the gate itself
 }

@@ -159,6 +159,12 @@ func TestPlantedFaultIsRed(t *testing.T) {
 			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: secret /run/secrets/key is mode 444 of 1000:1000, wanted mode 400 of 1000:1000"},
 		{name: "the limit of memory is left out", fault: fault.NoMemoryLimit, edit: []string{"budget:", "resources: {memory: 64M}\nbudget:"}, app: "page",
 			steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's MemoryMax is infinity, wanted 67108864"},
+		{name: "the daemon says that a stopped application runs", fault: fault.SaysRunning, app: "page",
+			steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: `ListApps: the daemon says "running" of page, and it is installed and does not run`},
+		{name: "the daemon's list hides an application", fault: fault.HidesOne, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: "ListApps: the daemon does not list page"},
+		{name: "the metrics lie", fault: fault.MetricsLie, app: "page",
+			steps: []string{matrix.Install}, red: matrix.Install, reason: `metrics: the daemon says "stopped" of page, and it runs`},
 	}
 	documented, err := os.ReadFile(filepath.Join(root, "TESTING.md"))
 	if err != nil {
