@@ -47,7 +47,7 @@ func install(ctx context.Context, env *Environment, rec *Recorder) error {
 }
 
 func stop(ctx context.Context, env *Environment, rec *Recorder) error {
-	if err := env.do(ctx, rec, Stop, false); err != nil {
+	if err := env.timely(ctx, rec, Stop); err != nil {
 		return err
 	}
 	s, err := env.look(ctx, rec)
@@ -67,7 +67,7 @@ func stop(ctx context.Context, env *Environment, rec *Recorder) error {
 }
 
 func start(ctx context.Context, env *Environment, rec *Recorder) error {
-	if err := env.do(ctx, rec, Start, false); err != nil {
+	if err := env.timely(ctx, rec, Start); err != nil {
 		return err
 	}
 	_, err := complete(ctx, env, rec)
@@ -75,7 +75,7 @@ func start(ctx context.Context, env *Environment, rec *Recorder) error {
 }
 
 func restart(ctx context.Context, env *Environment, rec *Recorder) error {
-	if err := env.do(ctx, rec, Restart, false); err != nil {
+	if err := env.timely(ctx, rec, Restart); err != nil {
 		return err
 	}
 	s, err := complete(ctx, env, rec)
