@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
@@ -25,7 +26,22 @@ type fake struct {
 	images []string // what was done to its images
 	left   []string
 	full   error
+	clock  func(asked int) time.Duration // how far ahead it is; nil: not at all
+	clocks int
+	lacks  error    // at the end of a run
+	warns  []string // then
 }
+
+func (f *fake) Clock(context.Context) (nodes.Clock, error) {
+	f.clocks++
+	here := time.Now()
+	if f.clock == nil {
+		return nodes.Clock{Node: here, Here: here}, nil
+	}
+	return nodes.Clock{Node: here.Add(f.clock(f.clocks)), Here: here}, nil
+}
+
+func (f *fake) Check(context.Context) ([]string, error) { return f.warns, f.lacks }
 
 func (f *fake) Boot(context.Context) (nodes.BootID, error) {
 	f.mu.Lock()
