@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -34,17 +35,24 @@ func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) {
 	s.lies = lies(ctx, e.App, s, len(rec.held) == 0 && rec.before == nil, look, hear)
 }
 
+// wordLag is how long a snapshot stands before another is taken: most daemons that lag behind
+// do so for less, and a look costs more than an answer.
+const wordLag = 2 * time.Second
+
 // lies gives what is wrong in the daemon's words and stays wrong. It hears the daemon beside
-// the snapshot, and from then on beside a new one each time.
+// the snapshot, and after a while beside new ones.
 func lies(ctx context.Context, m *manifest.Manifest, s *Snapshot, first bool, look func() (*Snapshot, error), hear func() []saying) (wrong []string) {
-	err := await(ctx, passTimeout, "the daemon to say what is", func() (err error) {
-		if s == nil {
-			if s, err = look(); err != nil {
+	taken := time.Now()
+	err := await(ctx, passTimeout, "the daemon to say what is", func() error {
+		if time.Since(taken) > wordLag {
+			now, err := look()
+			if err != nil {
 				wrong = nil // of what cannot be seen, nothing is known
 				return err
 			}
+			s, taken = now, time.Now()
 		}
-		wrong, s = checkWords(m, s, hear(), first), nil
+		wrong = checkWords(m, s, hear(), first)
 		return Verdict(wrong)
 	})
 	if err == nil || ctx.Err() != nil {

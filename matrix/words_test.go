@@ -117,7 +117,7 @@ func TestOnlyWhatStaysWrongIsALie(t *testing.T) {
 		{"the truth", running, running, 0, nil, "", 0},
 		{"it lags behind", down, running, 20 * time.Second, func() (*Snapshot, error) { return healthy(), nil }, "", 21 * time.Second},
 		{"it is being restarted", silent, running, 20 * time.Second, func() (*Snapshot, error) { return healthy(), nil }, "", 21 * time.Second},
-		{"it has stopped since", down, down, 0, func() (*Snapshot, error) { return stopped(), nil }, "", time.Second},
+		{"it has stopped since", down, down, 0, func() (*Snapshot, error) { return stopped(), nil }, "", wordLag + time.Second},
 		{"it lies", down, down, 0, func() (*Snapshot, error) { return healthy(), nil }, `says "stopped" of pair`, passTimeout + time.Second},
 		{"it says nothing", silent, silent, 0, func() (*Snapshot, error) { return healthy(), nil }, "connection refused", passTimeout + time.Second},
 		{"nobody sees", down, down, 0, func() (*Snapshot, error) { return nil, ErrIncomplete }, "", passTimeout + time.Second},
