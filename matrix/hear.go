@@ -19,6 +19,7 @@ import (
 	"connectrpc.com/connect"
 	"google.golang.org/protobuf/encoding/protojson"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
@@ -60,6 +61,12 @@ func (l *Listener) Close() {
 		}
 	}
 	l.http.CloseIdleConnections()
+}
+
+// Check says where the daemon's words on an application are not what a snapshot shows. At the
+// first look of a cell, "failed" may be what an earlier cell is red for.
+func (l *Listener) Check(ctx context.Context, m *manifest.Manifest, s *Snapshot, first bool) []string {
+	return checkWords(m, s, l.hear(ctx, m.ID), first)
 }
 
 // hear asks everywhere.
@@ -240,6 +247,7 @@ var (
 	errStates  = errors.New("archipelago_app_state is not 1 for one state of the application")
 	metricLine = regexp.MustCompile(`(?m)^archipelago_app_state\{(.*)\} (\S+)$`)
 	labelPair  = regexp.MustCompile(`([a-z_]+)="((?:[^"\\]|\\.)*)"`)
+	labelValue = strings.NewReplacer(`\\`, `\`, `\"`, `"`, `\n`, "\n")
 )
 
 // stateMetric reads the one state in which the metrics have an application (Prometheus's
@@ -248,7 +256,7 @@ func stateMetric(text, app string) (state, version string, err error) {
 	for _, line := range metricLine.FindAllStringSubmatch(text, -1) {
 		labels := map[string]string{}
 		for _, pair := range labelPair.FindAllStringSubmatch(line[1], -1) {
-			labels[pair[1]] = pair[2]
+			labels[pair[1]] = labelValue.Replace(pair[2])
 		}
 		if labels["app"] != app || line[2] == "0" {
 			continue

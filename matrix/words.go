@@ -31,8 +31,9 @@ func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) {
 		return // one is enough: every further one would be waited for
 	}
 	look := func() (*Snapshot, error) { return e.Witness.Look(ctx, e.App, rec.begin) }
-	hear := func() []saying { return e.words.hear(ctx, e.App.ID) }
-	s.lies = lies(ctx, e.App, s, len(rec.held) == 0 && rec.before == nil, look, hear)
+	first := len(rec.held) == 0 && rec.before == nil
+	check := func(s *Snapshot) []string { return e.words.Check(ctx, e.App, s, first) }
+	s.lies = lies(ctx, s, look, check)
 }
 
 // wordLag is how long a snapshot stands before another is taken: most daemons that lag behind
@@ -41,7 +42,7 @@ const wordLag = 2 * time.Second
 
 // lies gives what is wrong in the daemon's words and stays wrong. It hears the daemon beside
 // the snapshot, and after a while beside new ones.
-func lies(ctx context.Context, m *manifest.Manifest, s *Snapshot, first bool, look func() (*Snapshot, error), hear func() []saying) (wrong []string) {
+func lies(ctx context.Context, s *Snapshot, look func() (*Snapshot, error), check func(*Snapshot) []string) (wrong []string) {
 	taken := time.Now()
 	err := await(ctx, passTimeout, "the daemon to say what is", func() error {
 		if time.Since(taken) > wordLag {
@@ -52,7 +53,7 @@ func lies(ctx context.Context, m *manifest.Manifest, s *Snapshot, first bool, lo
 			}
 			s, taken = now, time.Now()
 		}
-		wrong = checkWords(m, s, hear(), first)
+		wrong = check(s)
 		return Verdict(wrong)
 	})
 	if err == nil || ctx.Err() != nil {

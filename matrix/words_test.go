@@ -125,11 +125,12 @@ func TestOnlyWhatStaysWrongIsALie(t *testing.T) {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
-				wrong := lies(t.Context(), stack(), healthy(), false, c.look, func() []saying {
+				wrong := lies(t.Context(), healthy(), c.look, func(s *Snapshot) []string {
+					said := c.then
 					if time.Since(begin) < c.after || c.after == 0 {
-						return c.first
+						said = c.first
 					}
-					return c.then
+					return checkWords(stack(), s, said, false)
 				})
 				if c.want == "" && len(wrong) > 0 || !strings.Contains(strings.Join(wrong, "; "), c.want) {
 					t.Errorf("%q, expected %q", wrong, c.want)
@@ -248,7 +249,7 @@ func TestTheDaemonIsHeardEverywhere(t *testing.T) {
 		l := s.serve(t)
 		var wrong []string
 		for range 2 {
-			wrong = checkWords(stack(), healthy(), l.hear(t.Context(), "pair"), false)
+			wrong = l.Check(t.Context(), stack(), healthy(), false)
 		}
 		if text := strings.Join(wrong, "; "); (c.want == "") != (text == "") || !strings.Contains(text, c.want) || len(wrong) > 1 {
 			t.Errorf("%s: %q, expected %q", c.name, wrong, c.want)
