@@ -26,7 +26,7 @@ import (
 )
 
 // Listener asks the daemon what it says of applications, in every place where it says
-// something: its RPC, My Apps' page as a signed-in owner, its metrics, and once archy.
+// something: its RPC, My Apps' page as a signed-in owner, its metrics, and archy until all agree.
 type Listener struct {
 	daemon      *client.Client
 	base, token string // of the daemon
@@ -66,7 +66,13 @@ func (l *Listener) Close() {
 // Check says where the daemon's words on an application are not what a snapshot shows. At the
 // first look of a cell, "failed" may be what an earlier cell is red for.
 func (l *Listener) Check(ctx context.Context, m *manifest.Manifest, s *Snapshot, first bool) []string {
-	return checkWords(m, s, l.hear(ctx, m.ID), first)
+	wrong := checkWords(m, s, l.hear(ctx, m.ID), first)
+	if len(wrong) == 0 {
+		l.mu.Lock()
+		defer l.mu.Unlock()
+		l.archy = "" // it makes the same call as ListApps: to have been right once is enough
+	}
+	return wrong
 }
 
 // hear asks everywhere.
@@ -75,13 +81,10 @@ func (l *Listener) hear(ctx context.Context, app string) []saying {
 	defer cancel()
 	said := []saying{l.listed(ctx, app), l.got(ctx, app), l.shown(ctx, app), l.measured(ctx, app)}
 	l.mu.Lock()
-	defer l.mu.Unlock()
-	if l.archy != "" {
-		w := l.printed(ctx, app)
-		if w.err == nil {
-			l.archy = "" // it makes the same call: once is enough
-		}
-		said = append(said, w)
+	archy := l.archy
+	l.mu.Unlock()
+	if archy != "" {
+		said = append(said, l.printed(ctx, archy, app))
 	}
 	return said
 }
@@ -106,7 +109,7 @@ func (l *Listener) got(ctx context.Context, app string) saying {
 }
 
 // printed is what 'archy apps --json' prints, signed in as its owner is.
-func (l *Listener) printed(ctx context.Context, app string) saying {
+func (l *Listener) printed(ctx context.Context, archy, app string) saying {
 	const where = "archy apps --json"
 	home, err := os.MkdirTemp("", "archy")
 	if err != nil {
@@ -114,7 +117,7 @@ func (l *Listener) printed(ctx context.Context, app string) saying {
 	}
 	defer os.RemoveAll(home)
 	run := func(stdin string, args ...string) ([]byte, error) {
-		cmd := exec.CommandContext(ctx, l.archy, args...)
+		cmd := exec.CommandContext(ctx, archy, args...)
 		cmd.Env = append(os.Environ(), "XDG_CONFIG_HOME="+home, "HOME="+home)
 		cmd.Stdin = strings.NewReader(stdin)
 		var stderr bytes.Buffer
