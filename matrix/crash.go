@@ -53,7 +53,11 @@ func killing(m *manifest.Manifest, s *Snapshot) (string, error) {
 		}
 		words = append(words, found[0].pid, nodes.Quote(found[0].running.Cgroup))
 	}
-	return strings.Join(words, " "), nil
+	command := strings.Join(words, " ")
+	for _, c := range m.Containers {
+		command = forced(c.Name+".service", command)
+	}
+	return command, nil
 }
 
 // awaitRecovery waits until the application is back, and not as it was. No command is

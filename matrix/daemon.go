@@ -29,8 +29,10 @@ func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge 
 	p, err := e.Daemon.Do(ctx, verb, e.App.ID, purge, nil)
 	spent := time.Since(begin).Seconds()
 	if p != nil {
-		rec.timing.App += min(p.AppSeconds, spent)
-		rec.timing.Engine += max(0, spent-p.AppSeconds)
+		// The daemon says how the time is split; how much it was, the gate measured.
+		app := min(max(0, p.AppSeconds), spent)
+		rec.timing.App += app
+		rec.timing.Engine += spent - app
 	} else {
 		rec.timing.Engine += spent
 	}

@@ -2,7 +2,6 @@ package matrix
 
 import (
 	"context"
-	"fmt"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -19,7 +18,7 @@ func collect(ctx context.Context, env *Environment, rec *Recorder) {
 		members += " " + m.Name
 		units += " " + m.Name + ".service"
 	}
-	since := fmt.Sprintf("--since=@%d", rec.begin.Unix()-1)
+	since := "--since=" + nodes.Ago(rec.begin)
 	for _, piece := range []struct{ file, command string }{
 		{"journal-user.txt", "journalctl --user --no-pager -o short-precise " + since},
 		{"journal-system.txt", "journalctl --no-pager -o short-precise " + since},

@@ -106,7 +106,8 @@ func (g *Group) perform(ctx context.Context) {
 	}
 }
 
-// invariants are what must hold in every snapshot; what runs in it must be as meant.
+// invariants are what must hold in every snapshot; what runs in it must be as meant, and
+// the daemon must say of it what is.
 func (g *Group) invariants(c *cell) error {
 	meant, err := c.env.expectation()
 	if err != nil {
@@ -116,7 +117,7 @@ func (g *Group) invariants(c *cell) error {
 		if !g.step.Reboots && s.Boot != c.rec.held[0].Boot {
 			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot)
 		}
-		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s)); err != nil {
+		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s), s.lies); err != nil {
 			return fmt.Errorf("invariant: %w", err)
 		}
 	}
@@ -142,10 +143,11 @@ var errRebooted = errors.New("the node rebooted by itself during the step")
 
 // blame tells a failure of what is tested from the loss of its node. Whatever failed:
 // a node that does not answer on a new connection is lost, and one that is on
-// another boot than the cell began on rebooted by itself, which is a failure. What an
+// another boot than the cell began on rebooted by itself, which is a failure. One that the
+// gate rebooted, and that is away since, failed, too. What an
 // application requires, and has failed in the same step, is not held against it.
 func (g *Group) blame(ctx context.Context, c *cell) error {
-	if c.err == nil || broken(c.err) {
+	if c.err == nil || broken(c.err) || errors.Is(c.err, errNotBack) {
 		return c.err
 	}
 	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), probeTimeout)

@@ -64,7 +64,7 @@ func beforeInstall(m *manifest.Manifest, s *Snapshot, interrupted bool) (clear b
 }
 
 func stop(ctx context.Context, env *Environment, rec *Recorder) error {
-	if err := env.do(ctx, rec, Stop, false); err != nil {
+	if err := env.timely(ctx, rec, Stop); err != nil {
 		return err
 	}
 	return env.lasting(ctx, rec, "it did not stay stopped over a reconcile pass", func(s *Snapshot) error {
@@ -73,7 +73,7 @@ func stop(ctx context.Context, env *Environment, rec *Recorder) error {
 }
 
 func start(ctx context.Context, env *Environment, rec *Recorder) error {
-	if err := env.do(ctx, rec, Start, false); err != nil {
+	if err := env.timely(ctx, rec, Start); err != nil {
 		return err
 	}
 	_, err := complete(ctx, env, rec)
@@ -81,7 +81,7 @@ func start(ctx context.Context, env *Environment, rec *Recorder) error {
 }
 
 func restart(ctx context.Context, env *Environment, rec *Recorder) error {
-	if err := env.do(ctx, rec, Restart, false); err != nil {
+	if err := env.timely(ctx, rec, Restart); err != nil {
 		return err
 	}
 	s, err := complete(ctx, env, rec)

@@ -73,7 +73,7 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 
 func (q questions) arguments() []string {
 	list := func(words []string) string { return strings.Join(words, " ") }
-	return []string{q.app, q.dataDir, manifest.LabelApp, fmt.Sprintf("@%d", q.since.Unix()), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside)}
+	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside)}
 }
 
 // disk adds to a snapshot what only the node itself can tell, by the script.

@@ -21,6 +21,7 @@ type Session struct {
 	SSH     *nodes.Client
 	Daemon  *client.Client
 	Witness *Witness
+	words   *Listener
 
 	probe func(context.Context) (nodes.BootID, error) // the node's boot, asked over a new connection
 
@@ -43,7 +44,8 @@ func NewSession(s *Shard) *Session {
 		ssh.Drop()
 		return ssh.BootID(ctx)
 	}
-	return &Session{Shard: s, SSH: ssh, Daemon: client.New(s.RPC, s.Token, s.Trusted.Fingerprint()), Witness: NewWitness(ssh, s.Node.Address), probe: probe, mend: mend}
+	daemon := client.New(s.RPC, s.Token, s.Trusted.Fingerprint())
+	return &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: NewWitness(ssh, s.Node.Address), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, mend: mend}
 }
 
 // Close ends connections and the browser, if one was started here.
@@ -53,6 +55,7 @@ func (s *Session) Close() {
 		s.browser.Close()
 	}
 	s.mu.Unlock()
+	s.words.Close()
 	s.Witness.Close()
 	s.SSH.Close()
 }
@@ -106,11 +109,13 @@ func (e *Environment) expectation() (*Expectation, error) {
 	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
 }
 
-// look has the witnesses take a snapshot, and holds it for the invariants.
+// look has the witnesses take a snapshot, compares the daemon's words with it, and holds it
+// for the invariants.
 func (e *Environment) look(ctx context.Context, rec *Recorder) (*Snapshot, error) {
 	defer rec.charge(&rec.timing.Witness)()
 	s, err := e.Witness.Look(ctx, e.App, rec.begin)
 	if err == nil {
+		e.heed(ctx, rec, s)
 		rec.held = append(rec.held, s)
 	}
 	return s, err

@@ -43,6 +43,7 @@ type Shard struct {
 	Token   string               `json:"token"`
 	Trusted nodes.Authority      `json:"trusted,omitzero"`  // the node's, all that is trusted of its certificates
 	Browser string               `json:"browser,omitempty"` // DevTools address; empty: start one when needed
+	Archy   string               `json:"archy,omitempty"`   // path of the owner's command, where its word is to be heard too
 	Cycle   int                  `json:"cycle"`
 	Steps   []string             `json:"steps"`
 	Apps    []*manifest.Manifest `json:"apps"`              // as published

@@ -7,7 +7,7 @@ import (
 )
 
 // Snapshot is what the witnesses saw of one application on a node, all at about the
-// same time. Nothing in it comes from the daemon.
+// same time. Nothing that it shows comes from the daemon.
 type Snapshot struct {
 	Boot       nodes.BootID
 	Containers []Seen              // every container of the user, from Podman's API
@@ -32,6 +32,8 @@ type Snapshot struct {
 	MemoryMax  map[string]string            // limit of a unit's cgroup, where the node can limit memory
 	Namespaces map[string]string            // the node's own, by kind
 	Listening  []Socket                     // on any address of the node
+
+	lies []string // where the daemon says otherwise, for longer than it may lag behind
 }
 
 // newSnapshot is one in which nothing was seen yet.

@@ -22,6 +22,9 @@ const (
 	restartCommand = "systemctl --user restart " + nodes.DaemonUnit
 )
 
+// errNotBack is a failure: the gate rebooted the node, and what was on it is served no more.
+var errNotBack = errors.New("the node was rebooted and did not come back")
+
 // cutsPower tells whether the shard's reboot is a power cut.
 func (s *Shard) cutsPower() bool {
 	return s.Cycle%powerEvery == powerFirst && len(s.Node.Power.Cut) > 0
@@ -32,24 +35,31 @@ func (s *Shard) cutsPower() bool {
 func surviveReboot(ctx context.Context, g *Group) {
 	bounded, cancel := context.WithTimeoutCause(ctx, rebootTimeout, fmt.Errorf("%w: the node did not come back within %s of a reboot", nodes.ErrLost, rebootTimeout))
 	defer cancel()
-	begin := time.Now()
 	var boot nodes.BootID
-	g.Once(bounded, func(ctx context.Context) (err error) {
+	var on time.Time
+	g.Once(bounded, func(bounded context.Context) (err error) {
 		g.Witness.Close()
-		if !g.Shard.cutsPower() {
-			boot, err = g.SSH.Reboot(ctx)
+		asked := time.Now()
+		if g.Shard.cutsPower() {
+			boot, err = g.SSH.PowerCut(bounded)
+		} else {
+			boot, err = g.SSH.Reboot(bounded)
+		}
+		if err != nil {
+			return lostForGood(ctx, err)
+		}
+		age, err := g.SSH.Age(bounded)
+		if err != nil {
 			return err
 		}
-		if boot, err = g.SSH.PowerCut(ctx); err != nil {
-			return fmt.Errorf("%w: %w", nodes.ErrLost, err) // the means failed, not what is tested
-		}
+		on = poweredOn(asked, time.Now(), age)
 		return nil
 	})
 	g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
 		if g.Shard.cutsPower() {
 			rec.note = "the power was cut"
 		}
-		if err := awaitReturn(ctx, env, rec, boot, begin); err != nil {
+		if err := awaitReturn(ctx, env, rec, boot, on); err != nil {
 			return err
 		}
 		if rec.before.Boot == boot {
@@ -66,12 +76,23 @@ func surviveReboot(ctx context.Context, g *Group) {
 	})
 }
 
-// awaitReturn waits until the application is back on a boot. The daemon is asked
-// nothing before that, and no command is given.
-func awaitReturn(ctx context.Context, env *Environment, rec *Recorder, boot nodes.BootID, since time.Time) error {
+// lostForGood makes a failure of a node that is away after a reboot which the gate asked for,
+// unless it is the gate that gave up.
+func lostForGood(ctx context.Context, err error) error {
+	if ctx.Err() != nil || !errors.Is(err, nodes.ErrAway) {
+		return err
+	}
+	return fmt.Errorf("%w within %s: %v", errNotBack, rebootTimeout, err)
+}
+
+// awaitReturn waits until the application is back on a boot that began at on. The daemon is
+// asked nothing before that, and no command is given.
+func awaitReturn(ctx context.Context, env *Environment, rec *Recorder, boot nodes.BootID, on time.Time) error {
 	defer rec.charge(&rec.timing.App)()
 	budget := env.App.RebootBudget()
-	return await(ctx, max(budget-time.Since(since), time.Second), fmt.Sprintf("%s to be back after the reboot, budget %s", env.App.ID, budget), func() error {
+	var seen time.Time
+	err := await(ctx, max(budget-time.Since(on), time.Second), fmt.Sprintf("%s to be back after the reboot, budget %s", env.App.ID, budget), func() error {
+		seen = time.Now()
 		now, err := env.Witness.Look(ctx, env.App, rec.begin)
 		if err != nil {
 			return err
@@ -81,6 +102,10 @@ func awaitReturn(ctx context.Context, env *Environment, rec *Recorder, boot node
 		}
 		return Verdict(CheckRunning(env.App, now))
 	})
+	if err != nil {
+		return err
+	}
+	return checkReturn(env.App, on, seen)
 }
 
 // surviveRestarts ends the daemon three times: by a restart and by SIGKILL, neither

@@ -56,7 +56,11 @@ func (c *Client) PowerCut(ctx context.Context) (BootID, error) {
 	return c.AwaitBoot(ctx, before)
 }
 
-// AwaitBoot waits until the node answers with a boot identity other than before.
+// ErrAway is wrapped, beside ErrLost, where a node does not answer on another boot in time.
+var ErrAway = errors.New("it did not come back")
+
+// AwaitBoot waits until the node answers with a boot identity other than before; ErrAway if
+// it does not.
 func (c *Client) AwaitBoot(ctx context.Context, before BootID) (BootID, error) {
 	tick := time.NewTicker(retryPause)
 	defer tick.Stop()
@@ -79,7 +83,7 @@ func (c *Client) AwaitBoot(ctx context.Context, before BootID) (BootID, error) {
 		select {
 		case <-tick.C:
 		case <-ctx.Done():
-			return "", fmt.Errorf("%s: %w: waited for it to come back on a new boot: %w", c.Node, ErrLost, last)
+			return "", fmt.Errorf("%s: %w: %w on a new boot: %w", c.Node, ErrLost, ErrAway, last)
 		}
 	}
 }

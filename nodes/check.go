@@ -30,7 +30,8 @@ type Identity struct {
 }
 
 // Check compares a machine with the prerequisites of a node. Every essential one that
-// it does not meet is reported at once, wrapped in ErrRefused; the others are warnings.
+// it does not meet is reported at once, wrapped in ErrRefused, and so is a clock that is off;
+// the others are warnings.
 func (c *Client) Check(ctx context.Context) (id Identity, warnings []string, err error) {
 	out, err := c.script(ctx, "facts.sh", nil, manifest.DataDir)
 	if err != nil {
@@ -42,7 +43,15 @@ func (c *Client) Check(ctx context.Context) (id Identity, warnings []string, err
 			f[k] = v
 		}
 	}
-	return c.Node.judge(f)
+	clock, err := c.Clock(ctx)
+	if err != nil {
+		return Identity{}, nil, err
+	}
+	id, warnings, err = c.Node.judge(f)
+	if off := clock.Check(); off != nil {
+		err = errors.Join(err, fmt.Errorf("%s: %w", c.Node, off))
+	}
+	return id, warnings, err
 }
 
 // judge takes what facts.sh printed, by name.

@@ -5,7 +5,9 @@ import (
 
 	"github.com/prometheus/client_golang/prometheus"
 
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
 // metrics are what the daemon counts for Prometheus.
@@ -54,6 +56,9 @@ func (c *collector) Describe(out chan<- *prometheus.Desc) { out <- c.state; out 
 func (c *collector) Collect(out chan<- prometheus.Metric) {
 	views, at, _ := c.r.Apps()
 	for _, v := range views {
+		if v.State == view.Up && fault.Planted(fault.MetricsLie) {
+			v.State = view.Down
+		}
 		out <- prometheus.MustNewConstMetric(c.state, prometheus.GaugeValue, 1, v.Manifest.ID, v.Manifest.Version, string(v.State))
 	}
 	if !at.IsZero() {

@@ -4,15 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
-	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 const (
@@ -68,34 +65,18 @@ func (r *Runner) calm(ctx context.Context, n *fleet.Node) error {
 	r.mu.Lock()
 	before := r.boots[n.Name]
 	r.boots[n.Name] = boot
-	var hit []reports.Cell
-	if boot != before {
-		for _, app := range r.Plan.Asked.Apps {
-			if c, begun := r.last[place{n.Name, app}]; begun {
-				hit = append(hit, c)
-			}
-		}
-	}
 	r.mu.Unlock()
-	if len(hit) == 0 {
+	if boot == before {
 		return nil
 	}
-	words, err := r.machine(n).LastWords(ctx)
-	if err != nil {
-		words += "\ncould not be had: " + err.Error()
-	}
-	text := fmt.Sprintf("boot identity %s, before %s\n\n%s\n", boot, before, words)
-	for _, c := range hit {
-		file := filepath.Join("evidence", c.App, fmt.Sprintf("cycle%d%s-%s", c.Cycle, c.Node, c.Step), "reboot.txt")
-		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(r.Dir, file)), 0o755), os.WriteFile(filepath.Join(r.Dir, file), []byte(text), 0o644)); err != nil {
-			return fmt.Errorf("%w: %w", errStore, err)
+	reason := fmt.Sprintf("the node rebooted by itself during or after this step: boot identity %s, before %s", boot, before)
+	return r.condemn(n, "reboot.txt", reason, func() string {
+		words, err := r.machine(n).LastWords(ctx)
+		if err != nil {
+			words += "\ncould not be had: " + err.Error()
 		}
-		res := reports.Result{Cell: c, Status: reports.Failed, Reason: fmt.Sprintf("the node rebooted by itself during or after this step: boot identity %s, before %s", boot, before), Evidence: []string{file}, At: time.Now().UTC()}
-		if err := r.take(res); err != nil {
-			return err
-		}
-	}
-	return nil
+		return words
+	})
 }
 
 // around gives, of a shard's applications, what they require and is not

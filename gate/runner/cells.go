@@ -20,6 +20,7 @@ import (
 func (r *Runner) recall() error {
 	r.done, r.broken, r.last = map[reports.Cell]reports.Status{}, map[reports.Cell]int{}, map[place]reports.Cell{}
 	r.left, r.resumed, r.stopped, r.boots = map[place]bool{}, map[place]bool{}, map[place]string{}, map[string]nodes.BootID{}
+	r.asked = map[string]int{}
 	for _, res := range r.Results {
 		if res.OfNode() {
 			continue

@@ -10,6 +10,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
@@ -26,9 +27,24 @@ type fake struct {
 	left   []string
 	full   error
 
-	vitals func(asked int) string // more of what it says of itself; nil: nothing is wrong
-	since  []string               // cursors of the looks
+	vitals func(asked int) string        // more of what it says of itself; nil: nothing is wrong
+	since  []string                      // cursors of the looks
+	clock  func(asked int) time.Duration // how far ahead it is; nil: not at all
+	clocks int
+	lacks  error    // at the end of a run
+	warns  []string // then
 }
+
+func (f *fake) Clock(context.Context) (nodes.Clock, error) {
+	f.clocks++
+	here := time.Now()
+	if f.clock == nil {
+		return nodes.Clock{Node: here, Here: here}, nil
+	}
+	return nodes.Clock{Node: here.Add(f.clock(f.clocks)), Here: here}, nil
+}
+
+func (f *fake) Check(context.Context) ([]string, error) { return f.warns, f.lacks }
 
 func (f *fake) Boot(context.Context) (nodes.BootID, error) {
 	f.mu.Lock()

@@ -38,6 +38,10 @@ type Machine interface {
 	LastWords(context.Context) (string, error)
 	// Pull has images on the node, and refuses where they would not fit.
 	Pull(context.Context, []fleet.Image) error
+	// Clock compares the node's clock with this machine's.
+	Clock(context.Context) (nodes.Clock, error)
+	// Check compares the node with what nodes need; nodes.ErrRefused where it lacks something.
+	Check(context.Context) (warnings []string, err error)
 	// Bare takes every image off the node that no container uses, and gives those left.
 	Bare(context.Context) (left []string, err error)
 	// Vitals are what the node says of itself and of what happened since a cursor of its
@@ -65,6 +69,7 @@ type Runner struct {
 	resumed map[place]bool                  // begun before, and not yet gone on with
 	stopped map[place]string                // why an application is let be on a node
 	boots   map[string]nodes.BootID         // by node
+	asked   map[string]int                  // by node, the cycle in which archy was last asked
 	browser *matrix.Browser
 	failure error // of the gate itself
 
@@ -162,7 +167,7 @@ func (r *Runner) node(ctx context.Context, n *fleet.Node) error {
 			}
 		}
 	}
-	return nil
+	return r.after(ctx, n)
 }
 
 func (r *Runner) machine(n *fleet.Node) Machine {
@@ -194,6 +199,9 @@ func (r *Runner) begun(node string, cycle int) bool {
 // cycle carries out the graph of one cycle on one node.
 func (r *Runner) cycle(ctx context.Context, n *fleet.Node, k int) error {
 	if err := r.calm(ctx, n); err != nil {
+		return err
+	}
+	if err := r.punctual(ctx, n); err != nil {
 		return err
 	}
 	if k == r.Plan.Bare && !r.begun(n.Name, k) {

@@ -79,6 +79,9 @@ func suite(s *matrix.Shard) {
 			if slices.Contains(s.Resumed, m.ID) {
 				r.Note = "resumed"
 			}
+			if s.Archy != "" {
+				r.Note += "archy"
+			}
 			for _, f := range s.Fixtures {
 				r.Note += "+" + f.ID
 			}

@@ -142,6 +142,10 @@ func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *mat
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
+	if r.asked[n.Name] != j.Cycle { // the first job of a cycle asks archy, too
+		r.asked[n.Name] = j.Cycle
+		s.Archy = r.archy()
+	}
 	for _, a := range apps {
 		at := place{n.Name, a}
 		// A cycle that begins where the last one ended has nothing to mend, in whatever session.
@@ -151,6 +155,16 @@ func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *mat
 		delete(r.resumed, at)
 	}
 	return s
+}
+
+// archy is the path of the owner's command: it is built beside the suite. Empty where it
+// is not there.
+func (r *Runner) archy() string {
+	file := filepath.Join(filepath.Dir(r.Suite), "archy")
+	if _, err := os.Stat(file); err != nil {
+		return ""
+	}
+	return file
 }
 
 // unheard is a cell that a suite has given no result for.

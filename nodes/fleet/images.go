@@ -108,3 +108,13 @@ func (n *Node) Boot(ctx context.Context) (nodes.BootID, error) {
 func (n *Node) LastWords(ctx context.Context) (string, error) {
 	return n.SSH.Run(ctx, "(journalctl --list-boots --no-pager; journalctl --no-pager --boot=-1 --lines=200; last -x -n 10) 2>&1; true")
 }
+
+// Clock compares the node's clock with this machine's.
+func (n *Node) Clock(ctx context.Context) (nodes.Clock, error) { return n.SSH.Clock(ctx) }
+
+// Check compares the machine with the prerequisites of a node once more. One that it meets no
+// longer is ErrRefused, if it is essential, and otherwise a warning.
+func (n *Node) Check(ctx context.Context) (warnings []string, err error) {
+	_, warnings, err = n.SSH.Check(ctx)
+	return warnings, err
+}

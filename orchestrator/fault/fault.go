@@ -21,6 +21,11 @@ const (
 	NetworkLeft        = "network-left"
 	FolderLeft         = "folder-left"
 	ProxyAnswers       = "proxy-answers"
+
+	// Of what is said of an application.
+	SaysRunning = "says-running" // of one that is stopped
+	HidesOne    = "hides-one"    // the list lacks those that are installed
+	MetricsLie  = "metrics-lie"  // one that runs is stopped
 )
 
 // Points at which a daemon can be cut: before and after an action, and after a

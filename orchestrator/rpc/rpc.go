@@ -30,6 +30,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
@@ -91,6 +92,9 @@ func (s *Server) ListApps(context.Context, *connect.Request[api.ListAppsRequest]
 		out.ObservedAt = timestamppb.New(at)
 	}
 	for _, v := range views {
+		if v.Goal != "" && fault.Planted(fault.HidesOne) {
+			continue
+		}
 		out.Apps = append(out.Apps, app(v))
 	}
 	return connect.NewResponse(out), nil

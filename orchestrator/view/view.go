@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
@@ -137,6 +138,8 @@ func of(in Input, id string) View {
 		v.State = Failed
 	case d.Goal == state.Stopped && up > 0:
 		v.State = Stopping
+	case d.Goal == state.Stopped && fault.Planted(fault.SaysRunning):
+		v.State = Up
 	case d.Goal == state.Stopped:
 		v.State = Down
 	case op.Waiting != "":
