@@ -37,6 +37,12 @@ const (
 	// early is by how much journald may take in a mark after what follows it.
 	early = time.Second
 
+	// Podman's processes race at a boot to renew what they keep (its event "system refresh"),
+	// and its service can lose: it fails at once, and its socket starts it again. That is
+	// nobody's outage, as long as it is this short.
+	falseStart = 5 * time.Second
+	secondTry  = 10 * time.Second
+
 	mostLines = 40 // of evidence for one finding
 )
 
@@ -165,6 +171,15 @@ func (j *journal) units() {
 	failures, restarts := map[string]int{}, map[string]int{} // marks used up, by unit
 	ends := map[string]bool{}                                // by unit, whether a stop was asked for
 	exits := map[string][]entry{}                            // by unit, what came before its failure
+	var begun, lost time.Time                                // of Podman's service: its start; a failure at once that is still open
+	var why []entry
+	podman := func() { // says of that failure
+		if !lost.IsZero() {
+			j.note("", podmanUnit+" failed: exit-code", why...)
+		}
+		lost = time.Time{}
+	}
+	defer podman()
 	for _, e := range j.user {
 		u := e.unit()
 		if e.get("SYSLOG_IDENTIFIER") != "systemd" || !j.watched(u) {
@@ -173,6 +188,13 @@ func (j *journal) units() {
 		switch e.get("MESSAGE_ID") {
 		case starting:
 			ends[u], exits[u] = false, nil
+			if u == podmanUnit {
+				if e.at().Sub(lost) <= secondTry {
+					lost = time.Time{}
+				}
+				podman()
+				begun = e.at()
+			}
 		case stopping:
 			ends[u] = true
 		case exited:
@@ -188,6 +210,9 @@ func (j *journal) units() {
 			case result == "start-limit-hit":
 				j.note(j.owner(u), u+" was started too often, and given up", lines...)
 			case slices.Contains(clean, result) && wasAsked(e, failures):
+			case u == podmanUnit && result == "exit-code" && e.at().Sub(begun) <= falseStart:
+				podman()
+				lost, why = e.at(), lines
 			default:
 				j.note(j.owner(u), fmt.Sprintf("%s failed: %s", u, result), lines...)
 			}
