@@ -134,6 +134,10 @@ func (s *Session) observedAt(ctx context.Context) (time.Time, error) {
 // force, so that whoever reads it later knows the failure that follows for asked for.
 const Mark = "archipelago-gate"
 
+// Rebooted is what the gate says in place of a unit once a node is back from a reboot that it
+// asked for.
+const Rebooted = "reboot"
+
 // forced is a command that says so, and then runs another one.
 func forced(unit, command string) string {
 	return "systemd-cat --identifier=" + Mark + " echo " + nodes.Quote("asked "+unit) + " && " + command

@@ -48,6 +48,9 @@ func surviveReboot(ctx context.Context, g *Group) {
 		if err != nil {
 			return lostForGood(ctx, err)
 		}
+		if _, err := g.SSH.Run(bounded, forced(Rebooted, "true")); err != nil {
+			return err
+		}
 		age, err := g.SSH.Age(bounded)
 		if err != nil {
 			return err

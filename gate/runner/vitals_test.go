@@ -191,7 +191,7 @@ esac`)
 // TestWhoMarksAndWhoReadsAgree: the suite's name in a node's journal is the one that is
 // looked for, and the script asks for it.
 func TestWhoMarksAndWhoReadsAgree(t *testing.T) {
-	if matrix.Mark != vitals.Marker || !strings.Contains(fleet.VitalsCommand("c", false), "SYSLOG_IDENTIFIER="+matrix.Mark+" ") {
+	if matrix.Mark != vitals.Marker || matrix.Rebooted != vitals.Rebooted || !strings.Contains(fleet.VitalsCommand("c", false), "SYSLOG_IDENTIFIER="+matrix.Mark+" ") {
 		t.Errorf("%q, %q", matrix.Mark, vitals.Marker)
 	}
 }

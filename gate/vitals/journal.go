@@ -31,6 +31,12 @@ const (
 	// end that unit's process by force: its failure and the restart that follows are asked for.
 	Marker = "archipelago-gate"
 
+	// Rebooted stands in a mark in place of a unit: the node is back from a reboot that the
+	// gate asked for. boot is how long before and after that a boot lasts at most: the reboot
+	// budget that a manifest has unless it says otherwise.
+	Rebooted = "reboot"
+	boot     = time.Minute
+
 	// asked is how long after a mark a failure is taken for the one that was asked for: longer
 	// than the longest pause before a restart.
 	asked = time.Minute
@@ -153,6 +159,14 @@ var clean = []string{"exit-code", "signal"}
 // units judges what systemd said of units.
 func (j *journal) units() {
 	marks := map[string][]time.Time{} // by unit
+	// At a boot all start at once, and what fails then and is tried again is judged by the
+	// budget of the return.
+	booting := func(e entry) bool {
+		return slices.ContainsFunc(marks[Rebooted], func(back time.Time) bool {
+			d := e.at().Sub(back)
+			return d > -boot && d < boot
+		})
+	}
 	for _, e := range j.user {
 		if unit, ok := strings.CutPrefix(e.get("MESSAGE"), "asked "); ok && e.get("SYSLOG_IDENTIFIER") == Marker && e.get("CONTAINER_NAME") == "" {
 			marks[unit] = append(marks[unit], e.at())
@@ -209,7 +223,7 @@ func (j *journal) units() {
 			case ends[u] && slices.Contains(clean, result):
 			case result == "start-limit-hit":
 				j.note(j.owner(u), u+" was started too often, and given up", lines...)
-			case slices.Contains(clean, result) && wasAsked(e, failures):
+			case slices.Contains(clean, result) && (wasAsked(e, failures) || j.owner(u) != "" && booting(e)):
 			case u == podmanUnit && result == "exit-code" && e.at().Sub(begun) <= falseStart:
 				podman()
 				lost, why = e.at(), lines
@@ -218,7 +232,7 @@ func (j *journal) units() {
 			}
 		case restarted:
 			j.restarted[u] = true
-			if !wasAsked(e, restarts) {
+			if !wasAsked(e, restarts) && !(j.owner(u) != "" && booting(e)) {
 				j.note(j.owner(u), u+" restarted, and nobody asked for it", append(exits[u], e)...)
 			}
 			exits[u] = nil
