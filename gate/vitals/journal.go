@@ -46,8 +46,8 @@ const (
 	// Podman's processes race at a boot to renew what they keep (its event "system refresh"),
 	// and its service can lose: it fails at once, and its socket starts it again. That is
 	// nobody's outage, as long as it is this short.
-	falseStart = 5 * time.Second
-	secondTry  = 10 * time.Second
+	falseStart = 15 * time.Second
+	secondTry  = 30 * time.Second
 
 	mostLines = 40 // of evidence for one finding
 )

@@ -121,7 +121,7 @@ func TestWhatMustNotBeInAJournalIsFoundWithItsLines(t *testing.T) {
 		{"crash of the daemon that was to be killed", "", "archipelago.service failed: core-dump", "core-dump", []string{mark(1, daemonUnit), fail(1, daemonUnit, "core-dump")}},
 		{"Podman's service", "", "podman.service failed: exit-code", "exit-code", []string{fail(1, podmanUnit, "exit-code")}},
 		{"Podman's service, a false start that stays", "", "podman.service failed: exit-code", "exit-code", []string{at(1, podmanUnit, starting, "Starting"), fail(2, podmanUnit, "exit-code")}},
-		{"Podman's service, a false start that took long to mend", "", "podman.service failed: exit-code", "exit-code", []string{at(1, podmanUnit, starting, "Starting"), fail(2, podmanUnit, "exit-code"), at(13, podmanUnit, starting, "Starting")}},
+		{"Podman's service, a false start that took long to mend", "", "podman.service failed: exit-code", "exit-code", []string{at(1, podmanUnit, starting, "Starting"), fail(2, podmanUnit, "exit-code"), at(33, podmanUnit, starting, "Starting")}},
 		{"Podman's service, again and again", "", "podman.service failed: exit-code", "exit-code", []string{at(1, podmanUnit, starting, "Starting"), fail(2, podmanUnit, "exit-code"), fail(3, podmanUnit, "exit-code"), at(4, podmanUnit, starting, "Starting")}},
 		{"Podman's service, after it has run", "", "podman.service failed: exit-code", "exit-code", []string{at(1, podmanUnit, starting, "Starting"), fail(20, podmanUnit, "exit-code"), at(21, podmanUnit, starting, "Starting")}},
 		{"long before a boot", "page", "page.service failed: exit-code", "exit-code", []string{fail(1, "page.service", "exit-code"), mark(70, Rebooted)}},
