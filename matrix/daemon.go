@@ -138,10 +138,14 @@ const Mark = "archipelago-gate"
 // asked for.
 const Rebooted = "reboot"
 
-// forced is a command that says so, and then runs another one.
-func forced(unit, command string) string {
-	return "systemd-cat --identifier=" + Mark + " echo " + nodes.Quote("asked "+unit) + " && " + command
+// mark is a command that says in the journal that the gate asked for the end of a unit, or
+// for what Rebooted stands for.
+func mark(what string) string {
+	return "systemd-cat --identifier=" + Mark + " echo " + nodes.Quote("asked "+what)
 }
+
+// forced is a command that says so, and then runs another one.
+func forced(unit, command string) string { return mark(unit) + " && " + command }
 
 // endDaemon runs a command that ends the daemon, and waits until a new one answers.
 func (s *Session) endDaemon(ctx context.Context, command string) error {

@@ -48,7 +48,7 @@ func surviveReboot(ctx context.Context, g *Group) {
 		if err != nil {
 			return lostForGood(ctx, err)
 		}
-		if _, err := g.SSH.Run(bounded, forced(Rebooted, "true")); err != nil {
+		if _, err := g.SSH.Run(bounded, mark(Rebooted)); err != nil {
 			return err
 		}
 		age, err := g.SSH.Age(bounded)

@@ -17,6 +17,7 @@ import (
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"sync"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -92,6 +93,7 @@ type cached struct {
 // goes to w.
 func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry string, w io.Writer) (catalog.Catalog, error) {
 	out := catalog.Catalog{}
+	base := sync.OnceValues(func() (string, error) { return p.builder.Base(ctx, w) })
 	for _, id := range cat.IDs() {
 		m := *cat[id].Manifest
 		m.Containers = append([]manifest.Container(nil), m.Containers...)
@@ -100,7 +102,7 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry s
 			if c.Image.Build == "" {
 				continue
 			}
-			digest, err := p.image(ctx, filepath.Join(cat[id].Dir, c.Image.Build), id+"/"+c.Name, w)
+			digest, err := p.image(ctx, filepath.Join(cat[id].Dir, c.Image.Build), id+"/"+c.Name, base, w)
 			if err != nil {
 				return nil, fmt.Errorf("image of %s: %w", c.Name, err)
 			}
@@ -112,9 +114,9 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry s
 }
 
 // image puts the image of a build context into the registry, under repo, and returns its
-// digest.
-func (p *Publisher) image(ctx context.Context, dir, repo string, w io.Writer) (string, error) {
-	base, err := p.builder.Base(ctx, w)
+// digest. It is built on the newest base.
+func (p *Publisher) image(ctx context.Context, dir, repo string, newest func() (string, error), w io.Writer) (string, error) {
+	base, err := newest()
 	if err != nil {
 		return "", err
 	}

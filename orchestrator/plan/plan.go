@@ -233,8 +233,7 @@ func (p *planning) stop(out *Plan, d *state.Desired, r *render.Rendering) {
 	if len(up) == 0 {
 		return
 	}
-	if other := p.inUse(d); other != "" {
-		out.Waiting = "waiting for " + other + " to stop, which requires it"
+	if out.Waiting = p.inUse(d); out.Waiting != "" {
 		return
 	}
 	slices.Reverse(up)
@@ -252,15 +251,15 @@ func (p *planning) anyRunning(m *manifest.Manifest) bool {
 
 // follow stops an application that follows what it requires: after those that require it.
 func (p *planning) follow(out *Plan, d *state.Desired, r *render.Rendering, waits string) {
-	if other := p.inUse(d); other != "" {
-		out.Waiting = "waiting for " + other + " to stop, which requires it"
+	if out.Waiting = p.inUse(d); out.Waiting != "" {
 		return
 	}
 	out.stop(d, r, waits, reversed(render.Services(p.running(r.Members))))
 	out.Waiting = waits
 }
 
-// inUse gives an application that requires this one and runs; empty where none does.
+// inUse says which application must stop first, because it requires this one and runs;
+// empty where none does.
 func (p *planning) inUse(d *state.Desired) string {
 	for i := range p.Desired {
 		other := &p.Desired[i]
@@ -268,7 +267,7 @@ func (p *planning) inUse(d *state.Desired) string {
 			continue
 		}
 		if _, needs := other.Manifest.Requirement(d.App); needs && p.anyRunning(other.Manifest) {
-			return other.App
+			return "waiting for " + other.App + " to stop, which requires it"
 		}
 	}
 	return ""
