@@ -81,6 +81,20 @@ func TestARunThatWasRunAgainTooOftenIsUnfit(t *testing.T) {
 	}
 }
 
+// stated is the predicate of a run's statement.
+func stated(t *testing.T, dir string) predicate {
+	t.Helper()
+	_, text, err := Statement(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var got statement
+	if err := sign.Decode(text, maxAttestation, &got); err != nil {
+		t.Fatal(err)
+	}
+	return got.Predicate
+}
+
 func TestTheStatementSaysWhatJudgedAndWhatItProves(t *testing.T) {
 	s := newSigner(t)
 	dir := runDir(t, func(p *plan.Plan, r []reports.Result) []reports.Result {
@@ -90,15 +104,7 @@ func TestTheStatementSaysWhatJudgedAndWhatItProves(t *testing.T) {
 		p.Earlier = []reports.Earlier{{Run: "before", Results: "r0", Cycles: map[string]reports.Tally{"a": {Green: 60}}}}
 		return r
 	})
-	_, text, err := Statement(dir)
-	if err != nil {
-		t.Fatal(err)
-	}
-	var got statement
-	if err := sign.Decode(text, maxAttestation, &got); err != nil {
-		t.Fatal(err)
-	}
-	p := got.Predicate
+	p := stated(t, dir)
 	if p.Judge.Gate != "g0" || p.Judge.Suite != "s0" || len(p.Judge.Policy) != 64 || p.Nodes[0].Kind != reports.Lab || len(p.Warnings) != 1 || p.Bare != 2 || len(p.Earlier) != 1 {
 		t.Errorf("%+v", p)
 	}

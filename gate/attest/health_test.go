@@ -5,7 +5,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -23,18 +22,10 @@ func TestARunOnANodeThatLeaksIsNotSigned(t *testing.T) {
 			}
 			return r
 		})
-		_, text, err := Statement(dir)
-		if err != nil {
-			t.Fatal(err)
-		}
-		var got statement
-		if err := sign.Decode(text, maxAttestation, &got); err != nil {
-			t.Fatal(err)
-		}
-		if p := got.Predicate; p.Result != want || len(p.Health) != 2 || len(p.Health[0].Trends) != 1 {
+		if p := stated(t, dir); p.Result != want || len(p.Health) != 2 || len(p.Health[0].Trends) != 1 {
 			t.Errorf("%s: %+v", p.Result, p.Health)
 		}
-		_, err = Sign(t.Context(), dir, ended, newSigner(t))
+		_, err := Sign(t.Context(), dir, ended, newSigner(t))
 		if want == "FAILED" && (!errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "node .228: containers went from 1.0 to 20.0")) || want == "PASSED" && err != nil {
 			t.Error(err)
 		}
