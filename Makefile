@@ -65,8 +65,8 @@ gate-selftest: setup ## planted faults must be red, healthy runs green, on the l
 	go test -p 1 -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
 
 .PHONY: mutants
-mutants: setup ## the gate's power: every planted fault, one at a time, on the lab; writes out/mutants/table.md
-	MUTANTS_TABLE=$(CURDIR)/out/mutants/table.md go test -tags lab,mutants -count=1 -timeout 60m -parallel 2 -run TestMutants ./gate/selftest
+mutants: setup ## the gate's power: every planted fault, one at a time, on the lab; FOCUS selects, spaces as _; writes out/mutants/table.md
+	cd gate/selftest && MUTANTS_TABLE=$(if $(FOCUS),,$(CURDIR)/out/mutants/table.md) go test -tags lab,mutants -count=1 -timeout 60m -parallel 2 -run 'TestMutants/all$(if $(FOCUS),/$(FOCUS))'
 
 .PHONY: faults
 faults: setup ## what a small server does to its applications, on both lab nodes; FOCUS selects, CUTS is the number of power cuts; writes out/faults/table.md

@@ -22,7 +22,7 @@ const (
 
 // do asks the daemon for an operation and waits for its end.
 func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge bool) error {
-	timeout := operationTimeout(e.App)
+	timeout := operationTimeout(e.App, e.Shard.Bare)
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s was accepted and not done within %s", verb, timeout))
 	defer cancel()
 	begin := time.Now()
@@ -46,10 +46,14 @@ func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge 
 }
 
 // operationTimeout is longer than any operation that keeps to the budget: what the
-// daemon itself gives up on, it says.
-func operationTimeout(m *manifest.Manifest) time.Duration {
+// daemon itself gives up on, it says. On a bare node, images must come first.
+func operationTimeout(m *manifest.Manifest, bare bool) time.Duration {
 	const images = 10 * time.Minute
-	return 2*m.StartBudget() + images
+	timeout := 2*m.StartBudget() + machineShare
+	if bare {
+		timeout += images
+	}
+	return timeout
 }
 
 // lasting looks, and looks again after a pass of the daemon: what it undoes by itself was

@@ -121,7 +121,7 @@ func (g *Group) unmet() map[string]error {
 // without what it requires, is never that. Nothing is asked for.
 func awaitFollow(ctx context.Context, env *Environment, rec *Recorder) error {
 	defer rec.charge(&rec.timing.App)()
-	return await(ctx, operationTimeout(env.App), env.App.ID+" to be back with what it requires", func() error {
+	return await(ctx, operationTimeout(env.App, env.Shard.Bare), env.App.ID+" to be back with what it requires", func() error {
 		now, err := env.Witness.Look(ctx, env.App, rec.begin)
 		if err != nil {
 			return err

@@ -45,6 +45,7 @@ type Shard struct {
 	Browser string               `json:"browser,omitempty"` // DevTools address; empty: start one when needed
 	Archy   string               `json:"archy,omitempty"`   // path of the owner's command, where its word is to be heard too
 	Cycle   int                  `json:"cycle"`
+	Bare    bool                 `json:"bare,omitempty"` // the node began the cycle without any image
 	Steps   []string             `json:"steps"`
 	Apps    []*manifest.Manifest `json:"apps"`              // as published
 	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted run, or a cell that did not pass, may have left anywhere

@@ -166,7 +166,7 @@ func surviveRestarts(ctx context.Context, g *Group) {
 
 func awaitStop(ctx context.Context, env *Environment, rec *Recorder) error {
 	defer rec.charge(&rec.timing.Engine)()
-	return await(ctx, operationTimeout(env.App), "the stop that was accepted before the daemon was restarted", func() error {
+	return await(ctx, operationTimeout(env.App, env.Shard.Bare), "the stop that was accepted before the daemon was restarted", func() error {
 		now, err := env.Witness.Look(ctx, env.App, rec.begin)
 		if err != nil {
 			return err
