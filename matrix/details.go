@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/json"
 	"fmt"
+	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -47,6 +48,7 @@ type configSeen struct {
 	StartupHealthCheck         *probeSeen
 	HealthcheckOnFailureAction string
 	StopTimeout                uint
+	StopSignal, Timezone       string
 	Secrets                    []struct {
 		Name           string
 		UID, GID, Mode uint32
@@ -68,7 +70,8 @@ type hostSeen struct {
 	Devices                                   []struct{ PathOnHost, PathInContainer string }
 	PortBindings                              map[string][]struct{ HostIP, HostPort string } // Go's decoder takes HostIp as well
 	Tmpfs                                     map[string]string
-	Memory                                    int64
+	Memory, ShmSize                           int64
+	LogConfig                                 struct{ Type string }
 }
 
 // image is what is read of an image, which a container takes over where its manifest says
@@ -79,6 +82,7 @@ type image struct {
 	Config      struct {
 		Env, Cmd, Entrypoint []string
 		Labels               map[string]string
+		StopSignal           string
 	}
 	Healthcheck *probeSeen
 }
@@ -142,7 +146,7 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	s.addPorts(p, r, m)
 	for name, n := range r.NetworkSettings.Networks {
 		extra := slices.DeleteFunc(slices.Clone(n.Aliases), func(a string) bool {
-			return a == c.Name || a == r.Config.Hostname || a != "" && strings.HasPrefix(r.ID, a)
+			return a == c.Name || a != "" && strings.HasPrefix(r.ID, a)
 		})
 		slices.Sort(extra)
 		p.add("network "+name, strings.TrimSpace("joined "+strings.Join(extra, " ")))
@@ -170,6 +174,17 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	addProbe(p, "health check", r.Config.Healthcheck)
 	addProbe(p, startup, r.Config.StartupHealthCheck)
 	p.add("action when unhealthy", cmp.Or(r.Config.HealthcheckOnFailureAction, "none"))
+	hostname := r.Config.Hostname
+	if hostname != "" && strings.HasPrefix(r.ID, hostname) {
+		hostname = "its id"
+	}
+	p.add("hostname", hostname)
+	p.add("stop signal", r.Config.StopSignal)
+	p.add("log driver", r.HostConfig.LogConfig.Type)
+	p.add("size of /dev/shm", fmt.Sprint(r.HostConfig.ShmSize))
+	if zone := r.Config.Timezone; zone != "" {
+		p.add("time zone", zone)
+	}
 	p.add("stop timeout", (time.Duration(r.Config.StopTimeout) * time.Second).String())
 	p.add("Podman's restart policy", cmp.Or(r.HostConfig.RestartPolicy.Name, "no"))
 	p.add("Podman's memory limit", fmt.Sprint(r.HostConfig.Memory))
@@ -293,6 +308,14 @@ func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 					p.add("its unit's "+name+" "+d, "set")
 				}
 			}
+		case "ExecCondition", "ExecStartPre", "ExecStartPost", "ExecReload":
+			for _, command := range execArgv.FindAllStringSubmatch(value, -1) {
+				if app, ok := joining(command[1]); ok && name == "ExecStartPost" {
+					p.add("its unit's ExecStartPost "+app, "set")
+				} else {
+					p.add("its unit's "+name, command[1])
+				}
+			}
 		case "RestartUSec", "RestartMaxDelayUSec", "StartLimitIntervalUSec", "TimeoutStartUSec", "TimeoutStopUSec":
 			p.add("its unit's "+name, span(value))
 		default:
@@ -302,6 +325,18 @@ func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 	if limit, ok := s.MemoryMax[unit]; ok {
 		p.add("memory.max of its unit's cgroup", limit)
 	}
+}
+
+// execArgv is a command as systemctl shows it.
+var execArgv = regexp.MustCompile(`argv\[\]=(.*?) ;`)
+
+// joining reads the command that links a container to an application that requires it:
+// "/usr/bin/podman network connect archipelago-APP.CONTAINER CONTAINER".
+func joining(command string) (app string, ok bool) {
+	link, found := strings.CutPrefix(command, "/usr/bin/podman network connect "+networkOf(""))
+	network, container, _ := strings.Cut(link, " ")
+	app, ok = strings.CutSuffix(network, "."+container)
+	return app, found && ok
 }
 
 func addProbe(p properties, name string, h *probeSeen) {

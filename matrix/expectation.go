@@ -23,6 +23,7 @@ const (
 	checkTimeout    = 10 * time.Second
 	checkRetries    = 3
 	startupInterval = time.Second
+	shmSize         = 65536000 // bytes
 )
 
 // Facts are what a node and its owner add to a manifest.

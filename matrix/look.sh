@@ -31,7 +31,7 @@ units() {
   [ -n "$units" ] || return 0
   local told
   # shellcheck disable=SC2086 # a list of units
-  if ! told=$(systemctl --user show -p Id,LoadState,ActiveState,SubState,WantedBy,Type,Restart,RestartUSec,RestartSteps,RestartMaxDelayUSec,StartLimitIntervalUSec,TimeoutStartUSec,TimeoutStopUSec,MemoryMax,ControlGroup,Requires,After $units); then
+  if ! told=$(systemctl --user show -p Id,LoadState,ActiveState,SubState,WantedBy,Type,Restart,RestartUSec,RestartSteps,RestartMaxDelayUSec,StartLimitIntervalUSec,TimeoutStartUSec,TimeoutStopUSec,MemoryMax,ControlGroup,Requires,After,SuccessExitStatus,KillMode,ExecCondition,ExecStartPre,ExecStartPost,ExecReload $units); then
     echo failed systemctl
     return
   fi
@@ -45,7 +45,7 @@ units() {
       if (v["ControlGroup"] != "" && (getline max < file) > 0) print "memory", v["Id"], max
       split("", v)
     }
-    /=/  { at = index($0, "="); v[substr($0, 1, at - 1)] = substr($0, at + 1) }
+    /=/  { at = index($0, "="); name = substr($0, 1, at - 1); v[name] = (name in v ? v[name] " " : "") substr($0, at + 1) } # a line for each command
     /^$/ { unit() }
     END  { unit() }' <<<"$told"
 }

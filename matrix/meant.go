@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -58,6 +59,7 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 		w.must("published port "+name, value)
 		w.must("listening port "+name, address)
 	}
+	w.must("hostname", "its id")
 	w.must("network mode", "bridge")
 	for _, n := range c.Networks {
 		w.must("network "+n, "joined")
@@ -66,6 +68,8 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 		w["network "+n] = want{text: "joined", optional: true}
 	}
 	c.wantFromImage(w, seen.running)
+	w.must("log driver", "journald")                // where the owner's logs are read
+	w.must("size of /dev/shm", fmt.Sprint(shmSize)) // Podman's own
 	w.must("stop timeout", c.StopTimeout.String())
 	w.must("action when unhealthy", "none")
 	w.must("Podman's restart policy", "no") // systemd restarts it
@@ -139,6 +143,7 @@ func (c *Meant) wantFromImage(w wanted, r *Details) {
 		spec = have
 	}
 	w.must("label "+manifest.LabelSpec, spec)
+	w.must("stop signal", cmp.Or(from.Config.StopSignal, "SIGTERM"))
 	command := c.Command
 	if command == nil {
 		command = from.Config.Cmd
@@ -186,6 +191,7 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 	for name, value := range map[string]string{
 		"Type": "notify", "Restart": "always", "RestartUSec": restartDelay.String(), "RestartSteps": fmt.Sprint(restartSteps),
 		"RestartMaxDelayUSec": restartMaxDelay.String(), "StartLimitIntervalUSec": "0s", "MemoryMax": memory,
+		"SuccessExitStatus": "143", "KillMode": "mixed",
 		"TimeoutStartUSec": c.Start.String(), "TimeoutStopUSec": (c.StopTimeout + stopMargin).String(),
 	} {
 		w.must("its unit's "+name, value)
@@ -193,6 +199,9 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 	for _, d := range c.DependsOn {
 		w.must("its unit's Requires "+d+".service", "set")
 		w.must("its unit's After "+d+".service", "set")
+	}
+	for _, app := range c.Joins {
+		w["its unit's ExecStartPost "+app] = want{text: "set", optional: true} // while it is installed
 	}
 	for _, app := range c.Follows {
 		w.must("its unit's After "+app+".service", "set")

@@ -196,6 +196,16 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 		{"a start without its database", factsFile, "property pair.service Requires pair-db.service basic.target", "property pair.service Requires basic.target", "container pair: its unit's Requires pair-db.service is missing"},
 		{"a start before its database", factsFile, "property pair.service After pair-db.service chain.service", "property pair.service After chain.service", "container pair: its unit's After pair-db.service is missing"},
 		{"a start before what it requires", factsFile, "property pair.service After pair-db.service chain.service", "property pair.service After pair-db.service", "container pair: its unit's After chain.service is missing"},
+		{"a stop that is a failure", factsFile, "property pair.service SuccessExitStatus 143", "property pair.service SuccessExitStatus", "container pair: its unit's SuccessExitStatus is empty, wanted 143"},
+		{"processes that a stop leaves", factsFile, "property pair.service KillMode mixed", "property pair.service KillMode process", "container pair: its unit's KillMode is process, wanted mixed"},
+		{"a command after the start", factsFile, "property pair-db.service KillMode mixed", "property pair-db.service KillMode mixed\nproperty pair-db.service ExecStartPost { path=/bin/true ; argv[]=/bin/true one ; ignore_errors=no ; pid=0 } { path=/bin/true ; argv[]=/bin/true two ; pid=0 }", "container pair-db: its unit's ExecStartPost is /bin/true one and /bin/true two, and none is meant"},
+		{"a link to a stranger", factsFile, "network connect archipelago-wallet.pair pair", "network connect archipelago-thief.pair pair", "container pair: its unit's ExecStartPost thief is set, and none is meant"},
+		{"a command that reloads", factsFile, "property pair-db.service KillMode mixed", "property pair-db.service KillMode mixed\nproperty pair-db.service ExecReload { path=/bin/true ; argv[]=/bin/true ; pid=0 }", "container pair-db: its unit's ExecReload is /bin/true, and none is meant"},
+		{"another host name", web, `"Hostname": "bbbbbbbbbbbb"`, `"Hostname": "miniflux"`, "container pair: hostname is miniflux, wanted its id"},
+		{"stopped by SIGKILL", web, `"StopSignal": "SIGTERM"`, `"StopSignal": "SIGKILL"`, "container pair: stop signal is SIGKILL, wanted SIGTERM"},
+		{"logs that nobody keeps", web, `"Type": "journald"`, `"Type": "none"`, "container pair: log driver is none, wanted journald"},
+		{"little shared memory", web, `"ShmSize": 65536000`, `"ShmSize": 1048576`, "container pair: size of /dev/shm is 1048576, wanted 65536000"},
+		{"another time zone", web, `"StopTimeout": 3`, `"StopTimeout": 3, "Timezone": "Europe/Paris"`, "container pair: time zone is Europe/Paris, and none is meant"},
 		{"more open files than its unit may", factsFile, "limit 200 own Max_open_files 20000 20000", "limit 200 own Max_open_files 20000 1048576", "container pair: resource limits is Max_open_files 20000 1048576, of its unit 20000 20000, wanted those of its unit"},
 		{"another application's label", web, `"io.archipelago.app": "pair"`, `"io.archipelago.app": "other"`, "container pair: label io.archipelago.app is other, wanted pair"},
 		{"no digest of its unit", web, `"io.archipelago.spec": "7f21cbe39d954bc8"`, `"io.archipelago.spec": "none"`, "container pair: label io.archipelago.spec is none, wanted a digest"},
@@ -298,7 +308,7 @@ func TestAnIncompleteLookIsAnError(t *testing.T) {
 	}
 	lines := slices.Collect(strings.Lines(string(facts)))
 	// What may be absent, or comes and goes.
-	harmless := []string{"file ", "secret ", "memory ", "mount ", "ns 300 ", "process 100 101 ", "process 200 201 ", "property pair-db.service Requires ", "property pair-db.service After "}
+	harmless := []string{"file ", "secret ", "memory ", "mount ", "ns 300 ", "process 100 101 ", "process 200 201 ", "property pair-db.service Requires ", "property pair-db.service After ", "property pair.service ExecStartPost "}
 	for i, line := range lines {
 		without := func(file, text string) string {
 			if file == factsFile {

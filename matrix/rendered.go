@@ -216,10 +216,7 @@ func split(name, value string) (subjects []string, about string, err error) {
 	case "MemoryMax":
 		return one("", fmt.Sprint(bytesOf(value)), true)
 	case "ExecStartPost":
-		// -/usr/bin/podman network connect archipelago-APP.REQUIRED REQUIRED
-		link, found := strings.CutPrefix(value, "-/usr/bin/podman network connect "+networkOf(""))
-		network, container, _ := strings.Cut(link, " ")
-		if app, ok := strings.CutSuffix(network, "."+container); found && ok {
+		if app, ok := joining(strings.TrimPrefix(value, "-")); ok {
 			return one(app, "set", true)
 		}
 	}
