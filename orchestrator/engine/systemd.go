@@ -173,6 +173,7 @@ func (e *Engine) StopUnit(ctx context.Context, unit string) error {
 }
 
 func (e *Engine) jobs(ctx context.Context, verb string, units []string, submit func(context.Context, string, string, chan<- string) (int, error)) error {
+	begin := time.Now()
 	results := make([]chan string, len(units))
 	for i, u := range units {
 		results[i] = make(chan string, 1)
@@ -185,7 +186,7 @@ func (e *Engine) jobs(ctx context.Context, verb string, units []string, submit f
 		select {
 		case r := <-results[i]:
 			if r != "done" && r != "skipped" {
-				problems = append(problems, fmt.Errorf("%w: %s %s: %s%s", ErrJob, verb, u, r, lastWords(ctx, u, r)))
+				problems = append(problems, fmt.Errorf("%w: %s %s: %s%s", ErrJob, verb, u, r, lastWords(ctx, u, r, begin)))
 			}
 		case <-ctx.Done():
 			return errors.Join(append(problems, fmt.Errorf("%w: %s %s: %w", ErrJob, verb, u, context.Cause(ctx)))...)
@@ -194,14 +195,16 @@ func (e *Engine) jobs(ctx context.Context, verb string, units []string, submit f
 	return errors.Join(problems...)
 }
 
-// lastWords returns the last error that a failed unit logged, for the error message.
-func lastWords(ctx context.Context, unit, result string) string {
+// lastWords returns the last error that a failed unit has logged since its job began, for
+// the error message: an earlier one's would mislead.
+func lastWords(ctx context.Context, unit, result string, since time.Time) string {
 	if result != "failed" {
 		return ""
 	}
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel() // ends journalctl, where more is said than is read
-	cmd := exec.CommandContext(ctx, "journalctl", "--user", "--unit", unit, "--lines", "20", "--no-pager", "--output", "cat")
+	cmd := exec.CommandContext(ctx, "journalctl", "--user", "--unit", unit, "--lines", "20",
+		fmt.Sprintf("--since=@%d.%06d", since.Unix(), since.Nanosecond()/1000), "--no-pager", "--output", "cat")
 	out, err := cmd.StdoutPipe()
 	if err != nil || cmd.Start() != nil {
 		return ""
