@@ -299,6 +299,9 @@ func everyAddress(ip string) string {
 // addUnit adds what systemd was told of the container's unit.
 func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 	unit := container + ".service"
+	if s.Units[unit].Boot {
+		p.add("its unit's WantedBy", "default.target")
+	}
 	for name, value := range s.Properties[unit] {
 		switch name {
 		case "Requires", "After":

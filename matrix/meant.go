@@ -184,6 +184,7 @@ func wantProbe(w wanted, name string, argv []string, interval, timeout time.Dura
 
 // wantUnit adds what systemd must have been told.
 func (c *Meant) wantUnit(w wanted, s *Snapshot) {
+	w.must("its unit's WantedBy", "default.target")
 	memory := "infinity"
 	if c.Memory > 0 {
 		memory = fmt.Sprint(c.Memory)

@@ -124,7 +124,7 @@ var others = []planted{
 	{name: "forget is skipped", fault: "skip:forget", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
 	{name: "the application's unit does not want its database", fault: rendering("Requires=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's Requires miniflux-db.service is missing"},
 	{name: "the application's unit does not follow its database", fault: rendering("After=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's After miniflux-db.service is missing"},
-	{name: "WantedBy another target", fault: rendering("WantedBy=default.target", "WantedBy=sockets.target"), app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "[Install]"},
+	{name: "WantedBy another target", fault: rendering("WantedBy=default.target", "WantedBy=sockets.target"), app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's WantedBy is missing, wanted default.target"},
 }
 
 // TestMutants plants every fault, one at a time, and writes what became of it to the file

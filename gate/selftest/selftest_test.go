@@ -142,8 +142,8 @@ var (
 
 // plantedFaults are a few of each kind; 'make mutants' has them all.
 var plantedFaults = []planted{
-	{name: "a unit without Install is gone after a reboot", fault: fault.UnitWithoutInstall, app: "page",
-		steps: []string{matrix.Install, matrix.RebootSurvive}, red: matrix.RebootSurvive, reason: "[Install] is missing"},
+	{name: "nothing starts the unit at boot", fault: fault.UnitWithoutInstall, app: "page",
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's WantedBy is missing, wanted default.target"},
 	{name: "a secret is regenerated at reinstall", fault: fault.SecretRegenerated, app: "page",
 		steps: []string{matrix.Install, matrix.Reinstall}, red: matrix.Reinstall, reason: "secret key has another value than before"},
 	{name: "the page shows another title", edit: []string{`MARK: "1"`, `TITLE: Welcome`}, app: "page",
