@@ -49,7 +49,7 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 		log.Error("blocked", "reason", p.Blocked)
 		return errors.New(p.Blocked)
 	}
-	for _, a := range p.Actions {
+	for _, a := range fault.Order(p.Actions) {
 		log.Info("action", "verb", a.Verb, "reason", a.Reason, "units", a.Units)
 		fault.Cut("before", string(a.Verb))
 		begin := time.Now()

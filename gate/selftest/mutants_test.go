@@ -4,7 +4,9 @@ package selftest
 
 import (
 	"cmp"
+	"context"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -14,7 +16,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/matrix"
-	"github.com/archipelago-cloud/archipelago/reports"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
 // rendered are faults of what the daemon writes for the application page: a text of its
@@ -122,9 +124,30 @@ var others = []planted{
 	{name: "restarted is skipped", fault: "skip:restarted", app: "page", steps: []string{matrix.Install, matrix.Restart}, red: matrix.Restart, reason: "restart was accepted and not done within"},
 	{name: "remove is skipped", fault: "skip:remove", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
 	{name: "forget is skipped", fault: "skip:forget", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
+	{name: "the actions of every plan are done in reverse", fault: "reversed", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "install"},
 	{name: "the application's unit does not want its database", fault: rendering("Requires=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's Requires miniflux-db.service is missing"},
 	{name: "the application's unit does not follow its database", fault: rendering("After=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's After miniflux-db.service is missing"},
 	{name: "WantedBy another target", fault: rendering("WantedBy=default.target", "WantedBy=sockets.target"), app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's WantedBy is missing, wanted default.target"},
+}
+
+// machines are faults of a node, which root makes and undoes. The gate must refuse the node,
+// or be red at the step.
+var machines = []struct {
+	planted
+	make, undo string
+}{
+	{planted{name: "the node's user does not linger", reason: "linger"},
+		"loginctl disable-linger archipelago", "loginctl enable-linger archipelago; systemctl start user@1000"},
+	{planted{name: "the node's clock is five seconds fast", reason: "5s off and 2s is allowed"},
+		`mv /usr/bin/date /usr/bin/date.real; printf '#!/bin/sh\nexec /usr/bin/date.real -d "+5 seconds" "$@"\n' >/usr/bin/date; chmod +x /usr/bin/date`, "mv /usr/bin/date.real /usr/bin/date"},
+	{planted{name: "the node's data directory cannot be written to", reason: "/var/lib/archipelago"},
+		"mount --bind /var/lib/archipelago /var/lib/archipelago; mount -o remount,ro,bind /var/lib/archipelago", "umount /var/lib/archipelago"},
+	{planted{name: "the node has no generator of Podman's", reason: "Quadlet"},
+		"mv /usr/lib/systemd/user-generators/podman-user-generator /root/", "mv /root/podman-user-generator /usr/lib/systemd/user-generators/"},
+	{planted{name: "the node's user has no subordinate ids", reason: "subuid"},
+		"cp /etc/subuid /root/; sed -i /^archipelago:/d /etc/subuid", "cp /root/subuid /etc/subuid"},
+	{planted{name: "the node's units wait for a network that is never said to be there", app: "page", steps: []string{matrix.Install, matrix.RebootSurvive}, red: matrix.RebootSurvive, reason: "page"},
+		"systemctl mask --now network-online.target", "systemctl unmask network-online.target; systemctl start network-online.target"},
 }
 
 // TestMutants plants every fault, one at a time, and writes what became of it to the file
@@ -141,7 +164,14 @@ func TestMutants(t *testing.T) {
 		}
 		all = append(all, planted{name: name, fault: rendering(r.old, r.by), edit: limited, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: r.reason})
 	}
+	for _, m := range machines {
+		all = append(all, m.planted)
+	}
 	daemon := faulty(t)
+	l, err := lab.Open(io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
 	free := freeNodes()
 	var mu sync.Mutex
 	rows := make([]string, len(all))
@@ -153,14 +183,26 @@ func TestMutants(t *testing.T) {
 				node := <-free
 				defer func() { free <- node }()
 				begin := time.Now()
-				result, seen := c.become(c.gate(t, daemon, node))
+				for _, m := range machines {
+					if m.name == c.name {
+						if err := l.Exec(t.Context(), node, io.Discard, m.make); err != nil {
+							t.Fatal(err)
+						}
+						defer func() {
+							if err := l.Exec(context.WithoutCancel(t.Context()), node, io.Discard, m.undo); err != nil {
+								t.Error(err)
+							}
+						}()
+					}
+				}
+				result, seen := c.become(t, daemon, node)
 				if result != caught {
 					t.Errorf("%s: %s %s", c.name, result, seen)
 				}
 				mu.Lock()
 				defer mu.Unlock()
 				counts[result]++
-				rows[i] = fmt.Sprintf("| %s | %s | %s | %s |\n", cellOf(c.name), c.red, result, cmp.Or(cellOf(seen), "-"))
+				rows[i] = fmt.Sprintf("| %s | %s | %s | %s |\n", cellOf(c.name), cmp.Or(c.red, "the run is refused"), result, cmp.Or(cellOf(seen), "-"))
 				fmt.Printf("%s %3.0f s %s: %s %s\n", node, time.Since(begin).Seconds(), c.name, result, seen)
 			})
 		}
@@ -188,18 +230,36 @@ const (
 	notRun    = "not run"
 )
 
-// become judges a run with the fault planted; seen is what it said instead of what was
-// expected.
-func (c planted) become(status int, r *reports.Report) (result, seen string) {
-	switch {
+// become runs the gate with the fault planted; seen is what it said. A fault without a step must keep the gate from running at all.
+func (c planted) become(t *testing.T, daemon, node string) (result, seen string) {
+	if c.red == "" {
+		switch status, _, said := runGate(t, t.TempDir(), nil, "--catalog", catalogWith(t), "--cycles", "1", "--only", node, "--apps", "page"); {
+		case status != 0 && status != 1 && strings.Contains(said, c.reason):
+			return caught, lineWith(said, c.reason)
+		case status != 0:
+			return elsewhere, fmt.Sprintf("exit status %d: %.300s", status, said)
+		}
+		return survived, ""
+	}
+	switch status, r := c.gate(t, daemon, node); {
 	case status == 1 && r.First != nil && r.First.Step == c.red && strings.Contains(r.First.Reason, c.reason):
-		return caught, ""
+		return caught, lineWith(r.First.Reason, c.reason)
 	case status == 1 && r.First != nil:
-		return elsewhere, fmt.Sprintf("%s: %.200s", r.First.Step, r.First.Reason)
+		return elsewhere, fmt.Sprintf("%s: %.300s", r.First.Step, r.First.Reason)
 	case status != 0:
 		return notRun, fmt.Sprintf("exit status %d, verdict %s", status, r.Verdict)
 	}
 	return survived, ""
+}
+
+// lineWith is the line of a text that holds another, cut to what a table can hold.
+func lineWith(text, part string) string {
+	for line := range strings.Lines(text) {
+		if strings.Contains(line, part) {
+			return fmt.Sprintf("%.160s", strings.TrimSpace(line))
+		}
+	}
+	return ""
 }
 
 // cellOf is a text as it stands in a table.

@@ -81,23 +81,30 @@ func catalogWith(t *testing.T, replacements ...string) string {
 // gate runs the gate and gives its exit status and report; out is a directory for runs.
 func gate(t *testing.T, out string, env []string, args ...string) (int, *reports.Report) {
 	t.Helper()
+	status, stdout, stderr := runGate(t, out, env, args...)
+	t.Log(stderr)
+	var r reports.Report
+	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
+		t.Fatalf("exit status %d, no report: %v\n%s", status, err, stderr)
+	}
+	return status, &r
+}
+
+// runGate runs the gate and gives its exit status, and what it prints.
+func runGate(t *testing.T, out string, env []string, args ...string) (status int, stdout, stderr string) {
+	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
 	cmd := exec.CommandContext(ctx, bin(t, "gate"), append([]string{"run", "--json", "--out", out,
 		"--catalog", filepath.Join(root, "catalog", "apps")}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
-	var stdout, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &stdout, &stderr
+	var said, printed bytes.Buffer
+	cmd.Stdout, cmd.Stderr = &printed, &said
 	err := cmd.Run()
 	if cmd.ProcessState == nil {
 		t.Fatal(err)
 	}
-	t.Log(stderr.String())
-	var r reports.Report
-	if err := json.Unmarshal(stdout.Bytes(), &r); err != nil {
-		t.Fatalf("exit status %d, no report: %v\n%s", cmd.ProcessState.ExitCode(), err, stderr.String())
-	}
-	return cmd.ProcessState.ExitCode(), &r
+	return cmd.ProcessState.ExitCode(), printed.String(), said.String()
 }
 
 // faulty is a daemon that was built to be able to commit faults.

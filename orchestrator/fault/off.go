@@ -13,5 +13,9 @@ func Cut(point, verb string) {}
 // build replaces none.
 func Rendering() (old, by string, planted bool) { return "", "", false }
 
+// Order gives the actions of a plan in the order in which they are done: an ordinary build's
+// is the plan's.
+func Order[T any](actions []T) []T { return actions }
+
 // Skipped tells whether actions of a kind are taken for done; an ordinary build does them.
 func Skipped(string) bool { return false }

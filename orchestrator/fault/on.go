@@ -5,6 +5,7 @@ package fault
 import (
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"syscall"
 )
@@ -33,6 +34,14 @@ func Rendering() (old, by string, planted bool) {
 		return "", "", false
 	}
 	return strings.Cut(edit, "=>")
+}
+
+// Order gives the actions of a plan in the order in which they are done.
+func Order[T any](actions []T) []T {
+	if Planted("reversed") {
+		slices.Reverse(actions)
+	}
+	return actions
 }
 
 // Skipped tells whether actions of a kind are taken for done.
