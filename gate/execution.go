@@ -9,9 +9,11 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/release"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
@@ -165,6 +167,9 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	if err := f.Equip(ctx, e.Daemon, selected, l.Engine, e.Environment, io.Discard); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
+	if err := e.generated(ctx, f); err != nil {
+		return err
+	}
 	daemon, err := release.Digest(e.Daemon)
 	if err != nil {
 		return fmt.Errorf("the daemon: %w", err)
@@ -181,6 +186,25 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	e.plan.Identify(daemon, f.Published)
 	if !e.fresh && !sameSubject(before, e.plan.Subject) {
 		return fmt.Errorf("%w: the daemon, a manifest or a file installed with the daemon has changed since run %s began, and a run is about one subject; start a new run", plan.ErrUsage, e.plan.Run)
+	}
+	return nil
+}
+
+// generated wants each node's Podman to make services of what the daemon renders that start
+// what is meant.
+func (e *execution) generated(ctx context.Context, f *fleet.Fleet) error {
+	var apps []*manifest.Manifest
+	for _, id := range f.Published.IDs() {
+		apps = append(apps, f.Published[id].Manifest)
+	}
+	for _, n := range f.Nodes {
+		wrong, err := runner.CheckGenerated(ctx, e.Daemon, n.SSH, apps...)
+		if err != nil {
+			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+		}
+		if len(wrong) > 0 {
+			return fmt.Errorf("%w: %s: what Podman makes of the daemon's unit files is not what is meant:\n%s", catalog.ErrInvalid, n, strings.Join(wrong, "\n"))
+		}
 	}
 	return nil
 }

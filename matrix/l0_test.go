@@ -1,13 +1,12 @@
 package matrix
 
 import (
-	"bytes"
+	"context"
 	"encoding/json"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
-	"strings"
 	"sync"
 	"testing"
 
@@ -16,7 +15,6 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
@@ -48,27 +46,15 @@ func levelZero(t *testing.T) {
 					Expect(again).To(Equal(m))
 				})
 				for _, requirers := range [][]string{nil, {"somebody", "somebody-else"}} {
-					It(fmt.Sprintf("is rendered as it is meant, required by %d others", len(requirers)), func() {
+					It(fmt.Sprintf("is rendered as it is meant, required by %d others", len(requirers)), func(ctx SpecContext) {
 						program, err := daemon()
 						Expect(err).NotTo(HaveOccurred())
-						m, files := rendering(program, file, requirers)
+						m, files := rendering(ctx, program, file, requirers)
 						e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: requirers})
 						Expect(err).NotTo(HaveOccurred())
 						Expect(CheckRendered(e, files)).To(BeEmpty())
 					})
 				}
-				It("is taken by Podman's generator for what it is meant", func() {
-					generator := podmansGenerator()
-					if generator == "" {
-						Skip("Podman's generator is not on this machine")
-					}
-					program, err := daemon()
-					Expect(err).NotTo(HaveOccurred())
-					m, files := rendering(program, file, nil)
-					e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir})
-					Expect(err).NotTo(HaveOccurred())
-					Expect(CheckGenerated(e, generate(generator, files))).To(BeEmpty())
-				})
 			})
 		}
 		It("has no two applications in each other's way", func() {
@@ -93,8 +79,8 @@ func daemonUnderTest(t *testing.T) (string, error) {
 }
 
 // rendering has the daemon render a manifest as it is published: with images that are
-// pinned. Nothing of the gate's environment reaches the daemon.
-func rendering(daemon, file string, requirers []string) (*manifest.Manifest, map[string]string) {
+// pinned.
+func rendering(ctx context.Context, daemon, file string, requirers []string) (*manifest.Manifest, map[string]string) {
 	GinkgoHelper()
 	m, err := manifest.ParseFile(file)
 	Expect(err).NotTo(HaveOccurred())
@@ -103,48 +89,7 @@ func rendering(daemon, file string, requirers []string) (*manifest.Manifest, map
 			c.Image = manifest.Image{Ref: "localhost:5000/" + m.ID + "/" + c.Name, Digest: fmt.Sprintf("sha256:%064x", i)}
 		}
 	}
-	published := filepath.Join(GinkgoT().TempDir(), "manifest.json")
-	Expect(os.WriteFile(published, m.Canonical(), 0o644)).To(Succeed())
-	cmd := exec.Command(daemon, "render", published, "--json", "--data", nodes.DataDir, "--required-by", strings.Join(requirers, ","))
-	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
-	var out, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	Expect(cmd.Run()).To(Succeed(), stderr.String)
-	var answer struct {
-		App   string
-		Files map[string]string
-	}
-	Expect(json.Unmarshal(out.Bytes(), &answer)).To(Succeed(), out.String)
-	Expect(answer.App).To(Equal(m.ID))
-	return m, answer.Files
-}
-
-// podmansGenerator is on the path, or where systemd would find it; empty where it is not
-// installed.
-func podmansGenerator() string {
-	if file, err := exec.LookPath(dist.Generator); err == nil {
-		return file
-	}
-	for _, dir := range dist.GeneratorDirs() {
-		if file, err := exec.LookPath(filepath.Join(dir, dist.Generator)); err == nil {
-			return file
-		}
-	}
-	return ""
-}
-
-// generate runs Podman's generator over unit files and gives its output. A file that the
-// generator refuses is a failure.
-func generate(generator string, files map[string]string) string {
-	GinkgoHelper()
-	dir := GinkgoT().TempDir()
-	for name, body := range files {
-		Expect(os.WriteFile(filepath.Join(dir, name), []byte(body), 0o644)).To(Succeed())
-	}
-	cmd := exec.Command(generator, "-user", "-dryrun")
-	cmd.Env = append(os.Environ(), "QUADLET_UNIT_DIRS="+dir)
-	var out, stderr bytes.Buffer
-	cmd.Stdout, cmd.Stderr = &out, &stderr
-	Expect(cmd.Run()).To(Succeed(), stderr.String)
-	return out.String()
+	files, err := Render(ctx, daemon, m, requirers)
+	Expect(err).NotTo(HaveOccurred())
+	return m, files
 }

@@ -1,0 +1,46 @@
+package runner
+
+import (
+	"context"
+	"fmt"
+	"maps"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+// Generator makes services of Quadlet files and gives its output (nodes.Client.Generate).
+type Generator interface {
+	Generate(ctx context.Context, files map[string]string) (string, error)
+}
+
+// CheckGenerated has the daemon under test render the applications, and a node's own
+// generator of Podman's make services of that: they must start each container as is meant.
+// wrong is what they would do otherwise.
+func CheckGenerated(ctx context.Context, daemon string, g Generator, apps ...*manifest.Manifest) (wrong []string, err error) {
+	files := map[string]string{}
+	for _, m := range apps {
+		rendered, err := matrix.Render(ctx, daemon, m, nil)
+		if err != nil {
+			return nil, err
+		}
+		maps.Copy(files, rendered)
+	}
+	output, err := g.Generate(ctx, files)
+	if err != nil {
+		return nil, err
+	}
+	for _, m := range apps {
+		e, err := matrix.ExpectationOf(m, matrix.Facts{DataDir: nodes.DataDir})
+		if err != nil {
+			return nil, fmt.Errorf("%s: %w", m.ID, err)
+		}
+		for _, w := range matrix.CheckGenerated(e, output) {
+			wrong = append(wrong, m.ID+": "+w)
+		}
+	}
+	slices.Sort(wrong)
+	return wrong, nil
+}
