@@ -40,6 +40,7 @@ type Engine struct {
 	mu        sync.Mutex
 	conn      *bindings.Connection
 	unmanaged map[string][]string // mounts of unmanaged containers, by container id
+	units     unitFiles
 }
 
 // Open connects to the user's systemd. The first call to Podman connects to Podman.

@@ -81,7 +81,10 @@ func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 	if obs.Units, err = e.systemd.list(ctx); err != nil {
 		return obs, err
 	}
-	if obs.UnitFiles, err = unitFiles(e.systemd.path); err != nil {
+	e.mu.Lock()
+	obs.UnitFiles, err = e.units.find(e.systemd.path)
+	e.mu.Unlock()
+	if err != nil {
 		return obs, err
 	}
 	entries, err := os.ReadDir(e.quadlet)

@@ -67,27 +67,6 @@ func openSystemd(ctx context.Context) (*systemd, error) {
 	return s, nil
 }
 
-// unitFiles gives the services' files in these directories, of which systemd takes the
-// first of a name.
-func unitFiles(dirs []string) (map[string]string, error) {
-	out := map[string]string{}
-	for _, dir := range dirs {
-		entries, err := os.ReadDir(dir)
-		if errors.Is(err, fs.ErrNotExist) {
-			continue
-		}
-		if err != nil {
-			return nil, fmt.Errorf("reading units: %w", err)
-		}
-		for _, f := range entries {
-			if name := f.Name(); !f.IsDir() && strings.HasSuffix(name, ".service") && out[name] == "" {
-				out[name] = filepath.Join(dir, name)
-			}
-		}
-	}
-	return out, nil
-}
-
 func (s *systemd) close() { s.conn.Close(); s.signals.Close() }
 
 func (s *systemd) list(ctx context.Context) (map[string]host.Unit, error) {

@@ -9,6 +9,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -67,7 +68,7 @@ func (p *Performer) convert(ctx context.Context, d state.Desired, m *manifest.Ma
 			if err := p.engine.TakeOver(ctx, mv.from, mv.to); err != nil {
 				return err
 			}
-			data.Volumes = union(data.Volumes, []string{mv.volume})
+			data.Volumes = plan.Union(data.Volumes, []string{mv.volume})
 		}
 	}
 	// What the manifest has beyond the old containers is new to the data.

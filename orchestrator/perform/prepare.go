@@ -8,6 +8,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
@@ -112,7 +113,7 @@ func (p *Performer) ensureImage(ctx context.Context, app string, image manifest.
 // of an older format is about to get the manifest's: once started, it may be unknown to the
 // older version. An update records the format when it is committed.
 func (p *Performer) initialised(data state.Data, m *manifest.Manifest, update bool) error {
-	volumes := union(data.Volumes, m.Volumes())
+	volumes := plan.Union(data.Volumes, m.Volumes())
 	migrates := data.App == "" || !update && data.Migration < m.Migration
 	if !migrates && slices.Equal(volumes, data.Volumes) {
 		return nil
@@ -135,17 +136,6 @@ func (p *Performer) volumeOwners(m *manifest.Manifest) (owners []host.VolumeOwne
 
 func (p *Performer) volumeOwner(m *manifest.Manifest, v manifest.Volume) host.VolumeOwner {
 	return host.VolumeOwner{Dir: manifest.VolumeDir(p.dataDir, m.ID, v.Name), UID: v.UID, GID: v.GID}
-}
-
-// union is a with those of b that it lacks.
-func union(a, b []string) []string {
-	out := slices.Clone(a)
-	for _, s := range b {
-		if !slices.Contains(out, s) {
-			out = append(out, s)
-		}
-	}
-	return out
 }
 
 func exists(path string) bool {

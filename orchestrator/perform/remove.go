@@ -28,7 +28,7 @@ func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) 
 	p.say(app, "removing containers and units")
 	// A network's unit is a oneshot that stays active; without this a later install
 	// would believe that the network exists. Its file may be gone already.
-	for _, file := range union([]string{quadlet.Network(app) + ".network"}, a.Gone) {
+	for _, file := range plan.Union([]string{quadlet.Network(app) + ".network"}, a.Gone) {
 		if network, ok := strings.CutSuffix(file, ".network"); ok {
 			if err := p.engine.StopUnit(ctx, quadlet.NetworkService(network)); err != nil {
 				return err

@@ -23,7 +23,7 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	stopped := false
 	stopAll := func(reason string) {
 		stopped = true
-		out.stop(d, old, reason, reversed(render.Services(union(old.Members, next.Members))))
+		out.stop(d, old, reason, reversed(render.Services(Union(old.Members, next.Members))))
 	}
 	to := "update to " + d.Update.To.Version
 	switch d.Update.Phase {
@@ -90,7 +90,8 @@ func GaveUp(u *state.Update, cause string) string {
 	return fmt.Sprintf("the update to %s failed: %s", u.To.Version, cause)
 }
 
-func union(a, b []string) []string {
+// Union is a with those of b that it lacks.
+func Union(a, b []string) []string {
 	out := slices.Clone(a)
 	for _, s := range b {
 		if !slices.Contains(out, s) {
