@@ -52,6 +52,7 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 	for _, a := range fault.Order(p.Actions) {
 		log.Info("action", "verb", a.Verb, "reason", a.Reason, "units", a.Units)
 		fault.Cut("before", string(a.Verb))
+		fault.Operate(string(a.Verb))
 		begin := time.Now()
 		out := r.do(ctx, d, a)
 		if errors.Is(out.Err, perform.ErrReplan) {

@@ -17,7 +17,14 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 )
+
+// ofNode stands for a step where the fault shows in no cell, but in what is said of a node.
+const ofNode = "node"
+
+// many are steps that go by quickly and leave the daemon running.
+var many = []string{matrix.Install, matrix.Stop, matrix.Start, matrix.Uninstall}
 
 // notDone is what the gate says of a daemon that tries for ever.
 const notDone = "install was accepted and not done within"
@@ -127,6 +134,8 @@ var others = []planted{
 	{name: "restarted is skipped", fault: "skip:restarted", app: "page", steps: []string{matrix.Install, matrix.Restart}, red: matrix.Restart, reason: "restart was accepted and not done within"},
 	{name: "remove is skipped", fault: "skip:remove", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
 	{name: "forget is skipped", fault: "skip:forget", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
+	{name: "the daemon takes more memory with every operation", fault: fault.Grows, app: "page", cycles: 12, steps: many, red: ofNode, reason: "memory of the daemon"},
+	{name: "the daemon starts slower every time", fault: fault.Slows, app: "page", cycles: 12, steps: many, red: ofNode, reason: "time of start of page"},
 	{name: "the actions of every plan are done in reverse", fault: "reversed", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "install"},
 	{name: "the application's unit does not want its database", fault: rendering("Requires=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's Requires miniflux-db.service is missing"},
 	{name: "the application's unit does not follow its database", fault: rendering("After=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "miniflux"},
@@ -244,7 +253,17 @@ func (c planted) become(t *testing.T, daemon, node string) (result, seen string)
 		}
 		return survived, ""
 	}
-	switch status, r := c.gate(t, daemon, node); {
+	status, r := c.gate(t, daemon, node)
+	if c.red == ofNode {
+		for _, h := range r.Health {
+			for _, p := range h.Problems {
+				if strings.Contains(p.What, c.reason) && status == 1 && r.First == nil {
+					return caught, fmt.Sprintf("%.160s", p.What)
+				}
+			}
+		}
+	}
+	switch {
 	case status == 1 && r.First != nil && r.First.Step == c.red && strings.Contains(r.First.Reason, c.reason):
 		return caught, lineWith(r.First.Reason, c.reason)
 	case status == 1 && r.First != nil:

@@ -12,6 +12,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"testing"
 	"time"
@@ -127,7 +128,8 @@ type planted struct {
 	edit   []string // of the application: old and new texts, in turns
 	app    string
 	steps  []string
-	red    string // step
+	cycles int    // 0: one
+	red    string // step; ofNode: what is said of the node over all cycles
 	reason string // in it
 }
 
@@ -250,7 +252,7 @@ func freeNodes() chan string {
 // gate runs the gate on a node with the fault planted.
 func (c planted) gate(t *testing.T, daemon, node string) (int, *reports.Report) {
 	t.Helper()
-	args := []string{"--catalog", catalogWith(t, c.edit...), "--cycles", "1", "--only", node, "--apps", c.app, "--steps", strings.Join(c.steps, ",")}
+	args := []string{"--catalog", catalogWith(t, c.edit...), "--cycles", strconv.Itoa(max(c.cycles, 1)), "--only", node, "--apps", c.app, "--steps", strings.Join(c.steps, ",")}
 	var env []string
 	if c.fault != "" {
 		args = append(args, "--daemon", daemon)

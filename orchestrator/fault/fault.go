@@ -22,6 +22,10 @@ const (
 	FolderLeft         = "folder-left"
 	ProxyAnswers       = "proxy-answers"
 
+	// From one operation to the next.
+	Grows = "grows" // each takes memory that is never given back
+	Slows = "slows" // each start takes half a second longer than the one before
+
 	// Of what is said of an application.
 	SaysRunning = "says-running" // of one that is stopped
 	HidesOne    = "hides-one"    // the list lacks those that are installed

@@ -19,3 +19,6 @@ func Order[T any](actions []T) []T { return actions }
 
 // Skipped tells whether actions of a kind are taken for done; an ordinary build does them.
 func Skipped(string) bool { return false }
+
+// Operate is called before each action: an ordinary build only acts.
+func Operate(verb string) {}

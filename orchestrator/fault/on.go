@@ -7,7 +7,10 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"syscall"
+	"time"
 )
 
 // Planted tells whether this build commits the fault.
@@ -46,3 +49,23 @@ func Order[T any](actions []T) []T {
 
 // Skipped tells whether actions of a kind are taken for done.
 func Skipped(verb string) bool { return Planted("skip:" + verb) }
+
+var (
+	operations atomic.Int64
+	kept       sync.Map
+)
+
+// Operate is called before each action: a daemon that grows keeps some memory, and one that
+// slows waits before a start.
+func Operate(verb string) {
+	switch n := operations.Add(1); {
+	case Planted(Grows):
+		b := make([]byte, 2<<20)
+		for i := range b {
+			b[i] = byte(n) // so that it is really there
+		}
+		kept.Store(n, b)
+	case Planted(Slows) && verb == "start":
+		time.Sleep(time.Duration(n) * 100 * time.Millisecond)
+	}
+}
