@@ -70,7 +70,7 @@ processes() {
       }
       close(file)
       if (!("Seccomp:" in v)) return 0
-      print "process", main, pid, (pid in exe ? exe[pid] : "-"), v["Uid:"], v["Gid:"], v["Groups:"], v["CapInh:"], v["CapPrm:"], v["CapEff:"], v["CapBnd:"], v["CapAmb:"], v["NoNewPrivs:"], v["Seccomp:"]
+      print "process", main, pid, (exe[pid] == "" ? "-" : exe[pid]), v["Uid:"], v["Gid:"], v["Groups:"], v["CapInh:"], v["CapPrm:"], v["CapEff:"], v["CapBnd:"], v["CapAmb:"], v["NoNewPrivs:"], v["Seccomp:"]
       return 1
     }
     function limits(main, pid, whose,  file, line, f, name, n) {
