@@ -27,6 +27,10 @@ var ErrInvalid = errors.New("invalid catalog")
 // move through them one after the other.
 var Channels = []string{"feature", "user", "beta"}
 
+// NeedsProof tells whether the entries of a channel must carry a gate's proof: in all but
+// the first, which is what a gate tests.
+func NeedsProof(channel string) bool { return channel != Channels[0] }
+
 // Catalog maps an application's id to its entry.
 type Catalog map[string]*Entry
 
@@ -100,7 +104,7 @@ func Load(dirs ...string) (Catalog, error) {
 			}
 		}
 	}
-	problems = append(problems, c.conflicts()...)
+	problems = append(problems, c.Conflicts()...)
 	cycles := c.Cycles()
 	for _, id := range slices.Sorted(maps.Keys(cycles)) {
 		problems = append(problems, fmt.Errorf("%s: %w", filepath.Join(c[id].Dir, "manifest.yaml"), cycles[id]))
@@ -130,7 +134,9 @@ func readNotes(file string) (string, error) {
 	return strings.Join(strings.Fields(string(b)), " "), nil
 }
 
-func (c Catalog) conflicts() (problems []error) {
+// Conflicts says which applications cannot run on one node, because they publish the same
+// port of it or name the same container.
+func (c Catalog) Conflicts() (problems []error) {
 	ports, names := map[manifest.NodePort]string{}, map[string]string{}
 	for _, id := range c.IDs() {
 		for _, m := range c[id].Containers {

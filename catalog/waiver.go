@@ -23,6 +23,11 @@ func (w *Waiver) Renews(earlier *Waiver) bool {
 	return earlier != nil && slices.ContainsFunc(w.Steps, func(s string) bool { return slices.Contains(earlier.Steps, s) })
 }
 
+// Equal tells whether two waivers say the same.
+func (w Waiver) Equal(o Waiver) bool {
+	return slices.Equal(w.Steps, o.Steps) && w.Reason == o.Reason && w.Tracker == o.Tracker && w.Until.Equal(o.Until) && w.Renewed == o.Renewed
+}
+
 // MaxRenewals is how often a waiver can be renewed: whoever needs it longer repairs what it
 // excuses.
 const MaxRenewals = 1

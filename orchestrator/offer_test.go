@@ -35,7 +35,7 @@ containers:
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &document.Document{Schema: 1, Channel: "beta", Serial: serial, Created: time.Now(), Expires: time.Now().Add(time.Hour), Entries: []document.Entry{e}}
+	d := &document.Document{Schema: document.Schema, Channel: "feature", Serial: serial, Created: time.Now(), Expires: time.Now().Add(time.Hour), Entries: []document.Entry{e}}
 	if change != nil {
 		change(d)
 	}
@@ -69,7 +69,7 @@ func signedCatalogIsWhatCanBeInstalled(t *testing.T) {
 		t.Errorf("an entry that is refused is shown with its reason: %+v", v)
 	}
 	set(signedCatalog(t, 2, "1", func(d *document.Document) { d.Expires = time.Now() }))
-	refused("install", "the catalog beta 2 expired")
+	refused("install", "the catalog feature 2 expired")
 	set(signedCatalog(t, 3, "1", func(d *document.Document) {
 		d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Until: time.Now().Add(time.Hour / 2), Tracker: "https://tracker.example/9"}
 	}))
@@ -83,17 +83,17 @@ func signedCatalogIsWhatCanBeInstalled(t *testing.T) {
 	if err := ask(t, r, "install"); err != nil {
 		t.Fatal(err)
 	}
-	if v := app(); v.State != view.Up || v.Source != "catalog beta 4" || v.Available != nil {
+	if v := app(); v.State != view.Up || v.Source != "catalog feature 4" || v.Available != nil {
 		t.Errorf("%+v", v)
 	}
 	set(signedCatalog(t, 5, "2", func(d *document.Document) {
 		d.Revoked = []document.Revocation{{ID: "pair", Version: "1", Reason: "it leaks", Since: time.Now()}}
 	}))
-	if v := app(); v.Available == nil || v.Available.Version != "2" || v.Notes != "Faster." || v.Source != "catalog beta 4" || !strings.Contains(v.Note, "version 1 was revoked") || v.State != view.Up {
+	if v := app(); v.Available == nil || v.Available.Version != "2" || v.Notes != "Faster." || v.Source != "catalog feature 4" || !strings.Contains(v.Note, "version 1 was revoked") || v.State != view.Up {
 		t.Errorf("an update is available, and what runs is revoked: %+v", v)
 	}
 	set(signedCatalog(t, 6, "2", func(d *document.Document) { d.Expires = time.Now() }))
-	refused("update", "the catalog beta 6 expired")
+	refused("update", "the catalog feature 6 expired")
 	if v := app(); v.Available != nil || v.State != view.Up || !strings.Contains(r.Offer().Frozen(time.Now()), "what is installed runs on") {
 		t.Errorf("frozen: %+v", v)
 	}
@@ -140,7 +140,7 @@ func updatesBeginByThemselvesOnceEach(t *testing.T) {
 	}
 	rollout(true)
 	await("version 2", func(v view.View) bool {
-		return v.Manifest.Version == "2" && v.State == view.Up && v.Source == "catalog beta 2"
+		return v.Manifest.Version == "2" && v.State == view.Up && v.Source == "catalog feature 2"
 	})
 
 	h.mu.Lock()

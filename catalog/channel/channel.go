@@ -15,6 +15,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/proof"
 )
 
 // ErrInput is wrapped when what was asked for makes no sense, whatever a gate has found.
@@ -32,9 +33,10 @@ type Proof func(*document.Entry) (*catalog.Waiver, error)
 
 // Promotion moves entries from one channel to the next.
 type Promotion struct {
-	From    *document.Document
-	To      *document.Document // the next channel's newest catalog; nil if it has none yet
-	Channel string             // that they move to
+	From     *document.Document
+	To       *document.Document // the next channel's newest catalog; nil if it has none yet
+	Channel  string             // that they move to
+	Evidence *proof.Evidence    // what gates have signed of the run that proves them
 }
 
 // Check refuses, with ErrInput, to skip a channel or to go back.
@@ -47,8 +49,10 @@ func (p Promotion) Check() error {
 }
 
 // Promote returns the next channel's new catalog, in which these entries are as they
-// are in the channel before. All move or none: every refusal is in the error. Entries that
-// would require each other in a circle, with those that are there, do not move.
+// are in the channel before, each with what the evidence proves of it. All move or none:
+// every refusal is in the error. What the channel has revoked stays revoked. Entries do
+// not move that would take the channel back to an older version, or that, with those that
+// are there, would require each other in a circle or use the same port of a node.
 func (p Promotion) Promote(ids []string, proof Proof, v Validity) (*document.Document, error) {
 	if err := p.Check(); err != nil {
 		return nil, err
@@ -67,11 +71,14 @@ func (p Promotion) Promote(ids []string, proof Proof, v Validity) (*document.Doc
 			err = p.renewal(moved.Waiver, id)
 		}
 		if err == nil {
-			err = d.Put(moved)
+			err = p.downgrade(e)
+		}
+		if err == nil {
+			err = d.Prove(moved, p.Evidence, v.Created)
 		}
 		problems = append(problems, err)
 	}
-	if err := errors.Join(append(problems, d.Cycles())...); err != nil {
+	if err := errors.Join(append(problems, d.Cycles(), d.Conflicts())...); err != nil {
 		return nil, err
 	}
 	return d, nil
@@ -88,6 +95,19 @@ func (p Promotion) renewal(w *catalog.Waiver, id string) error {
 		return nil
 	}
 	return fmt.Errorf("%w: channel %s has released %s by a waiver for %s already, and this one does not renew it; a waiver can be renewed once ('gate waive', with the earlier run beside this one)", ErrInput, p.Channel, id, strings.Join(before.Waiver.Steps, ", "))
+}
+
+// downgrade refuses a version older than the channel's: nodes that run that one would not
+// take it, and new ones would get what has been mended since.
+func (p Promotion) downgrade(e *document.Entry) error {
+	if p.To == nil {
+		return nil
+	}
+	before := p.To.Entry(e.ID)
+	if before == nil || before.ImageOnly() || compare(e.Version, before.Version) >= 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: channel %s has %s %s already, which is newer than %s; if that must not be used, withdraw it first: catalog revoke %s %s", ErrInput, p.Channel, e.ID, before.Version, e.Version, e.ID, before.Version)
 }
 
 // Revoke returns a channel's new catalog, without a version that it withdraws for good.

@@ -2,6 +2,7 @@ package document
 
 import (
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +16,7 @@ func Next(before *Document, channel string, created time.Time, life time.Duratio
 	if before != nil {
 		d.Serial = before.Serial + 1
 		d.Entries, d.Revoked = slices.Clone(before.Entries), slices.Clone(before.Revoked)
+		d.Attestations = maps.Clone(before.Attestations)
 	}
 	return d
 }

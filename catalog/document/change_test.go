@@ -12,7 +12,7 @@ import (
 
 func TestDocumentsFollowEachOther(t *testing.T) {
 	w := newWorld(t)
-	d := Next(w.doc, "beta", now, 24*time.Hour)
+	d := Next(w.doc, "feature", now, 24*time.Hour)
 	if d.Serial != 8 || len(d.Entries) != len(w.doc.Entries) || !d.Expires.Equal(now.AddDate(0, 0, 1)) {
 		t.Errorf("%+v", d)
 	}
@@ -43,7 +43,7 @@ func TestDocumentsFollowEachOther(t *testing.T) {
 
 func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 	w := newWorld(t)
-	after := Next(w.doc, "beta", now, time.Hour)
+	after := Next(w.doc, "feature", now, time.Hour)
 	m, err := w.doc.Entry("miniflux").Parse()
 	if err != nil {
 		t.Fatal(err)

@@ -17,7 +17,7 @@ import (
 // each given as "a:b,c".
 func needing(t *testing.T, apps ...string) *Document {
 	t.Helper()
-	d := Next(nil, "beta", now, time.Hour)
+	d := Next(nil, "feature", now, time.Hour)
 	for _, app := range apps {
 		id, others, _ := strings.Cut(app, ":")
 		m := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: id, Name: id, Version: "1", Containers: []manifest.Container{

@@ -27,8 +27,9 @@ import (
 const (
 	// PayloadType is the DSSE payload type of a catalog.
 	PayloadType = "application/vnd.archipelago.catalog+json"
-	// Schema is the version of the format that this program reads and writes.
-	Schema = 1
+	// Schema is the version of the format that this program writes. It reads the one before
+	// too, in which nothing is proven.
+	Schema = 2
 	// MaxSize bounds an envelope, in bytes; 10,000 applications take about half.
 	MaxSize = 64 << 20
 	// maxSerial keeps a serial exact in JSON's numbers.
@@ -55,9 +56,15 @@ type Document struct {
 	Expires time.Time    `json:"expires"`
 	Entries []Entry      `json:"entries"` // by id, in order
 	Revoked []Revocation `json:"revoked"` // by id and version, in order
+	// Attestations are the gates' signed statements (DSSE envelopes) that the entries'
+	// proofs name, by the SHA-256 of the statement, in hex.
+	Attestations map[string]string `json:"attestations,omitempty"`
 
 	// Digest is the SHA-256 of the canonical form, in hex; only Decode sets it.
 	Digest string `json:"-"`
+
+	examined bool             // whether the proofs were verified; only Verify does
+	unproven map[string]error // entries without a valid one
 }
 
 // Revocation withdraws a version: it is never installed again, and nodes that run it say
@@ -132,8 +139,8 @@ func fill(hollow []byte, entries [][]byte) ([]byte, error) {
 // check checks what must hold for every document, whoever reads it and when.
 func (d *Document) check() error {
 	switch {
-	case d.Schema != Schema:
-		return fmt.Errorf("%w: schema %d; this program reads %d", ErrRefused, d.Schema, Schema)
+	case d.Schema < 1 || d.Schema > Schema:
+		return fmt.Errorf("%w: schema %d; this program reads 1 to %d", ErrRefused, d.Schema, Schema)
 	case !slices.Contains(catalog.Channels, d.Channel):
 		return fmt.Errorf("%w: channel %q; the channels are %s", ErrRefused, d.Channel, strings.Join(catalog.Channels, ", "))
 	case d.Serial < 1 || d.Serial > maxSerial:
@@ -208,7 +215,8 @@ type Expectation struct {
 }
 
 // Verify returns the document in an envelope that the root's catalog keys have signed. A
-// document that is valid but too old comes with ErrExpired.
+// document that is valid but too old comes with ErrExpired. Entries without a valid proof,
+// in a channel that needs one, are refused one by one, by Merge.
 func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectation) (*Document, error) {
 	payload, err := sign.Verify(ctx, envelope, MaxSize, PayloadType, p.Catalog.Keys, p.Catalog.Threshold)
 	if err != nil {
@@ -218,6 +226,7 @@ func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectati
 	if err != nil {
 		return nil, err
 	}
+	d.examined, d.unproven = true, d.examine(ctx, p)
 	if want.Channel != "" && d.Channel != want.Channel {
 		return nil, fmt.Errorf("%w: it is of channel %q, expected %q", ErrRefused, d.Channel, want.Channel)
 	}

@@ -60,7 +60,7 @@ type world struct {
 
 func newWorld(t testing.TB) *world {
 	t.Helper()
-	w := &world{doc: &Document{Schema: Schema, Channel: "beta", Serial: 7, Created: now.Add(-time.Hour), Expires: now.AddDate(0, 0, 7)}}
+	w := &world{doc: &Document{Schema: Schema, Channel: "feature", Serial: 7, Created: now.Add(-time.Hour), Expires: now.AddDate(0, 0, 7)}}
 	for i := range 3 {
 		s, err := sign.NewSigner(fmt.Sprint("key ", i))
 		if err != nil {
@@ -80,7 +80,7 @@ func newWorld(t testing.TB) *world {
 }
 
 func (w *world) verify(envelope []byte) (*Document, error) {
-	return Verify(context.Background(), envelope, w.policy, Expectation{Channel: "beta", Serial: 7, Now: now})
+	return Verify(context.Background(), envelope, w.policy, Expectation{Channel: "feature", Serial: 7, Now: now})
 }
 
 // seal signs any bytes as a catalog.
@@ -174,9 +174,9 @@ func TestAttacks(t *testing.T) {
 		"one key twice":                      {good, []*sign.Signer{w.keys[0], w.keys[0]}, sign.ErrUntrusted, ""},
 		"serial going back":                  {edited(func(d *Document) { d.Serial = 6 }), both, ErrRollback, "its serial is 6, 7 has been seen"},
 		"no serial":                          {edited(func(d *Document) { d.Serial = 0 }), both, ErrRefused, "serial 0"},
-		"another channel":                    {edited(func(d *Document) { d.Channel = "feature" }), both, ErrRefused, `channel "feature"`},
+		"another channel":                    {edited(func(d *Document) { d.Channel = "user" }), both, ErrRefused, `channel "user"`},
 		"an unknown channel":                 {edited(func(d *Document) { d.Channel = "gamma" }), both, ErrRefused, `channel "gamma"`},
-		"a later schema":                     {edited(func(d *Document) { d.Schema = 2 }), both, ErrRefused, "schema 2"},
+		"a later schema":                     {edited(func(d *Document) { d.Schema = 3 }), both, ErrRefused, "schema 3"},
 		"expired":                            {edited(func(d *Document) { d.Expires = now.Add(-time.Minute) }), both, ErrExpired, "1m0s ago"},
 		"expired before created":             {edited(func(d *Document) { d.Created = d.Expires }), both, ErrRefused, "was created"},
 		"an id twice":                        {edited(func(d *Document) { d.Entries = append(d.Entries, d.Entries[len(d.Entries)-1]) }), both, ErrRefused, "not in order"},
@@ -238,13 +238,13 @@ func TestMerge(t *testing.T) {
 	set("mosquitto", Entry{ID: "mosquitto", Publisher: "archipelago", Images: map[string]string{"mosquitto": other}})
 	w.doc.Entry("radicale").SHA256 = strings.Repeat("0", 64)
 	got, refused := w.doc.Merge(disk, nil, now)
-	if v := got["miniflux"]; v == nil || v.Version != "2.2.6" || v.Source.String() != "catalog beta 7" {
+	if v := got["miniflux"]; v == nil || v.Version != "2.2.6" || v.Source.String() != "catalog feature 7" {
 		t.Errorf("the catalog does not win over the disk: %+v", v)
 	}
 	if v := got["alone"]; v == nil || v.Source.String() != "disk" {
 		t.Errorf("the disk is no fallback: %+v", v)
 	}
-	if v := got["mosquitto"]; v == nil || v.Version != "0.1" || v.Containers[0].Image.Pinned() != other || v.Source.String() != "disk, image by catalog beta 7" {
+	if v := got["mosquitto"]; v == nil || v.Version != "0.1" || v.Containers[0].Image.Pinned() != other || v.Source.String() != "disk, image by catalog feature 7" {
 		t.Errorf("an image-only entry: %+v", v)
 	}
 	if disk["mosquitto"].Containers[0].Image.Pinned() == other {

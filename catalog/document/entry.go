@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/proof"
 )
 
 // Entry is one application. Its digests are those of its manifest's canonical form. An
@@ -35,6 +36,7 @@ type Entry struct {
 	SHA256 string            `json:"sha256,omitempty"`
 	Images map[string]string `json:"images"` // by container, "NAME@sha256:HEX"
 	Waiver *catalog.Waiver   `json:"waiver,omitempty"`
+	Proof  *proof.Proof      `json:"proof,omitempty"` // that a gate has tested exactly this
 }
 
 // NewEntry makes an entry of a published manifest, in which every image is pinned.
@@ -130,7 +132,8 @@ func (e *Entry) override(disk *manifest.Manifest) (*manifest.Manifest, error) {
 }
 
 // Merge returns the applications of a node: the document's, and those on the node's disk
-// that the document does not have. An invalid entry is rejected without fallback, and so
+// that the document does not have. An invalid entry, or an unproven one where the channel
+// needs a proof, is rejected without fallback, and so
 // is each application of a requirement cycle; others are unaffected. An entry that before
 // holds with the same digest is not parsed again.
 func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.Catalog, map[string]error) {
@@ -169,6 +172,9 @@ func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.C
 }
 
 func (d *Document) entry(e *Entry, disk, before catalog.Catalog, now time.Time) (*catalog.Entry, error) {
+	if err := d.proven(e); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	}
 	if err := e.Waiver.Ended(now); err != nil {
 		return nil, fmt.Errorf("%w: entry %q: %w", ErrRefused, e.ID, err)
 	}

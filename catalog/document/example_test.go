@@ -37,7 +37,7 @@ func catalogOf(before *document.Document, m *manifest.Manifest, at time.Time) *d
 	if err != nil {
 		panic(err)
 	}
-	d := document.Next(before, "beta", at, 14*24*time.Hour)
+	d := document.Next(before, "feature", at, 14*24*time.Hour)
 	if err := d.Put(e); err != nil {
 		panic(err)
 	}
@@ -62,14 +62,14 @@ func Example() {
 		fmt.Println(err)
 		return
 	}
-	d, err := document.Verify(ctx, envelope, policy, document.Expectation{Channel: "beta", Now: monday})
+	d, err := document.Verify(ctx, envelope, policy, document.Expectation{Channel: "feature", Now: monday})
 	if err != nil {
 		fmt.Println(err)
 		return
 	}
 	fmt.Println("catalog", d.Head(), "has feeds", d.Entry("feeds").Version)
 
-	_, err = document.Verify(ctx, envelope, policy, document.Expectation{Channel: "beta", Serial: 2, Now: monday})
+	_, err = document.Verify(ctx, envelope, policy, document.Expectation{Channel: "feature", Serial: 2, Now: monday})
 	fmt.Println(err)
 	_, err = document.Verify(ctx, envelope, policy, document.Expectation{Now: monday.AddDate(0, 0, 15)})
 	fmt.Println(err)
@@ -83,7 +83,7 @@ func Example() {
 	_, err = document.Verify(ctx, envelope, policy, document.Expectation{Now: monday})
 	fmt.Println("trusted:", !errors.Is(err, sign.ErrUntrusted))
 	// Output:
-	// catalog beta 1 has feeds 2.1.0
+	// catalog feature 1 has feeds 2.1.0
 	// catalog refused: rollback: its serial is 1, 2 has been seen
 	// catalog expired on 2026-06-15T12:00:00Z, 24h0m0s ago
 	// trusted: false
@@ -119,5 +119,5 @@ func ExampleDocument_Revoke() {
 	fmt.Println(d.Put(e))
 	// Output:
 	// 0 applications
-	// catalog refused: feeds 2.1.0 was revoked in channel beta on 2026-06-01: CVE-2026-0001
+	// catalog refused: feeds 2.1.0 was revoked in channel feature on 2026-06-01: CVE-2026-0001
 }

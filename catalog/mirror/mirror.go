@@ -9,11 +9,16 @@ package mirror
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
@@ -44,10 +49,63 @@ type Signed struct {
 	Envelope []byte
 }
 
+// ErrDamaged is wrapped when a mirror holds something that cannot be read, so that nothing
+// says what would be an older one.
+var ErrDamaged = errors.New("damaged mirror")
+
+// Roots continues a chain of root documents, whose last has the version newest, by the
+// successors that the mirror holds: keys that have been rotated out sign nothing more.
+// Whoever publishes verifies the whole. A mirror that holds another root of a version of
+// the chain, or one that cannot be chained, is refused.
+func Roots(dir string, chain [][]byte, newest int64) ([][]byte, error) {
+	out := slices.Clone(chain)
+	first := newest - int64(len(chain)) + 1
+	for i, b := range chain {
+		file := filepath.Join(dir, Root(first+int64(i)))
+		there, err := os.ReadFile(file)
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		case !root.Same(there, b):
+			return nil, fmt.Errorf("%w: %s is another root than the one given with --root; nodes trust what they got from there: give that one, or publish to another directory", ErrDamaged, file)
+		}
+	}
+	for v := newest + 1; ; v++ {
+		file := filepath.Join(dir, Root(v))
+		b, err := os.ReadFile(file)
+		if errors.Is(err, fs.ErrNotExist) {
+			return out, noneAfter(dir, v)
+		}
+		if err != nil {
+			return nil, fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		out = append(out, b)
+		if _, err := root.Verify(time.Time{}, out[0], out[1:]...); err != nil {
+			return nil, fmt.Errorf("%w: %s does not succeed the root before it (%w); put back the one that was published", ErrDamaged, file, err)
+		}
+	}
+}
+
+// noneAfter refuses a mirror that holds a root after one that it lacks.
+func noneAfter(dir string, missing int64) error {
+	files, err := filepath.Glob(filepath.Join(dir, filepath.Dir(Root(1)), "*"+suffix))
+	if err != nil {
+		return err
+	}
+	for _, f := range files {
+		if v, err := strconv.ParseInt(Channel(f), 10, 64); err == nil && v > missing {
+			return fmt.Errorf("%w: %s is there, and %s before it is missing; put it back", ErrDamaged, f, Root(missing))
+		}
+	}
+	return nil
+}
+
 // Publish writes root documents and catalogs into a mirror's directory, and returns
 // the files of the catalogs. A catalog that is not newer than the one there is refused
-// with document.ErrRollback, unless it is the same, and so is one whose entries require
-// each other in a circle. All are checked before any is
+// with document.ErrRollback, unless it is the same; so is one that has dropped a
+// revocation, and one whose entries require each other in a circle. A catalog there that
+// cannot be read is ErrDamaged. All are checked before any is
 // written, and the roots are written first: a node that finds a catalog can verify it.
 func Publish(dir string, roots Chain, catalogs ...Signed) (files []string, err error) {
 	taken := map[string]bool{}
@@ -62,8 +120,19 @@ func Publish(dir string, roots Chain, catalogs ...Signed) (files []string, err e
 			problems = append(problems, fmt.Errorf("%s: %w", c.Name, err))
 		}
 		file := filepath.Join(dir, Catalog(d.Channel))
-		if there := published(file); there != nil && there.Serial >= d.Serial && there.Digest != d.Digest {
+		there, err := published(file)
+		switch {
+		case err != nil:
+			problems = append(problems, err)
+		case there == nil || there.Digest == d.Digest:
+		case there.Serial >= d.Serial:
 			problems = append(problems, fmt.Errorf("%s: %w: serial %d; %s has %d", c.Name, document.ErrRollback, d.Serial, file, there.Serial))
+		default:
+			for _, r := range there.Revoked {
+				if d.Revocation(r.ID, r.Version) == nil {
+					problems = append(problems, fmt.Errorf("%s: %w: %s %s was revoked on %s, and the catalog does not say so any more; make it from the one in %s", c.Name, document.ErrRollback, r.ID, r.Version, r.Since.Format(time.DateOnly), file))
+				}
+			}
 		}
 	}
 	if err := errors.Join(problems...); err != nil {
@@ -88,16 +157,19 @@ func Publish(dir string, roots Chain, catalogs ...Signed) (files []string, err e
 	return files, nil
 }
 
-// published reads the catalog that a mirror serves now, only to learn its serial; nil
-// if there is none, or none that can be read.
-func published(file string) *document.Document {
+// published reads the catalog that a mirror serves now, only to learn what it must not go
+// back behind; nil if there is none.
+func published(file string) (*document.Document, error) {
 	b, err := os.ReadFile(file)
-	if err != nil {
-		return nil
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
 	}
-	d, err := document.Peek(b)
-	if err != nil {
-		return nil
+	var d *document.Document
+	if err == nil {
+		d, err = document.Peek(b)
 	}
-	return d
+	if err != nil {
+		return nil, fmt.Errorf("%w: %s cannot be read, so nobody can tell which serial nodes have seen (%w); put back the last one that was published, or remove the file if the new one is newer than that", ErrDamaged, file, err)
+	}
+	return d, nil
 }

@@ -31,11 +31,12 @@ import (
 // tunnel from the gate.
 const Registry = "localhost:5000"
 
-// Builder builds images and pushes them; package lab's engine is one.
+// Builder builds images and pushes them; package lab's engine is one. Push gives the digest
+// of the image manifest that it has sent, "sha256:HEX".
 type Builder interface {
 	Base(ctx context.Context, progress io.Writer) (string, error)
 	Build(ctx context.Context, dir, tag string, args map[string]string, progress io.Writer) error
-	Push(ctx context.Context, tag, destination string, progress io.Writer) error
+	Push(ctx context.Context, tag, destination string, progress io.Writer) (digest string, err error)
 }
 
 // Publisher owns a registry that keeps its content in a cache directory.
@@ -156,7 +157,8 @@ func (p *Publisher) image(ctx context.Context, dir, repo string, newest func() (
 }
 
 // build builds a context. The builder pushes the image into the registry, which listens
-// on loopback meanwhile.
+// on loopback meanwhile. Whoever is on this machine can push there too, so the image is
+// the one of the digest that the builder has sent, whatever its tag names since.
 func (p *Publisher) build(ctx context.Context, dir, repo, key, base string) (cached, error) {
 	tag := "localhost/archipelago/" + repo + ":" + key[:16]
 	if err := p.builder.Build(ctx, dir, tag, map[string]string{"BASE": base}, io.Discard); err != nil {
@@ -169,20 +171,23 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key, base string) (cac
 	server := &http.Server{Handler: p}
 	served := make(chan error, 1)
 	go func() { served <- server.Serve(l) }()
-	err = p.builder.Push(ctx, tag, l.Addr().String()+"/"+repo+":"+key[:16], io.Discard)
+	pushed, err := p.builder.Push(ctx, tag, l.Addr().String()+"/"+repo+":"+key[:16], io.Discard)
 	server.Close()
 	<-served
 	if err != nil {
 		return cached{}, err
 	}
 	answer := httptest.NewRecorder()
-	p.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v2/"+repo+"/manifests/"+key[:16], nil))
+	p.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v2/"+repo+"/manifests/"+pushed, nil))
 	if answer.Code != http.StatusOK {
-		return cached{}, fmt.Errorf("the registry answered %d for the manifest that was just pushed", answer.Code)
+		return cached{}, fmt.Errorf("the registry answered %d for the manifest that was just pushed, %q", answer.Code, pushed)
 	}
 	digest, _, err := v1.SHA256(bytes.NewReader(answer.Body.Bytes()))
 	if err != nil {
 		return cached{}, err
+	}
+	if digest.String() != pushed {
+		return cached{}, fmt.Errorf("the registry has %s for the manifest that was just pushed, %q; build again", digest, pushed)
 	}
 	return cached{repo, digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}, nil
 }

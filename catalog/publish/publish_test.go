@@ -18,7 +18,9 @@ import (
 // builder makes another image at every build.
 type builder struct {
 	base   string
-	builds []string // the base of each
+	builds []string                       // the base of each
+	pushed []string                       // the digest of each
+	after  func(tag name.Reference) error // comes right after a push
 }
 
 func (b *builder) Base(context.Context, io.Writer) (string, error) { return b.base, nil }
@@ -26,16 +28,52 @@ func (b *builder) Build(_ context.Context, _, _ string, args map[string]string, 
 	b.builds = append(b.builds, args["BASE"])
 	return nil
 }
-func (b *builder) Push(_ context.Context, _, destination string, _ io.Writer) error {
+func (b *builder) Push(_ context.Context, _, destination string, _ io.Writer) (string, error) {
 	image, err := random.Image(64, 1)
 	if err != nil {
-		return err
+		return "", err
 	}
 	to, err := name.ParseReference(destination, name.Insecure)
 	if err != nil {
-		return err
+		return "", err
 	}
-	return remote.Write(to, image)
+	digest, err := image.Digest()
+	if err != nil {
+		return "", err
+	}
+	b.pushed = append(b.pushed, digest.String())
+	if err := remote.Write(to, image); err != nil || b.after == nil {
+		return digest.String(), err
+	}
+	return digest.String(), b.after(to)
+}
+
+// Somebody else on the machine can push under the same tag, which is no secret, between
+// the builder's push and the look at what it has pushed.
+func TestWhatIsPinnedIsWhatTheBuilderPushed(t *testing.T) {
+	dir := t.TempDir()
+	if err := os.WriteFile(filepath.Join(dir, "Containerfile"), []byte("FROM base\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	cat := catalog.Catalog{"page": {Dir: dir, Manifest: &manifest.Manifest{ID: "page", Containers: []manifest.Container{{Name: "page", Image: manifest.Image{Build: "."}}}}}}
+	b := &builder{base: "base", after: func(tag name.Reference) error {
+		image, err := random.Image(64, 1)
+		if err != nil {
+			return err
+		}
+		return remote.Write(tag, image)
+	}}
+	p, err := Open(t.TempDir(), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	out, err := p.Publish(t.Context(), cat, Registry, io.Discard)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if pinned := out["page"].Manifest.Containers[0].Image.Digest; len(b.pushed) != 1 || pinned != b.pushed[0] {
+		t.Errorf("pinned %s, pushed %v", pinned, b.pushed)
+	}
 }
 
 // A security fix in the base must reach the applications: their images are built anew on

@@ -3,20 +3,24 @@
 // has keys and a threshold, and a successor must be signed by both the old and the new
 // root keys, so that keys can change without anyone touching a node.
 //
-// The roles are TUF's root and targets. Snapshot and timestamp are left out: the catalog
+// The roles are TUF's root and targets, and one of our own: gate, whose keys sign what has
+// been tested. Snapshot and timestamp are left out: the catalog
 // is one document with its own serial and expiry, which does the work of TUF's three
 // files. The catalog itself is in a DSSE envelope, like every other signed statement of
 // this project; go-tuf reads and verifies the root.
 package root
 
 import (
+	"bytes"
 	"context"
 	"crypto"
 	"crypto/ed25519"
 	"encoding/hex"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 	"time"
 
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -44,6 +48,14 @@ type Policy struct {
 	Expires time.Time
 	Root    Role // signs the next root
 	Catalog Role // signs catalogs, and releases of the daemon
+	Gate    Role // signs what gates have tested; without keys, nothing is proven
+}
+
+// gateRole is a role of this project's own, beside TUF's.
+const gateRole = "gate"
+
+func (p *Policy) roles() map[string]*Role {
+	return map[string]*Role{metadata.ROOT: &p.Root, metadata.TARGETS: &p.Catalog, gateRole: &p.Gate}
 }
 
 // Sign makes the root document of a policy.
@@ -52,11 +64,14 @@ func Sign(p Policy, signers ...*sign.Signer) ([]byte, error) {
 	m.Signed.Version = p.Version
 	delete(m.Signed.Roles, metadata.SNAPSHOT)
 	delete(m.Signed.Roles, metadata.TIMESTAMP)
-	for name, r := range map[string]Role{metadata.ROOT: p.Root, metadata.TARGETS: p.Catalog} {
+	for name, r := range p.roles() {
+		if name == gateRole && len(r.Keys) == 0 {
+			continue
+		}
 		if r.Threshold < 1 || r.Threshold > len(r.Keys) {
 			return nil, fmt.Errorf("%w: %d keys cannot make a threshold of %d", ErrRoot, len(r.Keys), r.Threshold)
 		}
-		m.Signed.Roles[name].Threshold = r.Threshold
+		m.Signed.Roles[name] = &metadata.Role{KeyIDs: []string{}, Threshold: r.Threshold}
 		for _, k := range r.Keys {
 			key, err := metadata.KeyFromPublicKey(k.Public())
 			if err != nil {
@@ -79,7 +94,7 @@ func Sign(p Policy, signers ...*sign.Signer) ([]byte, error) {
 	return b, nil
 }
 
-// Add adds signatures to a root document.
+// Add adds signatures to a root document. A signature of the same key is replaced.
 func Add(b []byte, signers ...*sign.Signer) ([]byte, error) {
 	if err := wellFormed(b); err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
@@ -89,11 +104,36 @@ func Add(b []byte, signers ...*sign.Signer) ([]byte, error) {
 		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
 	}
 	for _, s := range signers {
-		if _, err := m.Sign(tufSigner{s}); err != nil {
+		mine, err := m.Sign(tufSigner{s})
+		if err != nil {
 			return nil, fmt.Errorf("%w: signing: %w", ErrRoot, err)
 		}
+		last := len(m.Signatures) - 1
+		m.Signatures = append(slices.DeleteFunc(m.Signatures[:last:last], func(o metadata.Signature) bool { return o.KeyID == mine.KeyID }), *mine)
 	}
 	return m.ToBytes(false)
+}
+
+// Same tells whether two root documents say the same, whoever signed them. What cannot be
+// read is only the same as itself.
+func Same(a, b []byte) bool {
+	if bytes.Equal(a, b) {
+		return true
+	}
+	var signed [2][]byte
+	for i, doc := range [][]byte{a, b} {
+		if wellFormed(doc) != nil {
+			return false
+		}
+		m, err := metadata.Root().FromBytes(doc)
+		if err == nil {
+			signed[i], err = json.Marshal(m.Signed)
+		}
+		if err != nil {
+			return false
+		}
+	}
+	return bytes.Equal(signed[0], signed[1])
 }
 
 // tufSigner is a key pair as go-tuf's signer.
@@ -135,8 +175,11 @@ func Verify(now time.Time, first []byte, successors ...[]byte) (*Policy, error) 
 		return nil, fmt.Errorf("%w: version %d expired on %s; a newer one is needed", ErrRoot, s.Version, s.Expires.Format(time.DateOnly))
 	}
 	p := &Policy{Version: s.Version, Expires: s.Expires}
-	for name, r := range map[string]*Role{metadata.ROOT: &p.Root, metadata.TARGETS: &p.Catalog} {
+	for name, r := range p.roles() {
 		role, ok := s.Roles[name]
+		if !ok && name == gateRole {
+			continue // a root from before gates had a role
+		}
 		if !ok {
 			return nil, fmt.Errorf("%w: no role %q", ErrRoot, name)
 		}

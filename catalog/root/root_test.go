@@ -89,19 +89,19 @@ func TestRotation(t *testing.T) {
 		})
 	}
 	// A node that was off while the first expired finds its way to the second.
-	old := mustSign(t, Policy{1, now.AddDate(0, 0, -1), role(2, k[0], k[1], k[2]), role(1, k[3])}, k[0], k[1])
+	old := mustSign(t, Policy{Version: 1, Expires: now.AddDate(0, 0, -1), Root: role(2, k[0], k[1], k[2]), Catalog: role(1, k[3])}, k[0], k[1])
 	p, err := Verify(now, old, mustSign(t, next, k[1], k[2]))
 	if err != nil || p.Catalog.Keys[0].ID() != k[4].ID() {
 		t.Fatal(p, err)
 	}
-	if _, err := Sign(Policy{1, now, role(2, k[0]), role(1, k[0])}, k[0]); !errors.Is(err, ErrRoot) {
+	if _, err := Sign(Policy{Version: 1, Expires: now, Root: role(2, k[0]), Catalog: role(1, k[0])}, k[0]); !errors.Is(err, ErrRoot) {
 		t.Fatal("a threshold that cannot be met was signed:", err)
 	}
 }
 
 func TestEveryFlippedBitOfARootIsFound(t *testing.T) {
 	k := signers(t, 2)
-	b := mustSign(t, Policy{1, now.AddDate(1, 0, 0), role(2, k...), role(1, k[0])}, k...)
+	b := mustSign(t, Policy{Version: 1, Expires: now.AddDate(1, 0, 0), Root: role(2, k...), Catalog: role(1, k[0])}, k...)
 	for i := range b {
 		for bit := range 8 {
 			c := bytes.Clone(b)
@@ -116,7 +116,7 @@ func TestEveryFlippedBitOfARootIsFound(t *testing.T) {
 
 func FuzzVerify(f *testing.F) {
 	k := signers(f, 1)
-	f.Add(mustSign(f, Policy{1, now.AddDate(1, 0, 0), role(1, k...), role(1, k...)}, k...))
+	f.Add(mustSign(f, Policy{Version: 1, Expires: now.AddDate(1, 0, 0), Root: role(1, k...), Catalog: role(1, k...), Gate: role(1, k...)}, k...))
 	f.Fuzz(func(t *testing.T, b []byte) {
 		if p, err := Verify(now, b); err == nil && (p.Root.Threshold < 1 || len(p.Root.Keys) < p.Root.Threshold) {
 			t.Fatalf("%+v", p)

@@ -1,6 +1,7 @@
 package sign
 
 import (
+	"bytes"
 	"context"
 	"encoding/base64"
 	"encoding/json"
@@ -125,21 +126,36 @@ func Decode(b []byte, maxSize int, v any) error {
 	return nil
 }
 
-// Add adds signatures to an envelope. Signers who have signed it before are skipped.
+// Add adds signatures to an envelope. Signers who have signed it before are skipped; what
+// only claims to be their signature is replaced.
 func Add(ctx context.Context, envelope []byte, maxSize int, signers ...*Signer) ([]byte, error) {
 	e, payload, err := open(envelope, maxSize)
 	if err != nil {
 		return nil, err
 	}
+	signed := dsse.PAE(e.PayloadType, payload)
 	for _, s := range signers {
-		if slices.ContainsFunc(e.Signatures, func(have dsse.Signature) bool { return have.KeyID == s.ID() }) {
-			continue
+		own := func(have dsse.Signature) bool { return have.KeyID == s.ID() }
+		if i := slices.IndexFunc(e.Signatures, own); i >= 0 {
+			if sig, err := strictBase64(e.Signatures[i].Sig); err == nil && s.Verify(ctx, signed, sig) == nil {
+				continue
+			}
+			e.Signatures = slices.DeleteFunc(e.Signatures, own)
 		}
-		sig, err := s.Sign(ctx, dsse.PAE(e.PayloadType, payload))
+		sig, err := s.Sign(ctx, signed)
 		if err != nil {
 			return nil, fmt.Errorf("signing: %w", err)
 		}
 		e.Signatures = append(e.Signatures, dsse.Signature{KeyID: s.ID(), Sig: base64.StdEncoding.EncodeToString(sig)})
 	}
 	return json.Marshal(e)
+}
+
+// Resign signs a payload as Sign does. If before is an envelope of the very same payload,
+// its signatures are kept, so that those who hold the keys can sign one after the other.
+func Resign(ctx context.Context, before []byte, maxSize int, payloadType string, payload []byte, signers ...*Signer) ([]byte, error) {
+	if e, had, err := open(before, maxSize); err == nil && e.PayloadType == payloadType && bytes.Equal(had, payload) {
+		return Add(ctx, before, maxSize, signers...)
+	}
+	return Sign(ctx, payloadType, payload, signers...)
 }

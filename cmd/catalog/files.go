@@ -5,11 +5,15 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/spf13/cobra"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/channel"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
@@ -29,6 +33,11 @@ type rootFlags struct{ files []string }
 func (f *rootFlags) add(c *cobra.Command) {
 	c.Flags().StringArrayVar(&f.files, "root", nil, "file of the root document; successors follow in order")
 	c.MarkFlagRequired("root")
+}
+
+// addOptional adds the flag to a command that needs it for some files only.
+func (f *rootFlags) addOptional(c *cobra.Command) {
+	c.Flags().StringArrayVar(&f.files, "root", nil, "file of the root document that says which gates count, for the catalog of a channel whose entries need a proof (user, beta); successors follow in order")
 }
 
 func (f *rootFlags) read() ([][]byte, *root.Policy, error) { return keys.Roots(f.files...) }
@@ -80,6 +89,24 @@ func readPredecessor(ctx context.Context, file string, p *root.Policy) (*documen
 	return d, err
 }
 
+// sound refuses a catalog that nodes could not use as it is: with entries that no gate has
+// proven, although their channel needs that, that require each other in a circle or use
+// the same port. It says to w which were proven under another policy than the built-in one.
+func sound(ctx context.Context, file string, d *document.Document, p *root.Policy, w io.Writer) error {
+	problems := []error{d.Cycles(), d.Conflicts()}
+	if catalog.NeedsProof(d.Channel) {
+		problems = append(problems, d.Proven(ctx, p))
+		policies := d.AnotherPolicy(ctx, p)
+		for _, id := range slices.Sorted(maps.Keys(policies)) {
+			fmt.Fprintf(w, "%s: %s was proven under another policy: %s\n", file, id, policies[id])
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return fmt.Errorf("%s: %w", file, err)
+	}
+	return nil
+}
+
 // peek reads a catalog to show it, whoever signed it, or before anybody has.
 func peek(file string) (*document.Document, error) {
 	b, err := os.ReadFile(file)
@@ -102,7 +129,11 @@ func write(cmd *cobra.Command, d *document.Document, file string) error {
 	if err := atomicfile.Write(file, b, 0o644); err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: catalog %s, %d applications, not signed; sign it with: catalog sign %s\n", file, d.Head(), len(d.Entries), file)
+	with := ""
+	if catalog.NeedsProof(d.Channel) {
+		with = " --root ROOT"
+	}
+	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: catalog %s, %d applications, not signed; sign it with: catalog sign %s%s --key KEY\n", file, d.Head(), len(d.Entries), file, with)
 	return err
 }
 

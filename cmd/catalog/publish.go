@@ -3,10 +3,12 @@ package main
 import (
 	"errors"
 	"fmt"
+	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog/mirror"
+	"github.com/archipelago-cloud/archipelago/catalog/root"
 )
 
 func publishCommand() *cobra.Command {
@@ -14,7 +16,7 @@ func publishCommand() *cobra.Command {
 	var to string
 	c := &cobra.Command{
 		Use: "publish FILE...", Short: "Write signed catalogs and root documents into a mirror's directory",
-		Long:    "Write signed catalogs, and the root documents, into a directory that any web server\ncan serve as a mirror. Each catalog must be valid, of a channel of its own, and newer\nthan the one that the mirror has.",
+		Long:    "Write signed catalogs, and the root documents, into a directory that any web server\ncan serve as a mirror. Each catalog must be valid, of a channel of its own, and newer\nthan the one that the mirror has. Root documents that the mirror has beyond those of\n--root count too: a key that they have removed publishes nothing more. Entries of\nchannels user and beta must carry the proof of a gate that the newest root names.",
 		Example: "  catalog publish feature.json beta.json --root root.json --to /srv/mirror",
 		Args:    cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -22,10 +24,23 @@ func publishCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			given := p.Version
+			if chain, err = mirror.Roots(to, chain, given); err != nil {
+				return err
+			}
+			if p, err = root.Verify(time.Now(), chain[0], chain[1:]...); err != nil {
+				return err
+			}
+			if p.Version != given {
+				fmt.Fprintf(cmd.ErrOrStderr(), "%s has root %d, which succeeds root %d of --root and counts\n", to, p.Version, given)
+			}
 			var catalogs []mirror.Signed
 			var problems []error
 			for _, name := range args {
 				d, envelope, err := readVerified(cmd.Context(), name, p, "")
+				if err == nil {
+					err = sound(cmd.Context(), name, d, p, cmd.ErrOrStderr())
+				}
 				problems = append(problems, err)
 				catalogs = append(catalogs, mirror.Signed{Name: name, Document: d, Envelope: envelope})
 			}

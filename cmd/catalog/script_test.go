@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"os"
 	"path/filepath"
 	"strings"
@@ -32,13 +33,42 @@ func TestScripts(t *testing.T) {
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
 		return prepare(e, apps)
-	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
+	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status, "replace": replace, "presign": presign}})
+}
+
+// replace is the testscript command "replace FILE OLD NEW".
+func replace(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: replace FILE OLD NEW")
+	}
+	before := ts.ReadFile(args[0])
+	after := strings.ReplaceAll(before, args[1], args[2])
+	if after == before {
+		ts.Fatalf("%s has no %q", args[0], args[1])
+	}
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), []byte(after), 0o644))
+}
+
+// presign is the testscript command "presign FILE KEY IDENTITY": it signs a catalog as it
+// is, as was done before entries needed a proof.
+func presign(ts *testscript.TestScript, neg bool, args []string) {
+	if neg || len(args) != 3 {
+		ts.Fatalf("usage: presign FILE KEY IDENTITY")
+	}
+	ids, err := age.ParseIdentities(strings.NewReader(ts.ReadFile(args[2])))
+	ts.Check(err)
+	key, err := sign.OpenSigner([]byte(ts.ReadFile(args[1])), ids...)
+	ts.Check(err)
+	envelope, err := sign.Sign(context.Background(), document.PayloadType, []byte(ts.ReadFile(args[0])), key)
+	ts.Check(err)
+	ts.Check(os.WriteFile(ts.MkAbs(args[0]), envelope, 0o644))
 }
 
 // prepare makes what a script needs but cannot make without an engine and two nodes: a
-// catalog as 'catalog build' leaves it (feature.json), and three runs of the gate over it:
-// green/ and weak/, of one cycle, signed by gate.key, and red/, which cannot be signed. $RECIPIENT and id.txt are
-// an age identity.
+// catalog as 'catalog build' leaves it (feature.json), and runs of the gate over it: green/
+// and weak/, of one cycle, signed by gate.key; stranger/, by another; red/, which cannot be
+// signed; and waived/, whose failures of radicale a waiver by one.key excuses.
+// $RECIPIENT and id.txt are an age identity.
 func prepare(e *testscript.Env, apps string) error {
 	id, err := age.GenerateX25519Identity()
 	if err != nil {
@@ -50,6 +80,14 @@ func prepare(e *testscript.Env, apps string) error {
 		return err
 	}
 	sealed, err := gateKey.Seal(id.Recipient())
+	if err != nil {
+		return err
+	}
+	oneKey, err := sign.NewSigner("one")
+	if err != nil {
+		return err
+	}
+	oneSealed, err := oneKey.Seal(id.Recipient())
 	if err != nil {
 		return err
 	}
@@ -82,12 +120,12 @@ func prepare(e *testscript.Env, apps string) error {
 	if err != nil {
 		return err
 	}
-	for name, b := range map[string][]byte{"release.dsse.json": release, "id.txt": []byte(id.String() + "\n"), "gate.key": sealed, "gate.key.pub": []byte(gateKey.String() + "\n"), "feature.json": body} {
+	for name, b := range map[string][]byte{"release.dsse.json": release, "id.txt": []byte(id.String() + "\n"), "gate.key": sealed, "one.key": oneSealed, "one.key.pub": []byte(oneKey.String() + "\n"), "gate.key.pub": []byte(gateKey.String() + "\n"), "feature.json": body} {
 		if err := os.WriteFile(filepath.Join(e.WorkDir, name), b, 0o600); err != nil {
 			return err
 		}
 	}
-	for _, run := range []string{"green", "weak", "red"} {
+	for _, run := range []string{"green", "weak", "red", "stranger", "waived"} {
 		dir := filepath.Join(e.WorkDir, run)
 		if err := os.Mkdir(dir, 0o755); err != nil {
 			return err
@@ -106,23 +144,42 @@ func prepare(e *testscript.Env, apps string) error {
 		if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
 			return err
 		}
-		store, err := reports.OpenStore(dir)
+		seen := filepath.Join(dir, "evidence.txt")
+		if err := os.WriteFile(seen, []byte("seen"), 0o644); err != nil {
+			return err
+		}
+		sum, err := reports.FileDigest(seen)
 		if err != nil {
 			return err
 		}
+		var results []reports.Result
 		for _, c := range p.Cells() {
 			r := reports.Result{Cell: c, Status: reports.Passed, Seconds: 1, At: now}
-			if run == "red" && c == (reports.Cell{App: "radicale", Node: ".198", Cycle: 7, Step: "restart"}) {
-				r.Status, r.Reason = reports.Failed, "planted"
+			if (run == "red" || run == "waived") && c == (reports.Cell{App: "radicale", Node: ".198", Cycle: 7, Step: "restart"}) {
+				r.Status, r.Reason, r.Evidence, r.Digests = reports.Failed, "planted", []string{"evidence.txt"}, map[string]string{"evidence.txt": sum}
 			}
-			if err := store.Append(r); err != nil {
+			results = append(results, r)
+		}
+		lines, err := reports.Encode(results)
+		if err != nil {
+			return err
+		}
+		if err := os.WriteFile(filepath.Join(dir, reports.ResultsFile), lines, 0o644); err != nil {
+			return err
+		}
+		by := gateKey
+		switch run {
+		case "stranger":
+			if by, err = sign.NewSigner(run); err != nil {
+				return err
+			}
+		case "waived":
+			w := reports.Waived{App: "radicale", Waiver: catalog.Waiver{Steps: []string{"restart"}, Reason: "planted", Tracker: "https://tracker.example/1", Until: now.AddDate(0, 1, 0)}}
+			if _, err := attest.Waive(e.T().(testing.TB).Context(), dir, w, oneKey); err != nil {
 				return err
 			}
 		}
-		if err := store.Close(); err != nil {
-			return err
-		}
-		envelope, err := attest.Sign(e.T().(testing.TB).Context(), dir, now, gateKey)
+		envelope, err := attest.Sign(e.T().(testing.TB).Context(), dir, now, by)
 		if run == "red" {
 			continue
 		}

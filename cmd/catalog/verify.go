@@ -15,7 +15,7 @@ func verifyCommand() *cobra.Command {
 	var roots rootFlags
 	var channel string
 	c := &cobra.Command{
-		Use: "verify FILE", Short: "Check a signed catalog as a node does: signatures, age, and every entry",
+		Use: "verify FILE", Short: "Check a signed catalog as a node does: signatures, age, and every entry with its proof",
 		Long:    "Check a signed catalog as a node does. If a node would refuse it, or any of its\nentries, the exit status is 1 and every reason is printed.",
 		Example: "  catalog verify beta.json --root root.json",
 		Args:    cobra.ExactArgs(1),
@@ -32,7 +32,7 @@ func verifyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var problems []error
+		problems := []error{d.Proven(cmd.Context(), p)}
 		for i := range d.Entries {
 			e := &d.Entries[i]
 			if e.ImageOnly() {

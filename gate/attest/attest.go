@@ -18,6 +18,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/proof"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/verdict"
@@ -29,10 +30,8 @@ import (
 var ErrAttestation = errors.New("attestation")
 
 const (
-	// statementType is in-toto's payload type for DSSE
-	// (https://github.com/in-toto/attestation/blob/main/spec/v1/envelope.md).
-	statementType  = "application/vnd.in-toto+json"
-	maxAttestation = 16 << 20
+	statementType  = proof.PayloadType
+	maxAttestation = proof.MaxSize
 )
 
 // DefaultMaxAge is how old a run that releases something may be.
@@ -110,7 +109,8 @@ func sameEvidence(dir string, results []reports.Result) error {
 }
 
 // Sign signs a run's statement if the run can release something: green, or excused cell
-// by cell, under its whole policy.
+// by cell, under its whole policy. Signatures that the run has of the same statement are
+// kept, so that each gate's key can be on a machine of its own.
 func Sign(ctx context.Context, dir string, now time.Time, signers ...*sign.Signer) ([]byte, error) {
 	r, s, err := Statement(dir)
 	if err != nil {
@@ -119,7 +119,11 @@ func Sign(ctx context.Context, dir string, now time.Time, signers ...*sign.Signe
 	if err := releasable(r, now); err != nil {
 		return nil, err
 	}
-	return sign.Sign(ctx, statementType, s, signers...)
+	before, err := os.ReadFile(filepath.Join(dir, reports.SignedFile))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("%w: %w", ErrAttestation, err)
+	}
+	return sign.Resign(ctx, before, maxAttestation, statementType, s, signers...)
 }
 
 func releasable(r *reports.Report, now time.Time) error {

@@ -9,6 +9,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/proof"
 	"github.com/archipelago-cloud/archipelago/gate/verdict"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -49,6 +50,7 @@ type predicate struct {
 	Bare     int                      `json:"bareCycle,omitempty"` // began on nodes without any image
 	Reruns   []reports.Rerun          `json:"reruns,omitempty"`    // cells that were run again
 	Proofs   map[string]reports.Proof `json:"proofs,omitempty"`    // by application: how many cycles, and what they prove
+	Cells    map[string]int           `json:"cells,omitempty"`     // of this run that passed, by application
 	Earlier  []reports.Earlier        `json:"earlier,omitempty"`   // runs whose cycles are among them
 	Health   []reports.NodeHealth     `json:"nodeHealth,omitempty"`
 }
@@ -68,10 +70,10 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 	}
 	s := statement{
 		Type:          "https://in-toto.io/Statement/v1",
-		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
+		PredicateType: proof.PredicateType,
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Health: r.Health, Proofs: map[string]reports.Proof{},
+			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
@@ -88,6 +90,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 	}
 	for _, a := range r.Apps {
 		s.Predicate.Proofs[a.ID] = a.Proof
+		s.Predicate.Cells[a.ID] = passedCells(a.Cells)
 		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c.Cell) }); {
 		case a.Verdict == reports.Green:
 			s.Predicate.PassedTests = append(s.Predicate.PassedTests, a.ID)
@@ -102,6 +105,15 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		return nil, fmt.Errorf("attestation: %w", err)
 	}
 	return append(b, '\n'), nil
+}
+
+func passedCells(cells []reports.Result) (n int) {
+	for _, c := range cells {
+		if c.Status == reports.Passed {
+			n++
+		}
+	}
+	return n
 }
 
 // result is in-toto's word for a run: PASSED, WARNED if every cell that did not pass is

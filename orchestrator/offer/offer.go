@@ -37,7 +37,7 @@ func New(signed *document.Document, disk catalog.Catalog, before *Offer, now tim
 		}
 		o.catalog, o.refused = signed.Merge(disk, known, now)
 		head := *signed
-		head.Entries = nil // 10,000 applications twice in memory are too many
+		head.Entries, head.Attestations = nil, nil // 10,000 applications twice in memory are too many
 		o.signed = &head
 	}
 	o.digests = map[string]string{}

@@ -84,7 +84,7 @@ func disk(manifests ...*manifest.Manifest) *offer.Offer {
 // signed is an offer of a signed catalog that expires after an hour.
 func signed(t *testing.T, change func(*document.Document), manifests ...*manifest.Manifest) *offer.Offer {
 	t.Helper()
-	d := &document.Document{Schema: 1, Channel: "beta", Serial: 7, Created: now, Expires: now.Add(time.Hour)}
+	d := &document.Document{Schema: document.Schema, Channel: "feature", Serial: 7, Created: now, Expires: now.Add(time.Hour)}
 	for _, m := range manifests {
 		e, err := document.NewEntry(m, "test", "")
 		if err != nil {
@@ -257,7 +257,7 @@ func TestInstallTakesWhatTheCatalogHolds(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	for _, d := range got {
-		if d.Source != "catalog beta 7" || d.Manifest == nil || d.Goal != state.Running {
+		if d.Source != "catalog feature 7" || d.Manifest == nil || d.Goal != state.Running {
 			t.Errorf("%+v", d)
 		}
 	}

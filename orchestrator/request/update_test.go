@@ -65,7 +65,7 @@ func TestUpdateIsStagedAndNumberedByTheStore(t *testing.T) {
 		t.Fatalf("%+v, %v", got, err)
 	}
 	u := got[0].Update
-	if u == nil || u.Phase != state.Staged || u.Source != "catalog beta 7" || u.Generation != 0 || u.To.Version != "2" || got[0].Note != "" || got[0].Manifest.Version != "1" {
+	if u == nil || u.Phase != state.Staged || u.Source != "catalog feature 7" || u.Generation != 0 || u.To.Version != "2" || got[0].Note != "" || got[0].Manifest.Version != "1" {
 		t.Errorf("%+v, %+v", got[0], u)
 	}
 }
@@ -92,7 +92,7 @@ func TestCatalogThatMayNotBeTakenFrom(t *testing.T) {
 		ask := request.Request{App: "a", Verb: verb}
 		because := func(s string) []string { return []string{s} }
 		decide(t, []decision{
-			{name: verb + ": the catalog has expired", records: of, offer: signed(t, frozen, two), request: ask, refused: request.ErrRefused, because: because("the catalog beta 7 expired")},
+			{name: verb + ": the catalog has expired", records: of, offer: signed(t, frozen, two), request: ask, refused: request.ErrRefused, because: because("the catalog feature 7 expired")},
 			{name: verb + ": the entry is refused", records: of, offer: signed(t, tampered, two), request: ask, refused: request.ErrRefused, because: because("digest")},
 			{name: verb + ": the version is revoked", records: of, offer: signed(t, revoked, two), request: ask, refused: request.ErrRefused, because: because("it leaks")},
 		})
@@ -111,7 +111,7 @@ func TestCatalogThatMayNotBeTakenFrom(t *testing.T) {
 		{name: "restart", records: is, offer: signed(t, tampered, two), request: request.Request{App: "a", Verb: request.Restart}, want: "a"},
 	})
 	// Nor does what is on the node's disk.
-	expired := &document.Document{Schema: 1, Channel: "beta", Serial: 7}
+	expired := &document.Document{Schema: document.Schema, Channel: "feature", Serial: 7}
 	frozen(expired)
 	o := offer.New(expired, catalog.Catalog{"a": {Manifest: one}}, nil, now)
 	if got, err := request.Decide(records(), o, host.Observation{}, now, request.Request{App: "a", Verb: request.Install}); err != nil || says(got) != "a" {

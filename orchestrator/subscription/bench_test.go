@@ -16,6 +16,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/proof"
+	"github.com/archipelago-cloud/archipelago/catalog/prooftest"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -91,7 +93,7 @@ func generated(b *testing.B, n int) *httptest.Server {
 		b.Fatal(err)
 	}
 	role := root.Role{Keys: []sign.PublicKey{key.PublicKey}, Threshold: 1}
-	first, err := root.Sign(root.Policy{Version: 1, Expires: time.Now().AddDate(1, 0, 0), Root: role, Catalog: role}, key)
+	first, err := root.Sign(root.Policy{Version: 1, Expires: time.Now().AddDate(1, 0, 0), Root: role, Catalog: role, Gate: role}, key)
 	if err != nil {
 		b.Fatal(err)
 	}
@@ -119,6 +121,18 @@ func generated(b *testing.B, n int) *httptest.Server {
 			}
 			d.Entries = append(d.Entries, e)
 		}
+	}
+	statement, err := prooftest.Evidence(prooftest.Statement(d), key)
+	if err != nil {
+		b.Fatal(err)
+	}
+	d.Attestations = map[string]string{statement.Digest: string(statement.Envelope)}
+	for i, e := range d.Entries {
+		p, err := statement.Of(proof.Tested{App: e.ID, Manifest: e.SHA256, Images: e.Images}, d.Created)
+		if err != nil {
+			b.Fatal(err)
+		}
+		d.Entries[i].Proof = &p
 	}
 	envelope, err := document.Sign(context.Background(), d, key)
 	if err != nil {

@@ -1,6 +1,7 @@
 // Package subscription follows a channel of the signed catalog. It fetches documents from
 // mirrors, accepts only those signed by the root's keys, never accepts one older than it
-// has seen, and keeps the last good one on disk. It never decides what is installed.
+// has seen, and keeps the last good one on disk. With each document it verifies, offline, that
+// gates which the root names have proven the entries; those that are not are held back. It never decides what is installed.
 package subscription
 
 import (
@@ -151,6 +152,7 @@ type Subscription struct {
 	mu     sync.Mutex
 	rec    record
 	held   document.Document // the one in force, without its entries
+	under  int64             // version of the root that it was verified with
 	status Status
 }
 
@@ -230,7 +232,8 @@ func (s *Subscription) hold(d *document.Document) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	s.held = *d
-	s.held.Entries = nil
+	s.held.Entries, s.held.Attestations = nil, nil
+	s.under = s.status.RootVersion
 	s.status.Serial, s.status.Created, s.status.Expires = d.Serial, d.Created, d.Expires
 }
 
@@ -398,7 +401,8 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag str
 		return false, err
 	}
 	s.mu.Lock()
-	same := d.Digest == s.held.Digest
+	// Another root may trust other gates, and then other entries of the same document.
+	same := d.Digest == s.held.Digest && s.under == s.status.RootVersion
 	rec := s.rec
 	rec.ETags = map[string]string{}
 	if same {
@@ -446,7 +450,7 @@ func (s *Subscription) roots(ctx context.Context, base string) error {
 			return err
 		}
 		s.mu.Lock()
-		rec.Roots = append(slices.Clone(rec.Roots), b)
+		rec.Roots, rec.ETags = append(slices.Clone(rec.Roots), b), nil // whatever is in force is verified again
 		err = s.write(rec)
 		s.mu.Unlock()
 		if err != nil {

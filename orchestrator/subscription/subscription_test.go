@@ -19,6 +19,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/catalog/mirror"
+	"github.com/archipelago-cloud/archipelago/catalog/prooftest"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
@@ -27,6 +28,7 @@ import (
 type world struct {
 	t      testing.TB
 	keys   []*sign.Signer
+	gate   *sign.Signer
 	files  map[string][]byte // what the mirror serves
 	mirror *httptest.Server
 	hits   atomic.Int32
@@ -46,6 +48,10 @@ func newWorld(t testing.TB) *world {
 			t.Fatal(err)
 		}
 		w.keys = append(w.keys, s)
+	}
+	var err error
+	if w.gate, err = sign.NewSigner("gate"); err != nil {
+		t.Fatal(err)
 	}
 	w.mirror = httptest.NewServer(http.HandlerFunc(func(rw http.ResponseWriter, r *http.Request) {
 		w.hits.Add(1)
@@ -86,11 +92,19 @@ func (w *world) root(version int64, threshold int, by []*sign.Signer, of ...*sig
 	for _, s := range of {
 		role.Keys = append(role.Keys, s.PublicKey)
 	}
-	b, err := root.Sign(root.Policy{Version: version, Expires: w.clock.AddDate(1, 0, 0), Root: role, Catalog: role}, by...)
+	b, err := root.Sign(root.Policy{Version: version, Expires: w.clock.AddDate(1, 0, 0), Root: role, Catalog: role, Gate: w.gates()}, by...)
 	if err != nil {
 		w.t.Fatal(err)
 	}
 	return b
+}
+
+// gates is the role of the gate whose word counts.
+func (w *world) gates() root.Role {
+	if w.gate == nil {
+		return root.Role{}
+	}
+	return root.Role{Keys: []sign.PublicKey{w.gate.PublicKey}, Threshold: 1}
 }
 
 func (w *world) document(channel string, serial int64, expires time.Time, by ...*sign.Signer) []byte {
@@ -105,6 +119,11 @@ func (w *world) document(channel string, serial int64, expires time.Time, by ...
 		w.t.Fatal(err)
 	}
 	d := &document.Document{Schema: document.Schema, Channel: channel, Serial: serial, Created: w.clock.AddDate(0, 0, -30), Expires: expires, Entries: []document.Entry{e}}
+	if w.gate != nil {
+		if err := prooftest.Prove(d, w.gate); err != nil {
+			w.t.Fatal(err)
+		}
+	}
 	b, err := document.Sign(context.Background(), d, by...)
 	if err != nil {
 		w.t.Fatal(err)

@@ -89,7 +89,7 @@ func TestState(t *testing.T) {
 		note  string
 	}{
 		{"not installed", look(nil, nil, operation.Status{}), view.NotInstalled, "", ""},
-		{"not installed, and it may not be", look(nil, nil, operation.Status{}, func(in *view.Input) { in.Offer = expired(t) }), view.NotInstalled, "the catalog beta 7 expired", ""},
+		{"not installed, and it may not be", look(nil, nil, operation.Status{}, func(in *view.Input) { in.Offer = expired(t) }), view.NotInstalled, "the catalog feature 7 expired", ""},
 		{"removed, and it failed before", look(nil, nil, operation.Status{Failed: 2, Error: "no"}), view.NotInstalled, "", ""},
 		{"accepted", look(installed(), nil, operation.Status{}), view.Starting, "", ""},
 		{"one member runs", look(installed(), both("running", ""), done), view.Starting, "", ""},
@@ -139,7 +139,7 @@ func signed(t *testing.T, version string, change func(*document.Document)) *offe
 	if err != nil {
 		t.Fatal(err)
 	}
-	d := &document.Document{Schema: 1, Channel: "beta", Serial: 7, Created: now, Expires: now.Add(time.Hour), Entries: []document.Entry{e}}
+	d := &document.Document{Schema: document.Schema, Channel: "feature", Serial: 7, Created: now, Expires: now.Add(time.Hour), Entries: []document.Entry{e}}
 	if change != nil {
 		change(d)
 	}

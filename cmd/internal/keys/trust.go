@@ -5,7 +5,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 )
 
@@ -20,9 +20,15 @@ type Trust struct {
 func (f *Trust) Add(c *cobra.Command) {
 	c.Flags().StringSliceVar(&f.keys, "trust", nil, "file of public keys of gates, one a line; may be given again")
 	c.Flags().IntVar(&f.trust.Threshold, "threshold", 1, "how many different keys must have signed")
+	c.MarkFlagRequired("trust")
+	f.AddPolicy(c)
+}
+
+// AddPolicy gives a command the flags for what a run must show, without gates' keys: it
+// takes them from the root.
+func (f *Trust) AddPolicy(c *cobra.Command) {
 	c.Flags().DurationVar(&f.trust.MaxAge, "max-age", attest.DefaultMaxAge, "oldest run that is taken")
 	c.Flags().StringVar(&f.policy, "policy", "", "file of the release policy that the run must meet; default: the one built in")
-	c.MarkFlagRequired("trust")
 }
 
 // AddWaivers gives a command the flags for the keys of those who may excuse a failure.
@@ -46,9 +52,11 @@ func (f *Trust) Read() (attest.Trust, error) {
 	return f.trust, nil
 }
 
-// ReadFor is Read with waivers signed by a role's keys.
-func (f *Trust) ReadFor(waivers []sign.PublicKey, threshold int) (attest.Trust, error) {
+// ReadFor gives what the flags say, and trusts the keys of the root's roles: the gates'
+// sign runs, and those of catalogs sign waivers.
+func (f *Trust) ReadFor(p *root.Policy) (attest.Trust, error) {
 	t, err := f.Read()
-	t.Waivers, t.WaiverThreshold = waivers, threshold
+	t.Keys, t.Threshold = p.Gate.Keys, p.Gate.Threshold
+	t.Waivers, t.WaiverThreshold = p.Catalog.Keys, p.Catalog.Threshold
 	return t, err
 }
