@@ -12,6 +12,9 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/prooftest"
+	"github.com/archipelago-cloud/archipelago/catalog/root"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
@@ -167,4 +170,59 @@ func canceled(t *testing.T) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
 	return ctx
+}
+
+// TestWhatIsInstalledOutlivesItsProof: an entry whose proof does not hold is said to the
+// owner, nothing is installed from it, and what runs goes on.
+func TestWhatIsInstalledOutlivesItsProof(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		r := nodeWith(t, empty(), t.TempDir(), nil)
+		key, err := sign.NewSigner("key")
+		if err != nil {
+			t.Fatal(err)
+		}
+		role := root.Role{Keys: []sign.PublicKey{key.PublicKey}, Threshold: 1}
+		policy := &root.Policy{Version: 1, Catalog: role, Gate: role}
+		received := func(serial int64, version string, proven bool) *document.Document {
+			d := signedCatalog(t, serial, version, func(d *document.Document) { d.Channel = "beta" })
+			if proven {
+				err = prooftest.Prove(d, key)
+			}
+			envelope, signErr := document.Sign(t.Context(), d, key)
+			d, verifyErr := document.Verify(t.Context(), envelope, policy, document.Expectation{Now: time.Now()})
+			if err := errors.Join(err, signErr, verifyErr); err != nil {
+				t.Fatal(err)
+			}
+			return d
+		}
+		app := func() view.View {
+			v, err := r.App("pair")
+			if err != nil {
+				t.Fatal(err)
+			}
+			return v
+		}
+		r.SetCatalog(received(1, "1", false))
+		if _, err := r.Request(request.Request{App: "pair", Verb: "install"}); !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "carries no proof that a gate has tested it") {
+			t.Error("installed without proof:", err)
+		}
+		r.SetCatalog(received(2, "1", true))
+		if err := ask(t, r, "install"); err != nil {
+			t.Fatal(err)
+		}
+		if v := app(); v.State != view.Up {
+			t.Fatalf("%+v", v)
+		}
+		r.SetCatalog(received(3, "2", false))
+		time.Sleep(time.Minute)
+		if v := app(); v.State != view.Up || v.Available != nil || !strings.Contains(r.Offer().Refused()["pair"], "carries no proof") {
+			t.Errorf("%+v, refused %v", v, r.Offer().Refused())
+		}
+		if _, err := r.Request(request.Request{App: "pair", Verb: "update"}); !errors.Is(err, request.ErrRefused) {
+			t.Error("updated without proof:", err)
+		}
+		if err := errors.Join(ask(t, r, "stop"), ask(t, r, "start")); err != nil {
+			t.Error("its owner cannot use what is installed:", err)
+		}
+	})
 }

@@ -13,7 +13,10 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/proof"
+	"github.com/archipelago-cloud/archipelago/catalog/prooftest"
 	"github.com/archipelago-cloud/archipelago/catalog/publish"
+	"github.com/archipelago-cloud/archipelago/catalog/sign"
 )
 
 var validity = Validity{time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC), 24 * time.Hour}
@@ -31,6 +34,26 @@ func applications(t *testing.T) catalog.Catalog {
 		}
 	}
 	return cat
+}
+
+// evidence is what a gate has signed of a green run over all entries of a catalog, with
+// these waivers, by application.
+func evidence(t *testing.T, d *document.Document, waivers map[string]*catalog.Waiver) *proof.Evidence {
+	t.Helper()
+	tested := *d
+	tested.Created, tested.Entries = validity.Created, slices.Clone(d.Entries)
+	for i, e := range tested.Entries {
+		tested.Entries[i].Waiver = waivers[e.ID]
+	}
+	gate, err := sign.NewSigner("gate")
+	if err != nil {
+		t.Fatal(err)
+	}
+	e, err := prooftest.Evidence(prooftest.Statement(&tested), gate)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return e
 }
 
 // generator is an engine that only takes unit files, or refuses them.
@@ -104,7 +127,8 @@ func TestPromote(t *testing.T) {
 	}
 	red := errors.New("the run is red")
 	waiver := &catalog.Waiver{Reason: "the theme is broken"}
-	proof := func(e *document.Entry) (*catalog.Waiver, error) {
+	green, excused := evidence(t, feature, nil), evidence(t, feature, map[string]*catalog.Waiver{"mosquitto": waiver})
+	proves := func(e *document.Entry) (*catalog.Waiver, error) {
 		switch e.ID {
 		case "radicale":
 			return nil, red
@@ -113,7 +137,7 @@ func TestPromote(t *testing.T) {
 		}
 		return nil, nil
 	}
-	user, err := Promotion{From: feature, Channel: "user"}.Promote([]string{"miniflux", "mosquitto"}, proof, validity)
+	user, err := Promotion{From: feature, Channel: "user", Evidence: excused}.Promote([]string{"miniflux", "mosquitto"}, proves, validity)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -123,17 +147,17 @@ func TestPromote(t *testing.T) {
 	if feature.Entry("mosquitto").Waiver != nil {
 		t.Error("the catalog before was changed")
 	}
-	all, err := Promotion{From: feature, To: user, Channel: "user"}.Promote([]string{"miniflux"}, proof, validity)
+	all, err := Promotion{From: feature, To: user, Channel: "user", Evidence: green}.Promote([]string{"miniflux"}, proves, validity)
 	if err != nil || all.Serial != 2 || len(all.Entries) != 2 {
 		t.Errorf("%+v, %v", all, err)
 	}
 	// A waiver goes with a run: a later one that is green does not carry it on.
 	clean := func(*document.Entry) (*catalog.Waiver, error) { return nil, nil }
-	if beta, err := (Promotion{From: user, Channel: "beta"}).Promote([]string{"mosquitto"}, clean, validity); err != nil || beta.Entry("mosquitto").Waiver != nil {
+	if beta, err := (Promotion{From: user, Channel: "beta", Evidence: green}).Promote([]string{"mosquitto"}, clean, validity); err != nil || beta.Entry("mosquitto").Waiver != nil {
 		t.Errorf("%+v, %v", beta, err)
 	}
 
-	d, err := Promotion{From: feature, To: user, Channel: "user"}.Promote([]string{"miniflux", "radicale", "ghost"}, proof, validity)
+	d, err := Promotion{From: feature, To: user, Channel: "user", Evidence: green}.Promote([]string{"miniflux", "radicale", "ghost"}, proves, validity)
 	if d != nil || !errors.Is(err, red) || !errors.Is(err, ErrInput) || !strings.Contains(err.Error(), "no entry of ghost") {
 		t.Errorf("%+v, %v", d, err)
 	}
@@ -141,7 +165,7 @@ func TestPromote(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := (Promotion{From: feature, To: revoked, Channel: "user"}).Promote([]string{"miniflux"}, proof, validity); !errors.Is(err, document.ErrRefused) {
+	if _, err := (Promotion{From: feature, To: revoked, Channel: "user", Evidence: green}).Promote([]string{"miniflux"}, proves, validity); !errors.Is(err, document.ErrRefused) {
 		t.Errorf("a revoked version was promoted: %v", err)
 	}
 	if _, err := Revoke(revoked, "miniflux", feature.Entry("miniflux").Version, "again", validity); !errors.Is(err, ErrInput) {
@@ -189,7 +213,7 @@ func TestNothingWithARequirementCycleIsBuiltOrPromoted(t *testing.T) {
 		t.Fatal(err)
 	}
 	clean := func(*document.Entry) (*catalog.Waiver, error) { return nil, nil }
-	user, err := Promotion{From: feature, Channel: "user"}.Promote([]string{"miniflux"}, clean, validity)
+	user, err := Promotion{From: feature, Channel: "user", Evidence: evidence(t, feature, nil)}.Promote([]string{"miniflux"}, clean, validity)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -206,7 +230,7 @@ func TestNothingWithARequirementCycleIsBuiltOrPromoted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if d, err := (Promotion{From: alone, To: user, Channel: "user"}).Promote([]string{"radicale"}, clean, validity); d != nil || !errors.Is(err, catalog.ErrCycle) || !strings.Contains(err.Error(), "radicale requires miniflux requires radicale") {
+	if d, err := (Promotion{From: alone, To: user, Channel: "user", Evidence: evidence(t, alone, nil)}).Promote([]string{"radicale"}, clean, validity); d != nil || !errors.Is(err, catalog.ErrCycle) || !strings.Contains(err.Error(), "radicale requires miniflux requires radicale") {
 		t.Errorf("promoted %v: %v", d, err)
 	}
 }
@@ -231,7 +255,8 @@ func TestAChannelTakesARenewedWaiverOnce(t *testing.T) {
 		{"and again", &catalog.Waiver{Steps: []string{"start"}, Renewed: 1}, "a waiver can be renewed once"},
 		{"none", nil, ""},
 	} {
-		d, err := Promotion{From: feature, To: user, Channel: "user"}.Promote([]string{id}, func(*document.Entry) (*catalog.Waiver, error) { return c.waiver, nil }, validity)
+		run := evidence(t, feature, map[string]*catalog.Waiver{id: c.waiver})
+		d, err := Promotion{From: feature, To: user, Channel: "user", Evidence: run}.Promote([]string{id}, func(*document.Entry) (*catalog.Waiver, error) { return c.waiver, nil }, validity)
 		if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 			t.Errorf("%s: %v", c.name, err)
 		}

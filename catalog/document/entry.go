@@ -171,10 +171,19 @@ func (d *Document) Merge(disk, before catalog.Catalog, now time.Time) (catalog.C
 	return merged, refused
 }
 
+// entry gives what a node installs of an entry. That its digests are right is asked first:
+// what is not what it says it is need not be proven.
 func (d *Document) entry(e *Entry, disk, before catalog.Catalog, now time.Time) (*catalog.Entry, error) {
-	if err := d.proven(e); err != nil {
-		return nil, fmt.Errorf("%w: %w", ErrRefused, err)
+	out, err := d.read(e, disk, before, now)
+	if err == nil {
+		if err = d.proven(e); err != nil {
+			err = fmt.Errorf("%w: %w", ErrRefused, err)
+		}
 	}
+	return out, err
+}
+
+func (d *Document) read(e *Entry, disk, before catalog.Catalog, now time.Time) (*catalog.Entry, error) {
 	if err := e.Waiver.Ended(now); err != nil {
 		return nil, fmt.Errorf("%w: entry %q: %w", ErrRefused, e.ID, err)
 	}

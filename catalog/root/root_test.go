@@ -123,3 +123,39 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+func TestTheRoleOfGates(t *testing.T) {
+	k := signers(t, 4)
+	before := mustSign(t, Policy{Version: 1, Expires: now.AddDate(1, 0, 0), Root: role(1, k[0]), Catalog: role(1, k[1])}, k[0])
+	p, err := Verify(now, before)
+	if err != nil || len(p.Gate.Keys) != 0 {
+		t.Fatal("a root from before gates had a role:", p, err)
+	}
+	p.Version, p.Gate = 2, role(2, k[2], k[3])
+	p, err = Verify(now, before, mustSign(t, *p, k[0]))
+	if err != nil || p.Gate.Threshold != 2 || len(p.Gate.Keys) != 2 || p.Gate.Keys[1].ID() != k[3].ID() || len(p.Catalog.Keys) != 1 {
+		t.Fatalf("%+v, %v", p, err)
+	}
+	if _, err := Sign(Policy{Version: 1, Expires: now, Root: role(1, k[0]), Catalog: role(1, k[0]), Gate: role(3, k[2], k[3])}, k[0]); !errors.Is(err, ErrRoot) {
+		t.Error("a threshold of gates that cannot be met was signed:", err)
+	}
+}
+
+// TestSignaturesAreAdded: those who hold the keys sign one after the other, and may do so
+// again.
+func TestSignaturesAreAdded(t *testing.T) {
+	k := signers(t, 2)
+	b := mustSign(t, Policy{Version: 1, Expires: now.AddDate(1, 0, 0), Root: role(2, k...), Catalog: role(1, k[0])}, k[0])
+	if _, err := Verify(now, b); !errors.Is(err, ErrRoot) {
+		t.Fatal("one key of two:", err)
+	}
+	for _, s := range []*sign.Signer{k[1], k[1], k[0]} {
+		var err error
+		if b, err = Add(b, s); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := Verify(now, b); err != nil {
+			t.Error(err)
+		}
+	}
+}

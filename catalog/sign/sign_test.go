@@ -256,3 +256,44 @@ func FuzzVerify(f *testing.F) {
 		}
 	})
 }
+
+// TestSignaturesAreKept: a payload that is signed again keeps the signatures of others, and
+// another payload takes none of them over.
+func TestSignaturesAreKept(t *testing.T) {
+	ctx := t.Context()
+	a, errA := NewSigner("a")
+	b, errB := NewSigner("b")
+	if err := errors.Join(errA, errB); err != nil {
+		t.Fatal(err)
+	}
+	both := []PublicKey{a.PublicKey, b.PublicKey}
+	first, err := Resign(ctx, nil, 1<<20, "text/plain", []byte("one"), a)
+	if err != nil {
+		t.Fatal(err)
+	}
+	second, err := Resign(ctx, first, 1<<20, "text/plain", []byte("one"), b)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(ctx, second, 1<<20, "text/plain", both, 2); err != nil {
+		t.Error("one after the other:", err)
+	}
+	for name, envelope := range map[string]func() ([]byte, error){
+		"another payload": func() ([]byte, error) { return Resign(ctx, first, 1<<20, "text/plain", []byte("two"), b) },
+		"another type":    func() ([]byte, error) { return Resign(ctx, first, 1<<20, "text/html", []byte("one"), b) },
+		"damaged":         func() ([]byte, error) { return Resign(ctx, first[1:], 1<<20, "text/plain", []byte("one"), b) },
+	} {
+		e, err := envelope()
+		if err != nil || strings.Count(string(e), "keyid") != 1 {
+			t.Errorf("%s: %s, %v", name, e, err)
+		}
+	}
+	// Whoever claims to be another does not keep that one from signing.
+	claimed := bytes.Replace(first, []byte(a.ID()), []byte(b.ID()), 1)
+	if claimed, err = Add(ctx, claimed, 1<<20, b); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Verify(ctx, claimed, 1<<20, "text/plain", both[1:], 1); err != nil {
+		t.Error(err)
+	}
+}

@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/prooftest"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/matrix"
@@ -30,6 +31,7 @@ const mirrorAddress = "localhost:5081"
 // channel is a publisher's channel and the mirror that serves it to the node.
 type channel struct {
 	keys []*sign.Signer
+	gate *sign.Signer
 
 	mu    sync.Mutex
 	files map[string][]byte
@@ -60,12 +62,13 @@ func (c *channel) set(path string, b []byte) {
 func (c *channel) root(version int64, by ...*sign.Signer) []byte {
 	GinkgoHelper()
 	key := root.Role{Keys: []sign.PublicKey{c.keys[version-1].PublicKey}, Threshold: 1}
-	b, err := root.Sign(root.Policy{Version: version, Expires: time.Now().AddDate(1, 0, 0), Root: key, Catalog: key}, by...)
+	b, err := root.Sign(root.Policy{Version: version, Expires: time.Now().AddDate(1, 0, 0), Root: key, Catalog: key,
+		Gate: root.Role{Keys: []sign.PublicKey{c.gate.PublicKey}, Threshold: 1}}, by...)
 	Expect(err).NotTo(HaveOccurred())
 	return b
 }
 
-// publish signs a catalog of applications and has the mirror serve it.
+// publish signs a catalog of applications, proven by a gate, and has the mirror serve it.
 func (c *channel) publish(serial int64, key int, change func(*document.Document), apps ...*manifest.Manifest) {
 	GinkgoHelper()
 	now := time.Now().UTC().Truncate(time.Second)
@@ -75,6 +78,7 @@ func (c *channel) publish(serial int64, key int, change func(*document.Document)
 		Expect(err).NotTo(HaveOccurred())
 		Expect(d.Put(e)).To(Succeed())
 	}
+	Expect(prooftest.Prove(d, c.gate)).To(Succeed())
 	if change != nil {
 		change(d)
 	}
@@ -137,6 +141,9 @@ var _ = Describe("a node that follows the signed catalog", func() {
 			Expect(err).NotTo(HaveOccurred())
 			c.keys = append(c.keys, s)
 		}
+		gate, err := sign.NewSigner("gate")
+		Expect(err).NotTo(HaveOccurred())
+		c.gate = gate
 		c.set("/root/1.json", c.root(1, c.keys[0]))
 		life, stop := context.WithCancel(context.Background())
 		var tunnel sync.WaitGroup
@@ -227,6 +234,18 @@ var _ = Describe("a node that follows the signed catalog", func() {
 		Expect(subscription(ctx).RootVersion).To(BeEquivalentTo(2))
 		do(ctx, "install", "chain")
 		check()
+
+		By("an entry that no gate has proven, signed by the publisher all the same")
+		c.publish(7, 1, func(d *document.Document) { d.Entry("page").Proof = nil }, version("page", "1.3"), version("chain", "1.1"))
+		Expect(refresh(ctx)).To(Succeed())
+		Expect(subscription(ctx).Refused).To(HaveKeyWithValue("page", ContainSubstring("carries no proof that a gate has tested it")))
+		refused(ctx, "update", "page", "carries no proof")
+		Expect(state(ctx, "chain").State).To(Equal(api.State_STATE_RUNNING), "others are unaffected")
+		onNode(ctx, "systemctl --user restart %s", nodes.DaemonUnit)
+		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
+		refused(ctx, "update", "page", "carries no proof")
+		awaitState(ctx, "page", api.State_STATE_RUNNING, bound)
+		Expect(idOf(settled(ctx, v2, nil, bound), "page")).To(Equal(idOf(running, "page")), "what is installed runs on, untouched")
 	})
 
 	It("updates by itself where its owner wants that, and what does not come up goes back, once", func(ctx SpecContext) {
