@@ -20,7 +20,7 @@ func (a *app) signCommand() *cobra.Command {
 	var flags keys.Flags
 	c := &cobra.Command{
 		Use: "sign [RUN]", Short: "Sign a run that can release: green, under the whole policy",
-		Long:    "Sign a run's attestation: an in-toto test-result statement in a DSSE envelope. The\nverdict is recomputed from the results. A SMOKE, a red or an incomplete run is\nrefused with the reason and exit status 1.",
+		Long:    "Sign a run's attestation: an in-toto test-result statement in a DSSE envelope. The\nverdict is recomputed from the results. A SMOKE, a red or an incomplete run is\nrefused with the reason and exit status 1. Signatures of other keys on the same\nstatement stay. 'catalog promote --run' puts what is signed into the catalog.",
 		Example: "  gate sign --key gate.key --identity id.txt",
 		Args:    cobra.MaximumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
