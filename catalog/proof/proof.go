@@ -106,8 +106,11 @@ type Evidence struct {
 	Digest    string // SHA-256 of the statement, in hex: more signatures do not change it
 	Envelope  []byte
 	statement Statement
-	subjects  map[string]string
+	subjects  map[string]string   // SHA-256 of what was tested, by name
+	verdicts  map[string][]string // of each application, which is exactly one
 }
+
+const green, excused, red = "green", "excused", "red"
 
 // Open reads an attestation that as many of the root's gates have signed as it demands.
 func Open(ctx context.Context, envelope []byte, p *root.Policy) (*Evidence, error) {
@@ -119,7 +122,7 @@ func Open(ctx context.Context, envelope []byte, p *root.Policy) (*Evidence, erro
 		return nil, fmt.Errorf("%w: the attestation is not by the gates of root %d: %w", ErrUnproven, p.Version, err)
 	}
 	sum := sha256.Sum256(payload)
-	e := &Evidence{Digest: hex.EncodeToString(sum[:]), Envelope: envelope, subjects: map[string]string{}}
+	e := &Evidence{Digest: hex.EncodeToString(sum[:]), Envelope: envelope, subjects: map[string]string{}, verdicts: map[string][]string{}}
 	// What a later gate says besides is not this program's to judge: a name twice is.
 	if err := jsonv2.Unmarshal(payload, &e.statement); err != nil {
 		return nil, fmt.Errorf("%w: the attestation cannot be read: %w", ErrUnproven, err)
@@ -133,6 +136,11 @@ func Open(ctx context.Context, envelope []byte, p *root.Policy) (*Evidence, erro
 			return nil, fmt.Errorf("%w: the attestation names %s twice", ErrUnproven, t.Name)
 		}
 		e.subjects[t.Name] = t.Digest["sha256"]
+	}
+	for verdict, apps := range map[string][]string{green: s.Predicate.PassedTests, excused: s.Predicate.WarnedTests, red: s.Predicate.FailedTests} {
+		for _, app := range apps {
+			e.verdicts[app] = append(e.verdicts[app], verdict)
+		}
 	}
 	switch p := &s.Predicate; {
 	case p.Smoke:
@@ -176,11 +184,14 @@ func (e *Evidence) Of(t Tested, promoted time.Time) (Proof, error) {
 			return fail("tested another image of %s (%.12s…) than the entry's (%.12s…)", c, e.subjects["image/"+c], digest)
 		}
 	}
-	passed, warned := slices.Contains(p.PassedTests, t.App), slices.Contains(p.WarnedTests, t.App)
+	verdict := ""
+	if said := e.verdicts[t.App]; len(said) == 1 {
+		verdict = said[0]
+	}
 	switch {
-	case slices.Contains(p.FailedTests, t.App) || passed == warned:
+	case verdict != green && verdict != excused:
 		return fail("is not green at %s", t.App)
-	case warned && t.Waiver == nil:
+	case verdict == excused && t.Waiver == nil:
 		return fail("is not green at %s, and the entry carries no waiver", t.App)
 	case t.Waiver != nil && !slices.ContainsFunc(p.Waivers, func(w Waived) bool {
 		return w.App == t.App && w.Manifest == t.Manifest && w.Equal(*t.Waiver)
@@ -190,7 +201,7 @@ func (e *Evidence) Of(t Tested, promoted time.Time) (Proof, error) {
 	out := Proof{Attestation: e.Digest, Run: p.Run, Daemon: e.subjects["archipelago"], Nodes: len(p.Nodes), Cycles: p.Proofs[t.App].Green, Cells: p.Cells[t.App],
 		Finished: p.Finished.UTC().Truncate(time.Second), Promoted: promoted.UTC().Truncate(time.Second)}
 	switch age := out.Promoted.Sub(out.Finished); {
-	case passed && (out.Nodes < 1 || out.Cycles < 1 || out.Cells < 1):
+	case verdict == green && (out.Nodes < 1 || out.Cycles < 1 || out.Cells < 1):
 		return fail("does not say how much of %s it tested: %d nodes, %d cycles, %d cells; sign it with this version's gate", t.App, out.Nodes, out.Cycles, out.Cells)
 	case age < -clockSkew:
 		return fail("ended on %s, after %s was promoted on %s", out.Finished.Format(time.RFC3339), t.App, out.Promoted.Format(time.RFC3339))
