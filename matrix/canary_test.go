@@ -4,14 +4,17 @@ import (
 	"context"
 	"errors"
 	"io"
+	"net"
 	"net/http"
 	"net/http/httptest"
+	"strconv"
 	"strings"
 	"testing"
 
 	"connectrpc.com/connect"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
@@ -97,6 +100,66 @@ func TestACanaryIsNewAndProvesItself(t *testing.T) {
 			if len(app.writes) != 2 || app.writes[0] == app.writes[1] {
 				t.Errorf("written were %q", app.writes)
 			}
+		}
+	}
+}
+
+// planter is a node on which files appear on a volume, as the shelf's values.
+type planter struct{ shelf *shelf }
+
+func (p planter) Stream(_ context.Context, command string, _ io.Reader, _ io.Writer) error {
+	_, value, ok := strings.Cut(command, "podman unshare sh -c 'echo ")
+	value, path, to := strings.Cut(value, " >"+nodes.DataDir+"/shelf/data/")
+	if !ok || !to || !strings.HasPrefix(path, value+" ") {
+		return errors.New("it plants something else: " + command)
+	}
+	p.shelf.kept[value] = true
+	return nil
+}
+
+// TestAFileOnAVolumeIsReadThroughTheApplication has a file that is there, and applications
+// that do with it what they may not.
+func TestAFileOnAVolumeIsReadThroughTheApplication(t *testing.T) {
+	for wrong, want := range map[string]string{"": "", "echoes": "which was never written, is found as well", "hides": "reading the canary back: GET /find?value=canary-"} {
+		app := &shelf{wrong: wrong, kept: map[string]bool{}}
+		s, own := served(t, app)
+		shown := app
+		if wrong == "hides" {
+			shown = &shelf{kept: map[string]bool{}}
+		}
+		port, err := strconv.Atoi(s.URL[strings.LastIndex(s.URL, ":")+1:])
+		if err != nil {
+			t.Fatal(err)
+		}
+		m := &manifest.Manifest{ID: "shelf", Interfaces: map[string]manifest.Interface{"web": {Port: "web"}},
+			Containers: []manifest.Container{{Name: "shelf", Ports: []manifest.Port{{Name: "web", Host: port - manifest.ProxyOffset}}}},
+			Canary:     &manifest.Canary{Volume: &manifest.VolumeCanary{Name: "data", Served: &manifest.Served{Interface: "web", Path: "/find?value={{canary}}"}}}}
+		u := &User{address: "127.0.0.1", trusted: own, shell: planter{shown}}
+		canary := newCanary()
+		if err := u.Write(t.Context(), m, canary); err != nil {
+			t.Fatal(err)
+		}
+		if err := u.Read(t.Context(), m, canary); (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+			t.Errorf("%s: %v, expected %q", wrong, err, want)
+		}
+	}
+}
+
+// TestAnApplicationWithNothingToReachItByIsRed has one without a page or a handshake.
+func TestAnApplicationWithNothingToReachItByIsRed(t *testing.T) {
+	_, handler := apiconnect.NewOrchestratorHandler(noSecrets{})
+	daemon := httptest.NewServer(handler)
+	t.Cleanup(daemon.Close)
+	session := harness(t, boot, nil)
+	session.Daemon = client.New(daemon.URL, "", "")
+	_, m := behind(t, func(c net.Conn) { io.WriteString(c, "+PONG") })
+	for handshake, want := range map[*manifest.Handshake]string{nil: "there is nothing to reach it by", {Expect: "+PONG"}: ""} {
+		m.Interfaces["raw"] = manifest.Interface{Port: "raw", Protocol: "tcp", Handshake: handshake}
+		rec := newRecorder(session.Shard, "raw", "fake")
+		session.Shard.Node.Address = "127.0.0.1"
+		err := reach(t.Context(), &Environment{Session: session, App: m}, rec)
+		if want == "" && (err != nil || rec.note != "no web page: the raw interface completed a handshake") || want != "" && (err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%v, note %q, expected %q", err, rec.note, want)
 		}
 	}
 }

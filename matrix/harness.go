@@ -100,8 +100,11 @@ func (g *Group) perform(ctx context.Context) {
 		g.Each(ctx, g.step.Run)
 	}
 	for _, c := range g.cells {
-		if c.err == nil {
-			c.err = g.invariants(c)
+		switch violated := g.invariants(c); {
+		case c.err == nil:
+			c.err = violated
+		case violated != nil && !broken(c.err):
+			c.err = fmt.Errorf("%w; %w", c.err, violated) // which may be the reason
 		}
 	}
 }

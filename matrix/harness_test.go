@@ -92,6 +92,8 @@ func TestAStepIsJudged(t *testing.T) {
 		{name: "invariant violated in the first snapshot", step: Step{Run: held(privileged(), healthy())}, boot: boot, want: "invariant: container pair-db is privileged"},
 		{name: "invariant violated in the last snapshot", step: Step{Run: held(healthy(), privileged())}, boot: boot, want: "invariant: container pair-db is privileged"},
 		{name: "invariant violated before the step", step: Step{Before: held(privileged()), Run: held(healthy())}, boot: boot, want: "invariant: container pair-db is privileged"},
+		{name: "invariant violated, and failed", step: Step{Before: held(privileged()), Run: blind(errRed)}, boot: boot, want: "the data is gone; invariant: container pair-db is privileged"},
+		{name: "invariant violated, and node lost", step: Step{Before: held(privileged()), Run: blind(unreachable)}, boot: boot, want: "node n: connecting", lost: true},
 		{name: "node gone", step: Step{Run: fails(errRed)}, gone: unreachable, want: "node n: connecting: " + nodes.ErrLost.Error() + " (the data is gone)", lost: true},
 		{name: "node gone before anything was seen", step: Step{Before: blind(errRed), Run: held()}, gone: unreachable, want: "(before the step: the data is gone)", lost: true},
 		{name: "failed before anything was seen", step: Step{Before: blind(errRed), Run: held()}, boot: boot, want: "before the step: the data is gone"},

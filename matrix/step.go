@@ -60,7 +60,7 @@ const cellTimeout = 30 * time.Minute
 func Steps() []Step {
 	return []Step{
 		{Name: Install, Level: "L1", Phase: Life, Timeout: cellTimeout, Run: install},
-		{Name: UIReachable, Level: "L2", Phase: Life, Timeout: cellTimeout, Before: beRunning, Run: reachUI},
+		{Name: UIReachable, Level: "L2", Phase: Life, Timeout: cellTimeout, Before: beRunning, Run: reach},
 		{Name: Stop, Level: "L1", Phase: Life, Timeout: cellTimeout, Before: beRunning, Run: stop},
 		{Name: Start, Level: "L1", Phase: Life, Timeout: cellTimeout, Before: beStopped, Run: start},
 		{Name: Restart, Level: "L1", Phase: Life, Timeout: cellTimeout, Before: beRunning, Run: restart},

@@ -15,19 +15,9 @@ import (
 )
 
 // reachUI opens the application's page through the proxy, in a browser, and asks for it
-// with every certificate checked: at its port, and by name. Where there is no page, a
-// handshake on another interface stands for it.
+// with every certificate checked: at its port, and by name.
 func reachUI(ctx context.Context, env *Environment, rec *Recorder) error {
-	in, port, web := env.App.Web()
-	if !web {
-		u, err := env.user(ctx)
-		if err != nil {
-			return err
-		}
-		defer rec.charge(&rec.timing.Witness)()
-		rec.note, err = u.handshake(ctx, env.App)
-		return err
-	}
+	in, port, _ := env.App.Web()
 	wrong, err := seeUI(ctx, env, rec, in, port)
 	if err != nil {
 		return err

@@ -3,7 +3,6 @@ package matrix
 import (
 	"bytes"
 	"context"
-	"errors"
 	"fmt"
 	"io"
 	"net"
@@ -24,19 +23,24 @@ const (
 	maxAnswer     = 1 << 20
 )
 
-// User uses an application from outside, by HTTP or MQTT, with the credentials that
-// the daemon shows its owner.
+// User uses an application as its owner does: from outside, with the credentials that the
+// daemon shows, and by the application's own tools in its containers.
 type User struct {
 	address string
 	trusted nodes.Authority
 	secrets map[string]string
-	ssh     *nodes.Client
+	shell   shell
+}
+
+// shell runs commands on the node: what a nodes.Client does.
+type shell interface {
+	Stream(ctx context.Context, command string, stdin io.Reader, w io.Writer) error
 }
 
 // NewUser gives a user with the owner's credentials, who trusts the node's authority.
-// Canaries that are files are planted and read over ssh.
+// Canaries that are files are planted over ssh, and commands are run over it.
 func NewUser(ssh *nodes.Client, address string, trusted nodes.Authority, credentials map[string]string) *User {
-	return &User{address: address, trusted: trusted, secrets: credentials, ssh: ssh}
+	return &User{address: address, trusted: trusted, secrets: credentials, shell: ssh}
 }
 
 // hostPort is where an interface is reached: a web interface through the proxy, any other
@@ -50,70 +54,6 @@ func (u *User) hostPort(m *manifest.Manifest, in manifest.Interface) (string, er
 		p.Host += manifest.ProxyOffset
 	}
 	return net.JoinHostPort(u.address, strconv.Itoa(p.Host)), nil
-}
-
-// Write plants the canary.
-func (u *User) Write(ctx context.Context, m *manifest.Manifest, canary string) (err error) {
-	switch c := m.Canary; {
-	case c == nil:
-		return nil
-	case c.HTTP != nil:
-		_, err = u.http(ctx, m, c.HTTP, c.HTTP.Write, canary)
-	case c.MQTT != nil:
-		err = u.mqttPublish(ctx, m, c.MQTT, canary)
-	default:
-		file := manifest.VolumeDir(nodes.DataDir, m.ID, c.Volume.Name) + "/." + canary
-		_, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare sh -c 'echo %s > %s && sync %s'", canary, file, file))
-	}
-	return wrap("planting the canary", err)
-}
-
-// Read finds the canary again; a nil error means that it is there, unchanged. An answer
-// that shows whatever was asked for is none.
-func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (err error) {
-	var out string
-	switch c := m.Canary; {
-	case c == nil:
-		return nil
-	case c.HTTP != nil:
-		out, err = u.http(ctx, m, c.HTTP, c.HTTP.Read, canary)
-		if err == nil && !strings.Contains(out, canary) {
-			err = fmt.Errorf("the answer does not contain it: %.200q", out)
-		}
-		if err == nil {
-			err = u.echo(ctx, m, c.HTTP)
-		}
-	case c.MQTT != nil:
-		err = u.mqttRead(ctx, m, c.MQTT, canary)
-	default:
-		out, err = u.ssh.Run(ctx, fmt.Sprintf("podman unshare cat %s/.%s", manifest.VolumeDir(nodes.DataDir, m.ID, c.Volume.Name), canary))
-		if err == nil && strings.TrimSpace(out) != canary {
-			err = fmt.Errorf("the file holds %.80q", out)
-		}
-	}
-	return wrap("reading the canary back", err)
-}
-
-// echo asks for a value that was never written: an application that shows it repeats what
-// it is asked, or makes it up. Only a request that names the value can be repeated.
-func (u *User) echo(ctx context.Context, m *manifest.Manifest, c *manifest.HTTPCanary) error {
-	const blank = "{{canary}}"
-	named := strings.Contains(c.Read.Path, blank) || strings.Contains(c.Read.Body, blank)
-	for _, v := range c.Read.Headers {
-		named = named || strings.Contains(v, blank)
-	}
-	if !named {
-		return nil
-	}
-	never := newCanary()
-	out, err := u.http(ctx, m, c, c.Read, never)
-	if err == nil && strings.Contains(out, never) {
-		return fmt.Errorf("it is no proof: %s, which was never written, is found as well: %.200q", never, out)
-	}
-	if ctx.Err() != nil {
-		return context.Cause(ctx)
-	}
-	return nil // refused, or without the value
 }
 
 func (u *User) fill(s, canary string) string {
@@ -236,22 +176,6 @@ func (u *User) mqttRead(ctx context.Context, m *manifest.Manifest, c *manifest.M
 	case <-ctx.Done():
 		return ctx.Err()
 	}
-}
-
-// handshake replaces the UI check for an application without a web page.
-func (u *User) handshake(ctx context.Context, m *manifest.Manifest) (note string, err error) {
-	for name, in := range m.Interfaces {
-		if in.Protocol != "mqtt" {
-			continue
-		}
-		c, err := u.connect(ctx, m, in, in.Login)
-		if err != nil {
-			return "", err
-		}
-		c.Disconnect(disconnectQuiesce)
-		return fmt.Sprintf("no web page: the %s interface completed an MQTT handshake", name), nil
-	}
-	return "", errors.New("the manifest declares no interface that can be reached")
 }
 
 func dataDir(m *manifest.Manifest) string { return nodes.DataDir + "/" + m.ID }

@@ -85,7 +85,8 @@ func (d *document) check(m *Manifest) {
 		d.report(at("containers", names[cycle], "depends_on"), false, "depends on itself, directly or through others")
 	}
 	d.checkInterfaces(m, ports, secrets)
-	d.checkCanary(m, secrets, volumes)
+	d.checkReach(m, names)
+	d.checkCanary(m, names, secrets, volumes)
 	d.checkSettings(m, secrets)
 	d.checkConditions(m, names, ports)
 	d.checkHooks(names, m.Hooks.PostInstall, "post_install")
@@ -178,7 +179,7 @@ func (d *document) checkInterfaces(m *Manifest, ports, secrets map[string]bool) 
 		if p.Protocol == "udp" {
 			d.report(at("interfaces", name, "port"), false, "port %q is UDP", in.Port)
 		}
-		if in.Protocol == "mqtt" && (in.Path != "" || in.Expect != (Expect{})) {
+		if !in.web() && (in.Path != "" || in.Expect != (Expect{})) {
 			d.report(at("interfaces", name), false, "path and expect go with an http interface")
 		}
 		if in.web() && p.Host+ProxyOffset > 32767 {
@@ -203,16 +204,14 @@ func (d *document) checkLogin(l *Login, m *Manifest, secrets map[string]bool, wh
 	}
 }
 
-func (d *document) checkCanary(m *Manifest, secrets, volumes map[string]bool) {
+func (d *document) checkCanary(m *Manifest, names map[string]int, secrets, volumes map[string]bool) {
 	stateful := len(volumes) > 0
 	switch c := m.Canary; {
 	case c == nil && stateful:
 		d.report(at("containers"), false, "the application keeps data, so it needs a canary that proves the data is kept")
 	case c == nil:
 	case c.HTTP != nil:
-		if in, ok := m.Interfaces[c.HTTP.Interface]; !ok || in.Protocol == "mqtt" {
-			d.report(at("canary", "http", "interface"), false, "no http interface is named %q", c.HTTP.Interface)
-		}
+		d.checkWebInterface(m, c.HTTP.Interface, "canary", "http", "interface")
 		d.checkLogin(c.HTTP.Login, m, secrets, "canary", "http", "login")
 		if w := c.HTTP.Write; !strings.Contains(w.Path+w.Body, "{{canary}}") {
 			d.report(at("canary", "http", "write"), false, "neither path nor body holds {{canary}}")
@@ -222,10 +221,10 @@ func (d *document) checkCanary(m *Manifest, secrets, volumes map[string]bool) {
 			d.report(at("canary", "mqtt", "interface"), false, "no mqtt interface is named %q", c.MQTT.Interface)
 		}
 		d.checkLogin(c.MQTT.Login, m, secrets, "canary", "mqtt", "login")
+	case c.Exec != nil:
+		d.checkExecCanary(names, c.Exec)
 	case c.Volume != nil:
-		if !volumes[c.Volume.Name] {
-			d.report(at("canary", "volume", "name"), false, "no volume is named %q", c.Volume.Name)
-		}
+		d.checkVolumeCanary(m, volumes, c.Volume)
 	}
 }
 

@@ -24,7 +24,11 @@ containers:
     ports: [{name: web, container: 8080, host: 8090}]
 interfaces:
   web: {port: web, path: /, expect: {status: 200, title: Feeds, selector: body}}
-canary: {volume: {name: db}}
+canary:
+  exec:
+    container: feeds-db
+    write: [psql, -U, postgres, -c, "CREATE TABLE IF NOT EXISTS canary (v text); INSERT INTO canary VALUES ('{{canary}}')"]
+    read: [psql, -U, postgres, -tAc, "SELECT v FROM canary WHERE v = '{{canary}}'"]
 budget: {start: 90s, reboot: 3m}
 `
 

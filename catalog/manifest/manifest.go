@@ -236,11 +236,12 @@ type GeneratedSecret struct {
 
 // Interface is a way in for people or programs, by a port's name.
 type Interface struct {
-	Port     string `json:"port"`
-	Protocol string `json:"protocol,omitempty"` // http (default) or mqtt
-	Path     string `json:"path,omitempty"`
-	Login    *Login `json:"login,omitempty"`
-	Expect   Expect `json:"expect,omitzero"`
+	Port      string     `json:"port"`
+	Protocol  string     `json:"protocol,omitempty"` // http (default), mqtt or tcp
+	Path      string     `json:"path,omitempty"`
+	Login     *Login     `json:"login,omitempty"`
+	Expect    Expect     `json:"expect,omitzero"`
+	Handshake *Handshake `json:"handshake,omitempty"` // of a tcp interface
 }
 
 // Expect is what the UI check must see: the status of the document, a text that
@@ -257,10 +258,11 @@ type Login struct {
 	Secret string `json:"secret"`
 }
 
-// Canary says how state is put into the application and read back: by HTTP, by a
-// retained MQTT message, or as a file on a volume where there is no API. The
-// text {{canary}} in a path or body stands for a value unique to the run.
+// Canary says how state is put into the application and read back through it: by HTTP, by a
+// retained MQTT message, by commands in a container, or as a file that the application
+// serves. The text {{canary}} stands for a value that is another at every write.
 type Canary struct {
+	Exec   *ExecCanary   `json:"exec,omitempty"`
 	HTTP   *HTTPCanary   `json:"http,omitempty"`
 	MQTT   *MQTTCanary   `json:"mqtt,omitempty"`
 	Volume *VolumeCanary `json:"volume,omitempty"`
@@ -288,11 +290,6 @@ type MQTTCanary struct {
 	Interface string `json:"interface"`
 	Topic     string `json:"topic"`
 	Login     *Login `json:"login,omitempty"`
-}
-
-// VolumeCanary is a file planted on the volume of that name.
-type VolumeCanary struct {
-	Name string `json:"name"`
 }
 
 // Budget is how long the application may take to be healthy.

@@ -135,6 +135,39 @@ func TestAdoptionMayBeANameAlone(t *testing.T) {
 	}
 }
 
+// TestStateAndAnswersThroughTheApplication reads each way to prove that there are both, and
+// the same once it is published.
+func TestStateAndAnswersThroughTheApplication(t *testing.T) {
+	good := strings.Replace(valid, "[true]", "[/bin/true]", 1)
+	good = strings.Replace(good[:strings.Index(good, "canary:")], "host: 8080}", "host: 8080}, {name: raw, container: 81, host: 8081}", 1)
+	for added, want := range map[string]Manifest{
+		"canary: {exec: {container: pair-db, write: [put, \"a={{canary}}\"], read: [get, a], expect_exit: 3}}\n": {
+			Canary: &Canary{Exec: &ExecCanary{Container: "pair-db", Write: []string{"put", "a={{canary}}"}, Read: []string{"get", "a"}, ExpectExit: 3}}},
+		"canary: {volume: {name: db, served: {interface: web, path: \"/files/{{canary}}\"}}}\n": {
+			Canary: &Canary{Volume: &VolumeCanary{Name: "db", Served: &Served{Interface: "web", Path: "/files/{{canary}}"}}}},
+		"  raw: {port: raw, protocol: tcp, handshake: {send: \"PING\\r\\n\", expect: PONG}}\ncanary: {exec: {container: pair, write: [\"{{canary}}\"], read: [get]}}\n": {
+			Canary:     &Canary{Exec: &ExecCanary{Container: "pair", Write: []string{"{{canary}}"}, Read: []string{"get"}}},
+			Interfaces: map[string]Interface{"raw": {Port: "raw", Protocol: "tcp", Handshake: &Handshake{Send: "PING\r\n", Expect: "PONG"}}}},
+		"  raw: {port: web, protocol: tcp, handshake: {exec: {container: pair-db, argv: [ping], expect: PONG}}}\ncanary: {exec: {container: pair, write: [\"{{canary}}\"], read: [get]}}\n": {
+			Canary:     &Canary{Exec: &ExecCanary{Container: "pair", Write: []string{"{{canary}}"}, Read: []string{"get"}}},
+			Interfaces: map[string]Interface{"raw": {Port: "web", Protocol: "tcp", Handshake: &Handshake{Exec: &ExecHandshake{Container: "pair-db", Argv: []string{"ping"}, Expect: "PONG"}}}}},
+	} {
+		m, err := Parse("m.yaml", []byte(good+added))
+		if err != nil {
+			t.Fatal(err)
+		}
+		published, err := ParseCanonical("m.json", m.Canonical())
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, got := range []*Manifest{m, published} {
+			if !reflect.DeepEqual(got.Canary, want.Canary) || !reflect.DeepEqual(got.Interfaces["raw"], want.Interfaces["raw"]) {
+				t.Errorf("%s: %+v, %+v", added, got.Canary, got.Interfaces["raw"])
+			}
+		}
+	}
+}
+
 func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 	good := strings.Replace(valid, "[true]", "[/bin/true]", 1)
 	cases := []struct {
@@ -178,6 +211,26 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"anchor", "name: Pair\n", "name: &n Pair\nsummary: *n\n", []string{"m.yaml:3:7: YAML anchors", "m.yaml:4:10: YAML aliases"}},
 		{"data without a canary", good[strings.Index(good, "canary:"):], "", []string{"it needs a canary"}},
 		{"canary that is not written", `body: "{{canary}}"`, `body: "x"`, []string{"neither path nor body holds {{canary}}"}},
+		{"canary in no container", good[strings.Index(good, "canary:"):], "canary: {exec: {container: x, write: [put, '{{canary}}'], read: [get]}}\n", []string{`m.yaml:19:28: canary.exec.container: no container is named "x"`}},
+		{"canary that no command writes", good[strings.Index(good, "canary:"):], "canary: {exec: {container: pair-db, write: [put, x], read: [get, '{{canary}}']}}\n", []string{"m.yaml:19:44: canary.exec.write: no word of the command holds {{canary}}"}},
+		{"canary by a status of Podman's own", good[strings.Index(good, "canary:"):], "canary: {exec: {container: pair-db, write: [put, '{{canary}}'], read: [get], expect_exit: 125}}\n", []string{"canary.exec.expect_exit: 125 is more than 124"}},
+		{"canary by nothing", good[strings.Index(good, "canary:"):], "canary: {exec: {container: pair-db, write: [put, '{{canary}}'], read: []}}\n", []string{"canary.exec.read:"}},
+		{"canary that the application need not show", good[strings.Index(good, "canary:"):], "canary: {volume: {name: db}}\n", []string{"m.yaml:19:18: canary.volume: a file that is only looked for on the disk proves nothing of the application: say where it serves the file, served: {interface, path}"}},
+		{"canary on no volume", good[strings.Index(good, "canary:"):], "canary: {volume: {name: x, served: {interface: web, path: \"/{{canary}}\"}}}\n", []string{`m.yaml:19:25: canary.volume.name: no volume is named "x"`}},
+		{"canary that nothing serves", good[strings.Index(good, "canary:"):], "canary: {volume: {name: db, served: {interface: ftp, path: \"/{{canary}}\"}}}\n", []string{`m.yaml:19:49: canary.volume.served.interface: no http interface is named "ftp"`}},
+		{"canary by another file", good[strings.Index(good, "canary:"):], "canary: {volume: {name: db, served: {interface: web, path: /index.html}}}\n", []string{`m.yaml:19:60: canary.volume.served.path: "/index.html" does not hold {{canary}}`}},
+		{"canary by HTTP where nothing speaks it", "interfaces:\n  web: {port: web, expect: {title: Pair, selector: form}}\n", "interfaces:\n  web: {port: web, protocol: tcp, handshake: {expect: hello}}\n", []string{`canary.http.interface: no http interface is named "web"`}},
+		{"handshake with a page", "selector: form}}", "selector: form}, handshake: {expect: hello}}", []string{"interfaces.web.handshake: goes with protocol: tcp"}},
+		{"handshake that only connects", "canary:", "  raw: {port: web, protocol: tcp, handshake: {}}\ncanary:", []string{"m.yaml:19:46: interfaces.raw.handshake: missing property 'expect'"}},
+		{"handshake that only asks", "canary:", "  raw: {port: web, protocol: tcp, handshake: {send: hi}}\ncanary:", []string{"m.yaml:19:46: interfaces.raw.handshake: missing property 'expect'"}},
+		{"handshake with a page's port", "canary:", "  raw: {port: web, protocol: tcp, handshake: {expect: hello}}\ncanary:", []string{`m.yaml:19:15: interfaces.raw.port: port "web" is that of an http interface, which only the proxy reaches`}},
+		{"handshake with an echo", "canary:", "  raw: {port: web, protocol: tcp, handshake: {send: \"PING\\r\\n\", expect: PING}}\ncanary:", []string{`m.yaml:19:73: interfaces.raw.handshake.expect: "PING" is in what is asked`}},
+		{"handshake of both kinds", "canary:", "  raw: {port: web, protocol: tcp, handshake: {expect: a, exec: {container: pair, argv: [b], expect: c}}}\ncanary:", []string{"interfaces.raw.handshake: expected either exec, or expect"}},
+		{"handshake in no container", "canary:", "  raw: {port: web, protocol: tcp, handshake: {exec: {container: x, argv: [ping], expect: pong}}}\ncanary:", []string{`interfaces.raw.handshake.exec.container: no container is named "x"`}},
+		{"handshake with an echo in a container", "canary:", "  raw: {port: web, protocol: tcp, handshake: {exec: {container: pair, argv: [echo, pong], expect: pong}}}\ncanary:", []string{`interfaces.raw.handshake.exec.expect: "pong" is in what is asked`}},
+		{"page on a tcp interface", "canary:", "  raw: {port: web, protocol: tcp, path: /x, handshake: {expect: hello}}\ncanary:", []string{"interfaces.raw: path and expect go with an http interface"}},
+		{"interface that nothing is reached by", "interfaces:\n  web: {port: web, expect: {title: Pair, selector: form}}\n", "interfaces:\n  web: {port: web, protocol: tcp}\n", []string{"m.yaml:18:3: interfaces: nothing here shows that the application answers"}},
+		{"page that My Apps does not link to", "  web: {port: web, expect", "  admin: {port: web, expect", []string{"m.yaml:18:3: interfaces: nothing here shows that the application answers"}},
 		{"secret that nobody may read", "shown: true", "shown: false", []string{"is not shown"}},
 		{"setting that is not declared", "    ports: [{", "    environment: {A: \"{{setting:x}}\"}\n    ports: [{", []string{`containers[1].environment.A: no setting is named "x"`}},
 		{"default that is not allowed", "canary:", "settings: [{name: x, default: \"2\", values: [\"0\", \"1\"]}]\ncanary:", []string{`settings[0].default: "2" is not one of the values`}},

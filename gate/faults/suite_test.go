@@ -29,6 +29,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/labtest"
 	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -275,17 +276,18 @@ func eventually(ctx context.Context, m *manifest.Manifest, before *matrix.Snapsh
 	return last
 }
 
-// canary plants state, and gives what reads it back.
+// canary plants a file on an application's volume, and gives what reads it back: from the
+// disk, since it must be there whether the application runs or not.
 func canary(ctx context.Context, m *manifest.Manifest) (check func()) {
 	GinkgoHelper()
-	u := matrix.NewUser(node.SSH, node.Address, node.Authority, nil)
 	value := fmt.Sprintf("c%d", time.Now().UnixNano())
-	Expect(u.Write(ctx, m, value)).To(Succeed())
+	file := manifest.VolumeDir(nodes.DataDir, m.ID, m.Volumes()[0]) + "/." + value
+	onNode(ctx, "podman unshare sh -c 'echo %s >%s && sync %s'", value, file, file)
 	return func() {
 		GinkgoHelper()
 		ctx, cancel := context.WithTimeout(context.Background(), bound) // the one that planted it may have ended
 		defer cancel()
-		Expect(u.Read(ctx, m, value)).To(Succeed())
+		Expect(onNode(ctx, "podman unshare cat %s", file)).To(Equal(value))
 	}
 }
 

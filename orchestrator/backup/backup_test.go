@@ -33,7 +33,7 @@ import (
 func pair() *manifest.Manifest {
 	image := manifest.Image{Ref: "localhost:5000/pair", Digest: "sha256:" + strings.Repeat("0", 64)}
 	return &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "pair", Name: "Pair", Version: "1",
-		Secrets: []manifest.GeneratedSecret{{Name: "password"}}, Canary: &manifest.Canary{Volume: &manifest.VolumeCanary{Name: "db"}},
+		Secrets: []manifest.GeneratedSecret{{Name: "password"}}, Canary: &manifest.Canary{Exec: &manifest.ExecCanary{Container: "pair", Write: []string{"put", "{{canary}}"}, Read: []string{"get"}}},
 		Containers: []manifest.Container{
 			{Name: "pair", Image: image, DependsOn: []manifest.Dependency{{Container: "pair-db"}}},
 			{Name: "pair-db", Image: image, Volumes: []manifest.Volume{{Name: "db", Path: "/data"}}, Secrets: []manifest.SecretMount{{Name: "password", Path: "/run/password"}}},
