@@ -43,9 +43,9 @@ func (s *Snapshot) member(name string) (found []Seen) {
 	return found
 }
 
-// CheckRunning requires every member to run exactly once and healthy, with its unit
-// loaded, its ports open, and its data and secrets in place.
-func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+// CheckUp requires every member to run exactly once and healthy, with its unit loaded. A
+// glance shows it.
+func CheckUp(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range m.Containers {
 		found := s.member(c.Name)
@@ -65,6 +65,20 @@ func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		if u := s.Units[c.Name+".service"]; u.Load != "loaded" || u.Active != "active" {
 			say("unit %s.service is %s and %s, not loaded and active", c.Name, cmp.Or(u.Load, "not known"), cmp.Or(u.Active, "not known"))
 		}
+	}
+	for _, c := range s.Containers {
+		if _, member := m.Container(c.Name); c.App == m.ID && !member {
+			say("container %s belongs to the application and is none of its members", c.Name)
+		}
+	}
+	return wrong
+}
+
+// CheckRunning requires an application to be up, its ports to be open, and its data and
+// secrets to be in place.
+func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
+	for _, c := range m.Containers {
 		for _, p := range c.Ports {
 			switch {
 			case p.Protocol == "udp" || s.Open[p.Host]:
@@ -75,12 +89,7 @@ func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			}
 		}
 	}
-	for _, c := range s.Containers {
-		if _, member := m.Container(c.Name); c.App == m.ID && !member {
-			say("container %s belongs to the application and is none of its members", c.Name)
-		}
-	}
-	return append(wrong, CheckKept(m, s)...)
+	return slices.Concat(CheckUp(m, s), wrong, CheckKept(m, s))
 }
 
 // CheckKept requires data and secrets to be in place, with the right owner and mode.
@@ -123,9 +132,8 @@ func (s *Snapshot) mapped(uid, gid int) (int, int) {
 	return hostUID, hostGID
 }
 
-// CheckStopped requires that nothing runs and no port is open, with data and secrets
-// in place.
-func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+// CheckDown requires that nothing of the application runs. A glance shows it.
+func CheckDown(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, c := range s.Containers {
 		if _, member := m.Container(c.Name); (member || c.App == m.ID) && c.State == "running" {
@@ -137,13 +145,19 @@ func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("unit %s is %s", name, a)
 		}
 	}
+	return wrong
+}
+
+// CheckStopped requires an application to be down, its ports to be closed, and its data and
+// secrets to be in place.
+func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
 	for _, p := range slices.Sorted(maps.Keys(s.Open)) {
 		if s.Open[p] {
 			say("port %d still answers", p)
 		}
 	}
-	wrong = append(wrong, checkProxyOfStopped(s)...)
-	return append(wrong, CheckKept(m, s)...)
+	return slices.Concat(CheckDown(m, s), wrong, checkProxyOfStopped(s), CheckKept(m, s))
 }
 
 // CheckAbsent requires that no container, unit, network, volume or secret in the engine
@@ -238,6 +252,19 @@ func CheckAnew(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
 		}
 		if !a[0].StartedAt.After(b[0].StartedAt) {
 			wrong = append(wrong, fmt.Sprintf("container %s was not restarted: it has been running since %s", c.Name, a[0].StartedAt.Format(time.RFC3339Nano)))
+		}
+	}
+	return wrong
+}
+
+// CheckOther requires that no member is still the very process of before. A glance shows it,
+// which knows no start time to less than a second.
+func CheckOther(m *manifest.Manifest, before, after *Snapshot) (wrong []string) {
+	for _, c := range m.Containers {
+		for _, a := range after.member(c.Name) {
+			if slices.ContainsFunc(before.member(c.Name), func(b Seen) bool { return b.ID == a.ID && b.pid == a.pid }) {
+				wrong = append(wrong, fmt.Sprintf("container %s was not restarted: its main process is still that of before", c.Name))
+			}
 		}
 	}
 	return wrong

@@ -12,10 +12,6 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// crashPace is between looks at an application that was killed: a look costs the node more
-// than a second's wait costs the gate.
-const crashPace = time.Second
-
 // The node's user may signal processes of its containers, since their user namespace is
 // its own (user_namespaces(7)).
 //
@@ -65,14 +61,20 @@ func killing(m *manifest.Manifest, s *Snapshot) (string, error) {
 func awaitRecovery(ctx context.Context, env *Environment, rec *Recorder, before *Snapshot) error {
 	defer rec.charge(&rec.timing.App)()
 	budget := env.App.StartBudget()
-	return awaitEvery(ctx, crashPace, budget, fmt.Sprintf("%s to be back, budget %s", env.App.ID, budget), func() error {
-		now, err := env.Witness.Look(ctx, env.App, rec.begin)
+	s := env.sight(rec)
+	look := s.look
+	s.look = func(ctx context.Context) (*Snapshot, error) {
+		now, err := look(ctx)
 		if errors.Is(err, errEnded) {
-			return errors.New(err.Error()) // it crashes on, which is no trouble of the gate's
+			err = errors.New(err.Error()) // it crashes on, which is no trouble of the gate's
 		}
-		if err != nil {
-			return err
-		}
-		return Verdict(CheckAnew(env.App, before, now), CheckRunning(env.App, now))
-	})
+		return now, err
+	}
+	return s.await(ctx, budget, fmt.Sprintf("%s to be back, budget %s", env.App.ID, budget),
+		func(now *Snapshot) []string {
+			return append(CheckUp(env.App, now), CheckOther(env.App, before, now)...)
+		},
+		func(now *Snapshot, _ time.Time) error {
+			return Verdict(CheckAnew(env.App, before, now), CheckRunning(env.App, now))
+		})
 }

@@ -176,15 +176,10 @@ func (s *Session) endDaemon(ctx context.Context, command string) error {
 // await polls a condition until it holds; at the deadline the error says what was
 // waited for, and what stood in the way last.
 func await(ctx context.Context, timeout time.Duration, what string, condition func() error) error {
-	return awaitEvery(ctx, pollEvery, timeout, what, condition)
-}
-
-// awaitEvery is await at a pace of its own, for conditions that cost the node something.
-func awaitEvery(ctx context.Context, pace, timeout time.Duration, what string, condition func() error) error {
 	var failure error
 	g := gomega.NewGomega(func(string, ...int) { failure = errors.New("deadline") })
 	var last error
-	g.Eventually(func() error { last = condition(); return last }).WithContext(ctx).WithTimeout(timeout).WithPolling(pace).Should(gomega.Succeed())
+	g.Eventually(func() error { last = condition(); return last }).WithContext(ctx).WithTimeout(timeout).WithPolling(pollEvery).Should(gomega.Succeed())
 	switch {
 	case failure == nil:
 		return nil

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"slices"
 	"strings"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -121,11 +122,11 @@ func (g *Group) unmet() map[string]error {
 // without what it requires, is never that. Nothing is asked for.
 func awaitFollow(ctx context.Context, env *Environment, rec *Recorder) error {
 	defer rec.charge(&rec.timing.App)()
-	return await(ctx, operationTimeout(env.App, env.Shard.Bare), env.App.ID+" to be back with what it requires", func() error {
-		now, err := env.Witness.Look(ctx, env.App, rec.begin)
-		if err != nil {
-			return err
-		}
-		return Verdict(CheckRunning(env.App, now), CheckRestarted(env.App, rec.before, now))
-	})
+	return env.sight(rec).await(ctx, operationTimeout(env.App, env.Shard.Bare), env.App.ID+" to be back with what it requires",
+		func(now *Snapshot) []string {
+			return append(CheckUp(env.App, now), CheckOther(env.App, rec.before, now)...)
+		},
+		func(now *Snapshot, _ time.Time) error {
+			return Verdict(CheckRunning(env.App, now), CheckRestarted(env.App, rec.before, now))
+		})
 }

@@ -41,8 +41,11 @@ func TestAHandshakeWantsAnAnswer(t *testing.T) {
 			u, m := behind(t, c.does)
 			in := m.Interfaces["raw"]
 			in.Handshake.Send = c.send
+			begin := time.Now()
 			note, err := u.handshakes(t.Context(), m)
 			switch {
+			case time.Since(begin) > clientTimeout/2:
+				t.Errorf("it took %s", time.Since(begin))
 			case c.want == "" && (err != nil || note != "the raw interface completed a handshake"):
 				t.Errorf("%q, %v", note, err)
 			case c.want != "" && (err == nil || !strings.Contains(err.Error(), c.want)):

@@ -103,7 +103,7 @@ func (g *Group) perform(ctx context.Context) {
 		switch violated := g.invariants(c); {
 		case c.err == nil:
 			c.err = violated
-		case violated != nil && !broken(c.err):
+		case violated != nil:
 			c.err = fmt.Errorf("%w; %w", c.err, violated) // which may be the reason
 		}
 	}

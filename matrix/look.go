@@ -102,6 +102,13 @@ func (s *Snapshot) read(facts string, q questions) error {
 			r.byPID[c.pid] = c
 		}
 	}
+	if err := r.facts(facts); err != nil {
+		return err
+	}
+	return r.complete(q)
+}
+
+func (r *reading) facts(facts string) error {
 	for line := range strings.Lines(facts) {
 		f := strings.Fields(line)
 		if len(f) == 0 {
@@ -114,7 +121,7 @@ func (s *Snapshot) read(facts string, q questions) error {
 			return fmt.Errorf("%w: %w: %q", ErrIncomplete, err, line)
 		}
 	}
-	return r.complete(q)
+	return nil
 }
 
 // reading is a snapshot into which facts are read.

@@ -22,6 +22,7 @@ type Session struct {
 	Daemon  *client.Client
 	Witness *Witness
 	words   *Listener
+	glances *shared[*Snapshot]
 
 	probe func(context.Context) (nodes.BootID, error) // the node's boot, asked over a new connection
 
@@ -44,8 +45,9 @@ func NewSession(s *Shard) *Session {
 		ssh.Drop()
 		return ssh.BootID(ctx)
 	}
+	witness := NewWitness(ssh, s.Node.Address)
 	daemon := client.New(s.RPC, s.Token, s.Trusted.Fingerprint())
-	return &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: NewWitness(ssh, s.Node.Address), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, mend: mend}
+	return &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: witness, glances: newShared(glanceEvery, witness.Glance), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, mend: mend}
 }
 
 // Close ends connections and the browser, if one was started here.
@@ -56,6 +58,7 @@ func (s *Session) Close() {
 	}
 	s.mu.Unlock()
 	s.words.Close()
+	s.glances.close()
 	s.Witness.Close()
 	s.SSH.Close()
 }

@@ -94,17 +94,18 @@ func awaitReturn(ctx context.Context, env *Environment, rec *Recorder, boot node
 	defer rec.charge(&rec.timing.App)()
 	budget := env.App.RebootBudget()
 	var seen time.Time
-	err := await(ctx, max(budget-time.Since(on), time.Second), fmt.Sprintf("%s to be back after the reboot, budget %s", env.App.ID, budget), func() error {
-		seen = time.Now()
-		now, err := env.Witness.Look(ctx, env.App, rec.begin)
-		if err != nil {
-			return err
-		}
+	rebooted := func(now *Snapshot) (wrong []string) {
 		if now.Boot != boot {
-			return fmt.Errorf("boot identity is %s, expected %s", now.Boot, boot)
+			wrong = append(wrong, fmt.Sprintf("boot identity is %s, expected %s", now.Boot, boot))
 		}
-		return Verdict(CheckRunning(env.App, now))
-	})
+		return wrong
+	}
+	err := env.sight(rec).await(ctx, max(budget-time.Since(on), time.Second), fmt.Sprintf("%s to be back after the reboot, budget %s", env.App.ID, budget),
+		func(now *Snapshot) []string { return append(rebooted(now), CheckUp(env.App, now)...) },
+		func(now *Snapshot, begun time.Time) error {
+			seen = begun
+			return Verdict(rebooted(now), CheckRunning(env.App, now))
+		})
 	if err != nil {
 		return err
 	}
@@ -166,13 +167,9 @@ func surviveRestarts(ctx context.Context, g *Group) {
 
 func awaitStop(ctx context.Context, env *Environment, rec *Recorder) error {
 	defer rec.charge(&rec.timing.Engine)()
-	return await(ctx, operationTimeout(env.App, env.Shard.Bare), "the stop that was accepted before the daemon was restarted", func() error {
-		now, err := env.Witness.Look(ctx, env.App, rec.begin)
-		if err != nil {
-			return err
-		}
-		return Verdict(CheckStopped(env.App, now))
-	})
+	return env.sight(rec).await(ctx, operationTimeout(env.App, env.Shard.Bare), "the stop that was accepted before the daemon was restarted",
+		func(now *Snapshot) []string { return CheckDown(env.App, now) },
+		func(now *Snapshot, _ time.Time) error { return Verdict(CheckStopped(env.App, now)) })
 }
 
 // watchMyApps keeps asking for the list of applications until the function it gives

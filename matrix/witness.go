@@ -100,6 +100,8 @@ type listed struct {
 	Names  []string
 	Labels map[string]string
 	Pid    int
+	State  string
+	Status string // of its health check
 
 	Networks []string
 }
