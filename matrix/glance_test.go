@@ -92,6 +92,37 @@ func TestThoseWhoWaitShareOneLook(t *testing.T) {
 	}
 }
 
+// TestALookHasTheLastWord has an application whose containers are up, and whose port opens
+// later, or never.
+func TestALookHasTheLastWord(t *testing.T) {
+	m := stack()
+	for opens, want := range map[time.Duration]string{5 * time.Second: "", time.Hour: "waited 1m0s for it: port 8080 does not answer"} {
+		synctest.Test(t, func(t *testing.T) {
+			begin := time.Now()
+			s := sight{
+				glance: func(context.Context) (*Snapshot, error) { return healthy(), nil },
+				look: func(context.Context) (*Snapshot, error) {
+					s := healthy()
+					s.Open[8080] = time.Since(begin) >= opens
+					time.Sleep(time.Second)
+					return s, nil
+				},
+			}
+			var passed time.Time
+			err := s.await(t.Context(), time.Minute, "it", func(s *Snapshot) []string { return CheckUp(m, s) }, func(s *Snapshot, begun time.Time) error {
+				passed = begun
+				return Verdict(CheckRunning(m, s))
+			})
+			if (err == nil) != (want == "") || err != nil && !strings.Contains(err.Error(), want) {
+				t.Errorf("%v, expected %q", err, want)
+			}
+			if late := passed.Sub(begin.Add(opens)); err == nil && (late < 0 || late > 2*time.Second) {
+				t.Errorf("the look that found it open began %s after that", late)
+			}
+		})
+	}
+}
+
 // TestALookIsNeverOlderThanTheQuestion asks at every moment of a look.
 func TestALookIsNeverOlderThanTheQuestion(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
