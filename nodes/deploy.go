@@ -16,6 +16,8 @@ import (
 	"strings"
 	"time"
 
+	"golang.org/x/net/netutil"
+
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 )
@@ -27,6 +29,15 @@ const DataDir = manifest.DataDir
 const DaemonUnit = dist.Unit
 
 const daemonAnswer = 30 * time.Second
+
+// Any process of a node can connect to what is served there: what it holds on to is its own
+// node's share.
+const (
+	maxConnections = 64 // more than the images that a node pulls at a time have layers
+	headerTimeout  = 10 * time.Second
+	idleTimeout    = time.Minute
+	maxHeader      = 64 << 10 // bytes
+)
 
 // Deployment is what a node gets.
 type Deployment struct {
@@ -157,9 +168,9 @@ func (n *Node) ServeThere(ctx context.Context, address string, h http.Handler, l
 	for ctx.Err() == nil {
 		l, err := c.Listen(ctx, address)
 		if err == nil {
-			server := &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return ctx }}
+			server := &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
 			stop := context.AfterFunc(ctx, func() { server.Close() })
-			server.Serve(l)
+			server.Serve(netutil.LimitListener(l, maxConnections))
 			stop()
 			server.Close()
 		} else if ctx.Err() == nil && !errors.Is(err, ErrLost) {

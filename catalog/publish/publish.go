@@ -12,12 +12,13 @@ import (
 	"io"
 	"io/fs"
 	"log"
-	"net"
 	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strings"
 	"sync"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
@@ -25,6 +26,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/buildcontext"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 // Registry is where nodes reach the gate's own registry: on their loopback, through a
@@ -43,22 +45,27 @@ type Builder interface {
 type Publisher struct {
 	dir     string
 	builder Builder
-	handler http.Handler
+	handler http.Handler      // all of the registry, for this side alone
+	known   map[string]cached // by digest
+	seen    map[string]bool   // images that are whole, by digest
 }
+
+func (p *Publisher) blobs() string { return filepath.Join(p.dir, "blobs") }
 
 // Open prepares the registry. The builder builds only what the cache lacks.
 func Open(dir string, builder Builder) (*Publisher, error) {
-	blobs := filepath.Join(dir, "blobs")
-	for _, d := range []string{blobs, filepath.Join(dir, "manifests")} {
+	p := &Publisher{dir: dir, builder: builder, known: map[string]cached{}, seen: map[string]bool{}}
+	for _, d := range []string{p.blobs(), filepath.Join(dir, "manifests")} {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, fmt.Errorf("opening the registry: %w", err)
 		}
 	}
-	p := &Publisher{dir: dir, builder: builder, handler: registry.New(
-		registry.WithBlobHandler(registry.NewDiskBlobHandler(blobs)),
-		registry.Logger(log.New(io.Discard, "", 0)),
-	)}
-	// Whatever was published before is served again: a signed catalog may refer to it.
+	if err := sweep(dir, time.Now()); err != nil {
+		return nil, fmt.Errorf("opening the registry: %w", err)
+	}
+	p.handler = registry.New(registry.WithBlobHandler(registry.NewDiskBlobHandler(p.blobs())), registry.Logger(log.New(io.Discard, "", 0)))
+	// Whatever was published before is served again: a signed catalog may refer to it. What
+	// is broken is not: it is built again when it is needed.
 	files, err := filepath.Glob(filepath.Join(dir, "manifests", "*.json"))
 	if err != nil {
 		return nil, fmt.Errorf("opening the registry: %w", err)
@@ -69,17 +76,18 @@ func Open(dir string, builder Builder) (*Publisher, error) {
 			return nil, fmt.Errorf("opening the registry: %w", err)
 		}
 		var c cached
-		if json.Unmarshal(b, &c) == nil && c.Repo != "" {
-			if err := p.put(c); err != nil {
-				return nil, fmt.Errorf("opening the registry: %s: %w", f, err)
-			}
+		if json.Unmarshal(b, &c) != nil || c.Repo == "" {
+			continue
+		}
+		if _, err := c.manifest(); err != nil {
+			continue
+		}
+		if err := p.put(c); err != nil {
+			return nil, fmt.Errorf("opening the registry: %s: %w", f, err)
 		}
 	}
 	return p, nil
 }
-
-// ServeHTTP serves the OCI distribution API.
-func (p *Publisher) ServeHTTP(w http.ResponseWriter, r *http.Request) { p.handler.ServeHTTP(w, r) }
 
 // cached is an image manifest in the registry.
 type cached struct {
@@ -90,8 +98,8 @@ type cached struct {
 }
 
 // Publish returns the catalog with every image pinned; images built here get the name of
-// a registry. They are built only if the cache has none of the same context on the same base. Progress
-// goes to w.
+// a registry. They are built only if the cache has none of the same context on the same base,
+// or not all of it any more. Progress goes to w.
 func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry string, w io.Writer) (catalog.Catalog, error) {
 	out := catalog.Catalog{}
 	base := sync.OnceValues(func() (string, error) { return p.builder.Base(ctx, w) })
@@ -101,6 +109,11 @@ func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry s
 		for i := range m.Containers {
 			c := &m.Containers[i]
 			if c.Image.Build == "" {
+				if mine, ok := p.known[c.Image.Digest]; ok && strings.HasPrefix(c.Image.Ref, registry+"/") {
+					if err := p.whole(ctx, mine); err != nil {
+						return nil, fmt.Errorf("image of %s: %w; build its catalog again", c.Name, err)
+					}
+				}
 				continue
 			}
 			digest, err := p.image(ctx, filepath.Join(cat[id].Dir, c.Image.Build), id+"/"+c.Name, base, w)
@@ -126,59 +139,60 @@ func (p *Publisher) image(ctx context.Context, dir, repo string, newest func() (
 		return "", err
 	}
 	file := filepath.Join(p.dir, "manifests", key+".json")
-	var c cached
-	b, err := os.ReadFile(file)
+	c, err := p.recall(ctx, file, repo)
 	switch {
 	case err == nil:
-		if err := json.Unmarshal(b, &c); err != nil {
-			return "", fmt.Errorf("%s: %w", file, err)
-		}
-		c.Repo = repo
+		return c.Digest, p.put(c)
+	case errors.Is(err, errBroken):
+		fmt.Fprintf(w, "building %s again: %v\n", repo, err)
 	case errors.Is(err, fs.ErrNotExist):
 		fmt.Fprintf(w, "building %s\n", repo)
-		if c, err = p.build(ctx, dir, repo, key, base); err != nil {
-			return "", err
-		}
-		b, err := json.Marshal(c)
-		if err != nil {
-			return "", err
-		}
-		tmp := file + ".new"
-		if err := os.WriteFile(tmp, b, 0o644); err != nil {
-			return "", err
-		}
-		if err := os.Rename(tmp, file); err != nil {
-			return "", err
-		}
 	default:
+		return "", err
+	}
+	if c, err = p.build(ctx, dir, repo, key, base); err != nil {
+		return "", err
+	}
+	b, err := json.Marshal(c)
+	if err != nil {
+		return "", err
+	}
+	if err := atomicfile.Write(file, b, 0o644); err != nil {
 		return "", err
 	}
 	return c.Digest, p.put(c)
 }
 
-// build builds a context. The builder pushes the image into the registry, which listens
-// on loopback meanwhile. Whoever is on this machine can push there too, so the image is
-// the one of the digest that the builder has sent, whatever its tag names since.
+// recall gives an image that was built before, if all of it is still there.
+func (p *Publisher) recall(ctx context.Context, file, repo string) (c cached, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return c, err
+	}
+	if err := json.Unmarshal(b, &c); err != nil {
+		return c, fmt.Errorf("%w: %s: %w", errBroken, file, err)
+	}
+	c.Repo = repo
+	return c, p.whole(ctx, c)
+}
+
+// build builds a context. The builder pushes the image into the registry. The image is the
+// one of the digest that the builder has sent, whatever its tag names since.
 func (p *Publisher) build(ctx context.Context, dir, repo, key, base string) (cached, error) {
 	tag := "localhost/archipelago/" + repo + ":" + key[:16]
 	if err := p.builder.Build(ctx, dir, tag, map[string]string{"BASE": base}, io.Discard); err != nil {
 		return cached{}, err
 	}
-	l, err := net.Listen("tcp", "127.0.0.1:0")
+	in, err := p.open(repo)
 	if err != nil {
 		return cached{}, err
 	}
-	server := &http.Server{Handler: p}
-	served := make(chan error, 1)
-	go func() { served <- server.Serve(l) }()
-	pushed, err := p.builder.Push(ctx, tag, l.Addr().String()+"/"+repo+":"+key[:16], io.Discard)
-	server.Close()
-	<-served
-	if err != nil {
+	pushed, err := p.builder.Push(ctx, tag, in.address+"/"+in.repo+":"+key[:16], io.Discard)
+	if err := errors.Join(err, in.close()); err != nil {
 		return cached{}, err
 	}
 	answer := httptest.NewRecorder()
-	p.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v2/"+repo+"/manifests/"+pushed, nil))
+	p.handler.ServeHTTP(answer, httptest.NewRequest(http.MethodGet, "/v2/"+in.repo+"/manifests/"+pushed, nil))
 	if answer.Code != http.StatusOK {
 		return cached{}, fmt.Errorf("the registry answered %d for the manifest that was just pushed, %q", answer.Code, pushed)
 	}
@@ -189,7 +203,8 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key, base string) (cac
 	if digest.String() != pushed {
 		return cached{}, fmt.Errorf("the registry has %s for the manifest that was just pushed, %q; build again", digest, pushed)
 	}
-	return cached{repo, digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}, nil
+	c := cached{repo, digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}
+	return c, p.whole(ctx, c)
 }
 
 // put gives the registry a manifest whose blobs it already stores.
@@ -201,5 +216,6 @@ func (p *Publisher) put(c cached) error {
 	if answer.Code != http.StatusCreated {
 		return fmt.Errorf("the registry refused the manifest of %s: %d %s", c.Repo, answer.Code, answer.Body)
 	}
+	p.known[c.Digest] = c
 	return nil
 }

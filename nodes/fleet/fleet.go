@@ -114,9 +114,9 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 	f.tunnels.Wait()
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
 	f.stop = stop
-	var registry http.Handler = p
+	registry := p.Nodes()
 	if f.Registry != nil {
-		registry = f.Registry(p)
+		registry = f.Registry(registry)
 	}
 	g, gctx := errgroup.WithContext(ctx)
 	for _, n := range f.Nodes {
