@@ -7,8 +7,11 @@ import (
 
 	"filippo.io/age"
 
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
+
+const maxBackup = 1 << 30 // bytes; it is kept in memory
 
 // backUpAndRestore takes a backup, purges the application and brings it back: the
 // same secrets, and the canary where it was.
@@ -19,7 +22,7 @@ func backUpAndRestore(ctx context.Context, env *Environment, rec *Recorder) erro
 	}
 	var file bytes.Buffer
 	saved := rec.charge(&rec.timing.Engine)
-	_, err = env.Daemon.SaveBackup(ctx, env.App.ID, []string{id.Recipient().String()}, &file)
+	_, err = env.Daemon.SaveBackup(ctx, env.App.ID, []string{id.Recipient().String()}, nodes.AtMost(&file, maxBackup))
 	saved()
 	if err != nil {
 		return err

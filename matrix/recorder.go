@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"fmt"
 	"os"
 	"path/filepath"
 	"time"
@@ -18,6 +19,8 @@ type Recorder struct {
 	root  string   // the run's directory
 	dir   string   // of this cell's evidence, relative to root
 	files []string // of evidence, relative to root
+	size  int      // of evidence, in bytes
+	full  bool     // the run has all the evidence that it may have
 
 	before *Snapshot   // from before the step; nil: there was nothing to compare with
 	held   []*Snapshot // every one taken, for the invariants
@@ -25,7 +28,7 @@ type Recorder struct {
 
 // newRecorder starts the cell's clock.
 func newRecorder(s *Shard, app, step string) *Recorder {
-	return &Recorder{begin: time.Now(), root: s.Dir, dir: s.evidenceDir(app, step)}
+	return &Recorder{begin: time.Now(), root: s.Dir, dir: s.evidenceDir(app, step), full: s.EvidenceFull}
 }
 
 // charge puts the time until the function it gives is called on an account of the
@@ -45,8 +48,18 @@ func (r *Recorder) total() (seconds float64, timing reports.Timing) {
 	return seconds, timing
 }
 
-// keep writes a file of evidence.
+// keep writes a file of evidence, or what there is room for.
 func (r *Recorder) keep(name string, content []byte) error {
+	room := min(reports.MaxEvidence, reports.MaxCell-r.size)
+	switch {
+	case r.full:
+		name, content = name+".txt", fmt.Appendf(nil, "%d bytes are left out: the evidence of this run has reached %d MiB\n", len(content), reports.MaxRun>>20)
+	case len(content) > room && filepath.Ext(name) == ".png":
+		name, content = name+".txt", fmt.Appendf(nil, "an image of %d bytes is left out, which is more than there is room for\n", len(content))
+	default:
+		content = reports.Excerpt(content, room)
+	}
+	r.size += len(content)
 	rel := filepath.Join(r.dir, name)
 	file := filepath.Join(r.root, rel)
 	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {

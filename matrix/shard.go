@@ -47,8 +47,11 @@ type Shard struct {
 	Cycle   int                  `json:"cycle"`
 	Bare    bool                 `json:"bare,omitempty"` // the node began the cycle without any image
 	Steps   []string             `json:"steps"`
-	Apps    []*manifest.Manifest `json:"apps"`              // as published
-	Resumed []string             `json:"resumed,omitempty"` // applications that an interrupted run, or a cell that did not pass, may have left anywhere
+	Apps    []*manifest.Manifest `json:"apps"` // as published
+	// EvidenceFull says that the run has all the evidence that it may have (reports.MaxRun).
+	EvidenceFull bool `json:"evidence_full,omitempty"`
+
+	Resumed []string `json:"resumed,omitempty"` // applications that an interrupted run, or a cell that did not pass, may have left anywhere
 
 	// Fixtures are what Apps require: installed and running before the first cell, each
 	// after those it requires itself. Absent are what an earlier failure may have left that

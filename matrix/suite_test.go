@@ -139,11 +139,11 @@ func conclude(ctx context.Context, g *Group, i int) {
 	Expect(jsonErr).NotTo(HaveOccurred())
 	AddReportEntry(entryCell, string(b), ReportEntryVisibilityNever)
 	if err != nil && broken(err) {
-		AddReportEntry(entryBroken, err.Error(), ReportEntryVisibilityFailureOrVerbose)
-		Skip(err.Error())
+		AddReportEntry(entryBroken, reports.Text(err.Error()), ReportEntryVisibilityFailureOrVerbose)
+		Skip(reports.Text(err.Error()))
 	}
 	if err != nil {
-		Fail(err.Error())
+		Fail(reports.Text(err.Error()))
 	}
 }
 
@@ -191,6 +191,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 // send hands a line to the gate. Once the gate no longer reads, whatever this
 // process still does is lost.
 func send(out *os.File, r reports.Result) {
+	r.Reason, r.Note = reports.Text(r.Reason), reports.Text(r.Note)
 	if err := json.NewEncoder(out).Encode(r); err != nil {
 		fmt.Fprintln(os.Stderr, "the gate no longer reads results:", err)
 		os.Exit(1)

@@ -27,6 +27,8 @@ const (
 	portTimeout    = 2 * time.Second // for a connection
 	answerTimeout  = 5 * time.Second // for the first byte of an answer
 
+	maxInspection = 16 << 20 // bytes of an answer of Podman's
+
 	attempts = 3 // to look at containers of which one ends meanwhile
 )
 
@@ -87,7 +89,9 @@ func (w *Witness) get(ctx context.Context, path string, query url.Values, out an
 		w.Close()
 		return nil, fmt.Errorf("%s: asking Podman: %w", w.ssh.Node, err)
 	}
-	defer resp.Body.Close()
+	body := resp.Body
+	defer body.Close()
+	resp.Body = io.NopCloser(nodes.Bounded(resp.Body, maxInspection))
 	var raw json.RawMessage
 	if err := resp.Process(&raw); err != nil {
 		return nil, err

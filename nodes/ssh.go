@@ -8,7 +8,6 @@ import (
 	"io"
 	"net"
 	"os"
-	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -22,6 +21,13 @@ const (
 	keepaliveTimeout  = 10 * time.Second
 	requestTimeout    = 10 * time.Second // of the server's answer to a request on a connection
 	retryPause        = 100 * time.Millisecond
+
+	// commandTimeout ends a command whose context has no end of its own: longer than anything
+	// that the gate has a node do takes.
+	commandTimeout = 15 * time.Minute
+	// maxOutput is how many bytes a command may print: more than any answer that the gate
+	// asks for.
+	maxOutput = 32 << 20
 
 	// maxSessions is how many sessions a connection has at the same time. sshd allows 10
 	// (MaxSessions, sshd_config(5)), and may still count one that has just ended here.
@@ -54,6 +60,8 @@ type Client struct {
 	Node *Node
 
 	sessions chan struct{} // a place for each
+	patience time.Duration // with a command
+	most     int64         // bytes of a command's output
 
 	mu   sync.Mutex
 	conn *ssh.Client
@@ -62,7 +70,9 @@ type Client struct {
 }
 
 // NewClient prepares a client; nothing is sent until the first call.
-func NewClient(n *Node) *Client { return &Client{Node: n, sessions: make(chan struct{}, maxSessions)} }
+func NewClient(n *Node) *Client {
+	return &Client{Node: n, sessions: make(chan struct{}, maxSessions), patience: commandTimeout, most: maxOutput}
+}
 
 // Close ends the connection and waits for its keepalive.
 func (c *Client) Close() {
@@ -229,8 +239,17 @@ func (c *Client) Run(ctx context.Context, command string) (string, error) {
 }
 
 // Stream executes a shell command with stdin, which may be nil, and copies its output to
-// w as it arrives.
+// w as it arrives. A command that prints without end, or that does not end, is ended; the
+// error is an ErrLost, because nothing else can be known of the node by that.
 func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w io.Writer) error {
+	if _, bounded := ctx.Deadline(); !bounded {
+		var cancel context.CancelFunc
+		ctx, cancel = context.WithTimeoutCause(ctx, c.patience, fmt.Errorf("%w: it did not end within %s", ErrLost, c.patience))
+		defer cancel()
+	}
+	ctx, give := context.WithCancelCause(ctx)
+	defer give(nil)
+	w = &bounded{w, c.most, func() { give(fmt.Errorf("%w: it printed more than %d bytes", ErrLost, c.most)) }}
 	select {
 	case c.sessions <- struct{}{}:
 		defer func() { <-c.sessions }()
@@ -297,52 +316,6 @@ func within[T any](ctx context.Context, request func() (T, error)) (T, error) {
 	}
 }
 
-// Dial opens a connection from the node to an address as seen there; network is
-// "tcp" or "unix".
-func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := c.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	nc, err := conn.DialContext(ctx, network, address)
-	if err != nil {
-		var open *ssh.OpenChannelError
-		if errors.As(err, &open) {
-			return nil, fmt.Errorf("%s: connecting to %s there: %w", c.Node, address, err)
-		}
-		return nil, fmt.Errorf("%s: connecting to %s there: %w: %w", c.Node, address, ErrLost, err)
-	}
-	return nc, nil
-}
-
-// Listen accepts connections to an address on the node and forwards them here: a reverse
-// tunnel.
-func (c *Client) Listen(ctx context.Context, address string) (net.Listener, error) {
-	conn, err := c.Connect(ctx)
-	if err != nil {
-		return nil, err
-	}
-	l, err := within(ctx, func() (net.Listener, error) { return conn.Listen("tcp", address) })
-	if err != nil {
-		return nil, fmt.Errorf("%s: listening on %s there: %w (is something else on that port?)", c.Node, address, err)
-	}
-	return l, nil
-}
-
-// tail keeps the last bytes written to it.
-type tail struct{ b []byte }
-
-func (t *tail) Write(p []byte) (int, error) {
-	const keep = 4 << 10
-	t.b = append(t.b, p...)
-	if len(t.b) > keep {
-		t.b = t.b[len(t.b)-keep:]
-	}
-	return len(p), nil
-}
-
-func (t *tail) String() string { return string(t.b) }
-
 func short(s string) string {
 	s = strings.Join(strings.Fields(s), " ")
 	if len(s) > 120 {
@@ -353,67 +326,3 @@ func short(s string) string {
 
 // Quote turns s into one word for the node's shell.
 func Quote(s string) string { return "'" + strings.ReplaceAll(s, "'", `'\''`) + "'" }
-
-// ForwardUnix opens a local Unix socket whose connections reach a socket on the node;
-// $UID in the path stands for the id of the node's user. stop removes it.
-func (c *Client) ForwardUnix(remote string) (local string, stop func(), err error) {
-	ctx, cancel := context.WithCancel(context.Background())
-	if strings.Contains(remote, "$UID") {
-		bounded, done := context.WithTimeout(ctx, dialTimeout)
-		uid, err := c.Run(bounded, "id -u")
-		done()
-		if err != nil {
-			cancel()
-			return "", nil, err
-		}
-		remote = strings.ReplaceAll(remote, "$UID", strings.TrimSpace(uid))
-	}
-	dir, err := os.MkdirTemp("", "archipelago-")
-	if err != nil {
-		cancel()
-		return "", nil, err
-	}
-	local = filepath.Join(dir, "sock")
-	l, err := net.Listen("unix", local)
-	if err != nil {
-		cancel()
-		os.RemoveAll(dir)
-		return "", nil, err
-	}
-	var wg sync.WaitGroup
-	wg.Go(func() {
-		for {
-			here, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer here.Close()
-				there, err := c.Dial(ctx, "unix", remote)
-				if err != nil {
-					return
-				}
-				defer there.Close()
-				end := context.AfterFunc(ctx, func() { here.Close(); there.Close() })
-				defer end()
-				done := make(chan struct{})
-				go func() {
-					io.Copy(there, here)
-					if h, ok := there.(interface{ CloseWrite() error }); ok {
-						h.CloseWrite()
-					}
-					close(done)
-				}()
-				io.Copy(here, there)
-				here.Close()
-				<-done
-			})
-		}
-	})
-	return local, func() {
-		cancel()
-		l.Close()
-		wg.Wait()
-		os.RemoveAll(dir)
-	}, nil
-}

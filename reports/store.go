@@ -70,9 +70,10 @@ func digest(line []byte) string {
 }
 
 // Append writes one result. If the line cannot be written whole, as on a full disk, it is
-// removed again, so that earlier results stay readable.
+// removed again, so that earlier results stay readable. Of a reason or a note, MaxText
+// bytes are written.
 func (s *Store) Append(r Result) error {
-	r.Prev = s.last
+	r.Prev, r.Reason, r.Note = s.last, Text(r.Reason), Text(r.Note)
 	b, err := json.Marshal(r)
 	if err != nil {
 		return err

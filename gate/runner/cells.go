@@ -28,6 +28,11 @@ func (r *Runner) recall() error {
 		r.resumed[place{res.Node, res.App}] = true
 		r.remember(res)
 	}
+	for _, res := range r.Results {
+		for _, file := range res.Evidence {
+			r.spend(file)
+		}
+	}
 	if err := r.killed(); err != nil {
 		return err
 	}
@@ -223,6 +228,7 @@ func (r *Runner) digest(res *reports.Result) error {
 			problems = append(problems, err)
 			continue
 		}
+		r.spend(file)
 		if res.Digests == nil {
 			res.Digests = map[string]string{}
 		}

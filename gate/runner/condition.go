@@ -4,7 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -30,9 +29,9 @@ func (r *Runner) condemn(n *fleet.Node, file, reason string, more func() string)
 	}
 	text := fmt.Appendf(nil, "%s\n\n%s\n", reason, more())
 	for _, c := range hit {
-		name := filepath.Join("evidence", c.App, fmt.Sprintf("cycle%d%s-%s", c.Cycle, c.Node, c.Step), file)
-		if err := errors.Join(os.MkdirAll(filepath.Dir(filepath.Join(r.Dir, name)), 0o755), os.WriteFile(filepath.Join(r.Dir, name), text, 0o644)); err != nil {
-			return fmt.Errorf("%w: %w", errStore, err)
+		name, err := r.evidence(filepath.Join("evidence", c.App, fmt.Sprintf("cycle%d%s-%s", c.Cycle, c.Node, c.Step), file), text)
+		if err != nil {
+			return err
 		}
 		if err := r.take(reports.Result{Cell: c, Status: reports.Failed, Reason: reason, Evidence: []string{name}, At: time.Now().UTC()}); err != nil {
 			return err

@@ -11,6 +11,7 @@ import (
 	"path/filepath"
 	"slices"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
@@ -73,7 +74,8 @@ type Runner struct {
 	browser *matrix.Browser
 	failure error // of the gate itself
 
-	findings int // in journals, whose evidence has a file each
+	findings int          // in journals, whose evidence has a file each
+	spent    atomic.Int64 // bytes of the run's evidence
 }
 
 // place is an application on a node.

@@ -88,6 +88,9 @@ func suite(s *matrix.Shard) {
 			for _, a := range s.Absent {
 				r.Note += "-" + a.ID
 			}
+			if s.EvidenceFull {
+				r.Note += "full"
+			}
 			plant(s, &r, step, m.ID)
 			results.Encode(r)
 		}

@@ -127,7 +127,7 @@ var errSilent = errors.New("the suite says nothing")
 
 // describe says what a process of the suite is to do.
 func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *matrix.Shard {
-	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Cycle: j.Cycle, Bare: j.Cycle == r.Plan.Bare, Steps: steps}
+	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Cycle: j.Cycle, Bare: j.Cycle == r.Plan.Bare, Steps: steps, EvidenceFull: r.full()}
 	fixtures, absent := r.around(j, apps)
 	manifests := func(ids []string) (out []*manifest.Manifest) {
 		for _, a := range ids {

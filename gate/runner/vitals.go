@@ -60,7 +60,7 @@ func (r *Runner) health(ctx context.Context, n *fleet.Node, k int) error {
 		lines = append(append(lines, f.What+":"), f.Lines...)
 	}
 	if len(lines) > 0 {
-		file, err := r.evidence(filepath.Join("evidence", "_nodes", fmt.Sprintf("cycle%d%s", k, n.Name), "journal.txt"), lines)
+		file, err := r.evidence(filepath.Join("evidence", "_nodes", fmt.Sprintf("cycle%d%s", k, n.Name), "journal.txt"), joined(lines))
 		if err != nil {
 			return err
 		}
@@ -85,7 +85,7 @@ func (r *Runner) blame(c reports.Cell, f reports.Finding, k int) error {
 	r.findings++
 	name := fmt.Sprintf("journal-%d.txt", r.findings)
 	r.mu.Unlock()
-	file, err := r.evidence(filepath.Join("evidence", c.App, fmt.Sprintf("cycle%d%s-%s", c.Cycle, c.Node, c.Step), name), f.Lines)
+	file, err := r.evidence(filepath.Join("evidence", c.App, fmt.Sprintf("cycle%d%s-%s", c.Cycle, c.Node, c.Step), name), joined(f.Lines))
 	if err != nil {
 		return err
 	}
@@ -95,13 +95,28 @@ func (r *Runner) blame(c reports.Cell, f reports.Finding, k int) error {
 	})
 }
 
-// evidence writes lines to a file of the run.
-func (r *Runner) evidence(file string, lines []string) (string, error) {
+// evidence writes a file of the run, or what there is room for.
+func (r *Runner) evidence(file string, text []byte) (string, error) {
+	if r.full() {
+		text = fmt.Appendf(nil, "%d bytes are left out: the evidence of this run has reached %d MiB\n", len(text), reports.MaxRun>>20)
+	}
 	at := filepath.Join(r.Dir, file)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, []byte(strings.Join(lines, "\n")+"\n"), 0o644)); err != nil {
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, reports.Excerpt(text, reports.MaxEvidence), 0o644)); err != nil {
 		return "", fmt.Errorf("%w: %w", errStore, err)
 	}
 	return file, nil
+}
+
+func joined(lines []string) []byte { return []byte(strings.Join(lines, "\n") + "\n") }
+
+// full tells that the run has all the evidence that it may have.
+func (r *Runner) full() bool { return r.spent.Load() >= reports.MaxRun }
+
+// spend counts a file of evidence.
+func (r *Runner) spend(file string) {
+	if info, err := os.Stat(filepath.Join(r.Dir, file)); err == nil {
+		r.spent.Add(info.Size())
+	}
 }
 
 // owners says whose the units of the run's applications are.

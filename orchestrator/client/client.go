@@ -19,6 +19,7 @@ import (
 const (
 	dialTimeout   = 5 * time.Second
 	answerTimeout = 30 * time.Minute // a backup is answered once the volumes are copied
+	maxMessage    = 16 << 20         // bytes of a message of the daemon's
 )
 
 // ErrOperation is wrapped when an operation was accepted and then failed.
@@ -44,7 +45,7 @@ func New(base, token, fingerprint string) *Client {
 		// The token is for this daemon, and not for where something else would send it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &Client{apiconnect.NewOrchestratorClient(h, base)}
+	return &Client{apiconnect.NewOrchestratorClient(h, base, connect.WithReadMaxBytes(maxMessage))}
 }
 
 // bearer adds the token to requests, unless the address is refused.

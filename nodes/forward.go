@@ -1,0 +1,111 @@
+package nodes
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"net"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+
+	"golang.org/x/crypto/ssh"
+)
+
+// Dial opens a connection from the node to an address as seen there; network is
+// "tcp" or "unix".
+func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	nc, err := conn.DialContext(ctx, network, address)
+	if err != nil {
+		var open *ssh.OpenChannelError
+		if errors.As(err, &open) {
+			return nil, fmt.Errorf("%s: connecting to %s there: %w", c.Node, address, err)
+		}
+		return nil, fmt.Errorf("%s: connecting to %s there: %w: %w", c.Node, address, ErrLost, err)
+	}
+	return nc, nil
+}
+
+// Listen accepts connections to an address on the node and forwards them here: a reverse
+// tunnel.
+func (c *Client) Listen(ctx context.Context, address string) (net.Listener, error) {
+	conn, err := c.Connect(ctx)
+	if err != nil {
+		return nil, err
+	}
+	l, err := within(ctx, func() (net.Listener, error) { return conn.Listen("tcp", address) })
+	if err != nil {
+		return nil, fmt.Errorf("%s: listening on %s there: %w (is something else on that port?)", c.Node, address, err)
+	}
+	return l, nil
+}
+
+// ForwardUnix opens a local Unix socket whose connections reach a socket on the node;
+// $UID in the path stands for the id of the node's user. stop removes it.
+func (c *Client) ForwardUnix(remote string) (local string, stop func(), err error) {
+	ctx, cancel := context.WithCancel(context.Background())
+	if strings.Contains(remote, "$UID") {
+		bounded, done := context.WithTimeout(ctx, dialTimeout)
+		uid, err := c.Run(bounded, "id -u")
+		done()
+		if err != nil {
+			cancel()
+			return "", nil, err
+		}
+		remote = strings.ReplaceAll(remote, "$UID", strings.TrimSpace(uid))
+	}
+	dir, err := os.MkdirTemp("", "archipelago-")
+	if err != nil {
+		cancel()
+		return "", nil, err
+	}
+	local = filepath.Join(dir, "sock")
+	l, err := net.Listen("unix", local)
+	if err != nil {
+		cancel()
+		os.RemoveAll(dir)
+		return "", nil, err
+	}
+	var wg sync.WaitGroup
+	wg.Go(func() {
+		for {
+			here, err := l.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() {
+				defer here.Close()
+				there, err := c.Dial(ctx, "unix", remote)
+				if err != nil {
+					return
+				}
+				defer there.Close()
+				end := context.AfterFunc(ctx, func() { here.Close(); there.Close() })
+				defer end()
+				done := make(chan struct{})
+				go func() {
+					io.Copy(there, here)
+					if h, ok := there.(interface{ CloseWrite() error }); ok {
+						h.CloseWrite()
+					}
+					close(done)
+				}()
+				io.Copy(here, there)
+				here.Close()
+				<-done
+			})
+		}
+	})
+	return local, func() {
+		cancel()
+		l.Close()
+		wg.Wait()
+		os.RemoveAll(dir)
+	}, nil
+}
