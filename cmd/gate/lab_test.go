@@ -145,12 +145,13 @@ func TestWrongKeysAreRefused(t *testing.T) {
 func TestSecondRunOnANodeIsRefusedNamingTheHolder(t *testing.T) {
 	_, inv := openLab(t)
 	ssh := node(t, inv, ".228")
-	host, err := os.Hostname()
+	process, err := runner.Self()
 	if err != nil {
 		t.Fatal(err)
 	}
 	hold := func(pid int) {
-		b, err := json.Marshal(runner.Holder{Host: host, PID: pid, Run: "the-other-run", Since: time.Now()})
+		process.PID = pid
+		b, err := json.Marshal(runner.Holder{Process: process, Run: "the-other-run", Since: time.Now()})
 		if err != nil {
 			t.Fatal(err)
 		}
