@@ -26,7 +26,7 @@ build: ## build the daemon, the commands and the suites into out/bin
 
 .PHONY: setup
 setup: build ## install the programs that the gate runs, or name those that are missing
-	$(GATE) setup
+	$(GATE) setup $$(if [ -n "$$CI" ] || [ ! -t 0 ]; then echo --yes; fi)
 
 .PHONY: gate
 gate: setup ## run the gate: build, bring the lab up, run, report

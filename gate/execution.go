@@ -37,6 +37,14 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 	if err != nil {
 		return nil, err
 	}
+	release, err := hold(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer release()
+	if err := disarm(o.Out); err != nil {
+		return nil, err
+	}
 	e := &execution{o, p, dir, fresh}
 	if err := e.levelZero(ctx); err != nil {
 		return nil, err

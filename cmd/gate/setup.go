@@ -2,12 +2,15 @@ package main
 
 import (
 	"fmt"
+	"io"
 	"os"
 	"os/exec"
 	"strings"
 
 	"github.com/spf13/cobra"
+	"golang.org/x/term"
 
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 )
 
@@ -26,12 +29,14 @@ var tools = []struct{ program, pkg string }{
 	{"unshare", "util-linux"},
 }
 
-// setupCommand installs what is missing if it may; otherwise it prints the command that
-// would.
+// setupCommand installs what is missing if it may, and its user wants that; otherwise it
+// prints the command that would.
 func setupCommand() *cobra.Command {
-	return &cobra.Command{
+	var yes bool
+	c := &cobra.Command{
 		Use: "setup", Short: "Install the programs that the gate runs, or name those that are missing",
-		Example: "  gate setup",
+		Long:    "Install the programs that the gate runs, from Debian's archive. On a terminal it asks\nbefore that; elsewhere, nothing is installed without --yes.",
+		Example: "  gate setup\n  gate setup --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			var missing []string
@@ -47,6 +52,12 @@ func setupCommand() *cobra.Command {
 			if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 				return fmt.Errorf("%w: missing: %s; as root: %s", runner.ErrIncomplete, strings.Join(missing, ", "), install)
 			}
+			if !yes {
+				in, terminal := cmd.InOrStdin().(*os.File)
+				if err := consent(cmd.InOrStdin(), cmd.ErrOrStderr(), terminal && term.IsTerminal(int(in.Fd())), install); err != nil {
+					return err
+				}
+			}
 			fmt.Fprintln(cmd.ErrOrStderr(), "gate: installing", strings.Join(missing, ", "))
 			run := exec.CommandContext(cmd.Context(), "sh", "-ec", install)
 			run.Env = append(os.Environ(), "DEBIAN_FRONTEND=noninteractive")
@@ -56,6 +67,23 @@ func setupCommand() *cobra.Command {
 			return nil
 		},
 	}
+	c.Flags().BoolVar(&yes, "yes", false, "install without asking")
+	return c
+}
+
+// consent asks on a terminal whether a command may be run as root; elsewhere nobody can say
+// so.
+func consent(in io.Reader, out io.Writer, terminal bool, command string) error {
+	if !terminal {
+		return fmt.Errorf("%w: programs are missing, and nobody is asked here; run this, or pass --yes: %s", plan.ErrUsage, command)
+	}
+	fmt.Fprintf(out, "programs are missing; this would be run as root:\n  %s\nrun it? [y/N] ", command)
+	var answer string
+	fmt.Fscanln(in, &answer)
+	if strings.ToLower(answer) != "y" {
+		return fmt.Errorf("%w: nothing was installed; when it suits you: %s", plan.ErrUsage, command)
+	}
+	return nil
 }
 
 func tailOf(s string) string {

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -76,6 +77,35 @@ func (r *Runner) killed() error {
 			}
 		}
 		if err := os.Remove(file); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// Disarm takes the access tokens out of what a gate that was killed left in a run. Which
+// cells were under way stays known.
+func Disarm(dir string) error {
+	files, err := filepath.Glob(filepath.Join(dir, "suite", "*.json"))
+	if err != nil {
+		return err
+	}
+	for _, file := range files {
+		b, err := os.ReadFile(file)
+		if err != nil {
+			return err
+		}
+		var s matrix.Shard
+		switch {
+		case json.Unmarshal(b, &s) != nil: // it was not written to its end, and no cell of it was begun
+			err = os.Remove(file)
+		case s.Token != "":
+			s.Token = ""
+			if b, err = json.Marshal(s); err == nil {
+				err = atomicfile.Write(file, b, 0o600)
+			}
+		}
+		if err != nil {
 			return err
 		}
 	}

@@ -56,6 +56,7 @@ func plant(s *matrix.Shard, r *reports.Result, step, app string) {
 	case "dies":
 		os.Exit(1)
 	case "hangs":
+		os.WriteFile(filepath.Join(s.Dir, "suite.pid"), fmt.Append(nil, os.Getpid()), 0o644)
 		<-time.After(time.Minute) // and no longer, should nobody end it
 		os.Exit(1)
 	case "lost":

@@ -11,6 +11,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"runtime"
 	"slices"
 	"syscall"
 	"time"
@@ -71,8 +72,12 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.ExtraFiles = []*os.File{into}
 	// A process group of its own: Ctrl-C in the terminal reaches the gate alone, which
-	// then winds the suite up in good order.
-	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true}
+	// then winds the suite up in good order. A gate that is killed takes the suite along:
+	// it would act beside the session that resumes the run. The kernel sends that signal when
+	// the thread ends that started the suite, so the thread stays with this call.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	cmd.SysProcAttr = &syscall.SysProcAttr{Setpgid: true, Pdeathsig: syscall.SIGKILL}
 	cmd.Cancel = func() error { return cmd.Process.Signal(os.Interrupt) }
 	cmd.WaitDelay = interruptGrace
 	if err := cmd.Start(); err != nil {
