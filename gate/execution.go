@@ -49,6 +49,13 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 	if err := e.levelZero(ctx); err != nil {
 		return nil, err
 	}
+	if e.Inventory == "" {
+		let, err := holdLab("run " + dir)
+		if err != nil {
+			return nil, err
+		}
+		defer let()
+	}
 	machines, err := e.machines(ctx)
 	if err != nil {
 		return nil, err
@@ -119,7 +126,9 @@ func (e *execution) levelZero(ctx context.Context) error {
 // lab, which is brought up.
 func (e *execution) machines(ctx context.Context) ([]nodes.Node, error) {
 	if e.Inventory == "" {
-		if _, err := LabUp(ctx, e.Catalog, e.Observer); err != nil {
+		if _, err := LabUp(ctx, e.Catalog, e.Observer); errors.Is(err, lab.ErrInUse) {
+			return nil, fmt.Errorf("%w: %w", runner.ErrHeld, err)
+		} else if err != nil {
 			return nil, fmt.Errorf("%w: bringing up the lab: %w", runner.ErrIncomplete, err)
 		}
 	}
@@ -293,6 +302,9 @@ func (e *execution) work(ctx context.Context, f *fleet.Fleet) (cut, err error) {
 		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	defer store.Close()
+	if store.Cut > 0 {
+		fmt.Fprintf(e.Observer, "gate: an unfinished last line of %d bytes was cut off %s: the gate was killed while it wrote a result, and that cell counts as not run\n", store.Cut, filepath.Join(e.dir, reports.ResultsFile))
+	}
 	e.Observer.Running(e.plan, results)
 	r := &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer}
 	return r.Run(ctx), nil

@@ -39,6 +39,15 @@ func LabUp(ctx context.Context, cat catalog.Catalog, w io.Writer) (*lab.Lab, err
 	return l, nil
 }
 
+// holdLab keeps others from removing the lab's nodes until release.
+func holdLab(user string) (release func(), err error) {
+	l, err := lab.Open(io.Discard)
+	if err != nil {
+		return nil, err
+	}
+	return l.Hold(user)
+}
+
 // Inventory reads an inventory of nodes; no file stands for the lab's.
 func Inventory(file string) (*nodes.Inventory, error) {
 	if file == "" {

@@ -34,6 +34,8 @@ var ErrDamaged = errors.New("damaged results")
 // Append returns, so a killed run loses at most the cells under way. Every line holds the
 // digest of the one before: a line that is taken out, put in or edited breaks the chain.
 type Store struct {
+	Cut int // bytes of the unfinished line that was cut off
+
 	f    *os.File
 	last string // digest of the last line
 }
@@ -60,7 +62,7 @@ func OpenStore(dir string) (*Store, error) {
 		}
 	}
 	lines := bytes.Split(bytes.TrimSuffix(b[:whole], []byte("\n")), []byte("\n"))
-	return &Store{f, digest(lines[len(lines)-1])}, nil
+	return &Store{Cut: len(b) - whole, f: f, last: digest(lines[len(lines)-1])}, nil
 }
 
 // digest is the SHA-256 of a line, in hex; before the first one stands an empty line.

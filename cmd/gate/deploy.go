@@ -30,6 +30,13 @@ func (a *app) deployCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
+			if a.inventory == "" {
+				release, err := l.Hold("gate deploy")
+				if err != nil {
+					return err
+				}
+				defer release()
+			}
 			inv, err := gate.Inventory(a.inventory)
 			if err != nil {
 				return err

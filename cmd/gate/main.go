@@ -22,6 +22,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -84,7 +85,7 @@ func exitStatus(err error) int {
 	case errors.Is(err, attest.ErrAttestation):
 		return exitRed
 	case usage.Is(err), errors.Is(err, plan.ErrUsage), errors.Is(err, fleet.ErrOccupied), errors.Is(err, keys.ErrUsage), errors.Is(err, nodes.ErrInventory), errors.Is(err, nodes.ErrRefused),
-		errors.Is(err, runner.ErrHeld), errors.Is(err, catalog.ErrInvalid), errors.Is(err, sign.ErrKey):
+		errors.Is(err, runner.ErrHeld), errors.Is(err, lab.ErrInUse), errors.Is(err, catalog.ErrInvalid), errors.Is(err, sign.ErrKey):
 		return exitUsage
 	}
 	return exitIncomplete

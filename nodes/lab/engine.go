@@ -45,7 +45,7 @@ func OpenEngine() (*Engine, error) {
 	}
 	return &Engine{
 		storage: filepath.Join(cache, "archipelago", "engine"),
-		run:     "/run/archipelago-lab",
+		run:     runDir,
 	}, nil
 }
 
@@ -72,6 +72,9 @@ func (e *Engine) Running() bool {
 // share that namespace, because mounts made in another are invisible; so everything goes
 // through this service.
 func (e *Engine) Start(ctx context.Context) error {
+	if err := e.foreign(); err != nil {
+		return err
+	}
 	if e.Running() {
 		return nil
 	}
@@ -145,6 +148,9 @@ func (e *Engine) Start(ctx context.Context) error {
 
 // Stop ends the service and empties its run directory. Remove the containers first.
 func (e *Engine) Stop(ctx context.Context) error {
+	if err := e.foreign(); err != nil {
+		return err
+	}
 	if b, err := os.ReadFile(e.pidFile()); err == nil {
 		if pid, err := strconv.Atoi(string(b)); err == nil && isPodman(pid) {
 			unix.Kill(pid, unix.SIGTERM)
@@ -224,11 +230,17 @@ func isPodman(pid int) bool {
 
 // Bindings returns a context for calls through Podman's bindings.
 func (e *Engine) Bindings(ctx context.Context) (context.Context, error) {
+	if err := e.foreign(); err != nil {
+		return nil, err
+	}
 	return bindings.NewConnection(ctx, e.URL())
 }
 
 // Podman runs Podman's own client against the engine; its output goes to w.
 func (e *Engine) Podman(ctx context.Context, w io.Writer, args ...string) error {
+	if err := e.foreign(); err != nil {
+		return err
+	}
 	var errs strings.Builder
 	cmd := exec.CommandContext(ctx, "podman", append([]string{"--remote", "--url", e.URL()}, args...)...)
 	cmd.Stdout, cmd.Stderr = w, io.MultiWriter(w, &errs)

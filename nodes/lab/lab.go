@@ -41,6 +41,7 @@ const (
 type Lab struct {
 	Engine *Engine
 	state  string
+	users  string
 	out    io.Writer // progress, a line each
 }
 
@@ -58,7 +59,7 @@ func Open(out io.Writer) (*Lab, error) {
 	if state == "" {
 		state = filepath.Join(home, ".local", "state")
 	}
-	return &Lab{Engine: e, state: filepath.Join(state, "archipelago", "lab"), out: out}, nil
+	return &Lab{Engine: e, state: filepath.Join(state, "archipelago", "lab"), users: usersDir, out: out}, nil
 }
 
 // InventoryFile is the nodes.yaml that Up writes.
@@ -206,6 +207,12 @@ func (l *Lab) Down(ctx context.Context) error {
 		return err
 	}
 	defer unlock()
+	if err := l.Engine.foreign(); err != nil {
+		return err
+	}
+	if err := l.othersUse("removing it"); err != nil {
+		return err
+	}
 	if l.Engine.Running() {
 		g, gctx := errgroup.WithContext(ctx)
 		for _, m := range Nodes {
@@ -218,9 +225,11 @@ func (l *Lab) Down(ctx context.Context) error {
 	if err := l.Engine.Stop(ctx); err != nil {
 		return err
 	}
-	err = os.Remove(l.InventoryFile())
-	if errors.Is(err, os.ErrNotExist) {
-		return nil
+	if err := os.Remove(l.InventoryFile()); err != nil && !errors.Is(err, os.ErrNotExist) {
+		return err
 	}
-	return err
+	if left := l.Engine.left(); len(left) > 0 {
+		return fmt.Errorf("the lab's engine did not run, and so these and the nodes' containers are left: %s; 'gate lab up' and then 'gate lab down' removes them", strings.Join(left, ", "))
+	}
+	return nil
 }

@@ -48,6 +48,9 @@ func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []i
 		}
 	default:
 		if have != nil {
+			if err := l.othersUse("renewing node " + n.Name + ", whose image or ports have changed,"); err != nil {
+				return err
+			}
 			if err := l.remove(ctx, n.Name); err != nil {
 				return err
 			}
