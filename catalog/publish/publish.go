@@ -22,6 +22,7 @@ import (
 
 	"github.com/google/go-containerregistry/pkg/registry"
 	v1 "github.com/google/go-containerregistry/pkg/v1"
+	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/buildcontext"
@@ -44,6 +45,7 @@ type Builder interface {
 // Publisher owns a registry that keeps its content in a cache directory.
 type Publisher struct {
 	dir     string
+	lock    *os.File // keeps it from being pruned
 	builder Builder
 	handler http.Handler      // all of the registry, for this side alone
 	known   map[string]cached // by digest
@@ -59,6 +61,10 @@ func Open(dir string, builder Builder) (*Publisher, error) {
 		if err := os.MkdirAll(d, 0o755); err != nil {
 			return nil, fmt.Errorf("opening the registry: %w", err)
 		}
+	}
+	var err error
+	if p.lock, err = share(dir, unix.LOCK_SH); err != nil {
+		return nil, fmt.Errorf("opening the registry: %w", err)
 	}
 	if err := sweep(dir, time.Now()); err != nil {
 		return nil, fmt.Errorf("opening the registry: %w", err)
@@ -82,6 +88,7 @@ func Open(dir string, builder Builder) (*Publisher, error) {
 		if _, err := c.manifest(); err != nil {
 			continue
 		}
+		c.file = f
 		if err := p.put(c); err != nil {
 			return nil, fmt.Errorf("opening the registry: %s: %w", f, err)
 		}
@@ -95,6 +102,8 @@ type cached struct {
 	Digest    string `json:"digest"`
 	MediaType string `json:"mediaType"`
 	Data      []byte `json:"data"`
+
+	file string // that says so; its time is that of its last use
 }
 
 // Publish returns the catalog with every image pinned; images built here get the name of
@@ -172,7 +181,7 @@ func (p *Publisher) recall(ctx context.Context, file, repo string) (c cached, er
 	if err := json.Unmarshal(b, &c); err != nil {
 		return c, fmt.Errorf("%w: %s: %w", errBroken, file, err)
 	}
-	c.Repo = repo
+	c.Repo, c.file = repo, file
 	return c, p.whole(ctx, c)
 }
 
@@ -203,7 +212,7 @@ func (p *Publisher) build(ctx context.Context, dir, repo, key, base string) (cac
 	if digest.String() != pushed {
 		return cached{}, fmt.Errorf("the registry has %s for the manifest that was just pushed, %q; build again", digest, pushed)
 	}
-	c := cached{repo, digest.String(), answer.Header().Get("Content-Type"), answer.Body.Bytes()}
+	c := cached{Repo: repo, Digest: digest.String(), MediaType: answer.Header().Get("Content-Type"), Data: answer.Body.Bytes()}
 	return c, p.whole(ctx, c)
 }
 

@@ -231,7 +231,11 @@ func (p *Publisher) whole(ctx context.Context, c cached) error {
 		}
 	}
 	p.seen[c.Digest] = true
-	return nil
+	if c.file == "" {
+		return nil
+	}
+	now := time.Now()
+	return os.Chtimes(c.file, now, now)
 }
 
 // manifest reads what was stored, if it is that.
