@@ -36,6 +36,10 @@ func (l *Lab) Hold(user string) (release func(), err error) {
 	if err = errors.Join(err, unix.Flock(int(f.Fd()), unix.LOCK_EX)); err != nil {
 		return nil, errors.Join(err, f.Close(), os.Remove(f.Name()))
 	}
+	if _, err := os.Stat(f.Name()); errors.Is(err, fs.ErrNotExist) {
+		f.Close() // somebody looked before it was locked, and took it for a dead process's
+		return l.Hold(user)
+	}
 	return func() { os.Remove(f.Name()); f.Close() }, nil
 }
 
