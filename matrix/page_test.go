@@ -27,20 +27,23 @@ func TestPageChecks(t *testing.T) {
 	}
 	basic := func(_ *Page, in *manifest.Interface) { in.Login = &manifest.Login{User: "owner", Basic: true} }
 	for want, plant := range map[string]func(*Page, *manifest.Interface){
-		"proxy: status 502, expected 200":                        func(p *Page, _ *manifest.Interface) { p.Status = 502 },
-		`proxy: the title is "Welcome"`:                          func(p *Page, _ *manifest.Interface) { p.Title = "Welcome" },
-		`proxy: nothing visible matches "#page"`:                 func(p *Page, _ *manifest.Interface) { p.Selector = false },
-		"proxy: script error: boom":                              func(p *Page, _ *manifest.Interface) { p.Problems = []Problem{{scriptError, "boom"}} },
-		"proxy: the page: /home: status 500":                     func(p *Page, _ *manifest.Interface) { p.Faults = []string{"the page: /home: status 500"} },
-		`proxy: sign-in: "#owner" is visible before it`:          func(p *Page, _ *manifest.Interface) { p.Early = true },
-		`proxy: sign-in: nothing visible matches "#owner"`:       func(p *Page, _ *manifest.Interface) { p.SignedIn = false },
-		"proxy: without credentials, status 200, expected 401":   func(p *Page, in *manifest.Interface) { basic(p, in); p.Stranger = 200 },
-		"proxy: the page asks fonts.example, which is not":       func(p *Page, _ *manifest.Interface) { p.ask("https://fonts.example/a.woff2") },
-		"proxy: the page asks 192.0.2.198, which is not":         func(p *Page, _ *manifest.Interface) { p.ask("http://192.0.2.198:18900/") },
-		"proxy: the page asks push.example, which is not":        func(p *Page, _ *manifest.Interface) { p.ask("wss://Push.example/feed") },
-		"expect.hosts: https://fonts.example/a.woff2":            func(p *Page, _ *manifest.Interface) { p.ask("https://fonts.example/a.woff2") },
-		"proxy: the page asks more.example, which is not the no": func(p *Page, in *manifest.Interface) { in.Expect.Hosts = []string{"example"}; p.ask("https://more.example/") },
-		"proxy: and 5 more":                                      func(p *Page, _ *manifest.Interface) { p.More = 5 },
+		"proxy: status 502, expected 200":                      func(p *Page, _ *manifest.Interface) { p.Status = 502 },
+		`proxy: the title is "Welcome"`:                        func(p *Page, _ *manifest.Interface) { p.Title = "Welcome" },
+		`proxy: nothing visible matches "#page"`:               func(p *Page, _ *manifest.Interface) { p.Selector = false },
+		"proxy: script error: boom":                            func(p *Page, _ *manifest.Interface) { p.Problems = []Problem{{scriptError, "boom"}} },
+		"proxy: the page: /home: status 500":                   func(p *Page, _ *manifest.Interface) { p.Faults = []string{"the page: /home: status 500"} },
+		`proxy: sign-in: "#owner" is visible before it`:        func(p *Page, _ *manifest.Interface) { p.Early = true },
+		`proxy: sign-in: nothing visible matches "#owner"`:     func(p *Page, _ *manifest.Interface) { p.SignedIn = false },
+		"proxy: without credentials, status 200, expected 401": func(p *Page, in *manifest.Interface) { basic(p, in); p.Stranger = 200 },
+		"proxy: the page asks fonts.example, which is not":     func(p *Page, _ *manifest.Interface) { p.ask("https://fonts.example/a.woff2") },
+		"proxy: the page asks 192.0.2.198, which is not":       func(p *Page, _ *manifest.Interface) { p.ask("http://192.0.2.198:18900/") },
+		"proxy: the page asks push.example, which is not":      func(p *Page, _ *manifest.Interface) { p.ask("wss://Push.example/feed") },
+		"expect.hosts: https://fonts.example/a.woff2":          func(p *Page, _ *manifest.Interface) { p.ask("https://fonts.example/a.woff2") },
+		"proxy: the page asks more.example, which is not the no": func(p *Page, in *manifest.Interface) {
+			in.Expect.Hosts = []string{"example"}
+			p.ask("https://more.example/")
+		},
+		"proxy: and 5 more": func(p *Page, _ *manifest.Interface) { p.More = 5 },
 		`nothing visible matches "#owner" with "Sign out" within`: func(p *Page, in *manifest.Interface) {
 			p.SignedIn, in.Expect.SignedIn = false, &manifest.SignedIn{Selector: "#owner", Text: "Sign out"}
 		},
