@@ -40,13 +40,13 @@ func (v *visit) hear(ev any) {
 			v.problem(consoleError, e.Entry.Text)
 		}
 	case *network.EventRequestWillBeSent:
-		v.page.ask(e.Request.URL)
+		v.ask(e.Request.URL)
 		v.pending[e.RequestID] = request{e.Request.URL, e.Type == network.ResourceTypeDocument && e.FrameID == v.main, e.Type == network.ResourceTypeEventSource}
 		v.stir()
 	case *network.EventWebSocketCreated:
-		v.page.ask(e.URL)
+		v.ask(e.URL)
 	case *network.EventWebTransportCreated:
-		v.page.ask(e.URL)
+		v.ask(e.URL)
 	case *network.EventLoadingFinished:
 		delete(v.pending, e.RequestID)
 		v.stir()
@@ -103,6 +103,8 @@ func resume(ctx context.Context, t *chromedp.Target) (chromedp.Void, error) {
 	_, err := cdp.Call(ctx, t, runtime.RunIfWaitingForDebugger, cdp.Empty{})
 	return chromedp.Void{}, err
 }
+
+func (v *visit) ask(address string) { v.page.ask(address, v.said(v.name(address))) }
 
 // stir says that something was asked for, or came.
 func (v *visit) stir() {

@@ -44,6 +44,14 @@ func TestARequestThatFailsIsHeldAgainstWhoeverFailed(t *testing.T) {
 	}
 }
 
+func TestAnotherHostIsShownWithoutThePassword(t *testing.T) {
+	v := visited()
+	v.hear(&network.EventWebSocketCreated{URL: "wss://owner:sesame@a.example/?p=sesame"})
+	if got := v.page.Hosts["a.example"]; got != "wss://a.example/?p=[the password]" {
+		t.Errorf("%q", got)
+	}
+}
+
 func TestProblemsAreKeptUpToANumber(t *testing.T) {
 	v := visited()
 	for range maxProblems + 7 {

@@ -37,7 +37,7 @@ type Page struct {
 	Faults   []string          // of the page itself, and of its sign-in
 	Problems []Problem         // of what it loads and runs, the first maxProblems
 	More     int               // those that came after them
-	Hosts    map[string]string // all that were asked, each with the first URL
+	Hosts    map[string]string // all that were asked, each with the first URL, shortened
 	PNG      []byte
 }
 
@@ -46,16 +46,16 @@ type Problem struct{ Kind, Text string }
 
 func (p Problem) String() string { return p.Kind + ": " + p.Text }
 
-// ask records that the page asked for something. What is not asked of the network has
-// no host.
-func (p *Page) ask(address string) {
+// ask records that the page asked for something, which a report shows so. What is not
+// asked of the network has no host.
+func (p *Page) ask(address, shown string) {
 	u, err := url.Parse(address)
 	if err != nil || !slices.Contains([]string{"http", "https", "ws", "wss"}, u.Scheme) {
 		return
 	}
 	host := strings.ToLower(u.Hostname())
 	if p.Hosts[host] == "" && len(p.Hosts) < maxProblems {
-		p.Hosts[host] = address
+		p.Hosts[host] = shown
 	}
 }
 
@@ -79,7 +79,7 @@ func checkPage(where, node string, p *Page, in manifest.Interface) (wrong, notes
 	wrong = append(wrong, checkSignIn(p, in)...)
 	for _, host := range slices.Sorted(maps.Keys(p.Hosts)) {
 		if host != strings.ToLower(node) && !slices.Contains(want.Hosts, host) {
-			say("the page asks %s, which is not the node and not in expect.hosts: %s", host, shorten(p.Hosts[host]))
+			say("the page asks %s, which is not the node and not in expect.hosts: %s", host, p.Hosts[host])
 		}
 	}
 	left, notes := tolerate(p.Problems, want.Tolerate)

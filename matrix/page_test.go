@@ -20,6 +20,8 @@ func signedIn() (Page, manifest.Interface) {
 		}
 }
 
+func asks(p *Page, address string) { p.ask(address, shorten(address)) }
+
 func TestPageChecks(t *testing.T) {
 	good, in := signedIn()
 	if wrong, notes := checkPage("proxy", nodeAddress, &good, in); len(wrong) > 0 || len(notes) > 0 {
@@ -35,13 +37,13 @@ func TestPageChecks(t *testing.T) {
 		`proxy: sign-in: "#owner" is visible before it`:        func(p *Page, _ *manifest.Interface) { p.Early = true },
 		`proxy: sign-in: nothing visible matches "#owner"`:     func(p *Page, _ *manifest.Interface) { p.SignedIn = false },
 		"proxy: without credentials, status 200, expected 401": func(p *Page, in *manifest.Interface) { basic(p, in); p.Stranger = 200 },
-		"proxy: the page asks fonts.example, which is not":     func(p *Page, _ *manifest.Interface) { p.ask("https://fonts.example/a.woff2") },
-		"proxy: the page asks 192.0.2.198, which is not":       func(p *Page, _ *manifest.Interface) { p.ask("http://192.0.2.198:18900/") },
-		"proxy: the page asks push.example, which is not":      func(p *Page, _ *manifest.Interface) { p.ask("wss://Push.example/feed") },
-		"expect.hosts: https://fonts.example/a.woff2":          func(p *Page, _ *manifest.Interface) { p.ask("https://fonts.example/a.woff2") },
+		"proxy: the page asks fonts.example, which is not":     func(p *Page, _ *manifest.Interface) { asks(p, "https://fonts.example/a.woff2") },
+		"proxy: the page asks 192.0.2.198, which is not":       func(p *Page, _ *manifest.Interface) { asks(p, "http://192.0.2.198:18900/") },
+		"proxy: the page asks push.example, which is not":      func(p *Page, _ *manifest.Interface) { asks(p, "wss://Push.example/feed") },
+		"expect.hosts: https://fonts.example/a.woff2":          func(p *Page, _ *manifest.Interface) { asks(p, "https://fonts.example/a.woff2") },
 		"proxy: the page asks more.example, which is not the no": func(p *Page, in *manifest.Interface) {
 			in.Expect.Hosts = []string{"example"}
-			p.ask("https://more.example/")
+			asks(p, "https://more.example/")
 		},
 		"proxy: and 5 more": func(p *Page, _ *manifest.Interface) { p.More = 5 },
 		`nothing visible matches "#owner" with "Sign out" within`: func(p *Page, in *manifest.Interface) {
@@ -57,14 +59,14 @@ func TestPageChecks(t *testing.T) {
 	for name, plant := range map[string]func(*Page, *manifest.Interface){
 		"a declared host": func(p *Page, in *manifest.Interface) {
 			in.Expect.Hosts = []string{"fonts.example"}
-			p.ask("https://Fonts.example:8443/a.woff2")
+			asks(p, "https://Fonts.example:8443/a.woff2")
 		},
 		"what is asked of nobody": func(p *Page, _ *manifest.Interface) {
 			for _, u := range []string{"data:,x", "blob:https://fonts.example/1", "about:blank"} {
-				p.ask(u)
+				asks(p, u)
 			}
 		},
-		"another port of the node": func(p *Page, _ *manifest.Interface) { p.ask("https://192.0.2.228:7443/") },
+		"another port of the node": func(p *Page, _ *manifest.Interface) { asks(p, "https://192.0.2.228:7443/") },
 		"basic authentication":     func(p *Page, in *manifest.Interface) { basic(p, in); p.Stranger = 401 },
 		"no sign-in": func(p *Page, in *manifest.Interface) {
 			p.SignedIn, in.Login, in.Expect.SignedIn = false, &manifest.Login{User: "owner"}, nil
@@ -101,7 +103,7 @@ func TestATolerationCoversOneProblemOfUpstreamsAndIsSaid(t *testing.T) {
 		"the title":             func(p *Page) { p.Title = missing.Text },
 		"the selector":          func(p *Page) { p.Selector = false },
 		"the sign-in":           func(p *Page) { p.SignedIn = false },
-		"another host":          func(p *Page) { p.ask("https://fonts.example" + missing.Text) },
+		"another host":          func(p *Page) { asks(p, "https://fonts.example"+missing.Text) },
 		"what was not kept":     func(p *Page) { p.Problems, p.More = slices.Repeat([]Problem{missing}, maxProblems), 1 },
 	} {
 		if wrong, _ := look(plant); len(wrong) == 0 {
@@ -114,7 +116,7 @@ func TestWhatIsSaidOfAPageIsBounded(t *testing.T) {
 	p, in := signedIn()
 	p.Title = strings.Repeat("t", 5000)
 	in.Expect.Title = "Page"
-	p.ask("https://fonts.example/" + strings.Repeat("x", 5000))
+	asks(&p, "https://fonts.example/"+strings.Repeat("x", 5000))
 	for i := range 50 {
 		p.Problems = append(p.Problems, Problem{consoleError, shorten(fmt.Sprintf("%d%s", i, strings.Repeat("é", 5000)))})
 	}
