@@ -8,16 +8,11 @@ import (
 	"os/exec"
 	"strconv"
 	"strings"
-	"sync"
 	"time"
 
-	"github.com/chromedp/cdproto/log"
-	"github.com/chromedp/cdproto/network"
-	"github.com/chromedp/cdproto/runtime"
 	"github.com/chromedp/chromedp"
 	"github.com/chromedp/chromedp/remote"
 
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
@@ -34,8 +29,9 @@ var ErrBrowser = errors.New("browser")
 type Browser struct {
 	Address string // of DevTools, for ConnectBrowser
 
-	root context.Context
-	stop []context.CancelFunc
+	root     context.Context
+	stop     []context.CancelFunc
+	patience time.Duration // with a page; 0: pageTimeout
 }
 
 // StartBrowser starts a headless Chromium, which Close ends. It trusts certificates that
@@ -127,110 +123,4 @@ func (b *Browser) Close() {
 	for _, stop := range b.stop {
 		stop()
 	}
-}
-
-// Page is what a browser saw at an address.
-type Page struct {
-	Status   int
-	Title    string
-	Selector bool // the selector became visible
-	Problems []string
-	PNG      []byte
-}
-
-// Visit opens an address in a fresh context and waits for the selector that the
-// manifest expects. What went wrong on the page is in Problems; an error means that
-// the browser failed, not the page.
-func (b *Browser) Visit(ctx context.Context, url string, want manifest.Expect) (*Page, error) {
-	p := &Page{}
-	var mu sync.Mutex
-	requests := map[network.RequestID]string{}
-	problem := func(format string, args ...any) { p.Problems = append(p.Problems, fmt.Sprintf(format, args...)) }
-	tab, cancel := chromedp.NewContext(b.root, chromedp.WithNewBrowserContext(), chromedp.WithListener(func(ev any) {
-		mu.Lock()
-		defer mu.Unlock()
-		switch e := ev.(type) {
-		case *runtime.EventExceptionThrown:
-			problem("script error: %s", exception(e.ExceptionDetails))
-		case *runtime.EventConsoleAPICalled:
-			if e.Type == runtime.ConsoleAPICalledTypeError {
-				problem("console error: %s", console(e.Args))
-			}
-		case *log.EventEntryAdded:
-			if e.Entry.Level == log.EntryLevelError && e.Entry.Source != log.EntrySourceNetwork {
-				problem("console error: %s", e.Entry.Text)
-			}
-		case *network.EventRequestWillBeSent:
-			requests[e.RequestID] = e.Request.URL
-		case *network.EventLoadingFailed:
-			if !e.Canceled {
-				problem("failed request: %s: %s", requests[e.RequestID], e.ErrorText)
-			}
-		case *network.EventResponseReceived:
-			if e.Type == network.ResourceTypeDocument && p.Status == 0 {
-				p.Status = int(e.Response.Status)
-			} else if e.Response.Status >= 400 {
-				problem("failed request: %s: status %d", e.Response.URL, e.Response.Status)
-			}
-		}
-	}))
-	defer cancel()
-	if err := chromedp.Do(tab); err != nil {
-		return nil, fmt.Errorf("%w: opening a tab: %w", ErrBrowser, err)
-	}
-	bounded, done := context.WithTimeout(tab, pageTimeout)
-	defer done()
-	end := context.AfterFunc(ctx, done)
-	defer end()
-	if err := chromedp.Do(bounded, chromedp.Navigate(url)); err != nil {
-		if ctx.Err() != nil {
-			return nil, ctx.Err()
-		}
-		if tab.Err() != nil || b.root.Err() != nil {
-			return nil, fmt.Errorf("%w: %w", ErrBrowser, err)
-		}
-		mu.Lock()
-		defer mu.Unlock()
-		problem("loading %s: %v", url, err)
-		return p, nil
-	}
-	var err error
-	if want.Selector != "" {
-		err = chromedp.Do(bounded, chromedp.WaitVisible(chromedp.CSS(want.Selector)))
-	}
-	shot, shotDone := context.WithTimeout(tab, browserTimeout)
-	defer shotDone()
-	title, titleErr := chromedp.Run(shot, chromedp.Title())
-	png, shotErr := chromedp.Run(shot, chromedp.CaptureScreenshot())
-	if err := errors.Join(titleErr, shotErr); err != nil {
-		return nil, fmt.Errorf("%w: looking at the page: %w", ErrBrowser, err)
-	}
-	mu.Lock()
-	defer mu.Unlock()
-	p.Selector, p.Title, p.PNG = err == nil, title, png
-	return p, nil
-}
-
-func exception(d *runtime.ExceptionDetails) string {
-	if d.Exception != nil && d.Exception.Description != "" {
-		return firstLine(d.Exception.Description)
-	}
-	return d.Text
-}
-
-func console(args []*runtime.RemoteObject) string {
-	var words []string
-	for _, a := range args {
-		if a.Description != "" {
-			words = append(words, firstLine(a.Description))
-		} else {
-			words = append(words, strings.Trim(string(a.Value), `"`))
-		}
-	}
-	return strings.Join(words, " ")
-}
-
-func firstLine(s string) string {
-	line, _, _ := strings.Cut(s, "\n")
-	return line
 }

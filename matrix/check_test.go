@@ -232,23 +232,3 @@ func TestChecks(t *testing.T) {
 		})
 	}
 }
-
-func TestPageChecks(t *testing.T) {
-	want := manifest.Expect{Status: 200, Title: "Page", Selector: "#page"}
-	good := Page{Status: 200, Title: "My Page", Selector: true}
-	if wrong := checkPage("proxy", &good, want); len(wrong) > 0 {
-		t.Fatalf("red without a fault: %q", wrong)
-	}
-	for want_, plant := range map[string]func(*Page){
-		"proxy: status 502, expected 200": func(p *Page) { p.Status = 502 },
-		`proxy: the title is "Welcome"`:   func(p *Page) { p.Title = "Welcome" },
-		"proxy: nothing visible matches":  func(p *Page) { p.Selector = false },
-		"proxy: script error":             func(p *Page) { p.Problems = []string{"script error: boom"} },
-	} {
-		p := good
-		plant(&p)
-		if wrong := strings.Join(checkPage("proxy", &p, want), "; "); !strings.Contains(wrong, want_) {
-			t.Errorf("%q, expected %q", wrong, want_)
-		}
-	}
-}

@@ -31,7 +31,7 @@ func collect(ctx context.Context, env *Environment, rec *Recorder) {
 			out += "\ncould not be collected: " + err.Error() + "\n"
 		}
 		if err := rec.keep(piece.file, []byte(out)); err != nil {
-			rec.note = "evidence could not be kept: " + err.Error()
+			rec.say("evidence could not be kept: " + err.Error())
 			return
 		}
 	}

@@ -36,7 +36,7 @@ func reach(ctx context.Context, env *Environment, rec *Recorder) error {
 	case note == "":
 		return errors.New("there is nothing to reach it by: the manifest declares no page, no mqtt interface, and no handshake")
 	default:
-		rec.note = "no web page: " + note
+		rec.say("no web page: " + note)
 	}
 	return nil
 }

@@ -94,6 +94,9 @@ func restart(ctx context.Context, env *Environment, rec *Recorder) error {
 	if err := wrap("after its main processes were killed", crash(ctx, env, rec, s)); err != nil {
 		return err
 	}
+	if err := wrap("after the restart", signInAgain(ctx, env, rec)); err != nil {
+		return err
+	}
 	// From here on, whoever shows an earlier state is found out.
 	return env.plantCanary(ctx, rec)
 }
@@ -119,10 +122,12 @@ func reinstall(ctx context.Context, env *Environment, rec *Recorder) error {
 	if _, err := complete(ctx, env, rec); err != nil {
 		return err
 	}
-	if env.Shard.Cycle%backupEvery != backupFirst {
-		return nil
+	if env.Shard.Cycle%backupEvery == backupFirst {
+		if err := backUpAndRestore(ctx, env, rec); err != nil {
+			return wrap("from a backup", err)
+		}
 	}
-	return wrap("from a backup", backUpAndRestore(ctx, env, rec))
+	return wrap("after the reinstall", signInAgain(ctx, env, rec))
 }
 
 // remove uninstalls the application, and wants nothing of it to be left, at once and

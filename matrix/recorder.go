@@ -38,6 +38,16 @@ func (r *Recorder) charge(account *float64) (stop func()) {
 	return func() { *account += time.Since(begin).Seconds() }
 }
 
+// say adds to the cell's note.
+func (r *Recorder) say(notes ...string) {
+	for _, n := range notes {
+		if n != "" && r.note != "" {
+			r.note += "; "
+		}
+		r.note += n
+	}
+}
+
 // stopClock ends the cell's time now; a later call ends it then.
 func (r *Recorder) stopClock() { r.end = time.Now() }
 

@@ -60,7 +60,7 @@ func surviveReboot(ctx context.Context, g *Group) {
 	})
 	g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
 		if g.Shard.cutsPower() {
-			rec.note = "the power was cut"
+			rec.say("the power was cut")
 		}
 		if err := awaitReturn(ctx, env, rec, boot, on); err != nil {
 			return err
@@ -75,7 +75,10 @@ func surviveReboot(ctx context.Context, g *Group) {
 		if err != nil {
 			return err
 		}
-		return Verdict(CheckBoot(env.App, now))
+		if err := Verdict(CheckBoot(env.App, now)); err != nil {
+			return err
+		}
+		return wrap("after the reboot", signInAgain(ctx, env, rec))
 	})
 }
 

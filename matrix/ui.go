@@ -14,47 +14,97 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// reachUI opens the application's page through the proxy, in a browser, and asks for it
-// with every certificate checked: at its port, and by name.
+// reachUI opens the application's page through the proxy, in a browser, signs in, and asks
+// for it with every certificate checked: at its port, and by name.
 func reachUI(ctx context.Context, env *Environment, rec *Recorder) error {
 	in, port, _ := env.App.Web()
-	wrong, err := seeUI(ctx, env, rec, in, port)
+	wrong, notes, err := seeUI(ctx, env, rec, in, port)
+	rec.say(notes...)
 	if err != nil {
 		return err
 	}
 	defer rec.charge(&rec.timing.Witness)()
 	node := env.Shard.Node.Address
-	proxied := "https://" + net.JoinHostPort(node, strconv.Itoa(port.Host+manifest.ProxyOffset))
 	client := pinned(env.Shard.Trusted, "")
-	wrong = append(wrong, checkStatus(ctx, "proxy", client, proxied+path(in), in.Expect.Status)...)
+	wrong = append(wrong, checkStatus(ctx, "proxy", client, proxyOf(node, port)+path(in), unauthenticated(in))...)
 	host, _, _ := strings.Cut(strings.ToLower(env.Shard.Host), ".")
 	named := fmt.Sprintf("https://%s.%s.local:%d%s", env.App.ID, host, manifest.ByNamePort, path(in))
 	// The gate's machine need not resolve the name.
 	there := pinned(env.Shard.Trusted, net.JoinHostPort(node, strconv.Itoa(manifest.ByNamePort)))
-	wrong = append(wrong, checkStatus(ctx, "by name", there, named, in.Expect.Status)...)
+	wrong = append(wrong, checkStatus(ctx, "by name", there, named, unauthenticated(in))...)
 	for _, script := range env.App.Scripts {
-		wrong = append(wrong, checkScript(ctx, client, proxied+script.Path, script)...)
+		wrong = append(wrong, checkScript(ctx, client, proxyOf(node, port)+script.Path, script)...)
 	}
 	return Verdict(wrong)
 }
 
-// seeUI opens the page in a browser, through the proxy.
-func seeUI(ctx context.Context, env *Environment, rec *Recorder, in manifest.Interface, port manifest.Port) (wrong []string, err error) {
+// seeUI opens the page in a browser, through the proxy, and signs in as the owner.
+func seeUI(ctx context.Context, env *Environment, rec *Recorder, in manifest.Interface, port manifest.Port) (wrong, notes []string, err error) {
+	password := ""
+	if in.Login.InBrowser() {
+		u, err := env.user(ctx)
+		if err != nil {
+			return nil, nil, err
+		}
+		if password = u.secrets[in.Login.Secret]; password == "" {
+			return nil, nil, fmt.Errorf("the daemon does not show the owner the secret %q, with which the manifest signs in", in.Login.Secret)
+		}
+	}
 	defer rec.charge(&rec.timing.Browser)()
 	b, err := env.openBrowser()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	page, err := b.Visit(ctx, "https://"+net.JoinHostPort(env.Shard.Node.Address, strconv.Itoa(port.Host+manifest.ProxyOffset))+path(in), in.Expect)
+	node := env.Shard.Node.Address
+	page, err := b.Visit(ctx, proxyOf(node, port)+path(in), in, password)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
 	if len(page.PNG) > 0 {
 		if err := rec.keep("screenshot.png", page.PNG); err != nil {
-			return nil, err
+			return nil, nil, err
 		}
 	}
-	return checkPage("proxy", page, in.Expect), nil
+	wrong, notes = checkPage("proxy", node, page, in)
+	return wrong, notes, nil
+}
+
+// signInAgain has the browser sign in with what the owner is shown now, where the manifest
+// says how. A run without ui-reachable has no browser, and wants none here either.
+func signInAgain(ctx context.Context, env *Environment, rec *Recorder) error {
+	in, port, web := env.App.Web()
+	if !web || !in.Login.InBrowser() || env.Shard.Browser == "" {
+		return nil
+	}
+	client := pinned(env.Shard.Trusted, "")
+	if err := await(ctx, passTimeout, "the page to be served again", func() error {
+		return Verdict(checkStatus(ctx, "proxy", client, proxyOf(env.Shard.Node.Address, port)+path(in), unauthenticated(in)))
+	}); err != nil {
+		return err
+	}
+	wrong, notes, err := seeUI(ctx, env, rec, in, port)
+	for _, note := range notes {
+		if !strings.HasPrefix(note, unneeded) { // it may be needed at the first visit only
+			rec.say(note)
+		}
+	}
+	if err != nil {
+		return err
+	}
+	return Verdict(wrong)
+}
+
+// proxyOf is where the proxy serves a web interface's port, without a path.
+func proxyOf(node string, port manifest.Port) string {
+	return "https://" + net.JoinHostPort(node, strconv.Itoa(port.Host+manifest.ProxyOffset))
+}
+
+// unauthenticated is the status of the page for whoever brings no credentials.
+func unauthenticated(in manifest.Interface) int {
+	if in.Login.InBrowser() && in.Login.Basic {
+		return unauthorized
+	}
+	return in.Expect.Status
 }
 
 // path is where the page is.
@@ -90,24 +140,6 @@ func checkStatus(ctx context.Context, where string, c *http.Client, url string, 
 		return []string{fmt.Sprintf("%s: %s: status %d, expected %s", where, url, resp.StatusCode, expected(want))}
 	}
 	return nil
-}
-
-// checkPage compares what a browser saw with what the manifest promises.
-func checkPage(where string, p *Page, want manifest.Expect) (wrong []string) {
-	say := func(format string, args ...any) { wrong = append(wrong, where+": "+fmt.Sprintf(format, args...)) }
-	if want.Status != 0 && p.Status != want.Status {
-		say("status %d, expected %d", p.Status, want.Status)
-	}
-	if !strings.Contains(p.Title, want.Title) {
-		say("the title is %q, expected one with %q", p.Title, want.Title)
-	}
-	if want.Selector != "" && !p.Selector {
-		say("nothing visible matches %q within %s", want.Selector, pageTimeout)
-	}
-	for _, problem := range p.Problems {
-		say("%s", problem)
-	}
-	return wrong
 }
 
 // checkScript wants the proxy to serve a script that the manifest provides.

@@ -279,6 +279,9 @@ func Summary(r *Report) string {
 	if r.Bare > 0 {
 		p("- Cycle %d started from nodes without any image.", r.Bare)
 	}
+	for _, n := range r.Notes() {
+		p("- %s, %s, noted on %d: %s", n.App, n.Step, n.Cells, n.Note)
+	}
 	for _, again := range r.Reruns {
 		p("- Run again: %s (%s): %s", again.Cell, again.Cause, again.Reason)
 	}

@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"maps"
 	"path"
+	"reflect"
 	"slices"
 	"strconv"
 	"strings"
@@ -175,11 +176,12 @@ func (d *document) checkInterfaces(m *Manifest, ports, secrets map[string]bool) 
 			continue
 		}
 		d.checkLogin(in.Login, m, secrets, "interfaces", name, "login")
+		d.checkSignIn(name, in)
 		p, _ := m.Port(in.Port)
 		if p.Protocol == "udp" {
 			d.report(at("interfaces", name, "port"), false, "port %q is UDP", in.Port)
 		}
-		if !in.web() && (in.Path != "" || in.Expect != (Expect{})) {
+		if !in.web() && (in.Path != "" || !reflect.ValueOf(in.Expect).IsZero()) {
 			d.report(at("interfaces", name), false, "path and expect go with an http interface")
 		}
 		if in.web() && p.Host+ProxyOffset > 32767 {

@@ -245,18 +245,49 @@ type Interface struct {
 }
 
 // Expect is what the UI check must see: the status of the document, a text that
-// the title contains, a CSS selector that is visible.
+// the title contains, a CSS selector that is visible. With a sign-in by a form, these
+// are of the page before it. SignedIn is visible to the signed-in owner only.
 type Expect struct {
-	Status   int    `json:"status,omitempty"`
-	Title    string `json:"title,omitempty"`
-	Selector string `json:"selector,omitempty"`
+	Status   int          `json:"status,omitempty"`
+	Title    string       `json:"title,omitempty"`
+	Selector string       `json:"selector,omitempty"`
+	SignedIn *SignedIn    `json:"signed_in,omitempty"`
+	Hosts    []string     `json:"hosts,omitempty"` // other than the node that the page may ask
+	Tolerate []Toleration `json:"tolerate,omitempty"`
 }
 
-// Login is a user and the generated secret that is its password.
-type Login struct {
-	User   string `json:"user"`
-	Secret string `json:"secret"`
+// SignedIn is a CSS selector, and a text that an element which matches it contains.
+type SignedIn struct {
+	Selector string `json:"selector"`
+	Text     string `json:"text,omitempty"`
 }
+
+// Toleration is a problem of upstream's own on the page: a request that fails, or an
+// error in the console. It covers those that contain Text, and the report shows it.
+type Toleration struct {
+	Text   string `json:"text"`
+	Reason string `json:"reason"`
+}
+
+// Login is a user and the generated secret that is its password. Of the interface "web",
+// it also says how a browser signs in: by a form, by HTTP's basic authentication, or not
+// at all. Form and Basic exclude each other.
+type Login struct {
+	User   string     `json:"user"`
+	Secret string     `json:"secret"`
+	Form   *LoginForm `json:"form,omitempty"`
+	Basic  bool       `json:"basic,omitempty"`
+}
+
+// LoginForm is where user and password are typed and what is clicked, as CSS selectors.
+type LoginForm struct {
+	User     string `json:"user"`
+	Password string `json:"password"`
+	Submit   string `json:"submit"`
+}
+
+// InBrowser tells whether the owner signs in with a browser.
+func (l *Login) InBrowser() bool { return l != nil && (l.Form != nil || l.Basic) }
 
 // Canary says how state is put into the application and read back through it: by HTTP, by a
 // retained MQTT message, by commands in a container, or as a file that the application
