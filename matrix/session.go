@@ -15,7 +15,7 @@ import (
 )
 
 // Session is what the cells of one shard share: the connection to the node, the
-// daemon's client, the witnesses and the browser.
+// daemon's client and the witnesses.
 type Session struct {
 	Shard   *Shard
 	SSH     *nodes.Client
@@ -26,9 +26,8 @@ type Session struct {
 
 	probe func(context.Context) (nodes.BootID, error) // the node's boot, asked over a new connection
 
-	mu      sync.Mutex
-	browser *Browser
-	mend    map[string]bool // applications that may be brought to where a step begins, once
+	mu   sync.Mutex
+	mend map[string]bool // applications that may be brought to where a step begins, once
 
 	prepared sync.Once
 	fixture  error // why the first cell could not be begun
@@ -50,13 +49,8 @@ func NewSession(s *Shard) *Session {
 	return &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: witness, glances: newShared(glanceEvery, witness.Glance), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, mend: mend}
 }
 
-// Close ends connections and the browser, if one was started here.
+// Close ends all connections.
 func (s *Session) Close() {
-	s.mu.Lock()
-	if s.browser != nil {
-		s.browser.Close()
-	}
-	s.mu.Unlock()
 	s.words.Close()
 	s.glances.close()
 	s.Witness.Close()
@@ -82,21 +76,9 @@ func (s *Session) mayMend(app string) bool {
 	return may
 }
 
-func (s *Session) openBrowser() (b *Browser, err error) {
-	s.mu.Lock()
-	defer s.mu.Unlock()
-	if s.browser != nil {
-		return s.browser, nil
-	}
-	if s.Shard.Browser != "" {
-		b, err = ConnectBrowser(context.Background(), s.Shard.Browser)
-	} else {
-		b, err = StartBrowser(context.Background(), s.Shard.Trusted)
-	}
-	if err == nil {
-		s.browser = b
-	}
-	return b, err
+// openBrowser starts a browser that reaches what the shard is about; the caller closes it.
+func (s *Session) openBrowser() (*Browser, error) {
+	return StartBrowser(context.Background(), s.Shard.reach(), s.Shard.Trusted)
 }
 
 // Environment is what a step may use on an application: the application's manifest,

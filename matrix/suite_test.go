@@ -32,6 +32,7 @@ const resultsFD = 3
 
 // TestMain keeps a process that works on a shard to the suite: a gate starts hundreds.
 func TestMain(m *testing.M) {
+	BecomeBrowser()
 	if os.Getenv(ShardVariable) != "" {
 		if err := flag.Set("test.run", "^TestMatrix$"); err != nil {
 			panic(err)

@@ -45,6 +45,7 @@ func seeUI(ctx context.Context, env *Environment, rec *Recorder, in manifest.Int
 	if err != nil {
 		return nil, err
 	}
+	defer b.Close()
 	page, err := b.Visit(ctx, "https://"+net.JoinHostPort(env.Shard.Node.Address, strconv.Itoa(port.Host+manifest.ProxyOffset))+path(in), in.Expect)
 	if err != nil {
 		return nil, err

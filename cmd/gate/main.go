@@ -20,6 +20,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -64,6 +65,7 @@ type verdictError struct{ status int }
 func (verdictError) Error() string { return "not green" }
 
 func main() {
+	matrix.BecomeBrowser()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	err := (&app{}).command().ExecuteContext(ctx)
 	stop()

@@ -24,6 +24,7 @@ import (
 
 // TestMain has this program stand for the compiled suite when a runner starts it.
 func TestMain(m *testing.M) {
+	matrix.BecomeBrowser()
 	s, ok, err := matrix.ReadShard()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)

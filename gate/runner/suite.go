@@ -18,7 +18,6 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/matrix"
-	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -42,12 +41,10 @@ func (r *Runner) silence() time.Duration {
 // shard runs one process of the suite and records its results. A cell that it gives no
 // result for was not run. The error ends the work on the node.
 func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, steps []string) error {
-	address, err := r.openBrowser(ctx)
-	if err != nil {
+	if err := r.tryBrowser(ctx); err != nil {
 		return err
 	}
 	s := r.describe(n, j, apps, steps)
-	s.Browser = address
 	name := fmt.Sprintf("%s-%d-%s-%s", n.Name, j.Cycle, steps[0], apps[0])
 	file := filepath.Join(r.Dir, "suite", name+".json")
 	if err := s.Write(file); err != nil {
@@ -209,31 +206,25 @@ func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Time
 	return missing, lines.Err()
 }
 
-// openBrowser gives the DevTools address of the run's only browser. It is started when
-// first needed, and again if it has died.
-func (r *Runner) openBrowser(ctx context.Context) (string, error) {
+// tryBrowser starts a browser, once in a session, and ends it again: a missing or broken one is
+// the gate's failure before anything is done. Every process of the suite has one of its own,
+// so that nothing that is under way can reach another's.
+func (r *Runner) tryBrowser(ctx context.Context) error {
 	if !slices.Contains(r.Plan.Asked.Steps, matrix.UIReachable) {
-		return "", nil
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.browser != nil {
-		if r.browser.Alive(ctx) == nil {
-			return r.browser.Address, nil
-		}
-		r.browser.Close()
-		r.browser = nil
+	if r.browsed {
+		return nil
 	}
-	var trusted []nodes.Authority
-	for _, n := range r.Fleet.Nodes {
-		trusted = append(trusted, n.Authority)
-	}
-	b, err := matrix.StartBrowser(context.WithoutCancel(ctx), trusted...)
+	b, err := matrix.StartBrowser(ctx, nil)
 	if err != nil {
-		return "", err
+		return err
 	}
-	r.browser = b
-	return b.Address, nil
+	b.Close()
+	r.browsed = true
+	return nil
 }
 
 // LevelZero runs the specs of the suite that need no node over a directory of manifests,
