@@ -15,6 +15,7 @@ import (
 	"github.com/chromedp/chromedp"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
@@ -113,6 +114,24 @@ type Page struct {
 	Selector bool // the selector became visible
 	Problems []string
 	PNG      []byte
+
+	more int // problems that there were, all told
+}
+
+// What a page may say: so many problems, and so many bytes in each. More of them say nothing
+// new, and a page could say them without end.
+const (
+	maxProblems = 20
+	maxProblem  = 500
+)
+
+// problem keeps one that the page has, or counts it.
+func (p *Page) problem(what string) {
+	if p.more++; p.more <= maxProblems {
+		p.Problems = append(p.Problems, plain.Clip(what, maxProblem))
+		return
+	}
+	p.Problems = append(p.Problems[:maxProblems], fmt.Sprintf("and %d more", p.more-maxProblems))
 }
 
 // Visit opens an address in a fresh context and waits for the selector that the
@@ -122,7 +141,7 @@ func (b *Browser) Visit(ctx context.Context, url string, want manifest.Expect) (
 	p := &Page{}
 	var mu sync.Mutex
 	requests := map[network.RequestID]string{}
-	problem := func(format string, args ...any) { p.Problems = append(p.Problems, fmt.Sprintf(format, args...)) }
+	problem := func(format string, args ...any) { p.problem(fmt.Sprintf(format, args...)) }
 	tab, cancel := chromedp.NewContext(b.root, chromedp.WithNewBrowserContext(), chromedp.WithListener(func(ev any) {
 		mu.Lock()
 		defer mu.Unlock()
@@ -184,7 +203,7 @@ func (b *Browser) Visit(ctx context.Context, url string, want manifest.Expect) (
 	}
 	mu.Lock()
 	defer mu.Unlock()
-	p.Selector, p.Title, p.PNG = err == nil, title, png
+	p.Selector, p.Title, p.PNG = err == nil, plain.Clip(title, maxProblem), png
 	return p, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 	. "github.com/onsi/gomega"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -54,6 +56,7 @@ func TestMatrix(t *testing.T) {
 		defer session.Close()
 		cells(session)
 		if os.Getenv(ResultsVariable) != "" {
+			syscall.CloseOnExec(resultsFD) // it ends with this process, whatever that has started
 			pipe := os.NewFile(resultsFD, "results")
 			defer pipe.Close()
 			ReportBeforeEach(func(r SpecReport) {
@@ -192,6 +195,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 // send hands a line to the gate. Once the gate no longer reads, whatever this
 // process still does is lost.
 func send(out *os.File, r reports.Result) {
+	r.Reason, r.Note = plain.Clip(r.Reason, plain.MaxReason), plain.Clip(r.Note, plain.MaxReason)
 	if err := json.NewEncoder(out).Encode(r); err != nil {
 		fmt.Fprintln(os.Stderr, "the gate no longer reads results:", err)
 		os.Exit(1)

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
@@ -71,6 +72,25 @@ func TestAScriptThatIsNotServedAsProvidedIsRed(t *testing.T) {
 	}
 	if wrong := checkScript(t.Context(), pinned(own, ""), s.URL+"/x.js", manifest.ProviderScript{Path: "/x.js", Source: "window.x = 2;"}); len(wrong) == 0 {
 		t.Error("green although another script is served")
+	}
+}
+
+// A page may say what it likes, as often as it likes: little of it is kept.
+func TestAPageThatComplainsWithoutEndIsBounded(t *testing.T) {
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `<title></title><p id="x">x</p><script>
+document.title = "t".repeat(1 << 20);
+for (let i = 0; i < 3000; i++) console.error("\x1b[2J" + "e".repeat(1000));
+</script>`)
+	}))
+	defer page.Close()
+	p, err := browse(t, page).Visit(t.Context(), page.URL, manifest.Expect{Title: "y", Selector: "#x"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	said := Verdict(checkPage("proxy", p, manifest.Expect{Title: "y", Selector: "#x"}))
+	if said == nil || len(said.Error()) > plain.MaxReason || !strings.Contains(said.Error(), "console error: ") || !strings.Contains(said.Error(), "more") {
+		t.Errorf("%d problems, and %d bytes in all: %.300v", len(p.Problems), len(said.Error()), said)
 	}
 }
 

@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -190,6 +191,7 @@ func (r *Runner) blocked(c reports.Cell) string {
 
 // record keeps a result; the lock is held.
 func (r *Runner) record(res reports.Result) error {
+	res.Reason, res.Note = plain.Clip(res.Reason, plain.MaxReason), plain.Clip(res.Note, plain.MaxReason)
 	if err := r.Store.Append(res); err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}

@@ -12,6 +12,7 @@ import (
 	"os/exec"
 	"path/filepath"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
@@ -79,13 +80,18 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 	into.Close()
 	quiet := time.AfterFunc(r.silence(), func() { give(errSilent) })
 	defer quiet.Stop()
-	missing, kept := r.listen(watched, results, quiet, s)
-	if kept != nil {
-		give(kept)
+	missing, unread := r.listen(watched, results, quiet, s)
+	if unread != nil {
+		give(unread)
 	}
+	// Nobody waits for a reader while it winds up.
+	var rest sync.WaitGroup
+	rest.Go(func() { io.Copy(io.Discard, results) })
 	exit := cmd.Wait()
-	if kept != nil {
-		return kept
+	results.Close()
+	rest.Wait()
+	if unread != nil {
+		return errors.Join(unread, r.unread(unread, missing, log.Name()))
 	}
 	reason, cause := "interrupted", reports.Interrupted
 	switch {
@@ -101,6 +107,27 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 			res.Cause = cause
 		}
 		if err := r.take(res); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unread records as red what was under way when the suite said something that could not be
+// read or kept: it may have been that it failed, and what is not run can be run again.
+func (r *Runner) unread(why error, missing []unheard, log string) error {
+	if errors.Is(why, errStore) {
+		return nil
+	}
+	evidence, err := filepath.Rel(r.Dir, log)
+	if err != nil {
+		return err
+	}
+	for _, m := range missing {
+		if !m.begun {
+			continue
+		}
+		if err := r.take(reports.Result{Cell: m.cell, Status: reports.Failed, Reason: why.Error(), Evidence: []string{evidence}, At: time.Now().UTC()}); err != nil {
 			return err
 		}
 	}
@@ -203,7 +230,10 @@ func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Time
 			return missing, err
 		}
 	}
-	return missing, lines.Err()
+	if err := lines.Err(); err != nil {
+		return missing, fmt.Errorf("reading the suite's results: %w", err)
+	}
+	return missing, nil
 }
 
 // tryBrowser starts a browser, once in a session, and ends it again: a missing or broken one is
