@@ -156,17 +156,37 @@ func WriteJSON(file string, v any) error {
 	if err != nil {
 		return err
 	}
-	return write(file, append(b, '\n'))
+	return Write(filepath.Dir(file), filepath.Base(file), append(b, '\n'))
 }
 
-func write(file string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+// Write replaces a file of the run in dir atomically, and makes the folders above it. Whatever
+// name and links the run has, nothing outside it is written.
+func Write(dir, name string, b []byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp := file + ".new"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		os.Remove(tmp)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, file)
+	defer root.Close()
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	tmp := name + ".new"
+	if err := root.WriteFile(tmp, b, 0o644); err != nil {
+		root.Remove(tmp)
+		return err
+	}
+	return root.Rename(tmp, name)
+}
+
+// readFile reads a file of the run in dir, and none outside it.
+func readFile(dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.ReadFile(name)
 }
