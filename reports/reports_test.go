@@ -110,6 +110,24 @@ func TestNothingOutsideARunIsReadOrWritten(t *testing.T) {
 	}
 }
 
+// However long a result is, what was written is read.
+func TestALongResultIsRead(t *testing.T) {
+	dir := t.TempDir()
+	s, err := OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 2 {
+		if err := s.Append(Result{Reason: strings.Repeat("x", 2<<20)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if results, err := ReadResults(dir); err != nil || len(results) != 2 || len(results[1].Reason) != 2<<20 {
+		t.Errorf("%d results, %v", len(results), err)
+	}
+}
+
 func TestRenderingsAreAsTheGoldenFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := Render(dir, sample()); err != nil {

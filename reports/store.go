@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -125,20 +124,21 @@ func ReadResults(dir string) ([]Result, error) {
 	}
 	var out []Result
 	last := digest(nil)
-	lines := bufio.NewScanner(bytes.NewReader(b[:bytes.LastIndexByte(b, '\n')+1]))
-	lines.Buffer(nil, 1<<20)
-	for n := 1; lines.Scan(); n++ {
+	n := 0
+	for line := range bytes.Lines(b[:bytes.LastIndexByte(b, '\n')+1]) {
+		n++
+		line = bytes.TrimSuffix(line, []byte("\n"))
 		var r Result
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+		if err := json.Unmarshal(line, &r); err != nil {
 			return nil, fmt.Errorf("%w: %s:%d: %w", ErrDamaged, file, n, err)
 		}
 		if (r.Prev != "" || n > 1 && out[0].Prev != "") && r.Prev != last {
 			return nil, fmt.Errorf("%w: %s:%d: the line before it is not the one that it was written after: one was edited, taken out or put in", ErrDamaged, file, n)
 		}
-		last = digest(lines.Bytes())
+		last = digest(line)
 		out = append(out, r)
 	}
-	return out, lines.Err()
+	return out, nil
 }
 
 // FileDigest is the SHA-256 of a file, in hex.
