@@ -86,6 +86,18 @@ func namespace(t *testing.T, pid int, kind string) string {
 	return s
 }
 
+// profileOf is the directory that a browser works in.
+func profileOf(t *testing.T, pid int) string {
+	t.Helper()
+	started, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid))
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, profile, _ := strings.Cut(string(started), "--user-data-dir=")
+	profile, _, _ = strings.Cut(profile, "\x00")
+	return profile
+}
+
 // ended waits for processes to be gone.
 func ended(t *testing.T, pids []int) {
 	t.Helper()
@@ -107,12 +119,7 @@ func TestABrowserHasNoRightsOnThisMachine(t *testing.T) {
 		t.Fatalf("%+v, %v", p, err)
 	}
 	pids := tree(t, chromedp.FromContext(b.root).Browser.Process().Pid)
-	started, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pids[0]))
-	if err != nil {
-		t.Fatal(err)
-	}
-	_, profile, _ := strings.Cut(string(started), "--user-data-dir=")
-	profile, _, _ = strings.Cut(profile, "\x00")
+	profile := profileOf(t, pids[0])
 	if info, err := os.Stat(profile); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("its profile: %v, %v", info, err)
 	}
@@ -263,6 +270,8 @@ func TestABrowserEndsWithItsGate(t *testing.T) {
 	var pids []int
 	if scanned == nil {
 		pids = tree(t, pid)
+		profile := profileOf(t, pid)
+		t.Cleanup(func() { os.RemoveAll(profile) }) // a gate that is killed leaves it
 	}
 	gate.Process.Kill()
 	gate.Wait()
