@@ -297,6 +297,9 @@ func (e *execution) work(ctx context.Context, f *fleet.Fleet) (cut, err error) {
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
+	if err := e.plan.Check(results); err != nil {
+		return nil, err
+	}
 	store, err := reports.OpenStore(e.dir)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)

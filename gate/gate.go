@@ -5,7 +5,6 @@ package gate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -123,9 +122,9 @@ func open(out, name string) (string, *plan.Plan, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: not a run: %w", plan.ErrUsage, err)
 	}
-	p := &plan.Plan{}
-	if err := json.Unmarshal(b, p); err != nil {
-		return "", nil, fmt.Errorf("%w: %s: %w", plan.ErrUsage, reports.PlanFile, err)
+	p, err := plan.Parse(b)
+	if err != nil {
+		return "", nil, err
 	}
 	return dir, p, nil
 }
@@ -135,6 +134,13 @@ func conclude(dir string, p *plan.Plan) (*reports.Report, error) {
 	fail := func(err error) (*reports.Report, error) {
 		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
+	results, err := reports.ReadResults(dir)
+	if err != nil {
+		return fail(err)
+	}
+	if err := p.Check(results); err != nil {
+		return nil, err // before anything is written
+	}
 	if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
 		return fail(err)
 	}
@@ -142,7 +148,7 @@ func conclude(dir string, p *plan.Plan) (*reports.Report, error) {
 	if err != nil {
 		return fail(err)
 	}
-	if err := errors.Join(reports.Render(dir, r), os.WriteFile(filepath.Join(dir, reports.AttestationFile), statement, 0o644)); err != nil {
+	if err := errors.Join(reports.Render(dir, r), reports.Write(dir, reports.AttestationFile, statement)); err != nil {
 		return fail(err)
 	}
 	return r, nil

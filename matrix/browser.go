@@ -4,14 +4,12 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"net"
 	"os/exec"
-	"strconv"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/chromedp/chromedp"
-	"github.com/chromedp/chromedp/remote"
 
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
@@ -19,6 +17,7 @@ import (
 const (
 	pageTimeout    = 15 * time.Second
 	browserTimeout = 20 * time.Second
+	startTimeout   = time.Minute
 )
 
 // ErrBrowser means that the browser itself is missing or broken, which says nothing
@@ -27,18 +26,18 @@ var ErrBrowser = errors.New("browser")
 
 // Browser is a Chromium. It opens each page in a context of its own.
 type Browser struct {
-	Address string // of DevTools, for ConnectBrowser
-
 	root     context.Context
 	stop     []context.CancelFunc
 	patience time.Duration // with a page; 0: pageTimeout
 }
 
-// StartBrowser starts a headless Chromium, which Close ends. It trusts certificates that
-// these authorities signed, besides those it knows; what else is wrong with such a
-// certificate is for another witness to find. Without an installed or working Chromium,
-// the error is an ErrBrowser.
-func StartBrowser(ctx context.Context, trusted ...nodes.Authority) (*Browser, error) {
+// StartBrowser starts a headless Chromium, which Close ends; it ends with this process, too.
+// It runs in a sandbox, and reaches nothing but these addresses, host and port as in
+// URLs. It trusts certificates that these authorities signed, besides those it knows; what
+// else is wrong with such a certificate is for another witness to find. Without an
+// installed or working Chromium, or on a machine that cannot confine it, the error is an
+// ErrBrowser: it never runs unconfined.
+func StartBrowser(ctx context.Context, reach []string, trusted ...nodes.Authority) (*Browser, error) {
 	path := ""
 	for _, name := range []string{"chromium", "chromium-browser", "google-chrome"} {
 		if p, err := exec.LookPath(name); err == nil {
@@ -49,24 +48,36 @@ func StartBrowser(ctx context.Context, trusted ...nodes.Authority) (*Browser, er
 	if path == "" {
 		return nil, fmt.Errorf("%w: no Chromium is installed: apt-get install chromium", ErrBrowser)
 	}
-	// DevTools listen on a port, so that the processes of a run can share this browser.
-	free, err := net.Listen("tcp", "127.0.0.1:0")
+	box, err := newSandbox(reach)
 	if err != nil {
-		return nil, fmt.Errorf("%w: a port for DevTools: %w", ErrBrowser, err)
+		return nil, fmt.Errorf("%w: its sandbox: %w", ErrBrowser, err)
 	}
-	port := free.Addr().(*net.TCPAddr).Port
-	free.Close()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(path), chromedp.NoSandbox, chromedp.DisableGPU,
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(ownProgram), chromedp.DisableGPU,
+		chromedp.Flag("no-sandbox", false), // otherwise chromedp decides
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
-		Trusting(trusted...), remote.WebSocket, chromedp.Flag("remote-debugging-port", strconv.Itoa(port)),
-		chromedp.WindowSize(1280, 800), chromedp.WSURLReadTimeout(browserTimeout))
+		chromedp.ProxyServer("socks5://"+tunnelAddress), chromedp.Flag("proxy-bypass-list", "<-loopback>"),
+		Trusting(trusted...), chromedp.WindowSize(1280, 800), chromedp.UserDataDir(box.profile),
+		chromedp.NoInheritEnv, chromedp.Env(box.environment(path)...), chromedp.ModifyCmdFunc(box.confine))
 	allocator, cancel := chromedp.NewExecAllocator(ctx, options...)
-	b, err := open(allocator, cancel)
-	if err != nil {
-		return nil, err
+	var serving sync.WaitGroup
+	serving.Go(box.serve)
+	end := func() {
+		cancel()
+		box.close()
+		serving.Wait()
 	}
-	b.Address = fmt.Sprintf("http://127.0.0.1:%d", port)
-	return b, nil
+	root, cancelRoot := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}), chromedp.WithLogf(func(string, ...any) {}))
+	late := time.AfterFunc(startTimeout, cancel)
+	if err := chromedp.Do(root); err != nil {
+		if !late.Stop() {
+			err = fmt.Errorf("it does not start within %s: %w", startTimeout, err)
+		}
+		cancelRoot()
+		end()
+		return nil, fmt.Errorf("%w: %w", ErrBrowser, unconfined(err))
+	}
+	late.Stop()
+	return &Browser{root: root, stop: []context.CancelFunc{cancelRoot, end}}, nil
 }
 
 // Trusting has a Chromium accept certificates of these authorities. Their keys are named:
@@ -85,40 +96,7 @@ func Trusting(authorities ...nodes.Authority) chromedp.ExecAllocatorOption {
 	return chromedp.Flag("ignore-certificate-errors-spki-list", strings.Join(keys, ","))
 }
 
-// ConnectBrowser uses a Chromium that is already running, by its DevTools address.
-func ConnectBrowser(ctx context.Context, address string) (*Browser, error) {
-	allocator, cancel := remote.NewAllocator(ctx, address)
-	return open(allocator, cancel)
-}
-
-func open(allocator context.Context, cancel context.CancelFunc) (*Browser, error) {
-	root, cancelRoot := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}), chromedp.WithLogf(func(string, ...any) {}))
-	if err := chromedp.Do(root); err != nil {
-		cancelRoot()
-		cancel()
-		return nil, fmt.Errorf("%w: %w", ErrBrowser, err)
-	}
-	return &Browser{root: root, stop: []context.CancelFunc{cancelRoot, cancel}}, nil
-}
-
-// Alive returns an ErrBrowser unless the browser answers.
-func (b *Browser) Alive(ctx context.Context) error {
-	ctx, cancel := context.WithTimeout(ctx, browserTimeout)
-	defer cancel()
-	done := make(chan error, 1)
-	go func() { done <- chromedp.Do(b.root, chromedp.Evaluate[chromedp.Void]("1")) }()
-	select {
-	case err := <-done:
-		if err != nil {
-			return fmt.Errorf("%w: %w", ErrBrowser, err)
-		}
-		return nil
-	case <-ctx.Done():
-		return fmt.Errorf("%w: no answer within %s", ErrBrowser, browserTimeout)
-	}
-}
-
-// Close ends the connection, and the browser if it was started here.
+// Close ends the browser, and all of its processes.
 func (b *Browser) Close() {
 	for _, stop := range b.stop {
 		stop()

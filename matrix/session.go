@@ -15,7 +15,7 @@ import (
 )
 
 // Session is what the cells of one shard share: the connection to the node, the
-// daemon's client, the witnesses and the browser.
+// daemon's client and the witnesses.
 type Session struct {
 	Shard   *Shard
 	SSH     *nodes.Client
@@ -50,13 +50,11 @@ func NewSession(s *Shard) *Session {
 	return &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: witness, glances: newShared(glanceEvery, witness.Glance), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, mend: mend}
 }
 
-// Close ends connections and the browser, if one was started here.
+// Close ends all connections, and the browser.
 func (s *Session) Close() {
-	s.mu.Lock()
 	if s.browser != nil {
 		s.browser.Close()
 	}
-	s.mu.Unlock()
 	s.words.Close()
 	s.glances.close()
 	s.Witness.Close()
@@ -82,21 +80,19 @@ func (s *Session) mayMend(app string) bool {
 	return may
 }
 
+// openBrowser gives the session's browser, which reaches what the shard is about. It is
+// started when it is needed first, and again if it has ended.
 func (s *Session) openBrowser() (b *Browser, err error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.browser != nil {
+	if s.browser != nil && s.browser.root.Err() == nil {
 		return s.browser, nil
 	}
-	if s.Shard.Browser != "" {
-		b, err = ConnectBrowser(context.Background(), s.Shard.Browser)
-	} else {
-		b, err = StartBrowser(context.Background(), s.Shard.Trusted)
+	if s.browser != nil {
+		s.browser.Close()
 	}
-	if err == nil {
-		s.browser = b
-	}
-	return b, err
+	s.browser, err = StartBrowser(context.Background(), s.Shard.reach(), s.Shard.Trusted)
+	return s.browser, err
 }
 
 // Environment is what a step may use on an application: the application's manifest,

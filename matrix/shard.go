@@ -6,8 +6,11 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"net"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
@@ -41,11 +44,11 @@ type Shard struct {
 	Host    string               `json:"host"` // the node's own name for itself
 	RPC     string               `json:"rpc"`
 	Token   string               `json:"token"`
-	Trusted nodes.Authority      `json:"trusted,omitzero"`  // the node's, all that is trusted of its certificates
-	Browser string               `json:"browser,omitempty"` // DevTools address; empty: start one when needed
-	Archy   string               `json:"archy,omitempty"`   // path of the owner's command, where its word is to be heard too
+	Trusted nodes.Authority      `json:"trusted,omitzero"` // the node's, all that is trusted of its certificates
+	Archy   string               `json:"archy,omitempty"`  // path of the owner's command, where its word is to be heard too
 	Cycle   int                  `json:"cycle"`
-	Bare    bool                 `json:"bare,omitempty"` // the node began the cycle without any image
+	Bare    bool                 `json:"bare,omitempty"`   // the node began the cycle without any image
+	Browse  bool                 `json:"browse,omitempty"` // the run opens pages in a browser
 	Steps   []string             `json:"steps"`
 	Apps    []*manifest.Manifest `json:"apps"` // as published
 	// EvidenceFull says that the run has all the evidence that it may have (reports.MaxRun).
@@ -126,4 +129,19 @@ func (s *Shard) rememberPlanted(app, canary string) error {
 // evidenceDir is where a cell's evidence goes, relative to the run's directory.
 func (s *Shard) evidenceDir(app, step string) string {
 	return filepath.Join("evidence", app, fmt.Sprintf("cycle%d%s-%s", s.Cycle, s.Node.Name, step))
+}
+
+// reach is what a browser may reach, as host:port: My Apps of the shard's node, and the ports
+// there of its applications and of what these require.
+func (s *Shard) reach() []string {
+	at := func(port int) string { return net.JoinHostPort(s.Node.Address, strconv.Itoa(port)) }
+	out := []string{at(manifest.DaemonTLSPort)}
+	for _, m := range slices.Concat(s.Apps, s.Fixtures) {
+		for _, p := range m.NodePorts() {
+			if !p.UDP {
+				out = append(out, at(p.Number))
+			}
+		}
+	}
+	return out
 }

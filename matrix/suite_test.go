@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"os"
 	"strings"
+	"syscall"
 	"testing"
 	"time"
 
@@ -32,6 +33,7 @@ const resultsFD = 3
 
 // TestMain keeps a process that works on a shard to the suite: a gate starts hundreds.
 func TestMain(m *testing.M) {
+	BecomeBrowser()
 	if os.Getenv(ShardVariable) != "" {
 		if err := flag.Set("test.run", "^TestMatrix$"); err != nil {
 			panic(err)
@@ -53,6 +55,7 @@ func TestMatrix(t *testing.T) {
 		defer session.Close()
 		cells(session)
 		if os.Getenv(ResultsVariable) != "" {
+			syscall.CloseOnExec(resultsFD) // it ends with this process, whatever that has started
 			pipe := os.NewFile(resultsFD, "results")
 			defer pipe.Close()
 			ReportBeforeEach(func(r SpecReport) {

@@ -73,7 +73,7 @@ func seeUI(ctx context.Context, env *Environment, rec *Recorder, in manifest.Int
 // says how. A run without ui-reachable has no browser, and wants none here either.
 func signInAgain(ctx context.Context, env *Environment, rec *Recorder) error {
 	in, port, web := env.App.Web()
-	if !web || !in.Login.InBrowser() || env.Shard.Browser == "" {
+	if !web || !in.Login.InBrowser() || !env.Shard.Browse {
 		return nil
 	}
 	client := pinned(env.Shard.Trusted, "")

@@ -13,6 +13,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // served is a node's proxy, and the authority that its certificate is of. It is made for
@@ -71,6 +72,27 @@ func TestAScriptThatIsNotServedAsProvidedIsRed(t *testing.T) {
 	}
 	if wrong := checkScript(t.Context(), pinned(own, ""), s.URL+"/x.js", manifest.ProviderScript{Path: "/x.js", Source: "window.x = 2;"}); len(wrong) == 0 {
 		t.Error("green although another script is served")
+	}
+}
+
+// A page may say what it likes, as often as it likes: little of it is kept.
+func TestAPageThatComplainsWithoutEndIsBounded(t *testing.T) {
+	page := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {
+		io.WriteString(w, `<title></title><p id="x">x</p><script>
+document.title = "t".repeat(1 << 20);
+for (let i = 0; i < 3000; i++) console.error("\x1b[2J" + "e".repeat(1000));
+</script>`)
+	}))
+	defer page.Close()
+	in := manifest.Interface{Expect: manifest.Expect{Title: "y", Selector: "#x"}}
+	p, err := browse(t, []string{addressOf(page)}).Visit(t.Context(), page.URL, in, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	wrong, _ := checkPage("proxy", "127.0.0.1", p, in)
+	said := Verdict(wrong)
+	if said == nil || len(said.Error()) > reports.MaxText || !strings.Contains(said.Error(), "console error: ") || !strings.Contains(said.Error(), "more") {
+		t.Errorf("%d problems, and %d bytes in all: %.300v", len(p.Problems), len(said.Error()), said)
 	}
 }
 

@@ -9,12 +9,13 @@ import (
 	"html/template"
 	"io/fs"
 	"math"
-	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 
 	"github.com/jstemmer/go-junit-report/v2/junit"
+
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 )
 
 //go:embed report.html
@@ -32,9 +33,9 @@ func Render(dir string, r *Report) error {
 	}
 	errs := []error{
 		WriteJSON(filepath.Join(dir, ReportFile), r),
-		write(filepath.Join(dir, HTMLFile), page),
-		write(filepath.Join(dir, JUnitFile), suites),
-		write(filepath.Join(dir, SummaryFile), []byte(Summary(r))),
+		Write(dir, HTMLFile, page),
+		Write(dir, JUnitFile, suites),
+		Write(dir, SummaryFile, []byte(Summary(r))),
 	}
 	for i := range r.Apps {
 		one := *r
@@ -43,7 +44,7 @@ func Render(dir string, r *Report) error {
 		if err != nil {
 			return err
 		}
-		errs = append(errs, write(filepath.Join(dir, "apps", r.Apps[i].ID+".html"), page))
+		errs = append(errs, Write(dir, filepath.Join("apps", r.Apps[i].ID+".html"), page))
 	}
 	return errors.Join(errs...)
 }
@@ -132,7 +133,7 @@ func HTML(dir string, r *Report) ([]byte, error) {
 			if !ok {
 				continue
 			}
-			b, err := os.ReadFile(filepath.Join(dir, file))
+			b, err := readFile(dir, file)
 			if errors.Is(err, fs.ErrNotExist) {
 				continue
 			}
@@ -169,7 +170,7 @@ func HTML(dir string, r *Report) ([]byte, error) {
 	if err := t.Execute(&b, v); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return []byte(plain.Text(b.String())), nil
 }
 
 // JUnit gives the results in the format that Jenkins and GitLab read: a suite for each
@@ -227,13 +228,22 @@ func JUnit(r *Report) ([]byte, error) {
 	if err := all.WriteXML(&b); err != nil {
 		return nil, err
 	}
-	return b.Bytes(), nil
+	return []byte(plain.Text(b.String())), nil
 }
 
 // Summary gives a page of Markdown, for a CI job or a release note.
 func Summary(r *Report) string {
 	var b strings.Builder
-	p := func(format string, args ...any) { fmt.Fprintf(&b, format+"\n", args...) }
+	p := func(format string, args ...any) {
+		for i, a := range args {
+			switch a.(type) {
+			case int, float64:
+			default: // text, whoever wrote it
+				args[i] = plain.Markdown(fmt.Sprint(a))
+			}
+		}
+		fmt.Fprintf(&b, format+"\n", args...)
+	}
 	p("# %s\n", Headline(r))
 	if r.Smoke {
 		p("This is a SMOKE, and can release nothing: %s.\n", strings.Join(r.SmokeWhy, "; "))
@@ -289,7 +299,7 @@ func Summary(r *Report) string {
 		p("\n**UNFIT** for a release: %s", why)
 	}
 	for _, w := range r.Waivers {
-		fmt.Fprintf(&b, "\n**WAIVER**: %s\n", w)
+		p("\n**WAIVER**: %s", w)
 	}
 	for _, w := range r.Warnings {
 		p("\n> %s", w)

@@ -47,6 +47,87 @@ func sample() *Report {
 	}
 }
 
+// Whatever an application says, no reader of a report obeys it, and nobody reads GREEN for RED.
+func TestNoRenderingObeysWhatAnApplicationSays(t *testing.T) {
+	dir := t.TempDir()
+	r := sample()
+	r.First.Reason = "x\n# GREEN\n<img src=https://x.example/1> | [a](b) \x1b[1A\x1b[2K\u202e"
+	r.Apps[1].Cells[3].Reason = r.First.Reason
+	r.Checklist[1].Why = r.First.Reason
+	if err := Render(dir, r); err != nil {
+		t.Fatal(err)
+	}
+	for name, never := range map[string][]string{
+		SummaryFile: {"\n# GREEN", "<img", "[a](b)", "\x1b", "\u202e", " | [", "https://x"},
+		HTMLFile:    {"<img src=https", "\x1b", "\u202e"},
+		JUnitFile:   {"<img", "\x1b", "\u202e"},
+		ReportFile:  {"\x1b"},
+	} {
+		b, err := os.ReadFile(filepath.Join(dir, name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, s := range never {
+			if strings.Contains(string(b), s) {
+				t.Errorf("%s holds %q", name, s)
+			}
+		}
+	}
+}
+
+// The directory of a run that somebody else made may hold links to anywhere.
+func TestNothingOutsideARunIsReadOrWritten(t *testing.T) {
+	outside := t.TempDir()
+	secret := filepath.Join(outside, "screenshot.png")
+	if err := os.WriteFile(secret, []byte("secret"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	for name, link := range map[string][2]string{
+		"a folder":         {"apps", outside},
+		"what is replaced": {"report.json.new", secret},
+		"evidence":         {"evidence", outside},
+	} {
+		dir := t.TempDir()
+		if err := os.Symlink(link[1], filepath.Join(dir, link[0])); err != nil {
+			t.Fatal(err)
+		}
+		r := sample()
+		r.Apps[0].Cells[0].Evidence = []string{"evidence/screenshot.png"}
+		if err := Render(dir, r); err == nil {
+			t.Errorf("%s: no error", name)
+		}
+		left, err := os.ReadDir(outside)
+		b, readErr := os.ReadFile(secret)
+		if err != nil || readErr != nil || len(left) != 1 || string(b) != "secret" {
+			t.Errorf("%s: %d files, %q, %v, %v", name, len(left), b, err, readErr)
+		}
+	}
+	r := sample()
+	r.Apps[0].ID = "../../x"
+	dir := filepath.Join(t.TempDir(), "a", "run")
+	if err := Render(dir, r); err == nil {
+		t.Error("an application's page was written outside")
+	}
+}
+
+// However long a result is, what was written is read.
+func TestALongResultIsRead(t *testing.T) {
+	dir := t.TempDir()
+	s, err := OpenStore(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	for range 2 {
+		if err := s.Append(Result{Reason: strings.Repeat("x", 2<<20)}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if results, err := ReadResults(dir); err != nil || len(results) != 2 || len(results[1].Reason) != 2<<20 {
+		t.Errorf("%d results, %v", len(results), err)
+	}
+}
+
 func TestRenderingsAreAsTheGoldenFiles(t *testing.T) {
 	dir := t.TempDir()
 	if err := Render(dir, sample()); err != nil {

@@ -1,7 +1,6 @@
 package reports
 
 import (
-	"bufio"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -128,20 +127,21 @@ func ReadResults(dir string) ([]Result, error) {
 	}
 	var out []Result
 	last := digest(nil)
-	lines := bufio.NewScanner(bytes.NewReader(b[:bytes.LastIndexByte(b, '\n')+1]))
-	lines.Buffer(nil, 1<<20)
-	for n := 1; lines.Scan(); n++ {
+	n := 0
+	for line := range bytes.Lines(b[:bytes.LastIndexByte(b, '\n')+1]) {
+		n++
+		line = bytes.TrimSuffix(line, []byte("\n"))
 		var r Result
-		if err := json.Unmarshal(lines.Bytes(), &r); err != nil {
+		if err := json.Unmarshal(line, &r); err != nil {
 			return nil, fmt.Errorf("%w: %s:%d: %w", ErrDamaged, file, n, err)
 		}
 		if (r.Prev != "" || n > 1 && out[0].Prev != "") && r.Prev != last {
 			return nil, fmt.Errorf("%w: %s:%d: the line before it is not the one that it was written after: one was edited, taken out or put in", ErrDamaged, file, n)
 		}
-		last = digest(lines.Bytes())
+		last = digest(line)
 		out = append(out, r)
 	}
-	return out, lines.Err()
+	return out, nil
 }
 
 // FileDigest is the SHA-256 of a file, in hex.
@@ -159,17 +159,37 @@ func WriteJSON(file string, v any) error {
 	if err != nil {
 		return err
 	}
-	return write(file, append(b, '\n'))
+	return Write(filepath.Dir(file), filepath.Base(file), append(b, '\n'))
 }
 
-func write(file string, b []byte) error {
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+// Write replaces a file of the run in dir atomically, and makes the folders above it. Whatever
+// name and links the run has, nothing outside it is written.
+func Write(dir, name string, b []byte) error {
+	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
 	}
-	tmp := file + ".new"
-	if err := os.WriteFile(tmp, b, 0o644); err != nil {
-		os.Remove(tmp)
+	root, err := os.OpenRoot(dir)
+	if err != nil {
 		return err
 	}
-	return os.Rename(tmp, file)
+	defer root.Close()
+	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
+		return err
+	}
+	tmp := name + ".new"
+	if err := root.WriteFile(tmp, b, 0o644); err != nil {
+		root.Remove(tmp)
+		return err
+	}
+	return root.Rename(tmp, name)
+}
+
+// readFile reads a file of the run in dir, and none outside it.
+func readFile(dir, name string) ([]byte, error) {
+	root, err := os.OpenRoot(dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	return root.ReadFile(name)
 }

@@ -20,6 +20,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
@@ -40,8 +41,8 @@ type app struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	root, errs := Command(), forTerminal(os.Stderr)
-	root.SetOut(forTerminal(os.Stdout))
+	root, errs := Command(), plain.ForTerminal(os.Stderr)
+	root.SetOut(plain.ForTerminal(os.Stdout))
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
 	stop()

@@ -20,6 +20,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
+	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
@@ -65,8 +67,12 @@ type verdictError struct{ status int }
 func (verdictError) Error() string { return "not green" }
 
 func main() {
+	matrix.BecomeBrowser()
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := (&app{}).command().ExecuteContext(ctx)
+	root := (&app{}).command()
+	root.SetOut(plain.ForTerminal(os.Stdout))
+	root.SetErr(plain.ForTerminal(os.Stderr))
+	err := root.ExecuteContext(ctx)
 	stop()
 	os.Exit(exitStatus(err))
 }
@@ -80,7 +86,7 @@ func exitStatus(err error) int {
 	case errors.As(err, &v):
 		return v.status
 	}
-	fmt.Fprintln(os.Stderr, "gate:", err)
+	fmt.Fprintln(os.Stderr, "gate:", plain.Block(err.Error()))
 	switch {
 	case errors.Is(err, attest.ErrAttestation):
 		return exitRed

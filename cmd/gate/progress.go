@@ -3,7 +3,6 @@ package main
 import (
 	"fmt"
 	"io"
-	"os"
 	"slices"
 	"strings"
 	"sync"
@@ -11,11 +10,11 @@ import (
 
 	"github.com/charmbracelet/bubbles/progress"
 	tea "github.com/charmbracelet/bubbletea"
-	"golang.org/x/term"
 
 	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -42,8 +41,8 @@ func (d *display) Running(p *plan.Plan, results []reports.Result) {
 			t.before++
 		}
 	}
-	if f, ok := d.out.(*os.File); ok && term.IsTerminal(int(f.Fd())) {
-		d.cells = newBars(f, t)
+	if w, terminal := d.out.(plain.Writer); terminal {
+		d.cells = newBars(w.Writer, t) // it draws; what it is told, it shows as plain text
 	} else {
 		d.cells = &lines{out: d.out, tally: t}
 	}
@@ -109,7 +108,7 @@ func (l *lines) Done(r reports.Result) {
 	l.add(r)
 	fmt.Fprintf(l.out, "%s %-7s %s (%.1f s) [%d/%d]", r.At.Format("15:04:05"), r.Status, r.Cell, r.Seconds, l.done[r.Node], l.total[r.Node])
 	if r.Reason != "" {
-		fmt.Fprintf(l.out, ": %s", r.Reason)
+		fmt.Fprintf(l.out, ": %s", plain.Block(r.Reason))
 	}
 	fmt.Fprintln(l.out)
 }
@@ -122,7 +121,7 @@ type bars struct {
 	ended   chan struct{}
 }
 
-func newBars(out *os.File, t tally) *bars {
+func newBars(out io.Writer, t tally) *bars {
 	m := &model{tally: t, bar: progress.New(progress.WithDefaultGradient(), progress.WithWidth(30)), under: map[reports.Cell]time.Time{}}
 	// Signals and keys stay with the gate, so that Ctrl-C winds the run up in good order.
 	b := &bars{tea.NewProgram(m, tea.WithOutput(out), tea.WithInput(nil), tea.WithoutSignalHandler()), make(chan struct{})}
@@ -189,7 +188,7 @@ func (m *model) View() string {
 		fmt.Fprintf(&b, "  %s\n", s)
 	}
 	for _, f := range m.failures[max(0, len(m.failures)-shownFailures):] {
-		fmt.Fprintf(&b, "  FAILED %s: %.140s\n", f.Cell, f.Reason)
+		fmt.Fprintf(&b, "  FAILED %s: %.140s\n", plain.Block(f.Cell.String()), strings.ReplaceAll(plain.Text(f.Reason), "\n", "; "))
 	}
 	if left := m.left(); left > 0 {
 		fmt.Fprintf(&b, "%d failed · about %s left\n", m.failed, left)

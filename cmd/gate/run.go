@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"strings"
@@ -15,6 +16,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -186,7 +188,7 @@ func carryOut(cmd *cobra.Command, o gate.Options, asJSON bool, run func(context.
 	d.judged = func(outcome *gate.Outcome, cut error) {
 		d.Close()
 		if cut != nil {
-			fmt.Fprintf(out, "gate: %v\ngate: go on with: gate resume %s\n", cut, outcome.Dir)
+			fmt.Fprintf(out, "gate: %s\ngate: go on with: gate resume %s\n", plain.Block(cut.Error()), outcome.Dir)
 		}
 		verdict = say(cmd, asJSON, outcome.Dir, outcome.Report)
 	}
@@ -207,22 +209,23 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 			return err
 		}
 	} else {
-		fmt.Fprintf(w, "%s: %d apps, %d cycles, %s; report: %s\n", reports.Headline(r), len(r.Apps), r.Asked.Cycles, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second), filepath.Join(dir, reports.HTMLFile))
+		p := func(format string, args ...any) { io.WriteString(w, plain.Block(fmt.Sprintf(format, args...))+"\n") }
+		p("%s: %d apps, %d cycles, %s; report: %s", reports.Headline(r), len(r.Apps), r.Asked.Cycles, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second), filepath.Join(dir, reports.HTMLFile))
 		for _, why := range r.Unfit {
-			fmt.Fprintf(w, "UNFIT for a release: %s\n", why)
+			p("UNFIT for a release: %s", why)
 		}
 		for _, again := range r.Reruns {
-			fmt.Fprintf(w, "run again: %s (%s): %s\n", again.Cell, again.Cause, again.Reason)
+			p("run again: %s (%s): %s", again.Cell, again.Cause, again.Reason)
 		}
 		for _, waiver := range r.Waivers {
-			fmt.Fprintf(w, "WAIVER: %s\n", waiver)
+			p("WAIVER: %s", waiver)
 		}
 		if r.First != nil {
-			fmt.Fprintf(w, "first failure: %s: %s\n", r.First.Cell, r.First.Reason)
+			p("first failure: %s: %s", r.First.Cell, r.First.Reason)
 		}
 		for _, h := range r.Health {
 			for _, problem := range h.Problems {
-				fmt.Fprintf(w, "node %s: %s\n", h.Node, problem)
+				p("node %s: %s", h.Node, problem)
 			}
 		}
 	}

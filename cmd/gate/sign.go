@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"os"
 	"path/filepath"
 	"time"
 
@@ -37,7 +36,7 @@ func (a *app) signCommand() *cobra.Command {
 				return err
 			}
 			file := filepath.Join(dir, reports.SignedFile)
-			if err := os.WriteFile(file, envelope, 0o644); err != nil {
+			if err := reports.Write(dir, reports.SignedFile, envelope); err != nil {
 				return err
 			}
 			for _, s := range signers {

@@ -7,7 +7,6 @@ import (
 	"bytes"
 	"cmp"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -63,9 +62,9 @@ func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	var p plan.Plan
-	if err := json.Unmarshal(planned, &p); err != nil {
-		return nil, nil, nil, fmt.Errorf("%s: %w", reports.PlanFile, err)
+	p, err := plan.Parse(planned)
+	if err != nil {
+		return nil, nil, nil, err
 	}
 	raw, err := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
@@ -75,7 +74,10 @@ func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
 	if err != nil {
 		return nil, nil, nil, err
 	}
-	r := verdict.Judge(&p, results)
+	if err := p.Check(results); err != nil {
+		return nil, nil, nil, err
+	}
+	r := verdict.Judge(p, results)
 	if err := sameEvidence(dir, results); err != nil {
 		return nil, nil, nil, err
 	}
@@ -83,7 +85,7 @@ func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
 		return nil, nil, nil, err
 	}
 	s, err := encode(r, planned, raw)
-	return &p, r, s, err
+	return p, r, s, err
 }
 
 // sameEvidence refuses evidence that is not what the results say it is. Of a file that two

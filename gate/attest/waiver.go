@@ -75,11 +75,8 @@ func Waive(ctx context.Context, dir string, w reports.Waived, signers ...*sign.S
 	if err != nil {
 		return "", err
 	}
-	file := filepath.Join(dir, reports.WaiversDir, w.App+".dsse.json")
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return "", err
-	}
-	return file, os.WriteFile(file, envelope, 0o644)
+	name := filepath.Join(reports.WaiversDir, w.App+".dsse.json")
+	return filepath.Join(dir, name), reports.Write(dir, name, envelope)
 }
 
 // renewals is how often a waiver would have been renewed with this one: a renewal is one that

@@ -71,8 +71,8 @@ type Runner struct {
 	stopped map[place]string                // why an application is let be on a node
 	boots   map[string]nodes.BootID         // by node
 	asked   map[string]int                  // by node, the cycle in which archy was last asked
-	browser *matrix.Browser
-	failure error // of the gate itself
+	browsed bool                            // a browser could be started
+	failure error                           // of the gate itself
 
 	findings int          // in journals, whose evidence has a file each
 	spent    atomic.Int64 // bytes of the run's evidence
@@ -88,11 +88,6 @@ func (r *Runner) Run(ctx context.Context) error {
 	if err := r.recall(); err != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}
-	defer func() {
-		if r.browser != nil {
-			r.browser.Close()
-		}
-	}()
 	if err := os.MkdirAll(filepath.Join(r.Dir, "suite"), 0o755); err != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}

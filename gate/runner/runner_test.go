@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"os/signal"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -24,6 +25,7 @@ import (
 
 // TestMain has this program stand for the compiled suite when a runner starts it.
 func TestMain(m *testing.M) {
+	matrix.BecomeBrowser()
 	s, ok, err := matrix.ReadShard()
 	if err != nil {
 		fmt.Fprintln(os.Stderr, err)
@@ -61,6 +63,9 @@ func plant(s *matrix.Shard, r *reports.Result, step, app string) {
 		os.Exit(1)
 	case "lost":
 		r.Status, r.Reason, r.Cause = reports.NotRun, "planted: node lost", reports.Lost
+	case "loud": // it says more than anyone reads, and is not to be interrupted
+		signal.Ignore(os.Interrupt)
+		r.Status, r.Reason = reports.Failed, strings.Repeat("x", 2<<20)
 	case "blind":
 		r.Status, r.Reason = reports.Failed, "planted"
 	default:
@@ -346,6 +351,33 @@ func TestARedCellWithoutItsEvidenceIsAFaultOfTheGate(t *testing.T) {
 	const sum = "62b05ee9a0a8f9c4d2f1ec1a9c1d4c42"
 	if res := statuses(t, dir)[reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}]; len(res.Digests["evidence.txt"]) != 2*len(sum) {
 		t.Errorf("%+v", res)
+	}
+}
+
+// What fails and says so at such length that nobody can read it has failed: it is not lost,
+// to be run again until it passes. And the suite is not kept waiting.
+func TestAFailureThatIsTooLongToReadIsRed(t *testing.T) {
+	t.Setenv(planted, "loud a "+matrix.Stop)
+	dir := t.TempDir()
+	r, _ := newRunner(t, dir)
+	onOneNode(r, 1)
+	begin := time.Now()
+	if err := r.Run(t.Context()); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "reading the suite's results") {
+		t.Errorf("%v", err)
+	}
+	if took := time.Since(begin); took > interruptGrace/2 {
+		t.Errorf("it took %s", took)
+	}
+	stop := reports.Cell{App: "a", Node: "x", Cycle: 1, Step: matrix.Stop}
+	if res := statuses(t, dir)[stop]; res.Status != reports.Failed || len(res.Digests) != 1 || strings.Contains(res.Reason, "xxx") {
+		t.Errorf("%+v", res)
+	}
+	t.Setenv(planted, "")
+	r, _ = newRunner(t, dir)
+	onOneNode(r, 1)
+	r.Run(t.Context())
+	if res := statuses(t, dir)[stop]; res.Status != reports.Failed {
+		t.Errorf("resumed: %+v", res)
 	}
 }
 

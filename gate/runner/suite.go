@@ -13,13 +13,13 @@ import (
 	"path/filepath"
 	"runtime"
 	"slices"
+	"sync"
 	"syscall"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/matrix"
-	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -43,12 +43,10 @@ func (r *Runner) silence() time.Duration {
 // shard runs one process of the suite and records its results. A cell that it gives no
 // result for was not run. The error ends the work on the node.
 func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, steps []string) error {
-	address, err := r.openBrowser(ctx)
-	if err != nil {
+	if err := r.tryBrowser(ctx); err != nil {
 		return err
 	}
 	s := r.describe(n, j, apps, steps)
-	s.Browser = address
 	name := fmt.Sprintf("%s-%d-%s-%s", n.Name, j.Cycle, steps[0], apps[0])
 	file := filepath.Join(r.Dir, "suite", name+".json")
 	if err := s.Write(file); err != nil {
@@ -87,13 +85,18 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 	into.Close()
 	quiet := time.AfterFunc(r.silence(), func() { give(errSilent) })
 	defer quiet.Stop()
-	missing, kept := r.listen(watched, results, quiet, s)
-	if kept != nil {
-		give(kept)
+	missing, unread := r.listen(watched, results, quiet, s)
+	if unread != nil {
+		give(unread)
 	}
+	// Nobody waits for a reader while it winds up.
+	var rest sync.WaitGroup
+	rest.Go(func() { io.Copy(io.Discard, results) })
 	exit := cmd.Wait()
-	if kept != nil {
-		return kept
+	results.Close()
+	rest.Wait()
+	if unread != nil {
+		return errors.Join(unread, r.unread(unread, missing, log.Name()))
 	}
 	reason, cause := "interrupted", reports.Interrupted
 	switch {
@@ -109,6 +112,27 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 			res.Cause = cause
 		}
 		if err := r.take(res); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// unread records as red what was under way when the suite said something that could not be
+// read or kept: it may have been that it failed, and what is not run can be run again.
+func (r *Runner) unread(why error, missing []unheard, log string) error {
+	if errors.Is(why, errStore) {
+		return nil
+	}
+	evidence, err := filepath.Rel(r.Dir, log)
+	if err != nil {
+		return err
+	}
+	for _, m := range missing {
+		if !m.begun {
+			continue
+		}
+		if err := r.take(reports.Result{Cell: m.cell, Status: reports.Failed, Reason: why.Error(), Evidence: []string{evidence}, At: time.Now().UTC()}); err != nil {
 			return err
 		}
 	}
@@ -132,7 +156,7 @@ var errSilent = errors.New("the suite says nothing")
 
 // describe says what a process of the suite is to do.
 func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *matrix.Shard {
-	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Cycle: j.Cycle, Bare: j.Cycle == r.Plan.Bare, Steps: steps, EvidenceFull: r.full()}
+	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Cycle: j.Cycle, Bare: j.Cycle == r.Plan.Bare, Browse: slices.Contains(r.Plan.Asked.Steps, matrix.UIReachable), Steps: steps, EvidenceFull: r.full()}
 	fixtures, absent := r.around(j, apps)
 	manifests := func(ids []string) (out []*manifest.Manifest) {
 		for _, a := range ids {
@@ -211,34 +235,31 @@ func (r *Runner) listen(ctx context.Context, results io.Reader, quiet *time.Time
 			return missing, err
 		}
 	}
-	return missing, lines.Err()
+	if err := lines.Err(); err != nil {
+		return missing, fmt.Errorf("reading the suite's results: %w", err)
+	}
+	return missing, nil
 }
 
-// openBrowser gives the DevTools address of the run's only browser. It is started when
-// first needed, and again if it has died.
-func (r *Runner) openBrowser(ctx context.Context) (string, error) {
+// tryBrowser starts a browser, once in a session, and ends it again: a missing or broken one is
+// the gate's failure before anything is done. Every process of the suite has one of its own,
+// so that nothing that is under way can reach another's.
+func (r *Runner) tryBrowser(ctx context.Context) error {
 	if !slices.Contains(r.Plan.Asked.Steps, matrix.UIReachable) {
-		return "", nil
+		return nil
 	}
 	r.mu.Lock()
 	defer r.mu.Unlock()
-	if r.browser != nil {
-		if r.browser.Alive(ctx) == nil {
-			return r.browser.Address, nil
-		}
-		r.browser.Close()
-		r.browser = nil
+	if r.browsed {
+		return nil
 	}
-	var trusted []nodes.Authority
-	for _, n := range r.Fleet.Nodes {
-		trusted = append(trusted, n.Authority)
-	}
-	b, err := matrix.StartBrowser(context.WithoutCancel(ctx), trusted...)
+	b, err := matrix.StartBrowser(ctx, nil)
 	if err != nil {
-		return "", err
+		return err
 	}
-	r.browser = b
-	return b.Address, nil
+	b.Close()
+	r.browsed = true
+	return nil
 }
 
 // LevelZero runs the specs of the suite that need no node over a directory of manifests,

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -49,7 +50,8 @@ const (
 	falseStart = 15 * time.Second
 	secondTry  = 30 * time.Second
 
-	mostLines = 40 // of evidence for one finding
+	mostLines   = 40   // of evidence for one finding
+	longestLine = 2000 // of evidence, in bytes; anyone may write to a journal
 )
 
 // entry is a line of the journal, as journalctl -o json gives it. A field that is not text is
@@ -133,7 +135,7 @@ func (j *journal) note(app, what string, lines ...entry) {
 	}
 	for _, e := range lines {
 		if f := &j.found[i]; len(f.Lines) < mostLines {
-			f.Lines = append(f.Lines, e.String())
+			f.Lines = append(f.Lines, plain.Clip(e.String(), longestLine))
 		}
 	}
 }

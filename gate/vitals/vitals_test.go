@@ -161,6 +161,15 @@ func TestWhatMustNotBeInAJournalIsFoundWithItsLines(t *testing.T) {
 	}
 }
 
+// Anyone may write to a journal, at any length: little of it is kept.
+func TestALongLineOfAJournalIsCut(t *testing.T) {
+	j := &journal{}
+	j.note("feeds", "x", entry{"MESSAGE": strings.Repeat("x", 1<<20)})
+	if line := j.found[0].Lines[0]; len(line) > 2*longestLine || !strings.Contains(line, "bytes more") {
+		t.Errorf("%d bytes are kept", len(line))
+	}
+}
+
 func TestCountersBeginAgainWithABoot(t *testing.T) {
 	other := before
 	other.Boot = "b/0"

@@ -1,0 +1,72 @@
+package plan
+
+import (
+	"encoding/json"
+	"errors"
+	"fmt"
+	"maps"
+	"path/filepath"
+	"regexp"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// What the names in a plan are made of, since files are named after them: applications' as
+// manifests have them, nodes' as inventories do.
+var (
+	appName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	nodeName = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9._-]{0,62}$`)
+)
+
+// Parse reads the plan of a run, whoever made that. All that no gate would have written is
+// reported at once, wrapped in ErrUsage.
+func Parse(b []byte) (*Plan, error) {
+	p := &Plan{}
+	if err := json.Unmarshal(b, p); err != nil {
+		return nil, fmt.Errorf("%w: %s: %w", ErrUsage, reports.PlanFile, err)
+	}
+	var problems []error
+	check := func(what string, form *regexp.Regexp, names ...string) {
+		for _, n := range names {
+			if !form.MatchString(n) || n == ".." || n == "." {
+				problems = append(problems, fmt.Errorf("%w: %s: %s %q: expected %s", ErrUsage, reports.PlanFile, what, n, form))
+			}
+		}
+	}
+	check("run", nodeName, p.Run)
+	check("app", appName, slices.Concat(p.Asked.Apps, p.Release, slices.Sorted(maps.Keys(p.Versions)), slices.Sorted(maps.Keys(p.Subject.Manifests)))...)
+	for _, app := range slices.Sorted(maps.Keys(p.Requires)) {
+		check("app", appName, append(p.Requires[app], app)...)
+	}
+	check("node", nodeName, p.Asked.Nodes...)
+	for _, n := range p.Nodes {
+		check("node", nodeName, n.Name)
+	}
+	for _, s := range p.Asked.Steps {
+		if _, known := matrix.FindStep(s); !known {
+			problems = append(problems, fmt.Errorf("%w: %s: unknown step %q", ErrUsage, reports.PlanFile, s))
+		}
+	}
+	if p.Asked.Cycles < 0 || p.Asked.Cycles > MaxCycles {
+		problems = append(problems, fmt.Errorf("%w: %s: cycles: %d: expected 1 to %d", ErrUsage, reports.PlanFile, p.Asked.Cycles, MaxCycles))
+	}
+	return p, errors.Join(problems...)
+}
+
+// Check refuses results that the plan's run cannot have given: of an application, a node, a
+// cycle or a step that it does not have, or with evidence that is not in its directory.
+func (p *Plan) Check(results []reports.Result) error {
+	for _, r := range results {
+		known := slices.Contains(p.Asked.Nodes, r.Node) && r.Cycle >= 0 && r.Cycle <= MaxCycles
+		if !known || !r.OfNode() && (!slices.Contains(p.Asked.Apps, r.App) || !slices.Contains(p.Asked.Steps, r.Step)) {
+			return fmt.Errorf("%w: %s: a result of %q, which the plan does not have", ErrUsage, reports.ResultsFile, r.Cell)
+		}
+		files := slices.Concat(r.Evidence, slices.Collect(maps.Keys(r.Digests)))
+		if i := slices.IndexFunc(files, func(f string) bool { return !filepath.IsLocal(f) }); i >= 0 {
+			return fmt.Errorf("%w: %s: the evidence %q of %s is not in the run's directory", ErrUsage, reports.ResultsFile, files[i], r.Cell)
+		}
+	}
+	return nil
+}
