@@ -213,6 +213,7 @@ type Subject struct {
 	Manifests map[string]string `json:"manifests"`
 	Images    map[string]string `json:"images,omitempty"`    // by container
 	Installed map[string]string `json:"installed,omitempty"` // files that go out with the daemon, by name
+	Commands  map[string]string `json:"commands,omitempty"`  // of the owner, that cells were asked through, by name
 }
 
 // Criterion is one line of the checklist.

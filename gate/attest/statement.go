@@ -86,6 +86,9 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Subject.Installed)) {
 		s.Subject = append(s.Subject, Target{"file/" + name, map[string]string{"sha256": r.Subject.Installed[name]}})
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.Subject.Commands)) {
+		s.Subject = append(s.Subject, Target{"command/" + name, map[string]string{"sha256": r.Subject.Commands[name]}})
+	}
 	for _, a := range r.Apps {
 		s.Predicate.Proofs[a.ID] = a.Proof
 		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c.Cell) }); {
