@@ -251,7 +251,7 @@ func (e *execution) begin(f *fleet.Fleet) error {
 			return err
 		}
 		e.plan.Learn(results)
-		e.plan.Looks = true
+		e.plan.Looks, e.plan.Programs = true, true
 		e.plan.Earlier = earlier
 	}
 	e.plan.Sessions = append(e.plan.Sessions, plan.Session{Started: time.Now().UTC()})

@@ -43,6 +43,8 @@ type Plan struct {
 	// Looks says that every node is looked at before the first and after every cycle. Older
 	// gates did not.
 	Looks bool `json:"looks,omitempty"`
+	// Programs says that every such look asks which program the daemon runs. Older gates did not.
+	Programs bool `json:"programs,omitempty"`
 }
 
 // Session is a stretch of work on a run: the first, or a resumption. Finished is zero
