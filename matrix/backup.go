@@ -8,6 +8,7 @@ import (
 	"filippo.io/age"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // backUpAndRestore takes a backup, purges the application and brings it back: the
@@ -31,7 +32,7 @@ func backUpAndRestore(ctx context.Context, env *Environment, rec *Recorder) erro
 	err = env.restore(ctx, file.Bytes(), id)
 	restored()
 	if err != nil {
-		return err
+		return ofKind(reports.DataLoss, err) // the backup was all that there was of it
 	}
 	s, err := env.look(ctx, rec)
 	if err != nil {

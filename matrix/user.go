@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 const (
@@ -91,7 +92,7 @@ func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (e
 			err = fmt.Errorf("the file holds %.80q", out)
 		}
 	}
-	return wrap("reading the canary back", err)
+	return ofKind(reports.DataLoss, wrap("reading the canary back", err))
 }
 
 // echo asks for a value that was never written: an application that shows it repeats what

@@ -77,6 +77,7 @@ func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
 		return nil, nil, nil, err
 	}
 	r := verdict.Judge(&p, results)
+	r.Results = reports.Digest(raw)
 	if err := sameEvidence(dir, results); err != nil {
 		return nil, nil, nil, err
 	}

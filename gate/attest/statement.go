@@ -91,7 +91,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 	}
 	for _, a := range r.Apps {
 		s.Predicate.Proofs[a.ID] = a.Proof
-		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c.Cell) }); {
+		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c) }); {
 		case a.Verdict == reports.Green:
 			s.Predicate.PassedTests = append(s.Predicate.PassedTests, a.ID)
 		case excused:
@@ -120,7 +120,7 @@ func result(r *reports.Report) string {
 		for _, c := range a.Cells {
 			switch {
 			case c.Status == reports.Passed:
-			case verdict.Excused(r, c.Cell):
+			case verdict.Excused(r, c):
 				out = "WARNED"
 			default:
 				return "FAILED"

@@ -28,7 +28,8 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 		switch {
 		case !seen, old.Status == reports.NotRun:
 			byCell[res.Cell] = res
-		case old.Status == reports.Passed && res.Status == reports.Failed:
+		case res.Status != reports.Failed:
+		case old.Status == reports.Passed, old.Kind.Worse(res.Kind) != old.Kind: // the worst stands
 			byCell[res.Cell] = res
 		}
 	}
