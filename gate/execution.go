@@ -80,6 +80,9 @@ func (e *execution) judge(cut error) (*Outcome, error) {
 	if err != nil {
 		return nil, errors.Join(cut, err)
 	}
+	if err := e.enterEnd(r); err != nil {
+		return nil, errors.Join(cut, fmt.Errorf("%w: the ledger: %w", runner.ErrIncomplete, err))
+	}
 	o := &Outcome{e.dir, r}
 	e.Observer.Judged(o, cut)
 	return o, cut
@@ -253,6 +256,9 @@ func (e *execution) begin(f *fleet.Fleet) error {
 		e.plan.Learn(results)
 		e.plan.Looks, e.plan.Programs = true, true
 		e.plan.Earlier = earlier
+	}
+	if err := e.enterBegin(); err != nil {
+		return fmt.Errorf("%w: the ledger: %w", runner.ErrIncomplete, err)
 	}
 	e.plan.Sessions = append(e.plan.Sessions, plan.Session{Started: time.Now().UTC()})
 	if err := reports.WriteJSON(filepath.Join(e.dir, reports.PlanFile), e.plan); err != nil {

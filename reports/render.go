@@ -149,6 +149,7 @@ func HTML(dir string, r *Report) ([]byte, error) {
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"upper":    strings.ToUpper,
 		"headline": Headline,
+		"again":    Again,
 		"seconds":  func(s float64) string { return fmt.Sprintf("%.1f", s) },
 		"share": func(part, whole float64) float64 {
 			if whole == 0 {
@@ -242,6 +243,9 @@ func Summary(r *Report) string {
 	if r.First != nil {
 		p("First failure: **%s**: %s\n", r.First.Cell, r.First.Reason)
 	}
+	if again := Again(r); again != "" {
+		p("%s.\n", again)
+	}
 	p("| app | version | verdict | level | passed | failed | not run |\n| --- | --- | --- | --- | ---: | ---: | ---: |")
 	for _, a := range r.Apps {
 		n := map[Status]int{}
@@ -303,6 +307,28 @@ func (a App) Proves() string {
 	}
 	upwards := math.Ceil(1000*p.Bound) / 10
 	return fmt.Sprintf("%s: %d green and %d red cycles%s; with 95 %% confidence, it fails in at most %.1f %% of cycles like these", a.ID, p.Green, p.Red, runs, upwards)
+}
+
+// Again says the how manyth run of the very same bits this is, and what came of those before;
+// empty for the first.
+func Again(r *Report) string {
+	if len(r.Before) == 0 {
+		return ""
+	}
+	red, open := 0, 0
+	for _, b := range r.Before {
+		switch b.Verdict {
+		case Red:
+			red++
+		case "", Incomplete:
+			open++
+		}
+	}
+	s := fmt.Sprintf("Run %d of this subject; %d red before", len(r.Before)+1, red)
+	if open > 0 {
+		s += fmt.Sprintf(", %d not run to the end", open)
+	}
+	return s
 }
 
 // Headline is the verdict in a few words, with SMOKE in front if it is one. A verdict under

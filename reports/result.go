@@ -104,6 +104,18 @@ type Earlier struct {
 	Cycles  map[string]Tally `json:"cycles"`  // by application
 }
 
+// PastRun is an earlier run of the very same subject, as the ledger beside the runs has it.
+type PastRun struct {
+	Run     string    `json:"run"`
+	Began   time.Time `json:"began"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Verdict Verdict   `json:"verdict,omitempty"` // empty: it was cut off, or is still under way
+	Smoke   bool      `json:"smoke,omitempty"`
+	Passed  int       `json:"passed,omitempty"` // cells
+	Failed  int       `json:"failed,omitempty"`
+	NotRun  int       `json:"not_run,omitempty"`
+}
+
 // Tally counts the cycles of an application, one for each node: those in which every cell
 // passed, and those in which one failed. One that was not run to its end counts in neither.
 type Tally struct {
@@ -176,6 +188,7 @@ type Report struct {
 	Reruns  []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
 	Unfit   []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
 	Earlier []Earlier `json:"earlier,omitempty"`
+	Before  []PastRun `json:"before,omitempty"` // runs of the very same subject
 
 	Health []NodeHealth `json:"node_health,omitempty"`
 }
@@ -213,6 +226,8 @@ type Policy struct {
 	Catalog []string `json:"catalog,omitempty"`
 	// Hardware, of a demand, wants every node to be a machine of its own.
 	Hardware bool `json:"hardware,omitempty"`
+	// RedRuns, of a demand, is how many runs of the very same subject may have been red before.
+	RedRuns int `json:"red_runs,omitempty"`
 }
 
 // Node is a machine that took part in a run.

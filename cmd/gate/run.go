@@ -208,6 +208,9 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 		}
 	} else {
 		fmt.Fprintf(w, "%s: %d apps, %d cycles, %s; report: %s\n", reports.Headline(r), len(r.Apps), r.Asked.Cycles, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second), filepath.Join(dir, reports.HTMLFile))
+		if again := reports.Again(r); again != "" {
+			fmt.Fprintln(w, again)
+		}
 		for _, why := range r.Unfit {
 			fmt.Fprintf(w, "UNFIT for a release: %s\n", why)
 		}

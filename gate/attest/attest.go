@@ -175,6 +175,9 @@ func Verify(ctx context.Context, dir string, trust Trust, now time.Time) (*repor
 	if why := p.Missing(policy); len(why) > 0 {
 		return nil, fmt.Errorf("%w: the run was made under a weaker policy than is demanded here: %s", ErrAttestation, strings.Join(why, "; "))
 	}
+	if why := p.TooRed(policy); why != "" {
+		return nil, fmt.Errorf("%w: %s", ErrAttestation, why)
+	}
 	if len(r.Waivers) > 0 {
 		if len(trust.Waivers) == 0 {
 			return nil, fmt.Errorf("%w: %s is excused by a waiver, and nobody is trusted to give one (--trust-waivers)", ErrAttestation, r.Waivers[0].App)

@@ -50,6 +50,7 @@ type predicate struct {
 	Reruns   []reports.Rerun          `json:"reruns,omitempty"`    // cells that were run again
 	Proofs   map[string]reports.Proof `json:"proofs,omitempty"`    // by application: how many cycles, and what they prove
 	Earlier  []reports.Earlier        `json:"earlier,omitempty"`   // runs whose cycles are among them
+	Before   []reports.PastRun        `json:"before,omitempty"`    // other runs of this very subject
 	Health   []reports.NodeHealth     `json:"nodeHealth,omitempty"`
 }
 
@@ -71,7 +72,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		PredicateType: "https://in-toto.io/attestation/test-result/v0.1",
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Health: r.Health, Proofs: map[string]reports.Proof{},
+			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Before: r.Before, Health: r.Health, Proofs: map[string]reports.Proof{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
