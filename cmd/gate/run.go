@@ -221,7 +221,7 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 			fmt.Fprintf(w, "WAIVER: %s\n", waiver)
 		}
 		if r.First != nil {
-			fmt.Fprintf(w, "first failure: %s: %s\n", r.First.Cell, r.First.Reason)
+			fmt.Fprintf(w, "first failure: %s: %s\nagain: %s\n", r.First.Cell, r.First.Reason, r.Reproduce(r.First.Cell))
 		}
 		for _, h := range r.Health {
 			for _, problem := range h.Problems {
