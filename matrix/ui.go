@@ -96,7 +96,7 @@ func checkStatus(ctx context.Context, where string, c *http.Client, url string, 
 		return []string{where + ": " + err.Error()}
 	}
 	resp.Body.Close()
-	if want != 0 && resp.StatusCode != want || want == 0 && resp.StatusCode/100 != 2 {
+	if !accepted(resp.StatusCode, want) {
 		return []string{fmt.Sprintf("%s: %s: status %d, expected %s", where, url, resp.StatusCode, expected(want))}
 	}
 	return nil
@@ -105,7 +105,7 @@ func checkStatus(ctx context.Context, where string, c *http.Client, url string, 
 // checkPage compares what a browser saw with what the manifest promises.
 func checkPage(where string, p *Page, want manifest.Expect) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, where+": "+fmt.Sprintf(format, args...)) }
-	if want.Status != 0 && p.Status != want.Status {
+	if p.Status/100 == 5 || want.Status != 0 && p.Status != want.Status {
 		say("status %d, expected %d", p.Status, want.Status)
 	}
 	if !strings.Contains(p.Title, want.Title) {
