@@ -59,10 +59,10 @@ func (e *execution) copyPins(bin, archy string) error {
 	}
 	var err error
 	if e.plan.Subject.Daemon, err = copyProgram(e.Daemon, filepath.Join(bin, daemonPin)); err != nil {
-		return fmt.Errorf("%w: the daemon: %w; 'make build' builds it, --daemon names another", plan.ErrUsage, err)
+		return fmt.Errorf("%w: the daemon: %w; 'make build' builds it, --daemon names another", uncopied(err), err)
 	}
 	if e.plan.Judge.Suite, err = copyProgram(e.Suite, filepath.Join(bin, suitePin)); err != nil {
-		return fmt.Errorf("%w: the suite: %w; 'make build' builds it, --suite names another", plan.ErrUsage, err)
+		return fmt.Errorf("%w: the suite: %w; 'make build' builds it, --suite names another", uncopied(err), err)
 	}
 	sum, err := copyProgram(archy, filepath.Join(bin, archyPin))
 	switch {
@@ -72,6 +72,15 @@ func (e *execution) copyPins(bin, archy string) error {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	return nil
+}
+
+// uncopied is what a program means that could not be copied: it is not there, or the gate could
+// not keep it.
+func uncopied(err error) error {
+	if errors.Is(err, fs.ErrNotExist) {
+		return plan.ErrUsage
+	}
+	return runner.ErrIncomplete
 }
 
 // samePins refuses a resumption with other programs than those that the run began with, and
