@@ -157,7 +157,7 @@ func (o *told) Judged(outcome *Outcome, cut error) { o.outcome, o.cut = outcome,
 func TestAnOutcomeIsSaidWhileTheNodesAreStillHeld(t *testing.T) {
 	var o told
 	p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"a"}}, Sessions: make([]plan.Session, 1)}
-	e := &execution{Options: Options{Observer: &o}, plan: p, dir: t.TempDir()}
+	e := &execution{Options: Options{Observer: &o, Out: t.TempDir()}, plan: p, dir: t.TempDir()}
 	cut := errors.New("planted")
 	outcome, err := e.judge(cut)
 	if outcome == nil || o.outcome != outcome || err != cut || o.cut != cut || p.Sessions[0].Finished.IsZero() {

@@ -166,7 +166,7 @@ func TestAReleaseThatNodesWouldRefuseIsNotSigned(t *testing.T) {
 		change              func(*Artifact)
 	}{
 		{"another version", "2", `and the release is to be version "2"`, func(*Artifact) {}},
-		{"two commits", "1", "build them all again", func(a *Artifact) { a.info.Settings[0].Value = "ffff" }},
+		{"two commits", "1", "was built from commit abcd, and archy-linux-", func(a *Artifact) { a.info.Settings[0].Value = "ffff" }},
 		{"no time", "1", "does not say when its commit was made", func(a *Artifact) { a.info.Settings[1].Value = "" }},
 	} {
 		all := []Artifact{artifact(name, d0), artifact("archy-linux-"+runtime.GOARCH, hex64("c0"))}
