@@ -2,7 +2,6 @@ package gate
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,7 +14,6 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
-	"github.com/archipelago-cloud/archipelago/gate/release"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
@@ -46,6 +44,9 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 		return nil, err
 	}
 	e := &execution{o, p, dir, fresh}
+	if err := e.pin(); err != nil {
+		return nil, err
+	}
 	if err := e.levelZero(ctx); err != nil {
 		return nil, err
 	}
@@ -70,6 +71,9 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 		return nil, err
 	}
 	defer unlock()
+	if err := oneMachine(ctx, f); err != nil {
+		return nil, err
+	}
 	if err := e.equip(ctx, f); err != nil {
 		return nil, err
 	}
@@ -90,6 +94,9 @@ func (e *execution) judge(cut error) (*Outcome, error) {
 	r, err := conclude(e.dir, e.plan)
 	if err != nil {
 		return nil, errors.Join(cut, err)
+	}
+	if err := e.enterEnd(r); err != nil {
+		return nil, errors.Join(cut, fmt.Errorf("%w: the ledger: %w", runner.ErrIncomplete, err))
 	}
 	o := &Outcome{e.dir, r}
 	e.Observer.Judged(o, cut)
@@ -151,14 +158,39 @@ func (e *execution) machines(ctx context.Context) ([]nodes.Node, error) {
 }
 
 // sameMachine refuses to go on with a run on another machine than the one that had the
-// node's name when the run began.
+// node's name when the run began, by the bytes of its host key.
 func (e *execution) sameMachine(n *nodes.Node) error {
-	i := slices.IndexFunc(e.plan.Nodes, func(r reports.Node) bool { return r.Name == n.Name })
-	if i < 0 || e.plan.Nodes[i].HostKey == "" || e.plan.Nodes[i].HostKey == n.HostKey {
+	if e.fresh {
 		return nil
 	}
-	return fmt.Errorf("%w: %s is another machine than the one that run %s began on: its host key is %q, and the run recorded %q; name the run's own inventory with --nodes, or start a new run",
-		plan.ErrUsage, n, e.plan.Run, n.HostKey, e.plan.Nodes[i].HostKey)
+	const remedy = "name the run's own inventory with --nodes, or start a new run"
+	i := slices.IndexFunc(e.plan.Nodes, func(r reports.Node) bool { return r.Name == n.Name })
+	if i < 0 || e.plan.Nodes[i].HostKey == "" {
+		return fmt.Errorf("%w: run %s does not say on which machine %s it began, so nothing shows that this is the same; start a new run", plan.ErrUsage, e.plan.Run, n.Name)
+	}
+	if began := e.plan.Nodes[i].HostKey; plan.KeyMaterial(began) != plan.KeyMaterial(n.HostKey) {
+		return fmt.Errorf("%w: %s is another machine than the one that run %s began on: its host key is %q, and the run recorded %q; %s",
+			plan.ErrUsage, n, e.plan.Run, n.HostKey, began, remedy)
+	}
+	return nil
+}
+
+// oneMachine refuses two nodes that are on the same boot of a machine of the same name: two
+// users of one machine, or one whose SSH servers show different host keys.
+func oneMachine(ctx context.Context, f *fleet.Fleet) error {
+	seen := map[string]string{}
+	for _, n := range f.Nodes {
+		boot, err := n.Boot(ctx)
+		if err != nil {
+			return err
+		}
+		at := n.Identity.Host + " " + string(boot)
+		if other, twice := seen[at]; twice {
+			return fmt.Errorf("%w: nodes %s and %s are one machine under two names: both are %q, on boot %s; name two machines", plan.ErrUsage, other, n.Name, n.Identity.Host, boot)
+		}
+		seen[at] = n.Name
+	}
+	return nil
 }
 
 // equip empties the nodes of a fresh run, brings the daemon and the catalog onto them,
@@ -187,24 +219,17 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	if err := e.generated(ctx, f); err != nil {
 		return err
 	}
-	daemon, err := release.Digest(e.Daemon)
-	if err != nil {
-		return fmt.Errorf("the daemon: %w", err)
-	}
-	judge, err := e.judges()
-	if err != nil {
-		return err
-	}
-	if !e.fresh && e.plan.Judge != judge {
-		return fmt.Errorf("%w: the gate or its suite is another one than run %s began with, and a run is judged by one; start a new run", plan.ErrUsage, e.plan.Run)
-	}
-	e.plan.Judge = judge
 	before := e.plan.Subject
-	e.plan.Identify(daemon, f.Published)
-	if !e.fresh && !sameSubject(before, e.plan.Subject) {
-		return fmt.Errorf("%w: the daemon, a manifest or a file installed with the daemon has changed since run %s began, and a run is about one subject; start a new run", plan.ErrUsage, e.plan.Run)
+	e.plan.Identify(before.Daemon, f.Published)
+	e.plan.Subject.Commands = before.Commands
+	if why := differs(before, e.plan.Subject); !e.fresh && why != "" {
+		return fmt.Errorf("%w: what is tested has changed since run %s began, and a run is about one subject: %s; put it back, or start a new run", plan.ErrUsage, e.plan.Run, why)
 	}
-	return nil
+	published := map[string][]byte{}
+	for _, id := range e.plan.Asked.Apps {
+		published[id] = f.Published[id].Canonical()
+	}
+	return e.keepManifests(published)
 }
 
 // generated wants each node's Podman to make services of what the daemon renders that start
@@ -226,42 +251,31 @@ func (e *execution) generated(ctx context.Context, f *fleet.Fleet) error {
 	return nil
 }
 
-// judges identifies what judges the run: this program, the suite and the policy.
-func (e *execution) judges() (reports.Judge, error) {
-	self, err := os.Executable()
-	if err != nil {
-		return reports.Judge{}, fmt.Errorf("the gate's own program: %w", err)
-	}
-	j := reports.Judge{Policy: plan.PolicyDigest(e.plan.Policy)}
-	if j.Gate, err = release.Digest(self); err != nil {
-		return reports.Judge{}, err
-	}
-	j.Suite, err = release.Digest(e.Suite)
-	return j, err
-}
-
-func sameSubject(a, b reports.Subject) bool {
-	x, _ := json.Marshal(a)
-	y, _ := json.Marshal(b)
-	return string(x) == string(y)
-}
-
 // begin records the nodes and the session in the plan, and makes the run the latest.
 func (e *execution) begin(f *fleet.Fleet) error {
-	e.plan.Nodes = nil
+	var now []reports.Node
 	for _, n := range f.Nodes {
 		id := n.Identity
-		e.plan.Nodes = append(e.plan.Nodes, reports.Node{Name: id.Name, Address: id.Address, HostKey: id.HostKey, OS: id.OS, Kernel: id.Kernel, Podman: id.Podman, Systemd: id.Systemd, Kind: kind(id), CPUs: id.CPUs, Memory: id.Free})
+		now = append(now, reports.Node{Name: id.Name, Address: id.Address, HostKey: id.HostKey, OS: id.OS, Kernel: id.Kernel, Podman: id.Podman, Systemd: id.Systemd, Kind: kind(id), CPUs: id.CPUs, Memory: id.Free})
 	}
-	e.plan.Warnings = append(f.Warnings, e.plan.TooLarge()...)
+	warnings := f.Warnings
+	if e.fresh {
+		e.plan.Nodes = now
+	} else { // where earlier cells ran stays as it was recorded
+		warnings = append(warnings, changed(e.plan.Nodes, now)...)
+	}
+	e.plan.Warnings = append(warnings, e.plan.TooLarge()...)
 	if e.fresh {
 		results, earlier, err := e.history()
 		if err != nil {
 			return err
 		}
 		e.plan.Learn(results)
-		e.plan.Looks = true
+		e.plan.Looks, e.plan.Programs = true, true
 		e.plan.Earlier = earlier
+	}
+	if err := e.enterBegin(); err != nil {
+		return fmt.Errorf("%w: the ledger: %w", runner.ErrIncomplete, err)
 	}
 	e.plan.Sessions = append(e.plan.Sessions, plan.Session{Started: time.Now().UTC()})
 	if err := reports.WriteJSON(filepath.Join(e.dir, reports.PlanFile), e.plan); err != nil {
@@ -276,6 +290,23 @@ func (e *execution) begin(f *fleet.Fleet) error {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	return nil
+}
+
+// changed says what of the nodes is not as it was when the run began.
+func changed(began, now []reports.Node) (out []string) {
+	for _, n := range now {
+		i := slices.IndexFunc(began, func(b reports.Node) bool { return b.Name == n.Name })
+		if i < 0 {
+			continue // sameMachine has refused it
+		}
+		for what, v := range map[string][2]string{"OS": {began[i].OS, n.OS}, "kernel": {began[i].Kernel, n.Kernel}, "Podman": {began[i].Podman, n.Podman}, "systemd": {began[i].Systemd, n.Systemd}} {
+			if v[0] != v[1] {
+				out = append(out, fmt.Sprintf("node %s: its %s is %s since a resumption, and was %s", n.Name, what, v[1], v[0]))
+			}
+		}
+	}
+	slices.Sort(out)
+	return out
 }
 
 // kind is what a node is made of.

@@ -75,11 +75,26 @@ func Run(ctx context.Context, o Options) (*Outcome, error) {
 }
 
 // Resume goes on with a run as it was planned; the request counts for nothing. The daemon
-// and the catalog must be those that the run began with.
+// and the catalog must be those that the run began with. To a run in which nothing is left to
+// do, nothing is added: no session, no result, no later end.
 func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
 	dir, p, err := open(o.Out, name)
 	if err != nil {
 		return nil, err
+	}
+	left, err := runner.Left(p, dir)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	if !left {
+		fmt.Fprintf(o.Observer, "gate: nothing is left to do in run %s; it stays as it is\n", p.Run)
+		r, err := conclude(dir, p)
+		if err != nil {
+			return nil, err
+		}
+		out := &Outcome{dir, r}
+		o.Observer.Judged(out, nil)
+		return out, nil
 	}
 	return carryOut(ctx, o, p, dir, false)
 }

@@ -42,7 +42,8 @@ func options(t *testing.T, status string) (o Options, shown func() string) {
 	o = Options{
 		Catalog: cat, CatalogDirs: []string{"../catalog/apps"}, Request: plan.Request{Apps: []string{"mosquitto"}}, Out: filepath.Join(dir, "out"), Observer: &quiet{},
 		Inventory: write("nodes.yaml", "nodes:\n- {name: x, address: 127.0.0.77, port: 1, user: archipelago, key: id}\n", 0o600),
-		Suite:     write("suite", "#!/bin/sh\necho \"$ARCHIPELAGO_CATALOG\" >>\"${0%/*}/shown\"\necho planted\nexit "+status+"\n", 0o755),
+		Suite:     write("suite", "#!/bin/sh\necho \"$ARCHIPELAGO_CATALOG\" >>"+dir+"/shown\necho planted\nexit "+status+"\n", 0o755),
+		Daemon:    write("daemon", "a daemon", 0o755),
 	}
 	return o, func() string {
 		b, err := os.ReadFile(filepath.Join(dir, "shown"))
@@ -144,35 +145,6 @@ func TestLevelZeroLooksAtADirectoryThatGaveNoApplication(t *testing.T) {
 	}
 }
 
-func TestARunIsNotResumedOnOtherMachinesOfTheSameNames(t *testing.T) {
-	const began = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f"
-	const other = "ssh-ed25519 AAAAC3NzaC1lZDI1NTE5AAAAICAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs8PT4/"
-	o, _ := options(t, "0")
-	dir := filepath.Join(o.Out, "r1")
-	p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"mosquitto"}}, Nodes: []reports.Node{{Name: "x", HostKey: began}}}
-	if err := errors.Join(os.MkdirAll(dir, 0o755), reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p)); err != nil {
-		t.Fatal(err)
-	}
-	for key, refused := range map[string]bool{began: false, began + " a comment": false, other: true} {
-		if err := os.WriteFile(o.Inventory, []byte("nodes:\n- {name: x, address: 127.0.0.77, port: 1, user: archipelago, key: id, host_key: "+key+"}\n"), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		_, err := Resume(t.Context(), "r1", o)
-		if got := errors.Is(err, plan.ErrUsage) && strings.Contains(err.Error(), "another machine than the one that run r1 began on"); err == nil || got != refused {
-			t.Errorf("%s: %v", key, err)
-		}
-	}
-}
-
-func TestARunIsAboutOneSubject(t *testing.T) {
-	subject := func(script string) reports.Subject {
-		return reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0"}, Installed: map[string]string{"rollback.sh": script}}
-	}
-	if !sameSubject(subject("f0"), subject("f0")) || sameSubject(subject("f0"), subject("f1")) || sameSubject(reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0"}}, subject("f0")) {
-		t.Error("the files installed with the daemon do not count")
-	}
-}
-
 // told is an observer that keeps the outcome.
 type told struct {
 	quiet
@@ -185,7 +157,7 @@ func (o *told) Judged(outcome *Outcome, cut error) { o.outcome, o.cut = outcome,
 func TestAnOutcomeIsSaidWhileTheNodesAreStillHeld(t *testing.T) {
 	var o told
 	p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"a"}}, Sessions: make([]plan.Session, 1)}
-	e := &execution{Options: Options{Observer: &o}, plan: p, dir: t.TempDir()}
+	e := &execution{Options: Options{Observer: &o, Out: t.TempDir()}, plan: p, dir: t.TempDir()}
 	cut := errors.New("planted")
 	outcome, err := e.judge(cut)
 	if outcome == nil || o.outcome != outcome || err != cut || o.cut != cut || p.Sessions[0].Finished.IsZero() {
@@ -258,26 +230,5 @@ func TestANodeSaysWhatItIsMadeOf(t *testing.T) {
 		if got := kind(id); got != want {
 			t.Errorf("%+v is %q, expected %q", id, got, want)
 		}
-	}
-}
-
-func TestWhatJudgesIsIdentified(t *testing.T) {
-	suite := filepath.Join(t.TempDir(), "suite")
-	judge := func(text string, policy reports.Policy) reports.Judge {
-		t.Helper()
-		if err := os.WriteFile(suite, []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-		j, err := (&execution{Options: Options{Suite: suite}, plan: &plan.Plan{Policy: policy}}).judges()
-		if err != nil || len(j.Gate) != 64 || len(j.Suite) != 64 || len(j.Policy) != 64 {
-			t.Fatalf("%+v, %v", j, err)
-		}
-		return j
-	}
-	one := judge("suite", plan.Default())
-	weak := plan.Default()
-	weak.Cycles = 1
-	if judge("suite", plan.Default()) != one || judge("another", plan.Default()) == one || judge("suite", weak) == one {
-		t.Error("another suite or policy is taken for the same")
 	}
 }

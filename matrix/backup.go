@@ -9,6 +9,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 const maxBackup = 1 << 30 // bytes; it is kept in memory
@@ -34,7 +35,7 @@ func backUpAndRestore(ctx context.Context, env *Environment, rec *Recorder) erro
 	err = env.restore(ctx, file.Bytes(), id)
 	restored()
 	if err != nil {
-		return err
+		return ofKind(reports.DataLoss, err) // the backup was all that there was of it
 	}
 	s, err := env.look(ctx, rec)
 	if err != nil {

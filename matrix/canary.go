@@ -10,6 +10,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // blank stands for the canary's value in a manifest.
@@ -50,7 +51,7 @@ func (u *User) Read(ctx context.Context, m *manifest.Manifest, canary string) (e
 		file := manifest.Request{Path: c.Volume.Served.Path}
 		err = u.find(ctx, m, &manifest.HTTPCanary{Interface: c.Volume.Served.Interface, Read: file}, canary)
 	}
-	return wrap("reading the canary back", err)
+	return ofKind(reports.DataLoss, wrap("reading the canary back", err))
 }
 
 // find reads by HTTP.

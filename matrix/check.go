@@ -11,6 +11,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // The checks are pure: they take a snapshot and say what is wrong with it, a
@@ -22,7 +23,11 @@ func Verdict(wrong ...[]string) error {
 	if len(all) == 0 {
 		return nil
 	}
-	return errors.New(strings.Join(all, "; "))
+	err := errors.New(strings.Join(all, "; "))
+	if slices.ContainsFunc(all, speaksOfData) {
+		return ofKind(reports.DataLoss, err)
+	}
+	return err
 }
 
 // wrap says what was being done, if it failed.
@@ -99,7 +104,7 @@ func CheckKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		for _, v := range c.Volumes {
 			have, ok := s.Volumes[v.Name]
 			if !ok {
-				say("the data is gone: volume %s does not exist", v.Name)
+				say(dataGone+"volume %s does not exist", v.Name)
 				continue
 			}
 			uid, gid := s.mapped(v.UID, v.GID)
@@ -218,9 +223,9 @@ func CheckSame(before, after *Snapshot) (wrong []string) {
 	}
 	for _, name := range slices.Sorted(maps.Keys(before.Volumes)) {
 		if a, ok := after.Volumes[name]; !ok {
-			wrong = append(wrong, fmt.Sprintf("the data is gone: volume %s was deleted", name))
+			wrong = append(wrong, fmt.Sprintf(dataGone+"volume %s was deleted", name))
 		} else if a.Inode != before.Volumes[name].Inode {
-			wrong = append(wrong, fmt.Sprintf("the data is gone: volume %s is another directory than before", name))
+			wrong = append(wrong, fmt.Sprintf(dataGone+"volume %s is another directory than before", name))
 		}
 	}
 	return wrong

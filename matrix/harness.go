@@ -32,11 +32,12 @@ type cell struct {
 
 // outcome is what the report of a cell says beside its verdict.
 type outcome struct {
-	Seconds  float64        `json:"seconds"`
-	Timing   reports.Timing `json:"split"`
-	Note     string         `json:"note,omitempty"`
-	Evidence []string       `json:"evidence,omitempty"`
-	Cause    reports.Cause  `json:"cause,omitempty"` // of a cell that was not run
+	Seconds  float64         `json:"seconds"`
+	Timing   reports.Timing  `json:"split"`
+	Note     string          `json:"note,omitempty"`
+	Evidence []string        `json:"evidence,omitempty"`
+	Cause    reports.Cause   `json:"cause,omitempty"` // of a cell that was not run
+	Kind     reports.Failure `json:"kind,omitempty"`  // of one that failed
 }
 
 // Each does work for every application that has not failed, side by side.
@@ -121,7 +122,7 @@ func (g *Group) invariants(c *cell) error {
 			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot)
 		}
 		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s), s.lies); err != nil {
-			return fmt.Errorf("invariant: %w", err)
+			return ofKind(reports.Invariant, fmt.Errorf("invariant: %w", err))
 		}
 	}
 	return nil
@@ -138,7 +139,11 @@ func (g *Group) conclude(ctx context.Context, i int) (outcome, error) {
 		collect(bounded, c.env, c.rec)
 		cancel()
 	}
-	return outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Evidence: c.rec.files, Cause: cause(err)}, err
+	o := outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Evidence: c.rec.files, Cause: cause(err)}
+	if err != nil && !broken(err) {
+		o.Kind = KindOf(err)
+	}
+	return o, err
 }
 
 // errRebooted is a failure: nobody asked the node for it, and its applications went down.

@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // boot is the one that healthy snapshots were taken on.
@@ -127,6 +128,9 @@ func TestAStepIsJudged(t *testing.T) {
 				t.Errorf("%v: was it before the step or not?", err)
 			case broken(err) != c.lost:
 				t.Errorf("%v: not run is %v, expected %v", err, broken(err), c.lost)
+			}
+			if invariant := strings.Contains(c.want, "invariant: "); invariant != (o.Kind == reports.Invariant) || c.lost && o.Kind != "" {
+				t.Errorf("%v is of kind %q", err, o.Kind)
 			}
 			// The node is asked only where it is not known who is to blame.
 			if open := g.cells[0].err != nil && !broken(g.cells[0].err); open != (asked == 1) {

@@ -157,12 +157,14 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 		return
 	}
 	res := reports.Result{Cell: cell, At: time.Now().UTC(), Seconds: r.RunTime.Seconds()}
+	var kind reports.Failure
 	for _, e := range r.ReportEntries {
 		switch e.Name {
 		case entryCell:
 			var o outcome
 			if json.Unmarshal([]byte(e.StringRepresentation()), &o) == nil {
 				res.Seconds, res.Timing, res.Note, res.Evidence, res.Cause = o.Seconds, o.Timing, o.Note, o.Evidence, o.Cause
+				kind = o.Kind
 			}
 		case entryBroken:
 			res.Reason = e.StringRepresentation()
@@ -172,7 +174,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 	case r.State == types.SpecStatePassed:
 		res.Status = reports.Passed
 	case r.State.Is(types.SpecStateFailed | types.SpecStatePanicked):
-		res.Status, res.Reason = reports.Failed, r.Failure.Message
+		res.Status, res.Reason, res.Kind = reports.Failed, r.Failure.Message, kind
 		if r.State == types.SpecStatePanicked {
 			res.Reason = "the step panicked: " + r.Failure.ForwardedPanic
 		}

@@ -136,7 +136,7 @@ func checkStatus(ctx context.Context, where string, c *http.Client, url string, 
 		return []string{where + ": " + err.Error()}
 	}
 	resp.Body.Close()
-	if want != 0 && resp.StatusCode != want || want == 0 && resp.StatusCode/100 != 2 {
+	if !accepted(resp.StatusCode, want) {
 		return []string{fmt.Sprintf("%s: %s: status %d, expected %s", where, url, resp.StatusCode, expected(want))}
 	}
 	return nil

@@ -120,3 +120,19 @@ func TestAPortAnswersByWhatItSays(t *testing.T) {
 		})
 	}
 }
+
+func TestAServersOwnFailureNeverPasses(t *testing.T) {
+	for _, status := range []int{500, 502, 503, 504, 599} {
+		s, own := served(t, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) { w.WriteHeader(status) }))
+		for _, want := range []int{0, 200, status} { // even where the manifest wants it
+			if wrong := checkStatus(t.Context(), "proxy", pinned(own, ""), s.URL, want); len(wrong) != 1 {
+				t.Errorf("status %d, wanted %d: %q", status, want, wrong)
+			}
+		}
+	}
+	for status, want := range map[int]int{200: 0, 204: 0, 401: 401, 404: 404} {
+		if !accepted(status, want) {
+			t.Errorf("status %d, wanted %d, is red", status, want)
+		}
+	}
+}

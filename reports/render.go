@@ -150,6 +150,7 @@ func HTML(dir string, r *Report) ([]byte, error) {
 	t, err := template.New("report").Funcs(template.FuncMap{
 		"upper":    strings.ToUpper,
 		"headline": Headline,
+		"again":    Again,
 		"seconds":  func(s float64) string { return fmt.Sprintf("%.1f", s) },
 		"share": func(part, whole float64) float64 {
 			if whole == 0 {
@@ -198,7 +199,7 @@ func JUnit(r *Report) ([]byte, error) {
 				tc := junit.Testcase{Name: fmt.Sprintf("%s, cycle %d", c.Step, c.Cycle), Classname: a.ID + "." + strings.TrimPrefix(node, "."), Time: fmt.Sprintf("%.3f", c.Seconds)}
 				switch c.Status {
 				case Failed:
-					tc.Failure = &junit.Result{Message: c.Reason, Type: "failed", Data: strings.Join(c.Evidence, "\n")}
+					tc.Failure = &junit.Result{Message: c.Reason, Type: "failed", Data: strings.Join(append([]string{r.Reproduce(c.Cell)}, c.Evidence...), "\n")}
 				case Passed:
 				default:
 					// Not run is not green: an error, not a skip that is easily overlooked.
@@ -251,6 +252,10 @@ func Summary(r *Report) string {
 	p("Run %s, %d cycles of %s on %s, %.0f s.\n", r.Run, r.Asked.Cycles, strings.Join(r.Asked.Apps, ", "), strings.Join(r.Asked.Nodes, " and "), r.Seconds)
 	if r.First != nil {
 		p("First failure: **%s**: %s\n", r.First.Cell, r.First.Reason)
+		p("Again: `%s`\n", r.Reproduce(r.First.Cell))
+	}
+	if again := Again(r); again != "" {
+		p("%s.\n", again)
 	}
 	p("| app | version | verdict | level | passed | failed | not run |\n| --- | --- | --- | --- | ---: | ---: | ---: |")
 	for _, a := range r.Apps {
@@ -316,6 +321,43 @@ func (a App) Proves() string {
 	}
 	upwards := math.Ceil(1000*p.Bound) / 10
 	return fmt.Sprintf("%s: %d green and %d red cycles%s; with 95 %% confidence, it fails in at most %.1f %% of cycles like these", a.ID, p.Green, p.Red, runs, upwards)
+}
+
+// Again says the how manyth run of the very same bits this is, and what came of those before;
+// empty for the first.
+func Again(r *Report) string {
+	if len(r.Before) == 0 {
+		return ""
+	}
+	red, open := 0, 0
+	for _, b := range r.Before {
+		switch b.Verdict {
+		case Red:
+			red++
+		case "", Incomplete:
+			open++
+		}
+	}
+	s := fmt.Sprintf("Run %d of this subject; %d red before", len(r.Before)+1, red)
+	if open > 0 {
+		s += fmt.Sprintf(", %d not run to the end", open)
+	}
+	return s
+}
+
+// Reproduce is the command, in the directory of the source, that runs a cell again by itself: a
+// cycle of its application on its node up to its step, with the programs of this run. What
+// comes of it diagnoses; the cell stays what it is.
+func (r *Report) Reproduce(c Cell) string {
+	steps := r.Asked.Steps
+	if i := slices.Index(steps, c.Step); i >= 0 {
+		steps = steps[:i+1]
+	}
+	bin := ""
+	if len(r.Judge.Suite) > 0 {
+		bin = fmt.Sprintf(" --daemon out/gate/%[1]s/bin/archipelago --suite out/gate/%[1]s/bin/matrix.test", r.Run)
+	}
+	return fmt.Sprintf("out/bin/gate run --cycles 1 --apps %s --only %s --steps %s%s", c.App, c.Node, strings.Join(steps, ","), bin)
 }
 
 // Headline is the verdict in a few words, with SMOKE in front if it is one. A verdict under

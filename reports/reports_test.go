@@ -7,6 +7,7 @@ import (
 	"flag"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -119,11 +120,12 @@ func TestALongResultIsRead(t *testing.T) {
 	}
 	defer s.Close()
 	for range 2 {
-		if err := s.Append(Result{Reason: strings.Repeat("x", 2<<20)}); err != nil {
+		evidence := slices.Repeat([]string{strings.Repeat("x", 1<<10)}, 2<<10) // a reason is cut
+		if err := s.Append(Result{Evidence: evidence}); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if results, err := ReadResults(dir); err != nil || len(results) != 2 || len(results[1].Reason) != 2<<20 {
+	if results, err := ReadResults(dir); err != nil || len(results) != 2 || len(results[1].Evidence) != 2<<10 {
 		t.Errorf("%d results, %v", len(results), err)
 	}
 }

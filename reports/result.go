@@ -51,6 +51,25 @@ type Result struct {
 	Digests map[string]string `json:"sha256,omitempty"` // of Evidence, by file
 	Prev    string            `json:"prev,omitempty"`   // SHA-256 of the line before, in results.jsonl
 	Vitals  *Vitals           `json:"vitals,omitempty"` // of a result that is about a node
+	Kind    Failure           `json:"kind,omitempty"`   // of what failed
+}
+
+// Failure is what a failure is about, where that is more than a step that did not succeed.
+// Nobody can excuse a failure that is of a kind.
+type Failure string
+
+// The kinds of failures, the worst first.
+const (
+	DataLoss  Failure = "data-loss" // data, a canary or a secret is gone, or another one than before
+	Invariant Failure = "invariant" // what must hold in every cell did not
+)
+
+// Worse gives the worse of two kinds.
+func (k Failure) Worse(o Failure) Failure {
+	if k == DataLoss || o == "" {
+		return k
+	}
+	return o
 }
 
 // Cause is what kept a cell that had begun from its end.
@@ -83,6 +102,18 @@ type Earlier struct {
 	Run     string           `json:"run"`
 	Results string           `json:"results"` // SHA-256 of its results
 	Cycles  map[string]Tally `json:"cycles"`  // by application
+}
+
+// PastRun is an earlier run of the very same subject, as the ledger beside the runs has it.
+type PastRun struct {
+	Run     string    `json:"run"`
+	Began   time.Time `json:"began"`
+	Ended   time.Time `json:"ended,omitzero"`
+	Verdict Verdict   `json:"verdict,omitempty"` // empty: it was cut off, or is still under way
+	Smoke   bool      `json:"smoke,omitempty"`
+	Passed  int       `json:"passed,omitempty"` // cells
+	Failed  int       `json:"failed,omitempty"`
+	NotRun  int       `json:"not_run,omitempty"`
 }
 
 // Tally counts the cycles of an application, one for each node: those in which every cell
@@ -130,7 +161,8 @@ const (
 // Report is a judged run: the content of report.json.
 type Report struct {
 	Run      string    `json:"run"`
-	Gate     string    `json:"gate"` // version of the gate
+	Results  string    `json:"results,omitempty"` // SHA-256 of the results that it follows from, as they are on disk
+	Gate     string    `json:"gate"`              // version of the gate
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
 	Seconds  float64   `json:"seconds"` // of work, without the pauses between sessions
@@ -156,15 +188,28 @@ type Report struct {
 	Reruns  []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
 	Unfit   []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
 	Earlier []Earlier `json:"earlier,omitempty"`
+	Before  []PastRun `json:"before,omitempty"` // runs of the very same subject
 
 	Health []NodeHealth `json:"node_health,omitempty"`
 }
 
-// Waived is an application that somebody excuses by a waiver, for one manifest.
+// Waived is an application that somebody excuses by a waiver, for one manifest, in one run as
+// it was when the waiver was signed: for the cells that had not passed then, each for what it
+// had not passed for.
 type Waived struct {
-	App      string `json:"app"`
-	Manifest string `json:"manifest"` // SHA-256
+	App      string   `json:"app"`
+	Manifest string   `json:"manifest"` // SHA-256
+	Run      string   `json:"run,omitempty"`
+	Results  string   `json:"results,omitempty"` // SHA-256 of the run's results
+	Cells    []Excuse `json:"cells,omitempty"`
 	catalog.Waiver
+}
+
+// Excuse is a cell that did not pass, and what became of it.
+type Excuse struct {
+	Cell
+	Status Status `json:"status"`
+	Reason string `json:"reason"`
 }
 
 func (w Waived) String() string { return w.App + " may be " + w.Waiver.String() }
@@ -181,6 +226,8 @@ type Policy struct {
 	Catalog []string `json:"catalog,omitempty"`
 	// Hardware, of a demand, wants every node to be a machine of its own.
 	Hardware bool `json:"hardware,omitempty"`
+	// RedRuns, of a demand, is how many runs of the very same subject may have been red before.
+	RedRuns int `json:"red_runs,omitempty"`
 }
 
 // Node is a machine that took part in a run.
@@ -213,6 +260,7 @@ type Subject struct {
 	Manifests map[string]string `json:"manifests"`
 	Images    map[string]string `json:"images,omitempty"`    // by container
 	Installed map[string]string `json:"installed,omitempty"` // files that go out with the daemon, by name
+	Commands  map[string]string `json:"commands,omitempty"`  // of the owner, that cells were asked through, by name
 }
 
 // Criterion is one line of the checklist.

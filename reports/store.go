@@ -61,11 +61,11 @@ func OpenStore(dir string) (*Store, error) {
 		}
 	}
 	lines := bytes.Split(bytes.TrimSuffix(b[:whole], []byte("\n")), []byte("\n"))
-	return &Store{Cut: len(b) - whole, f: f, last: digest(lines[len(lines)-1])}, nil
+	return &Store{Cut: len(b) - whole, f: f, last: Digest(lines[len(lines)-1])}, nil
 }
 
-// digest is the SHA-256 of a line, in hex; before the first one stands an empty line.
-func digest(line []byte) string {
+// Digest is a SHA-256, in hex. Before the first line of a file stands an empty one.
+func Digest(line []byte) string {
 	sum := sha256.Sum256(line)
 	return hex.EncodeToString(sum[:])
 }
@@ -86,7 +86,7 @@ func (s *Store) Append(r Result) error {
 	if _, err := s.f.Write(append(b, '\n')); err != nil {
 		return fmt.Errorf("writing the result of %s: %w", r.Cell, errors.Join(err, s.f.Truncate(info.Size())))
 	}
-	s.last = digest(b)
+	s.last = Digest(b)
 	if err := s.f.Sync(); err != nil {
 		return fmt.Errorf("writing the result of %s: %w", r.Cell, err)
 	}
@@ -99,14 +99,14 @@ func (s *Store) Close() error { return s.f.Close() }
 // Encode gives results as the lines that a Store would write.
 func Encode(results []Result) ([]byte, error) {
 	var out []byte
-	last := digest(nil)
+	last := Digest(nil)
 	for _, r := range results {
 		r.Prev = last
 		b, err := json.Marshal(r)
 		if err != nil {
 			return nil, err
 		}
-		last = digest(b)
+		last = Digest(b)
 		out = append(append(out, b...), '\n')
 	}
 	return out, nil
@@ -126,7 +126,7 @@ func ReadResults(dir string) ([]Result, error) {
 		return nil, err
 	}
 	var out []Result
-	last := digest(nil)
+	last := Digest(nil)
 	n := 0
 	for line := range bytes.Lines(b[:bytes.LastIndexByte(b, '\n')+1]) {
 		n++
@@ -138,7 +138,7 @@ func ReadResults(dir string) ([]Result, error) {
 		if (r.Prev != "" || n > 1 && out[0].Prev != "") && r.Prev != last {
 			return nil, fmt.Errorf("%w: %s:%d: the line before it is not the one that it was written after: one was edited, taken out or put in", ErrDamaged, file, n)
 		}
-		last = digest(line)
+		last = Digest(line)
 		out = append(out, r)
 	}
 	return out, nil
@@ -150,7 +150,7 @@ func FileDigest(file string) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	return digest(b), nil
+	return Digest(b), nil
 }
 
 // WriteJSON writes a value to a file of the run, which is replaced atomically.

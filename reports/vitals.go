@@ -12,6 +12,10 @@ type Vitals struct {
 	Boot   string `json:"boot"`
 	Cursor string `json:"cursor"` // of its journal: what came later belongs to the next look
 
+	// Program is the SHA-256 of what the daemon's process runs, in hex; "none" where it does not
+	// run. Empty: an older gate did not ask.
+	Program string `json:"program,omitempty"`
+
 	Measures map[string]float64 `json:"measures"` // by name, in bytes where it is no number of things
 	OOMKills int64              `json:"oom_kills,omitempty"`
 	Restarts map[string]int     `json:"restarts,omitempty"` // by unit, as systemd counts them

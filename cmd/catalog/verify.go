@@ -15,9 +15,9 @@ func verifyCommand() *cobra.Command {
 	var roots rootFlags
 	var channel string
 	c := &cobra.Command{
-		Use: "verify FILE", Short: "Check a signed catalog as a node does: signatures, age, and every entry with its proof",
-		Long:    "Check a signed catalog as a node does. If a node would refuse it, or any of its\nentries, the exit status is 1 and every reason is printed.",
-		Example: "  catalog verify beta.json --root root.json",
+		Use: "verify FILE|DIR|URL", Short: "Check a signed catalog as a node does, or the files of a release",
+		Long:    "Check a signed catalog as a node does: signatures, age, and every entry with its proof. Of a\nrelease, in a directory or at an address, check its description by the same keys, and every\nfile by the description. If a node would refuse anything, the exit status is 1 and every\nreason is printed.",
+		Example: "  catalog verify beta.json --root root.json\n  catalog verify Downloads/1.0 --root root.json",
 		Args:    cobra.ExactArgs(1),
 	}
 	roots.add(c)
@@ -26,6 +26,17 @@ func verifyCommand() *cobra.Command {
 	c.RunE = func(cmd *cobra.Command, args []string) error {
 		_, p, err := roots.read()
 		if err != nil {
+			return err
+		}
+		if isRelease(args[0]) {
+			d, err := verifyRelease(cmd.Context(), args[0], p)
+			if err != nil {
+				return err
+			}
+			if *asJSON {
+				return printJSON(cmd, map[string]any{"version": d.Version, "commit": d.Commit, "created": d.Created, "files": d.Files})
+			}
+			_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s: release %s is valid: %d files, built from commit %s\n", args[0], d.Version, len(d.Files), d.Commit)
 			return err
 		}
 		d, _, err := readVerified(cmd.Context(), args[0], p, channel)

@@ -302,7 +302,16 @@ func TestFullDiskOnTheGatesSideLosesNothing(t *testing.T) {
 			t.Fatalf("%v: %s", err, b)
 		}
 	}
-	mount("size=64k")
+	// Room for the run's programs, and little more.
+	programs := int64(0)
+	for _, name := range []string{"archipelago", "matrix.test", "archy"} {
+		info, err := os.Stat(filepath.Join("../../out/bin", name))
+		if err != nil {
+			t.Fatal(err)
+		}
+		programs += (info.Size() + 4095) &^ 4095
+	}
+	mount(fmt.Sprintf("size=%d", programs+80<<10))
 	t.Cleanup(func() { exec.Command("umount", out).Run() })
 	status, said := gateRun(t, "run", "--cycles", "2", "--only", ".228", "--apps", "mosquitto", "--out", out)
 	if status != exitIncomplete || !strings.Contains(said, "no space left on device") {
@@ -312,7 +321,7 @@ func TestFullDiskOnTheGatesSideLosesNothing(t *testing.T) {
 	if err != nil || len(before) == 0 {
 		t.Fatalf("%d results before the disk was full, %v", len(before), err)
 	}
-	mount("remount,size=64m")
+	mount(fmt.Sprintf("remount,size=%d", programs+64<<20))
 	if status, _ := gateRun(t, "resume", "--out", out); status != exitGreen {
 		t.Errorf("resumed with room: exit status %d", status)
 	}

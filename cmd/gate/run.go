@@ -211,6 +211,9 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 	} else {
 		p := func(format string, args ...any) { io.WriteString(w, plain.Block(fmt.Sprintf(format, args...))+"\n") }
 		p("%s: %d apps, %d cycles, %s; report: %s", reports.Headline(r), len(r.Apps), r.Asked.Cycles, time.Duration(r.Seconds*float64(time.Second)).Round(time.Second), filepath.Join(dir, reports.HTMLFile))
+		if again := reports.Again(r); again != "" {
+			p("%s", again)
+		}
 		for _, why := range r.Unfit {
 			p("UNFIT for a release: %s", why)
 		}
@@ -222,6 +225,7 @@ func say(cmd *cobra.Command, asJSON bool, dir string, r *reports.Report) error {
 		}
 		if r.First != nil {
 			p("first failure: %s: %s", r.First.Cell, r.First.Reason)
+			p("again: %s", r.Reproduce(r.First.Cell))
 		}
 		for _, h := range r.Health {
 			for _, problem := range h.Problems {

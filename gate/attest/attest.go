@@ -78,6 +78,7 @@ func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
 		return nil, nil, nil, err
 	}
 	r := verdict.Judge(p, results)
+	r.Results = reports.Digest(raw)
 	if err := sameEvidence(dir, results); err != nil {
 		return nil, nil, nil, err
 	}
@@ -179,6 +180,9 @@ func Verify(ctx context.Context, dir string, trust Trust, now time.Time) (*repor
 	}
 	if why := p.Missing(policy); len(why) > 0 {
 		return nil, fmt.Errorf("%w: the run was made under a weaker policy than is demanded here: %s", ErrAttestation, strings.Join(why, "; "))
+	}
+	if why := p.TooRed(policy); why != "" {
+		return nil, fmt.Errorf("%w: %s", ErrAttestation, why)
 	}
 	if len(r.Waivers) > 0 {
 		if len(trust.Waivers) == 0 {

@@ -5,10 +5,9 @@ import (
 	"os"
 	"path/filepath"
 	"testing"
-	"time"
 
-	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -33,9 +32,9 @@ func TestKeysSignOneAfterTheOther(t *testing.T) {
 }
 
 func TestAWaiverIsCosigned(t *testing.T) {
-	dir := runDir(t, nil)
+	dir := redAt(t, func(*plan.Plan, *reports.Result) {})
 	a, b := newSigner(t), newSigner(t)
-	w := reports.Waived{App: "a", Waiver: catalog.Waiver{Steps: []string{"stop"}, Reason: "it is slow", Tracker: "https://tracker.example/1", Until: ended.Add(time.Hour)}}
+	w := theme()
 	file, err := Waive(t.Context(), dir, w, a)
 	if err != nil {
 		t.Fatal(err)

@@ -191,9 +191,16 @@ func TestAChannelsSetMustHaveBeenTestedWhole(t *testing.T) {
 	}
 }
 
-func TestAWaiverIsRenewedOnce(t *testing.T) {
+func TestAWaiverIsRenewedOnceOnly(t *testing.T) {
 	person := newSigner(t)
-	dir := runDir(t, nil)
+	dir := runDir(t, func(_ *plan.Plan, r []reports.Result) []reports.Result {
+		for i := range r {
+			if r[i].App == "a" && (r[i].Step == "start" || r[i].Step == "stop") && r[i].Cycle == 3 {
+				r[i].Status, r[i].Reason = reports.Failed, "planted"
+			}
+		}
+		return r
+	})
 	w := reports.Waived{App: "a", Waiver: catalog.Waiver{Steps: []string{"stop"}, Reason: "r", Tracker: "https://tracker.example/1", Until: ended.Add(time.Hour)}}
 	beside := filepath.Join(filepath.Dir(dir), "later")
 	if err := os.CopyFS(beside, os.DirFS(dir)); err != nil {

@@ -52,6 +52,7 @@ type predicate struct {
 	Proofs   map[string]reports.Proof `json:"proofs,omitempty"`    // by application: how many cycles, and what they prove
 	Cells    map[string]int           `json:"cells,omitempty"`     // of this run that passed, by application
 	Earlier  []reports.Earlier        `json:"earlier,omitempty"`   // runs whose cycles are among them
+	Before   []reports.PastRun        `json:"before,omitempty"`    // other runs of this very subject
 	Health   []reports.NodeHealth     `json:"nodeHealth,omitempty"`
 }
 
@@ -73,7 +74,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		PredicateType: proof.PredicateType,
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
+			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Before: r.Before, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
@@ -88,10 +89,13 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 	for _, name := range slices.Sorted(maps.Keys(r.Subject.Installed)) {
 		s.Subject = append(s.Subject, Target{"file/" + name, map[string]string{"sha256": r.Subject.Installed[name]}})
 	}
+	for _, name := range slices.Sorted(maps.Keys(r.Subject.Commands)) {
+		s.Subject = append(s.Subject, Target{"command/" + name, map[string]string{"sha256": r.Subject.Commands[name]}})
+	}
 	for _, a := range r.Apps {
 		s.Predicate.Proofs[a.ID] = a.Proof
 		s.Predicate.Cells[a.ID] = passedCells(a.Cells)
-		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c.Cell) }); {
+		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c) }); {
 		case a.Verdict == reports.Green:
 			s.Predicate.PassedTests = append(s.Predicate.PassedTests, a.ID)
 		case excused:
@@ -129,7 +133,7 @@ func result(r *reports.Report) string {
 		for _, c := range a.Cells {
 			switch {
 			case c.Status == reports.Passed:
-			case verdict.Excused(r, c.Cell):
+			case verdict.Excused(r, c):
 				out = "WARNED"
 			default:
 				return "FAILED"

@@ -13,6 +13,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
+	"github.com/archipelago-cloud/archipelago/gate/verdict"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -57,15 +58,19 @@ func Waive(ctx context.Context, dir string, w reports.Waived, signers ...*sign.S
 	if w.Manifest, ok = r.Subject.Manifests[w.App]; !ok {
 		return "", fmt.Errorf("%w: the run is not about an application %q", ErrAttestation, w.App)
 	}
+	if err := checkWaiver(&w); err != nil {
+		return "", err
+	}
+	w.Run, w.Results = r.Run, r.Results
+	if w.Cells, err = excuses(r, &w); err != nil {
+		return "", err
+	}
 	w.Until = w.Until.UTC().Truncate(time.Second)
 	if w.Renewed, err = renewals(dir, &w.Waiver, w.App); err != nil {
 		return "", err
 	}
 	if w.Renewed > catalog.MaxRenewals {
 		return "", fmt.Errorf("%w: the waiver for %s, %s, has been renewed already, and can be once; repair what it excuses", ErrAttestation, w.App, strings.Join(w.Steps, ", "))
-	}
-	if err := checkWaiver(&w); err != nil {
-		return "", err
 	}
 	payload, err := json.Marshal(w)
 	if err != nil {
@@ -77,6 +82,26 @@ func Waive(ctx context.Context, dir string, w reports.Waived, signers ...*sign.S
 	}
 	name := filepath.Join(reports.WaiversDir, w.App+".dsse.json")
 	return filepath.Join(dir, name), reports.Write(dir, name, envelope)
+}
+
+// excuses gives the cells of a run that a waiver excuses: all of its application and steps that
+// did not pass. One that nobody may excuse is refused, and so is a waiver of nothing.
+func excuses(r *reports.Report, w *reports.Waived) (out []reports.Excuse, err error) {
+	for _, a := range r.Apps {
+		for _, c := range a.Cells {
+			if c.App != w.App || !slices.Contains(w.Steps, c.Step) || c.Status == reports.Passed {
+				continue
+			}
+			if why := verdict.Unexcusable(c); why != "" {
+				return nil, fmt.Errorf("%w: %s: %s: %s", ErrAttestation, c.Cell, why, c.Reason)
+			}
+			out = append(out, verdict.ExcuseOf(c))
+		}
+	}
+	if len(out) == 0 {
+		return nil, fmt.Errorf("%w: run %s has nothing of %s to excuse at %s", ErrAttestation, r.Run, w.App, strings.Join(w.Steps, ", "))
+	}
+	return out, nil
 }
 
 // renewals is how often a waiver would have been renewed with this one: a renewal is one that

@@ -4,6 +4,7 @@
 package plan
 
 import (
+	"encoding/json"
 	"errors"
 	"fmt"
 	"slices"
@@ -40,9 +41,12 @@ type Plan struct {
 	// Bare is the cycle that starts from nodes without any image; 0 if none does.
 	Bare    int               `json:"bare_cycle,omitempty"`
 	Earlier []reports.Earlier `json:"earlier,omitempty"` // runs of the same digests, whose cycles count too
+	Before  []reports.PastRun `json:"before,omitempty"`  // runs of the very same subject, by the ledger
 	// Looks says that every node is looked at before the first and after every cycle. Older
 	// gates did not.
 	Looks bool `json:"looks,omitempty"`
+	// Programs says that every such look asks which program the daemon runs. Older gates did not.
+	Programs bool `json:"programs,omitempty"`
 }
 
 // Session is a stretch of work on a run: the first, or a resumption. Finished is zero
@@ -246,4 +250,32 @@ func (p *Plan) Identify(daemon string, published catalog.Catalog) {
 			p.Subject.Images[c.Name] = strings.TrimPrefix(c.Image.Digest, "sha256:")
 		}
 	}
+}
+
+// SubjectDigest is the SHA-256 of a subject's JSON, in hex: the same for the same bits.
+func SubjectDigest(s reports.Subject) string {
+	b, err := json.Marshal(s)
+	if err != nil {
+		panic(err) // it is strings
+	}
+	return reports.Digest(b)
+}
+
+// RedBefore gives the names of the runs of the same subject that were red before this one.
+func (p *Plan) RedBefore() (names []string) {
+	for _, r := range p.Before {
+		if r.Verdict == reports.Red {
+			names = append(names, r.Run)
+		}
+	}
+	return names
+}
+
+// TooRed says that more runs of the same subject were red before than a policy allows; empty
+// where it allows them. To run the same bits until they are green proves nothing.
+func (p *Plan) TooRed(policy reports.Policy) string {
+	if red := p.RedBefore(); len(red) > policy.RedRuns {
+		return fmt.Sprintf("the very same bits were red before, in run %s; the policy allows %d red runs: repair what failed, which makes other bits", strings.Join(red, ", "), policy.RedRuns)
+	}
+	return ""
 }

@@ -252,3 +252,13 @@ func TestACatalogOfNothingIsRefused(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestOneMachineIsToldByTheBytesOfItsKeyHoweverTheyAreWritten(t *testing.T) {
+	const blob, other = "AAAAC3NzaC1lZDI1NTE5AAAAIAABAgMEBQYHCAkKCwwNDg8QERITFBUWFxgZGhscHR4f", "AAAAC3NzaC1lZDI1NTE5AAAAICAhIiMkJSYnKCkqKywtLi8wMTIzNDU2Nzg5Ojs8PT4/"
+	for key, same := range map[string]bool{"ssh-ed25519 " + blob: true, "ssh-ed25519  " + blob + " root@old": true, blob: true, `restrict,command="a b" ssh-ed25519 ` + blob: true, "ssh-ed25519 " + other: false, "": false} {
+		p := &Plan{Asked: reports.Policy{Nodes: []string{"x", "y"}}, Nodes: []reports.Node{{Name: "x", HostKey: "ssh-ed25519 " + blob}, {Name: "y", HostKey: key}}}
+		if distinct, twins := p.machines(); (len(twins) == 1) != same || len(distinct)+len(twins) != 2 {
+			t.Errorf("%q: %q, %q", key, distinct, twins)
+		}
+	}
+}

@@ -101,7 +101,7 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 		r.bad(nil, "", "expected one YAML document with cycles, nodes, steps and apps")
 		return p
 	}
-	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, []string{"catalog", "hardware"})
+	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, []string{"catalog", "hardware", "red_runs"})
 	if n, ok := fields["cycles"]; ok {
 		p.Cycles = r.cycles(n)
 	}
@@ -133,6 +133,9 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 			r.bad(n, "hardware", "expected true or false")
 		}
 	}
+	if n, ok := fields["red_runs"]; ok {
+		p.RedRuns = r.redRuns(n)
+	}
 	if n, ok := fields["apps"]; ok {
 		if s, text := n.(*ast.StringNode); !text || s.Value != "all" {
 			p.Apps = slices.Sorted(slices.Values(r.names(n, "apps", id)))
@@ -148,6 +151,16 @@ func (r *reader) cycles(n ast.Node) int {
 		}
 	}
 	r.bad(n, "cycles", "expected a number from 1 to %d", MaxCycles)
+	return 0
+}
+
+func (r *reader) redRuns(n ast.Node) int {
+	if i, ok := n.(*ast.IntegerNode); ok {
+		if v, ok := i.Value.(uint64); ok && v <= MaxCycles {
+			return int(v)
+		}
+	}
+	r.bad(n, "red_runs", "expected a number from 0 to %d", MaxCycles)
 	return 0
 }
 

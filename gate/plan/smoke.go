@@ -2,6 +2,7 @@ package plan
 
 import (
 	"cmp"
+	"encoding/base64"
 	"fmt"
 	"slices"
 	"strings"
@@ -155,6 +156,18 @@ func (p *Plan) Filled(policy reports.Policy) []string {
 	return out
 }
 
+// KeyMaterial is what identifies a machine in a host key of the form of authorized_keys: the
+// bytes of the key, without type, options and comment (sshd(8)), however they are written.
+func KeyMaterial(hostKey string) string {
+	for field := range strings.FieldsSeq(hostKey) {
+		// Every key begins with the length of its type's name (RFC 4253, 6.6).
+		if b, err := base64.StdEncoding.DecodeString(field); err == nil && len(b) > 4 && b[0] == 0 && b[1] == 0 && b[2] == 0 {
+			return string(b)
+		}
+	}
+	return hostKey
+}
+
 // machines gives the nodes asked for that are machines of their own, and names those
 // that are not. Before a run has seen its nodes, host keys may not be known yet; then
 // the names count.
@@ -163,7 +176,7 @@ func (p *Plan) machines() (distinct, twins []string) {
 	for _, name := range p.Asked.Nodes {
 		i := slices.IndexFunc(p.Nodes, func(n reports.Node) bool { return n.Name == name && n.HostKey != "" })
 		if i >= 0 {
-			key := p.Nodes[i].HostKey
+			key := KeyMaterial(p.Nodes[i].HostKey)
 			if other, twice := keys[key]; twice {
 				twins = append(twins, fmt.Sprintf("nodes %s and %s are one machine under two names: they have the same SSH host key", other, name))
 				continue

@@ -5,6 +5,7 @@ package release
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
@@ -51,7 +52,9 @@ type Artifact struct {
 }
 
 // Artifacts gives the programs in a directory, by name. A program that was not built
-// from a clean checkout is refused, because nobody could build it again.
+// from a clean checkout is refused, because nobody could build it again; and so is one that the
+// release step does not build there, or that is of another commit than the others: an earlier
+// build has left it.
 func Artifacts(dir string) ([]Artifact, error) {
 	files, err := filepath.Glob(filepath.Join(dir, "*-linux-*"))
 	if err != nil {
@@ -82,7 +85,28 @@ func Artifacts(dir string) ([]Artifact, error) {
 	if len(files) == 0 {
 		problems = append(problems, fmt.Errorf("%w: %s holds no programs; build them with 'make release'", plan.ErrUsage, dir))
 	}
-	return out, errors.Join(problems...)
+	return out, errors.Join(append(problems, oneBuild(out))...)
+}
+
+// commands are the programs of a release.
+var commands = []string{"archipelago", "archy", "catalog", "gate"}
+
+// oneBuild refuses programs that are not what one 'make release' builds of one commit.
+func oneBuild(artifacts []Artifact) error {
+	var problems []error
+	for _, a := range artifacts {
+		command, _, _ := strings.Cut(a.Name, "-linux-")
+		switch {
+		case !slices.Contains(commands, command):
+			problems = append(problems, fmt.Errorf("%w: %s is none of what a release has (%s); remove it", plan.ErrUsage, a.Name, strings.Join(commands, ", ")))
+		case filepath.Base(a.info.Path) != command || setting(a.info, "GOARCH") != a.arch():
+			problems = append(problems, fmt.Errorf("%w: %s is %s for %s; build them all again", plan.ErrUsage, a.Name, a.info.Path, setting(a.info, "GOARCH")))
+		}
+		if one, other := setting(artifacts[0].info, "vcs.revision"), setting(a.info, "vcs.revision"); one != other {
+			problems = append(problems, fmt.Errorf("%w: %s was built from commit %.12s, and %s from %.12s; build them all again", plan.ErrUsage, artifacts[0].Name, one, a.Name, other))
+		}
+	}
+	return errors.Join(problems...)
 }
 
 func setting(info *buildinfo.BuildInfo, key string) string {
@@ -115,14 +139,6 @@ func Digest(file string) (string, error) {
 // bytes.
 func Describe(ctx context.Context, artifacts []Artifact, version string, signers ...*sign.Signer) (map[string][]byte, error) {
 	files := dist.Release()
-	var sums strings.Builder
-	for _, a := range artifacts {
-		fmt.Fprintf(&sums, "%s  %s\n", a.SHA256, a.Name)
-	}
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(files[name]), name)
-	}
-	files[SumsFile] = []byte(sums.String())
 	for _, a := range artifacts {
 		var bom bytes.Buffer
 		enc := cdx.NewBOMEncoder(&bom, cdx.BOMFileFormatJSON).SetPretty(true)
@@ -135,17 +151,21 @@ func Describe(ctx context.Context, artifacts []Artifact, version string, signers
 	if files[ProvenanceFile], err = Provenance(artifacts); err != nil {
 		return nil, err
 	}
+	var sums strings.Builder
+	for _, a := range artifacts {
+		fmt.Fprintf(&sums, "%s  %s\n", a.SHA256, a.Name)
+	}
+	for _, name := range slices.Sorted(maps.Keys(files)) {
+		fmt.Fprintf(&sums, "%x  %s\n", sha256.Sum256(files[name]), name)
+	}
+	files[SumsFile] = []byte(sums.String())
 	d := description.Description{Version: version, Files: map[string]string{}}
 	for name, b := range files {
 		d.Files[name] = fmt.Sprintf("%x", sha256.Sum256(b))
 	}
 	for _, a := range artifacts {
 		d.Files[a.Name] = a.SHA256
-		commit := setting(a.info, "vcs.revision")
-		if d.Commit != "" && d.Commit != commit {
-			return nil, fmt.Errorf("%w: %s was built from commit %.12s, and %s from %.12s; build them all again", plan.ErrUsage, artifacts[0].Name, d.Commit, a.Name, commit)
-		}
-		d.Commit = commit
+		d.Commit = setting(a.info, "vcs.revision")
 		if d.Created, err = time.Parse(time.RFC3339, setting(a.info, "vcs.time")); err != nil {
 			return nil, fmt.Errorf("%w: %s does not say when its commit was made: %w", plan.ErrUsage, a.Name, err)
 		}
@@ -169,19 +189,6 @@ func says(ctx context.Context, dir string, artifacts []Artifact, version string)
 		}
 		if words := strings.Fields(string(out)); len(words) == 0 || words[len(words)-1] != version {
 			return fmt.Errorf("%w: %s says %q, and the release is to be version %q", plan.ErrUsage, a.Name, bytes.TrimSpace(out), version)
-		}
-	}
-	return nil
-}
-
-func write(dir string, files map[string][]byte) error {
-	for _, name := range slices.Sorted(maps.Keys(files)) {
-		mode := os.FileMode(0o644)
-		if strings.HasSuffix(name, ".sh") {
-			mode = 0o755
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), files[name], mode); err != nil {
-			return err
 		}
 	}
 	return nil
@@ -256,11 +263,14 @@ func Provenance(artifacts []Artifact) ([]byte, error) {
 }
 
 // Release describes the programs in a directory as those of a version, signs that, and
-// copies everything to another directory, none if that is empty. Unless all of them may go
-// out, nothing is written.
+// publishes everything as another directory, none if that is empty: whole, or not at all.
+// Unless all of them may go out, nothing is written.
 func Release(ctx context.Context, dir, to string, artifacts []Artifact, runs []*reports.Report, version string, signers ...*sign.Signer) error {
-	if err := errors.Join(Tested(artifacts, runs), says(ctx, dir, artifacts, version)); err != nil {
+	if err := errors.Join(oneBuild(artifacts), Tested(artifacts, runs), says(ctx, dir, artifacts, version)); err != nil {
 		return err
+	}
+	if there, err := os.ReadDir(to); to != "" && err == nil && len(there) > 0 {
+		return fmt.Errorf("%w: --to %s: it holds %s already; a release is published once: name another directory, or remove that one", plan.ErrUsage, to, there[0].Name())
 	}
 	files, err := Describe(ctx, artifacts, version, signers...)
 	if err != nil {
@@ -269,19 +279,7 @@ func Release(ctx context.Context, dir, to string, artifacts []Artifact, runs []*
 	if err := write(dir, files); err != nil || to == "" {
 		return err
 	}
-	if err := os.MkdirAll(to, 0o755); err != nil {
-		return err
-	}
-	for _, a := range artifacts {
-		b, err := os.ReadFile(filepath.Join(dir, a.Name))
-		if err != nil {
-			return err
-		}
-		if err := os.WriteFile(filepath.Join(to, a.Name), b, 0o755); err != nil {
-			return err
-		}
-	}
-	return write(to, files)
+	return publish(dir, to, artifacts, files)
 }
 
 // Tested refuses programs of an architecture whose daemon no verified run has tested,
@@ -301,6 +299,9 @@ func Tested(artifacts []Artifact, runs []*reports.Report) error {
 		if d != nil {
 			why = untested(d, runs)
 		}
+		if strings.HasPrefix(a.Name, "archy-") && d != nil && why == nil {
+			why = anotherArchy(d, a, runs)
+		}
 		if why != nil {
 			refused[a.arch()] = fmt.Errorf("%w: architecture %s: %w", attest.ErrAttestation, a.arch(), why)
 		}
@@ -310,6 +311,20 @@ func Tested(artifacts []Artifact, runs []*reports.Report) error {
 		problems = append(problems, refused[arch])
 	}
 	return errors.Join(problems...)
+}
+
+// anotherArchy says why no run that tested a daemon asked it through this archy.
+func anotherArchy(d *Artifact, a Artifact, runs []*reports.Report) error {
+	var used string
+	for _, r := range runs {
+		if r.Subject.Daemon != d.SHA256 {
+			continue
+		}
+		if used = r.Subject.Commands["archy"]; used == a.SHA256 {
+			return nil
+		}
+	}
+	return fmt.Errorf("the run that tested %s used another archy (%.12s) than %s (%.12s…), so they are no tested set; build both from the commit of the run, with 'make release'", d.Name, cmp.Or(used, "none"), a.Name, a.SHA256)
 }
 
 // arch is the architecture at the end of the program's name.

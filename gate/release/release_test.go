@@ -27,16 +27,21 @@ import (
 )
 
 func artifact(name, digest string) Artifact {
-	return Artifact{Name: name, SHA256: digest, info: &buildinfo.BuildInfo{GoVersion: "go1.26", Path: "example/cmd", Main: debug.Module{Path: "example"},
+	return Artifact{Name: name, SHA256: digest, info: &buildinfo.BuildInfo{GoVersion: "go1.26", Path: "example/cmd/" + strings.Split(name, "-")[0], Main: debug.Module{Path: "example"},
 		Deps:     []*debug.Module{{Path: "example/dep", Version: "v1.2.3"}},
-		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abcd"}, {Key: "vcs.time", Value: "2026-06-01T12:00:00Z"}, {Key: "GOARCH", Value: "amd64"}}}}
+		Settings: []debug.BuildSetting{{Key: "vcs.revision", Value: "abcd"}, {Key: "vcs.time", Value: "2026-06-01T12:00:00Z"}, {Key: "GOARCH", Value: name[strings.LastIndex(name, "-")+1:]}}}}
 }
+
+// program says version 1, and nothing else.
+func program(name string) []byte { return []byte("#!/bin/sh\necho " + name + " version 1\n") }
+
+func sumOf(name string) string { return fmt.Sprintf("%x", sha256.Sum256(program(name))) }
 
 // put writes programs that say version 1.
 func put(t *testing.T, dir string, artifacts []Artifact) {
 	t.Helper()
 	for _, a := range artifacts {
-		if err := os.WriteFile(filepath.Join(dir, a.Name), []byte("#!/bin/sh\necho "+a.Name+" version 1\n"), 0o755); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, a.Name), program(a.Name), 0o755); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -47,11 +52,12 @@ func hex64(s string) string { return strings.Repeat(s, 32) }
 
 func TestAnArchitectureThatNoGateHasTestedIsRefusedBeforeAnythingIsWritten(t *testing.T) {
 	run := func(daemon string) *reports.Report {
-		return &reports.Report{Subject: reports.Subject{Daemon: daemon, Installed: dist.Digests()}}
+		archy := map[string]string{sumOf("archipelago-linux-amd64"): sumOf("archy-linux-amd64"), sumOf("archipelago-linux-arm64"): sumOf("archy-linux-arm64")}[daemon]
+		return &reports.Report{Subject: reports.Subject{Daemon: daemon, Installed: dist.Digests(), Commands: map[string]string{"archy": archy}}}
 	}
-	d0, d1 := hex64("d0"), hex64("d1")
-	amd := []Artifact{artifact("archipelago-linux-amd64", d0), artifact("archy-linux-amd64", hex64("c0"))}
-	arm := []Artifact{artifact("archipelago-linux-arm64", d1), artifact("archy-linux-arm64", hex64("c1"))}
+	d0, d1 := sumOf("archipelago-linux-amd64"), sumOf("archipelago-linux-arm64")
+	amd := []Artifact{artifact("archipelago-linux-amd64", d0), artifact("archy-linux-amd64", sumOf("archy-linux-amd64"))}
+	arm := []Artifact{artifact("archipelago-linux-arm64", d1), artifact("archy-linux-arm64", sumOf("archy-linux-arm64"))}
 	both := append(append([]Artifact(nil), amd...), arm...)
 	for _, c := range []struct {
 		name      string
@@ -59,11 +65,12 @@ func TestAnArchitectureThatNoGateHasTestedIsRefusedBeforeAnythingIsWritten(t *te
 		runs      []*reports.Report
 		refused   string // empty: all goes out
 	}{
-		{"without a run", amd, nil, "no run of the gate has tested archipelago-linux-amd64 (d0d0d0d0d0d0…)"},
-		{"with another daemon's run", amd, []*reports.Report{run("another")}, "no run of the gate has tested archipelago-linux-amd64 (d0d0d0d0d0d0…)"},
+		{"without a run", amd, nil, "no run of the gate has tested archipelago-linux-amd64 (" + d0[:12] + "…)"},
+		{"with another daemon's run", amd, []*reports.Report{run("another")}, "no run of the gate has tested archipelago-linux-amd64 (" + d0[:12] + "…)"},
 		{"what was tested", amd, []*reports.Report{run(d0)}, ""},
-		{"one of two was tested", both, []*reports.Report{run(d0)}, "architecture arm64: no run of the gate has tested archipelago-linux-arm64 (d1d1d1d1d1d1…); leave it out of ARCHES"},
+		{"one of two was tested", both, []*reports.Report{run(d0)}, "architecture arm64: no run of the gate has tested archipelago-linux-arm64 (" + d1[:12] + "…); leave it out of ARCHES"},
 		{"both were tested", both, []*reports.Report{run(d0), run(d1)}, ""},
+		{"another archy", []Artifact{amd[0], artifact("archy-linux-amd64", hex64("c0"))}, []*reports.Report{run(d0)}, "used another archy (" + sumOf("archy-linux-amd64")[:12] + ") than archy-linux-amd64 (c0c0c0c0c0c0…)"},
 		{"a command alone", append(append([]Artifact(nil), amd...), arm[1]), []*reports.Report{run(d0)}, "architecture arm64: archy-linux-arm64 has no daemon beside it"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
@@ -110,7 +117,7 @@ func signer(t *testing.T) *sign.Signer {
 func TestWhatAReleaseSignsIsEveryFileThatItPublishes(t *testing.T) {
 	daemon := []byte("#!/bin/sh\necho archipelago version 1\n")
 	a := artifact(description.Daemon(runtime.GOARCH), fmt.Sprintf("%x", sha256.Sum256(daemon)))
-	dir, to := t.TempDir(), t.TempDir()
+	dir, to := t.TempDir(), t.TempDir() // an empty one is as good as none
 	if err := os.WriteFile(filepath.Join(dir, a.Name), daemon, 0o755); err != nil {
 		t.Fatal(err)
 	}
@@ -152,14 +159,14 @@ func TestWhatAReleaseSignsIsEveryFileThatItPublishes(t *testing.T) {
 
 func TestAReleaseThatNodesWouldRefuseIsNotSigned(t *testing.T) {
 	d0 := hex64("d0")
-	run := []*reports.Report{{Subject: reports.Subject{Daemon: d0, Installed: dist.Digests()}}}
+	run := []*reports.Report{{Subject: reports.Subject{Daemon: d0, Installed: dist.Digests(), Commands: map[string]string{"archy": hex64("c0")}}}}
 	name := description.Daemon(runtime.GOARCH)
 	for _, c := range []struct {
 		name, version, want string
 		change              func(*Artifact)
 	}{
 		{"another version", "2", `and the release is to be version "2"`, func(*Artifact) {}},
-		{"two commits", "1", "build them all again", func(a *Artifact) { a.info.Settings[0].Value = "ffff" }},
+		{"two commits", "1", "was built from commit abcd, and archy-linux-", func(a *Artifact) { a.info.Settings[0].Value = "ffff" }},
 		{"no time", "1", "does not say when its commit was made", func(a *Artifact) { a.info.Settings[1].Value = "" }},
 	} {
 		all := []Artifact{artifact(name, d0), artifact("archy-linux-"+runtime.GOARCH, hex64("c0"))}
@@ -203,7 +210,7 @@ func TestOnlyFilesThatARunStandsBehindGoOut(t *testing.T) {
 	run := func(change func(map[string]string)) *reports.Report {
 		files := dist.Digests()
 		change(files)
-		return &reports.Report{Run: "r", Subject: reports.Subject{Daemon: "d0", Installed: files}}
+		return &reports.Report{Run: "r", Subject: reports.Subject{Daemon: "d0", Installed: files, Commands: map[string]string{"archy": "c0"}}}
 	}
 	same := run(func(map[string]string) {})
 	for name := range dist.Release() {
@@ -277,5 +284,103 @@ func TestOnlyCleanStaticProgramsAreArtifacts(t *testing.T) {
 	}
 	if _, err := Artifacts(dir); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "not built from a clean checkout") {
 		t.Errorf("a program of no commit: %v", err)
+	}
+}
+
+func TestOnlyWhatOneBuildOfOneCommitMadeGoesOut(t *testing.T) {
+	names := []string{"archipelago-linux-amd64", "archy-linux-amd64", "catalog-linux-amd64", "gate-linux-amd64"}
+	for name, c := range map[string]struct {
+		change func([]Artifact) []Artifact
+		want   string
+	}{
+		"one build":          {func(a []Artifact) []Artifact { return a }, ""},
+		"a leftover program": {func(a []Artifact) []Artifact { return append(a, artifact("archyd-linux-amd64", "x")) }, "archyd-linux-amd64 is none of what a release has"},
+		"a copy of another":  {func(a []Artifact) []Artifact { a[1].info.Path = "example/cmd/gate"; return a }, "archy-linux-amd64 is example/cmd/gate for amd64"},
+		"another machine's":  {func(a []Artifact) []Artifact { a[1].info.Settings[2].Value = "arm64"; return a }, "archy-linux-amd64 is example/cmd/archy for arm64"},
+		"an earlier commit":  {func(a []Artifact) []Artifact { a[2].info.Settings[0].Value = "ffff"; return a }, "archipelago-linux-amd64 was built from commit abcd, and catalog-linux-amd64 from ffff; build them all again"},
+	} {
+		var all []Artifact
+		for _, n := range names {
+			all = append(all, artifact(n, "x"))
+		}
+		if err := oneBuild(c.change(all)); (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+func TestAReleaseAppearsWholeAndOnce(t *testing.T) {
+	name := description.Daemon(runtime.GOARCH)
+	all := []Artifact{artifact(name, sumOf(name))}
+	run := []*reports.Report{{Subject: reports.Subject{Daemon: sumOf(name), Installed: dist.Digests()}}}
+	dir, beside := t.TempDir(), t.TempDir()
+	to := filepath.Join(beside, "1.0")
+	put(t, dir, all)
+	if err := Release(t.Context(), dir, to, all, run, "1", signer(t)); err != nil {
+		t.Fatal(err)
+	}
+	sums := exec.Command("sha256sum", "--strict", "--check", "--quiet", SumsFile)
+	sums.Dir = to
+	if out, err := sums.CombinedOutput(); err != nil {
+		t.Errorf("sha256sum -c: %v: %s", err, out)
+	}
+	listed, err := os.ReadFile(filepath.Join(to, SumsFile))
+	there, dirErr := os.ReadDir(to)
+	if err := errors.Join(err, dirErr); err != nil {
+		t.Fatal(err)
+	}
+	for _, f := range there {
+		if f.Name() != SumsFile && f.Name() != description.File && !strings.Contains(string(listed), "  "+f.Name()+"\n") {
+			t.Errorf("%s does not name %s", SumsFile, f.Name())
+		}
+	}
+	if err := Release(t.Context(), dir, to, all, run, "1", signer(t)); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "a release is published once") {
+		t.Errorf("over another one: %v", err)
+	}
+	// A build in between: nothing appears, and nothing is left.
+	if err := os.WriteFile(filepath.Join(dir, name), append(program(name), '#'), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := Release(t.Context(), dir, filepath.Join(beside, "1.1"), all, run, "1", signer(t)); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "was replaced while the release was made") {
+		t.Errorf("another program than the one described: %v", err)
+	}
+	if left, err := os.ReadDir(beside); err != nil || len(left) != 1 {
+		t.Errorf("%v, %v", left, err)
+	}
+}
+
+// TestOneSourceGivesOneProgram builds archy from two copies of the source, in two directories.
+func TestOneSourceGivesOneProgram(t *testing.T) {
+	listed, err := exec.Command("git", "-C", "../..", "ls-files", "-z", "--cached", "--others", "--exclude-standard").Output()
+	if err != nil {
+		t.Fatal(err)
+	}
+	var sums []string
+	for _, name := range []string{"one", "a-longer-path/two"} {
+		source := filepath.Join(t.TempDir(), name)
+		for f := range strings.SplitSeq(strings.TrimSuffix(string(listed), "\x00"), "\x00") {
+			b, err := os.ReadFile(filepath.Join("../..", f))
+			if errors.Is(err, os.ErrNotExist) {
+				continue // removed, and not yet committed
+			}
+			at := filepath.Join(source, f)
+			if err := errors.Join(err, os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, b, 0o644)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		build := exec.Command("go", "build", "-trimpath", "-buildvcs=false", "-ldflags", "-s -w -X main.version=1", "-o", filepath.Join(source, "out", "archy"), "./cmd/archy")
+		build.Dir = source
+		build.Env = append(os.Environ(), "CGO_ENABLED=0")
+		if out, err := build.CombinedOutput(); err != nil {
+			t.Fatalf("%v: %s", err, out)
+		}
+		sum, err := Digest(filepath.Join(source, "out", "archy"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		sums = append(sums, sum)
+	}
+	if sums[0] != sums[1] {
+		t.Errorf("two builds of one source differ: %s", sums)
 	}
 }

@@ -26,7 +26,7 @@ func (f *fake) Vitals(_ context.Context, since string) (string, error) {
 		more = f.vitals(len(f.since))
 	}
 	f.since = append(f.since, since)
-	return fmt.Sprintf("boot boot/1\ncursor n=%d;t=7fffffffffff\nmeasure containers 1\nmeasure volumes 1\nmeasure networks 1\nmeasure secrets 1\nmeasure processes 1\nmeasure files 1\n%send\n", len(f.since), more), nil
+	return fmt.Sprintf("boot boot/1\ncursor n=%d;t=7fffffffffff\nprogram d0\nmeasure containers 1\nmeasure volumes 1\nmeasure networks 1\nmeasure secrets 1\nmeasure processes 1\nmeasure files 1\n%send\n", len(f.since), more), nil
 }
 
 func failed(unit string) string {
@@ -145,14 +145,19 @@ esac`)
   *) [ -z "$BROKEN" ] || exit 125 ;;
 esac`)
 	stub("systemctl", `case "$*" in
-  *MainPID*archipelago*) echo "$PPID" ;;
+  *ActiveState*archipelago*) echo "MainPID=$DAEMON"; echo "ActiveState=${STATE:-active}" ;;
+  *MainPID*archipelago*) echo "$DAEMON" ;;
   *MainPID*) echo 0 ;;
   *) printf 'Id=page.service\nNRestarts=3\n\nNRestarts=0\nId=other.service\n' ;;
 esac`)
+	fast := filepath.Join(bin, "fast")
+	if err := os.WriteFile(fast, []byte("sleep() { SECONDS=$((SECONDS + 5)); }\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	run := func(since string, env ...string) string {
 		t.Helper()
 		cmd := exec.Command("sh", "-c", fleet.VitalsCommand(since, false))
-		cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH")), env...)
+		cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), fmt.Sprintf("DAEMON=%d", os.Getpid())), env...)
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatal(err)
@@ -170,6 +175,15 @@ esac`)
 	}
 	if !slices.ContainsFunc(first.Unread, func(s string) bool { return strings.HasPrefix(s, "podman-memory: ") }) {
 		t.Errorf("%q", first.Unread)
+	}
+	if own, err := reports.FileDigest("/proc/self/exe"); err != nil || first.Program != own {
+		t.Errorf("the process runs %s, and it says %s; %v", own, first.Program, err)
+	}
+	for _, gone := range []string{"DAEMON=0", "STATE=activating", "DAEMON=999999999"} {
+		// In time that goes by a hundred times as fast.
+		if none, err := vitals.Read(run("", gone, "BASH_ENV="+fast), owners, reports.Vitals{}); err != nil || none.Program != "none" {
+			t.Errorf("%s: %q, %v", gone, none.Program, err)
+		}
 	}
 	before := first.Vitals
 	before.Cursor = "CURSOR"

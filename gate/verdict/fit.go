@@ -48,6 +48,9 @@ func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []s
 			why = append(why, fmt.Sprintf("%s was run three times", again.Cell))
 		}
 	}
+	if again := p.TooRed(p.Required()); again != "" {
+		why = append(why, again)
+	}
 	if len(results) > 0 && results[0].Prev == "" {
 		why = append(why, "its results are not chained: a line could have been taken out")
 	}

@@ -68,6 +68,9 @@ func health(p *plan.Plan, r *reports.Report, results []reports.Result) (out []re
 			looks[res.Node] = map[int]reports.Vitals{}
 		}
 		looks[res.Node][res.Cycle] = *res.Vitals
+		if what := anotherDaemon(p, res.Vitals.Program); what != "" {
+			problems[res.Node] = append(problems[res.Node], reports.Problem{Cycle: res.Cycle, What: what})
+		}
 		if res.Status != reports.Passed {
 			problems[res.Node] = append(problems[res.Node], reports.Problem{Cycle: res.Cycle, What: res.Reason, Evidence: res.Evidence})
 		}
@@ -121,6 +124,20 @@ func health(p *plan.Plan, r *reports.Report, results []reports.Result) (out []re
 		}
 	}
 	return out
+}
+
+// anotherDaemon says that a node did not run the daemon that the run is about; empty where it
+// did.
+func anotherDaemon(p *plan.Plan, program string) string {
+	switch {
+	case !p.Programs || program == p.Subject.Daemon && program != "":
+		return ""
+	case program == "":
+		return "it is not known which daemon ran"
+	case program == "none":
+		return fmt.Sprintf("no daemon ran; the run is about sha256:%.12s…", p.Subject.Daemon)
+	}
+	return fmt.Sprintf("another daemon ran than the one the run is about: sha256:%.12s…, and not sha256:%.12s…", program, p.Subject.Daemon)
 }
 
 // leak says how a measure went, and that it grew too much if it surely grew, by more than its

@@ -207,3 +207,33 @@ func TestWhatWasFoundOnANodeIsRedForGood(t *testing.T) {
 		t.Errorf("%q", j.Unfit)
 	}
 }
+
+func TestAnotherDaemonThanThePinnedOneIsRedForTheNode(t *testing.T) {
+	p := release(t)
+	p.Looks, p.Programs, p.Subject.Daemon = true, true, "d0d0d0d0d0d0d0d0"
+	for program, want := range map[string]string{
+		"d0d0d0d0d0d0d0d0": "",
+		"d1d1d1d1d1d1d1d1": "another daemon ran than the one the run is about: sha256:d1d1d1d1d1d1…, and not sha256:d0d0d0d0d0d0…",
+		"none":             "no daemon ran",
+		"":                 "it is not known which daemon ran",
+	} {
+		looks := looksAt(p, "containers", func(int) float64 { return 0 })
+		for i := range looks {
+			looks[i].Vitals.Program = p.Subject.Daemon
+		}
+		looks[len(looks)/2].Vitals.Program = program
+		results := passed(p)
+		results[0].Prev = "a chain"
+		j := Judge(p, append(results, looks...))
+		err := Releasable(j, time.Unix(0, 0))
+		if want == "" && (j.Verdict != reports.Green) || want != "" && (j.Verdict != reports.Red || err == nil || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %s, %v", program, j.Verdict, err)
+		}
+	}
+	p.Programs = false // an older gate's run is judged as it was
+	results := passed(p)
+	results[0].Prev = "a chain"
+	if j := Judge(p, append(results, looksAt(p, "containers", func(int) float64 { return 0 })...)); j.Verdict != reports.Green {
+		t.Errorf("%s %+v", j.Verdict, j.Health)
+	}
+}

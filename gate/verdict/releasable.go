@@ -3,16 +3,39 @@ package verdict
 import (
 	"fmt"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// Excused tells whether a cell that did not pass is excused by a waiver.
-func Excused(r *reports.Report, c reports.Cell) bool {
-	return slices.ContainsFunc(r.Waivers, func(w reports.Waived) bool {
-		return w.App == c.App && w.Manifest == r.Subject.Manifests[c.App] && slices.Contains(w.Steps, c.Step)
+// Excused tells whether a cell that did not pass is excused by a waiver: one for this very
+// manifest, these results and this cell, that was signed for the reason that the cell has. None
+// excuses the loss of data, or an invariant that did not hold.
+func Excused(r *reports.Report, c reports.Result) bool {
+	return Unexcusable(c) == "" && slices.ContainsFunc(r.Waivers, func(w reports.Waived) bool {
+		return w.App == c.App && w.Manifest == r.Subject.Manifests[c.App] && w.Run == r.Run && w.Results == r.Results && r.Results != "" &&
+			slices.Contains(w.Steps, c.Step) && slices.Contains(w.Cells, ExcuseOf(c))
 	})
+}
+
+// ExcuseOf is what a waiver says of a cell that it excuses.
+func ExcuseOf(c reports.Result) reports.Excuse {
+	return reports.Excuse{Cell: c.Cell, Status: c.Status, Reason: c.Reason}
+}
+
+// Unexcusable says why no waiver can excuse a cell; empty if one can. Suites before kinds were
+// recorded said of an invariant that it was one.
+func Unexcusable(c reports.Result) string {
+	switch {
+	case c.Status != reports.Failed:
+		return ""
+	case c.Kind == reports.DataLoss:
+		return "data, a canary or a secret is lost, which no waiver excuses"
+	case c.Kind != "", strings.HasPrefix(c.Reason, "invariant:"):
+		return "what must hold in every cell did not, which no waiver excuses"
+	}
+	return ""
 }
 
 // Releasable says why a run can release nothing, naming what stands in the way; nil if
@@ -26,8 +49,8 @@ func Releasable(r *reports.Report, now time.Time) error {
 	for _, status := range []reports.Status{reports.Failed, ""} { // a failure says more than what came of it
 		for _, a := range r.Apps {
 			for _, c := range a.Cells {
-				if c.Status != reports.Passed && (status == "" || c.Status == status) && !Excused(r, c.Cell) {
-					return fmt.Errorf("the run is %s: %s is %s: %s", r.Verdict, c.Cell, c.Status, c.Reason)
+				if c.Status != reports.Passed && (status == "" || c.Status == status) && !Excused(r, c) {
+					return fmt.Errorf("the run is %s: %s is %s: %s%s", r.Verdict, c.Cell, c.Status, c.Reason, waiverFails(r, c))
 				}
 			}
 		}
@@ -51,4 +74,19 @@ func Releasable(r *reports.Report, now time.Time) error {
 		}
 	}
 	return nil
+}
+
+// waiverFails says why a waiver for the step of a cell does not excuse it; empty where there is
+// none.
+func waiverFails(r *reports.Report, c reports.Result) string {
+	for _, w := range r.Waivers {
+		if w.App != c.App || !slices.Contains(w.Steps, c.Step) {
+			continue
+		}
+		if why := Unexcusable(c); why != "" {
+			return " (" + why + ")"
+		}
+		return " (the waiver for it was given for another run, other results or another failure; 'gate waive' gives one for this)"
+	}
+	return ""
 }

@@ -19,7 +19,7 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	r := &reports.Report{
 		Run: p.Run, Gate: p.Gate, Policy: p.Required(), Asked: p.Asked, Nodes: p.Nodes, Subject: p.Subject,
 		SmokeWhy: p.SmokeWhy(), AnotherPolicy: p.AnotherPolicy(), Warnings: p.Warnings,
-		Judge: p.Judge, Bare: p.Bare, Earlier: p.Earlier, Reruns: reruns(p, results),
+		Judge: p.Judge, Bare: p.Bare, Earlier: p.Earlier, Before: p.Before, Reruns: reruns(p, results),
 	}
 	r.Smoke = len(r.SmokeWhy) > 0
 	byCell := map[reports.Cell]reports.Result{}
@@ -28,7 +28,8 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 		switch {
 		case !seen, old.Status == reports.NotRun:
 			byCell[res.Cell] = res
-		case old.Status == reports.Passed && res.Status == reports.Failed:
+		case res.Status != reports.Failed:
+		case old.Status == reports.Passed, old.Kind.Worse(res.Kind) != old.Kind: // the worst stands
 			byCell[res.Cell] = res
 		}
 	}

@@ -184,7 +184,7 @@ func TestWhatCyclesProve(t *testing.T) {
 	}
 }
 
-func TestWhatWasRunAgainIsCounted(t *testing.T) {
+func TestARerunDiagnosesAndNeverPasses(t *testing.T) {
 	cell := reports.Cell{App: "a", Node: ".228", Cycle: 1, Step: matrix.Stop}
 	lost := reports.Result{Cell: cell, Status: reports.NotRun, Cause: reports.Lost, Reason: "planted"}
 	skipped := reports.Result{Cell: cell, Status: reports.NotRun, Reason: "an earlier step did not pass"}
@@ -212,7 +212,7 @@ func TestWhatWasRunAgainIsCounted(t *testing.T) {
 	}
 }
 
-func TestARedCellWithoutItsEvidenceMakesARunUnfit(t *testing.T) {
+func TestARedCellWithoutEvidenceIsAFaultOfTheGate(t *testing.T) {
 	p := release(t)
 	results := passed(p)
 	results[3].Status, results[3].Prev = reports.Failed, "p"

@@ -48,6 +48,8 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 			l.Boot = rest
 		case "cursor":
 			l.Cursor = rest
+		case "program":
+			l.Program = rest
 		case "unread":
 			l.Unread = append(l.Unread, rest)
 		case "measure":
@@ -76,6 +78,8 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 		return nil, fmt.Errorf("%w: it was cut off", ErrIncomplete)
 	case l.Boot == "" || l.Cursor == "":
 		return nil, fmt.Errorf("%w: nothing of its boot, or of the end of its journal", ErrIncomplete)
+	case l.Program == "":
+		return nil, fmt.Errorf("%w: nothing of the program that its daemon runs", ErrIncomplete)
 	}
 	for _, name := range always {
 		if _, ok := l.Measures[name]; !ok {

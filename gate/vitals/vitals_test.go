@@ -21,7 +21,7 @@ var healthy string
 
 var owners = map[string]string{"page.service": "page", "ledger.service": "ledger", "ledger-db.service": "ledger"}
 
-const measures = "measure containers 3\nmeasure volumes 1\nmeasure networks 2\nmeasure secrets 0\nmeasure processes 9\nmeasure files 80\n"
+const measures = "program d0\nmeasure containers 3\nmeasure volumes 1\nmeasure networks 2\nmeasure secrets 0\nmeasure processes 9\nmeasure files 80\n"
 
 var (
 	after  = time.Date(2026, 11, 28, 13, 37, 0, 0, time.UTC) // the recording
@@ -192,6 +192,7 @@ func TestAnAnswerThatIsNotWholeIsRefused(t *testing.T) {
 		"no boot":            strings.Replace(whole, "boot b/1\n", "", 1),
 		"no cursor":          strings.Replace(whole, cursor(after.Add(time.Hour)), "cursor \n", 1),
 		"no time":            strings.Replace(whole, cursor(after.Add(time.Hour)), "cursor s=1\n", 1),
+		"no program":         strings.Replace(whole, "program d0\n", "", 1),
 		"no measure":         strings.Replace(whole, "measure secrets 0\n", "", 1),
 		"half a measure":     strings.Replace(whole, "measure secrets 0\n", "measure secrets\n", 1),
 	} {

@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"sync"
 
@@ -17,6 +18,13 @@ var ErrOccupied = errors.New("node is in use")
 // mark is a file that a gate leaves on nodes that were empty when it first came: from
 // then on all data of applications there is a gate's, and may be deleted.
 const mark = nodes.DataDir + "/_gate"
+
+// visited is a file that 'gate deploy' leaves on nodes that were nobody's when it first came:
+// it may come again. What is then installed there is whose it is, and not deleted.
+const visited = nodes.DataDir + "/_deployed"
+
+//go:embed owned.sh
+var owned string
 
 //go:embed occupied.sh
 var occupied string
@@ -48,6 +56,45 @@ func (n *Node) clean(ctx context.Context) error {
 		return fmt.Errorf("%s: removing what an earlier run left: %w", n.Node, err)
 	}
 	return nil
+}
+
+// Visit refuses nodes that are an owner's: where applications or a daemon are that no gate put
+// there, or where something has a say beside it (Alone). It deletes nothing. Nodes that are
+// named in yes are let be, and not looked at.
+func (f *Fleet) Visit(ctx context.Context, yes ...string) error {
+	ours := &Fleet{}
+	for _, n := range f.Nodes {
+		if !slices.Contains(yes, n.Name) {
+			ours.Nodes = append(ours.Nodes, n)
+		}
+	}
+	if err := ours.Alone(ctx); err != nil {
+		return err
+	}
+	for _, n := range ours.Nodes {
+		out, err := n.SSH.Run(ctx, bash(owned, nodes.DataDir, mark, visited))
+		if err != nil {
+			return err
+		}
+		if err := judgeOwned(n.Name, out); err != nil {
+			return fmt.Errorf("%s: %w", n.Node, err)
+		}
+	}
+	for _, n := range ours.Nodes {
+		if _, err := n.SSH.Run(ctx, "touch "+visited); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// judgeOwned takes what owned.sh printed.
+func judgeOwned(name, found string) error {
+	all := strings.FieldsFunc(found, func(r rune) bool { return r == '\n' })
+	if len(all) == 0 {
+		return nil
+	}
+	return fmt.Errorf("%w: it is an owner's, with %s that no gate put there; '--take %s' replaces its daemon and catalog all the same", ErrOccupied, strings.Join(all, ", "), name)
 }
 
 // bash is a command that runs a script with arguments. The script is not passed on

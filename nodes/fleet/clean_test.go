@@ -169,3 +169,33 @@ func TestWhatHasASayBesideTheGateIsRefused(t *testing.T) {
 		t.Errorf("a look that did not end: %v", err)
 	}
 }
+
+func TestAnOwnersNodeIsRefusedUntilItIsNamed(t *testing.T) {
+	for _, c := range []struct {
+		name  string
+		files []string
+		want  string // in the error; empty: accepted
+	}{
+		{name: "an empty machine"},
+		{name: "a machine without a daemon", files: []string{"lost+found/file", "_gate.lock/holder"}},
+		{name: "data", files: []string{"photos/file", "two words/file"}, want: "with photos, two words that no gate put there; '--take .7' replaces"},
+		{name: "applications without data", files: []string{"_daemon/state/desired/page.json"}, want: "with page.json that"},
+		{name: "a daemon without applications", files: []string{"_daemon/state/token"}, want: "with its own daemon that"},
+		{name: "a gate's", files: []string{"photos/file", "_daemon/state/token", "_gate"}},
+		{name: "one that a gate has visited", files: []string{"photos/file", "_daemon/state/token", "_deployed"}},
+	} {
+		m := newMachine(t, c.files...)
+		out, calls := m.run(bash(owned, m.data, m.path("_gate"), m.path("_deployed")))
+		if err := judgeOwned(".7", out); (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrOccupied) || !strings.Contains(err.Error(), c.want)) {
+			t.Errorf("%s: %v (%q)", c.name, err, out)
+		}
+		if len(calls) > 1 || calls[0] != "" {
+			t.Errorf("%s: it did something: %q", c.name, calls)
+		}
+	}
+	// What a developer installs after a visit is not a run's to delete.
+	m := newMachine(t, "photos/file", "_deployed")
+	if out, _ := m.run(bash(occupied, m.data, m.path("_gate"))); strings.TrimSpace(out) != "photos" {
+		t.Errorf("a run would delete it: %q", out)
+	}
+}

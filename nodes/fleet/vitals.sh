@@ -37,6 +37,29 @@ main_process() { # UNIT NAME
   fi
 }
 
+# The program that the daemon runs, by its SHA-256, read from the process and not from a file
+# of its name. A daemon that is being started has 10 s to say that it runs; before, its process
+# may still be systemd's.
+program() {
+  local told pid sum until=$((SECONDS + 10))
+  while :; do
+    if ! told=$(systemctl --user show -p MainPID -p ActiveState archipelago.service); then
+      echo "failed archipelago.service"
+      return
+    fi
+    pid=$(sed -n 's/^MainPID=//p' <<<"$told")
+    if [[ $told == *ActiveState=active* && $pid != 0 ]] && sum=$(sha256sum <"/proc/$pid/exe" 2>/dev/null); then
+      echo "program ${sum%% *}"
+      return
+    fi
+    if [ "$SECONDS" -ge "$until" ]; then
+      echo "program none"
+      return
+    fi
+    sleep 0.5
+  done
+}
+
 # Bytes that applications' data and the store of containers take.
 disk() { # STORE
   local told
@@ -105,6 +128,7 @@ look() {
   measure secrets podman secret ls --quiet
   measure processes processes
   measure files files
+  program
   main_process archipelago.service daemon
   main_process podman.service podman
   if info=$(podman info --format '{{.Host.EventLogger}} {{.Store.GraphRoot}}'); then

@@ -1,0 +1,128 @@
+package gate
+
+import (
+	"bufio"
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"syscall"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// ledgerFile stands beside the runs and outlives each of them: a line at the beginning and at
+// the end of every session of every run, each with the digest of the line before.
+const ledgerFile = "ledger.jsonl"
+
+// entry is a line of the ledger.
+type entry struct {
+	Run     string          `json:"run"`
+	Subject string          `json:"subject"` // digest of what is tested; see plan.SubjectDigest
+	At      time.Time       `json:"at"`
+	Ended   bool            `json:"ended,omitempty"` // the session; otherwise it began
+	Verdict reports.Verdict `json:"verdict,omitempty"`
+	Smoke   bool            `json:"smoke,omitempty"`
+	Passed  int             `json:"passed,omitempty"` // cells
+	Failed  int             `json:"failed,omitempty"`
+	NotRun  int             `json:"not_run,omitempty"`
+	Prev    string          `json:"prev"` // SHA-256 of the line before
+}
+
+// enter appends a line to the ledger in out, and gives the lines before it. Two gates may do
+// so at the same time. A last line without an end is what a gate leaves that was killed while
+// it wrote; it is cut off.
+func enter(out string, e entry) (before []entry, err error) {
+	file := filepath.Join(out, ledgerFile)
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	if err := syscall.Flock(int(f.Fd()), syscall.LOCK_EX); err != nil {
+		return nil, fmt.Errorf("%s: %w", file, err)
+	}
+	b, err := io.ReadAll(f)
+	if err != nil {
+		return nil, err
+	}
+	b = b[:bytes.LastIndexByte(b, '\n')+1]
+	if before, e.Prev, err = readLedger(file, b); err != nil {
+		return nil, err
+	}
+	line, err := json.Marshal(e)
+	if err != nil {
+		return nil, err
+	}
+	_, err = f.WriteAt(append(line, '\n'), int64(len(b)))
+	return before, errors.Join(err, f.Truncate(int64(len(b)+len(line)+1)), f.Sync())
+}
+
+// readLedger reads the lines of a ledger, and gives the digest of the last one. A line that
+// does not follow the one before it is plan.ErrUsage: somebody edited the record.
+func readLedger(file string, b []byte) (all []entry, last string, err error) {
+	last = reports.Digest(nil)
+	lines := bufio.NewScanner(bytes.NewReader(b))
+	for n := 1; lines.Scan(); n++ {
+		var e entry
+		if err := json.Unmarshal(lines.Bytes(), &e); err != nil || e.Prev != last {
+			return nil, "", fmt.Errorf("%w: %s:%d does not follow the line before it (%v): the record of runs was edited, and what stood there is not known; move it away to begin another one, and say so", plan.ErrUsage, file, n, err)
+		}
+		last = reports.Digest(lines.Bytes())
+		all = append(all, e)
+	}
+	return all, last, lines.Err()
+}
+
+// pastRuns gives the other runs of a subject, in the order in which they began. The latest end
+// of a run is its verdict; one that did not end has none.
+func pastRuns(all []entry, subject, run string) (out []reports.PastRun) {
+	at := map[string]int{}
+	for _, e := range all {
+		if e.Subject != subject || e.Run == run {
+			continue
+		}
+		i, seen := at[e.Run]
+		if !seen {
+			i = len(out)
+			at[e.Run], out = i, append(out, reports.PastRun{Run: e.Run, Began: e.At})
+		}
+		if r := &out[i]; e.Ended {
+			// A run that was red stays red, whatever a later session says.
+			if r.Verdict != reports.Red {
+				r.Verdict = e.Verdict
+			}
+			r.Ended, r.Smoke, r.Passed, r.Failed, r.NotRun = e.At, e.Smoke, e.Passed, e.Failed, e.NotRun
+		}
+	}
+	return out
+}
+
+// enterBegin notes that a session of the run begins, and tells a fresh one of the runs of the
+// same subject before it.
+func (e *execution) enterBegin() error {
+	subject := plan.SubjectDigest(e.plan.Subject)
+	before, err := enter(e.Out, entry{Run: e.plan.Run, Subject: subject, At: time.Now().UTC()})
+	if err == nil && e.fresh {
+		e.plan.Before = pastRuns(before, subject, e.plan.Run)
+	}
+	return err
+}
+
+// enterEnd notes what the run has come to.
+func (e *execution) enterEnd(r *reports.Report) error {
+	n := map[reports.Status]int{}
+	for _, a := range r.Apps {
+		for _, c := range a.Cells {
+			n[c.Status]++
+		}
+	}
+	_, err := enter(e.Out, entry{Run: e.plan.Run, Subject: plan.SubjectDigest(e.plan.Subject), At: time.Now().UTC(), Ended: true, Verdict: r.Verdict, Smoke: r.Smoke,
+		Passed: n[reports.Passed], Failed: n[reports.Failed], NotRun: n[reports.NotRun]})
+	return err
+}

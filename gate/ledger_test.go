@@ -1,0 +1,162 @@
+package gate
+
+import (
+	"bytes"
+	"errors"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/verdict"
+	"github.com/archipelago-cloud/archipelago/reports"
+)
+
+// session enters a session of a run, as a gate does; verdict is empty for one that was killed.
+func session(t *testing.T, out, run, daemon string, came reports.Verdict) *plan.Plan {
+	t.Helper()
+	p := &plan.Plan{Run: run, Subject: reports.Subject{Daemon: daemon}}
+	e := &execution{Options: Options{Out: out}, plan: p, fresh: true}
+	if err := e.enterBegin(); err != nil {
+		t.Fatal(err)
+	}
+	if came != "" {
+		r := &reports.Report{Verdict: came, Apps: []reports.App{{Cells: []reports.Result{{Status: reports.Passed}, {Status: reports.Failed}}}}}
+		if err := e.enterEnd(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+func TestARerunOfTheSameBitsAfterARedOneIsSeenAndDoesNotRelease(t *testing.T) {
+	out := t.TempDir()
+	if p := session(t, out, "r1", "d0", reports.Red); len(p.Before) != 0 || p.TooRed(plan.Default()) != "" {
+		t.Errorf("the first run: %+v", p.Before)
+	}
+	session(t, out, "other", "d1", reports.Red)
+	session(t, out, "r1", "d0", reports.Green) // a resumption turns nothing green
+	session(t, out, "r2", "d0", "")
+	if err := os.RemoveAll(filepath.Join(out, "r1")); err != nil {
+		t.Fatal(err)
+	}
+	p := session(t, out, "r3", "d0", reports.Green)
+	if len(p.Before) != 2 || p.Before[0].Run != "r1" || p.Before[0].Verdict != reports.Red || p.Before[0].Failed != 1 || p.Before[1].Run != "r2" || p.Before[1].Verdict != "" {
+		t.Fatalf("%+v", p.Before)
+	}
+	p.Policy = plan.Default()
+	r := verdict.Judge(p, nil)
+	if got := reports.Again(r); got != "Run 3 of this subject; 1 red before, 1 not run to the end" {
+		t.Error(got)
+	}
+	if len(r.Unfit) != 1 || !strings.Contains(r.Unfit[0], "the very same bits were red before, in run r1") {
+		t.Errorf("%q", r.Unfit)
+	}
+	p.Policy.RedRuns = 1
+	if r := verdict.Judge(p, nil); len(r.Unfit) != 0 || len(r.Before) != 2 {
+		t.Errorf("a policy that allows it: %q", r.Unfit)
+	}
+	if other := session(t, out, "r4", "d2", ""); len(other.Before) != 0 {
+		t.Errorf("other bits: %+v", other.Before)
+	}
+}
+
+func TestAnEditedLedgerStopsTheGate(t *testing.T) {
+	out := t.TempDir()
+	for _, run := range []string{"r1", "r2", "r3"} {
+		session(t, out, run, "d0", reports.Red)
+	}
+	file := filepath.Join(out, ledgerFile)
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	lines := bytes.SplitAfter(whole, []byte("\n"))
+	for name, edited := range map[string][]byte{
+		"red made green":     bytes.Replace(whole, []byte(`"red"`), []byte(`"green"`), 1),
+		"a line taken out":   bytes.Join(append([][]byte{lines[0]}, lines[2:]...), nil),
+		"the first one gone": bytes.Join(lines[1:], nil),
+		"two swapped":        bytes.Join([][]byte{lines[1], lines[0], lines[2]}, nil),
+		"nonsense":           append([]byte("x\n"), whole...),
+	} {
+		if err := os.WriteFile(file, edited, 0o644); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := enter(out, entry{Run: "r4"}); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), ledgerFile+":") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	// A gate that was killed while it wrote leaves half a line, which is none.
+	if err := os.WriteFile(file, append(whole, `{"run":"r4","sub`...), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	if before, err := enter(out, entry{Run: "r4", At: time.Unix(1, 0)}); err != nil || len(before) != 6 {
+		t.Errorf("%d lines, %v", len(before), err)
+	}
+	if before, err := enter(out, entry{Run: "r5"}); err != nil || len(before) != 7 {
+		t.Errorf("%d lines, %v", len(before), err)
+	}
+}
+
+func TestTwoGatesShareALedger(t *testing.T) {
+	out := t.TempDir()
+	var wg sync.WaitGroup
+	for range 20 {
+		wg.Go(func() {
+			if _, err := enter(out, entry{Run: "r"}); err != nil {
+				t.Error(err)
+			}
+		})
+	}
+	wg.Wait()
+	if before, err := enter(out, entry{Run: "last"}); err != nil || len(before) != 20 {
+		t.Errorf("%d, %v", len(before), err)
+	}
+}
+
+func TestNothingIsAddedToARunInWhichNothingIsLeftToDo(t *testing.T) {
+	for name, c := range map[string]struct {
+		results func(cells []reports.Cell) []reports.Result
+		left    bool
+	}{
+		"green": {func(c []reports.Cell) []reports.Result {
+			return []reports.Result{{Cell: c[0], Status: reports.Passed}, {Cell: c[1], Status: reports.Passed}}
+		}, false},
+		"red and blocked": {func(c []reports.Cell) []reports.Result {
+			return []reports.Result{{Cell: c[0], Status: reports.Failed}, {Cell: c[1], Status: reports.NotRun}}
+		}, false},
+		"one was not begun": {func(c []reports.Cell) []reports.Result { return []reports.Result{{Cell: c[0], Status: reports.Passed}} }, true},
+		"one was lost": {func(c []reports.Cell) []reports.Result {
+			return []reports.Result{{Cell: c[0], Status: reports.Passed}, {Cell: c[1], Status: reports.NotRun, Cause: reports.Lost}}
+		}, true},
+	} {
+		o, _ := options(t, "0")
+		dir, p := begun(t, o)
+		p.Asked.Steps = []string{"install", "stop"}
+		lines, err := reports.Encode(c.results(p.Cells()))
+		if err := errors.Join(err, reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p), os.WriteFile(filepath.Join(dir, reports.ResultsFile), lines, 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		planned, _ := os.ReadFile(filepath.Join(dir, reports.PlanFile))
+		var seen told
+		o.Observer = &seen
+		outcome, err := Resume(t.Context(), "r1", o)
+		if c.left { // and no node can be reached
+			if outcome != nil || err == nil {
+				t.Errorf("%s: it was not gone on with: %+v", name, outcome)
+			}
+			continue
+		}
+		if err != nil || seen.outcome != outcome || !strings.Contains(seen.String(), "nothing is left to do") {
+			t.Errorf("%s: %v, %q", name, err, seen.String())
+		}
+		after, _ := os.ReadFile(filepath.Join(dir, reports.PlanFile))
+		results, _ := os.ReadFile(filepath.Join(dir, reports.ResultsFile))
+		if !bytes.Equal(after, planned) || !bytes.Equal(results, lines) {
+			t.Errorf("%s: something was added", name)
+		}
+	}
+}
