@@ -6,6 +6,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
 	"slices"
@@ -29,6 +30,9 @@ type execution struct {
 	plan  *plan.Plan
 	dir   string
 	fresh bool // the first session, and no resumption
+
+	before plan.Plan // as this session found it
+	added  bool      // this session has results of its own
 }
 
 // carryOut does what a plan still lacks, judges the run and writes its report.
@@ -37,7 +41,7 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 	if err != nil {
 		return nil, err
 	}
-	e := &execution{o, p, dir, fresh}
+	e := &execution{Options: o, plan: p, dir: dir, fresh: fresh}
 	if err := e.levelZero(ctx); err != nil {
 		return nil, err
 	}
@@ -69,9 +73,14 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 }
 
 // judge ends the session: it judges the run, writes its report and says the outcome, while
-// the nodes are still held.
+// the nodes are still held. A resumption that found nothing to do, or did nothing, leaves the
+// run as it was.
 func (e *execution) judge(cut error) (*Outcome, error) {
-	e.plan.Sessions[len(e.plan.Sessions)-1].Finished = time.Now().UTC()
+	if e.fresh || e.added {
+		e.plan.Sessions[len(e.plan.Sessions)-1].Finished = time.Now().UTC()
+	} else {
+		*e.plan = e.before
+	}
 	r, err := conclude(e.dir, e.plan)
 	if err != nil {
 		return nil, errors.Join(cut, err)
@@ -231,6 +240,8 @@ func sameSubject(a, b reports.Subject) bool {
 
 // begin records the nodes and the session in the plan, and makes the run the latest.
 func (e *execution) begin(f *fleet.Fleet) error {
+	e.before = *e.plan
+	e.before.Boots = maps.Clone(e.plan.Boots)
 	e.plan.Nodes = nil
 	for _, n := range f.Nodes {
 		id := n.Identity
@@ -287,5 +298,7 @@ func (e *execution) work(ctx context.Context, f *fleet.Fleet) (cut, err error) {
 	defer store.Close()
 	e.Observer.Running(e.plan, results)
 	r := &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer}
-	return r.Run(ctx), nil
+	cut = r.Run(ctx)
+	e.added = len(r.Results) > len(results)
+	return cut, nil
 }

@@ -71,6 +71,20 @@ type Rerun struct {
 	Reason string `json:"reason"`
 }
 
+// Away is a reboot of a node while no session of its run was there to see it: between From,
+// when the boot was last known, and Until, when the next session found another one.
+type Away struct {
+	Node   string    `json:"node"`
+	Before string    `json:"before"` // boot identity
+	After  string    `json:"after"`
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"`
+}
+
+func (a Away) String() string {
+	return fmt.Sprintf("node %s rebooted while the run was away, between %s and %s UTC", a.Node, a.From.UTC().Format(time.DateTime), a.Until.UTC().Format(time.DateTime))
+}
+
 // Judge is what judged a run, as SHA-256 digests.
 type Judge struct {
 	Gate   string `json:"gate"`   // the program
@@ -133,7 +147,8 @@ type Report struct {
 	Gate     string    `json:"gate"` // version of the gate
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
-	Seconds  float64   `json:"seconds"` // of work, without the pauses between sessions
+	Oldest   time.Time `json:"oldest,omitzero"` // result that counts: the run is as old as that
+	Seconds  float64   `json:"seconds"`         // of work, without the pauses between sessions
 	Verdict  Verdict   `json:"verdict"`
 	Smoke    bool      `json:"smoke"`
 	SmokeWhy []string  `json:"smoke_reasons,omitempty"`
@@ -156,6 +171,7 @@ type Report struct {
 	Reruns  []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
 	Unfit   []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
 	Earlier []Earlier `json:"earlier,omitempty"`
+	Away    []Away    `json:"rebooted_while_away,omitempty"`
 
 	Health []NodeHealth `json:"node_health,omitempty"`
 }

@@ -44,6 +44,7 @@ type predicate struct {
 	Waivers       []reports.Waived `json:"waivers,omitempty"`
 	Run           string           `json:"run"`
 	Finished      time.Time        `json:"finished"`
+	Oldest        time.Time        `json:"oldestResult,omitzero"` // that counts
 
 	Judge    reports.Judge            `json:"judge,omitzero"`
 	Warnings []string                 `json:"warnings,omitempty"`
@@ -53,6 +54,7 @@ type predicate struct {
 	Cells    map[string]int           `json:"cells,omitempty"`     // of this run that passed, by application
 	Earlier  []reports.Earlier        `json:"earlier,omitempty"`   // runs whose cycles are among them
 	Health   []reports.NodeHealth     `json:"nodeHealth,omitempty"`
+	Away     []reports.Away           `json:"rebootedWhileAway,omitempty"`
 }
 
 // configuration is a file that the results depend on.
@@ -73,7 +75,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		PredicateType: proof.PredicateType,
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
+			Finished: r.Finished, Oldest: r.Oldest, Away: r.Away, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}

@@ -43,6 +43,38 @@ type Plan struct {
 	// Looks says that every node is looked at before the first and after every cycle. Older
 	// gates did not.
 	Looks bool `json:"looks,omitempty"`
+
+	Boots map[string]Boot `json:"boots,omitempty"` // by node, the last one known
+	Away  []reports.Away  `json:"rebooted_while_away,omitempty"`
+}
+
+// Boot is a boot of a node that the run has seen.
+type Boot struct {
+	ID        string    `json:"id"`
+	At        time.Time `json:"at"`                  // when it was last seen
+	Rebooting bool      `json:"rebooting,omitempty"` // the gate was about to put the node on another one
+}
+
+// Sees records the boot that a node is on. At the beginning of a session, resumed, another
+// boot than the last one known is a reboot that no session saw, unless the session before
+// was cut short while it rebooted the node itself.
+func (p *Plan) Sees(node, boot string, at time.Time, resumed bool) {
+	before, known := p.Boots[node]
+	if resumed && known && before.ID != boot && !before.Rebooting {
+		p.Away = append(p.Away, reports.Away{Node: node, Before: before.ID, After: boot, From: before.At, Until: at})
+	}
+	if p.Boots == nil {
+		p.Boots = map[string]Boot{}
+	}
+	p.Boots[node] = Boot{ID: boot, At: at}
+}
+
+// Reboots records that the gate is about to reboot a node.
+func (p *Plan) Reboots(node string) {
+	if b, known := p.Boots[node]; known {
+		b.Rebooting = true
+		p.Boots[node] = b
+	}
 }
 
 // Session is a stretch of work on a run: the first, or a resumption. Finished is zero
