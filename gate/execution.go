@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -18,6 +19,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/release"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
@@ -59,6 +61,7 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 		return nil, err
 	}
 	defer unlock()
+	defer e.letGo(ctx, f)
 	if err := e.equip(ctx, f); err != nil {
 		return nil, err
 	}
@@ -153,12 +156,33 @@ func (e *execution) sameMachine(n *nodes.Node) error {
 		plan.ErrUsage, n, e.plan.Run, n.HostKey, e.plan.Nodes[i].HostKey)
 }
 
+// letGoTimeout bounds what is done on the nodes after the verdict.
+const letGoTimeout = time.Minute
+
+// letGo undoes what offered earlier releases to the nodes. What fails here is mended when the
+// next session begins.
+func (e *execution) letGo(ctx context.Context, f *fleet.Fleet) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letGoTimeout)
+	defer cancel()
+	if err := e.withdraw(ctx, f); err != nil {
+		fmt.Fprintln(e.Observer, "gate:", err)
+	}
+}
+
+// withdraw takes the gate's own channel off the nodes, and forgets its keys.
+func (e *execution) withdraw(ctx context.Context, f *fleet.Fleet) error {
+	return errors.Join(f.Unfollow(ctx), os.RemoveAll(filepath.Join(e.dir, matrix.OffersDir)))
+}
+
 // equip empties the nodes of a fresh run, brings the daemon and the catalog onto them,
 // and records what is tested there.
 func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	selected, err := e.Catalog.Select(e.plan.Asked.Apps...)
 	if err != nil {
 		return err
+	}
+	if err := e.withdraw(ctx, f); err != nil { // of a session that was killed
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	if err := f.Alone(ctx); err != nil {
 		return err
@@ -170,6 +194,9 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	}
 	l, err := lab.Open(io.Discard)
 	if err != nil {
+		return err
+	}
+	if f.Previous, err = e.previous(); err != nil {
 		return err
 	}
 	fmt.Fprintln(e.Observer, "gate: publishing images, deploying the daemon")
@@ -193,6 +220,11 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	e.plan.Judge = judge
 	before := e.plan.Subject
 	e.plan.Identify(daemon, f.Published)
+	previous := e.plan.Previous
+	e.plan.IdentifyPrevious(f.Previous)
+	if !e.fresh && !reflect.DeepEqual(previous, e.plan.Previous) {
+		return fmt.Errorf("%w: an earlier release is another one than run %s began with, and a run is about one update of each application; start a new run", plan.ErrUsage, e.plan.Run)
+	}
 	if !e.fresh && !sameSubject(before, e.plan.Subject) {
 		return fmt.Errorf("%w: the daemon, a manifest or a file installed with the daemon has changed since run %s began, and a run is about one subject; start a new run", plan.ErrUsage, e.plan.Run)
 	}
@@ -216,6 +248,23 @@ func (e *execution) generated(ctx context.Context, f *fleet.Fleet) error {
 		}
 	}
 	return nil
+}
+
+// previous gives the earlier releases that the run's installs are to be updated from; they must
+// be there again in a later session.
+func (e *execution) previous() (catalog.Catalog, error) {
+	out := catalog.Catalog{}
+	if e.plan.Previous == nil {
+		return out, nil
+	}
+	for id := range e.plan.Previous.Releases {
+		entry := e.Request.Previous[id]
+		if entry == nil {
+			return nil, fmt.Errorf("%w: run %s updates %s from its release in %s; name that again with --previous", plan.ErrUsage, e.plan.Run, id, e.plan.Previous.Source)
+		}
+		out[id] = entry
+	}
+	return out, nil
 }
 
 // judges identifies what judges the run: this program, the suite and the policy.

@@ -35,6 +35,7 @@ type outcome struct {
 	Seconds  float64        `json:"seconds"`
 	Timing   reports.Timing `json:"split"`
 	Note     string         `json:"note,omitempty"`
+	Updated  string         `json:"updated_from,omitempty"` // version
 	Evidence []string       `json:"evidence,omitempty"`
 	Cause    reports.Cause  `json:"cause,omitempty"` // of a cell that was not run
 }
@@ -138,7 +139,7 @@ func (g *Group) conclude(ctx context.Context, i int) (outcome, error) {
 		collect(bounded, c.env, c.rec)
 		cancel()
 	}
-	return outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Evidence: c.rec.files, Cause: cause(err)}, err
+	return outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Updated: c.rec.updatedFrom, Evidence: c.rec.files, Cause: cause(err)}, err
 }
 
 // errRebooted is a failure: nobody asked the node for it, and its applications went down.

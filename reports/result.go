@@ -41,9 +41,10 @@ type Result struct {
 	Seconds  float64   `json:"seconds"`
 	Timing   Timing    `json:"split,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
-	Note     string    `json:"note,omitempty"`     // what a reader must know about a cell that passed
-	Evidence []string  `json:"evidence,omitempty"` // files, relative to the run's directory
-	At       time.Time `json:"at"`                 // when the cell ended
+	Note     string    `json:"note,omitempty"`         // what a reader must know about a cell that passed
+	Updated  string    `json:"updated_from,omitempty"` // version from which an install went through an update
+	Evidence []string  `json:"evidence,omitempty"`     // files, relative to the run's directory
+	At       time.Time `json:"at"`                     // when the cell ended
 
 	// Cause says of a cell that was not run, and had begun, what kept it from its end. One
 	// without a cause was never begun.
@@ -166,12 +167,13 @@ type Report struct {
 	Warnings      []string    `json:"warnings,omitempty"`
 	Waivers       []Waived    `json:"waivers,omitempty"`
 
-	Judge   Judge     `json:"judge,omitzero"`
-	Bare    int       `json:"bare_cycle,omitempty"` // started from nodes without any image
-	Reruns  []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
-	Unfit   []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
-	Earlier []Earlier `json:"earlier,omitempty"`
-	Away    []Away    `json:"rebooted_while_away,omitempty"`
+	Judge    Judge     `json:"judge,omitzero"`
+	Bare     int       `json:"bare_cycle,omitempty"` // started from nodes without any image
+	Reruns   []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
+	Unfit    []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
+	Earlier  []Earlier `json:"earlier,omitempty"`
+	Away     []Away    `json:"rebooted_while_away,omitempty"`
+	Previous *Previous `json:"previous,omitempty"`
 
 	Health []NodeHealth `json:"node_health,omitempty"`
 }
@@ -197,6 +199,22 @@ type Policy struct {
 	Catalog []string `json:"catalog,omitempty"`
 	// Hardware, of a demand, wants every node to be a machine of its own.
 	Hardware bool `json:"hardware,omitempty"`
+	// Update, of a demand, wants every application of which there is an earlier release to go
+	// through the update from that.
+	Update bool `json:"update,omitempty"`
+}
+
+// Previous is where the earlier releases of a run's applications are from, and which they are.
+type Previous struct {
+	Source   string             `json:"source"` // channel and serial, such as "beta 7", or a directory
+	Releases map[string]Release `json:"releases,omitempty"`
+}
+
+// Release is an earlier release of an application.
+type Release struct {
+	Version  string `json:"version"`
+	Manifest string `json:"manifest,omitempty"` // SHA-256, as it was published
+	Why      string `json:"why,omitempty"`      // it cannot be updated from in this run
 }
 
 // Node is a machine that took part in a run.
@@ -248,6 +266,7 @@ type App struct {
 	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap
 	Cells   []Result `json:"cells"`
 	Proof   Proof    `json:"proof,omitzero"`
+	Update  string   `json:"update,omitempty"` // whether it went through an update, and from what
 }
 
 // StepTime is how long a step took, over all cells that passed.

@@ -44,6 +44,8 @@ type Plan struct {
 	// gates did not.
 	Looks bool `json:"looks,omitempty"`
 
+	Previous *reports.Previous `json:"previous,omitempty"` // earlier releases, from which installs go through an update
+
 	Boots map[string]Boot `json:"boots,omitempty"` // by node, the last one known
 	Away  []reports.Away  `json:"rebooted_while_away,omitempty"`
 }
@@ -92,6 +94,9 @@ type Request struct {
 	Nodes  []string
 	Apps   []string
 	Steps  []string
+
+	Previous       catalog.Catalog // earlier releases
+	PreviousSource string          // where they are from; empty: none are given
 }
 
 // New checks a request against the applications and nodes there are; of a node, its name
@@ -163,7 +168,7 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 		Run: run, Gate: version, Policy: policy, Release: released, Versions: map[string]string{},
 		Asked:    reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: apps},
 		Requires: requires, Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
-		Judge: reports.Judge{Policy: PolicyDigest(policy)},
+		Judge: reports.Judge{Policy: PolicyDigest(policy)}, Previous: previous(r.PreviousSource, r.Previous, apps),
 	}
 	for _, n := range known {
 		if slices.Contains(r.Nodes, n.Name) && n.HostKey != "" {

@@ -101,7 +101,7 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 		r.bad(nil, "", "expected one YAML document with cycles, nodes, steps and apps")
 		return p
 	}
-	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, []string{"catalog", "hardware"})
+	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, []string{"catalog", "hardware", "update"})
 	if n, ok := fields["cycles"]; ok {
 		p.Cycles = r.cycles(n)
 	}
@@ -131,6 +131,15 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 			p.Hardware = b.Value
 		} else {
 			r.bad(n, "hardware", "expected true or false")
+		}
+	}
+	if n, ok := fields["update"]; ok {
+		switch n.String() {
+		case "required":
+			p.Update = true
+		case "optional":
+		default:
+			r.bad(n, "update", "expected required or optional")
 		}
 	}
 	if n, ok := fields["apps"]; ok {

@@ -209,6 +209,11 @@ func (r *Runner) cycle(ctx context.Context, n *fleet.Node, k int) error {
 			return err
 		}
 	}
+	if slices.ContainsFunc(r.Plan.Asked.Apps, func(a string) bool { return r.Plan.Updates(a, k) }) {
+		if err := r.machine(n).Pull(ctx, r.Fleet.PreviousImages); err != nil {
+			return fmt.Errorf("%s: pulling images of earlier releases: %w", n.Node, err)
+		}
+	}
 	jobs := r.Plan.Graph(n.Name, k)
 	schedule := plan.NewSchedule(jobs, plan.Capacity{CPUs: n.Identity.CPUs, Memory: n.Identity.Free})
 	type outcome struct {

@@ -88,6 +88,9 @@ func suite(s *matrix.Shard) {
 			for _, a := range s.Absent {
 				r.Note += "-" + a.ID
 			}
+			if previous := s.Previous[m.ID]; previous != nil {
+				r.Updated = previous.Version
+			}
 			plant(s, &r, step, m.ID)
 			results.Encode(r)
 		}

@@ -52,6 +52,7 @@ func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []s
 	for _, away := range p.Away {
 		why = append(why, fmt.Sprintf("%s; what it was then, nobody saw", away))
 	}
+	why = append(why, unshown(p, r)...)
 	if len(results) > 0 && results[0].Prev == "" {
 		why = append(why, "its results are not chained: a line could have been taken out")
 	}

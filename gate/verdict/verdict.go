@@ -20,7 +20,7 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	r := &reports.Report{
 		Run: p.Run, Gate: p.Gate, Policy: p.Required(), Asked: p.Asked, Nodes: p.Nodes, Subject: p.Subject,
 		SmokeWhy: p.SmokeWhy(), AnotherPolicy: p.AnotherPolicy(), Warnings: p.Warnings,
-		Judge: p.Judge, Bare: p.Bare, Earlier: p.Earlier, Away: p.Away, Reruns: reruns(p, results),
+		Judge: p.Judge, Bare: p.Bare, Earlier: p.Earlier, Away: p.Away, Previous: p.Previous, Reruns: reruns(p, results),
 	}
 	r.Smoke = len(r.SmokeWhy) > 0
 	byCell := map[reports.Cell]reports.Result{}
@@ -50,6 +50,7 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	verdicts := map[reports.Verdict]int{}
 	for _, a := range p.Asked.Apps {
 		judgeApp(apps[a], p.Asked.Steps, results)
+		apps[a].Update = updates(p, apps[a])
 		verdicts[apps[a].Verdict]++
 		r.Apps = append(r.Apps, *apps[a])
 	}
