@@ -325,3 +325,15 @@ func TestWhatJudgesIsIdentified(t *testing.T) {
 		t.Error("another suite or policy is taken for the same")
 	}
 }
+
+func TestAResumptionNeedsTheSameEarlierReleases(t *testing.T) {
+	p := &plan.Plan{Run: "r1", Previous: &reports.Previous{Source: "beta 7", Releases: map[string]reports.Release{"a": {Version: "1"}}}}
+	e := &execution{plan: p}
+	if _, err := e.previous(); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "run r1 updates a from its release in beta 7; name that again with --previous") {
+		t.Error(err)
+	}
+	e.Request.Previous = catalog.Catalog{"a": {}, "b": {}}
+	if got, err := e.previous(); err != nil || len(got) != 1 || got["a"] == nil {
+		t.Errorf("%v, %v", got, err)
+	}
+}
