@@ -32,7 +32,7 @@ var gateRooms = []gateRoom{
 	{"gate/verdict", []string{"gate/plan", "gate/trend", "matrix/...", "reports"}},
 	{"gate/attest", []string{"catalog", "gate/plan", "gate/verdict", "catalog/proof", "catalog/sign", "matrix/...", "reports"}},
 	{"gate/release", []string{"gate/attest", "gate/plan", "catalog", "catalog/description", "catalog/document", "catalog/sign", "reports"}},
-	{"gate", []string{"gate/...", "nodes/...", "catalog", "catalog/manifest", "reports"}},
+	{"gate", []string{"gate/...", "matrix/...", "nodes/...", "catalog", "catalog/manifest", "reports"}},
 }
 
 // leaves know nothing of the project; every room may import them.

@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"time"
@@ -15,6 +17,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
@@ -27,6 +30,9 @@ type execution struct {
 	plan  *plan.Plan
 	dir   string
 	fresh bool // the first session, and no resumption
+
+	before plan.Plan // as this session found it
+	added  bool      // this session has results of its own
 }
 
 // carryOut does what a plan still lacks, judges the run and writes its report.
@@ -43,7 +49,7 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 	if err := disarm(o.Out); err != nil {
 		return nil, err
 	}
-	e := &execution{o, p, dir, fresh}
+	e := &execution{Options: o, plan: p, dir: dir, fresh: fresh}
 	if err := e.pin(); err != nil {
 		return nil, err
 	}
@@ -74,6 +80,7 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 	if err := oneMachine(ctx, f); err != nil {
 		return nil, err
 	}
+	defer e.letGo(ctx, f)
 	if err := e.equip(ctx, f); err != nil {
 		return nil, err
 	}
@@ -88,9 +95,14 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 }
 
 // judge ends the session: it judges the run, writes its report and says the outcome, while
-// the nodes are still held.
+// the nodes are still held. A resumption that found nothing to do, or did nothing, leaves the
+// run as it was.
 func (e *execution) judge(cut error) (*Outcome, error) {
-	e.plan.Sessions[len(e.plan.Sessions)-1].Finished = time.Now().UTC()
+	if e.fresh || e.added {
+		e.plan.Sessions[len(e.plan.Sessions)-1].Finished = time.Now().UTC()
+	} else {
+		*e.plan = e.before
+	}
 	r, err := conclude(e.dir, e.plan)
 	if err != nil {
 		return nil, errors.Join(cut, err)
@@ -193,12 +205,33 @@ func oneMachine(ctx context.Context, f *fleet.Fleet) error {
 	return nil
 }
 
+// letGoTimeout bounds what is done on the nodes after the verdict.
+const letGoTimeout = time.Minute
+
+// letGo undoes what offered earlier releases to the nodes. What fails here is mended when the
+// next session begins.
+func (e *execution) letGo(ctx context.Context, f *fleet.Fleet) {
+	ctx, cancel := context.WithTimeout(context.WithoutCancel(ctx), letGoTimeout)
+	defer cancel()
+	if err := e.withdraw(ctx, f); err != nil {
+		fmt.Fprintln(e.Observer, "gate:", err)
+	}
+}
+
+// withdraw takes the gate's own channel off the nodes, and forgets its keys.
+func (e *execution) withdraw(ctx context.Context, f *fleet.Fleet) error {
+	return errors.Join(f.Unfollow(ctx), os.RemoveAll(filepath.Join(e.dir, matrix.OffersDir)))
+}
+
 // equip empties the nodes of a fresh run, brings the daemon and the catalog onto them,
 // and records what is tested there.
 func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	selected, err := e.Catalog.Select(e.plan.Asked.Apps...)
 	if err != nil {
 		return err
+	}
+	if err := e.withdraw(ctx, f); err != nil { // of a session that was killed
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	if err := f.Alone(ctx); err != nil {
 		return err
@@ -212,6 +245,9 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	if err != nil {
 		return err
 	}
+	if f.Previous, err = e.previous(); err != nil {
+		return err
+	}
 	fmt.Fprintln(e.Observer, "gate: publishing images, deploying the daemon")
 	if err := f.Equip(ctx, e.Daemon, selected, l.Engine, e.Environment, io.Discard); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
@@ -222,6 +258,11 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 	before := e.plan.Subject
 	e.plan.Identify(before.Daemon, f.Published)
 	e.plan.Subject.Commands = before.Commands
+	previous := e.plan.Previous
+	e.plan.IdentifyPrevious(f.Previous)
+	if !e.fresh && !reflect.DeepEqual(previous, e.plan.Previous) {
+		return fmt.Errorf("%w: an earlier release is another one than run %s began with, and a run is about one update of each application; start a new run", plan.ErrUsage, e.plan.Run)
+	}
 	if why := differs(before, e.plan.Subject); !e.fresh && why != "" {
 		return fmt.Errorf("%w: what is tested has changed since run %s began, and a run is about one subject: %s; put it back, or start a new run", plan.ErrUsage, e.plan.Run, why)
 	}
@@ -251,8 +292,27 @@ func (e *execution) generated(ctx context.Context, f *fleet.Fleet) error {
 	return nil
 }
 
+// previous gives the earlier releases that the run's installs are to be updated from; they must
+// be there again in a later session.
+func (e *execution) previous() (catalog.Catalog, error) {
+	out := catalog.Catalog{}
+	if e.plan.Previous == nil {
+		return out, nil
+	}
+	for id := range e.plan.Previous.Releases {
+		entry := e.Request.Previous[id]
+		if entry == nil {
+			return nil, fmt.Errorf("%w: run %s updates %s from its release in %s; name that again with --previous", plan.ErrUsage, e.plan.Run, id, e.plan.Previous.Source)
+		}
+		out[id] = entry
+	}
+	return out, nil
+}
+
 // begin records the nodes and the session in the plan, and makes the run the latest.
 func (e *execution) begin(f *fleet.Fleet) error {
+	e.before = *e.plan
+	e.before.Boots = maps.Clone(e.plan.Boots)
 	var now []reports.Node
 	for _, n := range f.Nodes {
 		id := n.Identity
@@ -341,5 +401,7 @@ func (e *execution) work(ctx context.Context, f *fleet.Fleet) (cut, err error) {
 	}
 	e.Observer.Running(e.plan, results)
 	r := &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer}
-	return r.Run(ctx), nil
+	cut = r.Run(ctx)
+	e.added = len(r.Results) > len(results)
+	return cut, nil
 }

@@ -8,10 +8,12 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -157,11 +159,53 @@ func (o *told) Judged(outcome *Outcome, cut error) { o.outcome, o.cut = outcome,
 func TestAnOutcomeIsSaidWhileTheNodesAreStillHeld(t *testing.T) {
 	var o told
 	p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"a"}}, Sessions: make([]plan.Session, 1)}
-	e := &execution{Options: Options{Observer: &o, Out: t.TempDir()}, plan: p, dir: t.TempDir()}
+	e := &execution{Options: Options{Observer: &o, Out: t.TempDir()}, plan: p, dir: t.TempDir(), fresh: true}
 	cut := errors.New("planted")
 	outcome, err := e.judge(cut)
 	if outcome == nil || o.outcome != outcome || err != cut || o.cut != cut || p.Sessions[0].Finished.IsZero() {
 		t.Errorf("said %+v, %v; returned %+v, %v", o.outcome, o.cut, outcome, err)
+	}
+}
+
+// TestAResumptionWithNothingToDoAddsNothing wants the run's record, and so its attestation,
+// byte for byte as it was.
+func TestAResumptionWithNothingToDoAddsNothing(t *testing.T) {
+	for _, added := range []bool{false, true} {
+		var o told
+		p := &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"a"}},
+			Nodes: []reports.Node{{Name: "x", Kernel: "1"}}, Warnings: []string{"slow"}}
+		p.Sessions = []plan.Session{{Started: time.Unix(1, 0).UTC(), Finished: time.Unix(2, 0).UTC()}}
+		p.Sees("x", "boot/1", time.Unix(1, 0).UTC(), false)
+		out := t.TempDir()
+		dir := filepath.Join(out, "r1")
+		if _, err := conclude(dir, p); err != nil {
+			t.Fatal(err)
+		}
+		read := func() (all string) {
+			for _, file := range []string{reports.PlanFile, reports.AttestationFile, reports.ReportFile} {
+				b, err := os.ReadFile(filepath.Join(dir, file))
+				if err != nil {
+					t.Fatal(err)
+				}
+				all += string(b)
+			}
+			return all
+		}
+		before := read()
+		e := &execution{Options: Options{Observer: &o, Out: out}, plan: p, dir: dir, added: added}
+		if err := e.begin(&fleet.Fleet{Nodes: []*fleet.Node{{Identity: nodes.Identity{Name: "x", Kernel: "2"}}}}); err != nil {
+			t.Fatal(err)
+		}
+		p.Sees("x", "boot/2", time.Unix(3, 0).UTC(), true)
+		if _, err := e.judge(nil); err != nil {
+			t.Fatal(err)
+		}
+		if same := read() == before; same == added {
+			t.Errorf("results were added: %v; its record is as it was: %v", added, same)
+		}
+		if added != (len(p.Away) == 1) || p.Boots["x"].ID != map[bool]string{false: "boot/1", true: "boot/2"}[added] {
+			t.Errorf("%+v, %+v", p.Away, p.Boots)
+		}
 	}
 }
 
@@ -230,5 +274,17 @@ func TestANodeSaysWhatItIsMadeOf(t *testing.T) {
 		if got := kind(id); got != want {
 			t.Errorf("%+v is %q, expected %q", id, got, want)
 		}
+	}
+}
+
+func TestAResumptionNeedsTheSameEarlierReleases(t *testing.T) {
+	p := &plan.Plan{Run: "r1", Previous: &reports.Previous{Source: "beta 7", Releases: map[string]reports.Release{"a": {Version: "1"}}}}
+	e := &execution{plan: p}
+	if _, err := e.previous(); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "run r1 updates a from its release in beta 7; name that again with --previous") {
+		t.Error(err)
+	}
+	e.Request.Previous = catalog.Catalog{"a": {}, "b": {}}
+	if got, err := e.previous(); err != nil || len(got) != 1 || got["a"] == nil {
+		t.Errorf("%v, %v", got, err)
 	}
 }

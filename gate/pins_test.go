@@ -23,7 +23,7 @@ func begun(t *testing.T, o Options) (dir string, p *plan.Plan) {
 	t.Helper()
 	dir = filepath.Join(o.Out, "r1")
 	p = &plan.Plan{Run: "r1", Asked: reports.Policy{Cycles: 1, Nodes: []string{"x"}, Steps: []string{"stop"}, Apps: []string{"mosquitto"}}, Nodes: []reports.Node{{Name: "x", HostKey: oneKey}}}
-	if err := (&execution{o, p, dir, true}).pin(); err != nil {
+	if err := (&execution{Options: o, plan: p, dir: dir, fresh: true}).pin(); err != nil {
 		t.Fatal(err)
 	}
 	if err := errors.Join(reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p), os.WriteFile(o.Inventory, []byte("nodes:\n- {name: x, address: 127.0.0.77, port: 1, user: archipelago, key: id, host_key: "+oneKey+"}\n"), 0o600)); err != nil {
@@ -35,7 +35,7 @@ func begun(t *testing.T, o Options) (dir string, p *plan.Plan) {
 func TestABuildInMidRunHasNoPartInTheRun(t *testing.T) {
 	o, shown := options(t, "0")
 	dir, p := begun(t, o)
-	e := &execution{o, p, dir, false}
+	e := &execution{Options: o, plan: p, dir: dir}
 	if err := e.pin(); err != nil {
 		t.Fatal(err)
 	}
@@ -78,7 +78,7 @@ func TestAResumptionWithOtherProgramsIsRefusedWithBothDigests(t *testing.T) {
 		if err := c.change(&o, dir, p); err != nil {
 			t.Fatal(err)
 		}
-		err := (&execution{o, p, dir, false}).pin()
+		err := (&execution{Options: o, plan: p, dir: dir}).pin()
 		if !errors.Is(err, plan.ErrUsage) {
 			t.Errorf("%s: %v", name, err)
 			continue
@@ -109,7 +109,7 @@ func TestTheOwnersCommandIsPinnedBesideTheSuite(t *testing.T) {
 	if err := os.WriteFile(archy, []byte("other"), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := (&execution{o, p, dir, false}).pin(); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "archy") {
+	if err := (&execution{Options: o, plan: p, dir: dir}).pin(); !errors.Is(err, plan.ErrUsage) || !strings.Contains(err.Error(), "archy") {
 		t.Error(err)
 	}
 }

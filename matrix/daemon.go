@@ -22,11 +22,17 @@ const (
 
 // do asks the daemon for an operation and waits for its end.
 func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge bool) error {
-	timeout := operationTimeout(e.App, e.Shard.Bare)
+	return e.operate(ctx, rec, verb, operationTimeout(e.App, e.Shard.Bare), func(ctx context.Context) (*api.Progress, error) {
+		return e.Daemon.Do(ctx, verb, e.App.ID, purge, nil)
+	})
+}
+
+// operate has an operation done, within a time, and charges what it took.
+func (e *Environment) operate(ctx context.Context, rec *Recorder, verb string, timeout time.Duration, operation func(context.Context) (*api.Progress, error)) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, timeout, fmt.Errorf("%s was accepted and not done within %s", verb, timeout))
 	defer cancel()
 	begin := time.Now()
-	p, err := e.Daemon.Do(ctx, verb, e.App.ID, purge, nil)
+	p, err := operation(ctx)
 	spent := time.Since(begin).Seconds()
 	if p != nil {
 		// The daemon says how the time is split; how much it was, the gate measured.

@@ -35,6 +35,7 @@ type outcome struct {
 	Seconds  float64         `json:"seconds"`
 	Timing   reports.Timing  `json:"split"`
 	Note     string          `json:"note,omitempty"`
+	Updated  string          `json:"updated_from,omitempty"` // version
 	Evidence []string        `json:"evidence,omitempty"`
 	Cause    reports.Cause   `json:"cause,omitempty"` // of a cell that was not run
 	Kind     reports.Failure `json:"kind,omitempty"`  // of one that failed
@@ -139,7 +140,7 @@ func (g *Group) conclude(ctx context.Context, i int) (outcome, error) {
 		collect(bounded, c.env, c.rec)
 		cancel()
 	}
-	o := outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Evidence: c.rec.files, Cause: cause(err)}
+	o := outcome{Seconds: seconds, Timing: timing, Note: c.rec.note, Updated: c.rec.updatedFrom, Evidence: c.rec.files, Cause: cause(err)}
 	if err != nil && !broken(err) {
 		o.Kind = KindOf(err)
 	}

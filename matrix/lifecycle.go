@@ -39,7 +39,7 @@ func install(ctx context.Context, env *Environment, rec *Recorder) error {
 		}
 		rec.held = nil
 	}
-	if err := env.do(ctx, rec, Install, false); err != nil {
+	if err := bringAbout(ctx, env, rec); err != nil {
 		return err
 	}
 	if _, err := complete(ctx, env, rec); err != nil {
@@ -49,6 +49,23 @@ func install(ctx context.Context, env *Environment, rec *Recorder) error {
 		return err
 	}
 	return env.plantCanary(ctx, rec)
+}
+
+// bringAbout has the release under test installed: at once, or through an update from the
+// earlier one.
+func bringAbout(ctx context.Context, env *Environment, rec *Recorder) (err error) {
+	if previous := env.Shard.Previous[env.App.ID]; previous != nil {
+		rec.note, err = throughUpdate(ctx, onNode{env, rec}, previous, env.App)
+		if err == nil {
+			rec.updatedFrom = previous.Version
+		}
+		return err
+	}
+	// A cell that was cut short may have left the earlier one offered.
+	if err := env.offer(ctx, env.App.ID, nil); err != nil {
+		return fmt.Errorf("offering the release under test: %w", err)
+	}
+	return env.do(ctx, rec, Install, false)
 }
 
 // beforeInstall judges what is there before a cycle's install. The run began on clean

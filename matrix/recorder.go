@@ -15,7 +15,10 @@ type Recorder struct {
 	begin, end time.Time // end is zero until the clock has stopped
 	timing     reports.Timing
 
-	note  string
+	note string
+	// updatedFrom is the version from which an install went through an update; empty: it did not.
+	updatedFrom string
+
 	root  string   // the run's directory
 	dir   string   // of this cell's evidence, relative to root
 	files []string // of evidence, relative to root

@@ -56,6 +56,10 @@ type Shard struct {
 
 	Resumed []string `json:"resumed,omitempty"` // applications that an interrupted run, or a cell that did not pass, may have left anywhere
 
+	// Previous are the earlier releases, by application, from which this cycle's installs go
+	// through an update.
+	Previous map[string]*manifest.Manifest `json:"previous,omitempty"`
+
 	// Fixtures are what Apps require: installed and running before the first cell, each
 	// after those it requires itself. Absent are what an earlier failure may have left that
 	// requires Apps, and stands in their way: purged before the first cell, in this order.

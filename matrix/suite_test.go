@@ -163,7 +163,7 @@ func report(out *os.File, shard *Shard, r SpecReport) {
 		case entryCell:
 			var o outcome
 			if json.Unmarshal([]byte(e.StringRepresentation()), &o) == nil {
-				res.Seconds, res.Timing, res.Note, res.Evidence, res.Cause = o.Seconds, o.Timing, o.Note, o.Evidence, o.Cause
+				res.Seconds, res.Timing, res.Note, res.Updated, res.Evidence, res.Cause = o.Seconds, o.Timing, o.Note, o.Updated, o.Evidence, o.Cause
 				kind = o.Kind
 			}
 		case entryBroken:

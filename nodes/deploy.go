@@ -25,6 +25,10 @@ import (
 // DataDir is where a node keeps applications' data and the daemon's state.
 const DataDir = manifest.DataDir
 
+// OfferedMark is a file that says of the channel a node follows that it is one of the gate's,
+// made for a run and undone after it.
+const OfferedMark = DataDir + "/" + manifest.OwnDir + "/state/subscription/_gate"
+
 // DaemonUnit is the user unit that runs the daemon.
 const DaemonUnit = dist.Unit
 

@@ -320,7 +320,11 @@ func (a App) Proves() string {
 		runs = fmt.Sprintf(" of %d runs of the same digests", p.Runs)
 	}
 	upwards := math.Ceil(1000*p.Bound) / 10
-	return fmt.Sprintf("%s: %d green and %d red cycles%s; with 95 %% confidence, it fails in at most %.1f %% of cycles like these", a.ID, p.Green, p.Red, runs, upwards)
+	says := fmt.Sprintf("%s: %d green and %d red cycles%s; with 95 %% confidence, it fails in at most %.1f %% of cycles like these", a.ID, p.Green, p.Red, runs, upwards)
+	if a.Update != "" {
+		says += "; " + a.Update
+	}
+	return says
 }
 
 // Again says the how manyth run of the very same bits this is, and what came of those before;

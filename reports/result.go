@@ -41,9 +41,10 @@ type Result struct {
 	Seconds  float64   `json:"seconds"`
 	Timing   Timing    `json:"split,omitzero"`
 	Reason   string    `json:"reason,omitempty"`
-	Note     string    `json:"note,omitempty"`     // what a reader must know about a cell that passed
-	Evidence []string  `json:"evidence,omitempty"` // files, relative to the run's directory
-	At       time.Time `json:"at"`                 // when the cell ended
+	Note     string    `json:"note,omitempty"`         // what a reader must know about a cell that passed
+	Updated  string    `json:"updated_from,omitempty"` // version from which an install went through an update
+	Evidence []string  `json:"evidence,omitempty"`     // files, relative to the run's directory
+	At       time.Time `json:"at"`                     // when the cell ended
 
 	// Cause says of a cell that was not run, and had begun, what kept it from its end. One
 	// without a cause was never begun.
@@ -88,6 +89,20 @@ type Rerun struct {
 	Cell
 	Cause  Cause  `json:"cause"`
 	Reason string `json:"reason"`
+}
+
+// Away is a reboot of a node while no session of its run was there to see it: between From,
+// when the boot was last known, and Until, when the next session found another one.
+type Away struct {
+	Node   string    `json:"node"`
+	Before string    `json:"before"` // boot identity
+	After  string    `json:"after"`
+	From   time.Time `json:"from"`
+	Until  time.Time `json:"until"`
+}
+
+func (a Away) String() string {
+	return fmt.Sprintf("node %s rebooted while the run was away, between %s and %s UTC", a.Node, a.From.UTC().Format(time.DateTime), a.Until.UTC().Format(time.DateTime))
 }
 
 // Judge is what judged a run, as SHA-256 digests.
@@ -165,7 +180,8 @@ type Report struct {
 	Gate     string    `json:"gate"`              // version of the gate
 	Started  time.Time `json:"started"`
 	Finished time.Time `json:"finished"`
-	Seconds  float64   `json:"seconds"` // of work, without the pauses between sessions
+	Oldest   time.Time `json:"oldest,omitzero"` // result that counts: the run is as old as that
+	Seconds  float64   `json:"seconds"`         // of work, without the pauses between sessions
 	Verdict  Verdict   `json:"verdict"`
 	Smoke    bool      `json:"smoke"`
 	SmokeWhy []string  `json:"smoke_reasons,omitempty"`
@@ -183,12 +199,14 @@ type Report struct {
 	Warnings      []string    `json:"warnings,omitempty"`
 	Waivers       []Waived    `json:"waivers,omitempty"`
 
-	Judge   Judge     `json:"judge,omitzero"`
-	Bare    int       `json:"bare_cycle,omitempty"` // started from nodes without any image
-	Reruns  []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
-	Unfit   []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
-	Earlier []Earlier `json:"earlier,omitempty"`
-	Before  []PastRun `json:"before,omitempty"` // runs of the very same subject
+	Judge    Judge     `json:"judge,omitzero"`
+	Bare     int       `json:"bare_cycle,omitempty"` // started from nodes without any image
+	Reruns   []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
+	Unfit    []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
+	Earlier  []Earlier `json:"earlier,omitempty"`
+	Before   []PastRun `json:"before,omitempty"` // runs of the very same subject
+	Away     []Away    `json:"rebooted_while_away,omitempty"`
+	Previous *Previous `json:"previous,omitempty"`
 
 	Health []NodeHealth `json:"node_health,omitempty"`
 }
@@ -228,6 +246,22 @@ type Policy struct {
 	Hardware bool `json:"hardware,omitempty"`
 	// RedRuns, of a demand, is how many runs of the very same subject may have been red before.
 	RedRuns int `json:"red_runs,omitempty"`
+	// Update, of a demand, wants every application of which there is an earlier release to go
+	// through the update from that.
+	Update bool `json:"update,omitempty"`
+}
+
+// Previous is where the earlier releases of a run's applications are from, and which they are.
+type Previous struct {
+	Source   string             `json:"source"` // channel and serial, such as "beta 7", or a directory
+	Releases map[string]Release `json:"releases,omitempty"`
+}
+
+// Release is an earlier release of an application.
+type Release struct {
+	Version  string `json:"version"`
+	Manifest string `json:"manifest,omitempty"` // SHA-256, as it was published
+	Why      string `json:"why,omitempty"`      // it cannot be updated from in this run
 }
 
 // Node is a machine that took part in a run.
@@ -280,6 +314,7 @@ type App struct {
 	Level   string   `json:"level"`           // highest of L0 to L3 reached without a gap
 	Cells   []Result `json:"cells"`
 	Proof   Proof    `json:"proof,omitzero"`
+	Update  string   `json:"update,omitempty"` // whether it went through an update, and from what
 }
 
 // StepTime is how long a step took, over all cells that passed.

@@ -85,8 +85,9 @@ type Predicate struct {
 	Waivers       []Waived         `json:"waivers,omitempty"`
 	Run           string           `json:"run"`
 	Finished      time.Time        `json:"finished"`
-	Proofs        map[string]Tally `json:"proofs"` // cycles, by application
-	Cells         map[string]int   `json:"cells"`  // that passed, by application
+	Oldest        time.Time        `json:"oldestResult"` // that counts: the run is as old as that, whenever it was resumed
+	Proofs        map[string]Tally `json:"proofs"`       // cycles, by application
+	Cells         map[string]int   `json:"cells"`        // that passed, by application
 }
 
 // Tally counts cycles.
@@ -200,10 +201,14 @@ func (e *Evidence) Of(t Tested, promoted time.Time) (Proof, error) {
 	}
 	out := Proof{Attestation: e.Digest, Run: p.Run, Daemon: e.subjects["archipelago"], Nodes: len(p.Nodes), Cycles: p.Proofs[t.App].Green, Cells: p.Cells[t.App],
 		Finished: p.Finished.UTC().Truncate(time.Second), Promoted: promoted.UTC().Truncate(time.Second)}
-	switch age := out.Promoted.Sub(out.Finished); {
+	oldest := out.Finished
+	if !p.Oldest.IsZero() && p.Oldest.Before(oldest) {
+		oldest = p.Oldest
+	}
+	switch age := out.Promoted.Sub(oldest); {
 	case verdict == green && (out.Nodes < 1 || out.Cycles < 1 || out.Cells < 1):
 		return fail("does not say how much of %s it tested: %d nodes, %d cycles, %d cells; sign it with this version's gate", t.App, out.Nodes, out.Cycles, out.Cells)
-	case age < -clockSkew:
+	case out.Promoted.Before(out.Finished.Add(-clockSkew)):
 		return fail("ended on %s, after %s was promoted on %s", out.Finished.Format(time.RFC3339), t.App, out.Promoted.Format(time.RFC3339))
 	case age > MaxAge:
 		return fail("was %s old when %s was promoted; at most %s is allowed", age.Round(time.Hour), t.App, MaxAge)

@@ -55,6 +55,7 @@ type app struct {
 	catalogDirs []string
 	document    string
 	roots       []string
+	previous    string
 	inventory   string
 	daemon      string
 	suite       string
@@ -120,7 +121,8 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 	f := root.PersistentFlags()
 	f.StringArrayVar(&a.catalogDirs, "catalog", []string{"catalog/apps"}, "directory of manifests; may be repeated")
 	f.StringVar(&a.document, "document", "", "a signed catalog instead of directories: exactly what is to be released")
-	f.StringArrayVar(&a.roots, "root", nil, "with --document: file of the root document that says whose signatures count; successors follow in order")
+	f.StringVar(&a.previous, "previous", "", "the channel's last releases, a signed catalog or a directory of manifests: in cycles 4, 14, … an install installs that one first and updates it, and back; default: no update is tried")
+	f.StringArrayVar(&a.roots, "root", nil, "with --document, or a signed catalog as --previous: file of the root document that says whose signatures count; successors follow in order")
 	f.StringVar(&a.inventory, "nodes", "", "inventory of nodes; default: the lab's, which is brought up")
 	f.StringVar(&a.daemon, "daemon", filepath.Join(beside, "archipelago"), "the daemon's binary")
 	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")

@@ -51,6 +51,8 @@ func (a *app) options(ctx context.Context, q *request) (gate.Options, error) {
 	}
 	cat, err := a.catalog(ctx)
 	problems = append(problems, err)
+	q.Previous, q.PreviousSource, err = a.earlier(ctx)
+	problems = append(problems, err)
 	q.Policy, err = keys.Policy(q.policy)
 	if err := errors.Join(append(problems, err)...); err != nil {
 		return gate.Options{}, err
@@ -100,6 +102,11 @@ func (a *app) planCommand() *cobra.Command {
 			} else {
 				fmt.Fprintln(w, "images  pulled once for each node; no cycle starts without any, which takes two")
 			}
+			if p.Previous != nil && len(p.UpdateCycles()) > 0 {
+				fmt.Fprintf(w, "update  from %s in cycles %s\n", p.Previous.Source, plan.Cycles(p.UpdateCycles()))
+			} else {
+				fmt.Fprintf(w, "update  none: it takes --previous and %d cycles\n", matrix.UpdateFirst)
+			}
 			another := strings.Join(p.AnotherPolicy(), "; ")
 			if another != "" {
 				fmt.Fprintf(w, "POLICY  another policy, less than the built-in one demands: %s\n", another)
@@ -123,7 +130,7 @@ func (a *app) runCommand() *cobra.Command {
 	q := &request{}
 	c := &cobra.Command{
 		Use: "run", Short: "Run the gate and write its report",
-		Example: "  gate run\n  gate run --cycles 1 --apps APP,OTHER --only .228",
+		Example: "  gate run\n  gate run --previous beta.json --root root.json\n  gate run --cycles 1 --apps APP,OTHER --only .228",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := a.options(cmd.Context(), q)

@@ -33,7 +33,8 @@ const (
 	maxAttestation = proof.MaxSize
 )
 
-// DefaultMaxAge is how old a run that releases something may be.
+// DefaultMaxAge is how old a run that releases something may be, counted from the oldest of
+// its results that count.
 const DefaultMaxAge = 14 * 24 * time.Hour
 
 // Trust is what a verifier demands of a run, and whose word counts.
@@ -43,7 +44,7 @@ type Trust struct {
 	Threshold       int              // how many of them must have signed
 	Waivers         []sign.PublicKey // of those who may excuse a failure; none: nobody may
 	WaiverThreshold int
-	MaxAge          time.Duration // of a run
+	MaxAge          time.Duration // of a run, which is as old as the oldest of its results that count
 
 	// Set holds the digests of the manifests of a channel, by application. A run must have
 	// tested each of them, as it is there; nil: any.
@@ -192,11 +193,11 @@ func Verify(ctx context.Context, dir string, trust Trust, now time.Time) (*repor
 			return nil, err
 		}
 	}
-	switch age := now.Sub(signed.Predicate.Finished); {
-	case age < -time.Hour:
-		return nil, fmt.Errorf("%w: the run ended in the future, at %s", ErrAttestation, signed.Predicate.Finished.Format(time.RFC3339))
+	switch age := now.Sub(r.Oldest); {
+	case now.Before(r.Finished.Add(-time.Hour)):
+		return nil, fmt.Errorf("%w: the run ended in the future, at %s", ErrAttestation, r.Finished.Format(time.RFC3339))
 	case age > trust.MaxAge:
-		return nil, fmt.Errorf("%w: the run is %s old; at most %s is allowed", ErrAttestation, age.Round(time.Hour), trust.MaxAge)
+		return nil, fmt.Errorf("%w: the run is %s old, by its oldest result; at most %s is allowed, and a resumption makes none of them younger: start a new run", ErrAttestation, age.Round(time.Hour), trust.MaxAge)
 	}
 	return r, nil
 }

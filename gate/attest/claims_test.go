@@ -38,7 +38,7 @@ func TestMissingStaleOrPartialCellsBlock(t *testing.T) {
 	if _, err := Verify(t.Context(), dir, trust, ended.Add(time.Hour)); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := Verify(t.Context(), dir, trust, ended.Add(DefaultMaxAge+time.Hour)); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "old; at most") {
+	if _, err := Verify(t.Context(), dir, trust, ended.Add(DefaultMaxAge+time.Hour)); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "old, by its oldest result; at most") {
 		t.Errorf("stale: %v", err)
 	}
 }

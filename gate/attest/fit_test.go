@@ -234,3 +234,67 @@ func TestAWaiverIsRenewedOnceOnly(t *testing.T) {
 		t.Errorf("another step is another waiver: %v", err)
 	}
 }
+
+// TestAnOldRunThatIsResumedStaysOld resumes a run of a hundred days ago: neither that it had
+// nothing left to do, nor one cell that it had, makes the other results any younger.
+func TestAnOldRunThatIsResumedStaysOld(t *testing.T) {
+	s := newSigner(t)
+	now := ended.AddDate(0, 0, 100)
+	for name, c := range map[string]struct {
+		change func(r []reports.Result)
+		old    bool
+	}{
+		"all of it is young":      {func(r []reports.Result) { age(r, now.Add(-time.Hour)) }, false},
+		"it is old":               {func(r []reports.Result) { age(r, ended) }, true},
+		"all but one cell is old": {func(r []reports.Result) { age(r, ended); r[len(r)-1].At = now }, true},
+		"one cell is old":         {func(r []reports.Result) { age(r, now); r[len(r)/2].At = ended }, true},
+		"a node's look is old": {func(r []reports.Result) {
+			age(r, now)
+			r[len(r)-1] = reports.NodeResult(".228", 1, reports.Vitals{}, ended)
+		}, true},
+		"what was old was run again": {func(r []reports.Result) {
+			age(r, now)
+			r[len(r)-1] = reports.Result{Cell: r[len(r)-2].Cell, Status: reports.NotRun, Cause: reports.Lost, At: ended}
+		}, false},
+	} {
+		dir := runDir(t, func(p *plan.Plan, r []reports.Result) []reports.Result {
+			r = append(r, r[len(r)-1]) // what a change may replace
+			c.change(r)
+			if last := r[len(r)-1]; last.Status == reports.NotRun {
+				r = append([]reports.Result{last}, r[:len(r)-1]...) // it came first
+			}
+			p.Sessions = []plan.Session{{Started: ended.Add(-time.Hour), Finished: ended}, {Started: now.Add(-time.Hour), Finished: now}}
+			return r
+		})
+		signRun(t, dir, s)
+		_, err := Verify(t.Context(), dir, Trust{Keys: []sign.PublicKey{s.PublicKey}, Threshold: 1, MaxAge: DefaultMaxAge}, now)
+		if (err != nil) != c.old || err != nil && !strings.Contains(err.Error(), "is 2400h0m0s old, by its oldest result") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
+
+// age has all results end at a time.
+func age(results []reports.Result, at time.Time) {
+	for i := range results {
+		results[i].At = at
+	}
+}
+
+func TestANodeThatRebootedWhileTheRunWasAwayIsSaidAndReleasesNothing(t *testing.T) {
+	away := reports.Away{Node: ".228", Before: "boot/1", After: "boot/2", From: ended.Add(-time.Hour), Until: ended}
+	dir := runDir(t, func(p *plan.Plan, r []reports.Result) []reports.Result {
+		p.Away = []reports.Away{away}
+		return r
+	})
+	if _, err := Sign(t.Context(), dir, ended, newSigner(t)); err == nil || !strings.Contains(err.Error(), "not fit for a release: node .228 rebooted while the run was away, between 2026-01-02 02:04:05 and 2026-01-02 03:04:05 UTC") {
+		t.Error(err)
+	}
+	r, _, err := Statement(dir)
+	if err != nil || r.Verdict != reports.Green {
+		t.Errorf("%+v, %v: nobody says that the reboot was the node's own", r, err)
+	}
+	if p := stated(t, dir); len(p.Away) != 1 || p.Away[0] != away {
+		t.Errorf("%+v", p.Away)
+	}
+}

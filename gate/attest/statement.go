@@ -44,6 +44,7 @@ type predicate struct {
 	Waivers       []reports.Waived `json:"waivers,omitempty"`
 	Run           string           `json:"run"`
 	Finished      time.Time        `json:"finished"`
+	Oldest        time.Time        `json:"oldestResult,omitzero"` // that counts
 
 	Judge    reports.Judge            `json:"judge,omitzero"`
 	Warnings []string                 `json:"warnings,omitempty"`
@@ -54,6 +55,9 @@ type predicate struct {
 	Earlier  []reports.Earlier        `json:"earlier,omitempty"`   // runs whose cycles are among them
 	Before   []reports.PastRun        `json:"before,omitempty"`    // other runs of this very subject
 	Health   []reports.NodeHealth     `json:"nodeHealth,omitempty"`
+	Away     []reports.Away           `json:"rebootedWhileAway,omitempty"`
+	Previous *reports.Previous        `json:"previous,omitempty"` // earlier releases that were given
+	Updates  map[string]string        `json:"updates,omitempty"`  // by application: whether it went through an update
 }
 
 // configuration is a file that the results depend on.
@@ -74,7 +78,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		PredicateType: proof.PredicateType,
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished: r.Finished, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Before: r.Before, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
+			Finished: r.Finished, Oldest: r.Oldest, Away: r.Away, Previous: r.Previous, Updates: map[string]string{}, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Before: r.Before, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}
@@ -93,7 +97,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		s.Subject = append(s.Subject, Target{"command/" + name, map[string]string{"sha256": r.Subject.Commands[name]}})
 	}
 	for _, a := range r.Apps {
-		s.Predicate.Proofs[a.ID] = a.Proof
+		s.Predicate.Proofs[a.ID], s.Predicate.Updates[a.ID] = a.Proof, a.Update
 		s.Predicate.Cells[a.ID] = passedCells(a.Cells)
 		switch excused := !slices.ContainsFunc(a.Cells, func(c reports.Result) bool { return c.Status != reports.Passed && !verdict.Excused(r, c) }); {
 		case a.Verdict == reports.Green:

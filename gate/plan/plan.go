@@ -47,6 +47,40 @@ type Plan struct {
 	Looks bool `json:"looks,omitempty"`
 	// Programs says that every such look asks which program the daemon runs. Older gates did not.
 	Programs bool `json:"programs,omitempty"`
+
+	Previous *reports.Previous `json:"previous,omitempty"` // earlier releases, from which installs go through an update
+
+	Boots map[string]Boot `json:"boots,omitempty"` // by node, the last one known
+	Away  []reports.Away  `json:"rebooted_while_away,omitempty"`
+}
+
+// Boot is a boot of a node that the run has seen.
+type Boot struct {
+	ID        string    `json:"id"`
+	At        time.Time `json:"at"`                  // when it was last seen
+	Rebooting bool      `json:"rebooting,omitempty"` // the gate was about to put the node on another one
+}
+
+// Sees records the boot that a node is on. At the beginning of a session, resumed, another
+// boot than the last one known is a reboot that no session saw, unless the session before
+// was cut short while it rebooted the node itself.
+func (p *Plan) Sees(node, boot string, at time.Time, resumed bool) {
+	before, known := p.Boots[node]
+	if resumed && known && before.ID != boot && !before.Rebooting {
+		p.Away = append(p.Away, reports.Away{Node: node, Before: before.ID, After: boot, From: before.At, Until: at})
+	}
+	if p.Boots == nil {
+		p.Boots = map[string]Boot{}
+	}
+	p.Boots[node] = Boot{ID: boot, At: at}
+}
+
+// Reboots records that the gate is about to reboot a node.
+func (p *Plan) Reboots(node string) {
+	if b, known := p.Boots[node]; known {
+		b.Rebooting = true
+		p.Boots[node] = b
+	}
 }
 
 // Session is a stretch of work on a run: the first, or a resumption. Finished is zero
@@ -64,6 +98,9 @@ type Request struct {
 	Nodes  []string
 	Apps   []string
 	Steps  []string
+
+	Previous       catalog.Catalog // earlier releases
+	PreviousSource string          // where they are from; empty: none are given
 }
 
 // New checks a request against the applications and nodes there are; of a node, its name
@@ -135,7 +172,7 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 		Run: run, Gate: version, Policy: policy, Release: released, Versions: map[string]string{},
 		Asked:    reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: apps},
 		Requires: requires, Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
-		Judge: reports.Judge{Policy: PolicyDigest(policy)},
+		Judge: reports.Judge{Policy: PolicyDigest(policy)}, Previous: previous(r.PreviousSource, r.Previous, apps),
 	}
 	for _, n := range known {
 		if slices.Contains(r.Nodes, n.Name) && n.HostKey != "" {

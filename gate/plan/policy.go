@@ -101,7 +101,7 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 		r.bad(nil, "", "expected one YAML document with cycles, nodes, steps and apps")
 		return p
 	}
-	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, []string{"catalog", "hardware", "red_runs"})
+	fields := r.fields(f.Docs[0].Body, "", []string{"cycles", "nodes", "steps", "apps"}, []string{"catalog", "hardware", "red_runs", "update"})
 	if n, ok := fields["cycles"]; ok {
 		p.Cycles = r.cycles(n)
 	}
@@ -135,6 +135,15 @@ func (r *reader) policy(src []byte) (p reports.Policy) {
 	}
 	if n, ok := fields["red_runs"]; ok {
 		p.RedRuns = r.redRuns(n)
+	}
+	if n, ok := fields["update"]; ok {
+		switch n.String() {
+		case "required":
+			p.Update = true
+		case "optional":
+		default:
+			r.bad(n, "update", "expected required or optional")
+		}
 	}
 	if n, ok := fields["apps"]; ok {
 		if s, text := n.(*ast.StringNode); !text || s.Value != "all" {

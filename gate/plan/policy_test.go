@@ -56,7 +56,7 @@ p.yaml:7:18: steps[1]: unknown step "fly"; the steps are install, ui-reachable, 
 p.yaml:7:23: steps[2]: "install" is named twice
 p.yaml:8:12: apps[1]: "Not" is not the id of an application
 p.yaml:8:17: apps[2]: expected text, and 7 is a number; write "7"
-p.yaml:9:1: extra: unknown field; there are cycles, nodes, steps, apps, catalog, hardware, red_runs
+p.yaml:9:1: extra: unknown field; there are cycles, nodes, steps, apps, catalog, hardware, red_runs, update
 p.yaml:10:11: catalog[0]: "No!" is not the id of an application
 p.yaml:11:11: hardware: expected true or false`},
 		"wrong kinds": {"cycles: many\nnodes: 2\nsteps: {}\napps: some\n", `p.yaml:1:9: cycles: expected a number from 1 to 10000
@@ -72,7 +72,7 @@ p.yaml:1:1: steps: is missing
 p.yaml:1:1: apps: is missing`},
 		"empty":         {"", "p.yaml:1:1: expected one YAML document with cycles, nodes, steps and apps"},
 		"two documents": {"cycles: 1\n---\ncycles: 1\n", "p.yaml:1:1: expected one YAML document with cycles, nodes, steps and apps"},
-		"a list":        {"- 1\n", "p.yaml:1:1: expected fields: cycles, nodes, steps, apps, catalog, hardware, red_runs"},
+		"a list":        {"- 1\n", "p.yaml:1:1: expected fields: cycles, nodes, steps, apps, catalog, hardware, red_runs, update"},
 		"indirection":   {"cycles: &n 3\nnodes: [{role: a}]\nsteps: [stop]\napps: all\n", "p.yaml:1:9: cycles: expected a number from 1 to 10000"},
 	} {
 		_, err := ParsePolicy("p.yaml", []byte(c.text))

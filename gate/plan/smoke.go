@@ -50,6 +50,9 @@ func (p *Plan) Missing(policy reports.Policy) (why []string) {
 	if policy.Hardware {
 		why = append(why, p.notHardware()...)
 	}
+	if policy.Update {
+		why = append(why, p.notUpdated()...)
+	}
 	if len(policy.Apps) > 0 {
 		missing("app", policy.Apps, p.Asked.Apps)
 		missing("the release's app", Without(policy.Catalog, policy.Apps), p.Asked.Apps)
@@ -108,8 +111,8 @@ func (p *Plan) AnotherPolicy() []string {
 		return nil // it was made under the built-in one
 	}
 	required := p.Required()
-	demanded := Plan{Asked: required, Policy: p.Policy, Release: p.Release}
-	if weaker := Default().Hardware && !required.Hardware; !weaker && len(demanded.Missing(Default())) == 0 {
+	demanded := Plan{Asked: required, Policy: p.Policy, Release: p.Release, Previous: p.Previous}
+	if weaker := Default().Hardware && !required.Hardware || Default().Update && !required.Update; !weaker && len(demanded.Missing(Default())) == 0 {
 		return nil
 	}
 	return p.Missing(Default())

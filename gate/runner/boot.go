@@ -4,12 +4,14 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 const (
@@ -26,9 +28,32 @@ func (r *Runner) awaitNode(ctx context.Context, n *fleet.Node) error {
 	if err != nil {
 		return err
 	}
+	return r.saw(n, boot, false)
+}
+
+// saw remembers the boot that a node is on, in the run's record too: the next session tells
+// by it that a node rebooted while none was there.
+func (r *Runner) saw(n *fleet.Node, boot nodes.BootID, resumed bool) error {
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	r.boots[n.Name] = boot
+	r.Plan.Sees(n.Name, string(boot), time.Now().UTC(), resumed)
+	return r.keepPlan()
+}
+
+// rebooting records that the gate is about to reboot a node.
+func (r *Runner) rebooting(n *fleet.Node) error {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	r.Plan.Reboots(n.Name)
+	return r.keepPlan()
+}
+
+// keepPlan puts the run's record on disk; the lock is held.
+func (r *Runner) keepPlan() error {
+	if err := reports.WriteJSON(filepath.Join(r.Dir, reports.PlanFile), r.Plan); err != nil {
+		return fmt.Errorf("%w: %w", errStore, err)
+	}
 	return nil
 }
 
@@ -64,11 +89,18 @@ func (r *Runner) calm(ctx context.Context, n *fleet.Node) error {
 	}
 	r.mu.Lock()
 	before := r.boots[n.Name]
-	r.boots[n.Name] = boot
 	r.mu.Unlock()
-	if boot == before {
-		return nil
+	if boot != before {
+		// Red first: a gate that is killed in between must not find the new boot known.
+		if err := r.spontaneous(ctx, n, before, boot); err != nil {
+			return err
+		}
 	}
+	return r.saw(n, boot, false)
+}
+
+// spontaneous makes a reboot that nobody asked for red.
+func (r *Runner) spontaneous(ctx context.Context, n *fleet.Node, before, boot nodes.BootID) error {
 	reason := fmt.Sprintf("the node rebooted by itself during or after this step: boot identity %s, before %s", boot, before)
 	return r.condemn(n, "reboot.txt", reason, func() string {
 		words, err := r.machine(n).LastWords(ctx)

@@ -2,6 +2,7 @@ package runner
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -12,6 +13,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
@@ -108,6 +110,98 @@ func TestANodeThatRebootsByItselfIsRed(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestARebootWhileTheRunWasAwayIsRecorded takes a run up again that was cut short.
+func TestARebootWhileTheRunWasAwayIsRecorded(t *testing.T) {
+	for _, c := range []struct {
+		name      string
+		rebooting bool   // the gate itself had asked for it
+		boot      string // that the second session finds
+		away      bool
+	}{
+		{name: "nothing happened", boot: "boot/1"},
+		{name: "it rebooted", boot: "boot/2", away: true},
+		{name: "the gate was cut while it rebooted the node", rebooting: true, boot: "boot/2"},
+		{name: "the gate was cut before it rebooted the node", rebooting: true, boot: "boot/1"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			dir := t.TempDir()
+			first, _ := newRunner(t, dir)
+			onOneNode(first, 1)
+			first.Plan.Asked.Steps = []string{matrix.Install, matrix.Stop}
+			if err := first.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			kept := keptPlan(t, dir)
+			if kept.Boots["x"].ID != "boot/1" || kept.Boots["x"].Rebooting || kept.Boots["x"].At.IsZero() || len(kept.Away) > 0 {
+				t.Fatalf("%+v", kept)
+			}
+			if c.rebooting {
+				kept.Reboots("x")
+			}
+			second, _ := newRunner(t, dir)
+			onOneNode(second, 1)
+			second.Plan.Boots = kept.Boots
+			second.Machine = func(*fleet.Node) Machine { return &fake{boot: func(int) string { return c.boot }} }
+			if err := second.Run(t.Context()); err != nil {
+				t.Fatal(err)
+			}
+			kept = keptPlan(t, dir)
+			if (len(kept.Away) == 1) != c.away || kept.Boots["x"].ID != c.boot || kept.Boots["x"].Rebooting {
+				t.Errorf("%+v, %+v", kept.Away, kept.Boots)
+			}
+			for cell, res := range statuses(t, dir) {
+				if res.Status == reports.Failed {
+					t.Errorf("%s is red: nobody says that the reboot was the node's own: %s", cell, res.Reason)
+				}
+			}
+			// Nothing is left to do: nothing is asked, and nothing recorded.
+			third, _ := newRunner(t, dir)
+			onOneNode(third, 1)
+			third.Plan.Boots = kept.Boots
+			third.Machine = func(*fleet.Node) Machine { return &fake{boot: func(int) string { return "boot/9" }} }
+			if err := third.Run(t.Context()); err != nil || len(third.Plan.Away) > 0 || len(third.Results) != len(second.Results) {
+				t.Errorf("%v, %+v", err, third.Plan.Away)
+			}
+		})
+	}
+}
+
+// TestTheGatesOwnRebootIsAnnounced looks at the record on disk whenever the node is asked for
+// its boot: a gate that is killed while it reboots the node leaves it so.
+func TestTheGatesOwnRebootIsAnnounced(t *testing.T) {
+	dir := t.TempDir()
+	r, _ := newRunner(t, dir)
+	onOneNode(r, 1)
+	var announced []bool
+	boot := func(asked int) string {
+		if _, err := os.Stat(filepath.Join(dir, reports.PlanFile)); err == nil {
+			announced = append(announced, keptPlan(t, dir).Boots["x"].Rebooting)
+		}
+		return "boot/1"
+	}
+	machine := &fake{boot: boot}
+	r.Machine = func(*fleet.Node) Machine { return machine }
+	if err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if !slices.Equal(announced, []bool{false, false, true, false}) || keptPlan(t, dir).Boots["x"].Rebooting {
+		t.Errorf("%v: expected it while the gate waits for the node to be back, and then no more", announced)
+	}
+}
+
+// keptPlan is the run's record on disk.
+func keptPlan(t *testing.T, dir string) (p plan.Plan) {
+	t.Helper()
+	b, err := os.ReadFile(filepath.Join(dir, reports.PlanFile))
+	if err == nil {
+		err = json.Unmarshal(b, &p)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return p
 }
 
 func TestImagesArePulledOnceAndOneCycleHasNone(t *testing.T) {

@@ -136,9 +136,9 @@ func (r *Runner) node(ctx context.Context, n *fleet.Node) error {
 	if err != nil {
 		return err
 	}
-	r.mu.Lock()
-	r.boots[n.Name] = boot
-	r.mu.Unlock()
+	if err := r.saw(n, boot, true); err != nil {
+		return err
+	}
 	// A resumption in the middle of the cycle without images leaves the pulling to the daemon.
 	if bare := r.Plan.Bare; !r.begun(n.Name, bare) || !r.open(n.Name, bare, bare) {
 		if err := r.machine(n).Pull(ctx, r.Fleet.Images); err != nil {
@@ -206,6 +206,11 @@ func (r *Runner) cycle(ctx context.Context, n *fleet.Node, k int) error {
 			return err
 		}
 	}
+	if slices.ContainsFunc(r.Plan.Asked.Apps, func(a string) bool { return r.Plan.Updates(a, k) }) {
+		if err := r.machine(n).Pull(ctx, r.Fleet.PreviousImages); err != nil {
+			return fmt.Errorf("%s: pulling images of earlier releases: %w", n.Node, err)
+		}
+	}
 	jobs := r.Plan.Graph(n.Name, k)
 	schedule := plan.NewSchedule(jobs, plan.Capacity{CPUs: n.Identity.CPUs, Memory: n.Identity.Free})
 	type outcome struct {
@@ -268,6 +273,12 @@ func (r *Runner) job(ctx context.Context, n *fleet.Node, j *plan.Job) error {
 		if err != nil || len(apps) == 0 || ctx.Err() != nil {
 			return err
 		}
+		reboots := slices.Contains(steps, matrix.RebootSurvive)
+		if reboots {
+			if err := r.rebooting(n); err != nil {
+				return err
+			}
+		}
 		if err := r.shard(ctx, n, j, apps, steps); err != nil {
 			return err
 		}
@@ -275,7 +286,7 @@ func (r *Runner) job(ctx context.Context, n *fleet.Node, j *plan.Job) error {
 			return nil
 		}
 		again := r.settle(j)
-		if slices.Contains(steps, matrix.RebootSurvive) {
+		if reboots {
 			// The node is on a boot that the gate asked for.
 			if err := r.awaitNode(ctx, n); err != nil {
 				return err

@@ -97,6 +97,9 @@ func suite(s *matrix.Shard) {
 			if s.EvidenceFull {
 				r.Note += "full"
 			}
+			if previous := s.Previous[m.ID]; previous != nil {
+				r.Updated = previous.Version
+			}
 			plant(s, &r, step, m.ID)
 			results.Encode(r)
 		}

@@ -167,6 +167,12 @@ func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *mat
 	s.Apps, s.Fixtures, s.Absent = manifests(apps), manifests(fixtures), manifests(absent)
 	s.Requirers, s.Config = map[string][]string{}, map[string]map[string]string{}
 	for _, a := range apps {
+		if slices.Contains(steps, matrix.Install) && r.Plan.Updates(a, j.Cycle) {
+			if s.Previous == nil {
+				s.Previous = map[string]*manifest.Manifest{}
+			}
+			s.Previous[a] = r.Fleet.Previous[a].Manifest
+		}
 		s.Requirers[a], s.Config[a] = r.requirers(a, n.Name, j.Cycle)
 	}
 	r.mu.Lock()

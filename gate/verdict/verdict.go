@@ -6,6 +6,7 @@ package verdict
 import (
 	"math"
 	"slices"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/matrix"
@@ -19,7 +20,7 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	r := &reports.Report{
 		Run: p.Run, Gate: p.Gate, Policy: p.Required(), Asked: p.Asked, Nodes: p.Nodes, Subject: p.Subject,
 		SmokeWhy: p.SmokeWhy(), AnotherPolicy: p.AnotherPolicy(), Warnings: p.Warnings,
-		Judge: p.Judge, Bare: p.Bare, Earlier: p.Earlier, Before: p.Before, Reruns: reruns(p, results),
+		Judge: p.Judge, Bare: p.Bare, Earlier: p.Earlier, Before: p.Before, Away: p.Away, Previous: p.Previous, Reruns: reruns(p, results),
 	}
 	r.Smoke = len(r.SmokeWhy) > 0
 	byCell := map[reports.Cell]reports.Result{}
@@ -50,6 +51,7 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	verdicts := map[reports.Verdict]int{}
 	for _, a := range p.Asked.Apps {
 		judgeApp(apps[a], p.Asked.Steps, results)
+		apps[a].Update = updates(p, apps[a])
 		verdicts[apps[a].Verdict]++
 		r.Apps = append(r.Apps, *apps[a])
 	}
@@ -71,11 +73,34 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 			r.Seconds += s.Finished.Sub(s.Started).Seconds()
 		}
 	}
+	r.Oldest = oldest(r, results)
 	r.Checklist = checklist(p, r)
 	r.Timing = timing(r)
 	prove(p, r)
 	r.Unfit = fitness(p, r, results)
 	return r
+}
+
+// oldest is when the oldest of the results that count came about: what a cell was judged by,
+// and what nodes said. What was run again, or never began, counts for nothing.
+func oldest(r *reports.Report, results []reports.Result) (at time.Time) {
+	none := true
+	older := func(res reports.Result) {
+		if res.Status != reports.NotRun && (none || res.At.Before(at)) {
+			at, none = res.At, false
+		}
+	}
+	for _, a := range r.Apps {
+		for _, c := range a.Cells {
+			older(c)
+		}
+	}
+	for _, res := range results {
+		if res.OfNode() {
+			older(res)
+		}
+	}
+	return at
 }
 
 // judgeApp judges an application by its cells. results are those of the whole run, so

@@ -107,6 +107,25 @@ func bash(script string, args ...string) string {
 	return strings.Join(words, " ")
 }
 
+//go:embed unfollow.sh
+var unfollow string
+
+// Unfollow takes the gate's own channel, by which a run offers earlier releases, off the
+// nodes. Any other stays.
+func (f *Fleet) Unfollow(ctx context.Context) error {
+	errs := make([]error, len(f.Nodes))
+	var wg sync.WaitGroup
+	for i, n := range f.Nodes {
+		wg.Go(func() {
+			if _, err := n.SSH.Run(ctx, bash(unfollow, nodes.OfferedMark)); err != nil {
+				errs[i] = fmt.Errorf("%s: taking the gate's channel off: %w", n.Node, err)
+			}
+		})
+	}
+	wg.Wait()
+	return errors.Join(errs...)
+}
+
 //go:embed foreign.sh
 var foreign string
 

@@ -199,3 +199,30 @@ func TestAnOwnersNodeIsRefusedUntilItIsNamed(t *testing.T) {
 		t.Errorf("a run would delete it: %q", out)
 	}
 }
+
+func TestOnlyTheGatesOwnChannelIsTakenOff(t *testing.T) {
+	const dir = "_daemon/state/subscription/"
+	for _, own := range []bool{false, true} {
+		files := []string{dir + "subscription.json", dir + "catalog.json", "_daemon/state/token"}
+		if own {
+			files = append(files, dir+"_gate")
+		}
+		m := newMachine(t, files...)
+		out, calls := m.run(bash(unfollow, m.path(dir+"_gate")))
+		_, err := os.Stat(m.path(dir + "subscription.json"))
+		_, token := os.Stat(m.path("_daemon/state/token"))
+		if out != "" || own != os.IsNotExist(err) || token != nil {
+			t.Errorf("the gate's own: %v; %v, %v, said %q", own, err, token, out)
+		}
+		want := []string{""}
+		if own {
+			want = []string{"systemctl --user stop archipelago.service", "systemctl --user start archipelago.service"}
+		}
+		if !slices.Equal(calls, want) {
+			t.Errorf("%q, expected %q", calls, want)
+		}
+	}
+	if !strings.HasPrefix(nodes.OfferedMark, nodes.DataDir+"/"+dir) {
+		t.Errorf("the mark %s is not where the daemon keeps what it follows", nodes.OfferedMark)
+	}
+}

@@ -33,6 +33,11 @@ type Fleet struct {
 	Published catalog.Catalog
 	Images    []Image // of Published, each once
 	Warnings  []string
+	// Previous are earlier releases, whose images Equip publishes too; nothing of them is
+	// deployed.
+	Previous       catalog.Catalog
+	PreviousImages []Image
+
 	// Registry, if set, wraps the registry that the nodes see.
 	Registry func(http.Handler) http.Handler
 
@@ -82,6 +87,18 @@ func Assemble(ctx context.Context, machines []nodes.Node) (*Fleet, error) {
 	return f, nil
 }
 
+// images are those of a published catalog, each once.
+func images(ctx context.Context, p *publish.Publisher, cat catalog.Catalog) (out []Image) {
+	for _, id := range cat.IDs() {
+		for _, c := range cat[id].Containers {
+			if ref := c.Image.Pinned(); !slices.ContainsFunc(out, func(i Image) bool { return i.Ref == ref }) {
+				out = append(out, Image{ref, p.Size(ctx, ref)})
+			}
+		}
+	}
+	return out
+}
+
 // Equip publishes a catalog and deploys it, with the daemon, to every node. The nodes
 // can reach the registry until Close.
 func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, builder publish.Builder, environment []string, progress io.Writer) error {
@@ -96,14 +113,10 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 	if f.Published, err = p.Publish(ctx, cat, publish.Registry, progress); err != nil {
 		return err
 	}
-	f.Images = nil
-	for _, id := range f.Published.IDs() {
-		for _, c := range f.Published[id].Containers {
-			if ref := c.Image.Pinned(); !slices.ContainsFunc(f.Images, func(i Image) bool { return i.Ref == ref }) {
-				f.Images = append(f.Images, Image{ref, p.Size(ctx, ref)})
-			}
-		}
+	if f.Previous, err = p.Publish(ctx, f.Previous, publish.Registry, progress); err != nil {
+		return fmt.Errorf("the earlier releases: %w", err)
 	}
+	f.Images, f.PreviousImages = images(ctx, p, f.Published), images(ctx, p, f.Previous)
 	files := map[string][]byte{}
 	for id, e := range f.Published {
 		if files[id], err = json.MarshalIndent(e.Manifest, "", "  "); err != nil {

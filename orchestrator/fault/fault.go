@@ -26,6 +26,10 @@ const (
 	Grows = "grows" // each takes memory that is never given back
 	Slows = "slows" // each start takes half a second longer than the one before
 
+	// Of an update.
+	UpdateLosesData  = "update-loses-data"  // the volumes are made anew
+	UpdateKeepsImage = "update-keeps-image" // the containers are those of the old images
+
 	// Of what is said of an application.
 	SaysRunning = "says-running" // of one that is stopped
 	HidesOne    = "hides-one"    // the list lacks those that are installed

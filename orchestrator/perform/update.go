@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
@@ -23,7 +24,27 @@ type observeEngine interface {
 // copy copies the volumes, so that an update that fails loses nothing.
 func (p *Performer) copy(ctx context.Context, app string) error {
 	p.say(app, "copying volumes")
-	return p.engine.CopyVolumes(ctx, p.volumeDirs(app), p.snapshot(app))
+	if err := p.engine.CopyVolumes(ctx, p.volumeDirs(app), p.snapshot(app)); err != nil {
+		return err
+	}
+	if fault.Planted(fault.UpdateLosesData) {
+		return p.lose(ctx, app)
+	}
+	return nil
+}
+
+// lose is a fault: the volumes are made anew, empty.
+func (p *Performer) lose(ctx context.Context, app string) error {
+	d, err := p.store.Get(app)
+	if err != nil {
+		return err
+	}
+	for _, dir := range p.volumeDirs(app) {
+		if err := p.engine.DeleteTree(ctx, dir); err != nil {
+			return err
+		}
+	}
+	return p.engine.EnsureVolumes(ctx, p.volumeOwners(d.Manifest))
 }
 
 // switched records that the copy is complete: from now on the new version is in force.

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -18,6 +20,9 @@ func (d *deciding) stage(rec *state.Desired, consent []string) error {
 		return err
 	}
 	to := entry.Manifest
+	if fault.Planted(fault.UpdateKeepsImage) && rec.Manifest != nil {
+		to = withImagesOf(rec.Manifest, to)
+	}
 	switch {
 	case len(rec.Adopted) > 0:
 		return fmt.Errorf("%w: %s runs in a container that archipelago does not manage; restart it first", ErrRefused, rec.App)
@@ -46,4 +51,16 @@ func (d *deciding) stage(rec *state.Desired, consent []string) error {
 	}
 	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged}, ""
 	return nil
+}
+
+// withImagesOf is a fault: a manifest whose containers have the images of another one's.
+func withImagesOf(old, m *manifest.Manifest) *manifest.Manifest {
+	out := *m
+	out.Containers = slices.Clone(m.Containers)
+	for i := range out.Containers {
+		if c, there := old.Container(out.Containers[i].Name); there {
+			out.Containers[i].Image = c.Image
+		}
+	}
+	return &out
 }
