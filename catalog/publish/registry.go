@@ -1,6 +1,7 @@
 package publish
 
 import (
+	"bytes"
 	"context"
 	"crypto/rand"
 	"errors"
@@ -12,6 +13,7 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
+	"sync"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -59,6 +61,9 @@ type intake struct {
 	next    http.Handler // all but uploads
 	server  *http.Server
 	served  chan error
+
+	mu    sync.Mutex
+	taken *cached // the image's manifest, once it was pushed
 }
 
 // open begins to take an image for a repository; close ends that, and removes what was not
@@ -116,10 +121,35 @@ func (in *intake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 		if status, err := in.upload(w, r, upload); err != nil {
 			http.Error(w, err.Error(), status)
 		}
+	case r.Method == http.MethodPut:
+		if status, err := in.manifest(w, r); err != nil {
+			http.Error(w, err.Error(), status)
+		}
 	default:
-		r.Body = http.MaxBytesReader(w, r.Body, maxManifest)
 		in.next.ServeHTTP(w, r)
 	}
+}
+
+// manifest takes the manifest of the image, which is what the builder has pushed: whoever
+// puts another one later, under the same name, is refused.
+func (in *intake) manifest(w http.ResponseWriter, r *http.Request) (status int, err error) {
+	b, err := io.ReadAll(http.MaxBytesReader(w, r.Body, maxManifest))
+	if err != nil {
+		return http.StatusRequestEntityTooLarge, err
+	}
+	digest, _, err := v1.SHA256(bytes.NewReader(b))
+	if err != nil {
+		return http.StatusInternalServerError, err
+	}
+	in.mu.Lock()
+	defer in.mu.Unlock()
+	if in.taken != nil && in.taken.Digest != digest.String() {
+		return http.StatusConflict, fmt.Errorf("the image that is pushed here is %s", in.taken.Digest)
+	}
+	in.taken = &cached{Digest: digest.String(), MediaType: r.Header.Get("Content-Type"), Data: b}
+	r.Body = io.NopCloser(bytes.NewReader(b))
+	in.next.ServeHTTP(w, r)
+	return 0, nil
 }
 
 var uploadName = regexp.MustCompile(`^[0-9]+$`)

@@ -261,23 +261,9 @@ func (e *Engine) Build(ctx context.Context, dir, tag string, args map[string]str
 	return e.Podman(ctx, w, append(argv, dir)...)
 }
 
-// Push sends an image to a registry on this machine, and gives the digest of the manifest
-// that was sent.
-func (e *Engine) Push(ctx context.Context, tag, destination string, w io.Writer) (string, error) {
-	dir, err := os.MkdirTemp("", "archipelago-push-")
-	if err != nil {
-		return "", err
-	}
-	defer os.RemoveAll(dir)
-	file := filepath.Join(dir, "digest")
-	if err := e.Podman(ctx, w, "push", "--tls-verify=false", "--digestfile", file, tag, "docker://"+destination); err != nil {
-		return "", err
-	}
-	b, err := os.ReadFile(file)
-	if err != nil {
-		return "", fmt.Errorf("pushing %s: podman does not say which digest it has sent: %w", tag, err)
-	}
-	return strings.TrimSpace(string(b)), nil
+// Push sends an image to a registry on this machine.
+func (e *Engine) Push(ctx context.Context, tag, destination string, w io.Writer) error {
+	return e.Podman(ctx, w, "push", "--tls-verify=false", tag, "docker://"+destination)
 }
 
 // image gives the id of the image of that name, and when it was made; empty where the
