@@ -10,8 +10,9 @@ import (
 )
 
 const (
-	marks = "Before.\n\n<!-- recovery: written by make faults -->\n| old |\n| older |\n<!-- end of recovery -->\n\nAfter & done.\n"
-	times = "| fault | times |\n| --- | ---: |\n| power is cut & \\0 | 3 |\n"
+	marks  = "Before.\n\n<!-- recovery: written by make faults -->\n| old |\n| older |\n<!-- end of recovery -->\n\nBetween.\n\n<!-- mutants: written by make mutants -->\n<!-- end of mutants -->\n\nAfter & done.\n"
+	caught = "2 faults: 2 caught.\n\n| fault | result |\n| --- | --- |\n| one | caught |\n"
+	times  = "| fault | times |\n| --- | ---: |\n| power is cut & \\0 | 3 |\n"
 )
 
 // render runs docs/render.sh on files in a directory of their own.
@@ -47,7 +48,9 @@ func TestTheMeasuredTableTakesThePlaceBetweenItsMarks(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/TESTING.md", marks)
 	put(t, dir+"/out/faults/table.md", times)
+	put(t, dir+"/out/mutants/table.md", caught)
 	want := strings.Replace(marks, "| old |\n| older |\n", times, 1)
+	want = strings.Replace(want, "make mutants -->\n", "make mutants -->\n"+caught, 1)
 	for range 2 { // the second time, nothing is left to do
 		if out, err := render(t, dir); err != nil || out != "" {
 			t.Fatalf("%v: %s", err, out)
@@ -61,7 +64,7 @@ func TestTheMeasuredTableTakesThePlaceBetweenItsMarks(t *testing.T) {
 func TestWithoutATableTheDocumentStaysAsItIs(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/TESTING.md", marks)
-	if out, err := render(t, dir); err != nil || !strings.Contains(out, "'make faults' measures them") || get(t, dir+"/TESTING.md") != marks {
+	if out, err := render(t, dir); err != nil || !strings.Contains(out, "'make faults' measures it") || !strings.Contains(out, "'make mutants' measures it") || get(t, dir+"/TESTING.md") != marks {
 		t.Errorf("%v: %s", err, out)
 	}
 }

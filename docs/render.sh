@@ -1,8 +1,8 @@
 #!/bin/sh
 # Renders what the documentation takes from elsewhere, in the current directory: every
-# docs/NAME.dot to docs/NAME.svg, and the recovery times that 'make faults' measured
-# (out/faults/table.md) into TESTING.md, between its marks. Changes nothing that is up to
-# date.
+# docs/NAME.dot to docs/NAME.svg, and into TESTING.md, between its marks, the recovery times
+# that 'make faults' measured (out/faults/table.md) and what 'make mutants' caught
+# (out/mutants/table.md). Changes nothing that is up to date.
 set -eu
 
 for drawing in docs/*.dot; do
@@ -15,19 +15,25 @@ for drawing in docs/*.dot; do
 	if cmp -s "$svg.new" "$svg"; then rm "$svg.new"; else mv "$svg.new" "$svg"; fi
 done
 
-table=out/faults/table.md
-if [ ! -s "$table" ]; then
-	echo "no recovery times: $table is missing, TESTING.md stays as it is; 'make faults' measures them" >&2
-	exit
-fi
-# One line each, in this order, or the table would go astray.
-if [ "$(grep -o '^<!-- recovery:\|^<!-- end of recovery -->' TESTING.md | tr -d '\n')" != '<!-- recovery:<!-- end of recovery -->' ]; then
-	echo "TESTING.md: expected one line '<!-- recovery: … -->' and after it one line '<!-- end of recovery -->'" >&2
-	exit 1
-fi
-awk -v table="$table" '
-	/^<!-- end of recovery -->/ { inside = 0 }
-	!inside { print }
-	/^<!-- recovery:/ { inside = 1; while ((getline line < table) > 0) print line }
-' TESTING.md > TESTING.md.new
-if cmp -s TESTING.md.new TESTING.md; then rm TESTING.md.new; else mv TESTING.md.new TESTING.md; fi
+# bring MARK TABLE TARGET: the table that TARGET measured takes the place between the lines
+# '<!-- MARK: … -->' and '<!-- end of MARK -->'.
+bring() {
+	if [ ! -s "$2" ]; then
+		echo "no $1: $2 is missing, TESTING.md stays as it is; '$3' measures it" >&2
+		return
+	fi
+	# One line each, in this order, or the table would go astray.
+	if [ "$(grep -o "^<!-- $1:\|^<!-- end of $1 -->" TESTING.md | tr -d '\n')" != "<!-- $1:<!-- end of $1 -->" ]; then
+		echo "TESTING.md: expected one line '<!-- $1: … -->' and after it one line '<!-- end of $1 -->'" >&2
+		return 1
+	fi
+	awk -v table="$2" -v begin="^<!-- $1:" -v end="^<!-- end of $1 -->" '
+		$0 ~ end { inside = 0 }
+		!inside { print }
+		$0 ~ begin { inside = 1; while ((getline line < table) > 0) print line }
+	' TESTING.md > TESTING.md.new
+	if cmp -s TESTING.md.new TESTING.md; then rm TESTING.md.new; else mv TESTING.md.new TESTING.md; fi
+}
+
+bring recovery out/faults/table.md 'make faults'
+bring mutants out/mutants/table.md 'make mutants'
