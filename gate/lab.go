@@ -17,7 +17,7 @@ import (
 // catalogs, such as one that is being packaged; the proxy's are above them.
 const (
 	firstSparePort = 8900
-	sparePorts     = 5
+	sparePorts     = 8
 )
 
 // LabUp brings the lab up, with the ports that a catalog's applications publish, and

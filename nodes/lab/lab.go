@@ -35,6 +35,7 @@ var Nodes = []struct{ Name, Address string }{
 const (
 	answerTimeout = 60 * time.Second
 	specLabel     = "archipelago.lab.spec"
+	portsLabel    = "archipelago.lab.ports"
 )
 
 // Lab is the pair of local nodes.

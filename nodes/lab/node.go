@@ -11,6 +11,8 @@ import (
 	"net/netip"
 	"os"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"time"
 
@@ -24,13 +26,14 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-// ensure makes one node run as wanted: it leaves it alone, starts it, or recreates it.
+// ensure makes one node run as wanted: it leaves it alone, starts it, or recreates it. A node
+// that publishes more ports than are wanted is left alone: another catalog wanted those.
 func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []int) error {
 	signer, err := l.key("id_ed25519")
 	if err != nil {
 		return err
 	}
-	spec, err := json.Marshal([]any{image, ports, n.Address, authorized(signer), n.HostKey})
+	spec, err := json.Marshal([]any{image, n.Address, authorized(signer), n.HostKey})
 	if err != nil {
 		return err
 	}
@@ -40,15 +43,23 @@ func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []i
 	if err != nil {
 		return err
 	}
+	fits := false
+	if have != nil {
+		published := have.ports()
+		fits = have.Config.Labels[specLabel] == digest && !slices.ContainsFunc(ports, func(p int) bool { return !slices.Contains(published, p) })
+		ports = append(ports, published...)
+		slices.Sort(ports)
+		ports = slices.Compact(ports)
+	}
 	switch {
-	case have != nil && have.Config.Labels[specLabel] == digest && have.State.Running:
-	case have != nil && have.Config.Labels[specLabel] == digest:
+	case fits && have.State.Running:
+	case fits:
 		if err := l.post(ctx, "/containers/%s/start", containerName(n.Name)); err != nil {
 			return fmt.Errorf("starting node %s: %w", n.Name, err)
 		}
 	default:
 		if have != nil {
-			if err := l.othersUse("renewing node " + n.Name + ", whose image or ports have changed,"); err != nil {
+			if err := l.othersUse("renewing node " + n.Name + ", which has another image or too few ports,"); err != nil {
 				return err
 			}
 			if err := l.remove(ctx, n.Name); err != nil {
@@ -87,7 +98,7 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 		Name:   name,
 		Image:  image,
 		Cmd:    []string{"/usr/local/sbin/init"},
-		Labels: map[string]string{specLabel: digest},
+		Labels: map[string]string{specLabel: digest, portsLabel: strings.Trim(fmt.Sprint(ports), "[]")},
 		Mounts: testcontainers.Mounts(
 			testcontainers.VolumeMount(name+"-home", "/home/archipelago"),
 			testcontainers.VolumeMount(name+"-data", manifest.DataDir),
@@ -190,6 +201,16 @@ type inspected struct {
 		StartedAt time.Time
 	}
 	Config struct{ Labels map[string]string }
+}
+
+// ports are those that the node publishes.
+func (c *inspected) ports() (out []int) {
+	for _, p := range strings.Fields(c.Config.Labels[portsLabel]) {
+		if n, err := strconv.Atoi(p); err == nil {
+			out = append(out, n)
+		}
+	}
+	return out
 }
 
 // inspect returns a node's container, or nil if there is none.
