@@ -272,7 +272,7 @@ func TestAMachineThatCannotConfineABrowserSaysWhatItNeeds(t *testing.T) {
 		}
 	}
 	script := "#!/bin/sh\necho 'No usable sandbox!' >&2\nexit 1\n"
-	if err := os.WriteFile(filepath.Join(dir, "chromium"), []byte(script), 0o755); err != nil {
+	if err := os.WriteFile(filepath.Join(dir, "chromium-headless-shell"), []byte(script), 0o755); err != nil {
 		t.Fatal(err)
 	}
 	t.Setenv("PATH", dir)

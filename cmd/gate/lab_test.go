@@ -278,7 +278,7 @@ func TestBrokenBrowserIsNeverRedForTheApplication(t *testing.T) {
 				}
 			}
 			if script != "" {
-				if err := os.WriteFile(filepath.Join(dir, "chromium"), []byte(script), 0o755); err != nil {
+				if err := os.WriteFile(filepath.Join(dir, "chromium-headless-shell"), []byte(script), 0o755); err != nil {
 					t.Fatal(err)
 				}
 			}

@@ -24,7 +24,7 @@ var tools = []struct{ program, pkg string }{
 	{"iptables", "iptables"},
 	{"nft", "nftables"},
 	{"mmdebstrap", "mmdebstrap"},
-	{"chromium", "chromium"},
+	{"chromium-headless-shell", "chromium-headless-shell"},
 	{"ssh", "openssh-client"},
 	{"unshare", "util-linux"},
 }

@@ -50,7 +50,9 @@ func loggedIn(ctx context.Context) (home string) {
 // browser ends with ctx, which is a spec's.
 func signedIn(ctx context.Context) context.Context {
 	GinkgoHelper()
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800), matrix.Trusting(node.Authority))
+	chromium, err := matrix.Chromium()
+	Expect(err).NotTo(HaveOccurred())
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800), matrix.Trusting(node.Authority))
 	allocator, stop := chromedp.NewExecAllocator(ctx, options...)
 	DeferCleanup(stop)
 	tab, closeTab := chromedp.NewContext(allocator)

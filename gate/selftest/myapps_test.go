@@ -45,7 +45,7 @@ func TestMyAppsInABrowser(t *testing.T) {
 		}
 	}
 
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800), matrix.Trusting(node.Authority))
+	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800), matrix.Trusting(node.Authority))
 	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
 	defer stop()
 	var mu sync.Mutex
@@ -118,7 +118,7 @@ func TestReportFitsTheWindow(t *testing.T) {
 	}
 	for _, width := range []int{1280, 390} {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
-			options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.NoSandbox, chromedp.DisableGPU)
+			options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU)
 			allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
 			defer stop()
 			tab, closeTab := chromedp.NewContext(allocator)
@@ -148,4 +148,14 @@ func TestReportFitsTheWindow(t *testing.T) {
 			}
 		})
 	}
+}
+
+// chromium is the one that the gate uses, too.
+func chromium(t *testing.T) string {
+	t.Helper()
+	path, err := matrix.Chromium()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return path
 }
