@@ -95,7 +95,7 @@ func (h *fakeHost) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) e
 func (h *fakeHost) PutSecret(_ context.Context, name, _, value string) error {
 	return h.do("secret", func() { h.secrets[name] = value })
 }
-func (h *fakeHost) Probe(context.Context, string) (bool, error)           { return true, nil }
+func (h *fakeHost) EnsureProber(context.Context) error                    { return h.do("prober", nil) }
 func (h *fakeHost) RestartStarting(context.Context, string) (bool, error) { return false, nil }
 func (h *fakeHost) DeleteTree(context.Context, string) error              { return h.do("delete", nil) }
 func (h *fakeHost) Inspect(context.Context, string) (host.Inspection, error) {
