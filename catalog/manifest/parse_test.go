@@ -188,7 +188,7 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"dependency on health that is not declared", "    health: {exec: [/bin/true], interval: 2s}\n", "", []string{`"pair-db" declares no health check`}},
 		{"health without a command", "{exec: [/bin/true], interval: 2s}", "{interval: 2s}", []string{"containers[0].health: missing property 'exec'"}},
 		{"health of two cheap kinds", "    depends_on:", "    health: {exec: [/bin/true], http: {port: web, path: /}, tcp: {port: web}}\n    depends_on:", []string{"containers[1].health.tcp: expected one of http and tcp, not both"}},
-		{"health on another member's port", "{exec: [/bin/true], interval: 2s}", "{exec: [/bin/true], tcp: {port: web}}", []string{`m.yaml:11:50: containers[0].health.tcp.port: no port of pair-db is named "web"`}},
+		{"health on another member's port", "{exec: [/bin/true], interval: 2s}", "{exec: [/bin/true], tcp: {port: web}}", []string{`m.yaml:11:45: containers[0].health.tcp.port: no port of pair-db is named "web"`}},
 		{"health by HTTP on no port", "    depends_on:", "    health: {exec: [/bin/true], http: {port: rpc, path: /}}\n    depends_on:", []string{`containers[1].health.http.port: no port of pair is named "rpc"`}},
 		{"health on a UDP port", "    ports: [{", "    health: {exec: [/bin/true], tcp: {port: dns}}\n    ports: [{name: dns, container: 53, host: 5353, protocol: udp}, {", []string{`containers[1].health.tcp.port: port "dns" is UDP`}},
 		{"health at no path", "    depends_on:", "    health: {exec: [/bin/true], http: {port: web, path: a b}}\n    depends_on:", []string{"containers[1].health.http.path:"}},
