@@ -58,6 +58,9 @@ func (r *Reconciler) ensureProber(ctx context.Context, obs host.Observation) {
 		return
 	}
 	r.prober = true
+	if !obs.Probing() {
+		r.Wake() // to see that it runs
+	}
 }
 
 func generations(records []state.Desired) map[string]uint64 {
