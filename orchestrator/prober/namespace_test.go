@@ -129,14 +129,8 @@ func beProber() error {
 		conn.Close()
 		return errors.New("the page is there in the prober's own network, too: the test proves nothing")
 	}
-	threads, err := filepath.Glob("/proc/self/task/*/ns/net")
-	if err != nil {
+	if err := awaitThreadsIn(own); err != nil {
 		return err
-	}
-	for _, thread := range threads {
-		if net, err := os.Readlink(thread); err == nil && net != own {
-			return fmt.Errorf("%s stays in the container's network", thread)
-		}
 	}
 	if err := end(); err != nil {
 		return err
@@ -145,6 +139,31 @@ func beProber() error {
 		return fmt.Errorf("of a container that has ended: %v", err)
 	}
 	return in.Close()
+}
+
+// awaitThreadsIn wants every thread of this program to be in a network, soon: one ends a
+// moment after its goroutine.
+func awaitThreadsIn(own string) error {
+	tick := time.NewTicker(10 * time.Millisecond)
+	defer tick.Stop()
+	for deadline := time.Now().Add(5 * time.Second); ; <-tick.C {
+		threads, err := filepath.Glob("/proc/self/task/*/ns/net")
+		if err != nil || len(threads) == 0 {
+			return fmt.Errorf("%d threads: %w", len(threads), err)
+		}
+		stays := ""
+		for _, thread := range threads {
+			if net, err := os.Readlink(thread); err == nil && net != own {
+				stays = thread
+			}
+		}
+		if stays == "" {
+			return nil
+		}
+		if time.Now().After(deadline) {
+			return fmt.Errorf("%s stays in the container's network; the main thread is %d", stays, os.Getpid())
+		}
+	}
 }
 
 // unshared runs this program as podman unshare does.

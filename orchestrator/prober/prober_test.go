@@ -260,3 +260,23 @@ func TestALabelThatCannotBeReadStopsNobodyElse(t *testing.T) {
 		})
 	})
 }
+
+func TestEachIsLookedAtInItsOwnNetwork(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		p := newPodman()
+		first := p.start("web", http2)
+		p.run(t, func(context.Context) {
+			p.pass(first, 5*time.Second)
+			second := p.start("other", http2)
+			p.changed <- "other"
+			p.pass(second, time.Minute)
+			p.set(func() { second.serves = false })
+			if asked, checked := p.pass(first, 11*time.Second); asked > 6 || checked != 0 || p.healthOf(first) != healthy {
+				t.Errorf("the one that serves: %d probes and %d checks, %s", asked, checked, p.healthOf(first))
+			}
+			if p.healthOf(second) != unhealthy {
+				t.Errorf("the one that does not: %s", p.healthOf(second))
+			}
+		})
+	})
+}
