@@ -72,7 +72,7 @@ var rooms = [][]string{
 	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce"},
 	{"offer", "render", "operation"},
 	{"request", "plan", "view"}, // pure
-	{"perform", "ready", "backup", "rollout", "waiting"},
+	{"perform", "ready", "backup", "rollout", "waiting", "prober"},
 	{""}, // the loop
 	{"rpc", "web", "proxy"},
 }

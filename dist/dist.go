@@ -12,10 +12,16 @@ import (
 // Unit is the user unit that runs the daemon.
 const Unit = "archipelago.service"
 
+// ProberUnit is the user unit that looks at the applications' health.
+const ProberUnit = "archipelago-prober.service"
+
+// UserUnits is where units are, below the user's home.
+const UserUnits = ".config/systemd/user/"
+
 // Program is the daemon's program, below its user's home.
 const Program = ".local/bin/archipelago"
 
-//go:embed archipelago.service podman-service.conf rollback.sh install.sh README.md
+//go:embed archipelago.service archipelago-prober.service podman-service.conf rollback.sh install.sh README.md
 var files embed.FS
 
 // Files returns what is installed with the program, by its path below the user's home.
@@ -23,9 +29,10 @@ var files embed.FS
 func Files() map[string][]byte {
 	out := map[string][]byte{}
 	for to, from := range map[string]string{
-		".config/systemd/user/" + Unit:                           "archipelago.service",
-		".config/systemd/user/podman.service.d/archipelago.conf": "podman-service.conf",
-		Program + ".rollback":                                    "rollback.sh",
+		UserUnits + Unit:       "archipelago.service",
+		UserUnits + ProberUnit: "archipelago-prober.service",
+		UserUnits + "podman.service.d/archipelago.conf": "podman-service.conf",
+		Program + ".rollback":                           "rollback.sh",
 	} {
 		out[to] = read(from)
 	}
@@ -36,7 +43,7 @@ func Files() map[string][]byte {
 // what it installs, and how to use it.
 func Release() map[string][]byte {
 	out := map[string][]byte{}
-	for _, name := range []string{"install.sh", "rollback.sh", Unit, "podman-service.conf", "README.md"} {
+	for _, name := range []string{"install.sh", "rollback.sh", Unit, ProberUnit, "podman-service.conf", "README.md"} {
 		out[name] = read(name)
 	}
 	return out

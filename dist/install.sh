@@ -72,7 +72,7 @@ aarch64) arch=arm64 ;;
 *) arch= ; refuse "there is no release for $(uname -m), only for x86_64 and aarch64" ;;
 esac
 if [ -n "$arch" ]; then
-	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service podman-service.conf rollback.sh; do
+	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service archipelago-prober.service podman-service.conf rollback.sh; do
 		if [ ! -r "$here/$file" ]; then
 			refuse "$here/$file is missing: download all files of the release into one directory"
 		elif [ ! -r "$here/SHA256SUMS" ]; then
@@ -167,20 +167,21 @@ if [ -e "$root$restart" ]; then changed=1; else run touch "$restart"; fi
 place "$here/rollback.sh" "$home/.local/bin/archipelago.rollback" 0755 "$user"
 place "$here/archipelago-linux-$arch" "$home/.local/bin/archipelago" 0755 "$user"
 place "$here/archipelago.service" "$home/.config/systemd/user/archipelago.service" 0644 "$user"
+place "$here/archipelago-prober.service" "$home/.config/systemd/user/archipelago-prober.service" 0644 "$user"
 place "$here/podman-service.conf" "$home/.config/systemd/user/podman.service.d/archipelago.conf" 0644 "$user"
 
 step "starting the daemon"
 run systemctl start "user@$uid.service"
 as_user systemctl --user daemon-reload
 as_user systemctl --user enable --quiet --now podman.socket
-as_user systemctl --user enable --quiet archipelago.service
+as_user systemctl --user enable --quiet archipelago.service archipelago-prober.service
 if [ -n "$changed" ]; then
 	# A trial belongs to the program that it was begun for.
 	run rm -f "$home/.local/bin/archipelago.trial"
 	as_user systemctl --user stop podman.service
-	as_user systemctl --user restart archipelago.service
+	as_user systemctl --user restart archipelago.service archipelago-prober.service
 else
-	as_user systemctl --user start archipelago.service
+	as_user systemctl --user start archipelago.service archipelago-prober.service
 fi
 run rm -f "$restart"
 

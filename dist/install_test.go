@@ -136,8 +136,9 @@ func TestDryRunPrintsEveryStepAndChangesNothing(t *testing.T) {
 		"mv -f /home/archipelago/.local/bin/archipelago.rollback.new /home/archipelago/.local/bin/archipelago.rollback\n",
 		"mv -f /home/archipelago/.local/bin/archipelago.new /home/archipelago/.local/bin/archipelago\n",
 		"/home/archipelago/.config/systemd/user/archipelago.service\n",
+		"/home/archipelago/.config/systemd/user/archipelago-prober.service\n",
 		"/home/archipelago/.config/systemd/user/podman.service.d/archipelago.conf\n",
-		"systemctl --user daemon-reload\n", "systemctl --user restart archipelago.service\n",
+		"systemctl --user daemon-reload\n", "enable --quiet archipelago.service archipelago-prober.service\n", "systemctl --user restart archipelago.service archipelago-prober.service\n",
 		"nothing was changed",
 	} {
 		_, after, ok := strings.Cut(rest, want)

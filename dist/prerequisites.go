@@ -10,8 +10,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
-// Oldest versions that the daemon's units work with: Quadlet's health notification and
-// start-up probes are complete in Podman 5.0; systemd 254 restarts units in the user's
+// Oldest versions that the daemon's units work with: Quadlet's health notification
+// is complete in Podman 5.0; systemd 254 restarts units in the user's
 // manager as they need it.
 const (
 	MinPodman  = "5.0"

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strconv"
@@ -22,7 +23,6 @@ const (
 	checkInterval   = 30 * time.Second
 	checkTimeout    = 10 * time.Second
 	checkRetries    = 3
-	startupInterval = time.Second
 	shmSize         = 65536000 // bytes
 )
 
@@ -82,11 +82,13 @@ type SecretMeant struct {
 	UID, GID int // as seen in the container
 }
 
-// HealthMeant is a health check, with the defaults filled in.
+// HealthMeant is a health check, with the defaults filled in. Podman is to run it when
+// the prober asks, and never by a timer of its own.
 type HealthMeant struct {
-	Exec                           []string
-	Interval, Timeout, StartPeriod time.Duration
-	Retries                        int
+	Exec                 []string
+	Timeout, StartPeriod time.Duration
+	Retries              int
+	Probe                string // what the container's label tells the prober
 }
 
 // ExpectationOf says what must come of a manifest. The error is that of a setting that the
@@ -129,7 +131,7 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		out.Secrets = append(out.Secrets, SecretMeant{m.ID + "." + s.Name, s.Path, uid, gid})
 	}
 	if h := c.Health; h != nil {
-		out.Health = &HealthMeant{h.Exec, h.Interval.Or(checkInterval), h.Timeout.Or(checkTimeout), h.StartPeriod.Or(m.StartBudget()), h.Retries}
+		out.Health = &HealthMeant{h.Exec, h.Timeout.Or(checkTimeout), h.StartPeriod.Or(m.StartBudget()), h.Retries, probeOf(c)}
 		if h.Retries == 0 {
 			out.Health.Retries = checkRetries
 		}
@@ -148,6 +150,27 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		out.Joins = f.Requirers
 	}
 	return out
+}
+
+// probeOf says how a container is probed: interval and timeout as systemd writes them,
+// then "exec", "tcp PORT" or "http PORT STATUS PATH", the port being the container's.
+func probeOf(c manifest.Container) string {
+	h, text := c.Health, func(d time.Duration) string {
+		if d%time.Second != 0 {
+			return fmt.Sprintf("%dms", d.Milliseconds())
+		}
+		return fmt.Sprintf("%ds", d/time.Second)
+	}
+	how := "exec"
+	for _, p := range c.Ports {
+		switch {
+		case h.TCP != nil && h.TCP.Port == p.Name:
+			how = fmt.Sprintf("tcp %d", p.Container)
+		case h.HTTP != nil && h.HTTP.Port == p.Name:
+			how = fmt.Sprintf("http %d %d %s", p.Container, cmp.Or(h.HTTP.Status, 200), h.HTTP.Path)
+		}
+	}
+	return fmt.Sprintf("%s %s %s", text(h.Interval.Or(checkInterval)), text(h.Timeout.Or(checkTimeout)), how)
 }
 
 // bytesOf reads a size of the manifest's language, with systemd's suffixes to the base

@@ -72,14 +72,11 @@ func (c *Meant) arguments() wanted {
 	if h := c.Health; h != nil {
 		w.must("--sdnotify", "healthy")
 		w.must("--health-cmd", words(h.Exec))
-		w.must("--health-interval", h.Interval.String())
+		w.must("--label "+manifest.LabelHealth, h.Probe)
+		w.must("--health-interval", "disable")
 		w.must("--health-timeout", h.Timeout.String())
 		w.must("--health-retries", fmt.Sprint(h.Retries))
 		w.must("--health-start-period", h.StartPeriod.String())
-		w.must("--health-startup-cmd", words(h.Exec))
-		w.must("--health-startup-interval", startupInterval.String())
-		w.must("--health-startup-timeout", h.Timeout.String())
-		w.must("--health-startup-retries", "0")
 	}
 	w.must("image", c.Image.Pinned())
 	w.must("command", words(c.Command))

@@ -7,7 +7,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -150,13 +149,12 @@ func (c *Meant) wantFromImage(w wanted, r *Details) {
 	}
 	w.must("command line", words(slices.Concat(from.Config.Entrypoint, command)))
 	if h := c.Health; h != nil {
-		wantProbe(w, "health check", h.Exec, h.Interval, h.Timeout)
+		w.must("label "+manifest.LabelHealth, h.Probe)
+		w.must("health check", check(h.Exec))
+		w.must("interval of the health check", "0s") // no timer of Podman's: the prober asks
+		w.must("timeout of the health check", h.Timeout.String())
 		w.must("start period of the health check", h.StartPeriod.String())
 		w.must("retries of the health check", fmt.Sprint(h.Retries))
-		wantProbe(w, startup, h.Exec, startupInterval, h.Timeout)
-		for _, name := range []string{startup, "interval of the " + startup, "timeout of the " + startup} {
-			w[name] = want{text: w[name].text, optional: true} // older versions of Podman do not show it
-		}
 	} else if from.Healthcheck != nil {
 		p := properties{}
 		addProbe(p, "health check", from.Healthcheck)
@@ -170,16 +168,15 @@ func (c *Meant) wantFromImage(w wanted, r *Details) {
 // (podman-auto-update(1)).
 const labelUnit = "PODMAN_SYSTEMD_UNIT"
 
+// startup is a check of Podman's own that no container has.
 const startup = "start-up health check"
 
-func wantProbe(w wanted, name string, argv []string, interval, timeout time.Duration) {
-	test := append([]string{"CMD"}, argv...)
+// check is a command as Podman keeps it.
+func check(argv []string) string {
 	if len(argv) == 1 {
-		test[0] = "CMD-SHELL" // Podman's form of a single word, whichever way it was given
+		return words([]string{"CMD-SHELL", argv[0]}) // Podman's form of a single word, whichever way it was given
 	}
-	w.must(name, words(test))
-	w.must("interval of the "+name, interval.String())
-	w.must("timeout of the "+name, timeout.String())
+	return words(append([]string{"CMD"}, argv...))
 }
 
 // wantUnit adds what systemd must have been told.

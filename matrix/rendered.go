@@ -95,14 +95,11 @@ func (c *Meant) directives() wanted {
 	}
 	if h := c.Health; h != nil {
 		in("HealthCmd", words(h.Exec))
-		in("HealthInterval", h.Interval.String())
+		in("Label "+manifest.LabelHealth, h.Probe)
+		in("HealthInterval", "disable")
 		in("HealthTimeout", h.Timeout.String())
 		in("HealthRetries", fmt.Sprint(h.Retries))
 		in("HealthStartPeriod", h.StartPeriod.String())
-		in("HealthStartupCmd", words(h.Exec))
-		in("HealthStartupInterval", startupInterval.String())
-		in("HealthStartupTimeout", h.Timeout.String())
-		in("HealthStartupRetries", "0")
 		in("Notify", "healthy")
 	}
 	in("StopTimeout", c.StopTimeout.String())

@@ -110,7 +110,9 @@ func (d Deployment) archive() ([]byte, error) {
 	files := dist.Files()
 	if len(d.Environment) > 0 {
 		// The unit itself is the one that owners install; what this deployment adds is a drop-in.
-		files[".config/systemd/user/"+dist.Unit+".d/deployment.conf"] = dropIn(d.Environment)
+		for _, unit := range []string{dist.Unit, dist.ProberUnit} {
+			files[dist.UserUnits+unit+".d/deployment.conf"] = dropIn(d.Environment)
+		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		if err := add("home/"+name, files[name]); err != nil {

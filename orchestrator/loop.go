@@ -6,6 +6,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
@@ -24,6 +25,7 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	if err != nil {
 		return engineRetry
 	}
+	r.ensureProber(ctx, obs)
 	records := r.store.Records()
 	plans := plan.Make(plan.Input{Desired: records.All, Data: records.Data, Broken: records.Broken, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
 	r.metrics.pass.Observe(time.Since(begin).Seconds())
@@ -43,6 +45,22 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	}
 	r.operations.Changed("")
 	return next
+}
+
+// ensureProber has the prober run: once with the unit of this daemon's release, and then
+// whenever it has ended. systemd restarts it sooner, unless somebody has stopped it.
+func (r *Reconciler) ensureProber(ctx context.Context, obs host.Observation) {
+	if r.prober && obs.Probing() {
+		return
+	}
+	if err := r.engine.EnsureProber(ctx); err != nil {
+		r.log.Error("health is not being checked", "unit", dist.ProberUnit, "error", err)
+		return
+	}
+	r.prober = true
+	if !obs.Probing() {
+		r.Wake() // to see that it runs
+	}
 }
 
 func generations(records []state.Desired) map[string]uint64 {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
@@ -95,7 +96,9 @@ func (h *fakeHost) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) e
 func (h *fakeHost) PutSecret(_ context.Context, name, _, value string) error {
 	return h.do("secret", func() { h.secrets[name] = value })
 }
-func (h *fakeHost) Probe(context.Context, string) (bool, error)           { return true, nil }
+func (h *fakeHost) EnsureProber(context.Context) error {
+	return h.do("prober", func() { h.obs.Units[dist.ProberUnit] = host.Unit{Active: "active"} })
+}
 func (h *fakeHost) RestartStarting(context.Context, string) (bool, error) { return false, nil }
 func (h *fakeHost) DeleteTree(context.Context, string) error              { return h.do("delete", nil) }
 func (h *fakeHost) Inspect(context.Context, string) (host.Inspection, error) {

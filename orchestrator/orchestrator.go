@@ -41,6 +41,8 @@ type Engine interface {
 	perform.Engine
 	ready.Engine
 	backup.Engine
+	// EnsureProber has the prober's unit be that of this release, and run.
+	EnsureProber(ctx context.Context) error
 	// Follow has changes of these units become events.
 	Follow(units []string) error
 }
@@ -69,6 +71,8 @@ type Reconciler struct {
 	wake     chan struct{}
 	observed chan struct{} // closed at the first observation
 	workers  sync.WaitGroup
+
+	prober bool // whether its unit is that of this release; passes alone use it
 }
 
 // New prepares a reconciler; Run makes it work. disk is the catalog on the node's own

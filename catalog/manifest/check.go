@@ -122,6 +122,9 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 	if time.Duration(c.StopTimeout) > maxStopTimeout {
 		d.report(at("containers", i, "stop_timeout"), false, "longer than %d minutes", maxStopTimeout/time.Minute)
 	}
+	if h := c.Health; h != nil {
+		d.checkHealth(i, c, h)
+	}
 	targets := map[string]string{}
 	target := func(p string, where ...any) {
 		if path.Clean(p) != p || p == "/" {
@@ -306,6 +309,28 @@ func (d *document) checkConditions(m *Manifest, names map[string]int, ports map[
 		case c.Socket != nil:
 			d.checkMember(names, c.Socket.Container, "ready", i, "socket", "container")
 		}
+	}
+}
+
+// checkHealth wants the port that is asked to be one of the container itself, whose
+// network is where it is asked.
+func (d *document) checkHealth(i int, c Container, h *Health) {
+	port := func(name, kind string) {
+		where := at("containers", i, "health", kind, "port")
+		if p, ok := c.Port(name); !ok {
+			d.report(where, false, "no port of %s is named %q", c.Name, name)
+		} else if p.Protocol == "udp" {
+			d.report(where, false, "port %q is UDP", name)
+		}
+	}
+	if h.HTTP != nil {
+		port(h.HTTP.Port, "http")
+	}
+	if h.TCP != nil {
+		port(h.TCP.Port, "tcp")
+	}
+	if h.HTTP != nil && h.TCP != nil {
+		d.report(at("containers", i, "health", "tcp"), false, "expected one of http and tcp, not both")
 	}
 }
 

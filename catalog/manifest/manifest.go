@@ -203,13 +203,29 @@ type SecretMount struct {
 	Ref string `json:"-"` // of a secret setting: which value it is; With fills it in
 }
 
-// Health is the command that tells, in the container, whether it serves.
+// Health tells whether a container serves: by a command that runs in it, whose answer is
+// the one that counts. HTTP or TCP, at most one of them, is asked in its place as long as
+// all is well: it costs no process.
 type Health struct {
-	Exec        []string `json:"exec"`
-	Interval    Duration `json:"interval,omitempty"`     // in steady state; default 30s
-	Timeout     Duration `json:"timeout,omitempty"`      // of one probe; default 10s
-	StartPeriod Duration `json:"start_period,omitempty"` // default: the start budget
-	Retries     int      `json:"retries,omitempty"`      // failures in a row until unhealthy; default 3
+	Exec        []string   `json:"exec"`
+	HTTP        *HTTPProbe `json:"http,omitempty"`
+	TCP         *TCPProbe  `json:"tcp,omitempty"`
+	Interval    Duration   `json:"interval,omitempty"`     // in steady state; default 30s
+	Timeout     Duration   `json:"timeout,omitempty"`      // of one probe; default 10s
+	StartPeriod Duration   `json:"start_period,omitempty"` // default: the start budget
+	Retries     int        `json:"retries,omitempty"`      // failures in a row until unhealthy; default 3
+}
+
+// HTTPProbe is a GET request to a port of the container, on the loopback inside it.
+type HTTPProbe struct {
+	Port   string `json:"port"`
+	Path   string `json:"path"`
+	Status int    `json:"status,omitempty"` // default 200
+}
+
+// TCPProbe is a connection to a port of the container, on the loopback inside it.
+type TCPProbe struct {
+	Port string `json:"port"`
 }
 
 // Dependency orders the members of a stack.
@@ -398,13 +414,20 @@ func (m *Manifest) Container(name string) (*Container, bool) {
 // Port finds a published port by its name, over all members.
 func (m *Manifest) Port(name string) (Port, bool) {
 	for _, c := range m.Containers {
-		for _, p := range c.Ports {
-			if p.Name == name {
-				return p, true
-			}
+		if p, ok := c.Port(name); ok {
+			return p, true
 		}
 	}
 	return Port{}, false
+}
+
+// Port finds a published port of the container by its name.
+func (c Container) Port(name string) (Port, bool) {
+	i := slices.IndexFunc(c.Ports, func(p Port) bool { return p.Name == name })
+	if i < 0 {
+		return Port{}, false
+	}
+	return c.Ports[i], true
 }
 
 // Web is the interface that My Apps links to: the one named "web", if it speaks HTTP.

@@ -13,6 +13,8 @@ const (
 	LabelApp = "io.archipelago.app"
 	// LabelSpec is the label with the digest of the unit that a container was made from.
 	LabelSpec = "io.archipelago.spec"
+	// LabelHealth is the label that says how a container's health is looked at, and how often.
+	LabelHealth = "io.archipelago.health"
 	// Retired ends the name of a container that has been taken over: stopped, with the
 	// secrets and the data as they were.
 	Retired = "-before-archipelago"

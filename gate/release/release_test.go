@@ -226,7 +226,7 @@ func TestOnlyFilesThatARunStandsBehindGoOut(t *testing.T) {
 		change func(map[string]string)
 		want   string
 	}{
-		"an old run":  {func(files map[string]string) { clear(files) }, "does not say with which files, so no run stands behind README.md, archipelago.service, install.sh"},
+		"an old run":  {func(files map[string]string) { clear(files) }, "does not say with which files, so no run stands behind README.md, archipelago-prober.service, archipelago.service, install.sh"},
 		"a file less": {func(files map[string]string) { delete(files, "rollback.sh") }, "would publish: rollback.sh;"},
 		"a file more": {func(files map[string]string) { files["other.sh"] = "00" }, "would publish: other.sh;"},
 	} {
@@ -252,7 +252,7 @@ func TestAReleaseIsDescribedTheSameWayTwice(t *testing.T) {
 			}
 			text.Write(files[f])
 		}
-		for _, want := range []string{hex64("d0") + "  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abcd"`, `"bomFormat": "CycloneDX"`, "  install.sh\n", "  rollback.sh\n", "  archipelago.service\n", "  podman-service.conf\n"} {
+		for _, want := range []string{hex64("d0") + "  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abcd"`, `"bomFormat": "CycloneDX"`, "  install.sh\n", "  rollback.sh\n", "  archipelago.service\n", "  archipelago-prober.service\n", "  podman-service.conf\n"} {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("%s is missing in %s", want, text.String())
 			}

@@ -102,13 +102,15 @@ var rendered = []struct{ old, by, reason string }{
 	{"Options=isolate=strict", "Options=isolate=strict\nInternal=true", "internal is true"},
 	{"NetworkName=archipelago-page", "NetworkName=other", "network"},
 	// its health
-	{"HealthCmd=" + probe, "", "cannot set a startup healthcheck when there is no regular healthcheck"},
-	{"HealthInterval=30s", "HealthInterval=1h", "interval of the health check is 1h0m0s"},
+	{"HealthCmd=" + probe, "", "starting: systemd job: start page.service: failed"},
+	{"HealthInterval=disable", "HealthInterval=30s", "interval of the health check is 30s"},
+	{"io.archipelago.health=30s", "io.archipelago.health=1h", "label io.archipelago.health is 1h"},
+	{"10s http 8080 200 /", "10s tcp 8080", "label io.archipelago.health is 30s 10s tcp 8080"},
+	{"http 8080 200 /", "http 8081 200 /", "not healthy within its budget of 30s"},
 	{"HealthTimeout=10s", "HealthTimeout=1h", "timeout of the health check is 1h0m0s"},
 	{"HealthRetries=3", "HealthRetries=100", "retries of the health check is 100"},
 	{"HealthStartPeriod=30s", "HealthStartPeriod=0s", "start period of the health check is 0s"},
-	{"HealthStartupCmd=" + probe, `HealthStartupCmd=["true","anyway"]`, "start-up health check is"},
-	{"HealthStartupInterval=1s", "HealthStartupInterval=3s", "interval of the start-up health check is 3s"},
+	{"Notify=healthy", "HealthStartupCmd=[\"true\",\"anyway\"]\nNotify=healthy", "start-up health check is"},
 	{"Notify=healthy", "", "page"},
 	{"Notify=healthy", "Notify=healthy\nHealthOnFailure=kill", "action when unhealthy is kill"},
 	{"StopTimeout=1", "StopTimeout=60", "stop timeout is 1m0s"},
@@ -127,6 +129,7 @@ var rendered = []struct{ old, by, reason string }{
 
 // others are faults of what the daemon does, with the step at which they must be seen.
 var others = []planted{
+	{name: "the prober looks at nothing", fault: fault.ProberDead, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 30s"},
 	{name: "prepare is skipped", fault: "skip:prepare", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
 	{name: "write-units is skipped", fault: "skip:write-units", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
 	{name: "start is skipped", fault: "skip:start", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: notDone},

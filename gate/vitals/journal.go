@@ -26,6 +26,7 @@ const (
 
 const (
 	daemonUnit = "archipelago.service"
+	proberUnit = "archipelago-prober.service"
 	podmanUnit = "podman.service"
 
 	// Marker identifies the gate in a node's journal. "asked UNIT" says that it is about to
@@ -123,7 +124,7 @@ func (j *journal) owner(unit string) string {
 // watched tells the units that are the project's from those of other software, and from those
 // of a container's probes, which fail in every start.
 func (j *journal) watched(unit string) bool {
-	return unit == daemonUnit || unit == podmanUnit || j.owner(unit) != ""
+	return unit == daemonUnit || unit == proberUnit || unit == podmanUnit || j.owner(unit) != ""
 }
 
 // note adds a line to the finding that says the same, or makes one.
@@ -162,9 +163,10 @@ var clean = []string{"exit-code", "signal"}
 func (j *journal) units() {
 	marks := map[string][]time.Time{} // by unit
 	// At a boot all start at once, and what fails then and is tried again is judged by the
-	// budget of the return.
+	// budget of the return: an application, and the prober without which none returns.
 	booting := func(e entry) bool {
-		return slices.ContainsFunc(marks[Rebooted], func(back time.Time) bool {
+		u := e.unit()
+		return (j.owner(u) != "" || u == proberUnit) && slices.ContainsFunc(marks[Rebooted], func(back time.Time) bool {
 			d := e.at().Sub(back)
 			return d > -boot && d < boot
 		})
@@ -225,7 +227,7 @@ func (j *journal) units() {
 			case ends[u] && slices.Contains(clean, result):
 			case result == "start-limit-hit":
 				j.note(j.owner(u), u+" was started too often, and given up", lines...)
-			case slices.Contains(clean, result) && (wasAsked(e, failures) || j.owner(u) != "" && booting(e)):
+			case slices.Contains(clean, result) && (wasAsked(e, failures) || booting(e)):
 			case u == podmanUnit && result == "exit-code" && e.at().Sub(begun) <= falseStart:
 				podman()
 				lost, why = e.at(), lines
@@ -234,7 +236,7 @@ func (j *journal) units() {
 			}
 		case restarted:
 			j.restarted[u] = true
-			if !wasAsked(e, restarts) && !(j.owner(u) != "" && booting(e)) {
+			if !wasAsked(e, restarts) && !booting(e) {
 				j.note(j.owner(u), u+" restarted, and nobody asked for it", append(exits[u], e)...)
 			}
 			exits[u] = nil

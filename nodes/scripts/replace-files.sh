@@ -14,7 +14,7 @@ fi
 rm -rf new
 mkdir new
 tar -x -C new
-rm -f "$units/archipelago.service.d/deployment.conf"
+rm -f "$units/archipelago.service.d/deployment.conf" "$units/archipelago-prober.service.d/deployment.conf"
 (cd new/home && find . -type f) > files # not in a pipe, where its failure would be lost
 while read -r file; do
 	mkdir -p "$HOME/${file%/*}"

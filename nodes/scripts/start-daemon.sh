@@ -1,6 +1,6 @@
 #!/bin/sh
-# start-daemon.sh SHA256 [changed]: starts the daemon's unit, or restarts it with
-# Podman's service if what was installed has changed, or if another program runs than
+# start-daemon.sh SHA256 [changed]: starts the units of daemon and prober, or restarts
+# them with Podman's service if what was installed has changed, or if another program runs than
 # the one with this digest: an earlier deployment was cut off before its restart.
 set -eu
 running() {
@@ -9,13 +9,13 @@ running() {
 }
 systemctl --user daemon-reload
 systemctl --user enable -q --now podman.socket
-systemctl --user enable -q archipelago.service
+systemctl --user enable -q archipelago.service archipelago-prober.service
 now=$(running)
 if [ "${2:-}" = changed ] || { [ -n "$now" ] && [ "$now" != "$1" ]; }; then
 	systemctl --user stop podman.service
-	systemctl --user restart archipelago.service
+	systemctl --user restart archipelago.service archipelago-prober.service
 else
-	systemctl --user start archipelago.service
+	systemctl --user start archipelago.service archipelago-prober.service
 fi
 now=$(running)
 if [ "$now" != "$1" ]; then

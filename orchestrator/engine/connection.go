@@ -30,24 +30,40 @@ const (
 	connectPause    = 200 * time.Millisecond
 )
 
-// Engine talks to the user's Podman and systemd.
-type Engine struct {
+// Podman is the user's Podman.
+type Podman struct {
 	socket  string
 	runtime string // XDG_RUNTIME_DIR
+
+	mu   sync.Mutex
+	conn *bindings.Connection
+}
+
+// OpenPodman finds the user's Podman. The first call connects to it.
+func OpenPodman() (*Podman, error) {
+	runtime := os.Getenv("XDG_RUNTIME_DIR")
+	if runtime == "" {
+		return nil, errors.New("XDG_RUNTIME_DIR is not set: this must run as a service of a user with lingering enabled (loginctl enable-linger USER)")
+	}
+	return &Podman{socket: "unix://" + filepath.Join(runtime, "podman", "podman.sock"), runtime: runtime}, nil
+}
+
+// Engine talks to the user's Podman and systemd.
+type Engine struct {
+	*Podman
 	quadlet string // directory that Podman's generator reads
 	systemd *systemd
 
 	mu        sync.Mutex
-	conn      *bindings.Connection
 	unmanaged map[string][]string // mounts of unmanaged containers, by container id
 	units     unitFiles
 }
 
 // Open connects to the user's systemd. The first call to Podman connects to Podman.
 func Open(ctx context.Context) (*Engine, error) {
-	runtime := os.Getenv("XDG_RUNTIME_DIR")
-	if runtime == "" {
-		return nil, errors.New("XDG_RUNTIME_DIR is not set: the daemon must run as a service of a user with lingering enabled (loginctl enable-linger USER)")
+	podman, err := OpenPodman()
+	if err != nil {
+		return nil, err
 	}
 	config, err := os.UserConfigDir()
 	if err != nil {
@@ -58,8 +74,7 @@ func Open(ctx context.Context) (*Engine, error) {
 		return nil, err
 	}
 	e := &Engine{
-		socket:  "unix://" + filepath.Join(runtime, "podman", "podman.sock"),
-		runtime: runtime,
+		Podman:  podman,
 		quadlet: filepath.Join(config, "containers", "systemd"),
 		systemd: sd, unmanaged: map[string][]string{},
 	}
@@ -69,8 +84,8 @@ func Open(ctx context.Context) (*Engine, error) {
 // Close ends the connection to systemd.
 func (e *Engine) Close() { e.systemd.close() }
 
-func (e *Engine) call(ctx context.Context, method, path string, query url.Values, body []byte, out any, args ...string) error {
-	resp, err := e.request(ctx, method, path, query, body, args...)
+func (p *Podman) call(ctx context.Context, method, path string, query url.Values, body []byte, out any, args ...string) error {
+	resp, err := p.request(ctx, method, path, query, body, args...)
 	if err != nil {
 		return err
 	}
@@ -81,7 +96,7 @@ func (e *Engine) call(ctx context.Context, method, path string, query url.Values
 // request makes a call and repeats it if the connection breaks: Podman's service
 // comes and goes with its socket, and every call made here is safe to repeat. If the
 // service stays unreachable, the error wraps host.ErrUnavailable.
-func (e *Engine) request(ctx context.Context, method, path string, query url.Values, body []byte, args ...string) (*bindings.APIResponse, error) {
+func (p *Podman) request(ctx context.Context, method, path string, query url.Values, body []byte, args ...string) (*bindings.APIResponse, error) {
 	var last error
 	for range connectAttempts {
 		if last != nil {
@@ -91,7 +106,7 @@ func (e *Engine) request(ctx context.Context, method, path string, query url.Val
 				return nil, fmt.Errorf("%w: %s %s: %w", host.ErrUnavailable, method, path, last)
 			}
 		}
-		conn, err := e.connect(ctx)
+		conn, err := p.connect(ctx)
 		if err != nil {
 			last = err
 			continue
@@ -105,28 +120,28 @@ func (e *Engine) request(ctx context.Context, method, path string, query url.Val
 			return resp, nil
 		}
 		last = err
-		e.mu.Lock()
-		if e.conn == conn {
-			e.conn = nil // the next attempt makes a new one
+		p.mu.Lock()
+		if p.conn == conn {
+			p.conn = nil // the next attempt makes a new one
 		}
-		e.mu.Unlock()
+		p.mu.Unlock()
 	}
 	return nil, fmt.Errorf("%w: %s %s: %w", host.ErrUnavailable, method, path, last)
 }
 
 // connect returns the connection to Podman that worked last, or a new one.
-func (e *Engine) connect(ctx context.Context) (*bindings.Connection, error) {
-	e.mu.Lock()
-	defer e.mu.Unlock()
-	if e.conn != nil {
-		return e.conn, nil
+func (p *Podman) connect(ctx context.Context) (*bindings.Connection, error) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.conn != nil {
+		return p.conn, nil
 	}
-	bctx, err := bindings.NewConnection(ctx, e.socket)
+	bctx, err := bindings.NewConnection(ctx, p.socket)
 	if err != nil {
 		return nil, err
 	}
-	e.conn, err = bindings.GetClient(bctx)
-	return e.conn, err
+	p.conn, err = bindings.GetClient(bctx)
+	return p.conn, err
 }
 
 func notFound(err error) bool { return hasStatus(err, http.StatusNotFound) }
@@ -137,11 +152,11 @@ func hasStatus(err error, code int) bool {
 }
 
 // Version of Podman.
-func (e *Engine) Version(ctx context.Context) (string, error) {
+func (p *Podman) Version(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var v struct{ Version string }
-	if err := e.call(ctx, http.MethodGet, "/version", nil, nil, &v); err != nil {
+	if err := p.call(ctx, http.MethodGet, "/version", nil, nil, &v); err != nil {
 		return "", fmt.Errorf("asking Podman's version: %w", err)
 	}
 	return v.Version, nil

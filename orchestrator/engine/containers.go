@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/base64"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io/fs"
 	"net/http"
@@ -16,39 +17,37 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
-// Inspect returns what adopting a container takes.
-func (e *Engine) Inspect(ctx context.Context, container string) (host.Inspection, error) {
+// Inspect looks closely at a container.
+func (p *Podman) Inspect(ctx context.Context, container string) (host.Inspection, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
 	var c struct {
 		ID     string `json:"Id"`
 		Mounts []host.Mount
-		Config struct{ Env []string }
-		State  struct {
-			Status    string
-			StartedAt time.Time
+		Config struct {
+			Env    []string
+			Labels map[string]string
 		}
-		HostConfig struct{ RestartPolicy struct{ Name string } }
+		State struct {
+			Status    string
+			Pid       int
+			StartedAt time.Time
+			Health    struct{ Status string }
+		}
 	}
-	if err := e.call(ctx, http.MethodGet, "/containers/%s/json", nil, nil, &c, container); err != nil {
+	if err := p.call(ctx, http.MethodGet, "/containers/%s/json", nil, nil, &c, container); err != nil {
+		if notFound(err) {
+			err = errors.Join(host.ErrGone, err)
+		}
 		return host.Inspection{}, fmt.Errorf("inspecting %s: %w", container, err)
 	}
-	out := host.Inspection{ID: c.ID, Mounts: c.Mounts, Environment: map[string]string{}, StartedAt: c.State.StartedAt}
+	out := host.Inspection{ID: c.ID, Mounts: c.Mounts, Environment: map[string]string{}, StartedAt: c.State.StartedAt, Labels: c.Config.Labels}
+	out.State, out.Health, out.PID = c.State.Status, c.State.Health.Status, c.State.Pid
 	for _, v := range c.Config.Env {
 		k, val, _ := strings.Cut(v, "=")
 		out.Environment[k] = val
 	}
 	return out, nil
-}
-
-// Probe runs a container's health check now instead of at the timer's next tick, so
-// that the daemon learns at once that an application has become ready.
-func (e *Engine) Probe(ctx context.Context, container string) (bool, error) {
-	ctx, cancel := context.WithTimeout(ctx, listTimeout)
-	defer cancel()
-	var result struct{ Status string }
-	err := e.call(ctx, http.MethodGet, "/containers/%s/healthcheck", nil, nil, &result, container)
-	return result.Status == "healthy", err
 }
 
 // HasSocket reports whether a Unix socket exists at a path in a container.

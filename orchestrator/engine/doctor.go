@@ -32,7 +32,7 @@ func (e *Engine) Doctor(ctx context.Context, dataDir string) []host.Finding {
 		}
 		out = append(out, host.Finding{Name: f.Name, OK: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
-	return append(out, doctorDisk(dataDir), doctorClock(), e.doctorUnmanaged(ctx))
+	return append(out, doctorDisk(dataDir), doctorClock(), e.doctorProber(ctx), e.doctorUnmanaged(ctx))
 }
 
 func good(name, format string, args ...any) host.Finding {
@@ -145,6 +145,19 @@ func doctorClock() host.Finding {
 		return bad(name, "sudo timedatectl set-ntp true", "not synchronised; certificates and one-time passwords depend on it")
 	}
 	return good(name, "synchronised")
+}
+
+// doctorProber tells whether applications' health is looked at.
+func (e *Engine) doctorProber(ctx context.Context) host.Finding {
+	const name = "health checks"
+	units, err := e.systemd.conn.ListUnitsByNamesContext(ctx, []string{dist.ProberUnit})
+	if err != nil || len(units) == 0 {
+		return bad(name, "", "systemd does not answer: %v", err)
+	}
+	if u := units[0]; u.ActiveState != "active" {
+		return bad(name, "systemctl --user restart "+u.Name+"; journalctl --user -u "+u.Name+" says why it ended", "health is not being checked: %s is %s", u.Name, u.ActiveState)
+	}
+	return good(name, "%s runs", dist.ProberUnit)
 }
 
 // doctorUnmanaged names the containers that would not come back after a reboot.

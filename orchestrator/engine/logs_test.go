@@ -29,7 +29,7 @@ func answering(t *testing.T, said string) *Engine {
 	})}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
-	return &Engine{socket: "unix://" + socket}
+	return &Engine{Podman: &Podman{socket: "unix://" + socket}}
 }
 
 // What containers say goes into messages of the RPC, which are text.

@@ -143,9 +143,9 @@ func health(status string) string {
 // Events calls changed for every container that Podman reports as changed, until the
 // context ends or the stream breaks. health is the result of a health check and empty
 // for other events.
-func (e *Engine) Events(ctx context.Context, changed func(container, health string)) error {
+func (p *Podman) Events(ctx context.Context, changed func(container, health string)) error {
 	filters := `{"type":["container"],"event":["start","died","remove","health_status"]}`
-	resp, err := e.request(ctx, http.MethodGet, "/events", url.Values{"stream": {"true"}, "filters": {filters}}, nil)
+	resp, err := p.request(ctx, http.MethodGet, "/events", url.Values{"stream": {"true"}, "filters": {filters}}, nil)
 	if err != nil {
 		return fmt.Errorf("following events: %w", err)
 	}

@@ -34,6 +34,11 @@ const (
 	SaysRunning = "says-running" // of one that is stopped
 	HidesOne    = "hides-one"    // the list lacks those that are installed
 	MetricsLie  = "metrics-lie"  // one that runs is stopped
+
+	// Of the prober.
+	ProberDead        = "prober-dead"         // it looks at nothing
+	ProberRemembers   = "prober-remembers"    // what was healthy once is never looked at again
+	ProberWrongMember = "prober-wrong-member" // it looks into another container's network
 )
 
 // Points at which a daemon can be cut: before and after an action, and after a

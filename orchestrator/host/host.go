@@ -9,11 +9,15 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
 )
 
 // ErrUnavailable is wrapped where the engine (Podman or systemd) could not be
 // reached: nothing is known to have failed, and what was asked for stays pending.
 var ErrUnavailable = errors.New("the engine does not answer")
+
+// ErrGone is wrapped where there is no container of that name.
+var ErrGone = errors.New("no such container")
 
 // Observation is what the engine, systemd and the disk said, all at one time.
 type Observation struct {
@@ -56,6 +60,13 @@ type Readiness struct {
 func (o Observation) Running(container, unit string) bool {
 	active := o.Units[unit].Active
 	return o.Containers[container].State == "running" || active == "active" || active == "activating" || active == "reloading"
+}
+
+// Probing tells whether the health of containers is being looked at, or will be in a
+// moment; true where nothing is known of units.
+func (o Observation) Probing() bool {
+	active := o.Units[dist.ProberUnit].Active
+	return o.Units == nil || active == "active" || active == "activating"
 }
 
 // SameContainers tells whether two observations show the same containers in the same
@@ -103,10 +114,13 @@ type Mount struct{ Type, Name, Source, Destination string }
 
 // Inspection is one container, closely looked at.
 type Inspection struct {
-	ID          string
-	StartedAt   time.Time
-	Mounts      []Mount
-	Environment map[string]string
+	ID            string
+	State, Health string // as in Container
+	PID           int    // of its main process
+	StartedAt     time.Time
+	Mounts        []Mount
+	Environment   map[string]string
+	Labels        map[string]string
 }
 
 // Finding is one thing that applications need of the node, and how it is.

@@ -43,7 +43,7 @@ type Engine interface {
 	prepareEngine
 	unitEngine
 	startEngine
-	probeEngine
+	unheardEngine
 	timingEngine
 	hookEngine
 	adoptEngine

@@ -13,9 +13,9 @@ import (
 )
 
 const (
-	probeEvery  = 300 * time.Millisecond // health of what is starting
+	lookEvery   = 500 * time.Millisecond // at the health of what is starting
 	startsAlone = 30 * time.Second       // that one start may keep others waiting
-	unheard     = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
+	unheardFor  = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
 )
 
 type startEngine interface {
@@ -24,14 +24,12 @@ type startEngine interface {
 	RenewNetworks(ctx context.Context, app string, networks []quadlet.Bridge) error
 }
 
-type probeEngine interface {
-	Probe(ctx context.Context, container string) (healthy bool, err error)
+type unheardEngine interface {
 	RestartStarting(ctx context.Context, unit string) (restarted bool, err error)
 }
 
 // start starts the units and waits until every member serves, within the budget
-// of the application. Health checks are run at short intervals meanwhile: the
-// engine's timers tick coarsely.
+// of the application. The prober looks at their health.
 func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	begin, m := time.Now(), a.Manifest
 	select {
@@ -59,12 +57,12 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	ctx, cancel := context.WithTimeoutCause(ctx, budget, fmt.Errorf("not healthy within its budget of %s", budget))
 	defer cancel()
 	p.say(a.App, "starting")
-	var probing sync.WaitGroup
+	var looking sync.WaitGroup
 	done := make(chan struct{})
-	probing.Go(func() { p.probe(ctx, m, done) })
+	looking.Go(func() { p.unheard(ctx, m, done) })
 	err := p.engine.StartUnits(ctx, a.Units)
 	close(done)
-	probing.Wait()
+	looking.Wait()
 	total := time.Since(begin)
 	out.App = min(p.waited(context.WithoutCancel(ctx), m, begin), total)
 	out.Engine = total - out.App
@@ -77,12 +75,12 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	return out
 }
 
-// probe runs the health checks of an application that is starting until done is
+// unheard looks at the health of an application that is starting until done is
 // closed. Podman tells systemd once that a container is healthy, by a datagram from
 // a process that then ends; where that is lost, systemd would wait out the start's
 // budget for an application that serves, so the unit is restarted.
-func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan struct{}) {
-	tick := time.NewTicker(probeEvery)
+func (p *Performer) unheard(ctx context.Context, m *manifest.Manifest, done <-chan struct{}) {
+	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	healthy := map[string]time.Time{} // since when, by container
 	for {
@@ -96,7 +94,7 @@ func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan
 				continue
 			}
 			// Fails while the container is not there.
-			if ok, err := p.engine.Probe(ctx, c.Name); err != nil || !ok {
+			if seen, err := p.engine.Inspect(ctx, c.Name); err != nil || seen.Health != "healthy" {
 				delete(healthy, c.Name)
 				continue
 			}
@@ -105,7 +103,7 @@ func (p *Performer) probe(ctx context.Context, m *manifest.Manifest, done <-chan
 				healthy[c.Name] = time.Now()
 				continue
 			}
-			if time.Since(since) < unheard {
+			if time.Since(since) < unheardFor {
 				continue
 			}
 			delete(healthy, c.Name)

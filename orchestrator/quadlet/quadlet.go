@@ -21,7 +21,6 @@ const (
 	defaultTimeout     = 10 * time.Second
 	defaultRetries     = 3
 	defaultStopTimeout = 10 * time.Second
-	startInterval      = time.Second // between probes until the first success
 	restartDelay       = 200 * time.Millisecond
 	restartSteps       = 8 // on the way to the longest delay
 	restartMaxDelay    = time.Minute
@@ -151,9 +150,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("Exec", strings.Join(words, " "))
 	}
 	if h := c.Health; h != nil {
-		probe := jsonWords(h.Exec)
-		line("HealthCmd", probe)
-		line("HealthInterval", seconds(h.Interval.Or(defaultInterval)))
+		line("Label", quote(manifest.LabelHealth+"="+probe(c).String()))
+		line("HealthCmd", jsonWords(h.Exec))
+		line("HealthInterval", "disable") // the prober has Podman run its check when it is worth a process
 		line("HealthTimeout", seconds(h.Timeout.Or(defaultTimeout)))
 		retries := h.Retries
 		if retries == 0 {
@@ -161,10 +160,6 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		}
 		line("HealthRetries", fmt.Sprint(retries))
 		line("HealthStartPeriod", seconds(h.StartPeriod.Or(m.StartBudget())))
-		line("HealthStartupCmd", probe)
-		line("HealthStartupInterval", seconds(startInterval))
-		line("HealthStartupRetries", "0")
-		line("HealthStartupTimeout", seconds(h.Timeout.Or(defaultTimeout)))
 		line("Notify", "healthy")
 	}
 	line("StopTimeout", fmt.Sprint(int(c.StopTimeout.Or(defaultStopTimeout).Seconds()))) // Podman takes a bare number of seconds here

@@ -217,8 +217,7 @@ func TestNoValueBecomesADirective(t *testing.T) {
 var keys = []string{
 	"Description", "StartLimitIntervalSec", "Requires", "After", "ContainerName", "Image", "Pull", "Label", "User", "Group", "DropCapability",
 	"NoNewPrivileges", "Network", "NetworkName", "Options", "Internal", "ExecStartPost", "PublishPort", "Volume", "Tmpfs", "Secret", "Environment", "Exec", "HealthCmd", "HealthInterval",
-	"HealthTimeout", "HealthRetries", "HealthStartPeriod", "HealthStartupCmd", "HealthStartupInterval", "HealthStartupRetries",
-	"HealthStartupTimeout", "Notify", "StopTimeout", "Restart", "RestartSec", "RestartSteps", "RestartMaxDelaySec", "TimeoutStartSec",
+	"HealthTimeout", "HealthRetries", "HealthStartPeriod", "Notify", "StopTimeout", "Restart", "RestartSec", "RestartSteps", "RestartMaxDelaySec", "TimeoutStartSec",
 	"TimeoutStopSec", "SuccessExitStatus", "MemoryMax", "WantedBy",
 }
 

@@ -96,6 +96,17 @@ func exists(file string) bool {
 	return err == nil
 }
 
+// Replaced tells whether another program has come into the place of the running one, and
+// is not on trial any more.
+func Replaced(program string) bool {
+	running, err := os.Stat("/proc/self/exe")
+	if err != nil || exists(program+Trial) {
+		return false
+	}
+	there, err := os.Stat(program)
+	return err == nil && !os.SameFile(running, there)
+}
+
 // lock holds the directory of the program: two upgrades at a time, one of them from the
 // node's shell, would write the same files.
 func lock(dir string) (unlock func() error, err error) {

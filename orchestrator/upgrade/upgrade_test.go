@@ -239,3 +239,32 @@ func TestAwaitSaysWhichOneServes(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestAReplacedProgramKnowsIt: the prober runs on while a new daemon is on trial, and
+// gives way to it once it serves; the one that has returned is the one that runs.
+func TestAReplacedProgramKnowsIt(t *testing.T) {
+	program := filepath.Join(t.TempDir(), "archipelago")
+	if Replaced(program) {
+		t.Error("while there is none")
+	}
+	if err := os.Symlink("/proc/self/exe", program); err != nil {
+		t.Fatal(err)
+	}
+	if Replaced(program) {
+		t.Error("by itself")
+	}
+	for file, body := range map[string]string{program + ".new": "a new one", program + Trial: "0\n"} {
+		if err := os.WriteFile(file, []byte(body), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.Rename(program+".new", program); err != nil {
+		t.Fatal(err)
+	}
+	if Replaced(program) {
+		t.Error("by one that is on trial")
+	}
+	if err := Passed(program); err != nil || !Replaced(program) {
+		t.Errorf("by one that has served: %v", err)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
@@ -55,6 +56,9 @@ const (
 
 // NotRebootProof is said of an application that an unmanaged container serves as.
 const NotRebootProof = "adopted: it runs in a container that archipelago did not make, which systemd does not know and a reboot may not bring back; restart it to make it reboot-proof"
+
+// NotChecked is said of an application that runs while the prober does not.
+const NotChecked = "its health is not being checked: " + dist.ProberUnit + " does not run"
 
 // Input is all that a view depends on.
 type Input struct {
@@ -124,6 +128,10 @@ func of(in Input, id string) View {
 	}
 	for _, name := range slices.Sorted(maps.Keys(d.Overrides)) {
 		v.remark(name + " runs the image " + d.Overrides[name] + " of your own")
+	}
+	checked := slices.ContainsFunc(m.Containers, func(c manifest.Container) bool { return c.Health != nil })
+	if checked && up > 0 && !in.Observed.Probing() {
+		v.remark(NotChecked)
 	}
 	op := in.Operations[id]
 	v.Error = op.Error

@@ -3,6 +3,7 @@ package view_test
 import (
 	"errors"
 	"reflect"
+	"slices"
 	"strings"
 	"testing"
 	"time"
@@ -10,6 +11,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
@@ -67,6 +69,33 @@ func both(first, second string) map[string]host.Container {
 		out["pair-db"] = host.Container{ID: "2", Name: "pair-db", App: "pair", State: state, Health: health}
 	}
 	return out
+}
+
+func TestWhereNobodyLooksAtHealthThatIsSaid(t *testing.T) {
+	for _, c := range []struct {
+		name   string
+		health *manifest.Health
+		second string
+		units  map[string]host.Unit
+		want   string
+	}{
+		{"it runs", &manifest.Health{}, "running healthy", map[string]host.Unit{dist.ProberUnit: {Active: "active"}}, ""},
+		{"systemd restarts it", &manifest.Health{}, "running healthy", map[string]host.Unit{dist.ProberUnit: {Active: "activating"}}, ""},
+		{"it has failed", &manifest.Health{}, "running healthy", map[string]host.Unit{dist.ProberUnit: {Active: "failed"}}, view.NotChecked},
+		{"it is not there", &manifest.Health{}, "running healthy", map[string]host.Unit{}, view.NotChecked},
+		{"nothing is known of units", &manifest.Health{}, "running healthy", nil, ""},
+		{"the application has no check", nil, "running", map[string]host.Unit{}, ""},
+	} {
+		in := look(installed(), both("running", c.second), operation.Status{Observed: 2})
+		m := *in.Records.All[0].Manifest
+		m.Containers = slices.Clone(m.Containers)
+		m.Containers[0].Health, m.Containers[1].Health = c.health, nil
+		in.Records.All[0].Manifest, in.Observed.Units = &m, c.units
+		v, _ := view.Of(in, "pair")
+		if v.State != view.Up || v.Note != c.want {
+			t.Errorf("%s: %s, %q, expected %q", c.name, v.State, v.Note, c.want)
+		}
+	}
 }
 
 func TestState(t *testing.T) {
