@@ -100,6 +100,9 @@ func carryOut(ctx context.Context, o Options, p *plan.Plan, dir string, fresh bo
 func (e *execution) judge(cut error) (*Outcome, error) {
 	if e.fresh || e.added {
 		e.plan.Sessions[len(e.plan.Sessions)-1].Finished = time.Now().UTC()
+		if err := e.others(); err != nil {
+			return nil, errors.Join(cut, fmt.Errorf("%w: the ledger: %w", runner.ErrIncomplete, err))
+		}
 	} else {
 		*e.plan = e.before
 	}
@@ -400,7 +403,7 @@ func (e *execution) work(ctx context.Context, f *fleet.Fleet) (cut, err error) {
 		fmt.Fprintf(e.Observer, "gate: an unfinished last line of %d bytes was cut off %s: the gate was killed while it wrote a result, and that cell counts as not run\n", store.Cut, filepath.Join(e.dir, reports.ResultsFile))
 	}
 	e.Observer.Running(e.plan, results)
-	r := &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer}
+	r := &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer, Red: e.enterRed}
 	cut = r.Run(ctx)
 	e.added = len(r.Results) > len(results)
 	return cut, nil

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"syscall"
@@ -16,8 +17,9 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// ledgerFile stands beside the runs and outlives each of them: a line at the beginning and at
-// the end of every session of every run, each with the digest of the line before.
+// ledgerFile stands beside the runs and outlives each of them: a line at the beginning of every
+// session of every run, at its first red result, and at its end, each with the digest of the
+// line before.
 const ledgerFile = "ledger.jsonl"
 
 // entry is a line of the ledger.
@@ -80,7 +82,7 @@ func readLedger(file string, b []byte) (all []entry, last string, err error) {
 }
 
 // pastRuns gives the other runs of a subject, in the order in which they began. The latest end
-// of a run is its verdict; one that did not end has none.
+// of a run is its verdict; one that did not end is red if it has said so, or has none.
 func pastRuns(all []entry, subject, run string) (out []reports.PastRun) {
 	at := map[string]int{}
 	for _, e := range all {
@@ -92,26 +94,56 @@ func pastRuns(all []entry, subject, run string) (out []reports.PastRun) {
 			i = len(out)
 			at[e.Run], out = i, append(out, reports.PastRun{Run: e.Run, Began: e.At})
 		}
-		if r := &out[i]; e.Ended {
-			// A run that was red stays red, whatever a later session says.
-			if r.Verdict != reports.Red {
-				r.Verdict = e.Verdict
-			}
+		r := &out[i]
+		// A run that was red stays red, whatever a later session says, or whether it said more.
+		if r.Verdict != reports.Red && e.Verdict != "" {
+			r.Verdict = e.Verdict
+		}
+		if e.Ended {
 			r.Ended, r.Smoke, r.Passed, r.Failed, r.NotRun = e.At, e.Smoke, e.Passed, e.Failed, e.NotRun
 		}
 	}
 	return out
 }
 
-// enterBegin notes that a session of the run begins, and tells a fresh one of the runs of the
-// same subject before it.
+// enterBegin notes that a session of the run begins, and tells it of the other runs of the
+// same subject: a resumption of those, too, that began since the run did.
 func (e *execution) enterBegin() error {
-	subject := plan.SubjectDigest(e.plan.Subject)
-	before, err := enter(e.Out, entry{Run: e.plan.Run, Subject: subject, At: time.Now().UTC()})
-	if err == nil && e.fresh {
-		e.plan.Before = pastRuns(before, subject, e.plan.Run)
+	before, err := enter(e.Out, e.line())
+	if err == nil {
+		e.plan.Before = pastRuns(before, plan.SubjectDigest(e.plan.Subject), e.plan.Run)
 	}
 	return err
+}
+
+// enterRed notes at once that the run is red: a gate that is killed now says nothing at its end.
+func (e *execution) enterRed() error {
+	red := e.line()
+	red.Verdict = reports.Red
+	_, err := enter(e.Out, red)
+	return err
+}
+
+// others tells the run of the other runs of its subject once more, when it is judged: some may
+// have been under way beside it, on other nodes.
+func (e *execution) others() error {
+	file := filepath.Join(e.Out, ledgerFile)
+	b, err := os.ReadFile(file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	all, _, err := readLedger(file, b[:bytes.LastIndexByte(b, '\n')+1])
+	if err == nil {
+		e.plan.Before = pastRuns(all, plan.SubjectDigest(e.plan.Subject), e.plan.Run)
+	}
+	return err
+}
+
+func (e *execution) line() entry {
+	return entry{Run: e.plan.Run, Subject: plan.SubjectDigest(e.plan.Subject), At: time.Now().UTC()}
 }
 
 // enterEnd notes what the run has come to.
@@ -122,7 +154,9 @@ func (e *execution) enterEnd(r *reports.Report) error {
 			n[c.Status]++
 		}
 	}
-	_, err := enter(e.Out, entry{Run: e.plan.Run, Subject: plan.SubjectDigest(e.plan.Subject), At: time.Now().UTC(), Ended: true, Verdict: r.Verdict, Smoke: r.Smoke,
-		Passed: n[reports.Passed], Failed: n[reports.Failed], NotRun: n[reports.NotRun]})
+	end := e.line()
+	end.Ended, end.Verdict, end.Smoke = true, r.Verdict, r.Smoke
+	end.Passed, end.Failed, end.NotRun = n[reports.Passed], n[reports.Failed], n[reports.NotRun]
+	_, err := enter(e.Out, end)
 	return err
 }

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -61,6 +62,50 @@ func TestARerunOfTheSameBitsAfterARedOneIsSeenAndDoesNotRelease(t *testing.T) {
 	}
 	if other := session(t, out, "r4", "d2", ""); len(other.Before) != 0 {
 		t.Errorf("other bits: %+v", other.Before)
+	}
+}
+
+// TestARunThatIsKilledOnceItIsRedIsRed has a gate be killed at the first red cell, and its run
+// removed.
+func TestARunThatIsKilledOnceItIsRedIsRed(t *testing.T) {
+	out := t.TempDir()
+	killed := &execution{Options: Options{Out: out}, plan: &plan.Plan{Run: "r1", Subject: reports.Subject{Daemon: "d0"}}, fresh: true}
+	if err := errors.Join(killed.enterBegin(), killed.enterRed()); err != nil {
+		t.Fatal(err)
+	}
+	p := session(t, out, "r2", "d0", "")
+	if p.TooRed(plan.Default()) == "" || len(p.Before) != 1 || p.Before[0].Verdict != reports.Red || !p.Before[0].Ended.IsZero() {
+		t.Errorf("%+v", p.Before)
+	}
+	if other := session(t, out, "r3", "d1", ""); other.TooRed(plan.Default()) != "" {
+		t.Errorf("other bits: %+v", other.Before)
+	}
+}
+
+// TestAResumptionKnowsOfTheRunsThatBeganSince has a run be interrupted, another of the same bits
+// be red, and the first be gone on with; and one that is red while the other goes on.
+func TestAResumptionKnowsOfTheRunsThatBeganSince(t *testing.T) {
+	out := t.TempDir()
+	p := session(t, out, "r1", "d0", reports.Incomplete)
+	session(t, out, "r2", "d0", reports.Red)
+	if p.TooRed(plan.Default()) != "" {
+		t.Fatalf("%+v", p.Before)
+	}
+	e := &execution{Options: Options{Out: out, Observer: &told{}}, plan: p, dir: t.TempDir(), added: true}
+	if err := e.enterBegin(); err != nil {
+		t.Fatal(err)
+	}
+	if again := p.TooRed(plan.Default()); !strings.Contains(again, "red before, in run r2") {
+		t.Errorf("%q, %+v", again, p.Before)
+	}
+	session(t, out, "r3", "d0", reports.Red)
+	p.Sessions = make([]plan.Session, 1)
+	o, err := e.judge(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if len(o.Report.Before) != 2 || !slices.ContainsFunc(o.Report.Unfit, func(why string) bool { return strings.Contains(why, "red before, in run r2, r3") }) {
+		t.Errorf("%+v, %q", o.Report.Before, o.Report.Unfit)
 	}
 }
 

@@ -223,13 +223,29 @@ func (r *Runner) blocked(c reports.Cell) string {
 	return ""
 }
 
-// record keeps a result; the lock is held.
+// record keeps a cell's result; the lock is held.
 func (r *Runner) record(res reports.Result) error {
+	if err := r.keep(res); err != nil {
+		return err
+	}
+	r.Observer.Done(res)
+	return nil
+}
+
+// keep puts a result on disk, and has the first red one known elsewhere before anybody is told
+// of it; the lock is held.
+func (r *Runner) keep(res reports.Result) error {
 	if err := r.Store.Append(res); err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
 	r.Results = append(r.Results, res)
-	r.Observer.Done(res)
+	if res.Status != reports.Failed || r.red || r.Red == nil {
+		return nil
+	}
+	if err := r.Red(); err != nil {
+		return fmt.Errorf("%w: the ledger: %w", errStore, err)
+	}
+	r.red = true
 	return nil
 }
 

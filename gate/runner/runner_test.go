@@ -238,6 +238,34 @@ func TestAfterAFailureTheCycleOfThatApplicationIsNotRun(t *testing.T) {
 	}
 }
 
+// TestARedResultIsKnownElsewhereBeforeAnybodyIsTold has a cell fail: whoever kills the gate at
+// the sight of it comes too late. It is once in a session.
+func TestARedResultIsKnownElsewhereBeforeAnybodyIsTold(t *testing.T) {
+	dir := t.TempDir()
+	r, seen := newRunner(t, dir)
+	var known []string
+	r.Red = func() error { known = append(known, "red"); seen.told = append(seen.told, "red"); return nil }
+	r.recall()
+	c := r.Plan.Cells()
+	for _, res := range []reports.Result{{Cell: c[0], Status: reports.Passed}, {Cell: c[1], Status: reports.NotRun}, {Cell: c[2], Status: reports.Failed}, {Cell: c[3], Status: reports.Failed}} {
+		if err := r.record(res); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if i := slices.Index(seen.told, "red"); len(known) != 1 || i != 2 || !strings.HasPrefix(seen.told[3], "failed") {
+		t.Errorf("%q", seen.told)
+	}
+	r.red, r.Red = false, func() error { return errors.New("no space left") }
+	if err := r.keep(reports.NodeResult("x", 1, reports.Vitals{}, time.Now())); err != nil {
+		t.Error(err)
+	}
+	node := reports.NodeResult("x", 1, reports.Vitals{}, time.Now())
+	node.Status = reports.Failed
+	if err := r.keep(node); !errors.Is(err, errStore) || !strings.Contains(err.Error(), "the ledger: no space left") {
+		t.Errorf("a node that is red, and a ledger that is full: %v", err)
+	}
+}
+
 func TestASuiteThatDiesLeavesCellsThatWereNotRun(t *testing.T) {
 	t.Setenv(planted, "once dies a "+matrix.Stop)
 	dir := t.TempDir()

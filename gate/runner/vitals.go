@@ -72,11 +72,7 @@ func (r *Runner) health(ctx context.Context, n *fleet.Node, k int) error {
 	if missing != nil {
 		r.failure = errors.Join(r.failure, fmt.Errorf("%s is red without its evidence, which is a fault of the gate: %w", own.Cell, missing))
 	}
-	if err := r.Store.Append(own); err != nil {
-		return fmt.Errorf("%w: %w", errStore, err)
-	}
-	r.Results = append(r.Results, own)
-	return nil
+	return r.keep(own)
 }
 
 // blame makes a finding red in an application's cell.
