@@ -1,6 +1,12 @@
 package matrix
 
-import "context"
+import (
+	"context"
+	"fmt"
+	"slices"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
 
 // beRunning wants the application where most steps begin: running, with the canary
 // planted. For a step that is run by itself, and for the first one of a resumed
@@ -37,13 +43,18 @@ func beRunning(ctx context.Context, env *Environment, rec *Recorder) error {
 	return nil
 }
 
-// beStopped wants the application stopped, and stops one that is not.
+// beStopped wants the application stopped, and stops one that is not. After the step that
+// stopped it, it only looks: one that runs again has not stayed stopped.
 func beStopped(ctx context.Context, env *Environment, rec *Recorder) error {
 	s, err := env.look(ctx, rec)
 	if err != nil {
 		return err
 	}
-	if len(CheckStopped(env.App, s)) == 0 {
+	begin, err := beginsStopped(env.App, s, env.Shard.Steps)
+	if err != nil {
+		return err
+	}
+	if !begin {
 		rec.before = s
 		return nil
 	}
@@ -51,4 +62,15 @@ func beStopped(ctx context.Context, env *Environment, rec *Recorder) error {
 		return err
 	}
 	return env.do(ctx, rec, Stop, false)
+}
+
+// beginsStopped judges what is there before a step that begins with the application stopped:
+// stop it first, where no step of this process has. steps are those of the process, in which
+// nothing comes after a step that did not pass.
+func beginsStopped(m *manifest.Manifest, s *Snapshot, steps []string) (stop bool, err error) {
+	wrong := Verdict(CheckStopped(m, s))
+	if wrong == nil || !slices.Contains(steps, Stop) {
+		return wrong != nil, nil
+	}
+	return false, fmt.Errorf("it did not stay stopped: %w", wrong)
 }

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"sync"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -28,6 +30,8 @@ type cell struct {
 	env *Environment
 	rec *Recorder
 	err error // the first one
+	// certain: err names what a whole look has shown, whatever became of the node since.
+	certain bool
 }
 
 // outcome is what the report of a cell says beside its verdict.
@@ -102,31 +106,47 @@ func (g *Group) perform(ctx context.Context) {
 		g.Each(ctx, g.step.Run)
 	}
 	for _, c := range g.cells {
-		switch violated := g.invariants(c); {
+		violated, certain := g.invariants(c)
+		switch {
+		case violated == nil:
 		case c.err == nil:
-			c.err = violated
-		case violated != nil:
-			c.err = fmt.Errorf("%w; %w", c.err, violated) // which may be the reason
+			c.err, c.certain = violated, certain
+		case !broken(c.err):
+			c.err, c.certain = fmt.Errorf("%w; %w", c.err, violated), certain // which may be the reason
+		case certain && !errors.Is(c.err, ErrFixture):
+			// It was seen before the gate or the node failed. To run it again would hide it.
+			c.err, c.certain = fmt.Errorf("%w; then %v", violated, c.err), true
 		}
 	}
 }
 
 // invariants are what must hold in every snapshot; what runs in it must be as meant, and
-// the daemon must say of it what is.
-func (g *Group) invariants(c *cell) error {
+// the daemon must say of it what is. What the daemon says, and fails to say, is not certain:
+// the node may have been lost meanwhile.
+func (g *Group) invariants(c *cell) (violated error, certain bool) {
 	meant, err := c.env.expectation()
 	if err != nil {
-		return err
+		return err, false
 	}
 	for _, s := range c.rec.held {
 		if !g.step.Reboots && s.Boot != c.rec.held[0].Boot {
-			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot)
+			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot), false
 		}
-		if err := Verdict(CheckInvariants(c.env.App, s), CheckAsMeant(meant, s), s.lies); err != nil {
-			return ofKind(reports.Invariant, fmt.Errorf("invariant: %w", err))
+		if violated, certain = checkAlways(c.env.App, meant, s); violated != nil {
+			return violated, certain
 		}
 	}
-	return nil
+	return nil, false
+}
+
+// checkAlways judges a snapshot by what must hold in each; certain is an error that is not about
+// the daemon's words alone. No waiver excuses it.
+func checkAlways(m *manifest.Manifest, meant *Expectation, s *Snapshot) (err error, certain bool) {
+	seen := slices.Concat(CheckInvariants(m, s), CheckAsMeant(meant, s))
+	if err = Verdict(seen, s.lies); err != nil {
+		err = ofKind(reports.Invariant, fmt.Errorf("invariant: %w", err))
+	}
+	return err, len(seen) > 0
 }
 
 // conclude gives what became of the i-th application. A nil error is a passed cell;
@@ -163,6 +183,7 @@ func (g *Group) blame(ctx context.Context, c *cell) error {
 	defer cancel()
 	boot, gone := g.probe(ctx)
 	switch {
+	case c.certain:
 	case gone != nil:
 		return fmt.Errorf("%w: %w (%w)", nodes.ErrLost, gone, c.err)
 	case !g.step.Reboots && len(c.rec.held) > 0 && c.rec.held[0].Boot != boot:

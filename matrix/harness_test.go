@@ -55,6 +55,20 @@ func fails(err error) Work {
 	}
 }
 
+// sees is a step that takes a snapshot and cannot go on.
+func sees(s *Snapshot, err error) Work {
+	return func(ctx context.Context, env *Environment, rec *Recorder) error {
+		rec.held = append(rec.held, s)
+		return err
+	}
+}
+
+func liar() *Snapshot {
+	s := healthy()
+	s.lies = []string{"metrics: the daemon does not list pair"}
+	return s
+}
+
 // blind is a step that fails before it looks.
 func blind(err error) Work {
 	return func(context.Context, *Environment, *Recorder) error { return err }
@@ -94,7 +108,12 @@ func TestAStepIsJudged(t *testing.T) {
 		{name: "invariant violated in the last snapshot", step: Step{Run: held(healthy(), privileged())}, boot: boot, want: "invariant: container pair-db is privileged"},
 		{name: "invariant violated before the step", step: Step{Before: held(privileged()), Run: held(healthy())}, boot: boot, want: "invariant: container pair-db is privileged"},
 		{name: "invariant violated, and failed", step: Step{Before: held(privileged()), Run: blind(errRed)}, boot: boot, want: "the data is gone; invariant: container pair-db is privileged"},
-		{name: "invariant violated, and node lost", step: Step{Before: held(privileged()), Run: blind(unreachable)}, boot: boot, want: "node n: connecting", lost: true},
+		{name: "invariant violated, and node lost", step: Step{Before: held(privileged()), Run: blind(unreachable)}, gone: unreachable, want: "invariant: container pair-db is privileged; then node n: connecting"},
+		{name: "invariant violated, and browser broken", step: Step{Run: sees(privileged(), ErrBrowser)}, boot: boot, want: "invariant: container pair-db is privileged; then browser"},
+		{name: "invariant violated, and node gone", step: Step{Run: held(privileged())}, gone: unreachable, want: "invariant: container pair-db is privileged"},
+		{name: "invariant violated, and a look incomplete", step: Step{Run: sees(privileged(), ErrIncomplete)}, boot: boot, want: "invariant: container pair-db is privileged; then"},
+		{name: "the daemon lies, and node lost", step: Step{Run: sees(liar(), unreachable)}, boot: boot, want: "node n: connecting", lost: true},
+		{name: "the daemon lies, and node gone", step: Step{Run: held(liar())}, gone: unreachable, want: "node n: connecting", lost: true},
 		{name: "node gone", step: Step{Run: fails(errRed)}, gone: unreachable, want: "node n: connecting: " + nodes.ErrLost.Error() + " (the data is gone)", lost: true},
 		{name: "node gone before anything was seen", step: Step{Before: blind(errRed), Run: held()}, gone: unreachable, want: "(before the step: the data is gone)", lost: true},
 		{name: "failed before anything was seen", step: Step{Before: blind(errRed), Run: held()}, boot: boot, want: "before the step: the data is gone"},

@@ -196,10 +196,10 @@ func (o onNode) update(ctx context.Context, from, to *manifest.Manifest) error {
 func (o onNode) see(ctx context.Context, m *manifest.Manifest) (*Snapshot, error) {
 	env, held := o.of(m), o.rec.held
 	s, err := env.look(ctx, o.rec)
+	o.rec.held = held
 	if err != nil {
 		return nil, err
 	}
-	o.rec.held = held
 	if len(held) > 0 && s.Boot != held[0].Boot {
 		return nil, fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, held[0].Boot)
 	}
@@ -207,5 +207,19 @@ func (o onNode) see(ctx context.Context, m *manifest.Manifest) (*Snapshot, error
 	if err != nil {
 		return nil, err
 	}
-	return s, Verdict(CheckRunning(m, s), CheckInvariants(m, s), CheckAsMeant(meant, s), s.lies)
+	return s, judgeRelease(m, meant, s)
+}
+
+// judgeRelease judges a snapshot of one of the releases: that it runs, and what must always hold,
+// which is of that kind in an update, too.
+func judgeRelease(m *manifest.Manifest, meant *Expectation, s *Snapshot) error {
+	running := Verdict(CheckRunning(m, s))
+	always, _ := checkAlways(m, meant, s)
+	switch {
+	case running == nil:
+		return always
+	case always == nil:
+		return running
+	}
+	return fmt.Errorf("%w; %w", running, always)
 }
