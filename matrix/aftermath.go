@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"crypto/tls"
 	"errors"
@@ -90,6 +91,25 @@ func (w *Witness) volumes(ctx context.Context, m *manifest.Manifest, s *Snapshot
 		s.Podmans[v.Name] = v.Labels[manifest.LabelApp]
 	}
 	return nil
+}
+
+// checkClosed requires that nothing on the node listens on the application's ports, by the
+// kernel's word: one of UDP answers nobody, and a forwarder with nothing behind it is left, too.
+func checkClosed(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	for _, c := range m.Containers {
+		for _, p := range c.Ports {
+			udp, name := p.Protocol == "udp", "tcp"
+			if udp {
+				name = "udp"
+			}
+			for _, l := range s.Listening {
+				if l.Port == p.Host && l.UDP == udp && !l.outgoing() {
+					wrong = append(wrong, fmt.Sprintf("something listens on port %d/%s still, at %s (%s)", p.Host, name, l.Address, cmp.Or(l.Program, "another user's")))
+				}
+			}
+		}
+	}
+	return wrong
 }
 
 // checkLeftInEngine requires that no port of the proxy answers and no volume of Podman's

@@ -79,6 +79,7 @@ func volume(s *Snapshot) *Snapshot {
 
 func TestWhatIsLeftIsRed(t *testing.T) {
 	m := stack()
+	m.Containers[1].Ports = append(m.Containers[1].Ports, manifest.Port{Name: "dns", Container: 53, Host: 8053, Protocol: "udp"})
 	purged := func() *Snapshot {
 		s := absent()
 		s.Volumes, s.Secrets = nil, nil
@@ -104,6 +105,8 @@ func TestWhatIsLeftIsRed(t *testing.T) {
 	stopping := func() *Snapshot {
 		s := stopped()
 		s.Proxied = map[int]string{8080: "502"}
+		// The same numbers: of the other protocol, of what goes out of containers, and another one.
+		s.Listening = []Socket{{Port: 8053, Address: "127.0.0.1"}, {UDP: true, Port: 8081}, {UDP: true, Port: 8053, Program: "pasta.avx2"}, {Port: 22}}
 		return s
 	}
 	for _, c := range []struct {
@@ -124,6 +127,14 @@ func TestWhatIsLeftIsRed(t *testing.T) {
 
 		{"a network before the install", install, purged, func(s *Snapshot) { s.Networks = append(s.Networks, "archipelago-pair") }, "before the install, something is left"},
 		{"a folder before the install", install, purged, func(s *Snapshot) { s.Folders = []string{"_daemon/snapshots/pair"} }, "'archy uninstall --purge pair' clears it): the folder _daemon/snapshots/pair is left"},
+
+		{"a forwarder with nothing behind it", removed(true), purged, func(s *Snapshot) {
+			s.Listening = []Socket{{Address: "every address", Port: 8081, Program: "rootlessport"}}
+		}, "something listens on port 8081/tcp still, at every address (rootlessport)"},
+		{"a port of UDP after the uninstall", removed(false), kept, func(s *Snapshot) { s.Listening = []Socket{{UDP: true, Address: "every address", Port: 8053}} }, "port 8053/udp still"},
+		{"a port of UDP after the stop", func(s *Snapshot) error { return Verdict(CheckStopped(m, s)) }, stopping, func(s *Snapshot) {
+			s.Listening = []Socket{{UDP: true, Address: "127.0.0.1", Port: 8053, Program: "pair"}}
+		}, "port 8053/udp still, at 127.0.0.1 (pair)"},
 
 		{"a page from a cache", func(s *Snapshot) error { return Verdict(CheckStopped(m, s)) }, stopping, func(s *Snapshot) { s.Proxied[8080] = "200" }, "the proxy's port 18080 still serves the application: it answers 200"},
 	} {

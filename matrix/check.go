@@ -162,7 +162,7 @@ func CheckStopped(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("port %d still answers", p)
 		}
 	}
-	return slices.Concat(CheckDown(m, s), wrong, checkProxyOfStopped(s), CheckKept(m, s))
+	return slices.Concat(CheckDown(m, s), wrong, checkClosed(m, s), checkProxyOfStopped(s), CheckKept(m, s))
 }
 
 // CheckAbsent requires that no container, unit, network, volume or secret in the engine
@@ -195,7 +195,7 @@ func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			say("port %d still answers", p)
 		}
 	}
-	return append(wrong, checkLeftInEngine(m, s)...)
+	return slices.Concat(wrong, checkClosed(m, s), checkLeftInEngine(m, s))
 }
 
 // CheckPurged requires that no data, no secret and no folder is left.

@@ -70,6 +70,7 @@ func stopped() *Snapshot {
 	s.Containers = s.Containers[2:]
 	s.Units = map[string]UnitSeen{"pair-db.service": {"loaded", "inactive", "dead", false}, "pair.service": {"loaded", "failed", "failed", false}}
 	s.Open[8080], s.Open[8081] = false, false
+	s.Listening = nil
 	return s
 }
 

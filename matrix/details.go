@@ -280,14 +280,17 @@ func (s *Snapshot) addPorts(p properties, r *Details, m *Meant) {
 		if l.UDP {
 			protocol = "udp"
 		}
-		// pasta carries what goes out of all containers, on ports that the kernel chooses.
-		own := strings.Contains(l.Cgroup+"/", "/"+m.Name+".service/") && !(l.UDP && strings.HasPrefix(l.Program, "pasta"))
+		own := strings.Contains(l.Cgroup+"/", "/"+m.Name+".service/") && !l.outgoing()
 		declared := slices.ContainsFunc(m.Ports, func(q PortMeant) bool { return q.Host == l.Port && (q.Protocol == "udp") == l.UDP })
 		if own || declared {
 			p.add(fmt.Sprintf("listening port %d/%s", l.Port, protocol), l.Address)
 		}
 	}
 }
+
+// outgoing tells whether a socket is pasta's, which carries what goes out of all containers, on
+// ports that the kernel chooses.
+func (l Socket) outgoing() bool { return l.UDP && strings.HasPrefix(l.Program, "pasta") }
 
 func everyAddress(ip string) string {
 	if slices.Contains([]string{"", "0.0.0.0", "::", "*"}, ip) {

@@ -199,7 +199,9 @@ look() {
     holds() { grep "$@" -qFf <(printf '%s\n' "$values"); }
     holds && echo leak inspect
     holds -r "$unit_files" 2>/dev/null && echo leak unit-files
-    journalctl --user --since "$since" -o cat 2>/dev/null | holds && echo leak journal
+    journalctl --user --since "$since" -o cat 2>/dev/null | holds
+    came=("${PIPESTATUS[@]}")
+    if [ "${came[1]}" = 0 ]; then echo leak journal; elif [ "${came[0]}" != 0 ]; then echo failed journal; fi
     holds -r "$data/_daemon/catalog" "$data/_daemon/state" 2>/dev/null && echo leak catalog-or-state
   fi
   echo end

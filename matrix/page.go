@@ -67,8 +67,8 @@ func checkPage(where, node string, p *Page, in manifest.Interface) (wrong, notes
 	for _, f := range p.Faults {
 		say("%s", f)
 	}
-	if p.Status/100 == 5 || want.Status != 0 && p.Status != want.Status {
-		say("status %d, expected %d", p.Status, want.Status)
+	if !accepted(p.Status, want.Status) {
+		say("status %d, expected %s", p.Status, expected(want.Status))
 	}
 	if !strings.Contains(p.Title, want.Title) {
 		say("the title is %q, expected one with %q", shorten(p.Title), want.Title)

@@ -30,6 +30,7 @@ func TestPageChecks(t *testing.T) {
 	basic := func(_ *Page, in *manifest.Interface) { in.Login = &manifest.Login{User: "owner", Basic: true} }
 	for want, plant := range map[string]func(*Page, *manifest.Interface){
 		"proxy: status 502, expected 200":                      func(p *Page, _ *manifest.Interface) { p.Status = 502 },
+		"proxy: status 404, expected 2xx":                      func(p *Page, in *manifest.Interface) { p.Status, in.Expect.Status = 404, 0 },
 		`proxy: the title is "Welcome"`:                        func(p *Page, _ *manifest.Interface) { p.Title = "Welcome" },
 		`proxy: nothing visible matches "#page"`:               func(p *Page, _ *manifest.Interface) { p.Selector = false },
 		"proxy: script error: boom":                            func(p *Page, _ *manifest.Interface) { p.Problems = []Problem{{scriptError, "boom"}} },

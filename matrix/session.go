@@ -113,10 +113,11 @@ func (e *Environment) expectation() (*Expectation, error) {
 func (e *Environment) look(ctx context.Context, rec *Recorder) (*Snapshot, error) {
 	defer rec.charge(&rec.timing.Witness)()
 	s, err := e.Witness.Look(ctx, e.App, rec.begin)
-	if err == nil {
-		e.heed(ctx, rec, s)
-		rec.held = append(rec.held, s)
+	if err != nil {
+		return nil, err
 	}
+	err = e.heed(ctx, rec, s)
+	rec.held = append(rec.held, s)
 	return s, err
 }
 

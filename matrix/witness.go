@@ -176,7 +176,7 @@ func (w *Witness) ports(ctx context.Context, m *manifest.Manifest, s *Snapshot) 
 			}
 		}
 	}
-	return nil
+	return context.Cause(ctx) // a port that there was no time to ask is not closed
 }
 
 // containers adds what Podman shows of the containers. Of those that are not another

@@ -1,7 +1,10 @@
 package matrix
 
 import (
+	"context"
+	"errors"
 	"fmt"
+	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -11,6 +14,9 @@ import (
 	"strings"
 	"syscall"
 	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
 // node makes a directory that stands for a node's disk, with the programs that the
@@ -166,5 +172,39 @@ func TestAnEmptySecretLeaksNowhere(t *testing.T) {
 	write("data/_daemon/secrets/pair/empty", "")
 	if s := look("anything\n"); len(s.Leaks) > 0 {
 		t.Errorf("leaks in %q", s.Leaks)
+	}
+}
+
+// What was not searched for secrets is not free of them.
+func TestAJournalThatCannotBeReadMakesTheLookIncomplete(t *testing.T) {
+	root := t.TempDir()
+	for name, content := range map[string]string{"bin/journalctl": "#!/bin/sh\nexit 1\n", "bin/systemctl": "#!/bin/sh\n", "data/_daemon/secrets/pair/password": "s3cret"} {
+		file := filepath.Join(root, name)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(content), 0o700)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	q := questions{app: "pair", dataDir: filepath.Join(root, "data")}
+	if err := newSnapshot().read(ask(t, root, q, "[]"), q); !errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), "failed journal") {
+		t.Errorf("%v, expected it to be incomplete", err)
+	}
+}
+
+// TestAPortThatThereWasNoTimeToAskIsNotClosed has the time of a look end before its ports.
+func TestAPortThatThereWasNoTimeToAskIsNotClosed(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	m := &manifest.Manifest{ID: "a", Containers: []manifest.Container{{Name: "a", Ports: []manifest.Port{{Name: "p", Host: l.Addr().(*net.TCPAddr).Port}}}}}
+	w := NewWitness(nil, "127.0.0.1")
+	if err := w.ports(t.Context(), m, newSnapshot()); err != nil {
+		t.Fatal(err)
+	}
+	over, cancel := context.WithCancelCause(t.Context())
+	cancel(nodes.ErrLost)
+	if err := w.ports(over, m, newSnapshot()); !errors.Is(err, nodes.ErrLost) {
+		t.Errorf("%v, expected the node to be lost", err)
 	}
 }

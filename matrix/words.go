@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 	"time"
@@ -25,15 +26,17 @@ type saying struct {
 // heed compares what the daemon says of an application, everywhere, with a snapshot. A daemon
 // hears of events after they have happened, and looks by itself at its interval: only what is
 // still wrong beyond that, beside a snapshot just taken, is a lie. Lies are judged with the
-// snapshot, be the application as it may.
-func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) {
+// snapshot, be the application as it may. The error is that of a look which could not be taken:
+// what the daemon says was wrong until then.
+func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) (err error) {
 	if slices.ContainsFunc(rec.held, func(h *Snapshot) bool { return len(h.lies) > 0 }) {
-		return // one is enough: every further one would be waited for
+		return nil // one is enough: every further one would be waited for
 	}
 	look := func() (*Snapshot, error) { return e.Witness.Look(ctx, e.App, rec.begin) }
 	first := len(rec.held) == 0 && rec.before == nil
 	check := func(s *Snapshot) []string { return e.words.Check(ctx, e.App, s, first) }
-	s.lies = lies(ctx, s, look, check)
+	s.lies, err = lies(ctx, s, look, check)
+	return err
 }
 
 // wordLag is how long a snapshot stands before another is taken: most daemons that lag behind
@@ -41,25 +44,28 @@ func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) {
 const wordLag = 2 * time.Second
 
 // lies gives what is wrong in the daemon's words and stays wrong. It hears the daemon beside
-// the snapshot, and after a while beside new ones.
-func lies(ctx context.Context, s *Snapshot, look func() (*Snapshot, error), check func(*Snapshot) []string) (wrong []string) {
+// the snapshot, and after a while beside new ones. Where the last of those could not be taken,
+// nothing is known, and that is the error.
+func lies(ctx context.Context, s *Snapshot, look func() (*Snapshot, error), check func(*Snapshot) []string) (wrong []string, unseen error) {
 	taken := time.Now()
 	err := await(ctx, passTimeout, "the daemon to say what is", func() error {
 		if time.Since(taken) > wordLag {
-			now, err := look()
-			if err != nil {
-				wrong = nil // of what cannot be seen, nothing is known
-				return err
+			var now *Snapshot
+			if now, unseen = look(); unseen != nil {
+				return unseen
 			}
 			s, taken = now, time.Now()
 		}
 		wrong = check(s)
 		return Verdict(wrong)
 	})
-	if err == nil || ctx.Err() != nil {
-		return nil
+	switch {
+	case err == nil:
+		return nil, nil
+	case unseen != nil || ctx.Err() != nil:
+		return nil, fmt.Errorf("comparing the daemon's words: %w", err)
 	}
-	return wrong
+	return wrong, nil
 }
 
 // checkWords says where the daemon's words are not what the witnesses saw. At the first look
@@ -85,6 +91,11 @@ func checkWords(m *manifest.Manifest, s *Snapshot, words []saying, first bool) (
 		}
 		if w.silent {
 			continue
+		}
+		for _, name := range slices.Sorted(maps.Keys(w.containers)) {
+			if _, member := m.Container(name); !member {
+				say("names a container %s, which %s does not have", name, m.ID)
+			}
 		}
 		for _, c := range m.Containers {
 			is, said := containerWord(s, &c), saidOf(w.containers[c.Name], &c)

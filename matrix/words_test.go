@@ -92,12 +92,26 @@ func TestWordsAreHeldAgainstASnapshot(t *testing.T) {
 		{"a container that ended", healthy(), edited(func(a *api.App) { a.Containers[1].State = "exited" }), false, "container pair is 2, not running, and it is 2, running"},
 		{"another health", healthy(), edited(func(a *api.App) { a.Containers[0].Health = "starting" }), false, "running and starting"},
 		{"a container less", healthy(), edited(func(a *api.App) { a.Containers = a.Containers[:1] }), false, "container pair is not there, and it is 2, running"},
+		{"a container that no manifest has", healthy(), edited(func(a *api.App) {
+			a.Containers = append(a.Containers, &api.Container{Name: "ghost", Id: "9", State: "running"})
+		}), false, "names a container ghost, which pair does not have"},
 		{"a container that is not there", stopped(), func() *api.App { a := truthful(); a.State = api.State_STATE_STOPPED; return a }(), false, "container pair is 2, running, and it is not there"},
 	} {
 		wrong := checkWords(m, c.s, []saying{sayingOf("ListApps", c.said, nil)}, c.first)
 		if c.want == "" && len(wrong) > 0 || c.want != "" && !strings.Contains(strings.Join(wrong, "; "), c.want) {
 			t.Errorf("%s: %q, expected %q", c.name, wrong, c.want)
 		}
+	}
+}
+
+// blinking cannot look so many times; if fewer than none, ever after.
+func blinking(n int) func() (*Snapshot, error) {
+	looks := 0
+	return func() (*Snapshot, error) {
+		if looks++; n > 0 && looks <= n || n < 0 && looks > -n {
+			return nil, ErrIncomplete
+		}
+		return healthy(), nil
 	}
 }
 
@@ -121,11 +135,13 @@ func TestOnlyWhatStaysWrongIsALie(t *testing.T) {
 		{"it lies", down, down, 0, func() (*Snapshot, error) { return healthy(), nil }, `says "stopped" of pair`, passTimeout + time.Second},
 		{"it says nothing", silent, silent, 0, func() (*Snapshot, error) { return healthy(), nil }, "connection refused", passTimeout + time.Second},
 		{"nobody sees", down, down, 0, func() (*Snapshot, error) { return nil, ErrIncomplete }, "", passTimeout + time.Second},
+		{"nobody sees, and it comes to speak the truth", down, running, 20 * time.Second, blinking(5), "", 21 * time.Second},
+		{"it lies, and nobody sees in the end", down, down, 0, blinking(-3), "", passTimeout + time.Second},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
 				begin := time.Now()
-				wrong := lies(t.Context(), healthy(), c.look, func(s *Snapshot) []string {
+				wrong, unseen := lies(t.Context(), healthy(), c.look, func(s *Snapshot) []string {
 					said := c.then
 					if time.Since(begin) < c.after || c.after == 0 {
 						said = c.first
@@ -134,6 +150,9 @@ func TestOnlyWhatStaysWrongIsALie(t *testing.T) {
 				})
 				if c.want == "" && len(wrong) > 0 || !strings.Contains(strings.Join(wrong, "; "), c.want) {
 					t.Errorf("%q, expected %q", wrong, c.want)
+				}
+				if blind := strings.Contains(c.name, "nobody sees") && c.after == 0; blind != errors.Is(unseen, ErrIncomplete) || blind != (unseen != nil) {
+					t.Errorf("of what could not be seen: %v", unseen)
 				}
 				if took := time.Since(begin); took > c.took {
 					t.Errorf("it took %s", took)
