@@ -403,8 +403,13 @@ func (e *execution) work(ctx context.Context, f *fleet.Fleet) (cut, err error) {
 		fmt.Fprintf(e.Observer, "gate: an unfinished last line of %d bytes was cut off %s: the gate was killed while it wrote a result, and that cell counts as not run\n", store.Cut, filepath.Join(e.dir, reports.ResultsFile))
 	}
 	e.Observer.Running(e.plan, results)
-	r := &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer, Red: e.enterRed}
+	r := e.runner(f, store, results)
 	cut = r.Run(ctx)
 	e.added = len(r.Results) > len(results)
 	return cut, nil
+}
+
+// runner works on the run; results are those of earlier sessions.
+func (e *execution) runner(f *fleet.Fleet, store *reports.Store, results []reports.Result) *runner.Runner {
+	return &runner.Runner{Plan: e.plan, Fleet: f, Dir: e.dir, Suite: e.Suite, Store: store, Results: results, Observer: e.Observer, Red: e.enterRed}
 }

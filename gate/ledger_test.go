@@ -70,7 +70,7 @@ func TestARerunOfTheSameBitsAfterARedOneIsSeenAndDoesNotRelease(t *testing.T) {
 func TestARunThatIsKilledOnceItIsRedIsRed(t *testing.T) {
 	out := t.TempDir()
 	killed := &execution{Options: Options{Out: out}, plan: &plan.Plan{Run: "r1", Subject: reports.Subject{Daemon: "d0"}}, fresh: true}
-	if err := errors.Join(killed.enterBegin(), killed.enterRed()); err != nil {
+	if err := errors.Join(killed.enterBegin(), killed.runner(nil, nil, nil).Red()); err != nil {
 		t.Fatal(err)
 	}
 	p := session(t, out, "r2", "d0", "")

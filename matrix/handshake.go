@@ -28,6 +28,9 @@ func reach(ctx context.Context, env *Environment, rec *Recorder) error {
 		return err
 	}
 	defer rec.charge(&rec.timing.Witness)()
+	if err := Verdict(checkOthers(ctx, env.App, env.Shard.Node.Address, env.Shard.Trusted)); err != nil {
+		return err
+	}
 	note, err := u.handshakes(ctx, env.App)
 	switch {
 	case err != nil:

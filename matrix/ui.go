@@ -5,8 +5,10 @@ import (
 	"context"
 	"fmt"
 	"io"
+	"maps"
 	"net"
 	"net/http"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -140,6 +142,20 @@ func checkStatus(ctx context.Context, where string, c *http.Client, url string, 
 		return []string{fmt.Sprintf("%s: %s: status %d, expected %s", where, url, resp.StatusCode, expected(want))}
 	}
 	return nil
+}
+
+// checkOthers wants every http interface beside the one that My Apps links to to be served by the
+// proxy, with the status that the manifest says.
+func checkOthers(ctx context.Context, m *manifest.Manifest, node string, trusted nodes.Authority) (wrong []string) {
+	for _, name := range slices.Sorted(maps.Keys(m.Interfaces)) {
+		in := m.Interfaces[name]
+		port, ok := m.Port(in.Port)
+		if name == "web" || !ok || in.Protocol != "" && in.Protocol != "http" {
+			continue
+		}
+		wrong = append(wrong, checkStatus(ctx, "the "+name+" interface", pinned(trusted, ""), proxyOf(node, port)+path(in), unauthenticated(in))...)
+	}
+	return wrong
 }
 
 // checkScript wants the proxy to serve a script that the manifest provides.

@@ -136,3 +136,29 @@ func TestAServersOwnFailureNeverPasses(t *testing.T) {
 		}
 	}
 }
+
+// TestEveryPageIsServed has an interface that speaks HTTP beside the one that My Apps links to.
+func TestEveryPageIsServed(t *testing.T) {
+	s, own := served(t, http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		if r.URL.Path != "/admin" {
+			w.WriteHeader(http.StatusNotFound)
+		}
+	}))
+	port := manifest.Port{Name: "p", Container: 80, Host: s.Listener.Addr().(*net.TCPAddr).Port - manifest.ProxyOffset}
+	app := func(admin manifest.Interface) *manifest.Manifest {
+		admin.Port = "p"
+		return &manifest.Manifest{ID: "a", Containers: []manifest.Container{{Name: "a", Ports: []manifest.Port{port}}},
+			Interfaces: map[string]manifest.Interface{"web": {Port: "p", Path: "/gone"}, "wire": {Port: "p", Protocol: "tcp"}, "admin": admin}}
+	}
+	for want, admin := range map[string]manifest.Interface{
+		"":                            {Path: "/admin"},
+		"status 404, expected 2xx":    {Path: "/", Protocol: "http"},
+		"status 200, expected 401":    {Path: "/admin", Expect: manifest.Expect{Status: 401}},
+		"the admin interface: https:": {},
+	} {
+		wrong := strings.Join(checkOthers(t.Context(), app(admin), "127.0.0.1", own), "; ")
+		if want == "" && wrong != "" || !strings.Contains(wrong, want) {
+			t.Errorf("%q, expected %q", wrong, want)
+		}
+	}
+}

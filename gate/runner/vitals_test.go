@@ -26,7 +26,7 @@ func (f *fake) Vitals(_ context.Context, since string) (string, error) {
 		more = f.vitals(len(f.since))
 	}
 	f.since = append(f.since, since)
-	return fmt.Sprintf("boot boot/1\ncursor n=%d;t=7fffffffffff\nprogram d0\nmeasure containers 1\nmeasure volumes 1\nmeasure networks 1\nmeasure secrets 1\nmeasure processes 1\nmeasure files 1\n%send\n", len(f.since), more), nil
+	return fmt.Sprintf("boot boot/1\ncursor n=%d;t=7fffffffffff\nprogram d0\nmeasure containers 1\nmeasure volumes 1\nmeasure networks 1\nmeasure secrets 1\nmeasure processes 1\nmeasure files 1\nmeasure daemon-memory 5\nmeasure daemon-files 6\nunread podman-memory: podman.service does not run\nmeasure disk 7\n%send\n", len(f.since), more), nil
 }
 
 func failed(unit string) string {

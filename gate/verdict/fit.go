@@ -59,12 +59,8 @@ func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []s
 	if len(results) > 0 && results[0].Prev == "" {
 		why = append(why, "its results are not chained: a line could have been taken out")
 	}
-	for _, node := range p.Asked.Nodes {
-		if p.Looks && len(results) > 0 && !slices.ContainsFunc(results, func(x reports.Result) bool {
-			return x.OfNode() && x.Vitals != nil && x.Node == node && x.Cycle == p.Asked.Cycles
-		}) {
-			why = append(why, fmt.Sprintf("node %s was not looked at after its last cycle: what its journal says is not known", node))
-		}
+	if p.Looks && len(results) > 0 {
+		why = append(why, unseen(p, results)...)
 	}
 	for _, res := range results {
 		if res.OfNode() && res.Status == reports.Failed && (len(res.Evidence) == 0 || len(res.Digests) < len(res.Evidence)) {
@@ -78,6 +74,27 @@ func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []s
 			}) {
 				why = append(why, fmt.Sprintf("%s is red without its evidence, which is a fault of the gate", c.Cell))
 			}
+		}
+	}
+	return why
+}
+
+// unseen names the nodes that were not looked at after their last cycle, or after too few: each
+// session but the last may have been cut short between a cycle and the look after it, which the
+// next look makes up for. Of fewer looks, nothing could be said of what grows.
+func unseen(p *plan.Plan, results []reports.Result) (why []string) {
+	for _, node := range p.Asked.Nodes {
+		after := map[int]bool{}
+		for _, x := range results {
+			if x.OfNode() && x.Vitals != nil && x.Node == node && x.Cycle > 0 {
+				after[x.Cycle] = true
+			}
+		}
+		switch cut := max(0, len(p.Sessions)-1); {
+		case !after[p.Asked.Cycles]:
+			why = append(why, fmt.Sprintf("node %s was not looked at after its last cycle: what its journal says is not known", node))
+		case len(after) < p.Asked.Cycles-cut:
+			why = append(why, fmt.Sprintf("node %s was looked at after %d of %d cycles only: what grows there is not known", node, len(after), p.Asked.Cycles))
 		}
 	}
 	return why

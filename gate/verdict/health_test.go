@@ -1,6 +1,7 @@
 package verdict
 
 import (
+	"fmt"
 	"math"
 	"math/rand/v2"
 	"slices"
@@ -205,6 +206,31 @@ func TestWhatWasFoundOnANodeIsRedForGood(t *testing.T) {
 	}
 	if j := Judge(p, append(passed(p), fine[:len(fine)-1]...)); len(j.Unfit) != 1 || !strings.Contains(j.Unfit[0], "node .198 was not looked at after its last cycle") {
 		t.Errorf("%q", j.Unfit)
+	}
+}
+
+func TestANodeIsLookedAtAfterEveryCycle(t *testing.T) {
+	p := release(t)
+	p.Looks = true
+	looks := looksAt(p, "containers", func(int) float64 { return 0 })
+	unfit := func(sessions int, without ...int) []string {
+		p.Sessions = make([]plan.Session, sessions)
+		results := passed(p)
+		results[0].Prev = "a chain"
+		for _, l := range looks {
+			if l.Node != ".198" || !slices.Contains(without, l.Cycle) {
+				results = append(results, l)
+			}
+		}
+		return Judge(p, results).Unfit
+	}
+	if why := unfit(2, 7); len(why) > 0 { // the first session was cut short after that cycle
+		t.Errorf("%q", why)
+	}
+	for sessions, without := range map[int][]int{1: {7}, 2: {7, 8}} {
+		if why := unfit(sessions, without...); len(why) != 1 || !strings.Contains(why[0], fmt.Sprintf("node .198 was looked at after %d of 20 cycles only", 20-len(without))) {
+			t.Errorf("%d sessions, without %d: %q", sessions, without, why)
+		}
 	}
 }
 

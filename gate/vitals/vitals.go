@@ -22,6 +22,10 @@ var ErrIncomplete = errors.New("what a node says of itself is incomplete")
 // always are the measures that every node can take.
 var always = []string{"containers", "volumes", "networks", "secrets", "processes", "files"}
 
+// mostly are those that a node may not be able to take; it then says of which, and why. What is
+// said of the first of a program's is said of its other ones.
+var mostly = [][]string{{"daemon-memory", "daemon-files"}, {"podman-memory", "podman-files"}, {"disk"}}
+
 // Look is an answer, read.
 type Look struct {
 	reports.Vitals
@@ -84,6 +88,16 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 	for _, name := range always {
 		if _, ok := l.Measures[name]; !ok {
 			return nil, fmt.Errorf("%w: it does not say how many %s there are", ErrIncomplete, name)
+		}
+	}
+	for _, names := range mostly {
+		if slices.ContainsFunc(l.Unread, func(u string) bool { return strings.HasPrefix(u, names[0]+": ") }) {
+			continue
+		}
+		for _, name := range names {
+			if _, ok := l.Measures[name]; !ok {
+				return nil, fmt.Errorf("%w: it says neither %s nor why not", ErrIncomplete, name)
+			}
 		}
 	}
 	if before.Cursor == "" {

@@ -21,7 +21,7 @@ var healthy string
 
 var owners = map[string]string{"page.service": "page", "ledger.service": "ledger", "ledger-db.service": "ledger"}
 
-const measures = "program d0\nmeasure containers 3\nmeasure volumes 1\nmeasure networks 2\nmeasure secrets 0\nmeasure processes 9\nmeasure files 80\n"
+const measures = "program d0\nmeasure containers 3\nmeasure volumes 1\nmeasure networks 2\nmeasure secrets 0\nmeasure processes 9\nmeasure files 80\nmeasure daemon-memory 5\nmeasure daemon-files 6\nunread podman-memory: podman.service does not run\nmeasure disk 7\n"
 
 var (
 	after  = time.Date(2026, 11, 28, 13, 37, 0, 0, time.UTC) // the recording
@@ -198,6 +198,9 @@ func TestAnAnswerThatIsNotWholeIsRefused(t *testing.T) {
 		"no time":            strings.Replace(whole, cursor(after.Add(time.Hour)), "cursor s=1\n", 1),
 		"no program":         strings.Replace(whole, "program d0\n", "", 1),
 		"no measure":         strings.Replace(whole, "measure secrets 0\n", "", 1),
+		"no memory":          strings.Replace(whole, "measure daemon-memory 5\n", "", 1),
+		"no reason":          strings.Replace(whole, "unread podman-memory: podman.service does not run\n", "", 1),
+		"another's reason":   strings.Replace(whole, "measure disk 7\n", "unread kernel: it is not this node's own\n", 1),
 		"half a measure":     strings.Replace(whole, "measure secrets 0\n", "measure secrets\n", 1),
 	} {
 		if _, err := Read(text, owners, before); !errors.Is(err, ErrIncomplete) {
