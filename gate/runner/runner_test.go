@@ -472,6 +472,22 @@ func TestAnInterruptedRunBeginsNothingMore(t *testing.T) {
 	}
 }
 
+// TestASuiteOpensPagesWhereverTheRunDoes: after a restart, too, whose process has no step that
+// opens one.
+func TestASuiteOpensPagesWhereverTheRunDoes(t *testing.T) {
+	for _, asked := range [][]string{{matrix.Restart}, {matrix.UIReachable, matrix.Restart}} {
+		r, _ := newRunner(t, t.TempDir())
+		r.Plan.Asked.Steps = asked
+		if err := r.recall(); err != nil {
+			t.Fatal(err)
+		}
+		s := r.describe(r.Fleet.Nodes[0], &plan.Job{Node: "x", Cycle: 1}, []string{"a"}, []string{matrix.Restart})
+		if want := slices.Contains(asked, matrix.UIReachable); s.Browse != want {
+			t.Errorf("%s: %v", asked, s.Browse)
+		}
+	}
+}
+
 func TestASuiteIsToldWhoRequiresAnApplicationAndWhatThatHasSet(t *testing.T) {
 	needs := func(id string, config map[string]string) *catalog.Entry {
 		return &catalog.Entry{Manifest: &manifest.Manifest{ID: id, Requires: []manifest.Requirement{{App: "chain", Config: config}}}}
