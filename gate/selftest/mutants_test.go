@@ -132,9 +132,9 @@ var others = []planted{
 	{name: "the prober looks at nothing", fault: fault.ProberDead, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 30s"},
 	{name: "prepare is skipped", fault: "skip:prepare", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
 	{name: "write-units is skipped", fault: "skip:write-units", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
-	{name: "start is skipped", fault: "skip:start", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: notDone},
-	{name: "stop is skipped", fault: "skip:stop", app: "page", steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: "stop was accepted and not done within"},
-	{name: "restarted is skipped", fault: "skip:restarted", app: "page", steps: []string{matrix.Install, matrix.Restart}, red: matrix.Restart, reason: "restart was accepted and not done within"},
+	{name: "start is skipped", fault: "skip:start", edit: quick, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: notDone},
+	{name: "stop is skipped", fault: "skip:stop", edit: quick, app: "page", steps: []string{matrix.Install, matrix.Stop}, red: matrix.Stop, reason: "stop was accepted and not done within"},
+	{name: "restarted is skipped", fault: "skip:restarted", edit: quick, app: "page", steps: []string{matrix.Install, matrix.Restart}, red: matrix.Restart, reason: "restart was accepted and not done within"},
 	{name: "remove is skipped", fault: "skip:remove", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
 	{name: "forget is skipped", fault: "skip:forget", app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "page"},
 	{name: "the daemon takes more memory with every operation", fault: fault.Grows, app: "page", cycles: 12, steps: many, red: ofNode, reason: "memory of the daemon"},
@@ -144,6 +144,9 @@ var others = []planted{
 	{name: "the application's unit does not follow its database", fault: rendering("After=miniflux-db.service", ""), app: "miniflux", steps: []string{matrix.Install}, red: matrix.Install, reason: "miniflux"},
 	{name: "WantedBy another target", fault: rendering("WantedBy=default.target", "WantedBy=sockets.target"), app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's WantedBy is missing, wanted default.target"},
 }
+
+// quick is a budget with which what never ends is given up sooner.
+var quick = []string{"start: 30s", "start: 5s"}
 
 // machines are faults of a node, which root makes and undoes. The gate must refuse the node,
 // or be red at the step.

@@ -24,7 +24,7 @@ const (
 
 	// From one operation to the next.
 	Grows = "grows" // each takes memory that is never given back
-	Slows = "slows" // each start takes half a second longer than the one before
+	Slows = "slows" // each start takes some tenths of a second longer than the one before
 
 	// Of an update.
 	UpdateLosesData  = "update-loses-data"  // the volumes are made anew

@@ -66,6 +66,6 @@ func Operate(verb string) {
 		}
 		kept.Store(n, b)
 	case Planted(Slows) && verb == "start":
-		time.Sleep(time.Duration(n) * 100 * time.Millisecond)
+		time.Sleep(time.Duration(n) * 30 * time.Millisecond)
 	}
 }
