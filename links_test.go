@@ -97,6 +97,54 @@ func TestTargetsInDocumentsExist(t *testing.T) {
 	}
 }
 
+var (
+	testName  = regexp.MustCompile(`\bTest[A-Z]\w*`)
+	testFunc  = regexp.MustCompile(`(?m)^func (Test[A-Z]\w*)\(`)
+	testsOfIt = regexp.MustCompile("`([a-z/]+)`: (Test\\w+(?:, Test\\w+)*)")
+)
+
+// TestTestsNamedInDocumentsExist wants every test that a document names to be a function of
+// some _test.go, and one that is named with its package ("`nodes`: TestA, TestB") to be there.
+func TestTestsNamedInDocumentsExist(t *testing.T) {
+	dirs := map[string][]string{} // of each test, those it is in
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (path == "out" || path == ".git"):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, "_test.go"):
+			b, err := os.ReadFile(path)
+			for _, m := range testFunc.FindAllSubmatch(b, -1) {
+				dirs[string(m[1])] = append(dirs[string(m[1])], filepath.ToSlash(filepath.Dir(path)))
+			}
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := documents(t)
+	if len(testName.FindAllString(docs["TESTING.md"], -1)) < 50 {
+		t.Fatal("TESTING.md names hardly any test")
+	}
+	for path, text := range docs {
+		for _, name := range testName.FindAllString(text, -1) {
+			if len(dirs[name]) == 0 {
+				t.Errorf("%s names the test %s, which does not exist", path, name)
+			}
+		}
+		for _, m := range testsOfIt.FindAllStringSubmatch(text, -1) {
+			for name := range strings.SplitSeq(m[2], ", ") {
+				if len(dirs[name]) > 0 && !slices.Contains(dirs[name], m[1]) {
+					t.Errorf("%s names the test %s of %s; it is in %s", path, name, m[1], strings.Join(dirs[name], ", "))
+				}
+			}
+		}
+	}
+}
+
 var code = regexp.MustCompile("`([^`]+)`")
 
 // packagesInHacking gives the packages that HACKING.md's tables name, row by row.
