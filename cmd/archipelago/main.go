@@ -122,12 +122,20 @@ type daemon struct {
 	names                      certificate.Names
 }
 
+// unprivileged refuses root.
+func unprivileged(uid int) error {
+	if uid == 0 {
+		return errors.New("the daemon runs as an unprivileged user, never as root")
+	}
+	return nil
+}
+
 func (d *daemon) run(ctx context.Context) error {
 	if err := onLoopback(d.listen); err != nil {
 		return usage.Wrap(fmt.Errorf("--listen: %w", err))
 	}
-	if os.Geteuid() == 0 {
-		return errors.New("the daemon runs as an unprivileged user, never as root")
+	if err := unprivileged(os.Geteuid()); err != nil {
+		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	own := filepath.Join(d.dataDir, manifest.OwnDir)

@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -34,6 +35,26 @@ func TestScripts(t *testing.T) {
 		}
 		return err
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
+}
+
+func TestTheDaemonIsNeverRoot(t *testing.T) {
+	if err := unprivileged(1000); err != nil {
+		t.Error(err)
+	}
+	if err := unprivileged(0); err == nil {
+		t.Error("root was taken")
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	dir := t.TempDir()
+	err := (&daemon{dataDir: dir, listen: "127.0.0.1:0", listenTLS: "127.0.0.1:0"}).run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "never as root") {
+		t.Errorf("as root: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("as root, it wrote %v: %v", left, err)
+	}
 }
 
 func TestOnlyLoopbackIsServedUnencrypted(t *testing.T) {
