@@ -67,3 +67,5 @@ func TestOnlyLoopbackIsServedUnencrypted(t *testing.T) {
 		}
 	}
 }
+
+func TestCallsInDocumentsAreTaken(t *testing.T) { script.Documented(t, "../..", command) }

@@ -216,3 +216,5 @@ func prepare(e *testscript.Env, apps string) error {
 	}
 	return nil
 }
+
+func TestCallsInDocumentsAreTaken(t *testing.T) { script.Documented(t, "../..", command) }
