@@ -112,5 +112,5 @@ proto: ## generate the RPC's code; needs protoc and its Go plug-ins
 	cd orchestrator/api && protoc --go_out=. --go_opt=paths=source_relative --connect-go_out=. --connect-go_opt=paths=source_relative,package_suffix=connect orchestrator.proto
 
 .PHONY: clean
-clean: ## remove what was built, and the runs
+clean: ## remove what was built, the runs, and their ledger
 	rm -rf out

@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 )
@@ -105,5 +106,27 @@ func TestDrawingsAreRenderedFromTheirSource(t *testing.T) {
 	}
 	if files, _ := os.ReadDir(dir + "/docs"); len(files) != 2 {
 		t.Errorf("left behind: %v", files)
+	}
+}
+
+// TestWhatTheREADMEWritesLeavesTheCheckoutClean wants git to ignore every file that the
+// README's commands write: beside one that it does not know, Go marks a program as built from
+// a modified checkout, and that is never released.
+func TestWhatTheREADMEWritesLeavesTheCheckoutClean(t *testing.T) {
+	blocks := regexp.MustCompile("(?s)```sh\n(.*?)```").FindAllStringSubmatch(get(t, "README.md"), -1)
+	file := regexp.MustCompile(`(?:^|[\s=])([a-z][a-z0-9.]*\.(?:key|pub|json|txt|yaml))\b`)
+	names := map[string]bool{}
+	for _, b := range blocks {
+		for _, m := range file.FindAllStringSubmatch(b[1], -1) {
+			names[m[1]] = true
+		}
+	}
+	if !names["id.txt"] || !names["gate.key.pub"] || !names["root.json"] {
+		t.Fatalf("the README's commands write only %v", names)
+	}
+	for name := range names {
+		if err := exec.Command("git", "check-ignore", "-q", name).Run(); err != nil {
+			t.Errorf("%s, which the README has people write, is not ignored: %v", name, err)
+		}
 	}
 }

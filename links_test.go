@@ -97,6 +97,118 @@ func TestTargetsInDocumentsExist(t *testing.T) {
 	}
 }
 
+var (
+	testName  = regexp.MustCompile(`\bTest[A-Z]\w*`)
+	testFunc  = regexp.MustCompile(`(?m)^func (Test[A-Z]\w*)\(`)
+	testsOfIt = regexp.MustCompile("`([a-z/]+)`: (Test\\w+(?:, Test\\w+)*)")
+)
+
+// TestTestsNamedInDocumentsExist wants every test that a document names to be a function of
+// some _test.go, and one that is named with its package ("`nodes`: TestA, TestB") to be there.
+func TestTestsNamedInDocumentsExist(t *testing.T) {
+	dirs := map[string][]string{} // of each test, those it is in
+	err := filepath.WalkDir(".", func(path string, d fs.DirEntry, err error) error {
+		switch {
+		case err != nil:
+			return err
+		case d.IsDir() && (path == "out" || path == ".git"):
+			return filepath.SkipDir
+		case strings.HasSuffix(path, "_test.go"):
+			b, err := os.ReadFile(path)
+			for _, m := range testFunc.FindAllSubmatch(b, -1) {
+				dirs[string(m[1])] = append(dirs[string(m[1])], filepath.ToSlash(filepath.Dir(path)))
+			}
+			return err
+		}
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	docs := documents(t)
+	if len(testName.FindAllString(docs["TESTING.md"], -1)) < 50 {
+		t.Fatal("TESTING.md names hardly any test")
+	}
+	for path, text := range docs {
+		for _, name := range testName.FindAllString(text, -1) {
+			if len(dirs[name]) == 0 {
+				t.Errorf("%s names the test %s, which does not exist", path, name)
+			}
+		}
+		for _, m := range testsOfIt.FindAllStringSubmatch(text, -1) {
+			for name := range strings.SplitSeq(m[2], ", ") {
+				if len(dirs[name]) > 0 && !slices.Contains(dirs[name], m[1]) {
+					t.Errorf("%s names the test %s of %s; it is in %s", path, name, m[1], strings.Join(dirs[name], ", "))
+				}
+			}
+		}
+	}
+}
+
+// rows gives the first cell of each row of a table, and what follows it, in the section of
+// a document with this heading.
+func rows(doc, heading string) map[string]string {
+	_, section, _ := strings.Cut(doc, "\n## "+heading+"\n")
+	section, _, _ = strings.Cut(section, "\n#") // the next one, of any level
+	out := map[string]string{}
+	for line := range strings.Lines(section) {
+		if cells := strings.SplitN(strings.TrimSpace(line), "|", 3); len(cells) == 3 && !strings.HasPrefix(cells[1], " ---") {
+			out[strings.TrimSpace(cells[1])] = cells[2]
+		}
+	}
+	delete(out, "")
+	return out
+}
+
+// TestEveryPromiseHasATest wants TESTING.md to name a test for each promise that owners are
+// given, and no promise that they are not.
+func TestEveryPromiseHasATest(t *testing.T) {
+	docs := documents(t)
+	seen := rows(docs["TESTING.md"], "Promises")
+	delete(seen, "promise")
+	promised := map[string]bool{}
+	for _, doc := range []string{"OPERATING.md", "SECURITY.md"} {
+		before := len(promised)
+		for promise := range rows(docs[doc], "What is promised") {
+			promised[promise] = true
+			if !testName.MatchString(seen[promise]) {
+				t.Errorf("%s promises %q, and TESTING.md names no test of it under Promises", doc, promise)
+			}
+		}
+		if len(promised) < before+10 {
+			t.Fatalf("%s promises hardly anything", doc)
+		}
+	}
+	for promise := range seen {
+		if !promised[promise] {
+			t.Errorf("TESTING.md has tests of %q, which neither OPERATING.md nor SECURITY.md promises", promise)
+		}
+	}
+}
+
+// TestPlantedFaultsOfTheTableArePlanted wants every fault that TESTING.md's table names to be
+// one of the self-test's, which wants the reverse.
+func TestPlantedFaultsOfTheTableArePlanted(t *testing.T) {
+	var planted []byte
+	for _, file := range []string{"selftest_test.go", "update_test.go"} {
+		b, err := os.ReadFile("gate/selftest/" + file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		planted = append(planted, b...)
+	}
+	table := rows(documents(t)["TESTING.md"], "The gate can fail")
+	delete(table, "planted fault")
+	if len(table) < 30 {
+		t.Fatalf("TESTING.md names only %d planted faults", len(table))
+	}
+	for fault := range table {
+		if !strings.Contains(string(planted), `"`+fault+`"`) {
+			t.Errorf("TESTING.md says that the self-test plants %q; it does not", fault)
+		}
+	}
+}
+
 var code = regexp.MustCompile("`([^`]+)`")
 
 // packagesInHacking gives the packages that HACKING.md's tables name, row by row.

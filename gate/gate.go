@@ -129,9 +129,10 @@ func open(out, name string) (string, *plan.Plan, error) {
 			dir = filepath.Join(out, name)
 		}
 	}
-	dir, err := filepath.EvalSymlinks(dir)
+	named := dir
+	dir, err := filepath.EvalSymlinks(named)
 	if err != nil {
-		return "", nil, fmt.Errorf("%w: no such run: %w", plan.ErrUsage, err)
+		return "", nil, fmt.Errorf("%w: %s: no such run: %w", plan.ErrUsage, named, err)
 	}
 	b, err := os.ReadFile(filepath.Join(dir, reports.PlanFile))
 	if err != nil {

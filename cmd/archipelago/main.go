@@ -62,6 +62,16 @@ const (
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
 	defer stop()
+	if err := command().ExecuteContext(ctx); err != nil {
+		fmt.Fprintln(os.Stderr, "archipelago:", err)
+		if usage.Is(err) {
+			os.Exit(exitUsage)
+		}
+		os.Exit(exitFailed)
+	}
+}
+
+func command() *cobra.Command {
 	root := &cobra.Command{
 		Use: "archipelago", Short: "The daemon of an Archipelago node",
 		Long:         "The daemon of an Archipelago node.\n\nExit status: 0 done; 1 it failed; 2 usage or bad input.",
@@ -82,13 +92,7 @@ func main() {
 	addNames(serve, &d.names)
 	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), proberCommand())
 	usage.Mark(root)
-	if err := root.ExecuteContext(ctx); err != nil {
-		fmt.Fprintln(os.Stderr, "archipelago:", err)
-		if usage.Is(err) {
-			os.Exit(exitUsage)
-		}
-		os.Exit(exitFailed)
-	}
+	return root
 }
 
 // fingerprint is what an owner compares with what a client shows.
@@ -122,12 +126,20 @@ type daemon struct {
 	names                      certificate.Names
 }
 
+// unprivileged refuses root.
+func unprivileged(uid int) error {
+	if uid == 0 {
+		return errors.New("the daemon runs as an unprivileged user, never as root")
+	}
+	return nil
+}
+
 func (d *daemon) run(ctx context.Context) error {
 	if err := onLoopback(d.listen); err != nil {
 		return usage.Wrap(fmt.Errorf("--listen: %w", err))
 	}
-	if os.Geteuid() == 0 {
-		return errors.New("the daemon runs as an unprivileged user, never as root")
+	if err := unprivileged(os.Geteuid()); err != nil {
+		return err
 	}
 	log := slog.New(slog.NewTextHandler(os.Stderr, nil))
 	own := filepath.Join(d.dataDir, manifest.OwnDir)

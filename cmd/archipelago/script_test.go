@@ -3,6 +3,7 @@ package main
 import (
 	"os"
 	"path/filepath"
+	"strings"
 	"testing"
 
 	"github.com/rogpeppe/go-internal/testscript"
@@ -36,6 +37,26 @@ func TestScripts(t *testing.T) {
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
 }
 
+func TestTheDaemonIsNeverRoot(t *testing.T) {
+	if err := unprivileged(1000); err != nil {
+		t.Error(err)
+	}
+	if err := unprivileged(0); err == nil {
+		t.Error("root was taken")
+	}
+	if os.Geteuid() != 0 {
+		return
+	}
+	dir := t.TempDir()
+	err := (&daemon{dataDir: dir, listen: "127.0.0.1:0", listenTLS: "127.0.0.1:0"}).run(t.Context())
+	if err == nil || !strings.Contains(err.Error(), "never as root") {
+		t.Errorf("as root: %v", err)
+	}
+	if left, err := os.ReadDir(dir); err != nil || len(left) > 0 {
+		t.Errorf("as root, it wrote %v: %v", left, err)
+	}
+}
+
 func TestOnlyLoopbackIsServedUnencrypted(t *testing.T) {
 	for address, ok := range map[string]bool{
 		"127.0.0.1:7070": true, "127.1.2.3:0": true, "[::1]:7070": true, "localhost:7070": true,
@@ -46,3 +67,5 @@ func TestOnlyLoopbackIsServedUnencrypted(t *testing.T) {
 		}
 	}
 }
+
+func TestCallsInDocumentsAreTaken(t *testing.T) { script.Documented(t, "../..", command) }

@@ -89,3 +89,5 @@ func TestScripts(t *testing.T) {
 		return nil
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})
 }
+
+func TestCallsInDocumentsAreTaken(t *testing.T) { script.Documented(t, "../..", Command) }

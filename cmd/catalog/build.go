@@ -63,7 +63,7 @@ func buildCommand() *cobra.Command {
 	validity.add(c)
 	f := c.Flags()
 	f.StringArrayVar(&apps, "apps", []string{"catalog/apps"}, "directory of manifests; may be given again")
-	f.StringVar(&builder.Registry, "registry", publish.Registry, "registry that images built here are pushed to, such as registry.example/archipelago; default: the gate's own")
+	f.StringVar(&builder.Registry, "registry", publish.Registry, "registry that images built here are pushed to, such as registry.example/archipelago; default: the gate's own, for tests: no owner's node can pull from it")
 	f.StringVar(&builder.Publisher, "publisher", "archipelago", "name of the publisher")
 	f.StringVar(&previous, "previous", "", "the channel's catalog so far: the new one has the next serial, and keeps its revocations")
 	f.StringVarP(&out, "output", "o", "feature.json", "file to write")

@@ -9,6 +9,7 @@ import (
 	"maps"
 	"os"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/spf13/cobra"
@@ -16,6 +17,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/channel"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/publish"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
@@ -90,12 +92,12 @@ func readPredecessor(ctx context.Context, file string, p *root.Policy) (*documen
 }
 
 // sound refuses a catalog that nodes could not use as it is: with entries that no gate has
-// proven, although their channel needs that, that require each other in a circle or use
-// the same port. It says to w which were proven under another policy than the built-in one.
+// proven, although their channel needs that, whose images owners cannot pull, that require
+// each other in a circle or use the same port. It says to w which were proven under another policy than the built-in one.
 func sound(ctx context.Context, file string, d *document.Document, p *root.Policy, w io.Writer) error {
 	problems := []error{d.Cycles(), d.Conflicts()}
 	if catalog.NeedsProof(d.Channel) {
-		problems = append(problems, d.Proven(ctx, p))
+		problems = append(problems, d.Proven(ctx, p), pullable(d.Channel, d.Entries...))
 		policies := d.AnotherPolicy(ctx, p)
 		for _, id := range slices.Sorted(maps.Keys(policies)) {
 			fmt.Fprintf(w, "%s: %s was proven under another policy: %s\n", file, id, policies[id])
@@ -105,6 +107,20 @@ func sound(ctx context.Context, file string, d *document.Document, p *root.Polic
 		return fmt.Errorf("%s: %w", file, err)
 	}
 	return nil
+}
+
+// pullable refuses, for channels that owners follow, entries with an image in the gate's own
+// registry, which only nodes under test reach.
+func pullable(channel string, entries ...document.Entry) error {
+	var problems []error
+	for _, e := range entries {
+		for _, c := range slices.Sorted(maps.Keys(e.Images)) {
+			if catalog.NeedsProof(channel) && strings.HasPrefix(e.Images[c], publish.Registry+"/") {
+				problems = append(problems, fmt.Errorf("entry %q in channel %s: the image of %s is in the gate's own registry (%s), where no owner's node can pull it; build the catalog with --registry, and test that one", e.ID, channel, c, publish.Registry))
+			}
+		}
+	}
+	return errors.Join(problems...)
 }
 
 // peek reads a catalog to show it, whoever signed it, or before anybody has.

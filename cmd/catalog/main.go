@@ -56,7 +56,8 @@ func command() *cobra.Command {
 		Long: `A catalog is one JSON document that holds complete manifests. The catalog of channel
 feature is built from directories of manifests; the gate tests it; and entries are
 promoted from feature to user and from user to beta, each on a green run of the gate
-over exactly its digests, which the entry carries as its proof. Every catalog is signed before it is used.
+over exactly its digests, which the entry carries as its proof. Every catalog
+is signed before it is used.
 
 Exit status: 0 done; 1 refused, or failed; 2 usage or bad input.`,
 		Example: "  catalog build --output feature.json\n  catalog sign feature.json --key release.key --identity id.txt\n  catalog promote APP --from feature.json --to user.json --root root.json --run out/gate/latest\n  catalog sign user.json --root root.json --key release.key --identity id.txt\n  catalog publish feature.json user.json --root root.json --to /srv/mirror",

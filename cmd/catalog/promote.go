@@ -32,7 +32,7 @@ func promoteCommand() *cobra.Command {
 	var drop bool
 	c := &cobra.Command{
 		Use: "promote APP...", Short: "Move entries to the next channel, on a green run of the gate over exactly their digests",
-		Long: "Move entries from one channel to the next: feature, user, beta. This takes a recent\nrun of the gate, signed by the gate keys of the root ('gate sign'), that is green over\nexactly the digests of each entry's manifest and images, under a release policy no\nweaker than the one demanded here: the built-in one, unless --policy names another.\nOtherwise the promotion is refused, and the cell that prevents it is named. What the\ngate has signed goes into the catalog, where signers, publishers and nodes verify it.\nOnly a waiver ('gate waive') can excuse a failure, signed by as many catalog keys of\nthe root as its threshold asks.\n\nWhat the channel has revoked stays revoked, and no entry moves that would take it back\nto an older version, or use a port of a node that another one uses.",
+		Long: "Move entries from one channel to the next: feature, user, beta. This takes a recent\nrun of the gate, signed by the gate keys of the root ('gate sign'), that is green over\nexactly the digests of each entry's manifest and images, under a release policy no\nweaker than the one demanded here: the built-in one, unless --policy names another.\nOtherwise the promotion is refused, and the cell that prevents it is named. What the\ngate has signed goes into the catalog, where signers, publishers and nodes verify it.\nOnly a waiver ('gate waive') can excuse a failure, signed by as many catalog keys of\nthe root as its threshold asks.\n\nWhat the channel has revoked stays revoked, and no entry moves that would take it back\nto an older version, or use a port of a node that another one uses, or with an\nimage in the gate's own registry: that takes a catalog built with --registry.",
 		Example: "  catalog promote APP --from feature.json --to user.json --root root.json --run out/gate/latest\n" +
 			"  catalog promote APP --from user.json --to beta.json --root root.json --run out/gate/latest",
 		Args: cobra.MinimumNArgs(1),
@@ -63,6 +63,13 @@ func promoteCommand() *cobra.Command {
 			}
 			if err := promotion.Check(); err != nil {
 				return fmt.Errorf("%w; --to names the catalog of the next channel, or CHANNEL.json if it has none yet", err)
+			}
+			for _, id := range args {
+				if e := promotion.From.Entry(id); e != nil {
+					if err := pullable(promotion.Channel, *e); err != nil {
+						return err
+					}
+				}
 			}
 			proves, evidence, err := proofOf(ctx, run, daemon, p, t, cmd.ErrOrStderr())
 			if err != nil {

@@ -15,6 +15,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/publish"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
@@ -64,8 +65,27 @@ func presign(ts *testscript.TestScript, neg bool, args []string) {
 	ts.Check(os.WriteFile(ts.MkAbs(args[0]), envelope, 0o644))
 }
 
+// localImages gives a catalog of an application whose images are in the gate's own registry.
+func localImages(of *manifest.Manifest) ([]byte, error) {
+	m := *of
+	m.Containers = append([]manifest.Container(nil), m.Containers...)
+	for i := range m.Containers {
+		m.Containers[i].Image.Ref = publish.Registry + "/" + m.Containers[i].Name
+	}
+	entry, err := document.NewEntry(&m, "archipelago", "")
+	if err != nil {
+		return nil, err
+	}
+	d := document.Next(nil, "feature", time.Now(), 24*time.Hour)
+	if err := d.Put(entry); err != nil {
+		return nil, err
+	}
+	return d.Encode()
+}
+
 // prepare makes what a script needs but cannot make without an engine and two nodes: a
-// catalog as 'catalog build' leaves it (feature.json), and runs of the gate over it: green/
+// catalog as 'catalog build --registry' leaves it (feature.json), and as it does without
+// (local.json, of miniflux), and runs of the gate over it: green/
 // and weak/, of one cycle, signed by gate.key; stranger/, by another; red/, which cannot be
 // signed; and waived/, whose failures of radicale a waiver by one.key excuses.
 // $RECIPIENT and id.txt are an age identity.
@@ -101,7 +121,7 @@ func prepare(e *testscript.Env, apps string) error {
 		m := *cat[app].Manifest
 		m.Containers = append([]manifest.Container(nil), m.Containers...)
 		for i := range m.Containers {
-			m.Containers[i].Image = manifest.Image{Ref: "localhost:5000/" + m.Containers[i].Name, Digest: "sha256:" + strings.Repeat("0", 64)}
+			m.Containers[i].Image = manifest.Image{Ref: "registry.example/" + m.Containers[i].Name, Digest: "sha256:" + strings.Repeat("0", 64)}
 		}
 		pinned[app] = &catalog.Entry{Manifest: &m}
 		entry, err := document.NewEntry(&m, "archipelago", "Faster.")
@@ -112,6 +132,10 @@ func prepare(e *testscript.Env, apps string) error {
 			return err
 		}
 	}
+	local, err := localImages(pinned["miniflux"].Manifest)
+	if err != nil {
+		return err
+	}
 	body, err := d.Encode()
 	if err != nil {
 		return err
@@ -120,7 +144,7 @@ func prepare(e *testscript.Env, apps string) error {
 	if err != nil {
 		return err
 	}
-	for name, b := range map[string][]byte{"release.dsse.json": release, "id.txt": []byte(id.String() + "\n"), "gate.key": sealed, "one.key": oneSealed, "one.key.pub": []byte(oneKey.String() + "\n"), "gate.key.pub": []byte(gateKey.String() + "\n"), "feature.json": body} {
+	for name, b := range map[string][]byte{"release.dsse.json": release, "id.txt": []byte(id.String() + "\n"), "gate.key": sealed, "one.key": oneSealed, "one.key.pub": []byte(oneKey.String() + "\n"), "gate.key.pub": []byte(gateKey.String() + "\n"), "feature.json": body, "local.json": local} {
 		if err := os.WriteFile(filepath.Join(e.WorkDir, name), b, 0o600); err != nil {
 			return err
 		}
@@ -192,3 +216,5 @@ func prepare(e *testscript.Env, apps string) error {
 	}
 	return nil
 }
+
+func TestCallsInDocumentsAreTaken(t *testing.T) { script.Documented(t, "../..", command) }

@@ -50,19 +50,7 @@ func (a *app) labCommand() *cobra.Command {
 			},
 		},
 		a.labStatusCommand(),
-		&cobra.Command{
-			Use: "ssh NODE [COMMAND...]", Short: "Open a shell on a node, or run one command",
-			Example:           "  gate lab ssh .228 systemctl --user status",
-			Args:              cobra.MinimumNArgs(1),
-			ValidArgsFunction: labNodes,
-			RunE: func(cmd *cobra.Command, args []string) error {
-				l, err := lab.Open(io.Discard)
-				if err != nil {
-					return err
-				}
-				return sshInto(l.InventoryFile(), args)
-			},
-		},
+		labSSHCommand(),
 		&cobra.Command{
 			Use: "logs NODE", Short: "Print the console of a node",
 			Example:           "  gate lab logs .228",
@@ -90,6 +78,24 @@ func (a *app) labCommand() *cobra.Command {
 			},
 		},
 	)
+	return c
+}
+
+func labSSHCommand() *cobra.Command {
+	c := &cobra.Command{
+		Use: "ssh NODE [COMMAND...]", Short: "Open a shell on a node, or run one command",
+		Example:           "  gate lab ssh .228 systemctl --user status",
+		Args:              cobra.MinimumNArgs(1),
+		ValidArgsFunction: labNodes,
+		RunE: func(cmd *cobra.Command, args []string) error {
+			l, err := lab.Open(io.Discard)
+			if err != nil {
+				return err
+			}
+			return sshInto(l.InventoryFile(), args)
+		},
+	}
+	c.Flags().SetInterspersed(false) // those after the node are the command's
 	return c
 }
 

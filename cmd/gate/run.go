@@ -37,6 +37,12 @@ func (q *request) flags(c *cobra.Command) {
 	f.StringSliceVar(&q.Nodes, "only", nil, "names of nodes; default: all of the inventory")
 	f.StringSliceVar(&q.Steps, "steps", nil, "steps; default: those of the policy, all nine")
 	f.BoolVar(&q.json, "json", false, "print JSON")
+	c.PreRunE = func(cmd *cobra.Command, _ []string) error {
+		if cmd.Flags().Changed("cycles") && q.Cycles == 0 {
+			return fmt.Errorf("%w: --cycles: 0: expected 1 or more; without it, the policy says how many", plan.ErrUsage)
+		}
+		return nil
+	}
 	c.RegisterFlagCompletionFunc("steps", cobra.FixedCompletions(matrix.StepNames(), cobra.ShellCompDirectiveNoFileComp))
 	c.RegisterFlagCompletionFunc("only", cobra.FixedCompletions(plan.Default().Nodes, cobra.ShellCompDirectiveNoFileComp))
 }

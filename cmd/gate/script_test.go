@@ -118,3 +118,5 @@ func TestAVerdictIsSaidBeforeTheNodesAreLetGo(t *testing.T) {
 		t.Errorf("the verdict is said %d times: %q", n, out.String())
 	}
 }
+
+func TestCallsInDocumentsAreTaken(t *testing.T) { script.Documented(t, "../..", (&app{}).command) }

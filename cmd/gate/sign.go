@@ -90,7 +90,7 @@ func (a *app) waiveCommand() *cobra.Command {
 	var until string
 	c := &cobra.Command{
 		Use: "waive APP [RUN]", Short: "Sign a waiver: the application may be released although it is not green",
-		Long:    "Sign a waiver for an application of a run that is not green. It is for the\ncells of that run that did not pass at its steps, each for the cause it has now, and never\nfor lost data or an invariant. It has a reason, a link to where the failure is worked on, and the day it ends.\nThe report, the catalog and the nodes show it. A waiver that has ended blocks the\nrelease. It can be renewed once, by one for a later run beside this one.",
+		Long:    "Sign a waiver for an application of a run that is not green. It is for the cells of that\nrun that did not pass at its steps, each for the cause it has now, and never for lost data\nor an invariant. It has a reason, a link to where the failure is worked on, and the day it\nends. The report, the catalog and the nodes show it. A waiver that has ended blocks the\nrelease. It can be renewed once, by one for a later run beside this one.",
 		Example: "  gate waive APP --step ui-reachable --reason 'the theme is broken, its data is not' --tracker https://tracker.example/17 --until 2026-12-24 --key agent:",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {

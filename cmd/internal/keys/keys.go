@@ -114,7 +114,7 @@ func Command(program string) *cobra.Command {
 	var comment string
 	c := &cobra.Command{
 		Use: "key FILE", Short: "Make a signing key: FILE, encrypted with age, and FILE.pub",
-		Example: "  age-keygen -o id.txt\n  " + program + " key release.key --recipient age1…",
+		Example: "  age-keygen -o id.txt\n  " + program + " key my.key --recipient age1…",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			var to []age.Recipient
@@ -136,10 +136,10 @@ func Command(program string) *cobra.Command {
 			if err != nil {
 				return err
 			}
-			if err := create(args[0], sealed); err != nil {
+			if err := create(args[0], sealed, 0o600); err != nil {
 				return err
 			}
-			if err := create(args[0]+".pub", []byte(s.String()+"\n")); err != nil {
+			if err := create(args[0]+".pub", []byte(s.String()+"\n"), 0o644); err != nil {
 				return err
 			}
 			_, err = fmt.Fprintln(cmd.OutOrStdout(), s.PublicKey)
@@ -152,8 +152,8 @@ func Command(program string) *cobra.Command {
 }
 
 // create writes a new file; it never replaces one.
-func create(file string, b []byte) error {
-	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+func create(file string, b []byte, mode os.FileMode) error {
+	f, err := os.OpenFile(file, os.O_CREATE|os.O_EXCL|os.O_WRONLY, mode)
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrUsage, err)
 	}

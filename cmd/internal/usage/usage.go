@@ -38,7 +38,10 @@ func Mark(c *cobra.Command) {
 func mark(c *cobra.Command) {
 	if args := c.Args; args != nil {
 		c.Args = func(cmd *cobra.Command, s []string) error {
-			return Wrap(errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()))
+			if err := errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()); err != nil {
+				return Wrap(fmt.Errorf("%w\nusage: %s", err, cmd.UseLine()))
+			}
+			return nil
 		}
 	}
 	if c.HasSubCommands() && !c.Runnable() {
