@@ -134,6 +134,9 @@ func open(out, name string) (string, *plan.Plan, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: %s: no such run: %w", plan.ErrUsage, named, err)
 	}
+	if err := reports.Own(dir); err != nil {
+		return "", nil, fmt.Errorf("%w: not a run: %w", plan.ErrUsage, err)
+	}
 	b, err := os.ReadFile(filepath.Join(dir, reports.PlanFile))
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: not a run: %w", plan.ErrUsage, err)

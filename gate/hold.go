@@ -21,7 +21,7 @@ var errWorkedOn = errors.New("it is being worked on")
 
 // hold takes a run for this process. The lock ends with the process, however that ends.
 func hold(dir string) (release func(), err error) {
-	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR, 0o600)
+	f, err := os.OpenFile(filepath.Join(dir, lockFile), os.O_CREATE|os.O_RDWR|unix.O_NOFOLLOW, 0o600)
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
@@ -67,6 +67,9 @@ func disarm(out string) error {
 	for _, dir := range dirs {
 		if left, _ := filepath.Glob(filepath.Join(dir, "suite", "*.json")); len(left) == 0 {
 			continue
+		}
+		if err := reports.Own(dir); err != nil {
+			return fmt.Errorf("%w: %w; or move run %s away", plan.ErrUsage, err, filepath.Base(dir))
 		}
 		release, err := hold(dir)
 		if errors.Is(err, errWorkedOn) {

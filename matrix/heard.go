@@ -41,7 +41,7 @@ func (v *visit) hear(ev any) {
 		}
 	case *network.EventRequestWillBeSent:
 		v.ask(e.Request.URL)
-		v.pending[e.RequestID] = request{e.Request.URL, e.Type == network.ResourceTypeDocument && e.FrameID == v.main, e.Type == network.ResourceTypeEventSource}
+		v.pending[e.RequestID] = request{v.said(v.name(e.Request.URL)), e.Type == network.ResourceTypeDocument && e.FrameID == v.main, e.Type == network.ResourceTypeEventSource}
 		v.stir()
 	case *network.EventWebSocketCreated:
 		v.ask(e.URL)
@@ -58,9 +58,9 @@ func (v *visit) hear(ev any) {
 		switch {
 		case e.Canceled || !known: // or said of a frame or a worker, and of the page
 		case r.document:
-			v.page.Faults = append(v.page.Faults, v.said("the page: "+v.name(r.url)+": "+e.ErrorText))
+			v.page.Faults = append(v.page.Faults, v.said("the page: "+r.name+": "+e.ErrorText))
 		default:
-			v.problem(failedRequest, v.name(r.url)+": "+cmp.Or(e.ErrorText, string(e.BlockedReason)))
+			v.problem(failedRequest, r.name+": "+cmp.Or(e.ErrorText, string(e.BlockedReason)))
 		}
 	case *network.EventResponseReceived:
 		document := e.Type == network.ResourceTypeDocument && e.FrameID == v.main

@@ -65,3 +65,12 @@ func TestProblemsAreKeptUpToANumber(t *testing.T) {
 		t.Error("heard after the end")
 	}
 }
+
+// A page may ask for long addresses that never come: no more is kept of one than a report shows.
+func TestWhatAPageWaitsForIsKeptShort(t *testing.T) {
+	v := visited()
+	v.hear(&network.EventRequestWillBeSent{RequestID: "1", Request: &network.Request{URL: v.origin + "/sesame/" + strings.Repeat("x", 2<<20)}})
+	if name := v.pending["1"].name; len(name) > maxText || !strings.HasPrefix(name, "/[the password]/xx") {
+		t.Errorf("%d bytes: %.50s", len(name), name)
+	}
+}

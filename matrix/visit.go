@@ -135,9 +135,9 @@ type visit struct {
 
 // request is what has not come yet.
 type request struct {
-	url      string
-	document bool // of the page itself
-	stream   bool // that is not meant to end
+	name     string // of its URL, shortened: a page may ask for much that never comes
+	document bool   // of the page itself
+	stream   bool   // that is not meant to end
 }
 
 func (b *Browser) open(ctx context.Context, p *Page, secret string) (*visit, error) {

@@ -90,3 +90,17 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 		t.Errorf("%+v", all)
 	}
 }
+
+// Items of one name are told apart: a command that comes before another one of the same
+// container is shown.
+func TestDiffHidesNoItemBehindAnotherOfItsName(t *testing.T) {
+	dump := `{"command":["pg_dumpall"],"container":"db"}`
+	entry := func(hooks string) []Entry {
+		return []Entry{{ID: "page", Version: "1", Manifest: []byte(`{"hooks":{"pre_update":[` + hooks + `]}}`)}}
+	}
+	got := Diff(&Document{Entries: entry(dump)}, &Document{Entries: entry(`{"command":["curl","x.example"],"container":"db"},` + dump)})
+	shown := fmt.Sprintf("%+v", got)
+	if !strings.Contains(shown, "curl") || !strings.Contains(shown, "x.example") {
+		t.Errorf("%s", shown)
+	}
+}

@@ -18,6 +18,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 )
 
 // version is set by the linker.
@@ -31,10 +32,13 @@ const (
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
-	err := command().ExecuteContext(ctx)
+	c := command()
+	c.SetOut(plain.ForTerminal(os.Stdout))
+	c.SetErr(plain.ForTerminal(os.Stderr))
+	err := c.ExecuteContext(ctx)
 	stop()
-	if err != nil {
-		fmt.Fprintln(os.Stderr, "catalog:", err)
+	if err != nil { // which may be in the words of a run or a catalog that others made
+		fmt.Fprintln(os.Stderr, "catalog:", plain.Block(err.Error()))
 		os.Exit(exitStatus(err))
 	}
 }

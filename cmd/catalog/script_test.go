@@ -33,6 +33,7 @@ func TestScripts(t *testing.T) {
 		t.Fatal(err)
 	}
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
+		e.Setenv("ESC", "\x1b")
 		return prepare(e, apps)
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status, "replace": replace, "presign": presign}})
 }

@@ -4,11 +4,13 @@ import (
 	"cmp"
 	"errors"
 	"fmt"
+	"io"
 	"time"
 
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 )
 
 func verifyCommand() *cobra.Command {
@@ -85,30 +87,33 @@ func diffCommand() *cobra.Command {
 		if *asJSON {
 			return printJSON(cmd, changes)
 		}
-		w := cmd.OutOrStdout()
+		// Nobody has verified it: what it says begins no line, and hides none.
+		p := func(format string, args ...any) {
+			io.WriteString(cmd.OutOrStdout(), plain.Block(fmt.Sprintf(format, args...))+"\n")
+		}
 		for _, c := range changes {
 			switch {
 			case c.From == "":
-				fmt.Fprintf(w, "%s %s, new\n", c.ID, c.To)
+				p("%s %s, new", c.ID, c.To)
 			case c.To == "":
-				fmt.Fprintf(w, "%s %s is removed\n", c.ID, c.From)
+				p("%s %s is removed", c.ID, c.From)
 			default:
-				fmt.Fprintf(w, "%s %s -> %s\n", c.ID, c.From, c.To)
+				p("%s %s -> %s", c.ID, c.From, c.To)
 			}
 			for _, l := range []struct{ label, text string }{{"REVOKED", c.Revoked}, {"WAIVER", c.Waiver}, {"notes", c.Notes}} {
 				if l.text != "" {
-					fmt.Fprintf(w, "  %-9s  %s\n", l.label, l.text)
+					p("  %-9s  %s", l.label, l.text)
 				}
 			}
 			if c.From == "" || c.To == "" {
 				continue
 			}
 			for _, l := range c.Lines {
-				fmt.Fprintf(w, "  %-9s  %s: %s -> %s\n", l.Kind, l.Path, cmp.Or(l.Old, "nothing"), cmp.Or(l.New, "nothing"))
+				p("  %-9s  %s: %s -> %s", l.Kind, l.Path, cmp.Or(l.Old, "nothing"), cmp.Or(l.New, "nothing"))
 			}
 		}
 		if len(changes) == 0 {
-			fmt.Fprintln(w, "nothing changes")
+			p("nothing changes")
 		}
 		return nil
 	}

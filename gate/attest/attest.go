@@ -59,6 +59,9 @@ func Statement(dir string) (*reports.Report, []byte, error) {
 }
 
 func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
+	if err := reports.Own(dir); err != nil {
+		return nil, nil, nil, err
+	}
 	planned, err := os.ReadFile(filepath.Join(dir, reports.PlanFile))
 	if err != nil {
 		return nil, nil, nil, err

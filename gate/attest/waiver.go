@@ -24,6 +24,9 @@ const (
 	maxWaiver  = 64 << 10
 )
 
+// waiverFile is the name of an application's waiver, in a run's WaiversDir.
+func waiverFile(app string) string { return app + ".dsse.json" }
+
 // checkWaiver refuses a waiver that does not say all it must.
 func checkWaiver(w *reports.Waived) error {
 	u, err := url.Parse(w.Tracker)
@@ -80,7 +83,7 @@ func Waive(ctx context.Context, dir string, w reports.Waived, signers ...*sign.S
 	if err != nil {
 		return "", err
 	}
-	name := filepath.Join(reports.WaiversDir, w.App+".dsse.json")
+	name := filepath.Join(reports.WaiversDir, waiverFile(w.App))
 	return filepath.Join(dir, name), reports.Write(dir, name, envelope)
 }
 
@@ -161,6 +164,11 @@ func waivers(ctx context.Context, dir string, keys []sign.PublicKey, threshold i
 		}
 		if err := checkWaiver(&w); err != nil {
 			return nil, err
+		}
+		// One for each application: an entry carries one, which is all that nodes show and that
+		// ends there.
+		if name := filepath.Base(f); name != waiverFile(w.App) {
+			return nil, fmt.Errorf("%w: waiver %s is for %s, and an application has one, in %s; give one for all of its steps", ErrAttestation, name, w.App, waiverFile(w.App))
 		}
 		out = append(out, w)
 	}

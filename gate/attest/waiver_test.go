@@ -144,3 +144,25 @@ func TestAWorseFailureOfTheSameCellIsNotHiddenByTheFirst(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// A second waiver of the same application would excuse, and neither be shown on nodes nor end
+// there: an entry carries one.
+func TestAnApplicationHasOneWaiver(t *testing.T) {
+	dir := redAt(t, func(*plan.Plan, *reports.Result) {})
+	file, err := Waive(t.Context(), dir, theme(), newSigner(t))
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Sign(t.Context(), dir, ended, newSigner(t)); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Rename(file, filepath.Join(filepath.Dir(file), "0.dsse.json")); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := Waive(t.Context(), dir, theme(), newSigner(t)); !errors.Is(err, ErrAttestation) {
+		t.Error("a second one was given:", err)
+	}
+	if _, err := Sign(t.Context(), dir, ended, newSigner(t)); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "0.dsse.json is for a, and an application has one, in a.dsse.json") {
+		t.Error(err)
+	}
+}

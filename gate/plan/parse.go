@@ -20,6 +20,18 @@ var (
 	nodeName = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9._-]{0,62}$`)
 )
 
+// maxCells is how many cells a run can have, which are all in memory when it is judged.
+const maxCells = 2_000_000
+
+// bounded refuses a run of more cells.
+func (p *Plan) bounded() error {
+	cells := float64(p.Asked.Cycles) * float64(len(p.Asked.Nodes)) * float64(len(p.Asked.Apps)) * float64(len(p.Asked.Steps))
+	if cells > maxCells {
+		return fmt.Errorf("%w: %.0f cells; at most %d are judged: ask for fewer cycles", ErrUsage, cells, maxCells)
+	}
+	return nil
+}
+
 // Parse reads the plan of a run, whoever made that. All that no gate would have written is
 // reported at once, wrapped in ErrUsage.
 func Parse(b []byte) (*Plan, error) {
@@ -52,7 +64,15 @@ func Parse(b []byte) (*Plan, error) {
 	if p.Asked.Cycles < 0 || p.Asked.Cycles > MaxCycles {
 		problems = append(problems, fmt.Errorf("%w: %s: cycles: %d: expected 1 to %d", ErrUsage, reports.PlanFile, p.Asked.Cycles, MaxCycles))
 	}
-	return p, errors.Join(problems...)
+	for _, list := range [][]string{p.Asked.Nodes, p.Asked.Apps, p.Asked.Steps} {
+		if sorted := slices.Compact(slices.Sorted(slices.Values(list))); len(sorted) != len(list) {
+			problems = append(problems, fmt.Errorf("%w: %s: %d of %d names are named twice", ErrUsage, reports.PlanFile, len(list)-len(sorted), len(list)))
+		}
+	}
+	if err := errors.Join(problems...); err != nil {
+		return p, err
+	}
+	return p, p.bounded()
 }
 
 // Check refuses results that the plan's run cannot have given: of an application, a node, a

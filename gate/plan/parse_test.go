@@ -3,6 +3,7 @@ package plan
 import (
 	"encoding/json"
 	"errors"
+	"fmt"
 	"testing"
 
 	"github.com/archipelago-cloud/archipelago/matrix"
@@ -11,6 +12,13 @@ import (
 
 func foreign() *Plan {
 	return &Plan{Run: "20260101-120000-1f2e", Asked: reports.Policy{Cycles: 2, Nodes: []string{".228"}, Steps: []string{matrix.Install}, Apps: []string{"feeds"}}, Nodes: []reports.Node{{Name: ".228"}}}
+}
+
+func names(n int) (out []string) {
+	for i := range n {
+		out = append(out, fmt.Sprint("n", i))
+	}
+	return out
 }
 
 // A plan that somebody else wrote names no file outside its run.
@@ -28,6 +36,10 @@ func TestAForeignPlanIsRefusedWhereNoGateWouldHaveWrittenIt(t *testing.T) {
 		"node":             func(p *Plan) { p.Nodes[0].Name = "\x1b[2J" },
 		"step":             func(p *Plan) { p.Asked.Steps = []string{"../x"} },
 		"cycles":           func(p *Plan) { p.Asked.Cycles = MaxCycles + 1 },
+		"node twice":       func(p *Plan) { p.Asked.Nodes = []string{".228", ".228"} },
+		"app twice":        func(p *Plan) { p.Asked.Apps = []string{"feeds", "feeds"} },
+		"step twice":       func(p *Plan) { p.Asked.Steps = []string{matrix.Install, matrix.Install} },
+		"too many cells":   func(p *Plan) { p.Asked.Cycles, p.Asked.Nodes, p.Asked.Apps = MaxCycles, names(40), names(40) },
 		"cycles below one": func(p *Plan) { p.Asked.Cycles = -1 },
 	} {
 		p := foreign()

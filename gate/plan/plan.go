@@ -174,6 +174,9 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 		Requires: requires, Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
 		Judge: reports.Judge{Policy: PolicyDigest(policy)}, Previous: previous(r.PreviousSource, r.Previous, apps),
 	}
+	if err := p.bounded(); err != nil {
+		return nil, err
+	}
 	for _, n := range known {
 		if slices.Contains(r.Nodes, n.Name) && n.HostKey != "" {
 			p.Nodes = append(p.Nodes, n)

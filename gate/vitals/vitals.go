@@ -58,7 +58,7 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 			l.Unread = append(l.Unread, rest)
 		case "measure":
 			name, value, _ := strings.Cut(rest, " ")
-			l.Measures[name], err = strconv.ParseFloat(value, 64)
+			l.Measures[name], err = measured(value)
 		case "oom":
 			l.OOMKills, err = strconv.ParseInt(rest, 10, 64)
 		case "restarts":
@@ -110,6 +110,16 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 	l.Findings = j.findings(until)
 	l.counted(before, j)
 	return l, nil
+}
+
+// measured reads a measure: a number that JSON has, and that sums of are numbers, too. With
+// another one, a node could keep a run from being judged.
+func measured(s string) (float64, error) {
+	v, err := strconv.ParseFloat(s, 64)
+	if err == nil && !(v >= 0 && v <= 1<<53) {
+		err = errors.New("a measure is from 0 to 2^53")
+	}
+	return v, err
 }
 
 // cursorTime is when the line was logged that a cursor stands for.

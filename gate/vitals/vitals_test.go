@@ -215,3 +215,13 @@ func TestWhatANodeCannotShowIsSaid(t *testing.T) {
 		t.Errorf("%+v, %v", l, err)
 	}
 }
+
+// A node must not keep its run from being judged by what JSON, or a sum, has no number for.
+func TestAMeasureIsANumber(t *testing.T) {
+	for value, good := range map[string]bool{"3": true, "0": true, "NaN": false, "Inf": false, "-1": false, "1e308": false, "0x1p60": false, "": false} {
+		l, err := Read(answer("measure disk "+value), owners, before)
+		if (err == nil) != good || err != nil && !errors.Is(err, ErrIncomplete) {
+			t.Errorf("%q: %+v, %v", value, l, err)
+		}
+	}
+}

@@ -57,7 +57,7 @@ func Block(s string) string {
 // markdown escapes what GitHub's Markdown would obey within a line, HTML included.
 var markdown = strings.NewReplacer(
 	"\n", " ", "\t", " ", `\`, `\\`, "`", "\\`", "*", `\*`, "_", `\_`, "[", `\[`, "]", `\]`, "|", `\|`, "~", `\~`, "#", `\#`,
-	"!", `\!`, "<", "&lt;", ">", "&gt;", "&", "&amp;", "@", "&#64;", "://", "&#58;//")
+	"!", `\!`, "<", "&lt;", ">", "&gt;", "&", "&amp;", "@", "&#64;", "://", "&#58;//", "www.", "www&#46;", "$", `\$`)
 
 // Markdown is a text as one line of Markdown that shows it, and does nothing else.
 func Markdown(s string) string { return markdown.Replace(Text(s)) }

@@ -36,6 +36,7 @@ func TestMarkdownShowsAndObeysNothing(t *testing.T) {
 		"# GREEN\n\n- [x] *all*":                       `\# GREEN  - \[x\] \*all\*`,
 		"![a](https://x.example/1) @all":               `\!\[a\](https&#58;//x.example/1) &#64;all`,
 		"\x1b[2J":                                      `\\x1b\[2J`,
+		"www.x.example $\\color{green}{GREEN}$":        `www&#46;x.example \$\\color{green}{GREEN}\$`,
 	} {
 		if got := Markdown(said); got != want {
 			t.Errorf("%q: %q, expected %q", said, got, want)

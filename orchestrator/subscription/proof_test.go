@@ -103,3 +103,49 @@ func TestAGateIsTrustedByTheNewestRoot(t *testing.T) {
 		t.Error("once its key was taken out:", err)
 	}
 }
+
+// TestARemovedKeyKeepsNothingInForce: a mirror that has the new root, and no catalog that is
+// valid under it, keeps neither a removed key nor a removed gate in force.
+func TestARemovedKeyKeepsNothingInForce(t *testing.T) {
+	gaps := map[string]func(w *world){
+		"no catalog":       func(w *world) { delete(w.files, "/beta.json") },
+		"the old catalog":  func(*world) {},
+		"a broken catalog": func(w *world) { w.files["/beta.json"] = []byte("x") },
+	}
+	for name, gap := range gaps {
+		w := newWorld(t)
+		w.follow()
+		w.files["/root/2.json"] = w.root(2, 1, w.keys[:2], w.keys[1])
+		gap(w)
+		if changed, err := w.sub.Refresh(t.Context()); err == nil || !changed || w.docs[len(w.docs)-1] != nil || w.serial() != 0 {
+			t.Errorf("a removed catalog key, %s: %v, %v, serial %d", name, changed, err, w.serial())
+		}
+		if s, _ := w.sub.Status(); !strings.Contains(s.Error, "not valid under root 2") {
+			t.Errorf("%s: %+v", name, s)
+		}
+		if changed, _ := w.sub.Refresh(t.Context()); changed {
+			t.Errorf("%s: it is said once", name)
+		}
+		w.files["/beta.json"] = w.document("beta", 8, w.clock.AddDate(0, 0, 7), w.keys[1])
+		if changed, err := w.sub.Refresh(t.Context()); err != nil || !changed || w.serial() != 8 {
+			t.Errorf("%s, then a newer catalog: %v, %v", name, changed, err)
+		}
+	}
+	for name, gap := range gaps {
+		w := newWorld(t)
+		w.follow()
+		var err error
+		if w.gate, err = sign.NewSigner("another"); err != nil {
+			t.Fatal(err)
+		}
+		w.files["/root/2.json"] = w.root(2, 1, w.keys[:1], w.keys[0])
+		gap(w)
+		w.sub.Refresh(t.Context())
+		if err := w.heldBack(); !errors.Is(err, proof.ErrUnproven) {
+			t.Errorf("a removed gate, %s: %v", name, err)
+		}
+		if w.serial() != 7 {
+			t.Errorf("%s: the catalog itself holds: serial %d", name, w.serial())
+		}
+	}
+}

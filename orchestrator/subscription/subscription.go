@@ -24,7 +24,6 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
-	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
@@ -362,6 +361,9 @@ func (s *Subscription) Refresh(ctx context.Context) (changed bool, err error) {
 	if err != nil {
 		err = errors.Join(errs...)
 	}
+	if dropped, why := s.reexamine(ctx); dropped {
+		changed, err = true, errors.Join(err, why)
+	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if s.status.Error = ""; err != nil {
@@ -430,32 +432,4 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag str
 	s.hold(d)
 	s.changed(d)
 	return true, nil
-}
-
-// roots asks a mirror for successors of the root, and brings them into force.
-func (s *Subscription) roots(ctx context.Context, base string) error {
-	for range maxRoots {
-		s.mu.Lock()
-		rec := s.rec
-		s.mu.Unlock()
-		p, err := root.Verify(time.Time{}, rec.Roots[0], rec.Roots[1:]...) // an expired root may have a successor
-		if err != nil {
-			return err
-		}
-		b, err := s.get(ctx, base+"/"+mirror.Root(p.Version+1), root.MaxSize)
-		if err != nil || b == nil {
-			return err
-		}
-		if _, err := root.Verify(time.Time{}, rec.Roots[0], append(slices.Clone(rec.Roots[1:]), b)...); err != nil {
-			return err
-		}
-		s.mu.Lock()
-		rec.Roots, rec.ETags = append(slices.Clone(rec.Roots), b), nil // whatever is in force is verified again
-		err = s.write(rec)
-		s.mu.Unlock()
-		if err != nil {
-			return err
-		}
-	}
-	return nil
 }
