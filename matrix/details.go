@@ -49,6 +49,7 @@ type configSeen struct {
 	HealthcheckOnFailureAction string
 	StopTimeout                uint
 	StopSignal, Timezone       string
+	CreateCommand              []string
 	Secrets                    []struct {
 		Name           string
 		UID, GID, Mode uint32
@@ -154,11 +155,17 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	p.add("network mode", r.HostConfig.NetworkMode)
 	for _, v := range r.Config.Env {
 		name, value, _ := strings.Cut(v, "=")
-		if meant, ok := m.Environment[name]; ok && meant == value {
+		switch meant, ok := m.Environment[name]; {
+		case ok && meant == value:
 			p.add("environment "+name, "as meant")
-		} else {
+		case value == stars:
+			p.add("environment "+name, hidden)
+		default:
 			p.add("environment "+name, "another value") // which may be a secret
 		}
+	}
+	for variable, secret := range r.variables() {
+		p.add("variable "+variable, "secret "+secret)
 	}
 	for name, value := range r.Config.Labels {
 		p.add("label "+name, value)

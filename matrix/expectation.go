@@ -75,11 +75,12 @@ type PortMeant struct {
 	Loopback bool // on 127.0.0.1 only, for the proxy; otherwise on every address
 }
 
-// SecretMeant is a file with a secret in it, which its user alone can read.
+// SecretMeant is a file with a secret in it, which its user alone can read, or a variable.
 type SecretMeant struct {
 	Name     string // in Podman's store
-	Target   string
-	UID, GID int // as seen in the container
+	Target   string // of a file; empty for a variable
+	UID, GID int    // of a file, as seen in the container
+	Variable string
 }
 
 // HealthMeant is a health check, with the defaults filled in. Podman is to run it when
@@ -128,7 +129,11 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		out.Ports = append(out.Ports, PortMeant{p, slices.Contains(webs, p)})
 	}
 	for _, s := range c.Secrets {
-		out.Secrets = append(out.Secrets, SecretMeant{m.ID + "." + s.Name, s.Path, uid, gid})
+		if s.Env != "" {
+			out.Secrets = append(out.Secrets, SecretMeant{Name: m.ID + "." + s.Name, Variable: s.Env})
+			continue
+		}
+		out.Secrets = append(out.Secrets, SecretMeant{Name: m.ID + "." + s.Name, Target: s.Path, UID: uid, GID: gid})
 	}
 	if h := c.Health; h != nil {
 		out.Health = &HealthMeant{h.Exec, h.Timeout.Or(checkTimeout), h.StartPeriod.Or(m.StartBudget()), h.Retries, probeOf(c)}

@@ -64,7 +64,7 @@ func (c *Meant) arguments() wanted {
 		w.must("--tmpfs "+target, "mode=1777")
 	}
 	for _, s := range c.Secrets {
-		w.must("--secret "+s.Name, s.options())
+		w.also("--secret "+s.Name, s.options())
 	}
 	for name, value := range c.Environment {
 		w.must("--env "+name, value)

@@ -62,7 +62,9 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 			continue
 		}
 		for _, sec := range c.Secrets {
-			q.inside = append(q.inside, seen.pid+":"+sec.Path)
+			if sec.Path != "" {
+				q.inside = append(q.inside, seen.pid+":"+sec.Path)
+			}
 		}
 		for _, v := range c.Volumes {
 			q.inside = append(q.inside, seen.pid+":"+v.Path)

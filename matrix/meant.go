@@ -108,6 +108,9 @@ func (c *Meant) wantMounts(w wanted) {
 		w.must("mount "+target, "tmpfs, writable, mode 1777")
 	}
 	for _, s := range c.Secrets {
+		if s.Variable != "" {
+			continue // wantFromImage
+		}
 		owner := fmt.Sprintf("mode 400 of %d:%d", s.UID, s.GID)
 		w.must("mount "+s.Target, "secret "+s.Name)
 		w.must("secret "+s.Target, owner)
@@ -131,6 +134,13 @@ func (c *Meant) wantFromImage(w wanted, r *Details) {
 	}
 	for name := range c.Environment {
 		w.must("environment "+name, "as meant")
+	}
+	for _, s := range c.Secrets {
+		if s.Variable != "" {
+			delete(w, "environment "+s.Variable) // Podman shows the secret's name in its place
+			w.must("environment "+s.Name, hidden)
+			w.must("variable "+s.Variable, "secret "+s.Name)
+		}
 	}
 	for name, value := range from.Config.Labels {
 		w.must("label "+name, value)

@@ -32,7 +32,10 @@ func asMeant(edit func(file, text string) string) *Snapshot {
 	return s
 }
 
-func lookAt(edit func(file, text string) string) (*Snapshot, error) {
+func lookAt(edit func(file, text string) string) (*Snapshot, error) { return lookAtOne(stack(), edit) }
+
+// lookAtOne is lookAt for a manifest that differs from stack().
+func lookAtOne(m *manifest.Manifest, edit func(file, text string) string) (*Snapshot, error) {
 	read := func(file string) string {
 		b, err := fixture.ReadFile("testdata/meant/" + file)
 		if err != nil {
@@ -59,7 +62,7 @@ func lookAt(edit func(file, text string) string) (*Snapshot, error) {
 	s.Containers = append(s.Containers, Seen{ID: "3", Name: "other", App: "other", pid: "300"})
 	s.Bridges["archipelago-pair"] = Bridge{Isolate: "strict"}
 	s.Bridges["archipelago-pair.chain"] = Bridge{Internal: true, Isolate: "strict"}
-	return s, s.read(read(factsFile), s.ask(stack(), nodes.DataDir, noon))
+	return s, s.read(read(factsFile), s.ask(m, nodes.DataDir, noon))
 }
 
 func meantByFixture(t *testing.T) *Expectation {
@@ -96,7 +99,6 @@ func TestWhatIsAsMeantIsNotRed(t *testing.T) {
 
 // TestEverythingMoreLessOrOtherIsRed plants one fault at a time into what the node says.
 func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
-	const db, web = "pair-db.json", "pair.json"
 	const full = "000001ffffffffff"
 	cases := []struct {
 		name, file, old, by, want string
@@ -255,7 +257,7 @@ func TestWhatTheLabsKernelSaysIsRead(t *testing.T) {
 	if err := s.read(string(b), questions{volumes: []string{"/var/lib/archipelago/page/data"}, inside: []string{"11014:/data", "11014:/run/secrets/key"}}); err != nil {
 		t.Fatal(err)
 	}
-	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]string{"/data": "/var/lib/archipelago/page/data"}, Tmpfs: []string{"/tmp"}, Secrets: []SecretMeant{{"page.key", "/run/secrets/key", 1000, 1000}}}
+	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]string{"/data": "/var/lib/archipelago/page/data"}, Tmpfs: []string{"/tmp"}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
 	seen, w := properties{}, wanted{}
 	s.addSecurity(seen, s.Containers[0], &m)
 	s.addMounts(seen, s.Containers[0].running, &m)

@@ -85,7 +85,7 @@ func (c *Meant) directives() wanted {
 		in("Tmpfs "+target, "mode=1777")
 	}
 	for _, s := range c.Secrets {
-		in("Secret "+s.Name, s.options())
+		w.also("[Container] Secret "+s.Name, s.options())
 	}
 	for name, value := range c.Environment {
 		in("Environment "+name, value)
@@ -134,6 +134,9 @@ func (p PortMeant) published() (name, value string) {
 
 // options are those of podman-run(1), --secret, in order.
 func (s SecretMeant) options() string {
+	if s.Variable != "" {
+		return "target=" + s.Variable + ",type=env"
+	}
 	return fmt.Sprintf("gid=%d,mode=0400,target=%s,type=mount,uid=%d", s.GID, s.Target, s.UID)
 }
 

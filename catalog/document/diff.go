@@ -133,8 +133,13 @@ func flat(e *Entry) map[string]string {
 				walk(below(k), x)
 			}
 		case []any:
+			times := map[string]int{}
 			for i, x := range v {
-				walk(below(nameOf(x, i)), x)
+				name := nameOf(x, i)
+				if times[name]++; times[name] > 1 {
+					name = fmt.Sprintf("%s(%d)", name, times[name]) // such as a secret that a container has twice
+				}
+				walk(below(name), x)
 			}
 		default:
 			out[path] = fmt.Sprint(v)

@@ -150,11 +150,24 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 	for j, p := range c.Tmpfs {
 		target(p, "containers", i, "tmpfs", j)
 	}
+	variables := map[string]string{}
+	for name := range c.Environment {
+		variables[name] = "the environment"
+	}
 	for j, s := range c.Secrets {
 		if !secrets[s.Name] {
 			d.report(at("containers", i, "secrets", j, "name"), false, "no generated secret and no secret setting is named %q", s.Name)
 		}
-		target(s.Path, "containers", i, "secrets", j, "path")
+		switch {
+		case (s.Path == "") == (s.Env == ""):
+			d.report(at("containers", i, "secrets", j), false, "expected either path, for a file, or env, for an environment variable")
+		case s.Path != "":
+			target(s.Path, "containers", i, "secrets", j, "path")
+		case variables[s.Env] != "":
+			d.report(at("containers", i, "secrets", j, "env"), false, "%q is already set by %s", s.Env, variables[s.Env])
+		default:
+			variables[s.Env] = field(at("containers", i, "secrets", j))
+		}
 	}
 	for j, p := range c.Ports {
 		if ports[p.Name] {
@@ -258,7 +271,7 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 		case secrets[s.Name]:
 			d.report(at("settings", i, "name"), false, "a generated secret named %q is already declared", s.Name)
 		case !mounted(s.Name):
-			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; mount it as a file with the secrets of one", s.Name)
+			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; give it to one with its secrets, as a file or a variable", s.Name)
 		}
 	}
 	refs := func(text string, where ...any) {
@@ -266,7 +279,7 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 			if !seen[r[1]] {
 				d.report(at(where...), false, "no setting is named %q", r[1])
 			} else if m.Secret(r[1]) {
-				d.report(at(where...), false, "the setting %q is secret, and this text would be in a unit file; mount it as a file with the container's secrets", r[1])
+				d.report(at(where...), false, "the setting %q is secret, and this text would be in a unit file; give it to the container with its secrets, as a file or a variable", r[1])
 			}
 		}
 	}

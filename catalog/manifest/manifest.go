@@ -58,7 +58,7 @@ type Manifest struct {
 
 // Setting is a value that the owner may choose; {{setting:NAME}} stands for it in
 // environments and commands. A secret one has no default, and reaches containers only
-// as a file, by a SecretMount; while it is not set, that file does not exist.
+// by a SecretMount; while it is not set, that file or variable does not exist.
 type Setting struct {
 	Name    string   `json:"name"`
 	Default string   `json:"default,omitempty"`
@@ -195,10 +195,13 @@ type Volume struct {
 	GID  int    `json:"gid,omitempty"`
 }
 
-// SecretMount is a generated secret, or a secret setting, as a file in the container.
+// SecretMount is a generated secret, or a secret setting, in the container: as a file at
+// Path, which its user alone can read, or as the environment variable Env. Exactly one of
+// the two is set. A file is the better place: every process inherits a variable.
 type SecretMount struct {
 	Name string `json:"name"`
-	Path string `json:"path"`
+	Path string `json:"path,omitempty"`
+	Env  string `json:"env,omitempty"`
 
 	Ref string `json:"-"` // of a secret setting: which value it is; With fills it in
 }

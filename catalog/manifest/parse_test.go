@@ -78,14 +78,14 @@ const ref = "abcdefghijABCDEFGHIJ"
 
 func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "key", Secret: true}}, Secrets: []GeneratedSecret{{Name: "inner"}},
-		Containers: []Container{{Name: "a", Secrets: []SecretMount{{Name: "key", Path: "/run/key"}, {Name: "inner", Path: "/run/inner"}}}}}
+		Containers: []Container{{Name: "a", Secrets: []SecretMount{{Name: "key", Path: "/run/key"}, {Name: "inner", Env: "INNER"}}}}}
 	set, err := m.With(map[string]string{"key": ref})
-	if want := []SecretMount{{"key", "/run/key", ref}, {"inner", "/run/inner", ""}}; err != nil || !reflect.DeepEqual(set.Containers[0].Secrets, want) {
+	if want := []SecretMount{{Name: "key", Path: "/run/key", Ref: ref}, {Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(set.Containers[0].Secrets, want) {
 		t.Errorf("set: %+v, %v", set, err)
 	}
 	for _, unset := range []map[string]string{nil, {"key": ""}} {
 		got, err := m.With(unset)
-		if want := []SecretMount{{"inner", "/run/inner", ""}}; err != nil || !reflect.DeepEqual(got.Containers[0].Secrets, want) {
+		if want := []SecretMount{{Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(got.Containers[0].Secrets, want) {
 			t.Errorf("%v: %+v, %v", unset, got, err)
 		}
 	}
@@ -183,6 +183,11 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"duplicate key", "name: Pair\n", "name: Pair\nname: Twice\n", []string{"m.yaml:4:1: mapping key \"name\" already defined"}},
 		{"duplicate container", "- name: pair\n", "- name: pair-db\n", []string{`containers[1].name: the name "pair-db" is already that of containers[0]`}},
 		{"dangling secret", "secrets: [{name: password,", "secrets: [{name: passwort,", []string{`m.yaml:10:22: containers[0].secrets[0].name: no generated secret and no secret setting is named "passwort"`}},
+		{"secret of two kinds", "path: /run/secrets/password}", "path: /run/secrets/password, env: PASSWORD}", []string{"m.yaml:10:15: containers[0].secrets[0]: expected either path, for a file, or env, for an environment variable"}},
+		{"secret that goes nowhere", "{name: password, path: /run/secrets/password}", "{name: password}", []string{"m.yaml:10:15: containers[0].secrets[0]: expected either path"}},
+		{"secret in a variable that is none", "path: /run/secrets/password}", "env: password}", []string{"m.yaml:10:37: containers[0].secrets[0].env:", "is not valid here"}},
+		{"two secrets in one variable", "path: /run/secrets/password}", "env: A}, {name: password, env: A}", []string{`m.yaml:10:63: containers[0].secrets[1].env: "A" is already set by containers[0].secrets[0]`}},
+		{"secret over a variable", "path: /run/secrets/password}]", "env: A}]\n    environment: {A: b}", []string{`containers[0].secrets[0].env: "A" is already set by the environment`}},
 		{"dangling dependency", "container: pair-db,", "container: pair-dbx,", []string{`no container is named "pair-dbx"`}},
 		{"dangling port", "web: {port: web", "web: {port: http", []string{`interfaces.web.port: no port is named "http"`}},
 		{"dependency on health that is not declared", "    health: {exec: [/bin/true], interval: 2s}\n", "", []string{`"pair-db" declares no health check`}},

@@ -137,6 +137,10 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		if s.Ref != "" {
 			line("# "+s.Name, s.Ref) // another value is another unit, so the container is made anew
 		}
+		if s.Env != "" {
+			line("Secret", fmt.Sprintf("%s,type=env,target=%s", SecretName(m.ID, s.Name), s.Env))
+			continue
+		}
 		line("Secret", fmt.Sprintf("%s,type=mount,target=%s,uid=%d,gid=%d,mode=0400", SecretName(m.ID, s.Name), s.Path, uid, gid))
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Environment)) {
