@@ -120,6 +120,9 @@ func CheckKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		} else if have.Mode != "600" {
 			say("secret %s has mode %s, expected 600", g.Name, have.Mode)
 		}
+		if form, made := formOf(m, g); ok && made && !slices.Contains(s.Forms[g.Name], form) {
+			say("secret %s has the form %s, expected %s", g.Name, shown(strings.Join(s.Forms[g.Name], " or ")), form)
+		}
 	}
 	return wrong
 }

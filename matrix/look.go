@@ -190,6 +190,8 @@ func (r *reading) fact(f []string, line string) error {
 		r.Folders = append(r.Folders, f[1])
 	case tag == "secret" && n == 4:
 		r.Secrets[f[1]] = FileSeen{f[2], f[3]}
+	case tag == "form" && n == 3:
+		r.Forms[f[1]] = strings.Split(strings.TrimPrefix(f[2], ","), ",")
 	case tag == "ns" && n == 4 && f[1] == "self":
 		r.Namespaces[f[2]] = f[3]
 	case tag == "ns" && n == 4 && c != nil:

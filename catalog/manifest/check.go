@@ -111,6 +111,12 @@ func (d *document) checkSecrets(m *Manifest) map[string]bool {
 			d.report(at("generated_secrets", i, "name"), false, "a secret named %q is already declared", s.Name)
 		}
 		seen[s.Name] = true
+		if s.Length > 0 && s.Form != "" {
+			d.report(at("generated_secrets", i, "length"), false, "a secret of form %s has no length in characters", s.Form)
+		}
+		if s.Bytes > 0 && s.Form != FormHex && s.Form != FormBase64 {
+			d.report(at("generated_secrets", i, "bytes"), false, "only the forms hex and base64 stand for bytes")
+		}
 	}
 	return seen
 }

@@ -245,13 +245,23 @@ type Port struct {
 	Protocol  string `json:"protocol,omitempty"` // tcp (default) or udp
 }
 
-// GeneratedSecret is made once by the node, from Length characters, and kept for
-// ever. Shown ones are credentials the owner may read.
+// GeneratedSecret is made once by the node, and kept for ever: another form, length or
+// number of bytes is for nodes that have none yet. Without a Form it is Length letters
+// and digits. Shown ones are credentials the owner may read.
 type GeneratedSecret struct {
 	Name   string `json:"name"`
-	Length int    `json:"length,omitempty"` // default 32
+	Form   string `json:"form,omitempty"`   // FormHex, FormBase64 or FormUUID
+	Length int    `json:"length,omitempty"` // characters, where there is no form; default 32
+	Bytes  int    `json:"bytes,omitempty"`  // that hex and base64 stand for; default 32
 	Shown  bool   `json:"shown,omitempty"`
 }
+
+// The forms of generated secrets.
+const (
+	FormHex    = "hex"    // lower case, two digits for a byte
+	FormBase64 = "base64" // the standard alphabet, padded (RFC 4648, section 4)
+	FormUUID   = "uuid"   // random, version 4, lower case (RFC 9562)
+)
 
 // Interface is a way in for people or programs, by a port's name.
 type Interface struct {
