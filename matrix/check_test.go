@@ -18,7 +18,7 @@ func stack() *manifest.Manifest {
 		Containers: []manifest.Container{
 			{Name: "pair-db", Image: manifest.Image{Ref: "registry.example/pair/db", Digest: digestOf("d")}, User: "100:102",
 				Health:  &manifest.Health{Exec: []string{"ready", "-q"}, Interval: seconds(2), Timeout: manifest.Duration(500 * time.Millisecond), StartPeriod: seconds(90), Retries: 5},
-				Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}, Tmpfs: []string{"/run/db"},
+				Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}, Tmpfs: []manifest.Tmpfs{{Path: "/run/db"}},
 				Secrets: []manifest.SecretMount{{Name: "password", Path: "/run/secrets/password"}}},
 			{Name: "pair", Image: manifest.Image{Ref: "registry.example/pair/web", Digest: digestOf("a")}, User: "1000:1000", StopTimeout: seconds(3),
 				Command: []string{"serve", "--name", "a b"}, Environment: map[string]string{"DB": "pair-db"},

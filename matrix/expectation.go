@@ -52,9 +52,17 @@ type Meant struct {
 	App, Name   string
 	Image       manifest.Image
 	User        string   // "UID:GID" in the container; empty: as the image says
-	Command     []string // nil: the image's
+	Entrypoint  []string // nil: the image's
+	Command     []string // nil: the image's, where its entrypoint is not replaced
+	WorkingDir  string   // empty: the image's
+	Init        bool     // Podman's init starts the program
+	Hostname    string   // empty: the container's id
+	ReadOnly    bool     // its root file system
 	Volumes     map[string]string
-	Tmpfs       []string
+	Tmpfs       []TmpfsMeant
+	ShmSize     uint64         // bytes; 0: Podman's own size
+	Ulimits     map[string]int // soft and hard, as far as the node allows them
+	Sysctls     map[string]int // of the kernel's parameters
 	Ports       []PortMeant
 	Networks    []string
 	MayNetworks []string // those of applications that require this one, which come and go
@@ -62,6 +70,7 @@ type Meant struct {
 	Secrets     []SecretMeant
 	Health      *HealthMeant
 	StopTimeout time.Duration
+	StopSignal  string        // empty: the image's, or SIGTERM
 	Start       time.Duration // until systemd gives up a start
 	Memory      uint64        // bytes; 0: no limit
 	DependsOn   []string      // containers whose units are required, and started before
@@ -73,6 +82,12 @@ type Meant struct {
 type PortMeant struct {
 	manifest.Port
 	Loopback bool // on 127.0.0.1 only, for the proxy; otherwise on every address
+}
+
+// TmpfsMeant is a file system in memory.
+type TmpfsMeant struct {
+	Target string
+	Size   uint64 // bytes; 0: whatever the kernel gives
 }
 
 // SecretMeant is a file with a secret in it, which its user alone can read, or a variable.
@@ -114,7 +129,9 @@ func linkOf(app, required string) string { return networkOf(app) + "." + require
 func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 	uid, gid := c.IDs()
 	out := Meant{
-		App: m.ID, Name: c.Name, Image: c.Image, Command: c.Command, Tmpfs: c.Tmpfs, Environment: c.Environment,
+		App: m.ID, Name: c.Name, Image: c.Image, Environment: c.Environment,
+		Entrypoint: c.Entrypoint, Command: c.Command, WorkingDir: c.WorkingDir, Init: c.Init, Hostname: c.Hostname, ReadOnly: c.ReadOnly,
+		ShmSize: bytesOf(c.ShmSize), Ulimits: c.Ulimits, Sysctls: c.Sysctls, StopSignal: c.StopSignal,
 		Volumes: map[string]string{}, Networks: []string{networkOf(m.ID)},
 		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(m.Resources.Memory),
 	}
@@ -123,6 +140,9 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 	}
 	for _, v := range c.Volumes {
 		out.Volumes[v.Path] = manifest.VolumeDir(f.DataDir, m.ID, v.Name)
+	}
+	for _, t := range c.Tmpfs {
+		out.Tmpfs = append(out.Tmpfs, TmpfsMeant{t.Path, bytesOf(t.Size)})
 	}
 	webs := m.WebPorts()
 	for _, p := range c.Ports {

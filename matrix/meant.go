@@ -1,7 +1,6 @@
 package matrix
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -58,7 +57,6 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 		w.must("published port "+name, value)
 		w.must("listening port "+name, address)
 	}
-	w.must("hostname", "its id")
 	w.must("network mode", "bridge")
 	for _, n := range c.Networks {
 		w.must("network "+n, "joined")
@@ -67,8 +65,8 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 		w["network "+n] = want{text: "joined", optional: true}
 	}
 	c.wantFromImage(w, seen.running)
-	w.must("log driver", "journald")                // where the owner's logs are read
-	w.must("size of /dev/shm", fmt.Sprint(shmSize)) // Podman's own
+	c.wantProcess(w, seen.running)
+	w.must("log driver", "journald") // where the owner's logs are read
 	w.must("stop timeout", c.StopTimeout.String())
 	w.must("action when unhealthy", "none")
 	w.must("Podman's restart policy", "no") // systemd restarts it
@@ -104,8 +102,12 @@ func (c *Meant) wantMounts(w wanted) {
 	for target, dir := range c.Volumes {
 		w.must("mount "+target, dir+", writable")
 	}
-	for _, target := range c.Tmpfs {
-		w.must("mount "+target, "tmpfs, writable, mode 1777")
+	for _, t := range c.Tmpfs {
+		text := "tmpfs, writable, mode 1777"
+		if t.Size > 0 {
+			text += fmt.Sprintf(", %d bytes", t.Size)
+		}
+		w.must("mount "+t.Target, text)
 	}
 	for _, s := range c.Secrets {
 		if s.Variable != "" {
@@ -152,12 +154,6 @@ func (c *Meant) wantFromImage(w wanted, r *Details) {
 		spec = have
 	}
 	w.must("label "+manifest.LabelSpec, spec)
-	w.must("stop signal", cmp.Or(from.Config.StopSignal, "SIGTERM"))
-	command := c.Command
-	if command == nil {
-		command = from.Config.Cmd
-	}
-	w.must("command line", words(slices.Concat(from.Config.Entrypoint, command)))
 	if h := c.Health; h != nil {
 		w.must("label "+manifest.LabelHealth, h.Probe)
 		w.must("health check", check(h.Exec))
@@ -199,7 +195,7 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 	for name, value := range map[string]string{
 		"Type": "notify", "Restart": "always", "RestartUSec": restartDelay.String(), "RestartSteps": fmt.Sprint(restartSteps),
 		"RestartMaxDelayUSec": restartMaxDelay.String(), "StartLimitIntervalUSec": "0s", "MemoryMax": memory,
-		"SuccessExitStatus": "143", "KillMode": "mixed",
+		"SuccessExitStatus": c.successStatus(), "KillMode": "mixed",
 		"TimeoutStartUSec": c.Start.String(), "TimeoutStopUSec": (c.StopTimeout + stopMargin).String(),
 	} {
 		w.must("its unit's "+name, value)

@@ -152,7 +152,7 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 		{"a secret of another owner", factsFile, "inside 100 /run/secrets/password 100099 100101", "inside 100 /run/secrets/password 1000 1000", "container pair-db: secret /run/secrets/password is mode 400 of 0:0, wanted mode 400 of 100:102"},
 		{"a secret that Podman holds otherwise", db, `"Mode": 256`, `"Mode": 292`, "container pair-db: secret pair.password in Podman is mode 444 of 100:102, wanted mode 400 of 100:102"},
 		{"a secret more", web, `"StopTimeout": 3`, `"StopTimeout": 3, "Secrets": [{"Name": "other.key", "Mode": 256}]`, "container pair: secret other.key in Podman is mode 400 of 0:0, and none is meant"},
-		{"a read-only image", web, `"ReadonlyRootfs": false`, `"ReadonlyRootfs": true`, "container pair: root file system is read-only, and none is meant"},
+		{"a read-only image", web, `"ReadonlyRootfs": false`, `"ReadonlyRootfs": true`, "container pair: root file system is read-only in Podman alone, and none is meant"},
 		{"a web port for everyone", web, `"HostIp": "127.0.0.1"`, `"HostIp": "0.0.0.0"`, "container pair: published port 8080/tcp is every address to 80, wanted 127.0.0.1 to 80"},
 		{"a port for nobody", web, `"HostIp": "0.0.0.0", "HostPort": "8081"`, `"HostIp": "127.0.0.1", "HostPort": "8081"`, "container pair: published port 8081/tcp is 127.0.0.1 to 81, wanted every address to 81"},
 		{"a port less", web, `, "81/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8081"}]`, "", "container pair: published port 8081/tcp is missing, wanted every address to 81"},
@@ -257,7 +257,7 @@ func TestWhatTheLabsKernelSaysIsRead(t *testing.T) {
 	if err := s.read(string(b), questions{volumes: []string{"/var/lib/archipelago/page/data"}, inside: []string{"11014:/data", "11014:/run/secrets/key"}}); err != nil {
 		t.Fatal(err)
 	}
-	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]string{"/data": "/var/lib/archipelago/page/data"}, Tmpfs: []string{"/tmp"}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
+	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]string{"/data": "/var/lib/archipelago/page/data"}, Tmpfs: []TmpfsMeant{{Target: "/tmp"}}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
 	seen, w := properties{}, wanted{}
 	s.addSecurity(seen, s.Containers[0], &m)
 	s.addMounts(seen, s.Containers[0].running, &m)

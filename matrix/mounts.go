@@ -82,8 +82,14 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 				name = "secret " + sec.Name
 			}
 			p.add("mount "+target, name)
-		case slices.Contains(m.Tmpfs, target):
-			p.add("mount "+target, tmpfs(mount))
+		case slices.ContainsFunc(m.Tmpfs, func(t TmpfsMeant) bool { return t.Target == target }):
+			size := sizeOf(r.HostConfig.Tmpfs[target])
+			if slices.ContainsFunc(m.Tmpfs, func(t TmpfsMeant) bool { return t.Target == target && t.Size > 0 }) {
+				size = sizeOf(mount.Super)
+			}
+			p.add("mount "+target, tmpfs(mount, size))
+		case target == initPath && m.Init:
+			p.add("mount "+target, initMount(mount))
 		case slices.Contains(readOnly, target) && (types == nil || slices.Contains(types, mount.Type)):
 		case engines && isDevice(target) && slices.Contains(types, mount.Type) && mount.Root == "/"+filepath.Base(target):
 		case engines && !isDevice(target) && engineFiles[target] != "" && strings.HasSuffix(mount.Root, engineFiles[target]):
@@ -108,8 +114,13 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 			p.add("secret "+sec.Target, fmt.Sprintf("mode %s of %s:%s", in.Mode, s.inside(in.UID, s.SubUID), s.inside(in.GID, s.SubGID)))
 		}
 	}
-	if r.HostConfig.ReadonlyRootfs || has(last["/"].Options, "ro") {
+	switch kernels := has(last["/"].Options, "ro"); {
+	case kernels && r.HostConfig.ReadonlyRootfs:
 		p.add("root file system", "read-only")
+	case kernels:
+		p.add("root file system", "read-only, though not in Podman")
+	case r.HostConfig.ReadonlyRootfs:
+		p.add("root file system", "read-only in Podman alone")
 	}
 }
 
@@ -130,7 +141,7 @@ func (s *Snapshot) volume(r *Details, mount Mount, dir string) string {
 
 // tmpfs tells what matters of one. Its mode is shown by the kernel unless it is 1777
 // (tmpfs(5)).
-func tmpfs(m Mount) string {
+func tmpfs(m Mount, size string) string {
 	if m.Type != "tmpfs" || m.Root != "/" {
 		return fmt.Sprintf("%s of a %s, %s", m.Root, m.Type, access(m.Options))
 	}
@@ -145,6 +156,9 @@ func tmpfs(m Mount) string {
 		if !has(m.Options, o) {
 			out += ", without " + o
 		}
+	}
+	if size != "" {
+		out += fmt.Sprintf(", %s bytes", size)
 	}
 	return out
 }

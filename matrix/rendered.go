@@ -81,9 +81,10 @@ func (c *Meant) directives() wanted {
 	for target, dir := range c.Volumes {
 		in("Volume "+target, dir)
 	}
-	for _, target := range c.Tmpfs {
-		in("Tmpfs "+target, "mode=1777")
+	for _, t := range c.Tmpfs {
+		in("Tmpfs "+t.Target, t.options())
 	}
+	c.saysMore(func(name, value string) { in(name, value) })
 	for _, s := range c.Secrets {
 		w.also("[Container] Secret "+s.Name, s.options())
 	}
@@ -106,7 +107,7 @@ func (c *Meant) directives() wanted {
 	for name, value := range map[string]string{
 		"Restart": "always", "RestartSec": restartDelay.String(), "RestartSteps": fmt.Sprint(restartSteps),
 		"RestartMaxDelaySec": restartMaxDelay.String(), "TimeoutStartSec": c.Start.String(),
-		"TimeoutStopSec": (c.StopTimeout + stopMargin).String(), "SuccessExitStatus": "143",
+		"TimeoutStopSec": (c.StopTimeout + stopMargin).String(), "SuccessExitStatus": c.successStatus(),
 	} {
 		w.must("[Service] "+name, value)
 	}
@@ -202,7 +203,17 @@ func split(name, value string) (subjects []string, about string, err error) {
 		target, options, _ := strings.Cut(target, ":")
 		return one(target, strings.TrimSuffix(source+", "+options, ", "), true)
 	case "Tmpfs":
-		return one(strings.Cut(value, ":"))
+		return one(tmpfsOptions(value))
+	case "SuccessExitStatus":
+		status := strings.Fields(value)
+		slices.Sort(status)
+		return one("", strings.Join(status, " "), true)
+	case "Entrypoint":
+		return one("", probeWords(value), true)
+	case "ShmSize":
+		return one("", fmt.Sprint(bytesOf(value)), true)
+	case "Ulimit", "Sysctl":
+		return one(strings.Cut(value, "="))
 	case "Secret":
 		return one(secretOptions(value))
 	case "Exec":

@@ -19,15 +19,11 @@ const (
 // alone tells which variable that is.
 func (c inspection) variables() map[string]string {
 	out := map[string]string{}
-	for i, word := range c.Config.CreateCommand {
-		value, inOne := strings.CutPrefix(word, "--secret=")
-		if word == "--secret" && i+1 < len(c.Config.CreateCommand) {
-			value, inOne = c.Config.CreateCommand[i+1], true
-		}
+	for _, value := range c.given("--secret") {
 		name, options, _ := secretOptions(value)
 		_, target, named := strings.Cut(","+options, ",target=")
 		target, _, _ = strings.Cut(target, ",")
-		if inOne && strings.Contains(","+options+",", ",type=env,") {
+		if strings.Contains(","+options+",", ",type=env,") {
 			if !named {
 				target = name // Podman's default
 			}

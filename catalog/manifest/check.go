@@ -131,6 +131,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 	if h := c.Health; h != nil {
 		d.checkHealth(i, c, h)
 	}
+	d.checkProcess(m, i, c)
 	targets := map[string]string{}
 	target := func(p string, where ...any) {
 		if path.Clean(p) != p || p == "/" {
@@ -153,8 +154,8 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 		volumes[v.Name] = true
 		target(v.Path, "containers", i, "volumes", j, "path")
 	}
-	for j, p := range c.Tmpfs {
-		target(p, "containers", i, "tmpfs", j)
+	for j, t := range c.Tmpfs {
+		target(t.Path, "containers", i, "tmpfs", j)
 	}
 	variables := map[string]string{}
 	for name := range c.Environment {
@@ -292,6 +293,9 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 	for i, c := range m.Containers {
 		for k, v := range c.Environment {
 			refs(v, "containers", i, "environment", k)
+		}
+		for j, w := range c.Entrypoint {
+			refs(w, "containers", i, "entrypoint", j)
 		}
 		for j, w := range c.Command {
 			refs(w, "containers", i, "command", j)

@@ -153,16 +153,25 @@ type ProviderScript struct {
 type Container struct {
 	Name        string            `json:"name"`
 	Image       Image             `json:"image"`
-	User        string            `json:"user,omitempty"` // "UID" or "UID:GID" inside the container
+	User        string            `json:"user,omitempty"`       // "UID" or "UID:GID" inside the container
+	Entrypoint  []string          `json:"entrypoint,omitempty"` // in place of the image's, whose command is then left out
 	Command     []string          `json:"command,omitempty"`
+	WorkingDir  string            `json:"working_dir,omitempty"` // default: the image's
+	Init        bool              `json:"init,omitempty"`        // the program is started by Podman's init, which reaps what it leaves behind
+	Hostname    string            `json:"hostname,omitempty"`    // default: the container's id, another one after every start
 	Environment map[string]string `json:"environment,omitempty"`
+	ReadOnly    bool              `json:"read_only,omitempty"` // nothing can be written but volumes and tmpfs
 	Volumes     []Volume          `json:"volumes,omitempty"`
-	Tmpfs       []string          `json:"tmpfs,omitempty"`
+	Tmpfs       []Tmpfs           `json:"tmpfs,omitempty"`
+	ShmSize     string            `json:"shm_size,omitempty"` // of /dev/shm, such as 256M; default: Podman's, 64000K
+	Ulimits     map[string]int    `json:"ulimits,omitempty"`  // soft and hard; see ulimits for names and bounds
+	Sysctls     map[string]int    `json:"sysctls,omitempty"`  // see sysctls for names and bounds
 	Secrets     []SecretMount     `json:"secrets,omitempty"`
 	Health      *Health           `json:"health,omitempty"`
 	DependsOn   []Dependency      `json:"depends_on,omitempty"`
 	Ports       []Port            `json:"ports,omitempty"`
 	StopTimeout Duration          `json:"stop_timeout,omitempty"`
+	StopSignal  string            `json:"stop_signal,omitempty"` // one of StopSignals; default: the image's, or SIGTERM
 }
 
 // Image is either pulled by digest (Ref and Digest) or built by the publisher
@@ -659,9 +668,11 @@ func (m *Manifest) With(config map[string]string) (*Manifest, error) {
 		for k, v := range c.Environment {
 			c.Environment[k] = fill(v)
 		}
-		c.Command = slices.Clone(c.Command)
-		for j, w := range c.Command {
-			c.Command[j] = fill(w)
+		c.Entrypoint, c.Command = slices.Clone(c.Entrypoint), slices.Clone(c.Command)
+		for _, words := range [][]string{c.Entrypoint, c.Command} {
+			for j, w := range words {
+				words[j] = fill(w)
+			}
 		}
 		c.Secrets = slices.DeleteFunc(slices.Clone(c.Secrets), func(s SecretMount) bool { return m.Secret(s.Name) && refs[s.Name] == "" })
 		for j := range c.Secrets {

@@ -108,6 +108,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("User", fmt.Sprint(uid))
 		line("Group", fmt.Sprint(gid))
 	}
+	if c.Hostname != "" {
+		line("HostName", c.Hostname)
+	}
 	line("DropCapability", "all")
 	line("NoNewPrivileges", "true")
 	for _, n := range Bridges(m) {
@@ -129,8 +132,25 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	for _, v := range c.Volumes {
 		line("Volume", manifest.VolumeDir(dataDir, m.ID, v.Name)+":"+v.Path)
 	}
+	if c.ReadOnly {
+		line("ReadOnly", "true")
+		line("ReadOnlyTmpfs", "false") // what may be written to is what the manifest names
+	}
 	for _, t := range c.Tmpfs {
-		line("Tmpfs", t+":mode=1777")
+		size := ""
+		if t.Size != "" {
+			size = ",size=" + t.Size
+		}
+		line("Tmpfs", t.Path+":mode=1777"+size)
+	}
+	if c.ShmSize != "" {
+		line("ShmSize", c.ShmSize)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Ulimits)) {
+		line("Ulimit", fmt.Sprintf("%s=%[2]d:%[2]d", name, c.Ulimits[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sysctls)) {
+		line("Sysctl", fmt.Sprintf("%s=%d", name, c.Sysctls[name]))
 	}
 	for _, s := range c.Secrets {
 		uid, gid := c.IDs()
@@ -145,6 +165,15 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Environment)) {
 		line("Environment", quote(k+"="+c.Environment[k]))
+	}
+	if c.WorkingDir != "" {
+		line("WorkingDir", c.WorkingDir)
+	}
+	if c.Init {
+		line("RunInit", "true")
+	}
+	if len(c.Entrypoint) > 0 {
+		line("Entrypoint", jsonWords(c.Entrypoint))
 	}
 	if len(c.Command) > 0 {
 		words := make([]string, len(c.Command))
@@ -166,6 +195,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("HealthStartPeriod", seconds(h.StartPeriod.Or(m.StartBudget())))
 		line("Notify", "healthy")
 	}
+	if c.StopSignal != "" {
+		line("StopSignal", c.StopSignal)
+	}
 	line("StopTimeout", fmt.Sprint(int(c.StopTimeout.Or(defaultStopTimeout).Seconds()))) // Podman takes a bare number of seconds here
 	b.WriteString("\n[Service]\n")
 	line("Restart", "always")
@@ -174,8 +206,12 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	line("RestartMaxDelaySec", seconds(restartMaxDelay))
 	line("TimeoutStartSec", seconds(m.StartBudget()))
 	line("TimeoutStopSec", seconds(c.StopTimeout.Or(defaultStopTimeout)+stopMargin))
-	// Ended by SIGTERM is how a stop looks.
-	line("SuccessExitStatus", "143")
+	// Ended by its signal is how a stop looks.
+	status := "143"
+	if n := manifest.StopSignals[c.StopSignal]; n > 0 && n != manifest.StopSignals["SIGTERM"] {
+		status += fmt.Sprintf(" %d", 128+n)
+	}
+	line("SuccessExitStatus", status)
 	if m.Resources.Memory != "" {
 		line("MemoryMax", m.Resources.Memory)
 	}
