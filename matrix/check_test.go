@@ -110,6 +110,20 @@ func TestTheFormOfASecretIsSeen(t *testing.T) {
 	}
 }
 
+func TestMembersShareTheVolumesThatBothSayTheyShare(t *testing.T) {
+	s := healthy()
+	s.Containers[1].Mounts = s.Containers[0].Mounts
+	for _, c := range []struct{ db, web, red bool }{{true, true, false}, {true, false, true}, {false, true, true}} {
+		m := stack()
+		m.Containers[0].Volumes[0].Shared = c.db
+		m.Containers[1].Volumes = []manifest.Volume{{Name: "db", Path: "/db", UID: 100, GID: 102, Shared: c.web}}
+		wrong := CheckInvariants(m, s)
+		if red := slices.ContainsFunc(wrong, func(w string) bool { return strings.Contains(w, "share the volume") }); red != c.red {
+			t.Errorf("%+v: %q", c, wrong)
+		}
+	}
+}
+
 func stopped() *Snapshot {
 	s := healthy()
 	s.Containers = s.Containers[2:]

@@ -51,14 +51,14 @@ type Bridge struct {
 type Meant struct {
 	App, Name   string
 	Image       manifest.Image
-	User        string   // "UID:GID" in the container; empty: as the image says
-	Entrypoint  []string // nil: the image's
-	Command     []string // nil: the image's, where its entrypoint is not replaced
-	WorkingDir  string   // empty: the image's
-	Init        bool     // Podman's init starts the program
-	Hostname    string   // empty: the container's id
-	ReadOnly    bool     // its root file system
-	Volumes     map[string]string
+	User        string                 // "UID:GID" in the container; empty: as the image says
+	Entrypoint  []string               // nil: the image's
+	Command     []string               // nil: the image's, where its entrypoint is not replaced
+	WorkingDir  string                 // empty: the image's
+	Init        bool                   // Podman's init starts the program
+	Hostname    string                 // empty: the container's id
+	ReadOnly    bool                   // its root file system
+	Volumes     map[string]VolumeMeant // by path
 	Tmpfs       []TmpfsMeant
 	ShmSize     uint64         // bytes; 0: Podman's own size
 	Ulimits     map[string]int // soft and hard, as far as the node allows them
@@ -82,6 +82,12 @@ type Meant struct {
 type PortMeant struct {
 	manifest.Port
 	Loopback bool // on 127.0.0.1 only, for the proxy; otherwise on every address
+}
+
+// VolumeMeant is a directory of the node in a container.
+type VolumeMeant struct {
+	Dir      string
+	ReadOnly bool
 }
 
 // TmpfsMeant is a file system in memory.
@@ -132,14 +138,14 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		App: m.ID, Name: c.Name, Image: c.Image, Environment: c.Environment,
 		Entrypoint: c.Entrypoint, Command: c.Command, WorkingDir: c.WorkingDir, Init: c.Init, Hostname: c.Hostname, ReadOnly: c.ReadOnly,
 		ShmSize: bytesOf(c.ShmSize), Ulimits: c.Ulimits, Sysctls: c.Sysctls, StopSignal: c.StopSignal,
-		Volumes: map[string]string{}, Networks: []string{networkOf(m.ID)},
+		Volumes: map[string]VolumeMeant{}, Networks: []string{networkOf(m.ID)},
 		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(m.Resources.Memory),
 	}
 	if c.User != "" {
 		out.User = fmt.Sprintf("%d:%d", uid, gid)
 	}
 	for _, v := range c.Volumes {
-		out.Volumes[v.Path] = manifest.VolumeDir(f.DataDir, m.ID, v.Name)
+		out.Volumes[v.Path] = VolumeMeant{manifest.VolumeDir(f.DataDir, m.ID, v.Name), v.ReadOnly}
 	}
 	for _, t := range c.Tmpfs {
 		out.Tmpfs = append(out.Tmpfs, TmpfsMeant{t.Path, bytesOf(t.Size)})

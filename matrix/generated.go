@@ -57,8 +57,8 @@ func (c *Meant) arguments() wanted {
 		name, value := p.published()
 		w.must("--publish "+name, value)
 	}
-	for target, dir := range c.Volumes {
-		w.must("--volume "+target, dir)
+	for target, v := range c.Volumes {
+		w.must("--volume "+target, v.source())
 	}
 	for _, t := range c.Tmpfs {
 		w.must("--tmpfs "+t.Target, t.options())

@@ -105,6 +105,30 @@ var language = map[string]said{
 			{factsFile, "mount 200 /dev/null ", "mount 200 /tmp rw,nosuid,nodev tmpfs / rw\nmount 200 /dev/null "}: "container pair: mount /tmp is / of a tmpfs, writable, and none is meant",
 		},
 	},
+	"a volume to read": {
+		change: func(db, _ *manifest.Container) { db.Volumes[0].ReadOnly = true },
+		shows:  []edit{{factsFile, "mount 100 /data rw", "mount 100 /data ro"}},
+		absent: "container pair-db: mount /data is /var/lib/archipelago/pair/db, writable, wanted /var/lib/archipelago/pair/db, read-only",
+		more:   "container pair-db: mount /data is /var/lib/archipelago/pair/db, read-only, wanted /var/lib/archipelago/pair/db, writable",
+	},
+	"a shared volume": {
+		change: func(db, web *manifest.Container) {
+			db.Volumes[0].Shared = true
+			web.Volumes = []manifest.Volume{{Name: "db", Path: "/shared", UID: 100, GID: 102, Shared: true, ReadOnly: true}}
+		},
+		shows: []edit{
+			{web, `"Mounts": []`, `"Mounts": [{"Type": "bind", "Source": "/var/lib/archipelago/pair/db", "Destination": "/shared"}]`},
+			{factsFile, "mount 200 /dev/null ", "mount 200 /shared ro,nosuid,nodev,relatime ext4 /lab/pair/db -\nmount 200 /dev/null "},
+			{factsFile, "inside 100 /data 100099 100101 700 77\n", "inside 100 /data 100099 100101 700 77\ninside 200 /shared 100099 100101 700 77\n"},
+		},
+		absent: "container pair: mount /shared is missing, wanted /var/lib/archipelago/pair/db, read-only",
+		more:   "container pair: mount /shared is /lab/pair/db of a ext4, read-only, and none is meant",
+		faults: map[edit]string{
+			{factsFile, "mount 200 /shared ro", "mount 200 /shared rw"}:                                       "container pair: mount /shared is /var/lib/archipelago/pair/db, writable",
+			{factsFile, "inside 200 /shared 100099 100101 700 77", "inside 200 /shared 100099 100101 700 78"}: "another directory than /var/lib/archipelago/pair/db, inode 78 instead of 77",
+			{web, `/pair/db", "Destination": "/shared"`, `/pair/other", "Destination": "/shared"`}:            "container pair: mount /shared is /var/lib/archipelago/pair/other",
+		},
+	},
 	"a size of a tmpfs": {
 		change: func(db, _ *manifest.Container) { db.Tmpfs[0].Size = "64M" },
 		shows: []edit{
@@ -228,6 +252,9 @@ func TestWhatAManifestSaysIsSeenOrRed(t *testing.T) {
 }
 
 var plantedInWhole = map[string]planting{
+	"a volume that can be written": {"whole.container", "/whole/files:/srv/files:ro", "/whole/files:/srv/files", "[Container] Volume /srv/files is /var/lib/archipelago/whole/files, wanted /var/lib/archipelago/whole/files, ro"},
+	"a volume that only is read":   {"whole-db.container", "/whole/files:/files", "/whole/files:/files:ro", "[Container] Volume /files is /var/lib/archipelago/whole/files, ro, wanted"},
+	"a volume that is not shared":  {"whole.container", "Volume=/var/lib/archipelago/whole/files:/srv/files:ro\n", "", "[Container] Volume /srv/files is missing"},
 	"another entrypoint":           {"whole.container", `["/bin/serve",`, `["/bin/sh",`, `[Container] Entrypoint is ["/bin/sh",`},
 	"no entrypoint":                {"whole.container", `Entrypoint=["/bin/serve","--greeting","say \"hi\" for $$5, 100%%"]` + "\n", "", "[Container] Entrypoint is missing"},
 	"an entrypoint in a shell":     {"whole-db.container", "Pull=never", "Pull=never\nEntrypoint=/bin/sh", "[Container] Entrypoint is /bin/sh, and none is meant"},
@@ -251,6 +278,7 @@ var plantedInWhole = map[string]planting{
 }
 
 var plantedInWholeServices = map[string]planting{
+	"a volume that can be written": {"", "-v /var/lib/archipelago/whole/files:/srv/files:ro", "-v /var/lib/archipelago/whole/files:/srv/files", "--volume /srv/files is /var/lib/archipelago/whole/files, wanted"},
 	"another entrypoint":           {"", `--entrypoint=[\"/bin/serve\"`, `--entrypoint=[\"/bin/sh\"`, `service whole.service: --entrypoint is ["/bin/sh",`},
 	"another directory":            {"", "--workdir /srv/whole", "--workdir /", "--workdir is /, wanted /srv/whole"},
 	"no init":                      {"", "--init ", "", "--init is missing, wanted set"},

@@ -45,9 +45,9 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 	q := questions{app: m.ID, dataDir: dataDir, since: since}
 	for _, c := range m.Containers {
 		q.units = append(q.units, c.Name+".service")
-		for _, v := range c.Volumes {
-			q.volumes = append(q.volumes, manifest.VolumeDir(dataDir, m.ID, v.Name))
-		}
+	}
+	for _, name := range m.Volumes() {
+		q.volumes = append(q.volumes, manifest.VolumeDir(dataDir, m.ID, name))
 	}
 	for _, seen := range s.Containers {
 		if seen.running == nil {

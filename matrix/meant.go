@@ -99,8 +99,12 @@ func (c *Meant) wantMounts(w wanted) {
 	for _, target := range readOnly {
 		w.must("mount "+target, "read-only")
 	}
-	for target, dir := range c.Volumes {
-		w.must("mount "+target, dir+", writable")
+	for target, v := range c.Volumes {
+		text := v.Dir + ", writable"
+		if v.ReadOnly {
+			text = v.Dir + ", read-only"
+		}
+		w.must("mount "+target, text)
 	}
 	for _, t := range c.Tmpfs {
 		text := "tmpfs, writable, mode 1777"

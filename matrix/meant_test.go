@@ -257,7 +257,7 @@ func TestWhatTheLabsKernelSaysIsRead(t *testing.T) {
 	if err := s.read(string(b), questions{volumes: []string{"/var/lib/archipelago/page/data"}, inside: []string{"11014:/data", "11014:/run/secrets/key"}}); err != nil {
 		t.Fatal(err)
 	}
-	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]string{"/data": "/var/lib/archipelago/page/data"}, Tmpfs: []TmpfsMeant{{Target: "/tmp"}}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
+	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]VolumeMeant{"/data": {Dir: "/var/lib/archipelago/page/data"}}, Tmpfs: []TmpfsMeant{{Target: "/tmp"}}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
 	seen, w := properties{}, wanted{}
 	s.addSecurity(seen, s.Containers[0], &m)
 	s.addMounts(seen, s.Containers[0].running, &m)

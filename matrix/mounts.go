@@ -72,10 +72,10 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 	for target, mount := range last {
 		types, engines := engineMounts[target]
 		sec, isSecret := secret(target)
-		dir, isVolume := m.Volumes[target]
+		v, isVolume := m.Volumes[target]
 		switch {
 		case isVolume:
-			p.add("mount "+target, s.volume(r, mount, dir))
+			p.add("mount "+target, s.volume(r, mount, v.Dir))
 		case isSecret:
 			name := "another file, " + mount.Root
 			if strings.HasSuffix(mount.Root, "/userdata/secrets/"+sec.Name) {
@@ -122,6 +122,15 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 	case r.HostConfig.ReadonlyRootfs:
 		p.add("root file system", "read-only in Podman alone")
 	}
+}
+
+// source is what a unit says of a volume: the directory, and how it is mounted where that
+// is not writable.
+func (v VolumeMeant) source() string {
+	if v.ReadOnly {
+		return v.Dir + ", ro"
+	}
+	return v.Dir
 }
 
 // volume tells which directory of the node is mounted: by what Podman says, and by its

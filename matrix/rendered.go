@@ -78,8 +78,8 @@ func (c *Meant) directives() wanted {
 		name, value := p.published()
 		in("PublishPort "+name, value)
 	}
-	for target, dir := range c.Volumes {
-		in("Volume "+target, dir)
+	for target, v := range c.Volumes {
+		in("Volume "+target, v.source())
 	}
 	for _, t := range c.Tmpfs {
 		in("Tmpfs "+t.Target, t.options())

@@ -82,6 +82,7 @@ func (d *document) check(m *Manifest) {
 			}
 		}
 	}
+	d.checkVolumes(m)
 	if _, cycle := order(m.Containers); cycle != "" {
 		d.report(at("containers", names[cycle], "depends_on"), false, "depends on itself, directly or through others")
 	}
@@ -148,9 +149,6 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 		targets[p] = field(at(where...))
 	}
 	for j, v := range c.Volumes {
-		if volumes[v.Name] {
-			d.report(at("containers", i, "volumes", j, "name"), false, "a volume named %q already belongs to a container; no two may share one", v.Name)
-		}
 		volumes[v.Name] = true
 		target(v.Path, "containers", i, "volumes", j, "path")
 	}

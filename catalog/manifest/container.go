@@ -93,3 +93,38 @@ func (d *document) checkSpans(known map[string]span, have map[string]int, what s
 		}
 	}
 }
+
+// checkVolumes wants whoever has a volume together with others to say so, and to agree on
+// its owner; and somebody to be able to write to it.
+func (d *document) checkVolumes(m *Manifest) {
+	type use struct {
+		container, at int
+		volume        Volume
+	}
+	uses := map[string][]use{}
+	for i, c := range m.Containers {
+		for j, v := range c.Volumes {
+			where := at("containers", i, "volumes", j, "name")
+			for _, first := range uses[v.Name] {
+				switch {
+				case first.container == i:
+					d.report(where, false, "the container has the volume %q already", v.Name)
+				case !first.volume.Shared || !v.Shared:
+					d.report(where, false, "a volume named %q already belongs to a container; no two may share one unless both say shared: true", v.Name)
+				case first.volume.UID != v.UID || first.volume.GID != v.GID:
+					d.report(where, false, "the volume %q is shared, and owned by %d:%d for %s", v.Name, first.volume.UID, first.volume.GID, m.Containers[first.container].Name)
+				}
+			}
+			uses[v.Name] = append(uses[v.Name], use{i, j, v})
+		}
+	}
+	for name, all := range uses {
+		where := at("containers", all[0].container, "volumes", all[0].at)
+		if len(all) == 1 && all[0].volume.Shared {
+			d.report(append(where, "shared"), false, "no other container has the volume %q", name)
+		}
+		if !slices.ContainsFunc(all, func(u use) bool { return !u.volume.ReadOnly }) {
+			d.report(append(where, "read_only"), false, "no container can write to the volume %q", name)
+		}
+	}
+}

@@ -196,12 +196,14 @@ func (i Image) Pinned() string {
 func Override(app, container string) string { return "localhost/" + app + "/" + container + ":local" }
 
 // Volume is a directory of the application's own, owned by UID:GID as seen in
-// the container.
+// the container. Several members that all say Shared have one together.
 type Volume struct {
-	Name string `json:"name"`
-	Path string `json:"path"`
-	UID  int    `json:"uid,omitempty"`
-	GID  int    `json:"gid,omitempty"`
+	Name     string `json:"name"`
+	Path     string `json:"path"`
+	UID      int    `json:"uid,omitempty"`
+	GID      int    `json:"gid,omitempty"`
+	Shared   bool   `json:"shared,omitempty"`
+	ReadOnly bool   `json:"read_only,omitempty"` // for this container
 }
 
 // SecretMount is a generated secret, or a secret setting, in the container: as a file at
@@ -691,12 +693,14 @@ func (m *Manifest) Requirement(app string) (Requirement, bool) {
 	return m.Requires[i], true
 }
 
-// Volumes are the names of all members' volumes.
+// Volumes are the names of all members' volumes, each once.
 func (m *Manifest) Volumes() []string {
 	var out []string
 	for _, c := range m.Containers {
 		for _, v := range c.Volumes {
-			out = append(out, v.Name)
+			if !slices.Contains(out, v.Name) {
+				out = append(out, v.Name)
+			}
 		}
 	}
 	return out

@@ -234,6 +234,10 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"port that two containers publish", "    depends_on:", "    ports: [{name: other, container: 81, host: 8080}]\n  - name: pair-x\n    image: {build: image}\n    depends_on:", []string{`port 8080/tcp is already published as "other"`}},
 		{"web port whose proxy would be among the ephemeral ones", "host: 8080", "host: 30000", []string{"interfaces.web.port: the web port 30000 is too high"}},
 		{"volume that two containers share", "    depends_on:", "    volumes: [{name: db, path: /data, uid: 0, gid: 0}]\n    depends_on:", []string{`containers[1].volumes[0].name: a volume named "db" already belongs to a container`}},
+		{"volume that only one shares", "    depends_on:", "    volumes: [{name: db, path: /data, uid: 100, gid: 102, shared: true}]\n    depends_on:", []string{`m.yaml:14:22: containers[1].volumes[0].name: a volume named "db" already belongs to a container; no two may share one unless both say shared: true`}},
+		{"volume shared with nobody", "gid: 102}", "gid: 102, shared: true}", []string{`m.yaml:9:67: containers[0].volumes[0].shared: no other container has the volume "db"`}},
+		{"volume twice in a container", "gid: 102}", "gid: 102, shared: true}, {name: db, path: /d, uid: 100, gid: 102, shared: true}", []string{`containers[0].volumes[1].name: the container has the volume "db" already`}},
+		{"volume that nobody writes", "gid: 102}", "gid: 102, read_only: true}", []string{`m.yaml:9:70: containers[0].volumes[0].read_only: no container can write to the volume "db"`}},
 		{"container of another application's name", "- name: pair-db", "- name: pairs", []string{`containers[0].name: expected "pair" or a name that begins with "pair-"`}},
 		{"privileged port", "host: 8080", "host: 80", []string{"containers[1].ports[0].host:", "1024"}},
 		{"control character", "name: Pair", "name: Pa\x00ir", []string{"m.yaml:3:9: control character 0x0"}},
@@ -316,6 +320,24 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestMembersShareAVolumeIfTheyAgree(t *testing.T) {
+	for second, want := range map[string]string{
+		"{name: db, path: /db, uid: 100, gid: 102, shared: true, read_only: true}": "",
+		"{name: db, path: /db, uid: 100, gid: 102, shared: true}":                  "",
+		"{name: db, path: /db, uid: 100, gid: 102}":                                "unless both say shared: true",
+		"{name: db, path: /db, uid: 100, shared: true}":                            `containers[1].volumes[0].name: the volume "db" is shared, and owned by 100:102 for pair-db`,
+	} {
+		src := strings.NewReplacer("[true]", "[/bin/true]", "gid: 102}]", "gid: 102, shared: true}]", "    depends_on:", "    volumes: ["+second+"]\n    depends_on:").Replace(valid)
+		m, err := Parse("m.yaml", []byte(src))
+		switch {
+		case want == "" && (err != nil || len(m.Volumes()) != 1):
+			t.Errorf("%s: %+v, %v", second, m, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, expected %q", second, err, want)
+		}
 	}
 }
 

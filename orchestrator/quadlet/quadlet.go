@@ -130,7 +130,11 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("PublishPort", v)
 	}
 	for _, v := range c.Volumes {
-		line("Volume", manifest.VolumeDir(dataDir, m.ID, v.Name)+":"+v.Path)
+		mount := manifest.VolumeDir(dataDir, m.ID, v.Name) + ":" + v.Path
+		if v.ReadOnly {
+			mount += ":ro"
+		}
+		line("Volume", mount)
 	}
 	if c.ReadOnly {
 		line("ReadOnly", "true")
