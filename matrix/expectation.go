@@ -139,7 +139,7 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		Entrypoint: c.Entrypoint, Command: c.Command, WorkingDir: c.WorkingDir, Init: c.Init, Hostname: c.Hostname, ReadOnly: c.ReadOnly,
 		ShmSize: bytesOf(c.ShmSize), Ulimits: c.Ulimits, Sysctls: c.Sysctls, StopSignal: c.StopSignal,
 		Volumes: map[string]VolumeMeant{}, Networks: []string{networkOf(m.ID)},
-		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(m.Resources.Memory),
+		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(cmp.Or(c.Memory, m.Resources.Memory)),
 	}
 	if c.User != "" {
 		out.User = fmt.Sprintf("%d:%d", uid, gid)

@@ -129,6 +129,15 @@ var language = map[string]said{
 			{web, `/pair/db", "Destination": "/shared"`, `/pair/other", "Destination": "/shared"`}:            "container pair: mount /shared is /var/lib/archipelago/pair/other",
 		},
 	},
+	"memory of its own": {
+		change: func(db, _ *manifest.Container) { db.Memory = "512M" },
+		shows: []edit{
+			{factsFile, "property pair-db.service MemoryMax 67108864", "property pair-db.service MemoryMax 536870912"},
+			{factsFile, "memory pair-db.service 67108864", "memory pair-db.service 536870912"},
+		},
+		absent: "container pair-db: its unit's MemoryMax is 67108864, wanted 536870912",
+		more:   "container pair-db: memory.max of its unit's cgroup is 536870912, wanted 67108864",
+	},
 	"a size of a tmpfs": {
 		change: func(db, _ *manifest.Container) { db.Tmpfs[0].Size = "64M" },
 		shows: []edit{
@@ -252,6 +261,8 @@ func TestWhatAManifestSaysIsSeenOrRed(t *testing.T) {
 }
 
 var plantedInWhole = map[string]planting{
+	"the application's memory":     {"whole-db.container", "MemoryMax=512M", "MemoryMax=64M", "unit file whole-db.container: [Service] MemoryMax is 67108864, wanted 536870912"},
+	"another member's memory":      {"whole.container", "MemoryMax=64M", "MemoryMax=512M", "unit file whole.container: [Service] MemoryMax is 536870912, wanted 67108864"},
 	"a volume that can be written": {"whole.container", "/whole/files:/srv/files:ro", "/whole/files:/srv/files", "[Container] Volume /srv/files is /var/lib/archipelago/whole/files, wanted /var/lib/archipelago/whole/files, ro"},
 	"a volume that only is read":   {"whole-db.container", "/whole/files:/files", "/whole/files:/files:ro", "[Container] Volume /files is /var/lib/archipelago/whole/files, ro, wanted"},
 	"a volume that is not shared":  {"whole.container", "Volume=/var/lib/archipelago/whole/files:/srv/files:ro\n", "", "[Container] Volume /srv/files is missing"},

@@ -97,7 +97,7 @@ func kindOf(path string) Kind {
 	for part := range strings.SplitSeq(path, ".") {
 		switch part {
 		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",
-			"entrypoint", "hostname", "read_only", "shm_size", "ulimits", "sysctls":
+			"entrypoint", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls":
 			return Privilege
 		case "ports", "interfaces":
 			return Exposure

@@ -163,6 +163,7 @@ type Container struct {
 	ReadOnly    bool              `json:"read_only,omitempty"` // nothing can be written but volumes and tmpfs
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Tmpfs       []Tmpfs           `json:"tmpfs,omitempty"`
+	Memory      string            `json:"memory,omitempty"`   // at most, such as 512M; default: the application's resources
 	ShmSize     string            `json:"shm_size,omitempty"` // of /dev/shm, such as 256M; default: Podman's, 64000K
 	Ulimits     map[string]int    `json:"ulimits,omitempty"`  // soft and hard; see ulimits for names and bounds
 	Sysctls     map[string]int    `json:"sysctls,omitempty"`  // see sysctls for names and bounds

@@ -238,6 +238,7 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"volume shared with nobody", "gid: 102}", "gid: 102, shared: true}", []string{`m.yaml:9:67: containers[0].volumes[0].shared: no other container has the volume "db"`}},
 		{"volume twice in a container", "gid: 102}", "gid: 102, shared: true}, {name: db, path: /d, uid: 100, gid: 102, shared: true}", []string{`containers[0].volumes[1].name: the container has the volume "db" already`}},
 		{"volume that nobody writes", "gid: 102}", "gid: 102, read_only: true}", []string{`m.yaml:9:70: containers[0].volumes[0].read_only: no container can write to the volume "db"`}},
+		{"memory that is no size", "    depends_on:", "    memory: 512\n    depends_on:", []string{"m.yaml:14:13: containers[1].memory:"}},
 		{"container of another application's name", "- name: pair-db", "- name: pairs", []string{`containers[0].name: expected "pair" or a name that begins with "pair-"`}},
 		{"privileged port", "host: 8080", "host: 80", []string{"containers[1].ports[0].host:", "1024"}},
 		{"control character", "name: Pair", "name: Pa\x00ir", []string{"m.yaml:3:9: control character 0x0"}},

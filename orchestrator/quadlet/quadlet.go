@@ -216,8 +216,8 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		status += fmt.Sprintf(" %d", 128+n)
 	}
 	line("SuccessExitStatus", status)
-	if m.Resources.Memory != "" {
-		line("MemoryMax", m.Resources.Memory)
+	if limit := m.MemoryOf(c); limit != "" {
+		line("MemoryMax", limit)
 	}
 	return b.String()
 }
