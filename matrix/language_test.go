@@ -260,6 +260,15 @@ func TestWhatAManifestSaysIsSeenOrRed(t *testing.T) {
 	}
 }
 
+// A variable is nowhere in a container's file system.
+func TestNoFileIsLookedForWhereASecretIsAVariable(t *testing.T) {
+	m := stack()
+	m.Containers[1].Secrets = []manifest.SecretMount{{Name: "password", Env: "DB_PASSWORD"}}
+	if got := asMeant(nil).ask(m, nodes.DataDir, noon).inside; !slices.Equal(got, []string{"100:/run/secrets/password", "100:/data"}) {
+		t.Errorf("looked for are %q", got)
+	}
+}
+
 var plantedInWhole = map[string]planting{
 	"the application's memory":     {"whole-db.container", "MemoryMax=512M", "MemoryMax=64M", "unit file whole-db.container: [Service] MemoryMax is 67108864, wanted 536870912"},
 	"another member's memory":      {"whole.container", "MemoryMax=64M", "MemoryMax=512M", "unit file whole.container: [Service] MemoryMax is 536870912, wanted 67108864"},

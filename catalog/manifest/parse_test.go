@@ -59,9 +59,9 @@ func TestValidManifestIsRead(t *testing.T) {
 
 func TestSettingsAreFilledIn(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "prune", Default: "550"}, {Name: "index", Default: "0", Values: []string{"0", "1"}}},
-		Containers: []Container{{Name: "a", Environment: map[string]string{"P": "{{setting:prune}}/{{setting:index}}"}, Command: []string{"--prune={{setting:prune}}"}}}}
+		Containers: []Container{{Name: "a", Environment: map[string]string{"P": "{{setting:prune}}/{{setting:index}}"}, Command: []string{"--prune={{setting:prune}}"}, Entrypoint: []string{"{{setting:prune}}"}}}}
 	got, err := m.With(map[string]string{"index": "1"})
-	if err != nil || got.Containers[0].Environment["P"] != "550/1" || got.Containers[0].Command[0] != "--prune=550" {
+	if err != nil || got.Containers[0].Environment["P"] != "550/1" || got.Containers[0].Command[0] != "--prune=550" || got.Containers[0].Entrypoint[0] != "550" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if m.Containers[0].Environment["P"] != "{{setting:prune}}/{{setting:index}}" {
@@ -329,6 +329,7 @@ func TestMembersShareAVolumeIfTheyAgree(t *testing.T) {
 		"{name: db, path: /db, uid: 100, gid: 102, shared: true, read_only: true}": "",
 		"{name: db, path: /db, uid: 100, gid: 102, shared: true}":                  "",
 		"{name: db, path: /db, uid: 100, gid: 102}":                                "unless both say shared: true",
+		"{name: db, path: /db, uid: 101, gid: 102, shared: true}":                  `containers[1].volumes[0].name: the volume "db" is shared, and owned by 100:102 for pair-db`,
 		"{name: db, path: /db, uid: 100, shared: true}":                            `containers[1].volumes[0].name: the volume "db" is shared, and owned by 100:102 for pair-db`,
 	} {
 		src := strings.NewReplacer("[true]", "[/bin/true]", "gid: 102}]", "gid: 102, shared: true}]", "    depends_on:", "    volumes: ["+second+"]\n    depends_on:").Replace(valid)
@@ -339,6 +340,20 @@ func TestMembersShareAVolumeIfTheyAgree(t *testing.T) {
 		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
 			t.Errorf("%s: %v, expected %q", second, err, want)
 		}
+	}
+}
+
+// A manifest that says no size keeps its bytes, and so its digest and its proof.
+func TestATmpfsIsWrittenAsItWasRead(t *testing.T) {
+	const tmpfs = `"tmpfs":["/tmp",{"path":"/run/pair","size":"64M"}]`
+	src := strings.NewReplacer("[true]", "[/bin/true]", "    depends_on:", "    tmpfs: [/tmp, {path: /run/pair, size: 64M}]\n    depends_on:", "{build: image}", `{ref: registry.example/pair, digest: "sha256:`+strings.Repeat("0", 64)+`"}`).Replace(valid)
+	m, err := Parse("m.yaml", []byte(src))
+	if err != nil || !strings.Contains(string(m.Canonical()), tmpfs) {
+		t.Fatalf("%v: %s", err, m.Canonical())
+	}
+	again, err := ParseCanonical("m.json", m.Canonical())
+	if err != nil || !reflect.DeepEqual(again, m) {
+		t.Errorf("%+v, %v", again, err)
 	}
 }
 
