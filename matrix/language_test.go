@@ -270,6 +270,7 @@ func TestNoFileIsLookedForWhereASecretIsAVariable(t *testing.T) {
 }
 
 var plantedInWhole = map[string]planting{
+	"a smaller tmpfs":              {"whole.container", "mode=1777,size=64M", "mode=1777,size=1M", "[Container] Tmpfs /run/whole is mode=1777,size=1048576, wanted mode=1777,size=67108864"},
 	"the application's memory":     {"whole-db.container", "MemoryMax=512M", "MemoryMax=64M", "unit file whole-db.container: [Service] MemoryMax is 67108864, wanted 536870912"},
 	"another member's memory":      {"whole.container", "MemoryMax=64M", "MemoryMax=512M", "unit file whole.container: [Service] MemoryMax is 536870912, wanted 67108864"},
 	"a volume that can be written": {"whole.container", "/whole/files:/srv/files:ro", "/whole/files:/srv/files", "[Container] Volume /srv/files is /var/lib/archipelago/whole/files, wanted /var/lib/archipelago/whole/files, ro"},
@@ -298,6 +299,7 @@ var plantedInWhole = map[string]planting{
 }
 
 var plantedInWholeServices = map[string]planting{
+	"a smaller tmpfs":              {"", "--tmpfs /run/whole:mode=1777,size=64M", "--tmpfs /run/whole:mode=1777,size=1M", "--tmpfs /run/whole is mode=1777,size=1048576, wanted"},
 	"a volume that can be written": {"", "-v /var/lib/archipelago/whole/files:/srv/files:ro", "-v /var/lib/archipelago/whole/files:/srv/files", "--volume /srv/files is /var/lib/archipelago/whole/files, wanted"},
 	"another entrypoint":           {"", `--entrypoint=[\"/bin/serve\"`, `--entrypoint=[\"/bin/sh\"`, `service whole.service: --entrypoint is ["/bin/sh",`},
 	"another directory":            {"", "--workdir /srv/whole", "--workdir /", "--workdir is /, wanted /srv/whole"},
