@@ -69,12 +69,15 @@ func (d *document) checkProcess(m *Manifest, i int, c Container) {
 	d.checkSpans(ulimits, c.Ulimits, "limit", "containers", i, "ulimits")
 	d.checkSpans(sysctls, c.Sysctls, "parameter of a network namespace", "containers", i, "sysctls")
 	// A container answers to its host name in every network that it is on, also where
-	// another application is.
+	// another application is; no container of that has a dot in its name.
 	if h := c.Hostname; h != "" {
-		if h != c.Name && !strings.HasPrefix(h, m.ID+"-") && !strings.HasPrefix(h, m.ID+".") {
-			d.report(at("containers", i, "hostname"), false, "expected %q, or a name that begins with %q or %q: others reach the container by it", c.Name, m.ID+"-", m.ID+".")
-		} else if other, taken := m.Container(h); taken && other.Name != c.Name {
-			d.report(at("containers", i, "hostname"), false, "%q is the name of another container", h)
+		if h != c.Name && !strings.HasPrefix(h, m.ID+".") {
+			d.report(at("containers", i, "hostname"), false, "expected %q, or a name that begins with %q: others reach the container by it", c.Name, m.ID+".")
+		}
+		for j, other := range m.Containers[:i] {
+			if other.Hostname == h {
+				d.report(at("containers", i, "hostname"), false, "%q is already that of containers[%d]", h, j)
+			}
 		}
 	}
 	if c.ReadOnly && c.ShmSize != "" {
