@@ -120,6 +120,9 @@ func CheckKept(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		} else if have.Mode != "600" {
 			say("secret %s has mode %s, expected 600", g.Name, have.Mode)
 		}
+		if form, made := formOf(m, g); ok && made && !slices.Contains(s.Forms[g.Name], form) {
+			say("secret %s has the form %s, expected %s", g.Name, shown(strings.Join(s.Forms[g.Name], " or ")), form)
+		}
 	}
 	return wrong
 }
@@ -344,7 +347,7 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 				}
 				continue
 			}
-			if other, shared := users[src]; shared {
+			if other, shared := users[src]; shared && !(shares(m, c.Name, src) && shares(m, other, src)) {
 				say("containers %s and %s share the volume %s", other, c.Name, src)
 			}
 			users[src] = c.Name
@@ -359,6 +362,14 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		say("a secret's value stands in the %s", where)
 	}
 	return wrong
+}
+
+// shares tells whether a member has a directory of the node together with others.
+func shares(m *manifest.Manifest, member, dir string) bool {
+	c, ok := m.Container(member)
+	return ok && slices.ContainsFunc(c.Volumes, func(v manifest.Volume) bool {
+		return v.Shared && manifest.VolumeDir(nodes.DataDir, m.ID, v.Name) == dir
+	})
 }
 
 func networkOf(app string) string { return "archipelago-" + app }

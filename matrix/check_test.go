@@ -2,6 +2,9 @@ package matrix
 
 import (
 	"maps"
+	"os"
+	"os/exec"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -15,7 +18,7 @@ func stack() *manifest.Manifest {
 		Containers: []manifest.Container{
 			{Name: "pair-db", Image: manifest.Image{Ref: "registry.example/pair/db", Digest: digestOf("d")}, User: "100:102",
 				Health:  &manifest.Health{Exec: []string{"ready", "-q"}, Interval: seconds(2), Timeout: manifest.Duration(500 * time.Millisecond), StartPeriod: seconds(90), Retries: 5},
-				Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}, Tmpfs: []string{"/run/db"},
+				Volumes: []manifest.Volume{{Name: "db", Path: "/data", UID: 100, GID: 102}}, Tmpfs: []manifest.Tmpfs{{Path: "/run/db"}},
 				Secrets: []manifest.SecretMount{{Name: "password", Path: "/run/secrets/password"}}},
 			{Name: "pair", Image: manifest.Image{Ref: "registry.example/pair/web", Digest: digestOf("a")}, User: "1000:1000", StopTimeout: seconds(3),
 				Command: []string{"serve", "--name", "a b"}, Environment: map[string]string{"DB": "pair-db"},
@@ -52,6 +55,7 @@ func healthy() *Snapshot {
 		Files:    []string{"pair-db.container", "pair.container", "archipelago-pair.network"},
 		Volumes:  map[string]VolSeen{"db": {"77", 100099, 100101, "700"}},
 		Secrets:  map[string]FileSeen{"password": {"abc", "600"}},
+		Forms:    map[string][]string{"password": {"letters:32", "base64:24"}},
 		Stored:   []string{"pair.password"},
 		Networks: []string{"podman", "archipelago-pair"},
 		Open:     map[int]bool{8080: true, 8081: true},
@@ -63,6 +67,61 @@ func healthy() *Snapshot {
 		s.Containers[i].pid, s.Containers[i].running, s.Containers[i].namespaces = d.pid, d.running, d.namespaces
 	}
 	return s
+}
+
+// TestTheFormOfASecretIsSeen has the script look at secrets of the forms that there are.
+func TestTheFormOfASecretIsSeen(t *testing.T) {
+	alone := strings.Replace(script, `"$0" | head -c "$most"`, `form "$1"`, 1)
+	for value, want := range map[string]string{
+		"ZyxwvutsrqponmlkjihgfedcbaZYXWVU":     ",letters:32,base64:24",
+		"00112233445566778899aabbccddeeff":     ",letters:32,hex:16,base64:24",
+		"+/v7/P3+/wABAgMEBQYHCA==":             ",base64:16",
+		"3b241101-e2bb-4255-8caf-4136c566a962": ",uuid",
+		"3b241101-e2bb-1255-8caf-4136c566a962": ",other",
+		"Zyxwvutsrqponmlkjihgfedcba\n":         ",other",
+		"":                                     ",other",
+	} {
+		file := filepath.Join(t.TempDir(), "secret")
+		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		out, err := exec.Command("bash", "-c", alone, "form", file).CombinedOutput()
+		if got := strings.TrimSpace(string(out)); err != nil || got != want {
+			t.Errorf("%q has the form %q, %v; expected %q", value, got, err, want)
+		}
+	}
+	m := stack()
+	for _, c := range []struct {
+		of   manifest.GeneratedSecret
+		want string
+	}{
+		{manifest.GeneratedSecret{Length: 40}, "letters:40"},
+		{manifest.GeneratedSecret{Form: "hex"}, "hex:32"},
+		{manifest.GeneratedSecret{Form: "base64", Bytes: 48}, "base64:48"},
+		{manifest.GeneratedSecret{Form: "uuid"}, "uuid"},
+	} {
+		if got, made := formOf(m, c.of); !made || got != c.want {
+			t.Errorf("%+v has the form %s, expected %s", c.of, got, c.want)
+		}
+	}
+	m.Adopts = []manifest.Adoption{{Container: "old", Secrets: map[string]string{"PASSWORD": "password"}}}
+	if _, made := formOf(m, m.Secrets[0]); made {
+		t.Error("a secret that is taken over has a form")
+	}
+}
+
+func TestMembersShareTheVolumesThatBothSayTheyShare(t *testing.T) {
+	s := healthy()
+	s.Containers[1].Mounts = s.Containers[0].Mounts
+	for _, c := range []struct{ db, web, red bool }{{true, true, false}, {true, false, true}, {false, true, true}} {
+		m := stack()
+		m.Containers[0].Volumes[0].Shared = c.db
+		m.Containers[1].Volumes = []manifest.Volume{{Name: "db", Path: "/db", UID: 100, GID: 102, Shared: c.web}}
+		wrong := CheckInvariants(m, s)
+		if red := slices.ContainsFunc(wrong, func(w string) bool { return strings.Contains(w, "share the volume") }); red != c.red {
+			t.Errorf("%+v: %q", c, wrong)
+		}
+	}
 }
 
 func stopped() *Snapshot {
@@ -132,6 +191,8 @@ func TestChecks(t *testing.T) {
 		{"volume of another owner", running, healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"77", 1000, 1000, "700"} }, "volume db is owned by 1000:1000, expected 100099:100101"},
 		{"volume of another group", running, healthy, func(s *Snapshot) { s.Volumes["db"] = VolSeen{"77", 100099, 1000, "700"} }, "volume db is owned by 100099:1000, expected 100099:100101"},
 		{"secret missing", running, healthy, func(s *Snapshot) { delete(s.Secrets, "password") }, "secret password does not exist"},
+		{"secret of another length", running, healthy, func(s *Snapshot) { s.Forms["password"] = []string{"letters:16", "base64:12"} }, "secret password has the form letters:16 or base64:12, expected letters:32"},
+		{"secret of a form that nobody told", running, healthy, func(s *Snapshot) { delete(s.Forms, "password") }, "secret password has the form empty, expected letters:32"},
 		{"secret that others can read", running, healthy, func(s *Snapshot) { s.Secrets["password"] = FileSeen{"abc", "644"} }, "secret password has mode 644"},
 
 		{"still running", stop, stopped, func(s *Snapshot) { s.Containers = append(s.Containers, healthy().Containers[0]) }, "container pair-db is still running"},

@@ -49,6 +49,8 @@ type configSeen struct {
 	HealthcheckOnFailureAction string
 	StopTimeout                uint
 	StopSignal, Timezone       string
+	WorkingDir                 string
+	CreateCommand              []string
 	Secrets                    []struct {
 		Name           string
 		UID, GID, Mode uint32
@@ -83,6 +85,7 @@ type image struct {
 		Env, Cmd, Entrypoint []string
 		Labels               map[string]string
 		StopSignal           string
+		WorkingDir           string
 	}
 	Healthcheck *probeSeen
 }
@@ -146,7 +149,7 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	s.addPorts(p, r, m)
 	for name, n := range r.NetworkSettings.Networks {
 		extra := slices.DeleteFunc(slices.Clone(n.Aliases), func(a string) bool {
-			return a == c.Name || a != "" && strings.HasPrefix(r.ID, a)
+			return a == c.Name || a != "" && (a == m.Hostname || strings.HasPrefix(r.ID, a))
 		})
 		slices.Sort(extra)
 		p.add("network "+name, strings.TrimSpace("joined "+strings.Join(extra, " ")))
@@ -154,11 +157,17 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	p.add("network mode", r.HostConfig.NetworkMode)
 	for _, v := range r.Config.Env {
 		name, value, _ := strings.Cut(v, "=")
-		if meant, ok := m.Environment[name]; ok && meant == value {
+		switch meant, ok := m.Environment[name]; {
+		case ok && meant == value:
 			p.add("environment "+name, "as meant")
-		} else {
+		case value == stars:
+			p.add("environment "+name, hidden)
+		default:
 			p.add("environment "+name, "another value") // which may be a secret
 		}
+	}
+	for variable, secret := range r.variables() {
+		p.add("variable "+variable, "secret "+secret)
 	}
 	for name, value := range r.Config.Labels {
 		p.add("label "+name, value)
@@ -170,18 +179,11 @@ func (s *Snapshot) properties(c Seen, m *Meant) properties {
 	if m.User != "" {
 		p.add("user", r.Config.User)
 	}
-	p.add("command line", words(r.argv()))
+	addProcess(p, r, m)
 	addProbe(p, "health check", r.Config.Healthcheck)
 	addProbe(p, startup, r.Config.StartupHealthCheck)
 	p.add("action when unhealthy", cmp.Or(r.Config.HealthcheckOnFailureAction, "none"))
-	hostname := r.Config.Hostname
-	if hostname != "" && strings.HasPrefix(r.ID, hostname) {
-		hostname = "its id"
-	}
-	p.add("hostname", hostname)
-	p.add("stop signal", r.Config.StopSignal)
 	p.add("log driver", r.HostConfig.LogConfig.Type)
-	p.add("size of /dev/shm", fmt.Sprint(r.HostConfig.ShmSize))
 	if zone := r.Config.Timezone; zone != "" {
 		p.add("time zone", zone)
 	}
@@ -240,14 +242,7 @@ func (s *Snapshot) addSecurity(p properties, c Seen, m *Meant) {
 	for _, d := range r.HostConfig.Devices {
 		p.add("device "+d.PathInContainer, d.PathOnHost)
 	}
-	differ := ""
-	for name, limit := range r.Limits {
-		if r.Parent[name] != limit {
-			differ = fmt.Sprintf("%s %s, of its unit %s", name, limit, r.Parent[name])
-			break
-		}
-	}
-	p.add("resource limits", cmp.Or(differ, "those of its unit"))
+	addLimits(p, r, m)
 	cgroup := "that of its unit"
 	if !strings.Contains(r.Cgroup+"/", "/"+c.Name+".service/") {
 		cgroup = r.Cgroup

@@ -51,10 +51,18 @@ type Bridge struct {
 type Meant struct {
 	App, Name   string
 	Image       manifest.Image
-	User        string   // "UID:GID" in the container; empty: as the image says
-	Command     []string // nil: the image's
-	Volumes     map[string]string
-	Tmpfs       []string
+	User        string                 // "UID:GID" in the container; empty: as the image says
+	Entrypoint  []string               // nil: the image's
+	Command     []string               // nil: the image's, where its entrypoint is not replaced
+	WorkingDir  string                 // empty: the image's
+	Init        bool                   // Podman's init starts the program
+	Hostname    string                 // empty: the container's id
+	ReadOnly    bool                   // its root file system
+	Volumes     map[string]VolumeMeant // by path
+	Tmpfs       []TmpfsMeant
+	ShmSize     uint64         // bytes; 0: Podman's own size
+	Ulimits     map[string]int // soft and hard, as far as the node allows them
+	Sysctls     map[string]int // of the kernel's parameters
 	Ports       []PortMeant
 	Networks    []string
 	MayNetworks []string // those of applications that require this one, which come and go
@@ -62,6 +70,7 @@ type Meant struct {
 	Secrets     []SecretMeant
 	Health      *HealthMeant
 	StopTimeout time.Duration
+	StopSignal  string        // empty: the image's, or SIGTERM
 	Start       time.Duration // until systemd gives up a start
 	Memory      uint64        // bytes; 0: no limit
 	DependsOn   []string      // containers whose units are required, and started before
@@ -75,11 +84,24 @@ type PortMeant struct {
 	Loopback bool // on 127.0.0.1 only, for the proxy; otherwise on every address
 }
 
-// SecretMeant is a file with a secret in it, which its user alone can read.
+// VolumeMeant is a directory of the node in a container.
+type VolumeMeant struct {
+	Dir      string
+	ReadOnly bool
+}
+
+// TmpfsMeant is a file system in memory.
+type TmpfsMeant struct {
+	Target string
+	Size   uint64 // bytes; 0: whatever the kernel gives
+}
+
+// SecretMeant is a file with a secret in it, which its user alone can read, or a variable.
 type SecretMeant struct {
 	Name     string // in Podman's store
-	Target   string
-	UID, GID int // as seen in the container
+	Target   string // of a file; empty for a variable
+	UID, GID int    // of a file, as seen in the container
+	Variable string
 }
 
 // HealthMeant is a health check, with the defaults filled in. Podman is to run it when
@@ -113,22 +135,31 @@ func linkOf(app, required string) string { return networkOf(app) + "." + require
 func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 	uid, gid := c.IDs()
 	out := Meant{
-		App: m.ID, Name: c.Name, Image: c.Image, Command: c.Command, Tmpfs: c.Tmpfs, Environment: c.Environment,
-		Volumes: map[string]string{}, Networks: []string{networkOf(m.ID)},
-		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(m.Resources.Memory),
+		App: m.ID, Name: c.Name, Image: c.Image, Environment: c.Environment,
+		Entrypoint: c.Entrypoint, Command: c.Command, WorkingDir: c.WorkingDir, Init: c.Init, Hostname: c.Hostname, ReadOnly: c.ReadOnly,
+		ShmSize: bytesOf(c.ShmSize), Ulimits: c.Ulimits, Sysctls: c.Sysctls, StopSignal: c.StopSignal,
+		Volumes: map[string]VolumeMeant{}, Networks: []string{networkOf(m.ID)},
+		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(cmp.Or(c.Memory, m.Resources.Memory)),
 	}
 	if c.User != "" {
 		out.User = fmt.Sprintf("%d:%d", uid, gid)
 	}
 	for _, v := range c.Volumes {
-		out.Volumes[v.Path] = manifest.VolumeDir(f.DataDir, m.ID, v.Name)
+		out.Volumes[v.Path] = VolumeMeant{manifest.VolumeDir(f.DataDir, m.ID, v.Name), v.ReadOnly}
+	}
+	for _, t := range c.Tmpfs {
+		out.Tmpfs = append(out.Tmpfs, TmpfsMeant{t.Path, bytesOf(t.Size)})
 	}
 	webs := m.WebPorts()
 	for _, p := range c.Ports {
 		out.Ports = append(out.Ports, PortMeant{p, slices.Contains(webs, p)})
 	}
 	for _, s := range c.Secrets {
-		out.Secrets = append(out.Secrets, SecretMeant{m.ID + "." + s.Name, s.Path, uid, gid})
+		if s.Env != "" {
+			out.Secrets = append(out.Secrets, SecretMeant{Name: m.ID + "." + s.Name, Variable: s.Env})
+			continue
+		}
+		out.Secrets = append(out.Secrets, SecretMeant{Name: m.ID + "." + s.Name, Target: s.Path, UID: uid, GID: gid})
 	}
 	if h := c.Health; h != nil {
 		out.Health = &HealthMeant{h.Exec, h.Timeout.Or(checkTimeout), h.StartPeriod.Or(m.StartBudget()), h.Retries, probeOf(c)}

@@ -57,14 +57,21 @@ func (c *Meant) arguments() wanted {
 		name, value := p.published()
 		w.must("--publish "+name, value)
 	}
-	for target, dir := range c.Volumes {
-		w.must("--volume "+target, dir)
+	for target, v := range c.Volumes {
+		w.must("--volume "+target, v.source())
 	}
-	for _, target := range c.Tmpfs {
-		w.must("--tmpfs "+target, "mode=1777")
+	for _, t := range c.Tmpfs {
+		w.must("--tmpfs "+t.Target, t.options())
 	}
+	c.saysMore(func(name, value string) {
+		name, subject, _ := strings.Cut(name, " ")
+		if name == "RunInit" || name == "ReadOnly" {
+			value = "set"
+		}
+		w.must(strings.TrimSpace(flags[name]+" "+subject), value)
+	})
 	for _, s := range c.Secrets {
-		w.must("--secret "+s.Name, s.options())
+		w.also("--secret "+s.Name, s.options())
 	}
 	for name, value := range c.Environment {
 		w.must("--env "+name, value)
@@ -84,7 +91,7 @@ func (c *Meant) arguments() wanted {
 }
 
 // switches are the arguments of podman-run(1) that the generator gives without a value.
-var switches = map[string]string{"--replace": "--replace", "--rm": "--rm", "-d": "--detach", "--detach": "--detach"}
+var switches = map[string]string{"--replace": "--replace", "--rm": "--rm", "-d": "--detach", "--detach": "--detach", "--init": "--init", "--read-only": "--read-only"}
 
 // arguments reads a command line of Podman into properties.
 func arguments(argv []string) properties {
@@ -122,7 +129,13 @@ func arguments(argv []string) properties {
 		case "--publish":
 			subject, about, _ = publication(value)
 		case "--tmpfs":
-			subject, about, _ = strings.Cut(value, ":")
+			subject, about, _ = tmpfsOptions(value)
+		case "--ulimit", "--sysctl":
+			subject, about, _ = strings.Cut(value, "=")
+		case "--shm-size":
+			about = fmt.Sprint(bytesOf(value))
+		case "--entrypoint":
+			about = probeWords(value)
 		case "--secret":
 			subject, about, _ = secretOptions(value)
 		case "--health-cmd", "--health-startup-cmd":

@@ -45,9 +45,9 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 	q := questions{app: m.ID, dataDir: dataDir, since: since}
 	for _, c := range m.Containers {
 		q.units = append(q.units, c.Name+".service")
-		for _, v := range c.Volumes {
-			q.volumes = append(q.volumes, manifest.VolumeDir(dataDir, m.ID, v.Name))
-		}
+	}
+	for _, name := range m.Volumes() {
+		q.volumes = append(q.volumes, manifest.VolumeDir(dataDir, m.ID, name))
 	}
 	for _, seen := range s.Containers {
 		if seen.running == nil {
@@ -62,7 +62,9 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 			continue
 		}
 		for _, sec := range c.Secrets {
-			q.inside = append(q.inside, seen.pid+":"+sec.Path)
+			if sec.Path != "" {
+				q.inside = append(q.inside, seen.pid+":"+sec.Path)
+			}
 		}
 		for _, v := range c.Volumes {
 			q.inside = append(q.inside, seen.pid+":"+v.Path)
@@ -188,6 +190,8 @@ func (r *reading) fact(f []string, line string) error {
 		r.Folders = append(r.Folders, f[1])
 	case tag == "secret" && n == 4:
 		r.Secrets[f[1]] = FileSeen{f[2], f[3]}
+	case tag == "form" && n == 3:
+		r.Forms[f[1]] = strings.Split(strings.TrimPrefix(f[2], ","), ",")
 	case tag == "ns" && n == 4 && f[1] == "self":
 		r.Namespaces[f[2]] = f[3]
 	case tag == "ns" && n == 4 && c != nil:

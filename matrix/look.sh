@@ -154,6 +154,22 @@ sockets() {
     }' <(printf '%s\n' "$listening") -
 }
 
+# The forms that a secret has, which do not tell its value.
+form() {
+  local LC_ALL=C v n out="" pad
+  v=$(cat "$1" 2>/dev/null && echo .)
+  v=${v%.}
+  n=${#v}
+  [[ $v =~ ^[A-Za-z0-9]+$ ]] && out+=",letters:$n"
+  [[ $v =~ ^([0-9a-f]{2})+$ ]] && out+=",hex:$((n / 2))"
+  if [[ $v =~ ^[A-Za-z0-9+/]+={0,2}$ ]] && ((n % 4 == 0)); then
+    pad=${v##*[!=]}
+    out+=",base64:$((n * 3 / 4 - ${#pad}))"
+  fi
+  [[ $v =~ ^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$ ]] && out+=,uuid
+  echo "${out:-,other}"
+}
+
 look() {
   local p v f values links=() paths=()
   boot
@@ -173,7 +189,7 @@ look() {
     fi
   done
   for f in "$secrets"/*; do
-    v=$(sha256sum "$f" 2>/dev/null) && p=$(stat -c %a "$f" 2>/dev/null) && echo "secret ${f##*/} ${v%% *} $p"
+    v=$(sha256sum "$f" 2>/dev/null) && p=$(stat -c %a "$f" 2>/dev/null) && echo "secret ${f##*/} ${v%% *} $p" && echo "form ${f##*/} $(form "$f")"
   done
 
   for p in self $mains $others; do

@@ -1,7 +1,6 @@
 package matrix
 
 import (
-	"cmp"
 	"fmt"
 	"maps"
 	"regexp"
@@ -58,7 +57,6 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 		w.must("published port "+name, value)
 		w.must("listening port "+name, address)
 	}
-	w.must("hostname", "its id")
 	w.must("network mode", "bridge")
 	for _, n := range c.Networks {
 		w.must("network "+n, "joined")
@@ -67,8 +65,8 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 		w["network "+n] = want{text: "joined", optional: true}
 	}
 	c.wantFromImage(w, seen.running)
-	w.must("log driver", "journald")                // where the owner's logs are read
-	w.must("size of /dev/shm", fmt.Sprint(shmSize)) // Podman's own
+	c.wantProcess(w, seen.running)
+	w.must("log driver", "journald") // where the owner's logs are read
 	w.must("stop timeout", c.StopTimeout.String())
 	w.must("action when unhealthy", "none")
 	w.must("Podman's restart policy", "no") // systemd restarts it
@@ -101,13 +99,24 @@ func (c *Meant) wantMounts(w wanted) {
 	for _, target := range readOnly {
 		w.must("mount "+target, "read-only")
 	}
-	for target, dir := range c.Volumes {
-		w.must("mount "+target, dir+", writable")
+	for target, v := range c.Volumes {
+		text := v.Dir + ", writable"
+		if v.ReadOnly {
+			text = v.Dir + ", read-only"
+		}
+		w.must("mount "+target, text)
 	}
-	for _, target := range c.Tmpfs {
-		w.must("mount "+target, "tmpfs, writable, mode 1777")
+	for _, t := range c.Tmpfs {
+		text := "tmpfs, writable, mode 1777"
+		if t.Size > 0 {
+			text += fmt.Sprintf(", %d bytes", t.Size)
+		}
+		w.must("mount "+t.Target, text)
 	}
 	for _, s := range c.Secrets {
+		if s.Variable != "" {
+			continue // wantFromImage
+		}
 		owner := fmt.Sprintf("mode 400 of %d:%d", s.UID, s.GID)
 		w.must("mount "+s.Target, "secret "+s.Name)
 		w.must("secret "+s.Target, owner)
@@ -132,6 +141,13 @@ func (c *Meant) wantFromImage(w wanted, r *Details) {
 	for name := range c.Environment {
 		w.must("environment "+name, "as meant")
 	}
+	for _, s := range c.Secrets {
+		if s.Variable != "" {
+			delete(w, "environment "+s.Variable) // Podman shows the secret's name in its place
+			w.must("environment "+s.Name, hidden)
+			w.must("variable "+s.Variable, "secret "+s.Name)
+		}
+	}
 	for name, value := range from.Config.Labels {
 		w.must("label "+name, value)
 	}
@@ -142,12 +158,6 @@ func (c *Meant) wantFromImage(w wanted, r *Details) {
 		spec = have
 	}
 	w.must("label "+manifest.LabelSpec, spec)
-	w.must("stop signal", cmp.Or(from.Config.StopSignal, "SIGTERM"))
-	command := c.Command
-	if command == nil {
-		command = from.Config.Cmd
-	}
-	w.must("command line", words(slices.Concat(from.Config.Entrypoint, command)))
 	if h := c.Health; h != nil {
 		w.must("label "+manifest.LabelHealth, h.Probe)
 		w.must("health check", check(h.Exec))
@@ -189,7 +199,7 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 	for name, value := range map[string]string{
 		"Type": "notify", "Restart": "always", "RestartUSec": restartDelay.String(), "RestartSteps": fmt.Sprint(restartSteps),
 		"RestartMaxDelayUSec": restartMaxDelay.String(), "StartLimitIntervalUSec": "0s", "MemoryMax": memory,
-		"SuccessExitStatus": "143", "KillMode": "mixed",
+		"SuccessExitStatus": c.successStatus(), "KillMode": "mixed",
 		"TimeoutStartUSec": c.Start.String(), "TimeoutStopUSec": (c.StopTimeout + stopMargin).String(),
 	} {
 		w.must("its unit's "+name, value)

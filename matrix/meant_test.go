@@ -32,7 +32,10 @@ func asMeant(edit func(file, text string) string) *Snapshot {
 	return s
 }
 
-func lookAt(edit func(file, text string) string) (*Snapshot, error) {
+func lookAt(edit func(file, text string) string) (*Snapshot, error) { return lookAtOne(stack(), edit) }
+
+// lookAtOne is lookAt for a manifest that differs from stack().
+func lookAtOne(m *manifest.Manifest, edit func(file, text string) string) (*Snapshot, error) {
 	read := func(file string) string {
 		b, err := fixture.ReadFile("testdata/meant/" + file)
 		if err != nil {
@@ -59,7 +62,7 @@ func lookAt(edit func(file, text string) string) (*Snapshot, error) {
 	s.Containers = append(s.Containers, Seen{ID: "3", Name: "other", App: "other", pid: "300"})
 	s.Bridges["archipelago-pair"] = Bridge{Isolate: "strict"}
 	s.Bridges["archipelago-pair.chain"] = Bridge{Internal: true, Isolate: "strict"}
-	return s, s.read(read(factsFile), s.ask(stack(), nodes.DataDir, noon))
+	return s, s.read(read(factsFile), s.ask(m, nodes.DataDir, noon))
 }
 
 func meantByFixture(t *testing.T) *Expectation {
@@ -96,7 +99,6 @@ func TestWhatIsAsMeantIsNotRed(t *testing.T) {
 
 // TestEverythingMoreLessOrOtherIsRed plants one fault at a time into what the node says.
 func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
-	const db, web = "pair-db.json", "pair.json"
 	const full = "000001ffffffffff"
 	cases := []struct {
 		name, file, old, by, want string
@@ -150,7 +152,7 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 		{"a secret of another owner", factsFile, "inside 100 /run/secrets/password 100099 100101", "inside 100 /run/secrets/password 1000 1000", "container pair-db: secret /run/secrets/password is mode 400 of 0:0, wanted mode 400 of 100:102"},
 		{"a secret that Podman holds otherwise", db, `"Mode": 256`, `"Mode": 292`, "container pair-db: secret pair.password in Podman is mode 444 of 100:102, wanted mode 400 of 100:102"},
 		{"a secret more", web, `"StopTimeout": 3`, `"StopTimeout": 3, "Secrets": [{"Name": "other.key", "Mode": 256}]`, "container pair: secret other.key in Podman is mode 400 of 0:0, and none is meant"},
-		{"a read-only image", web, `"ReadonlyRootfs": false`, `"ReadonlyRootfs": true`, "container pair: root file system is read-only, and none is meant"},
+		{"a read-only image", web, `"ReadonlyRootfs": false`, `"ReadonlyRootfs": true`, "container pair: root file system is read-only in Podman alone, and none is meant"},
 		{"a web port for everyone", web, `"HostIp": "127.0.0.1"`, `"HostIp": "0.0.0.0"`, "container pair: published port 8080/tcp is every address to 80, wanted 127.0.0.1 to 80"},
 		{"a port for nobody", web, `"HostIp": "0.0.0.0", "HostPort": "8081"`, `"HostIp": "127.0.0.1", "HostPort": "8081"`, "container pair: published port 8081/tcp is 127.0.0.1 to 81, wanted every address to 81"},
 		{"a port less", web, `, "81/tcp": [{"HostIp": "0.0.0.0", "HostPort": "8081"}]`, "", "container pair: published port 8081/tcp is missing, wanted every address to 81"},
@@ -255,7 +257,7 @@ func TestWhatTheLabsKernelSaysIsRead(t *testing.T) {
 	if err := s.read(string(b), questions{volumes: []string{"/var/lib/archipelago/page/data"}, inside: []string{"11014:/data", "11014:/run/secrets/key"}}); err != nil {
 		t.Fatal(err)
 	}
-	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]string{"/data": "/var/lib/archipelago/page/data"}, Tmpfs: []string{"/tmp"}, Secrets: []SecretMeant{{"page.key", "/run/secrets/key", 1000, 1000}}}
+	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]VolumeMeant{"/data": {Dir: "/var/lib/archipelago/page/data"}}, Tmpfs: []TmpfsMeant{{Target: "/tmp"}}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
 	seen, w := properties{}, wanted{}
 	s.addSecurity(seen, s.Containers[0], &m)
 	s.addMounts(seen, s.Containers[0].running, &m)
@@ -310,7 +312,7 @@ func TestAnIncompleteLookIsAnError(t *testing.T) {
 	}
 	lines := slices.Collect(strings.Lines(string(facts)))
 	// What may be absent, or comes and goes.
-	harmless := []string{"file ", "secret ", "memory ", "mount ", "ns 300 ", "process 100 101 ", "process 200 201 ", "property pair-db.service Requires ", "property pair-db.service After ", "property pair.service ExecStartPost "}
+	harmless := []string{"file ", "secret ", "form ", "memory ", "mount ", "ns 300 ", "process 100 101 ", "process 200 201 ", "property pair-db.service Requires ", "property pair-db.service After ", "property pair.service ExecStartPost "}
 	for i, line := range lines {
 		without := func(file, text string) string {
 			if file == factsFile {

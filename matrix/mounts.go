@@ -72,18 +72,24 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 	for target, mount := range last {
 		types, engines := engineMounts[target]
 		sec, isSecret := secret(target)
-		dir, isVolume := m.Volumes[target]
+		v, isVolume := m.Volumes[target]
 		switch {
 		case isVolume:
-			p.add("mount "+target, s.volume(r, mount, dir))
+			p.add("mount "+target, s.volume(r, mount, v.Dir))
 		case isSecret:
 			name := "another file, " + mount.Root
 			if strings.HasSuffix(mount.Root, "/userdata/secrets/"+sec.Name) {
 				name = "secret " + sec.Name
 			}
 			p.add("mount "+target, name)
-		case slices.Contains(m.Tmpfs, target):
-			p.add("mount "+target, tmpfs(mount))
+		case slices.ContainsFunc(m.Tmpfs, func(t TmpfsMeant) bool { return t.Target == target }):
+			size := sizeOf(r.HostConfig.Tmpfs[target])
+			if slices.ContainsFunc(m.Tmpfs, func(t TmpfsMeant) bool { return t.Target == target && t.Size > 0 }) {
+				size = sizeOf(mount.Super)
+			}
+			p.add("mount "+target, tmpfs(mount, size))
+		case target == initPath && m.Init:
+			p.add("mount "+target, initMount(mount))
 		case slices.Contains(readOnly, target) && (types == nil || slices.Contains(types, mount.Type)):
 		case engines && isDevice(target) && slices.Contains(types, mount.Type) && mount.Root == "/"+filepath.Base(target):
 		case engines && !isDevice(target) && engineFiles[target] != "" && strings.HasSuffix(mount.Root, engineFiles[target]):
@@ -108,9 +114,23 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 			p.add("secret "+sec.Target, fmt.Sprintf("mode %s of %s:%s", in.Mode, s.inside(in.UID, s.SubUID), s.inside(in.GID, s.SubGID)))
 		}
 	}
-	if r.HostConfig.ReadonlyRootfs || has(last["/"].Options, "ro") {
+	switch kernels := has(last["/"].Options, "ro"); {
+	case kernels && r.HostConfig.ReadonlyRootfs:
 		p.add("root file system", "read-only")
+	case kernels:
+		p.add("root file system", "read-only, though not in Podman")
+	case r.HostConfig.ReadonlyRootfs:
+		p.add("root file system", "read-only in Podman alone")
 	}
+}
+
+// source is what a unit says of a volume: the directory, and how it is mounted where that
+// is not writable.
+func (v VolumeMeant) source() string {
+	if v.ReadOnly {
+		return v.Dir + ", ro"
+	}
+	return v.Dir
 }
 
 // volume tells which directory of the node is mounted: by what Podman says, and by its
@@ -130,7 +150,7 @@ func (s *Snapshot) volume(r *Details, mount Mount, dir string) string {
 
 // tmpfs tells what matters of one. Its mode is shown by the kernel unless it is 1777
 // (tmpfs(5)).
-func tmpfs(m Mount) string {
+func tmpfs(m Mount, size string) string {
 	if m.Type != "tmpfs" || m.Root != "/" {
 		return fmt.Sprintf("%s of a %s, %s", m.Root, m.Type, access(m.Options))
 	}
@@ -145,6 +165,9 @@ func tmpfs(m Mount) string {
 		if !has(m.Options, o) {
 			out += ", without " + o
 		}
+	}
+	if size != "" {
+		out += fmt.Sprintf(", %s bytes", size)
 	}
 	return out
 }

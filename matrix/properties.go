@@ -14,12 +14,20 @@ type properties map[string]string
 
 // add notes a property; one of several values has them all, in order.
 func (p properties) add(name, value string) {
-	if have, ok := p[name]; ok && have != value {
-		both := append(strings.Split(have, " and "), value)
-		slices.Sort(both)
-		value = strings.Join(slices.Compact(both), " and ")
+	if have, ok := p[name]; ok {
+		value = both(have, value)
 	}
 	p[name] = value
+}
+
+// both are several values of a property in one text.
+func both(have, value string) string {
+	if have == value {
+		return have
+	}
+	all := append(strings.Split(have, " and "), value)
+	slices.Sort(all)
+	return strings.Join(slices.Compact(all), " and ")
 }
 
 // wanted is what properties must be.
@@ -32,7 +40,16 @@ type want struct {
 }
 
 func (w wanted) must(name, text string) { w[name] = want{text: text} }
-func (w wanted) may(name string)        { w[name] = want{any: true, optional: true} }
+
+// also wants a value beside those that are wanted already.
+func (w wanted) also(name, text string) {
+	if have, ok := w[name]; ok {
+		text = both(have.text, text)
+	}
+	w.must(name, text)
+}
+
+func (w wanted) may(name string) { w[name] = want{any: true, optional: true} }
 
 // compare says what is more, less or other than is wanted of a thing.
 func compare(thing string, w wanted, seen properties) (wrong []string) {

@@ -78,14 +78,15 @@ func (c *Meant) directives() wanted {
 		name, value := p.published()
 		in("PublishPort "+name, value)
 	}
-	for target, dir := range c.Volumes {
-		in("Volume "+target, dir)
+	for target, v := range c.Volumes {
+		in("Volume "+target, v.source())
 	}
-	for _, target := range c.Tmpfs {
-		in("Tmpfs "+target, "mode=1777")
+	for _, t := range c.Tmpfs {
+		in("Tmpfs "+t.Target, t.options())
 	}
+	c.saysMore(func(name, value string) { in(name, value) })
 	for _, s := range c.Secrets {
-		in("Secret "+s.Name, s.options())
+		w.also("[Container] Secret "+s.Name, s.options())
 	}
 	for name, value := range c.Environment {
 		in("Environment "+name, value)
@@ -106,7 +107,7 @@ func (c *Meant) directives() wanted {
 	for name, value := range map[string]string{
 		"Restart": "always", "RestartSec": restartDelay.String(), "RestartSteps": fmt.Sprint(restartSteps),
 		"RestartMaxDelaySec": restartMaxDelay.String(), "TimeoutStartSec": c.Start.String(),
-		"TimeoutStopSec": (c.StopTimeout + stopMargin).String(), "SuccessExitStatus": "143",
+		"TimeoutStopSec": (c.StopTimeout + stopMargin).String(), "SuccessExitStatus": c.successStatus(),
 	} {
 		w.must("[Service] "+name, value)
 	}
@@ -134,6 +135,9 @@ func (p PortMeant) published() (name, value string) {
 
 // options are those of podman-run(1), --secret, in order.
 func (s SecretMeant) options() string {
+	if s.Variable != "" {
+		return "target=" + s.Variable + ",type=env"
+	}
 	return fmt.Sprintf("gid=%d,mode=0400,target=%s,type=mount,uid=%d", s.GID, s.Target, s.UID)
 }
 
@@ -199,7 +203,17 @@ func split(name, value string) (subjects []string, about string, err error) {
 		target, options, _ := strings.Cut(target, ":")
 		return one(target, strings.TrimSuffix(source+", "+options, ", "), true)
 	case "Tmpfs":
-		return one(strings.Cut(value, ":"))
+		return one(tmpfsOptions(value))
+	case "SuccessExitStatus":
+		status := strings.Fields(value)
+		slices.Sort(status)
+		return one("", strings.Join(status, " "), true)
+	case "Entrypoint":
+		return one("", probeWords(value), true)
+	case "ShmSize":
+		return one("", fmt.Sprint(bytesOf(value)), true)
+	case "Ulimit", "Sysctl":
+		return one(strings.Cut(value, "="))
 	case "Secret":
 		return one(secretOptions(value))
 	case "Exec":

@@ -15,8 +15,13 @@ import (
 // units are the golden files of the renderer, which are text, and what they must be.
 func units(t *testing.T) (*Expectation, map[string]string) {
 	t.Helper()
+	return unitsOf(t, "pair")
+}
+
+func unitsOf(t *testing.T, app string) (*Expectation, map[string]string) {
+	t.Helper()
 	const dir = "../orchestrator/quadlet/testdata"
-	m, err := manifest.ParseFile(filepath.Join(dir, "pair.yaml"))
+	m, err := manifest.ParseFile(filepath.Join(dir, app+".yaml"))
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -25,7 +30,7 @@ func units(t *testing.T) (*Expectation, map[string]string) {
 		t.Fatal(err)
 	}
 	files := map[string]string{}
-	for _, name := range []string{"archipelago-pair.network", "pair-db.container", "pair.container"} {
+	for _, name := range []string{"archipelago-" + app + ".network", app + "-db.container", app + ".container"} {
 		b, err := os.ReadFile(filepath.Join(dir, name))
 		if err != nil {
 			t.Fatal(err)

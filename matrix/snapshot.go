@@ -16,6 +16,7 @@ type Snapshot struct {
 	Volumes    map[string]VolSeen  // by volume name, from the disk
 	Folders    []string            // of the application alone that are there, below the data directory, from the disk
 	Secrets    map[string]FileSeen // by secret name, from the disk
+	Forms      map[string][]string // of those, such as "hex:32", from the disk
 	Stored     []string            // the application's secrets in Podman's store
 	Networks   []string            // names, from Podman's API
 	Open       map[int]bool        // published TCP port -> answers: a web interface's on the node's loopback, any other from outside
@@ -39,7 +40,7 @@ type Snapshot struct {
 // newSnapshot is one in which nothing was seen yet.
 func newSnapshot() *Snapshot {
 	return &Snapshot{
-		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{},
+		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
 		Open: map[int]bool{}, Exposed: map[int]bool{}, Proxied: map[int]string{}, Bridges: map[string]Bridge{},
 		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{},
 	}

@@ -53,6 +53,8 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 	next.Containers = append([]manifest.Container(nil), m.Containers...)
 	web := &next.Containers[1]
 	web.User = "0:0"
+	web.Sysctls = map[string]int{"net.core.somaxconn": 4096}
+	web.Secrets = append(append([]manifest.SecretMount(nil), web.Secrets...), manifest.SecretMount{Name: "db-password", Env: "PGPASSWORD"})
 	web.Ports = append([]manifest.Port{{Name: "debug", Container: 6060, Host: 6060}}, web.Ports...)
 	web.Image.Digest = "sha256:" + strings.Repeat("1", 64)
 	e, err := NewEntry(&next, "archipelago", "Faster.")
@@ -74,6 +76,9 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("%s %s %q %q", l.Kind, l.Path, l.Old, l.New))
 	}
 	want := []string{
+		`privilege containers.miniflux.secrets.db-password#2.env "" "PGPASSWORD"`,
+		`privilege containers.miniflux.secrets.db-password#2.name "" "db-password"`,
+		`privilege containers.miniflux.sysctls.net.core.somaxconn "" "4096"`,
 		`privilege containers.miniflux.user "65534:65534" "0:0"`,
 		`privilege network.internet "" "false"`,
 		`port containers.miniflux.ports.debug.container "" "6060"`,

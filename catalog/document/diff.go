@@ -96,7 +96,8 @@ func Diff(before, after *Document) []Change {
 func kindOf(path string) Kind {
 	for part := range strings.SplitSeq(path, ".") {
 		switch part {
-		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network":
+		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",
+			"entrypoint", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls":
 			return Privilege
 		case "ports", "interfaces":
 			return Exposure

@@ -82,6 +82,7 @@ func (d *document) check(m *Manifest) {
 			}
 		}
 	}
+	d.checkVolumes(m)
 	if _, cycle := order(m.Containers); cycle != "" {
 		d.report(at("containers", names[cycle], "depends_on"), false, "depends on itself, directly or through others")
 	}
@@ -111,6 +112,12 @@ func (d *document) checkSecrets(m *Manifest) map[string]bool {
 			d.report(at("generated_secrets", i, "name"), false, "a secret named %q is already declared", s.Name)
 		}
 		seen[s.Name] = true
+		if s.Length > 0 && s.Form != "" {
+			d.report(at("generated_secrets", i, "length"), false, "a secret of form %s has no length in characters", s.Form)
+		}
+		if s.Bytes > 0 && s.Form != FormHex && s.Form != FormBase64 {
+			d.report(at("generated_secrets", i, "bytes"), false, "only the forms hex and base64 stand for bytes")
+		}
 	}
 	return seen
 }
@@ -125,6 +132,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 	if h := c.Health; h != nil {
 		d.checkHealth(i, c, h)
 	}
+	d.checkProcess(m, i, c)
 	targets := map[string]string{}
 	target := func(p string, where ...any) {
 		if path.Clean(p) != p || p == "/" {
@@ -141,20 +149,30 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 		targets[p] = field(at(where...))
 	}
 	for j, v := range c.Volumes {
-		if volumes[v.Name] {
-			d.report(at("containers", i, "volumes", j, "name"), false, "a volume named %q already belongs to a container; no two may share one", v.Name)
-		}
 		volumes[v.Name] = true
 		target(v.Path, "containers", i, "volumes", j, "path")
 	}
-	for j, p := range c.Tmpfs {
-		target(p, "containers", i, "tmpfs", j)
+	for j, t := range c.Tmpfs {
+		target(t.Path, "containers", i, "tmpfs", j)
+	}
+	variables := map[string]string{}
+	for name := range c.Environment {
+		variables[name] = "the environment"
 	}
 	for j, s := range c.Secrets {
 		if !secrets[s.Name] {
 			d.report(at("containers", i, "secrets", j, "name"), false, "no generated secret and no secret setting is named %q", s.Name)
 		}
-		target(s.Path, "containers", i, "secrets", j, "path")
+		switch {
+		case (s.Path == "") == (s.Env == ""):
+			d.report(at("containers", i, "secrets", j), false, "expected either path, for a file, or env, for an environment variable")
+		case s.Path != "":
+			target(s.Path, "containers", i, "secrets", j, "path")
+		case variables[s.Env] != "":
+			d.report(at("containers", i, "secrets", j, "env"), false, "%q is already set by %s", s.Env, variables[s.Env])
+		default:
+			variables[s.Env] = field(at("containers", i, "secrets", j))
+		}
 	}
 	for j, p := range c.Ports {
 		if ports[p.Name] {
@@ -258,7 +276,7 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 		case secrets[s.Name]:
 			d.report(at("settings", i, "name"), false, "a generated secret named %q is already declared", s.Name)
 		case !mounted(s.Name):
-			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; mount it as a file with the secrets of one", s.Name)
+			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; give it to one with its secrets, as a file or a variable", s.Name)
 		}
 	}
 	refs := func(text string, where ...any) {
@@ -266,13 +284,16 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 			if !seen[r[1]] {
 				d.report(at(where...), false, "no setting is named %q", r[1])
 			} else if m.Secret(r[1]) {
-				d.report(at(where...), false, "the setting %q is secret, and this text would be in a unit file; mount it as a file with the container's secrets", r[1])
+				d.report(at(where...), false, "the setting %q is secret, and this text would be in a unit file; give it to the container with its secrets, as a file or a variable", r[1])
 			}
 		}
 	}
 	for i, c := range m.Containers {
 		for k, v := range c.Environment {
 			refs(v, "containers", i, "environment", k)
+		}
+		for j, w := range c.Entrypoint {
+			refs(w, "containers", i, "entrypoint", j)
 		}
 		for j, w := range c.Command {
 			refs(w, "containers", i, "command", j)

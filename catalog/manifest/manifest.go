@@ -58,7 +58,7 @@ type Manifest struct {
 
 // Setting is a value that the owner may choose; {{setting:NAME}} stands for it in
 // environments and commands. A secret one has no default, and reaches containers only
-// as a file, by a SecretMount; while it is not set, that file does not exist.
+// by a SecretMount; while it is not set, that file or variable does not exist.
 type Setting struct {
 	Name    string   `json:"name"`
 	Default string   `json:"default,omitempty"`
@@ -153,16 +153,26 @@ type ProviderScript struct {
 type Container struct {
 	Name        string            `json:"name"`
 	Image       Image             `json:"image"`
-	User        string            `json:"user,omitempty"` // "UID" or "UID:GID" inside the container
+	User        string            `json:"user,omitempty"`       // "UID" or "UID:GID" inside the container
+	Entrypoint  []string          `json:"entrypoint,omitempty"` // in place of the image's, whose command is then left out
 	Command     []string          `json:"command,omitempty"`
+	WorkingDir  string            `json:"working_dir,omitempty"` // default: the image's
+	Init        bool              `json:"init,omitempty"`        // the program is started by Podman's init, which reaps what it leaves behind
+	Hostname    string            `json:"hostname,omitempty"`    // default: the container's id, another one after every start
 	Environment map[string]string `json:"environment,omitempty"`
+	ReadOnly    bool              `json:"read_only,omitempty"` // nothing can be written but volumes and tmpfs
 	Volumes     []Volume          `json:"volumes,omitempty"`
-	Tmpfs       []string          `json:"tmpfs,omitempty"`
+	Tmpfs       []Tmpfs           `json:"tmpfs,omitempty"`
+	Memory      string            `json:"memory,omitempty"`   // at most, such as 512M; default: the application's resources
+	ShmSize     string            `json:"shm_size,omitempty"` // of /dev/shm, such as 256M; default: Podman's, 64000K
+	Ulimits     map[string]int    `json:"ulimits,omitempty"`  // soft and hard; see ulimits for names and bounds
+	Sysctls     map[string]int    `json:"sysctls,omitempty"`  // see sysctls for names and bounds
 	Secrets     []SecretMount     `json:"secrets,omitempty"`
 	Health      *Health           `json:"health,omitempty"`
 	DependsOn   []Dependency      `json:"depends_on,omitempty"`
 	Ports       []Port            `json:"ports,omitempty"`
 	StopTimeout Duration          `json:"stop_timeout,omitempty"`
+	StopSignal  string            `json:"stop_signal,omitempty"` // one of StopSignals; default: the image's, or SIGTERM
 }
 
 // Image is either pulled by digest (Ref and Digest) or built by the publisher
@@ -187,18 +197,23 @@ func (i Image) Pinned() string {
 func Override(app, container string) string { return "localhost/" + app + "/" + container + ":local" }
 
 // Volume is a directory of the application's own, owned by UID:GID as seen in
-// the container.
+// the container. Several members that all say Shared have one together.
 type Volume struct {
-	Name string `json:"name"`
-	Path string `json:"path"`
-	UID  int    `json:"uid,omitempty"`
-	GID  int    `json:"gid,omitempty"`
+	Name     string `json:"name"`
+	Path     string `json:"path"`
+	UID      int    `json:"uid,omitempty"`
+	GID      int    `json:"gid,omitempty"`
+	Shared   bool   `json:"shared,omitempty"`
+	ReadOnly bool   `json:"read_only,omitempty"` // for this container
 }
 
-// SecretMount is a generated secret, or a secret setting, as a file in the container.
+// SecretMount is a generated secret, or a secret setting, in the container: as a file at
+// Path, which its user alone can read, or as the environment variable Env. Exactly one of
+// the two is set. A file is the better place: every process inherits a variable.
 type SecretMount struct {
 	Name string `json:"name"`
-	Path string `json:"path"`
+	Path string `json:"path,omitempty"`
+	Env  string `json:"env,omitempty"`
 
 	Ref string `json:"-"` // of a secret setting: which value it is; With fills it in
 }
@@ -242,13 +257,23 @@ type Port struct {
 	Protocol  string `json:"protocol,omitempty"` // tcp (default) or udp
 }
 
-// GeneratedSecret is made once by the node, from Length characters, and kept for
-// ever. Shown ones are credentials the owner may read.
+// GeneratedSecret is made once by the node, and kept for ever: another form, length or
+// number of bytes is for nodes that have none yet. Without a Form it is Length letters
+// and digits. Shown ones are credentials the owner may read.
 type GeneratedSecret struct {
 	Name   string `json:"name"`
-	Length int    `json:"length,omitempty"` // default 32
+	Form   string `json:"form,omitempty"`   // FormHex, FormBase64 or FormUUID
+	Length int    `json:"length,omitempty"` // characters, where there is no form; default 32
+	Bytes  int    `json:"bytes,omitempty"`  // that hex and base64 stand for; default 32
 	Shown  bool   `json:"shown,omitempty"`
 }
+
+// The forms of generated secrets.
+const (
+	FormHex    = "hex"    // lower case, two digits for a byte
+	FormBase64 = "base64" // the standard alphabet, padded (RFC 4648, section 4)
+	FormUUID   = "uuid"   // random, version 4, lower case (RFC 9562)
+)
 
 // Interface is a way in for people or programs, by a port's name.
 type Interface struct {
@@ -646,9 +671,11 @@ func (m *Manifest) With(config map[string]string) (*Manifest, error) {
 		for k, v := range c.Environment {
 			c.Environment[k] = fill(v)
 		}
-		c.Command = slices.Clone(c.Command)
-		for j, w := range c.Command {
-			c.Command[j] = fill(w)
+		c.Entrypoint, c.Command = slices.Clone(c.Entrypoint), slices.Clone(c.Command)
+		for _, words := range [][]string{c.Entrypoint, c.Command} {
+			for j, w := range words {
+				words[j] = fill(w)
+			}
 		}
 		c.Secrets = slices.DeleteFunc(slices.Clone(c.Secrets), func(s SecretMount) bool { return m.Secret(s.Name) && refs[s.Name] == "" })
 		for j := range c.Secrets {
@@ -667,12 +694,14 @@ func (m *Manifest) Requirement(app string) (Requirement, bool) {
 	return m.Requires[i], true
 }
 
-// Volumes are the names of all members' volumes.
+// Volumes are the names of all members' volumes, each once.
 func (m *Manifest) Volumes() []string {
 	var out []string
 	for _, c := range m.Containers {
 		for _, v := range c.Volumes {
-			out = append(out, v.Name)
+			if !slices.Contains(out, v.Name) {
+				out = append(out, v.Name)
+			}
 		}
 	}
 	return out

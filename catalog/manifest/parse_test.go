@@ -59,9 +59,9 @@ func TestValidManifestIsRead(t *testing.T) {
 
 func TestSettingsAreFilledIn(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "prune", Default: "550"}, {Name: "index", Default: "0", Values: []string{"0", "1"}}},
-		Containers: []Container{{Name: "a", Environment: map[string]string{"P": "{{setting:prune}}/{{setting:index}}"}, Command: []string{"--prune={{setting:prune}}"}}}}
+		Containers: []Container{{Name: "a", Environment: map[string]string{"P": "{{setting:prune}}/{{setting:index}}"}, Command: []string{"--prune={{setting:prune}}"}, Entrypoint: []string{"{{setting:prune}}"}}}}
 	got, err := m.With(map[string]string{"index": "1"})
-	if err != nil || got.Containers[0].Environment["P"] != "550/1" || got.Containers[0].Command[0] != "--prune=550" {
+	if err != nil || got.Containers[0].Environment["P"] != "550/1" || got.Containers[0].Command[0] != "--prune=550" || got.Containers[0].Entrypoint[0] != "550" {
 		t.Errorf("%+v, %v", got, err)
 	}
 	if m.Containers[0].Environment["P"] != "{{setting:prune}}/{{setting:index}}" {
@@ -78,14 +78,14 @@ const ref = "abcdefghijABCDEFGHIJ"
 
 func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "key", Secret: true}}, Secrets: []GeneratedSecret{{Name: "inner"}},
-		Containers: []Container{{Name: "a", Secrets: []SecretMount{{Name: "key", Path: "/run/key"}, {Name: "inner", Path: "/run/inner"}}}}}
+		Containers: []Container{{Name: "a", Secrets: []SecretMount{{Name: "key", Path: "/run/key"}, {Name: "inner", Env: "INNER"}}}}}
 	set, err := m.With(map[string]string{"key": ref})
-	if want := []SecretMount{{"key", "/run/key", ref}, {"inner", "/run/inner", ""}}; err != nil || !reflect.DeepEqual(set.Containers[0].Secrets, want) {
+	if want := []SecretMount{{Name: "key", Path: "/run/key", Ref: ref}, {Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(set.Containers[0].Secrets, want) {
 		t.Errorf("set: %+v, %v", set, err)
 	}
 	for _, unset := range []map[string]string{nil, {"key": ""}} {
 		got, err := m.With(unset)
-		if want := []SecretMount{{"inner", "/run/inner", ""}}; err != nil || !reflect.DeepEqual(got.Containers[0].Secrets, want) {
+		if want := []SecretMount{{Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(got.Containers[0].Secrets, want) {
 			t.Errorf("%v: %+v, %v", unset, got, err)
 		}
 	}
@@ -183,6 +183,31 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"duplicate key", "name: Pair\n", "name: Pair\nname: Twice\n", []string{"m.yaml:4:1: mapping key \"name\" already defined"}},
 		{"duplicate container", "- name: pair\n", "- name: pair-db\n", []string{`containers[1].name: the name "pair-db" is already that of containers[0]`}},
 		{"dangling secret", "secrets: [{name: password,", "secrets: [{name: passwort,", []string{`m.yaml:10:22: containers[0].secrets[0].name: no generated secret and no secret setting is named "passwort"`}},
+		{"secret of two kinds", "path: /run/secrets/password}", "path: /run/secrets/password, env: PASSWORD}", []string{"m.yaml:10:15: containers[0].secrets[0]: expected either path, for a file, or env, for an environment variable"}},
+		{"secret that goes nowhere", "{name: password, path: /run/secrets/password}", "{name: password}", []string{"m.yaml:10:15: containers[0].secrets[0]: expected either path"}},
+		{"secret in a variable that is none", "path: /run/secrets/password}", "env: password}", []string{"m.yaml:10:37: containers[0].secrets[0].env:", "is not valid here"}},
+		{"two secrets in one variable", "path: /run/secrets/password}", "env: A}, {name: password, env: A}", []string{`m.yaml:10:63: containers[0].secrets[1].env: "A" is already set by containers[0].secrets[0]`}},
+		{"secret over a variable", "path: /run/secrets/password}]", "env: A}]\n    environment: {A: b}", []string{`containers[0].secrets[0].env: "A" is already set by the environment`}},
+		{"secret of no form", "{name: password, shown: true}", "{name: password, form: rot13}", []string{"m.yaml:16:44: generated_secrets[0].form:"}},
+		{"secret of a form with a length", "{name: password, shown: true}", "{name: password, shown: true, form: hex, length: 64}", []string{"m.yaml:16:70: generated_secrets[0].length: a secret of form hex has no length in characters"}},
+		{"secret of letters in bytes", "{name: password, shown: true}", "{name: password, shown: true, bytes: 64}", []string{"generated_secrets[0].bytes: only the forms hex and base64 stand for bytes"}},
+		{"secret that is guessed", "{name: password, shown: true}", "{name: password, shown: true, form: hex, bytes: 4}", []string{"generated_secrets[0].bytes: 4 is less than 16"}},
+		{"entrypoint of no words", "    depends_on:", "    entrypoint: []\n    depends_on:", []string{"containers[1].entrypoint:"}},
+		{"entrypoint with a setting that is not declared", "    depends_on:", "    entrypoint: [\"{{setting:x}}\"]\n    depends_on:", []string{`containers[1].entrypoint[0]: no setting is named "x"`}},
+		{"directory that is not clean", "    depends_on:", "    working_dir: /a/../b\n    depends_on:", []string{`m.yaml:14:18: containers[1].working_dir: "/a/../b" is not a clean absolute path`}},
+		{"host name of another application", "    depends_on:", "    hostname: miniflux\n    depends_on:", []string{`m.yaml:14:15: containers[1].hostname: expected "pair", or a name that begins with "pair."`}},
+		{"host name of another member", "    depends_on:", "    hostname: pair-db\n    depends_on:", []string{`m.yaml:14:15: containers[1].hostname: expected "pair"`}},
+		{"one host name for two", "    depends_on:", "    hostname: pair.x\n  - name: pair-y\n    image: {build: y}\n    hostname: pair.x\n    depends_on:", []string{`m.yaml:17:15: containers[2].hostname: "pair.x" is already that of containers[1]`}},
+		{"size that is none", "    depends_on:", "    shm_size: 1.5G\n    depends_on:", []string{"m.yaml:14:15: containers[1].shm_size:", "is not valid here"}},
+		{"shared memory that cannot be written to", "    depends_on:", "    shm_size: 1G\n    read_only: true\n    depends_on:", []string{"containers[1].shm_size: with read_only, /dev/shm is read-only, too"}},
+		{"tmpfs with another field", "    depends_on:", "    tmpfs: [{path: /tmp, exec: true}]\n    depends_on:", []string{"containers[1].tmpfs[0].exec: unknown field"}},
+		{"tmpfs twice", "    depends_on:", "    tmpfs: [/tmp, {path: /tmp, size: 1M}]\n    depends_on:", []string{`containers[1].tmpfs[1]: "/tmp" is already used by containers[1].tmpfs[0]`}},
+		{"signal that cannot be caught", "    depends_on:", "    stop_signal: SIGKILL\n    depends_on:", []string{"m.yaml:14:18: containers[1].stop_signal: expected one of SIGHUP, SIGINT, SIGQUIT, SIGTERM, SIGUSR1, SIGUSR2, SIGWINCH"}},
+		{"limit that is none", "    depends_on:", "    ulimits: {rtprio: 99}\n    depends_on:", []string{"m.yaml:14:15: containers[1].ulimits.rtprio: not a limit that a container may set; expected one of nofile, nproc"}},
+		{"limit beyond bounds", "    depends_on:", "    ulimits: {nofile: 1048576}\n    depends_on:", []string{"m.yaml:14:23: containers[1].ulimits.nofile: 1048576 is not between 64 and 524288"}},
+		{"kernel parameter of the node", "    depends_on:", "    sysctls: {kernel.shmmax: 1}\n    depends_on:", []string{"containers[1].sysctls.kernel.shmmax: not a parameter of a network namespace that a container may set"}},
+		{"kernel parameter that lets through", "    depends_on:", "    sysctls: {net.ipv4.ip_forward: 1}\n    depends_on:", []string{"net.ipv4.ip_forward: not a parameter"}},
+		{"kernel parameter of no number", "    depends_on:", "    sysctls: {net.core.somaxconn: \"1\\nExecStart=x\"}\n    depends_on:", []string{"integer"}},
 		{"dangling dependency", "container: pair-db,", "container: pair-dbx,", []string{`no container is named "pair-dbx"`}},
 		{"dangling port", "web: {port: web", "web: {port: http", []string{`interfaces.web.port: no port is named "http"`}},
 		{"dependency on health that is not declared", "    health: {exec: [/bin/true], interval: 2s}\n", "", []string{`"pair-db" declares no health check`}},
@@ -210,6 +235,11 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"port that two containers publish", "    depends_on:", "    ports: [{name: other, container: 81, host: 8080}]\n  - name: pair-x\n    image: {build: image}\n    depends_on:", []string{`port 8080/tcp is already published as "other"`}},
 		{"web port whose proxy would be among the ephemeral ones", "host: 8080", "host: 30000", []string{"interfaces.web.port: the web port 30000 is too high"}},
 		{"volume that two containers share", "    depends_on:", "    volumes: [{name: db, path: /data, uid: 0, gid: 0}]\n    depends_on:", []string{`containers[1].volumes[0].name: a volume named "db" already belongs to a container`}},
+		{"volume that only one shares", "    depends_on:", "    volumes: [{name: db, path: /data, uid: 100, gid: 102, shared: true}]\n    depends_on:", []string{`m.yaml:14:22: containers[1].volumes[0].name: a volume named "db" already belongs to a container; no two may share one unless both say shared: true`}},
+		{"volume shared with nobody", "gid: 102}", "gid: 102, shared: true}", []string{`m.yaml:9:67: containers[0].volumes[0].shared: no other container has the volume "db"`}},
+		{"volume twice in a container", "gid: 102}", "gid: 102, shared: true}, {name: db, path: /d, uid: 100, gid: 102, shared: true}", []string{`containers[0].volumes[1].name: the container has the volume "db" already`}},
+		{"volume that nobody writes", "gid: 102}", "gid: 102, read_only: true}", []string{`m.yaml:9:70: containers[0].volumes[0].read_only: no container can write to the volume "db"`}},
+		{"memory that is no size", "    depends_on:", "    memory: 512\n    depends_on:", []string{"m.yaml:14:13: containers[1].memory:"}},
 		{"container of another application's name", "- name: pair-db", "- name: pairs", []string{`containers[0].name: expected "pair" or a name that begins with "pair-"`}},
 		{"privileged port", "host: 8080", "host: 80", []string{"containers[1].ports[0].host:", "1024"}},
 		{"control character", "name: Pair", "name: Pa\x00ir", []string{"m.yaml:3:9: control character 0x0"}},
@@ -292,6 +322,39 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 				}
 			}
 		})
+	}
+}
+
+func TestMembersShareAVolumeIfTheyAgree(t *testing.T) {
+	for second, want := range map[string]string{
+		"{name: db, path: /db, uid: 100, gid: 102, shared: true, read_only: true}": "",
+		"{name: db, path: /db, uid: 100, gid: 102, shared: true}":                  "",
+		"{name: db, path: /db, uid: 100, gid: 102}":                                "unless both say shared: true",
+		"{name: db, path: /db, uid: 101, gid: 102, shared: true}":                  `containers[1].volumes[0].name: the volume "db" is shared, and owned by 100:102 for pair-db`,
+		"{name: db, path: /db, uid: 100, shared: true}":                            `containers[1].volumes[0].name: the volume "db" is shared, and owned by 100:102 for pair-db`,
+	} {
+		src := strings.NewReplacer("[true]", "[/bin/true]", "gid: 102}]", "gid: 102, shared: true}]", "    depends_on:", "    volumes: ["+second+"]\n    depends_on:").Replace(valid)
+		m, err := Parse("m.yaml", []byte(src))
+		switch {
+		case want == "" && (err != nil || len(m.Volumes()) != 1):
+			t.Errorf("%s: %+v, %v", second, m, err)
+		case want != "" && (err == nil || !strings.Contains(err.Error(), want)):
+			t.Errorf("%s: %v, expected %q", second, err, want)
+		}
+	}
+}
+
+// A manifest that says no size keeps its bytes, and so its digest and its proof.
+func TestATmpfsIsWrittenAsItWasRead(t *testing.T) {
+	const tmpfs = `"tmpfs":["/tmp",{"path":"/run/pair","size":"64M"}]`
+	src := strings.NewReplacer("[true]", "[/bin/true]", "    depends_on:", "    tmpfs: [/tmp, {path: /run/pair, size: 64M}]\n    depends_on:", "{build: image}", `{ref: registry.example/pair, digest: "sha256:`+strings.Repeat("0", 64)+`"}`).Replace(valid)
+	m, err := Parse("m.yaml", []byte(src))
+	if err != nil || !strings.Contains(string(m.Canonical()), tmpfs) {
+		t.Fatalf("%v: %s", err, m.Canonical())
+	}
+	again, err := ParseCanonical("m.json", m.Canonical())
+	if err != nil || !reflect.DeepEqual(again, m) {
+		t.Errorf("%+v, %v", again, err)
 	}
 }
 

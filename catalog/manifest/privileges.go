@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"cmp"
 	"fmt"
 	"maps"
 	"slices"
@@ -52,23 +53,40 @@ func (m *Manifest) Privileges() []string {
 func NewPrivileges(from, to *Manifest) []string {
 	had := from.Privileges()
 	more := slices.DeleteFunc(to.Privileges(), func(p string) bool { return slices.Contains(had, p) })
-	old, limit := from.Resources.Memory, to.Resources.Memory
-	switch {
-	case old == "" || old == limit:
-	case limit == "":
-		more = append(more, "has no memory limit any more")
-	case memory(limit) > memory(old):
-		more = append(more, fmt.Sprintf("may use %s of memory instead of %s", limit, old))
+	limited := func(old, limit, where string) {
+		switch {
+		case old == "" || old == limit:
+		case limit == "":
+			more = append(more, "has no memory limit any more"+where)
+		case memory(limit) > memory(old):
+			more = append(more, fmt.Sprintf("may use %s of memory instead of %s%s", limit, old, where))
+		}
+	}
+	limited(from.Resources.Memory, to.Resources.Memory, "")
+	for _, c := range to.Containers {
+		before, ok := from.Container(c.Name)
+		if !ok {
+			before = &Container{}
+		}
+		if c.Memory != "" || before.Memory != "" { // one of its own
+			limited(from.MemoryOf(*before), to.MemoryOf(c), " in its container "+c.Name)
+		}
 	}
 	return more
 }
 
-// Bytes is the limit that every container of the application has; 0 for none.
-func (r Resources) Bytes() int64 {
-	if r.Memory == "" {
-		return 0
+// MemoryOf is the limit of a container's memory: its own, or the application's; empty for
+// none.
+func (m *Manifest) MemoryOf(c Container) string { return cmp.Or(c.Memory, m.Resources.Memory) }
+
+// Memory is the sum of the limits of all containers in bytes; those without one count as 0.
+func (m *Manifest) Memory() (sum int64) {
+	for _, c := range m.Containers {
+		if limit := m.MemoryOf(c); limit != "" {
+			sum += memory(limit)
+		}
 	}
-	return memory(r.Memory)
+	return sum
 }
 
 // memory is a limit in bytes: a number and one of K, M and G, as the schema admits it.

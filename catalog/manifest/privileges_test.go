@@ -23,6 +23,9 @@ func TestPrivilegesThatAnUpdateAddsAreNamed(t *testing.T) {
 	memory := func(limit string) func(*manifest.Manifest) {
 		return func(m *manifest.Manifest) { m.Resources.Memory = limit }
 	}
+	own := func(limit, one string) func(*manifest.Manifest) {
+		return func(m *manifest.Manifest) { m.Resources.Memory, m.Containers[0].Memory = limit, one }
+	}
 	requires := func(config map[string]string) func(*manifest.Manifest) {
 		return func(m *manifest.Manifest) { m.Requires = []manifest.Requirement{{App: "bitcoin", Config: config}} }
 	}
@@ -61,6 +64,15 @@ func TestPrivilegesThatAnUpdateAddsAreNamed(t *testing.T) {
 		{"as much memory in other words", memory("1G"), memory("1024M"), nil},
 		{"less memory", memory("1G"), memory("900M"), nil},
 		{"a first limit", nil, memory("2G"), nil},
+		{"more memory for a container", memory("1G"), own("1G", "2G"), []string{"may use 2G of memory instead of 1G in its container a"}},
+		{"less memory for a container", memory("1G"), own("1G", "512M"), nil},
+		{"the same in a container's words", own("", "1G"), memory("1G"), nil},
+		{"no limit for a container any more", own("", "1G"), nil, []string{"has no memory limit any more in its container a"}},
+		{"more for all but one", own("1G", "512M"), own("2G", "512M"), []string{"may use 2G of memory instead of 1G"}},
+		{"another container with more", memory("1G"), func(m *manifest.Manifest) {
+			memory("1G")(m)
+			m.Containers = append(m.Containers, manifest.Container{Name: "b", User: "1", Memory: "4G"})
+		}, []string{"may use 4G of memory instead of 1G in its container b"}},
 		{"no limit any more", memory("2G"), nil, []string{"has no memory limit any more"}},
 	} {
 		t.Run(c.name, func(t *testing.T) {

@@ -184,7 +184,7 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 	}
 	for _, a := range p.Asked.Apps {
 		p.Versions[a] = cat[a].Version
-		p.Weights[a] = Weight{Memory: cat[a].Resources.Bytes() * int64(len(cat[a].Containers))}
+		p.Weights[a] = Weight{Memory: cat[a].Memory()}
 	}
 	return p, nil
 }

@@ -32,7 +32,7 @@ func (e *Engine) Doctor(ctx context.Context, dataDir string) []host.Finding {
 		}
 		out = append(out, host.Finding{Name: f.Name, OK: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
-	return append(out, doctorDisk(dataDir), doctorClock(), e.doctorProber(ctx), e.doctorUnmanaged(ctx))
+	return append(out, doctorDisk(dataDir), doctorClock(), doctorInit(), e.doctorProber(ctx), e.doctorUnmanaged(ctx))
 }
 
 func good(name, format string, args ...any) host.Finding {
@@ -111,6 +111,20 @@ func (e *Engine) late(ctx context.Context) string {
 		return u.Name + " failed at the last boot"
 	}
 	return ""
+}
+
+// inits are where Podman looks for its init (FindInitBinary of its configuration), and
+// where Debian has it.
+var inits = []string{"/usr/libexec/podman/catatonit", "/usr/local/libexec/podman/catatonit", "/usr/local/lib/podman/catatonit", "/usr/lib/podman/catatonit", "/usr/bin/catatonit"}
+
+// doctorInit says whether applications can have an init. A node is well without one.
+func doctorInit() host.Finding {
+	for _, file := range inits {
+		if _, err := os.Stat(file); err == nil {
+			return good("init", "%s", file)
+		}
+	}
+	return good("init", "none, which only applications with 'init: true' need: install the package catatonit for them")
 }
 
 func doctorDisk(dataDir string) host.Finding {

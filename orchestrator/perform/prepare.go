@@ -128,7 +128,9 @@ func (p *Performer) initialised(data state.Data, m *manifest.Manifest, update bo
 func (p *Performer) volumeOwners(m *manifest.Manifest) (owners []host.VolumeOwner) {
 	for _, c := range m.Containers {
 		for _, v := range c.Volumes {
-			owners = append(owners, p.volumeOwner(m, v))
+			if o := p.volumeOwner(m, v); !slices.Contains(owners, o) { // a shared one is there once for each member
+				owners = append(owners, o)
+			}
 		}
 	}
 	return owners

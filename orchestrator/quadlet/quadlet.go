@@ -108,6 +108,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("User", fmt.Sprint(uid))
 		line("Group", fmt.Sprint(gid))
 	}
+	if c.Hostname != "" {
+		line("HostName", c.Hostname)
+	}
 	line("DropCapability", "all")
 	line("NoNewPrivileges", "true")
 	for _, n := range Bridges(m) {
@@ -127,20 +130,54 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("PublishPort", v)
 	}
 	for _, v := range c.Volumes {
-		line("Volume", manifest.VolumeDir(dataDir, m.ID, v.Name)+":"+v.Path)
+		mount := manifest.VolumeDir(dataDir, m.ID, v.Name) + ":" + v.Path
+		if v.ReadOnly {
+			mount += ":ro"
+		}
+		line("Volume", mount)
+	}
+	if c.ReadOnly {
+		line("ReadOnly", "true")
+		line("ReadOnlyTmpfs", "false") // what may be written to is what the manifest names
 	}
 	for _, t := range c.Tmpfs {
-		line("Tmpfs", t+":mode=1777")
+		size := ""
+		if t.Size != "" {
+			size = ",size=" + t.Size
+		}
+		line("Tmpfs", t.Path+":mode=1777"+size)
+	}
+	if c.ShmSize != "" {
+		line("ShmSize", c.ShmSize)
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Ulimits)) {
+		line("Ulimit", fmt.Sprintf("%s=%[2]d:%[2]d", name, c.Ulimits[name]))
+	}
+	for _, name := range slices.Sorted(maps.Keys(c.Sysctls)) {
+		line("Sysctl", fmt.Sprintf("%s=%d", name, c.Sysctls[name]))
 	}
 	for _, s := range c.Secrets {
 		uid, gid := c.IDs()
 		if s.Ref != "" {
 			line("# "+s.Name, s.Ref) // another value is another unit, so the container is made anew
 		}
+		if s.Env != "" {
+			line("Secret", fmt.Sprintf("%s,type=env,target=%s", SecretName(m.ID, s.Name), s.Env))
+			continue
+		}
 		line("Secret", fmt.Sprintf("%s,type=mount,target=%s,uid=%d,gid=%d,mode=0400", SecretName(m.ID, s.Name), s.Path, uid, gid))
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Environment)) {
 		line("Environment", quote(k+"="+c.Environment[k]))
+	}
+	if c.WorkingDir != "" {
+		line("WorkingDir", c.WorkingDir)
+	}
+	if c.Init {
+		line("RunInit", "true")
+	}
+	if len(c.Entrypoint) > 0 {
+		line("Entrypoint", jsonWords(c.Entrypoint))
 	}
 	if len(c.Command) > 0 {
 		words := make([]string, len(c.Command))
@@ -162,6 +199,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("HealthStartPeriod", seconds(h.StartPeriod.Or(m.StartBudget())))
 		line("Notify", "healthy")
 	}
+	if c.StopSignal != "" {
+		line("StopSignal", c.StopSignal)
+	}
 	line("StopTimeout", fmt.Sprint(int(c.StopTimeout.Or(defaultStopTimeout).Seconds()))) // Podman takes a bare number of seconds here
 	b.WriteString("\n[Service]\n")
 	line("Restart", "always")
@@ -170,10 +210,14 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	line("RestartMaxDelaySec", seconds(restartMaxDelay))
 	line("TimeoutStartSec", seconds(m.StartBudget()))
 	line("TimeoutStopSec", seconds(c.StopTimeout.Or(defaultStopTimeout)+stopMargin))
-	// Ended by SIGTERM is how a stop looks.
-	line("SuccessExitStatus", "143")
-	if m.Resources.Memory != "" {
-		line("MemoryMax", m.Resources.Memory)
+	// Ended by its signal is how a stop looks.
+	status := "143"
+	if n := manifest.StopSignals[c.StopSignal]; n > 0 && n != manifest.StopSignals["SIGTERM"] {
+		status += fmt.Sprintf(" %d", 128+n)
+	}
+	line("SuccessExitStatus", status)
+	if limit := m.MemoryOf(c); limit != "" {
+		line("MemoryMax", limit)
 	}
 	return b.String()
 }

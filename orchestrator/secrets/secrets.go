@@ -4,7 +4,10 @@
 package secrets
 
 import (
+	"cmp"
 	"crypto/rand"
+	"encoding/base64"
+	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -12,6 +15,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"github.com/google/uuid"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
@@ -26,7 +31,7 @@ var ErrLost = errors.New("secret lost")
 var ErrInUse = errors.New("secret in use")
 
 const (
-	defaultLength = 32
+	defaultLength = 32 // characters, or bytes
 	alphabet      = "ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789"
 )
 
@@ -68,11 +73,7 @@ func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, e
 		case hasData && !fault.Planted(fault.SecretRegenerated):
 			return nil, fmt.Errorf("secret %s of %s: %w: the application has data that was initialised with it; bring it in with 'archy secret import %s %s', put the file %s back, or uninstall with --purge to begin anew", g.Name, m.ID, ErrLost, m.ID, g.Name, file)
 		}
-		length := g.Length
-		if length == 0 {
-			length = defaultLength
-		}
-		value := generate(length)
+		value := generated(g)
 		if err := atomicfile.Write(file, []byte(value), 0o600); err != nil {
 			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
 		}
@@ -197,6 +198,21 @@ func (s *Store) Delete(app string) error {
 		return fmt.Errorf("deleting the secrets of %s: %w", app, err)
 	}
 	return atomicfile.SyncDir(s.dir)
+}
+
+// generated makes a secret in the form that its manifest asks for.
+func generated(g manifest.GeneratedSecret) string {
+	random := make([]byte, cmp.Or(g.Bytes, defaultLength))
+	rand.Read(random)
+	switch g.Form {
+	case manifest.FormHex:
+		return hex.EncodeToString(random)
+	case manifest.FormBase64:
+		return base64.StdEncoding.EncodeToString(random)
+	case manifest.FormUUID:
+		return uuid.NewString()
+	}
+	return generate(cmp.Or(g.Length, defaultLength))
 }
 
 // generate draws each character with the same chance: of six random bits, the

@@ -3,8 +3,10 @@ package secrets
 import (
 	"errors"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"strings"
 	"testing"
 
@@ -35,6 +37,41 @@ func TestSecretsAreMadeOnceAndPrivate(t *testing.T) {
 	shown, err := s.Shown(app())
 	if err != nil || len(shown) != 1 || shown["login"] != first["login"] {
 		t.Errorf("shown %d secrets, %v", len(shown), err)
+	}
+}
+
+func TestASecretHasTheFormThatIsAskedFor(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manifest.Manifest{ID: "a"}
+	forms := map[string]string{}
+	for _, c := range []struct {
+		of   manifest.GeneratedSecret
+		form string
+	}{
+		{manifest.GeneratedSecret{Name: "letters", Length: 20}, `^[A-Za-z0-9]{20}$`},
+		{manifest.GeneratedSecret{Name: "hex", Form: manifest.FormHex}, `^[0-9a-f]{64}$`},
+		{manifest.GeneratedSecret{Name: "short-hex", Form: manifest.FormHex, Bytes: 16}, `^[0-9a-f]{32}$`},
+		{manifest.GeneratedSecret{Name: "base64", Form: manifest.FormBase64, Bytes: 64}, `^[A-Za-z0-9+/]{86}==$`},
+		{manifest.GeneratedSecret{Name: "uuid", Form: manifest.FormUUID}, `^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`},
+	} {
+		m.Secrets = append(m.Secrets, c.of)
+		forms[c.of.Name] = c.form
+	}
+	first, err := s.Ensure(m, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for name, form := range forms {
+		if !regexp.MustCompile(form).MatchString(first[name]) {
+			t.Errorf("%s is %q", name, first[name])
+		}
+	}
+	m.Secrets[0].Form, m.Secrets[0].Length = manifest.FormHex, 0
+	if again, err := s.Ensure(m, false); err != nil || !maps.Equal(again, first) {
+		t.Errorf("another form made one anew: %v", err)
 	}
 }
 
