@@ -156,7 +156,7 @@ var machines = []struct {
 }{
 	{planted{name: "the node's user does not linger", reason: "linger"},
 		"loginctl disable-linger archipelago", "loginctl enable-linger archipelago; systemctl start user@1000"},
-	{planted{name: "the node's clock is five seconds fast", reason: "5s off and 2s is allowed"},
+	{planted{name: "the node's clock is five seconds fast", reason: "off and 2s is allowed"},
 		`mv /usr/bin/date /usr/bin/date.real; printf '#!/bin/sh\nexec /usr/bin/date.real -d "+5 seconds" "$@"\n' >/usr/bin/date; chmod +x /usr/bin/date`, "mv /usr/bin/date.real /usr/bin/date"},
 	{planted{name: "the node's data directory cannot be written to", reason: "/var/lib/archipelago"},
 		"mount --bind /var/lib/archipelago /var/lib/archipelago; mount -o remount,ro,bind /var/lib/archipelago", "umount /var/lib/archipelago"},
