@@ -66,6 +66,7 @@ type Backup struct {
 	Made     time.Time          `json:"made"`
 	Goal     state.Goal         `json:"goal"`
 	Manifest *manifest.Manifest `json:"manifest"`
+	Source   string             `json:"source,omitempty"` // where the manifest was from
 	Config   map[string]string  `json:"config,omitempty"`
 	Data     state.Data         `json:"data"`
 }
@@ -136,7 +137,7 @@ func (m *Manager) copyStopped(ctx context.Context, app, dir string) (b Backup, e
 	if err := m.Engine.CopyVolumes(ctx, dirs, dir); err != nil {
 		return b, fmt.Errorf("backing up %s: %w", app, err)
 	}
-	return Backup{archive.Format, app, time.Now().UTC(), d.Goal, d.Manifest, d.Config, data}, nil
+	return Backup{archive.Format, app, time.Now().UTC(), d.Goal, d.Manifest, d.Source, d.Config, data}, nil
 }
 
 // awaitUp waits until an application is up again, has failed, or is not wanted

@@ -1,6 +1,7 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -11,6 +12,7 @@ import (
 	"path/filepath"
 	"slices"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/transfer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
@@ -30,7 +32,7 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 		return 0, err
 	}
 	defer release()
-	rec := state.Desired{App: b.App, Goal: state.Running, Manifest: b.Manifest, Source: "backup", Config: map[string]string{}, Installed: true}
+	rec := state.Desired{App: b.App, Goal: state.Running, Manifest: b.Manifest, Source: source(b), Config: map[string]string{}, Installed: true}
 	maps.Copy(rec.Config, b.Config)
 	if b.Goal == state.Stopped {
 		rec.Goal = state.Stopped
@@ -66,6 +68,12 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 		return 0, err
 	}
 	return gen, nil
+}
+
+// source is where the backup's manifest was from, as far as its word can be read: what came
+// from a signed catalog is not replaced by the disk's, on this node either.
+func source(b Backup) string {
+	return cmp.Or(catalog.ParseSource(b.Source).String(), "backup")
 }
 
 // undo takes what a restore has brought off the node: whoever installs the application

@@ -73,6 +73,23 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+func TestABackupSaysWhereItsManifestIsFrom(t *testing.T) {
+	m, n := running(t)
+	n.accept(t, state.Running, func(d *state.Desired) { d.Source = "catalog beta 7" })
+	var file bytes.Buffer
+	if err := write(t, m, &file); err != nil {
+		t.Fatal(err)
+	}
+	for made, want := range map[string]string{header(t, file.Bytes()).Source: "catalog beta 7", "": "backup", "<b>anything</b>": "backup"} {
+		m, n := manager(t)
+		c := whole()
+		c.Source = made
+		if _, err := restore(t, m, c); err != nil || n.restored[0].Source != want {
+			t.Errorf("%q: %+v, %v", made, n.restored, err)
+		}
+	}
+}
+
 func TestRestoreIsRefused(t *testing.T) {
 	foreign := func(volume string) func(*testing.T, *node, *content) {
 		return func(_ *testing.T, _ *node, c *content) { c.Data.Volumes = []string{"db", volume} }
