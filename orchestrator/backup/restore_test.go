@@ -9,6 +9,8 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -106,6 +108,11 @@ func TestRestoreIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
+		{"data is on the disk, and not on record", func(t *testing.T, n *node, _ *content) {
+			if err := os.MkdirAll(filepath.Join(n.data, "pair", "db"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "/data/pair/db is on this node's disk, though not on record"},
 		{"a volume outside", foreign("../db"), request.ErrRefused, `"../db"`},
 		{"a volume deeper", foreign("db/x"), request.ErrRefused, `"db/x"`},
 		{"an absolute volume", foreign("/etc"), request.ErrRefused, `"/etc"`},
@@ -157,6 +164,9 @@ func TestRestoreThatFailsAcceptsNothing(t *testing.T) {
 		n.fail[method] = planted
 		if _, err := restore(t, m, whole()); !errors.Is(err, planted) || len(n.restored) > 0 && method != "restore" || len(n.store.Data("pair").Volumes) > 0 {
 			t.Errorf("%s: %v, %+v", method, err, n.restored)
+		}
+		if got := n.seen(); method != "restore" && !strings.HasSuffix(got, ", delete pair.restore, delete pair") {
+			t.Errorf("%s: half of it is in the way of the next attempt: %s", method, got)
 		}
 		// A request that came meanwhile must not find half of it.
 		if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || method == "restore" && !strings.HasSuffix(n.seen(), ", restore, delete pair") {
