@@ -8,18 +8,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
-const (
-	copyTimeout = 2 * time.Hour // of all volumes of an application
-
-	// spaceReserve is how much of the file system a copy leaves free, in KiB.
-	spaceReserve = "262144"
-)
+// spaceReserve is how much of the file system a copy leaves free, in KiB.
+const spaceReserve = "262144"
 
 // scripts are what runs inside the user namespace; each says at its top what it does.
 //
@@ -36,7 +31,7 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) 
 		if _, err := os.Stat(v.Dir); err == nil {
 			continue
 		}
-		if err := e.runScript(ctx, changeTimeout, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
+		if err := e.runScript(ctx, quick, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
 		if err := atomicfile.SyncDir(filepath.Dir(v.Dir)); err != nil {
@@ -51,7 +46,7 @@ func (e *Engine) DeleteTree(ctx context.Context, dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return e.unshare(ctx, changeTimeout, "rm", "-rf", "--one-file-system", "--", dir)
+	return e.unshare(ctx, patient, "rm", "-rf", "--one-file-system", "--", dir)
 }
 
 // CopyVolumes makes dir a complete copy of directories, each under its own name, by
@@ -61,7 +56,7 @@ func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) err
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
-	if err := e.runScript(ctx, copyTimeout, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...); err != nil {
+	if err := e.runScript(ctx, patient, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
 	return nil
@@ -70,7 +65,7 @@ func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) err
 // PutBack moves the copies in dir to the places of the directories of the same name in
 // home, and deletes what they replace. Called again after a power cut, it continues.
 func (e *Engine) PutBack(ctx context.Context, dir, home string) error {
-	if err := e.runScript(ctx, changeTimeout, "put-back.sh", dir, home); err != nil {
+	if err := e.runScript(ctx, patient, "put-back.sh", dir, home); err != nil {
 		return fmt.Errorf("putting volumes back: %w", err)
 	}
 	return nil
@@ -82,7 +77,7 @@ func (e *Engine) TakeOver(ctx context.Context, from string, to host.VolumeOwner)
 	if err := os.MkdirAll(filepath.Dir(to.Dir), 0o711); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
 	}
-	if err := e.runScript(ctx, copyTimeout, "take-over.sh", spaceReserve, from, to.Dir, fmt.Sprintf("%d:%d", to.UID, to.GID)); err != nil {
+	if err := e.runScript(ctx, patient, "take-over.sh", spaceReserve, from, to.Dir, fmt.Sprintf("%d:%d", to.UID, to.GID)); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
 	}
 	return nil
@@ -91,26 +86,26 @@ func (e *Engine) TakeOver(ctx context.Context, from string, to host.VolumeOwner)
 // Archive writes a directory's content to file, a pipe, as tar; Extract reads it from
 // there into a new directory. Owners are kept as the container sees them.
 func (e *Engine) Archive(ctx context.Context, dir, file string) error {
-	return e.unshare(ctx, copyTimeout, "tar", "--numeric-owner", "--xattrs", "-C", dir, "-cf", file, ".")
+	return e.unshare(ctx, patient, "tar", "--numeric-owner", "--xattrs", "-C", dir, "-cf", file, ".")
 }
 
 // Extract is the inverse of Archive.
 func (e *Engine) Extract(ctx context.Context, file, dir string) error {
-	return e.runScript(ctx, copyTimeout, "extract.sh", file, dir)
+	return e.runScript(ctx, patient, "extract.sh", file, dir)
 }
 
 // runScript runs one of the scripts inside the user namespace.
-func (e *Engine) runScript(ctx context.Context, timeout time.Duration, name string, args ...string) error {
+func (e *Engine) runScript(ctx context.Context, l limit, name string, args ...string) error {
 	script, err := scripts.ReadFile("scripts/" + name)
 	if err != nil {
 		return err
 	}
-	return e.unshare(ctx, timeout, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
+	return e.unshare(ctx, l, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
 }
 
 // unshare runs a command inside the user namespace, where files can belong to its ids,
 // with "podman unshare".
-func (e *Engine) unshare(ctx context.Context, timeout time.Duration, command ...string) error {
-	_, err := e.outside(ctx, timeout, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
+func (e *Engine) unshare(ctx context.Context, l limit, command ...string) error {
+	_, err := e.outside(ctx, l, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
 	return err
 }
