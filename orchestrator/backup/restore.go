@@ -95,10 +95,16 @@ func (m *Manager) nothingThere(app string) error {
 		return nil
 	case err != nil:
 		return fmt.Errorf("%w: what is in %s cannot be seen: %w", request.ErrRefused, home, err)
-	case len(entries) == 0:
-		return nil
 	}
-	return fmt.Errorf("%w: %s is on this node's disk, though not on record; uninstall %s with --purge, or move that away, before a backup takes its place", request.ErrRefused, filepath.Join(home, entries[0].Name()), app)
+	for _, e := range entries {
+		// A file system may be mounted there, with nothing in it yet.
+		dir := filepath.Join(home, e.Name())
+		if inside, err := os.ReadDir(dir); err == nil && e.IsDir() && len(inside) == 0 || len(inside) == 1 && inside[0].Name() == "lost+found" {
+			continue
+		}
+		return fmt.Errorf("%w: %s is on this node's disk, though not on record; uninstall %s with --purge, or move that away, before a backup takes its place", request.ErrRefused, dir, app)
+	}
+	return nil
 }
 
 // undo takes what a restore has brought off the node: whoever installs the application

@@ -75,6 +75,17 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// TestRestoreIntoAMountPoint: somebody has mounted a new file system for the volume.
+func TestRestoreIntoAMountPoint(t *testing.T) {
+	m, n := manager(t)
+	if err := os.MkdirAll(filepath.Join(n.data, "pair", "db", "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restore(t, m, whole()); err != nil {
+		t.Error(err)
+	}
+}
+
 func TestABackupSaysWhereItsManifestIsFrom(t *testing.T) {
 	m, n := running(t)
 	n.accept(t, state.Running, func(d *state.Desired) { d.Source = "catalog beta 7" })
@@ -109,10 +120,15 @@ func TestRestoreIsRefused(t *testing.T) {
 			}
 		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
 		{"data is on the disk, and not on record", func(t *testing.T, n *node, _ *content) {
-			if err := os.MkdirAll(filepath.Join(n.data, "pair", "db"), 0o700); err != nil {
+			if err := os.MkdirAll(filepath.Join(n.data, "pair", "db", "file"), 0o700); err != nil {
 				t.Fatal(err)
 			}
 		}, request.ErrRefused, "/data/pair/db is on this node's disk, though not on record"},
+		{"a link is on the disk", func(t *testing.T, n *node, _ *content) {
+			if err := errors.Join(os.MkdirAll(filepath.Join(n.data, "pair"), 0o700), os.Symlink(t.TempDir(), filepath.Join(n.data, "pair", "db"))); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "/data/pair/db is on this node's disk"},
 		{"a volume outside", foreign("../db"), request.ErrRefused, `"../db"`},
 		{"a volume deeper", foreign("db/x"), request.ErrRefused, `"db/x"`},
 		{"an absolute volume", foreign("/etc"), request.ErrRefused, `"/etc"`},

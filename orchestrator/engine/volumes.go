@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
@@ -21,14 +22,23 @@ const spaceReserve = "262144"
 //go:embed scripts
 var scripts embed.FS
 
+// ErrLink is wrapped where a volume is a symbolic link: a copy of it would be empty, and what
+// it leads to need not be the application's.
+var ErrLink = errors.New("a symbolic link")
+
 // EnsureVolumes makes the directories that do not exist, owned by the id that the
-// container's user is mapped to.
+// container's user is mapped to. An empty file system that is mounted there is given to
+// that id.
 func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) error {
 	for _, v := range volumes {
 		if err := os.MkdirAll(filepath.Dir(v.Dir), 0o711); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
-		if _, err := os.Stat(v.Dir); err == nil {
+		there, err := volumeThere(v.Dir)
+		if err != nil {
+			return err
+		}
+		if there {
 			continue
 		}
 		if err := e.runScript(ctx, quick, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
@@ -41,12 +51,39 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) 
 	return nil
 }
 
-// DeleteTree deletes a directory that holds files of mapped owners.
+// volumeThere tells whether a volume exists as its application is to find it. A mount point
+// has yet to be looked at.
+func volumeThere(dir string) (bool, error) {
+	info, err := os.Lstat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("volume %s: %w", dir, err)
+	case info.Mode()&fs.ModeSymlink != 0:
+		return false, fmt.Errorf("volume %s: it is %w; move what it leads to in its place, or mount that there", dir, ErrLink)
+	case !info.IsDir():
+		return false, fmt.Errorf("volume %s: it is no directory; move it away", dir)
+	}
+	parent, err := os.Stat(filepath.Dir(dir))
+	if err != nil {
+		return false, fmt.Errorf("volume %s: %w", dir, err)
+	}
+	own, ok := info.Sys().(*syscall.Stat_t)
+	above, ok2 := parent.Sys().(*syscall.Stat_t)
+	return !ok || !ok2 || own.Dev == above.Dev, nil
+}
+
+// DeleteTree deletes a directory that holds files of mapped owners. A mount point in it is
+// emptied and stays, and so does the directory then.
 func (e *Engine) DeleteTree(ctx context.Context, dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return e.unshare(ctx, patient, "rm", "-rf", "--one-file-system", "--", dir)
+	if err := e.runScript(ctx, patient, "delete-tree.sh", dir); err != nil {
+		return fmt.Errorf("deleting %s: %w", dir, err)
+	}
+	return nil
 }
 
 // CopyVolumes makes dir a complete copy of directories, each under its own name, by
