@@ -3,11 +3,13 @@ package subscription
 import (
 	"bytes"
 	"errors"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/root"
@@ -216,5 +218,37 @@ func TestTheRecordOfAnotherDaemonIsRead(t *testing.T) {
 		if w.serial() != 7 {
 			t.Errorf("%s: serial %d", name, w.serial())
 		}
+	}
+}
+
+// TestNobodyWaitsForTheDisk: what is followed can be asked while it is being written.
+func TestNobodyWaitsForTheDisk(t *testing.T) {
+	w := newWorld(t)
+	w.follow()
+	genuine := w.sub.replace
+	written := 0
+	w.sub.replace = func(name string, data []byte, mode fs.FileMode) error {
+		written++
+		asked := make(chan struct{})
+		go func() {
+			defer close(asked)
+			w.sub.Status()
+			w.sub.MayUpdate(w.clock)
+			w.sub.Policy()
+		}()
+		select {
+		case <-asked:
+		case <-time.After(5 * time.Second):
+			t.Errorf("%s is being written, and nobody can ask", filepath.Base(name))
+		}
+		return genuine(name, data, mode)
+	}
+	w.files["/root/2.json"] = w.root(2, 1, w.keys[:1], w.keys[0])
+	w.publish(8)
+	if _, err := w.sub.Refresh(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	if err := w.sub.Follow(Config{Channel: "user"}, nil); err != nil || written != 7 {
+		t.Errorf("%v, %d files written", err, written)
 	}
 }

@@ -10,8 +10,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-
-	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 const (
@@ -101,18 +99,21 @@ func (s *Subscription) put(r record) error {
 		return err
 	}
 	for _, name := range []string{recordFile + lastGood, recordFile} {
-		if err := atomicfile.Write(filepath.Join(s.dir, name), b, 0o600); err != nil {
+		if err := s.replace(filepath.Join(s.dir, name), b, 0o600); err != nil {
 			return fmt.Errorf("writing the subscription: %w", err)
 		}
 	}
 	return nil
 }
 
-// write puts the record on disk and in force. The caller holds the lock.
+// write puts the record on disk, and then in force. The caller keeps others from refreshing,
+// and does not hold mu.
 func (s *Subscription) write(rec record) error {
 	if err := s.put(rec); err != nil {
 		return err
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.rec = rec
 	s.status.Config = rec.Config
 	return nil

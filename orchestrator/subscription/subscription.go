@@ -131,13 +131,14 @@ type Subscription struct {
 	changed func(*document.Document)
 	client  *http.Client
 	limits  limits
+	replace func(name string, data []byte, mode fs.FileMode) error // a file, durably
 	wake    chan struct{}
 
 	broken error // why what is on disk cannot be followed; nil where it can
 
-	refreshing sync.Mutex // one refresh at a time
+	refreshing sync.Mutex // one refresh, or other change of the record, at a time
 
-	mu     sync.Mutex
+	mu     sync.Mutex // held for moments only: pages wait for it, and must not for the disk
 	rec    record
 	held   document.Document // the one in force, without its entries
 	under  int64             // version of the root that it was verified with
@@ -152,7 +153,7 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening the subscription: %w", err)
 	}
-	s := &Subscription{dir: dir, now: now, changed: changed, client: newClient(), limits: defaultLimits, wake: make(chan struct{}, 1)}
+	s := &Subscription{dir: dir, now: now, changed: changed, client: newClient(), limits: defaultLimits, replace: atomicfile.Write, wake: make(chan struct{}, 1)}
 	rec, err := s.read()
 	switch {
 	case errors.Is(err, ErrNone):
@@ -246,10 +247,8 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	s.refreshing.Lock()
+	s.refreshing.Lock() // without which the record does not change
 	defer s.refreshing.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
 	if s.broken != nil {
 		return s.broken
 	}
@@ -282,6 +281,8 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 			return fmt.Errorf("changing the subscription: %w", err)
 		}
 	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.status = Status{Config: c, RootVersion: p.Version, Serial: s.status.Serial, Created: s.status.Created, Expires: s.status.Expires}
 	if other {
 		s.held, s.status.Serial, s.status.Created, s.status.Expires = document.Document{}, 0, time.Time{}, time.Time{}
@@ -424,14 +425,14 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag str
 		rec.Seen = map[string]seen{}
 	}
 	rec.Seen[d.Channel] = seen{d.Serial, d.Digest}
+	s.mu.Unlock()
 	// The record last: a new serial would refuse the old catalog after a power cut.
 	if !same {
-		err = atomicfile.Write(filepath.Join(s.dir, catalogFile), envelope, 0o600)
+		err = s.replace(filepath.Join(s.dir, catalogFile), envelope, 0o600)
 	}
 	if err == nil {
 		err = s.write(rec)
 	}
-	s.mu.Unlock()
 	if err != nil || same {
 		return false, err
 	}
