@@ -44,25 +44,6 @@ type Entry struct {
 	Waiver    *Waiver
 }
 
-// From says where a node got an application from.
-type From string
-
-// The sources.
-const (
-	FromDisk    From = "disk"
-	FromCatalog From = "catalog"
-	FromBoth    From = "disk, image by catalog"
-)
-
-// Source is where a node got an application from.
-type Source struct {
-	From     From
-	Document string // channel and serial of the signed catalog, such as "beta 7"
-	SHA256   string // of the manifest, as the signed catalog states it
-}
-
-func (s Source) String() string { return strings.TrimSpace(string(s.From) + " " + s.Document) }
-
 // Manifest returns an application's manifest, or nil if the catalog has none.
 func (c Catalog) Manifest(id string) *manifest.Manifest {
 	if e, ok := c[id]; ok {

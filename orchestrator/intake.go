@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -17,6 +18,9 @@ import (
 func (r *Reconciler) Request(req request.Request) (uint64, error) {
 	gen, err := r.accept(func(records state.Records) ([]state.Desired, error) {
 		decided, err := request.Decide(records, r.Offer(), r.known.Load().Observation, time.Now(), req)
+		if err == nil {
+			err = r.backupUnderWay(decided)
+		}
 		if err != nil {
 			return nil, err
 		}
@@ -34,6 +38,18 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 	fault.Cut("accepted", "request")
 	r.Wake()
 	return gen, nil
+}
+
+// backupUnderWay refuses what would meet a backup half-way: to change what is being
+// restored, or to delete for ever what is being backed up.
+func (r *Reconciler) backupUnderWay(decided []state.Desired) error {
+	for _, d := range decided {
+		switch w := r.backups.Under(d.App); {
+		case w == backup.Restoring, w == backup.Making && d.Goal == state.Absent && d.Purge:
+			return fmt.Errorf("%w: %s: %s; wait until that has ended", request.ErrRefused, d.App, w)
+		}
+	}
+	return nil
 }
 
 // keep puts the values of secret settings where secrets are, before records refer to

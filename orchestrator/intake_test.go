@@ -2,14 +2,20 @@ package orchestrator
 
 import (
 	"errors"
+	"io"
 	"log/slog"
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
 	"testing"
+
+	"filippo.io/age"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -76,5 +82,73 @@ func TestNeitherAuditNorLogHoldsWhatTheOwnerTypedIntoASetting(t *testing.T) {
 	}
 	if !strings.Contains(string(b), "install key mode=tls") || strings.Count(string(b), "\n") != 7 {
 		t.Errorf("audit:\n%s", b)
+	}
+}
+
+// gate lets nothing through until it is opened, and says when something has come.
+type gate struct {
+	once         sync.Once
+	come, opened chan struct{}
+}
+
+func newGate() *gate { return &gate{come: make(chan struct{}), opened: make(chan struct{})} }
+
+func (g *gate) Write(b []byte) (int, error) {
+	g.once.Do(func() { close(g.come); <-g.opened })
+	return len(b), nil
+}
+
+func (g *gate) Read([]byte) (int, error) {
+	g.once.Do(func() { close(g.come); <-g.opened })
+	return 0, io.ErrUnexpectedEOF
+}
+
+// TestNothingMeetsABackupHalfWay: what is being restored is not installed meanwhile, and what
+// is being backed up is not deleted for ever.
+func TestNothingMeetsABackupHalfWay(t *testing.T) {
+	r := nodeWith(t, empty(), t.TempDir(), nil)
+	r.SetCatalog(signedCatalog(t, 1, "1", nil))
+	m, _ := r.Offer().Manifest("pair")
+	refused := func(req request.Request, why backup.Work) {
+		t.Helper()
+		req.App = "pair"
+		if _, err := r.Request(req); !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "pair: "+string(why)) {
+			t.Errorf("%s: %v", req.Verb, err)
+		}
+	}
+	done := make(chan error, 1)
+
+	tar := newGate()
+	go func() {
+		b := backup.Backup{Format: archive.Format, App: "pair", Manifest: m, Data: state.Data{App: "pair"}}
+		_, err := r.Backups().Restore(t.Context(), b, nil, tar, "", "owner")
+		done <- err
+	}()
+	<-tar.come
+	refused(request.Request{Verb: request.Install}, backup.Restoring)
+	close(tar.opened)
+	if err := <-done; err == nil {
+		t.Error("restored from nothing")
+	}
+	if err := ask(t, r, request.Install); err != nil {
+		t.Fatal(err)
+	}
+
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		t.Fatal(err)
+	}
+	file := newGate()
+	go func() {
+		done <- r.Backups().Write(t.Context(), "pair", []age.Recipient{id.Recipient()}, "owner", file)
+	}()
+	<-file.come
+	refused(request.Request{Verb: request.Uninstall, Purge: true}, backup.Making)
+	close(file.opened)
+	if err := <-done; err != nil {
+		t.Error(err)
+	}
+	if _, err := r.Request(request.Request{App: "pair", Verb: request.Uninstall, Purge: true}); err != nil {
+		t.Error("once it has ended:", err)
 	}
 }

@@ -40,6 +40,7 @@ type fakeHost struct {
 	observed func()                      // called once, when an observation has been made and not been given yet
 	hang     chan struct{}               // where it is set, nothing is observed until it is closed
 	starting func(context.Context) error // where it is set, what a start comes to
+	deleting func(dir string) error      // where it is set, called for what is deleted
 	begun    func()                      // called once, before a start
 }
 
@@ -100,7 +101,13 @@ func (h *fakeHost) EnsureProber(context.Context) error {
 	return h.do("prober", func() { h.obs.Units[dist.ProberUnit] = host.Unit{Active: "active"} })
 }
 func (h *fakeHost) RestartStarting(context.Context, string) (bool, error) { return false, nil }
-func (h *fakeHost) DeleteTree(context.Context, string) error              { return h.do("delete", nil) }
+func (h *fakeHost) DeleteTree(_ context.Context, dir string) error {
+	err := h.do("delete", nil)
+	if h.deleting != nil {
+		err = errors.Join(err, h.deleting(dir))
+	}
+	return err
+}
 func (h *fakeHost) Inspect(context.Context, string) (host.Inspection, error) {
 	return host.Inspection{StartedAt: time.Now()}, nil
 }

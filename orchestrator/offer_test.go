@@ -166,6 +166,61 @@ func updatesBeginByThemselvesOnceEach(t *testing.T) {
 	await("version 4", func(v view.View) bool { return v.Manifest.Version == "4" && v.State == view.Up && !v.Declined })
 }
 
+// TestWhatCameFromTheCatalogIsNotReplacedByTheDisk: the disk has an older version, and the
+// catalog is lost, revokes what is installed, holds it back or goes back itself.
+func TestWhatCameFromTheCatalogIsNotReplacedByTheDisk(t *testing.T) {
+	revoked := func(d *document.Document) {
+		d.Entries = nil
+		d.Revoked = []document.Revocation{{ID: "pair", Version: "2", Reason: "it leaks", Since: time.Now()}}
+	}
+	for name, c := range map[string]struct {
+		serial         int64
+		version        string
+		change         func(*document.Document)
+		note, refusal  string
+		owner, goesFor bool
+	}{
+		"it is lost":                          {0, "", nil, "was installed from the catalog feature 2, which does not offer it now", "not replaced by version 1 from disk", false, false},
+		"it revokes what is installed":        {3, "2", revoked, "version 2 was revoked", "not replaced by version 1 from disk", false, false},
+		"it has it no more":                   {3, "2", func(d *document.Document) { d.Entries = nil }, "which does not offer it now", "not replaced by version 1 from disk", false, false},
+		"it holds it back":                    {3, "2", func(d *document.Document) { d.Entries[0].SHA256 = strings.Repeat("0", 64) }, "", "other digests", false, false},
+		"it goes back":                        {3, "1", nil, "version 1, which catalog feature 3 offers, is older", "", true, false},
+		"an earlier document has a newer one": {1, "3", nil, "", "", true, false},
+		"it goes forward":                     {3, "3", nil, "", "", true, true},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				disk, _ := signedCatalog(t, 9, "1", nil).Merge(nil, nil, time.Now())
+				disk["pair"].Source = catalog.Source{From: catalog.FromDisk}
+				r := nodeWith(t, empty(), t.TempDir(), nil)
+				r.disk = disk
+				r.SetCatalog(signedCatalog(t, 2, "2", nil))
+				if err := ask(t, r, "install"); err != nil {
+					t.Fatal(err)
+				}
+				if c.serial == 0 {
+					r.SetCatalog(nil)
+				} else {
+					r.SetCatalog(signedCatalog(t, c.serial, c.version, c.change))
+				}
+				r.Rollout(canceled(t), func(time.Time) bool { return true })
+				time.Sleep(time.Minute)
+				v, err := r.App("pair")
+				if forward := v.Manifest.Version == "3"; err != nil || v.State != view.Up || forward != c.goesFor || !forward && v.Manifest.Version != "2" {
+					t.Errorf("by itself: %s of %q, %s, %v", v.Manifest.Version, v.Source, v.State, err)
+				}
+				if !strings.Contains(v.Note, c.note) {
+					t.Errorf("its owner reads %q, expected %q", v.Note, c.note)
+				}
+				_, err = r.Request(request.Request{App: "pair", Verb: request.Update})
+				if (err == nil) != c.owner || err != nil && (!errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), c.refusal)) {
+					t.Errorf("by its owner: %v, expected %q", err, c.refusal)
+				}
+			})
+		})
+	}
+}
+
 func canceled(t *testing.T) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

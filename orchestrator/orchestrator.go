@@ -71,6 +71,7 @@ type Reconciler struct {
 	wake     chan struct{}
 	observed chan struct{} // closed at the first observation
 	workers  sync.WaitGroup
+	swept    atomic.Bool // what was left by a cut is deleted
 
 	prober bool // whether its unit is that of this release; passes alone use it
 }
@@ -101,6 +102,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 	for app, err := range store.Broken() {
 		log.Error("unreadable record", "app", app, "error", err)
 	}
+	r.setAside()
 	return r
 }
 
@@ -109,6 +111,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer r.workers.Wait()
 	defer r.pages.CloseAll()
 	r.workers.Go(func() { r.readiness.Run(ctx) })
+	r.workers.Go(func() { r.sweep(ctx) })
 	for ctx.Err() == nil {
 		timer := time.NewTimer(r.pass(ctx))
 		select {

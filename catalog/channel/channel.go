@@ -104,7 +104,7 @@ func (p Promotion) downgrade(e *document.Entry) error {
 		return nil
 	}
 	before := p.To.Entry(e.ID)
-	if before == nil || before.ImageOnly() || compare(e.Version, before.Version) >= 0 {
+	if before == nil || before.ImageOnly() || catalog.CompareVersions(e.Version, before.Version) >= 0 {
 		return nil
 	}
 	return fmt.Errorf("%w: channel %s has %s %s already, which is newer than %s; if that must not be used, withdraw it first: catalog revoke %s %s", ErrInput, p.Channel, e.ID, before.Version, e.Version, e.ID, before.Version)

@@ -94,20 +94,6 @@ func TestAChannelDoesNotGoBack(t *testing.T) {
 	}
 }
 
-func TestVersionsAreOrdered(t *testing.T) {
-	for _, c := range []struct {
-		a, b string
-		want int
-	}{
-		{"1.9", "1.10", -1}, {"2", "10", -1}, {"1.0.0", "1.0.0", 0}, {"1.0.0-rc1", "1.0.0", -1}, {"2026.01.2", "2026.1.10", -1},
-		{"1.2.3.4", "1.2.3.10", -1}, {"1.2.3.4", "1.2.3", 1}, {"17alpha", "17beta", -1}, {"012", "12", 0},
-	} {
-		if got, back := compare(c.a, c.b), compare(c.b, c.a); got != c.want || back != -c.want {
-			t.Errorf("%s and %s: %d, and back %d", c.a, c.b, got, back)
-		}
-	}
-}
-
 // TestEntriesThatUseOnePortDoNotMove: each channel may be sound, and the next one not.
 func TestEntriesThatUseOnePortDoNotMove(t *testing.T) {
 	feature, err := build(t, &generator{}, applications(t), nil)

@@ -62,6 +62,8 @@ type Document struct {
 
 	// Digest is the SHA-256 of the canonical form, in hex; only Decode sets it.
 	Digest string `json:"-"`
+	// RootExpires is when the root that vouches for the document expires; only Verify sets it.
+	RootExpires time.Time `json:"-"`
 
 	examined bool             // whether the proofs were verified; only Verify does
 	unproven map[string]error // entries without a valid one
@@ -78,6 +80,29 @@ type Revocation struct {
 
 // Head names the document: its channel and serial.
 func (d *Document) Head() string { return fmt.Sprintf("%s %d", d.Channel, d.Serial) }
+
+// Frozen says why nothing new may be taken from the document any more; empty where it may.
+func (d *Document) Frozen(now time.Time) string {
+	switch what := "the catalog " + d.Head(); {
+	case !now.Before(d.Expires):
+		return frozen(what, d.Expires, now)
+	case !d.RootExpires.IsZero() && !now.Before(d.RootExpires):
+		return frozen("the root document that vouches for "+what, d.RootExpires, now)
+	}
+	return ""
+}
+
+func frozen(what string, expired, now time.Time) string {
+	return fmt.Sprintf("%s expired %s ago, on %s: what is installed runs on, nothing new is taken from it until a newer one is there", what, now.Sub(expired).Truncate(time.Second), expired.Format(time.RFC3339))
+}
+
+// Ends is when the document freezes, by itself or with its root.
+func (d *Document) Ends() time.Time {
+	if !d.RootExpires.IsZero() && d.RootExpires.Before(d.Expires) {
+		return d.RootExpires
+	}
+	return d.Expires
+}
 
 // Entry returns the entry of an application, or nil.
 func (d *Document) Entry(id string) *Entry {
@@ -215,7 +240,7 @@ type Expectation struct {
 }
 
 // Verify returns the document in an envelope that the root's catalog keys have signed. A
-// document that is valid but too old comes with ErrExpired. Entries without a valid proof,
+// document that is valid but too old, or whose root is, comes with ErrExpired. Entries without a valid proof,
 // in a channel that needs one, are refused one by one, by Merge.
 func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectation) (*Document, error) {
 	payload, err := sign.Verify(ctx, envelope, MaxSize, PayloadType, p.Catalog.Keys, p.Catalog.Threshold)
@@ -226,7 +251,7 @@ func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectati
 	if err != nil {
 		return nil, err
 	}
-	d.examined, d.unproven = true, d.examine(ctx, p)
+	d.examined, d.unproven, d.RootExpires = true, d.examine(ctx, p), p.Expires
 	if want.Channel != "" && d.Channel != want.Channel {
 		return nil, fmt.Errorf("%w: it is of channel %q, expected %q", ErrRefused, d.Channel, want.Channel)
 	}
@@ -235,6 +260,9 @@ func Verify(ctx context.Context, envelope []byte, p *root.Policy, want Expectati
 	}
 	if !want.Now.Before(d.Expires) {
 		return d, fmt.Errorf("%w on %s, %s ago", ErrExpired, d.Expires.Format(time.RFC3339), want.Now.Sub(d.Expires).Truncate(time.Second))
+	}
+	if why := d.Frozen(want.Now); why != "" {
+		return d, fmt.Errorf("%w: %s", ErrExpired, why)
 	}
 	return d, nil
 }

@@ -203,6 +203,12 @@ func (d *daemon) run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
+	switch st, err := sub.Status(); {
+	case err != nil && !errors.Is(err, subscription.ErrNone):
+		log.Error("the signed catalog", "error", err)
+	case st.Error != "":
+		log.Error("the signed catalog", "error", st.Error)
+	}
 	passwords := access.NewPasswords(stateDir)
 	sessions := access.OpenSessions(stateDir, token, passwords, log)
 	guard := access.NewGuard(sessions)

@@ -248,6 +248,29 @@ var _ = Describe("a node that follows the signed catalog", func() {
 		Expect(idOf(settled(ctx, v2, nil, bound), "page")).To(Equal(idOf(running, "page")), "what is installed runs on, untouched")
 	})
 
+	It("keeps what came from it while it is lost, and takes it again from the mirror", func(ctx SpecContext) {
+		v1 := version("page", "99.1") // newer than the disk's
+		c.publish(1, 0, nil, v1)
+		subscribe(ctx, true)
+		Eventually(ctx, func() error { return refresh(ctx) }).WithTimeout(bound).WithPolling(poll).Should(Succeed())
+		do(ctx, "install", "page")
+		running := settled(ctx, v1, nil, bound)
+		c.mu.Lock()
+		c.down = true
+		c.mu.Unlock()
+		onNode(ctx, "echo damaged >%[2]s/_daemon/state/subscription/catalog.json; systemctl --user restart %[1]s", nodes.DaemonUnit, nodes.DataDir)
+		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
+		refused(ctx, "update", "page", "was installed from the catalog beta 1")
+		Expect(state(ctx, "page").Note).To(ContainSubstring("does not offer it now"))
+		Expect(idOf(settled(ctx, v1, nil, bound), "page")).To(Equal(idOf(running, "page")), "the automatic update leaves it alone")
+		c.mu.Lock()
+		c.down = false
+		c.mu.Unlock()
+		Eventually(ctx, func() error { return refresh(ctx) }).WithTimeout(bound).WithPolling(poll).Should(Succeed())
+		Expect(subscription(ctx).Serial).To(BeEquivalentTo(1), "it is held again, though the mirror has nothing new")
+		Expect(state(ctx, "page").Source).To(Equal("catalog beta 1"))
+	})
+
 	It("updates by itself where its owner wants that, and what does not come up goes back, once", func(ctx SpecContext) {
 		v1, v2 := version("page", "1.1"), version("page", "1.2")
 		c.publish(1, 0, nil, v1)

@@ -60,14 +60,17 @@ type Sessions struct {
 	log       *slog.Logger
 	now       func() time.Time
 
-	mu   sync.Mutex
-	kept []kept // the oldest first
+	replace func(name string, data []byte, mode fs.FileMode) error // a file, durably
+	writing sync.Mutex                                             // held, before mu, by whoever changes what is kept
+
+	mu   sync.Mutex // held for moments only: each page waits for it, and must not for the disk
+	kept []kept     // the oldest first
 }
 
 // OpenSessions keeps them in a directory that is private to the daemon. A damaged file
 // signs nobody in; the next sign-in replaces it.
 func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
-	s := &Sessions{file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now}
+	s := &Sessions{file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
 	var err error
 	if s.kept, err = readSessions(s.file); err != nil {
 		log.Error("no browser is signed in any more; the next sign-in writes the file again", "error", err)
@@ -100,10 +103,15 @@ func readSessions(file string) ([]kept, error) {
 	return f.Sessions, nil
 }
 
-func (s *Sessions) write() error {
-	b, err := json.MarshalIndent(sessionsFile{sessionsFormat, s.kept}, "", "\t")
+// change gives what is kept another content, and puts that on the disk. The caller holds
+// writing and mu, which is let go while the disk is written.
+func (s *Sessions) change(all []kept) error {
+	s.kept = all
+	s.mu.Unlock()
+	defer s.mu.Lock()
+	b, err := json.MarshalIndent(sessionsFile{sessionsFormat, all}, "", "\t")
 	if err == nil {
-		err = atomicfile.Write(s.file, append(b, '\n'), 0o600)
+		err = s.replace(s.file, append(b, '\n'), 0o600)
 	}
 	if err != nil {
 		return fmt.Errorf("writing the sessions: %w", err)
@@ -152,19 +160,21 @@ func (s *Sessions) valid() []kept {
 // memory: on a full disk, the owner needs My Apps.
 func (s *Sessions) begin(r *http.Request, credentials string) (secret string) {
 	secret = rand.Text()
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	before := s.find(r)
-	s.kept = slices.DeleteFunc(s.valid(), func(k kept) bool { return k.ID == before.ID })
+	all := slices.DeleteFunc(s.valid(), func(k kept) bool { return k.ID == before.ID })
 	now := s.now().UTC().Truncate(time.Second)
-	s.kept = append(s.kept, kept{
+	all = append(all, kept{
 		Session: Session{ID: strings.ToLower(rand.Text()[:8]), Begun: now, Ends: now.Add(sessionLife), Address: address(r), Browser: printable(r.UserAgent())},
 		Secret:  digest(secret), Credentials: credentials,
 	})
-	if over := len(s.kept) - maxSessions; over > 0 {
-		s.kept = slices.Delete(s.kept, 0, over)
+	if over := len(all) - maxSessions; over > 0 {
+		all = slices.Delete(all, 0, over)
 	}
-	if err := s.write(); err != nil {
+	if err := s.change(all); err != nil {
 		s.log.Error("a session that ends when the daemon does", "error", err)
 	}
 	return secret
@@ -248,16 +258,18 @@ func (s *Sessions) End(id string) error {
 func (s *Sessions) EndAll() (int, error) { return s.end(func(kept) bool { return true }) }
 
 func (s *Sessions) end(which func(kept) bool) (int, error) {
+	s.writing.Lock()
+	defer s.writing.Unlock()
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	valid, err := s.check()
 	if err != nil {
 		return 0, err
 	}
-	s.kept = slices.DeleteFunc(slices.Clone(valid), which)
-	ended := len(valid) - len(s.kept)
+	rest := slices.DeleteFunc(slices.Clone(valid), which)
+	ended := len(valid) - len(rest)
 	if ended == 0 {
 		return 0, nil
 	}
-	return ended, s.write()
+	return ended, s.change(rest)
 }

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
+	"io/fs"
 	"log/slog"
 	"net/http"
 	"net/http/httptest"
@@ -275,5 +276,30 @@ func TestASessionBegunOnTheNodeIsValidThereOnly(t *testing.T) {
 		if _, ok := g.SignedIn(from(c.used, w.Result().Cookies()[0])); ok != c.valid {
 			t.Errorf("begun from %s, used from %s: %t", c.begun, c.used, ok)
 		}
+	}
+}
+
+// TestPagesDoNotWaitForTheDisk: while a sign-in is being written, others are served.
+func TestPagesDoNotWaitForTheDisk(t *testing.T) {
+	s := OpenSessions(t.TempDir(), "token", NewPasswords(t.TempDir()), slog.New(slog.DiscardHandler))
+	written := 0
+	s.replace = func(string, []byte, fs.FileMode) error {
+		written++
+		asked := make(chan struct{})
+		go func() { defer close(asked); s.List() }()
+		select {
+		case <-asked:
+		case <-time.After(5 * time.Second):
+			t.Error("each page waits for the disk")
+		}
+		return nil
+	}
+	credentials, err := s.credentials()
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.begin(httptest.NewRequest(http.MethodGet, "/", nil), credentials)
+	if n, err := s.EndAll(); n != 1 || err != nil || written != 2 {
+		t.Errorf("%d ended, %v, %d written", n, err, written)
 	}
 }

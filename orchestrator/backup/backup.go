@@ -10,6 +10,7 @@ import (
 	"log/slog"
 	"path/filepath"
 	"slices"
+	"sync"
 	"time"
 
 	"filippo.io/age"
@@ -57,6 +58,44 @@ type Manager struct {
 	DataDir   string
 	Snapshots string // directory of copies
 	Log       *slog.Logger
+
+	mu   sync.Mutex
+	busy map[string]Work // by application
+}
+
+// Work is what is being done with an application's backup.
+type Work string
+
+// The kinds of work.
+const (
+	Making    Work = "a backup of it is being made"
+	Restoring Work = "a backup of it is being restored"
+)
+
+// Under is the work under way for an application; empty where there is none. It begins
+// before, and ends after, whatever the work leaves on the disk.
+func (m *Manager) Under(app string) Work {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	return m.busy[app]
+}
+
+// claim has work be the only one for an application: its copies have one place.
+func (m *Manager) claim(app string, w Work) (release func(), err error) {
+	m.mu.Lock()
+	defer m.mu.Unlock()
+	if have := m.busy[app]; have != "" {
+		return nil, fmt.Errorf("%w: %s: %s; wait until that has ended", operation.ErrBusy, app, have)
+	}
+	if m.busy == nil {
+		m.busy = map[string]Work{}
+	}
+	m.busy[app] = w
+	return func() {
+		m.mu.Lock()
+		defer m.mu.Unlock()
+		delete(m.busy, app)
+	}, nil
 }
 
 // Backup is what backup.json says.
@@ -66,6 +105,7 @@ type Backup struct {
 	Made     time.Time          `json:"made"`
 	Goal     state.Goal         `json:"goal"`
 	Manifest *manifest.Manifest `json:"manifest"`
+	Source   string             `json:"source,omitempty"` // where the manifest was from
 	Config   map[string]string  `json:"config,omitempty"`
 	Data     state.Data         `json:"data"`
 }
@@ -86,6 +126,11 @@ func (m *Manager) Write(ctx context.Context, app string, recipients []age.Recipi
 	if _, err := m.Store.Get(app); errors.Is(err, state.ErrNotFound) {
 		return fmt.Errorf("%s: %w", app, request.ErrNotInstalled)
 	}
+	release, err := m.claim(app, Making)
+	if err != nil {
+		return err
+	}
+	defer release()
 	dir := filepath.Join(m.Snapshots, app+".backup")
 	b, err := m.copyStopped(ctx, app, dir)
 	if err != nil {
@@ -136,7 +181,7 @@ func (m *Manager) copyStopped(ctx context.Context, app, dir string) (b Backup, e
 	if err := m.Engine.CopyVolumes(ctx, dirs, dir); err != nil {
 		return b, fmt.Errorf("backing up %s: %w", app, err)
 	}
-	return Backup{archive.Format, app, time.Now().UTC(), d.Goal, d.Manifest, d.Config, data}, nil
+	return Backup{archive.Format, app, time.Now().UTC(), d.Goal, d.Manifest, d.Source, d.Config, data}, nil
 }
 
 // awaitUp waits until an application is up again, has failed, or is not wanted

@@ -45,6 +45,7 @@ func pair() *manifest.Manifest {
 type node struct {
 	*operation.Tracker
 	store *state.Store
+	data  string // directory of applications' data
 
 	mu     sync.Mutex
 	calls  []string
@@ -186,7 +187,7 @@ func manager(t *testing.T) (*backup.Manager, *node) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	n := &node{Tracker: operation.New(), store: store, fail: map[string]error{}}
+	n := &node{Tracker: operation.New(), store: store, data: filepath.Join(dir, "data"), fail: map[string]error{}}
 	snapshots := filepath.Join(dir, "snapshots")
 	if err := os.Mkdir(snapshots, 0o700); err != nil {
 		t.Fatal(err)
@@ -403,4 +404,49 @@ func TestBackupIsRefused(t *testing.T) {
 	if got := n.seen(); strings.Contains(got, "stop") || strings.Contains(got, "copy") {
 		t.Errorf("refused, and yet %s", got)
 	}
+}
+
+// TestBackupsOfOneApplicationDoNotOverlap: both would be read from one copy, which the second
+// one makes anew.
+func TestBackupsOfOneApplicationDoNotOverlap(t *testing.T) {
+	m, n := running(t)
+	first := &reader{begun: make(chan struct{}), proceed: make(chan struct{})}
+	done := make(chan error, 1)
+	go func() { done <- write(t, m, first) }()
+	<-first.begun
+	if got := m.Under("pair"); got != backup.Making {
+		t.Errorf("under way: %q", got)
+	}
+	before := n.seen()
+	if err := write(t, m, io.Discard); !errors.Is(err, operation.ErrBusy) || !strings.Contains(err.Error(), "pair: a backup of it is being made") {
+		t.Errorf("the second one: %v", err)
+	}
+	if _, err := restore(t, m, whole()); !errors.Is(err, operation.ErrBusy) {
+		t.Errorf("a restore: %v", err)
+	}
+	if got := n.seen(); got != before {
+		t.Errorf("refused, and yet %s", strings.TrimPrefix(got, before))
+	}
+	close(first.proceed)
+	if err := <-done; err != nil {
+		t.Errorf("the first one: %v", err)
+	}
+	if header(t, first.file.Bytes()); m.Under("pair") != "" {
+		t.Error("it has ended, and is under way still")
+	}
+	if err := write(t, m, io.Discard); err != nil {
+		t.Errorf("one after the other: %v", err)
+	}
+}
+
+// reader takes a backup, once it is told to go on.
+type reader struct {
+	begun, proceed chan struct{}
+	once           sync.Once
+	file           bytes.Buffer
+}
+
+func (r *reader) Write(b []byte) (int, error) {
+	r.once.Do(func() { close(r.begun); <-r.proceed })
+	return r.file.Write(b)
 }

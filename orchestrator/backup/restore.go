@@ -1,16 +1,19 @@
 package backup
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
 	"slices"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/transfer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
@@ -25,12 +28,17 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 	if err := check(b, values); err != nil {
 		return 0, err
 	}
+	done, err := m.claim(b.App, Restoring)
+	if err != nil {
+		return 0, err
+	}
+	defer done()
 	release, err := m.Node.Hold(ctx, b.App, "a backup is being restored")
 	if err != nil {
 		return 0, err
 	}
 	defer release()
-	rec := state.Desired{App: b.App, Goal: state.Running, Manifest: b.Manifest, Source: "backup", Config: map[string]string{}, Installed: true}
+	rec := state.Desired{App: b.App, Goal: state.Running, Manifest: b.Manifest, Source: source(b), Config: map[string]string{}, Installed: true}
 	maps.Copy(rec.Config, b.Config)
 	if b.Goal == state.Stopped {
 		rec.Goal = state.Stopped
@@ -40,6 +48,9 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 	}
 	if len(m.Store.Data(b.App).Volumes) > 0 {
 		return 0, fmt.Errorf("%w: %s has data on this node; uninstall it with --purge before a backup takes its place", request.ErrRefused, b.App)
+	}
+	if err := m.nothingThere(b.App); err != nil {
+		return 0, err
 	}
 	if err := m.unpack(ctx, b.App, volumes, sum); err != nil {
 		return 0, fmt.Errorf("restoring %s: %w", b.App, err)
@@ -68,6 +79,34 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 	return gen, nil
 }
 
+// source is where the backup's manifest was from, as far as its word can be read: what came
+// from a signed catalog is not replaced by the disk's, on this node either.
+func source(b Backup) string {
+	return cmp.Or(catalog.ParseSource(b.Source).String(), "backup")
+}
+
+// nothingThere refuses to restore over data that is on the disk, whatever is on record: it
+// may be all that is left of an application whose record was lost.
+func (m *Manager) nothingThere(app string) error {
+	home := filepath.Join(m.DataDir, app)
+	entries, err := os.ReadDir(home)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return nil
+	case err != nil:
+		return fmt.Errorf("%w: what is in %s cannot be seen: %w", request.ErrRefused, home, err)
+	}
+	for _, e := range entries {
+		// A file system may be mounted there, with nothing in it yet.
+		dir := filepath.Join(home, e.Name())
+		if inside, err := os.ReadDir(dir); err == nil && e.IsDir() && len(inside) == 0 || len(inside) == 1 && inside[0].Name() == "lost+found" {
+			continue
+		}
+		return fmt.Errorf("%w: %s is on this node's disk, though not on record; uninstall %s with --purge, or move that away, before a backup takes its place", request.ErrRefused, dir, app)
+	}
+	return nil
+}
+
 // undo takes what a restore has brought off the node: whoever installs the application
 // next, or has asked for it meanwhile, must not find half of it.
 func (m *Manager) undo(ctx context.Context, app string) error {
@@ -78,7 +117,7 @@ func (m *Manager) undo(ctx context.Context, app string) error {
 }
 
 // unpack has the volumes be where the application's are.
-func (m *Manager) unpack(ctx context.Context, app string, volumes io.Reader, sum string) error {
+func (m *Manager) unpack(ctx context.Context, app string, volumes io.Reader, sum string) (err error) {
 	if err := os.MkdirAll(m.Snapshots, 0o700); err != nil {
 		return err
 	}
@@ -87,11 +126,17 @@ func (m *Manager) unpack(ctx context.Context, app string, volumes io.Reader, sum
 	if err := (transfer.File{Name: file, Mode: 0o600, SHA256: sum}).Receive(volumes); err != nil {
 		return fmt.Errorf("the volumes: %w", err)
 	}
-	dir := filepath.Join(m.Snapshots, app+".restore")
+	dir, home := filepath.Join(m.Snapshots, app+".restore"), filepath.Join(m.DataDir, app)
+	defer func() {
+		if err != nil { // half of it would be in the way of the next attempt
+			ctx := context.WithoutCancel(ctx)
+			err = errors.Join(err, m.Engine.DeleteTree(ctx, dir), m.Engine.DeleteTree(ctx, home))
+		}
+	}()
 	if err := m.Engine.Extract(ctx, file, dir); err != nil {
 		return err
 	}
-	return m.Engine.PutBack(ctx, dir, filepath.Join(m.DataDir, app))
+	return m.Engine.PutBack(ctx, dir, home)
 }
 
 // check takes nothing on trust: the file may come from anywhere.

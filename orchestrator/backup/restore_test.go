@@ -9,6 +9,8 @@ import (
 	"errors"
 	"io"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 
@@ -73,6 +75,34 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// TestRestoreIntoAMountPoint: somebody has mounted a new file system for the volume.
+func TestRestoreIntoAMountPoint(t *testing.T) {
+	m, n := manager(t)
+	if err := os.MkdirAll(filepath.Join(n.data, "pair", "db", "lost+found"), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := restore(t, m, whole()); err != nil {
+		t.Error(err)
+	}
+}
+
+func TestABackupSaysWhereItsManifestIsFrom(t *testing.T) {
+	m, n := running(t)
+	n.accept(t, state.Running, func(d *state.Desired) { d.Source = "catalog beta 7" })
+	var file bytes.Buffer
+	if err := write(t, m, &file); err != nil {
+		t.Fatal(err)
+	}
+	for made, want := range map[string]string{header(t, file.Bytes()).Source: "catalog beta 7", "": "backup", "<b>anything</b>": "backup"} {
+		m, n := manager(t)
+		c := whole()
+		c.Source = made
+		if _, err := restore(t, m, c); err != nil || n.restored[0].Source != want {
+			t.Errorf("%q: %+v, %v", made, n.restored, err)
+		}
+	}
+}
+
 func TestRestoreIsRefused(t *testing.T) {
 	foreign := func(volume string) func(*testing.T, *node, *content) {
 		return func(_ *testing.T, _ *node, c *content) { c.Data.Volumes = []string{"db", volume} }
@@ -89,6 +119,16 @@ func TestRestoreIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
+		{"data is on the disk, and not on record", func(t *testing.T, n *node, _ *content) {
+			if err := os.MkdirAll(filepath.Join(n.data, "pair", "db", "file"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "/data/pair/db is on this node's disk, though not on record"},
+		{"a link is on the disk", func(t *testing.T, n *node, _ *content) {
+			if err := errors.Join(os.MkdirAll(filepath.Join(n.data, "pair"), 0o700), os.Symlink(t.TempDir(), filepath.Join(n.data, "pair", "db"))); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "/data/pair/db is on this node's disk"},
 		{"a volume outside", foreign("../db"), request.ErrRefused, `"../db"`},
 		{"a volume deeper", foreign("db/x"), request.ErrRefused, `"db/x"`},
 		{"an absolute volume", foreign("/etc"), request.ErrRefused, `"/etc"`},
@@ -140,6 +180,9 @@ func TestRestoreThatFailsAcceptsNothing(t *testing.T) {
 		n.fail[method] = planted
 		if _, err := restore(t, m, whole()); !errors.Is(err, planted) || len(n.restored) > 0 && method != "restore" || len(n.store.Data("pair").Volumes) > 0 {
 			t.Errorf("%s: %v, %+v", method, err, n.restored)
+		}
+		if got := n.seen(); method != "restore" && !strings.HasSuffix(got, ", delete pair.restore, delete pair") {
+			t.Errorf("%s: half of it is in the way of the next attempt: %s", method, got)
 		}
 		// A request that came meanwhile must not find half of it.
 		if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || method == "restore" && !strings.HasSuffix(n.seen(), ", restore, delete pair") {

@@ -40,7 +40,7 @@ func (e *Engine) Exec(ctx context.Context, container string, argv []string) (str
 	}
 	if ctx.Err() != nil {
 		if done.Running && done.Pid > 0 {
-			err = errors.Join(err, e.runScript(after, listTimeout, "kill.sh", fmt.Sprint(done.Pid)))
+			err = errors.Join(err, e.runScript(after, limit{total: listTimeout}, "kill.sh", fmt.Sprint(done.Pid)))
 		}
 		return said, fmt.Errorf("%s in %s: %w", strings.Join(argv, " "), container, errors.Join(context.Cause(ctx), err))
 	}

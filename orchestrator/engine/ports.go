@@ -43,7 +43,7 @@ func (e *Engine) PortHolders(ctx context.Context, ports []manifest.NodePort) (ma
 	if err != nil {
 		return nil, err
 	}
-	said, err := e.outside(ctx, listTimeout, "archipelago: who listens", append([]string{"/bin/sh", "-c", string(script), "socket-holders.sh"}, slices.Sorted(maps.Keys(inodes))...)...)
+	said, err := e.outside(ctx, limit{total: listTimeout}, "archipelago: who listens", append([]string{"/bin/sh", "-c", string(script), "socket-holders.sh"}, slices.Sorted(maps.Keys(inodes))...)...)
 	if err != nil {
 		return nil, fmt.Errorf("looking for who listens: %w", err)
 	}

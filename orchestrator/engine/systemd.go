@@ -91,15 +91,30 @@ func (e *Engine) WriteUnits(ctx context.Context, files map[string]string, gone [
 			return fmt.Errorf("writing unit %s: %w", name, err)
 		}
 	}
-	for _, name := range gone {
-		if err := os.Remove(filepath.Join(e.quadlet, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing unit %s: %w", name, err)
-		}
+	if err := removeUnits(e.quadlet, gone, atomicfile.SyncDir); err != nil {
+		return err
 	}
 	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
 	defer cancel()
 	if err := e.systemd.conn.ReloadContext(ctx); err != nil {
 		return fmt.Errorf("reloading systemd: %w", err)
+	}
+	return nil
+}
+
+// removeUnits removes files from a directory, durably: after a power cut, a unit that came
+// back would start what was uninstalled.
+func removeUnits(dir string, gone []string, sync func(dir string) error) error {
+	for _, name := range gone {
+		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return fmt.Errorf("removing unit %s: %w", name, err)
+		}
+	}
+	if len(gone) == 0 {
+		return nil
+	}
+	if err := sync(dir); err != nil {
+		return fmt.Errorf("removing units: %w", err)
 	}
 	return nil
 }

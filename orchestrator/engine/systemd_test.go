@@ -1,6 +1,10 @@
 package engine
 
 import (
+	"errors"
+	"os"
+	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 )
@@ -16,5 +20,36 @@ func TestTheLastErrorOfAUnitIsBounded(t *testing.T) {
 		if got := lastError(strings.NewReader(said)); got != want {
 			t.Errorf("%.40q: %d bytes, %.60q", said, len(got), got)
 		}
+	}
+}
+
+// TestRemovedUnitsStayRemoved: the directory is synced, after the last is gone.
+func TestRemovedUnitsStayRemoved(t *testing.T) {
+	dir := t.TempDir()
+	for _, name := range []string{"a.container", "b.container", "kept.container"} {
+		if err := os.WriteFile(filepath.Join(dir, name), nil, 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	var at []string // what is there when it is synced
+	sync := func(synced string) error {
+		entries, err := os.ReadDir(synced)
+		for _, e := range entries {
+			at = append(at, e.Name())
+		}
+		return err
+	}
+	for range 2 { // also where a cut came between the two
+		at = nil
+		if err := removeUnits(dir, []string{"a.container", "b.container"}, sync); err != nil || !slices.Equal(at, []string{"kept.container"}) {
+			t.Errorf("%v, synced with %v", err, at)
+		}
+	}
+	if at = nil; removeUnits(dir, nil, sync) != nil || at != nil {
+		t.Error("synced for nothing")
+	}
+	planted := errors.New("planted")
+	if err := removeUnits(dir, []string{"a.container"}, func(string) error { return planted }); !errors.Is(err, planted) {
+		t.Errorf("%v", err)
 	}
 }

@@ -8,35 +8,40 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"time"
+	"syscall"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
-const (
-	copyTimeout = 2 * time.Hour // of all volumes of an application
-
-	// spaceReserve is how much of the file system a copy leaves free, in KiB.
-	spaceReserve = "262144"
-)
+// spaceReserve is how much of the file system a copy leaves free, in KiB.
+const spaceReserve = "262144"
 
 // scripts are what runs inside the user namespace; each says at its top what it does.
 //
 //go:embed scripts
 var scripts embed.FS
 
+// ErrLink is wrapped where a volume is a symbolic link: a copy of it would be empty, and what
+// it leads to need not be the application's.
+var ErrLink = errors.New("a symbolic link")
+
 // EnsureVolumes makes the directories that do not exist, owned by the id that the
-// container's user is mapped to.
+// container's user is mapped to. An empty file system that is mounted there is given to
+// that id.
 func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) error {
 	for _, v := range volumes {
 		if err := os.MkdirAll(filepath.Dir(v.Dir), 0o711); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
-		if _, err := os.Stat(v.Dir); err == nil {
+		there, err := volumeThere(v.Dir)
+		if err != nil {
+			return err
+		}
+		if there {
 			continue
 		}
-		if err := e.runScript(ctx, changeTimeout, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
+		if err := e.runScript(ctx, quick, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
 		if err := atomicfile.SyncDir(filepath.Dir(v.Dir)); err != nil {
@@ -46,12 +51,39 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) 
 	return nil
 }
 
-// DeleteTree deletes a directory that holds files of mapped owners.
+// volumeThere tells whether a volume exists as its application is to find it. A mount point
+// has yet to be looked at.
+func volumeThere(dir string) (bool, error) {
+	info, err := os.Lstat(dir)
+	switch {
+	case errors.Is(err, fs.ErrNotExist):
+		return false, nil
+	case err != nil:
+		return false, fmt.Errorf("volume %s: %w", dir, err)
+	case info.Mode()&fs.ModeSymlink != 0:
+		return false, fmt.Errorf("volume %s: it is %w; move what it leads to in its place, or mount that there", dir, ErrLink)
+	case !info.IsDir():
+		return false, fmt.Errorf("volume %s: it is no directory; move it away", dir)
+	}
+	parent, err := os.Stat(filepath.Dir(dir))
+	if err != nil {
+		return false, fmt.Errorf("volume %s: %w", dir, err)
+	}
+	own, ok := info.Sys().(*syscall.Stat_t)
+	above, ok2 := parent.Sys().(*syscall.Stat_t)
+	return !ok || !ok2 || own.Dev == above.Dev, nil
+}
+
+// DeleteTree deletes a directory that holds files of mapped owners. A mount point in it is
+// emptied and stays, and so does the directory then.
 func (e *Engine) DeleteTree(ctx context.Context, dir string) error {
 	if _, err := os.Lstat(dir); errors.Is(err, fs.ErrNotExist) {
 		return nil
 	}
-	return e.unshare(ctx, changeTimeout, "rm", "-rf", "--one-file-system", "--", dir)
+	if err := e.runScript(ctx, patient, "delete-tree.sh", dir); err != nil {
+		return fmt.Errorf("deleting %s: %w", dir, err)
+	}
+	return nil
 }
 
 // CopyVolumes makes dir a complete copy of directories, each under its own name, by
@@ -61,7 +93,7 @@ func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) err
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
-	if err := e.runScript(ctx, copyTimeout, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...); err != nil {
+	if err := e.runScript(ctx, patient, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
 	return nil
@@ -70,7 +102,7 @@ func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) err
 // PutBack moves the copies in dir to the places of the directories of the same name in
 // home, and deletes what they replace. Called again after a power cut, it continues.
 func (e *Engine) PutBack(ctx context.Context, dir, home string) error {
-	if err := e.runScript(ctx, changeTimeout, "put-back.sh", dir, home); err != nil {
+	if err := e.runScript(ctx, patient, "put-back.sh", dir, home); err != nil {
 		return fmt.Errorf("putting volumes back: %w", err)
 	}
 	return nil
@@ -82,7 +114,7 @@ func (e *Engine) TakeOver(ctx context.Context, from string, to host.VolumeOwner)
 	if err := os.MkdirAll(filepath.Dir(to.Dir), 0o711); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
 	}
-	if err := e.runScript(ctx, copyTimeout, "take-over.sh", spaceReserve, from, to.Dir, fmt.Sprintf("%d:%d", to.UID, to.GID)); err != nil {
+	if err := e.runScript(ctx, patient, "take-over.sh", spaceReserve, from, to.Dir, fmt.Sprintf("%d:%d", to.UID, to.GID)); err != nil {
 		return fmt.Errorf("taking over %s: %w", from, err)
 	}
 	return nil
@@ -91,26 +123,26 @@ func (e *Engine) TakeOver(ctx context.Context, from string, to host.VolumeOwner)
 // Archive writes a directory's content to file, a pipe, as tar; Extract reads it from
 // there into a new directory. Owners are kept as the container sees them.
 func (e *Engine) Archive(ctx context.Context, dir, file string) error {
-	return e.unshare(ctx, copyTimeout, "tar", "--numeric-owner", "--xattrs", "-C", dir, "-cf", file, ".")
+	return e.unshare(ctx, patient, "tar", "--numeric-owner", "--xattrs", "-C", dir, "-cf", file, ".")
 }
 
 // Extract is the inverse of Archive.
 func (e *Engine) Extract(ctx context.Context, file, dir string) error {
-	return e.runScript(ctx, copyTimeout, "extract.sh", file, dir)
+	return e.runScript(ctx, patient, "extract.sh", file, dir)
 }
 
 // runScript runs one of the scripts inside the user namespace.
-func (e *Engine) runScript(ctx context.Context, timeout time.Duration, name string, args ...string) error {
+func (e *Engine) runScript(ctx context.Context, l limit, name string, args ...string) error {
 	script, err := scripts.ReadFile("scripts/" + name)
 	if err != nil {
 		return err
 	}
-	return e.unshare(ctx, timeout, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
+	return e.unshare(ctx, l, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
 }
 
 // unshare runs a command inside the user namespace, where files can belong to its ids,
 // with "podman unshare".
-func (e *Engine) unshare(ctx context.Context, timeout time.Duration, command ...string) error {
-	_, err := e.outside(ctx, timeout, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
+func (e *Engine) unshare(ctx context.Context, l limit, command ...string) error {
+	_, err := e.outside(ctx, l, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
 	return err
 }

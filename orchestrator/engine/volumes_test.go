@@ -1,12 +1,15 @@
 package engine
 
 import (
+	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"golang.org/x/sys/unix"
 )
 
 // The scripts run here as they do on a node, except outside a user namespace, and with a
@@ -251,4 +254,150 @@ func TestExtractRefusesAVolumeThatLeadsElsewhere(t *testing.T) {
 	}
 	absent(t, root+"/to")
 	holds(t, root+"/elsewhere", "theirs")
+}
+
+func TestASymbolicLinkIsNoVolume(t *testing.T) {
+	root := t.TempDir()
+	volume(t, root+"/theirs", "theirs")
+	volume(t, root+"/home/other", "other")
+	volume(t, root+"/copy/data", "older")
+	for _, link := range []string{root + "/home/data", root + "/link"} {
+		if err := os.Symlink(root+"/theirs", link); err != nil {
+			t.Fatal(err)
+		}
+	}
+	for name, args := range map[string][]string{
+		"copy-volumes.sh": {"0", root + "/copy", root + "/home/other", root + "/home/data"},
+		"put-back.sh":     {root + "/copy", root + "/home"},
+		"take-over.sh":    {"0", root + "/theirs", root + "/home/data", owner()},
+		"delete-tree.sh":  {root + "/link"},
+	} {
+		if out, err := script(t, "", name, args...); err == nil || !strings.Contains(out, "is a symbolic link") {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+	}
+	holds(t, root+"/copy/data", "older") // the copy of before is not given up for none
+	holds(t, root+"/theirs", "theirs")
+	if _, err := volumeThere(root + "/home/data"); !errors.Is(err, ErrLink) || !strings.Contains(err.Error(), root+"/home/data") {
+		t.Errorf("%v", err)
+	}
+	if err := os.RemoveAll(root + "/theirs"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := volumeThere(root + "/home/data"); !errors.Is(err, ErrLink) {
+		t.Errorf("it leads nowhere: %v", err)
+	}
+	if there, err := volumeThere(root + "/home/other"); err != nil || !there {
+		t.Errorf("an honest one: %v, %v", there, err)
+	}
+	if there, err := volumeThere(root + "/home/none"); err != nil || there {
+		t.Errorf("none: %v, %v", there, err)
+	}
+	mustScript(t, "delete-tree.sh", root+"/home")
+	absent(t, root+"/home")
+}
+
+// TestAMountPointIsAVolume runs in namespaces of its own, where it may mount.
+func TestAMountPointIsAVolume(t *testing.T) {
+	if os.Getenv("MOUNTS_HERE") == "" {
+		cmd := exec.Command("unshare", "-Urm", os.Args[0], "-test.run=^TestAMountPointIsAVolume$", "-test.v")
+		cmd.Env = append(os.Environ(), "MOUNTS_HERE=yes")
+		out, err := cmd.CombinedOutput()
+		if strings.Contains(string(out), "unshare:") || errors.Is(err, exec.ErrNotFound) {
+			t.Skipf("nothing can be mounted here: %v: %s", err, out)
+		}
+		if err != nil || !strings.Contains(string(out), "--- PASS") {
+			t.Errorf("%v: %s", err, out)
+		}
+		return
+	}
+	root := t.TempDir()
+	at, to := root+"/home/data", root+"/copy"
+	if err := os.MkdirAll(at, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if err := unix.Mount("test", at, "tmpfs", 0, "mode=0755"); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.Unmount(at, unix.MNT_DETACH)
+	own := func() uint64 {
+		var st unix.Stat_t
+		if err := unix.Stat(at, &st); err != nil {
+			t.Fatal(err)
+		}
+		return st.Dev
+	}
+	mounted := own()
+	if there, err := volumeThere(at); err != nil || there {
+		t.Errorf("it is to be looked at: %v, %v", there, err)
+	}
+	mode := func(want os.FileMode) {
+		t.Helper()
+		if info, err := os.Stat(at); err != nil || info.Mode().Perm() != want {
+			t.Errorf("%v, %v; expected %v", info.Mode(), err, want)
+		}
+	}
+	if err := os.Mkdir(at+"/lost+found", 0); err != nil {
+		t.Fatal(err)
+	}
+	mustScript(t, "ensure-volume.sh", at, owner())
+	mode(0o700)
+	volume(t, at, "old")
+	if err := errors.Join(os.WriteFile(at+"/.hidden", nil, 0o600), os.Chmod(at, 0o750)); err != nil {
+		t.Fatal(err)
+	}
+	mustScript(t, "ensure-volume.sh", at, owner())
+	mode(0o750) // with data in it, it is its application's
+	volume(t, root+"/home/plain", "old")
+
+	mustScript(t, "copy-volumes.sh", "0", to, at, root+"/home/plain")
+	holds(t, to+"/data", "old")
+	absent(t, to+"/data/lost+found")
+	if info, err := os.Stat(to + "/data"); err != nil || info.Mode().Perm() != 0o750 {
+		t.Errorf("%v, %v", info, err)
+	}
+	spoil := func() {
+		volume(t, at, "new")
+		volume(t, root+"/home/plain", "new")
+		if err := errors.Join(os.WriteFile(at+"/more", nil, 0o600), os.RemoveAll(at+"/.hidden")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	cuts := 0
+	for _, program := range []string{"mkdir", "find", "cp", "mv", "rm", "sync"} {
+		for n := 1; ; n++ {
+			mustScript(t, "copy-volumes.sh", "0", root+"/kept", at, root+"/home/plain")
+			spoil()
+			_, err := script(t, failing(t, program, n), "put-back.sh", to, root+"/home")
+			mustScript(t, "put-back.sh", to, root+"/home")
+			holds(t, at, "old")
+			holds(t, root+"/home/plain", "old")
+			absent(t, at+"/more", to, to+".old")
+			if _, hidden := os.Stat(at + "/.hidden"); hidden != nil || t.Failed() {
+				t.Fatalf("cut before %s number %d: %v", program, n, hidden)
+			}
+			if err := os.Rename(root+"/kept", to); err != nil {
+				t.Fatal(err)
+			}
+			if err == nil {
+				break // there is no such call
+			}
+			cuts++
+		}
+	}
+	if cuts < 10 {
+		t.Errorf("only %d cuts were made", cuts)
+	}
+
+	mustScript(t, "delete-tree.sh", root+"/home")
+	absent(t, at+"/file", at+"/.hidden", root+"/home/plain")
+	if entries, err := os.ReadDir(at); err != nil || len(entries) != 1 || own() != mounted {
+		t.Errorf("it is emptied, and stays: %v, %v", entries, err)
+	}
+	volume(t, at, "again")
+	mustScript(t, "delete-tree.sh", at)
+	absent(t, at+"/file")
+	if own() != mounted {
+		t.Error("the mount point itself is gone")
+	}
 }

@@ -93,14 +93,13 @@ func (o *Offer) Refused() map[string]string {
 	return out
 }
 
-// Frozen says that the signed catalog has expired, and how long ago; empty where it
-// has not, or where none is followed.
+// Frozen says that the signed catalog, or the root that vouches for it, has expired, and
+// how long ago; empty where it has not, or where none is followed.
 func (o *Offer) Frozen(now time.Time) string {
-	if o.signed == nil || now.Before(o.signed.Expires) {
+	if o.signed == nil {
 		return ""
 	}
-	return fmt.Sprintf("the catalog %s expired %s ago, on %s: what is installed runs on, nothing new is taken from it until a newer one is there",
-		o.signed.Head(), now.Sub(o.signed.Expires).Truncate(time.Second), o.signed.Expires.Format(time.RFC3339))
+	return o.signed.Frozen(now)
 }
 
 // Entry gives what may be installed now under an id; ErrRefused says why nothing may.
@@ -116,6 +115,21 @@ func (o *Offer) Entry(id string, now time.Time) (*catalog.Entry, error) {
 		return nil, fmt.Errorf("%w: %s: %w", ErrRefused, id, e.Waiver.Ended(now))
 	case e.Source.From != catalog.FromDisk && o.Frozen(now) != "":
 		return nil, fmt.Errorf("%w: %s", ErrRefused, o.Frozen(now))
+	}
+	return e, nil
+}
+
+// Update gives what may take the place of an installed version, whose record says what it
+// is from, and its manifest's digest; ErrRefused says why nothing may. What came from a signed catalog is never
+// replaced by the disk's: where the catalog is lost, or has the application no more, what
+// the disk has may be years older.
+func (o *Offer) Update(id, source, digest string, now time.Time) (*catalog.Entry, error) {
+	e, err := o.Entry(id, now)
+	if err != nil {
+		return nil, err
+	}
+	if e.Source.Below(catalog.ParseSource(source)) && o.Digest(id) != digest {
+		return nil, fmt.Errorf("%w: %s was installed from the %s, which does not offer it now, and is not replaced by version %s from %s; 'archy subscription' says what is offered; to have that version all the same, uninstall %s and install it again: its data stays", ErrRefused, id, source, e.Version, e.Source, id)
 	}
 	return e, nil
 }

@@ -60,15 +60,22 @@ func (p *Performer) convert(ctx context.Context, d state.Desired, m *manifest.Ma
 		if err != nil {
 			return err
 		}
+		if err := p.expect(data, moves); err != nil {
+			return err
+		}
 		p.say(m.ID, "taking over %s", container)
 		if err := p.engine.Retire(ctx, container, retired(container)); err != nil {
 			return err
 		}
 		for _, mv := range moves {
+			// On record before it is there: so a conversion that is cut off knows its own.
+			data.Volumes = plan.Union(data.Volumes, []string{mv.volume})
+			if err := p.store.PutData(data); err != nil {
+				return err
+			}
 			if err := p.engine.TakeOver(ctx, mv.from, mv.to); err != nil {
 				return err
 			}
-			data.Volumes = plan.Union(data.Volumes, []string{mv.volume})
 		}
 	}
 	// What the manifest has beyond the old containers is new to the data.
@@ -84,6 +91,17 @@ func (p *Performer) convert(ctx context.Context, d state.Desired, m *manifest.Ma
 	}
 	note := fmt.Sprintf("taken over; the old containers are kept, stopped: remove them with 'podman rm --volumes %s' once you are content (what their environment holds of secrets can be read until then)", strings.Join(kept, " "))
 	return p.record(d.App, func(now *state.Desired) { now.Adopted, now.Note = nil, note })
+}
+
+// expect refuses to take data over into a volume that is there already, unless an earlier
+// attempt made it: what is in it would silently stay in force, and the container's would not.
+func (p *Performer) expect(data state.Data, moves []move) error {
+	for _, mv := range moves {
+		if !slices.Contains(data.Volumes, mv.volume) && exists(mv.to.Dir) {
+			return fmt.Errorf("taking over %s: %s is on the disk already, though not on record, and would stay in force; move it away", mv.from, mv.to.Dir)
+		}
+	}
+	return nil
 }
 
 type move struct {

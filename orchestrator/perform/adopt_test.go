@@ -146,3 +146,30 @@ func TestConversionLeavesNothingBehindUnnoticed(t *testing.T) {
 		t.Errorf("a container that is gone: %v", out.Err)
 	}
 }
+
+// TestConversionDoesNotKeepWhatIsThereSilently, unless an attempt before made it.
+func TestConversionDoesNotKeepWhatIsThereSilently(t *testing.T) {
+	w, d, convert := adopted(t)
+	dir := manifest.VolumeDir(w.data, "pair", "db")
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	out := w.Do(t.Context(), d, convert)
+	if out.Err == nil || !strings.Contains(out.Err.Error(), dir+" is on the disk already") || strings.Contains(w.took(), "retire") || w.now(t).Adopted == nil {
+		t.Errorf("%v, %+v", out.Err, w.now(t))
+	}
+	if err := os.Remove(dir); err != nil {
+		t.Fatal(err)
+	}
+	w.fail["take-over"] = errPlanted
+	if out := w.Do(t.Context(), d, convert); !errors.Is(out.Err, errPlanted) {
+		t.Fatal(out.Err)
+	}
+	if err := os.MkdirAll(dir, 0o700); err != nil { // it ended just after it was there
+		t.Fatal(err)
+	}
+	delete(w.fail, "take-over")
+	if out := w.Do(t.Context(), d, convert); out.Err != nil || w.now(t).Adopted != nil {
+		t.Errorf("its own: %v, %+v", out.Err, w.now(t))
+	}
+}

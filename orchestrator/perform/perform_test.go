@@ -428,8 +428,13 @@ func TestRemove(t *testing.T) {
 		t.Errorf("%v: %s, expected %s", out.Err, got, want)
 	}
 	d.Purge = true
+	for _, name := range []string{"pair.backup", "pair.restore.tar", "pair-2", "pairs.backup"} {
+		if err := os.MkdirAll(filepath.Join(perform.Snapshots(w.data), name), 0o700); err != nil {
+			t.Fatal(err)
+		}
+	}
 	out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Purge})
-	if got := w.took(); out.Err != nil || got != "delete data/pair, delete snapshots/pair" {
+	if got := w.took(); out.Err != nil || got != "delete data/pair, delete snapshots/pair, delete snapshots/pair.backup, delete snapshots/pair.restore.tar" {
 		t.Errorf("%v: %s", out.Err, got)
 	}
 	if values, err := w.secrets.All(pair("1")); err != nil || len(values) > 0 || len(w.store.Data("pair").Volumes) > 0 {

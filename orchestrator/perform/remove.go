@@ -2,7 +2,11 @@ package perform
 
 import (
 	"context"
+	"errors"
+	"io/fs"
 	"maps"
+	"os"
+	"path/filepath"
 	"strings"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
@@ -56,11 +60,32 @@ func (p *Performer) purge(ctx context.Context, d state.Desired) error {
 	if !d.Purge {
 		return nil
 	}
-	if err := p.engine.DeleteTree(ctx, p.snapshot(d.App)); err != nil {
+	copies, err := p.copies(d.App)
+	if err != nil {
 		return err
+	}
+	for _, dir := range copies {
+		if err := p.engine.DeleteTree(ctx, dir); err != nil {
+			return err
+		}
 	}
 	if err := p.secrets.Delete(d.App); err != nil {
 		return err
 	}
 	return p.store.DeleteData(d.App)
+}
+
+// copies are all that updates, backups and restores have left of an application's data.
+func (p *Performer) copies(app string) (dirs []string, err error) {
+	dirs = []string{p.snapshot(app)}
+	entries, err := os.ReadDir(Snapshots(p.dataDir))
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, e := range entries {
+		if of, _, more := strings.Cut(e.Name(), "."); of == app && more { // no id has a dot
+			dirs = append(dirs, filepath.Join(Snapshots(p.dataDir), e.Name()))
+		}
+	}
+	return dirs, nil
 }

@@ -82,7 +82,14 @@ func (p *Performer) commit(ctx context.Context, d state.Desired, specs map[strin
 	}); err != nil {
 		return err
 	}
-	return p.engine.DeleteTree(ctx, p.snapshot(d.App))
+	// The update is done, whatever becomes of the copy.
+	if err := p.engine.DeleteTree(ctx, p.snapshot(d.App)); err != nil {
+		p.log.Error("deleting the copy made for an update", "app", d.App, "error", err)
+		return p.record(d.App, func(now *state.Desired) {
+			now.Note = fmt.Sprintf("updated to %s; the copy of its data from before, %s, could not be deleted (%v): the daemon tries again when it next starts", to.Version, p.snapshot(d.App), err)
+		})
+	}
+	return nil
 }
 
 // putBack has the copy take the place of the data, and forgets volumes that only

@@ -99,6 +99,19 @@ func TestCommit(t *testing.T) {
 	}
 }
 
+// A good update is none that failed because its copy could not be deleted.
+func TestCommitWhoseCopyCannotBeDeletedIsDone(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.Switched))
+	w.putData(t, "db", "index")
+	w.observed = host.Observation{Containers: map[string]host.Container{}}
+	w.fail["delete snapshots/pair"] = errPlanted
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit})
+	if now := w.now(t); out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || !strings.Contains(now.Note, "updated to 2; the copy of its data from before") || !strings.Contains(now.Note, errPlanted.Error()) {
+		t.Errorf("%v, %+v", out.Err, now)
+	}
+}
+
 func TestPutBackForgetsVolumesOfTheNewVersion(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t, updating(state.RollingBack))

@@ -95,7 +95,8 @@ func (p *planning) present(d *state.Desired) Plan {
 	if data := p.Data[d.App]; data.Migration > d.Manifest.Migration && d.Update == nil {
 		return blocked("its data has format %d, version %s knows only %d: install a newer version", data.Migration, d.Manifest.Version, d.Manifest.Migration)
 	}
-	if gone := p.Observed.Missing[d.App]; len(gone) > 0 && (d.Update == nil || d.Update.Phase == state.Staged) {
+	// Of what is being adopted, volumes are on record before they are there.
+	if gone := p.Observed.Missing[d.App]; len(gone) > 0 && len(d.Adopted) == 0 && (d.Update == nil || d.Update.Phase == state.Staged) {
 		return blocked("its data is gone: %s is missing; put it back, restore a backup, or uninstall with --purge to begin anew", manifest.VolumeDir(p.Renderer.DataDir, d.App, gone[0]))
 	}
 	r, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, d.Goal == state.Running, p.requirers[d.App])

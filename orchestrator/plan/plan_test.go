@@ -251,6 +251,9 @@ func TestPlan(t *testing.T) {
 		{"adopted, and one has ended", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair": "old", "pair-db": "old-db"} }), func() host.Observation {
 			return host.Observation{Containers: map[string]host.Container{"old": {Name: "old", State: "running"}, "old-db": {Name: "old-db", State: "exited"}}}
 		}, "convert"},
+		{"adopted, and cut off while it was converted", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair-db": "old-db"} }), func() host.Observation {
+			return host.Observation{Missing: map[string][]string{"pair": {"db"}}}
+		}, "convert"},
 		{"adopted in part", with(func(d *state.Desired) { d.Adopted = map[string]string{"pair-db": "old-db"} }), func() host.Observation {
 			return host.Observation{Containers: map[string]host.Container{"old-db": {Name: "old-db", State: "running"}}}
 		}, "convert"},

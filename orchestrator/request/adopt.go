@@ -19,6 +19,9 @@ func (d *deciding) adopt(rec *state.Desired, asked bool) error {
 	switch {
 	case asked && len(found) == 0:
 		return fmt.Errorf("%w: no unmanaged container can serve as %s: none of its members' names and none that its manifest adopts exists", ErrRefused, rec.App)
+	case asked && len(d.records.Data[rec.App].Volumes) > 0:
+		data := d.records.Data[rec.App]
+		return fmt.Errorf("%w: %s has data on this node already, kept when its version %s was uninstalled (%s); what the container %s holds would not take its place: install %s for the data that is here, or delete that first with 'archy uninstall %s --purge'", ErrRefused, rec.App, data.Version, strings.Join(data.Volumes, ", "), strings.Join(slices.Sorted(maps.Values(found)), ", "), rec.App, rec.App)
 	case asked:
 		rec.Adopted = found
 	case len(found) > 0:

@@ -67,3 +67,24 @@ func TestAdopt(t *testing.T) {
 	adopted := installed(m, func(d *state.Desired) { d.Adopted = map[string]string{"a": "old-a"} })
 	decide(t, []decision{{name: "uninstall of what was adopted", records: records(adopted), offer: disk(m), request: request.Request{App: "a", Verb: request.Uninstall}, refused: request.ErrRefused, because: []string{"restart it first"}}})
 }
+
+// TestAdoptionDoesNotKeepOlderDataSilently: a volume that exists is not taken over, so what
+// the container holds would be left behind.
+func TestAdoptionDoesNotKeepOlderDataSilently(t *testing.T) {
+	left := records()
+	left.Data = map[string]state.Data{"a": {App: "a", Version: "0.9", Volumes: []string{"db"}}}
+	adopt := request.Request{App: "a", Verb: request.Adopt}
+	got, err := request.Decide(left, disk(app("a")), containers("a"), now, adopt)
+	if !errors.Is(err, request.ErrRefused) || got != nil {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	for _, word := range []string{"version 0.9", "(db)", "the container a", "'archy uninstall a --purge'"} {
+		if !strings.Contains(err.Error(), word) {
+			t.Errorf("%v; it does not name %s", err, word)
+		}
+	}
+	left.Data = map[string]state.Data{"a": {App: "a", Version: "0.9"}}
+	if got, err := request.Decide(left, disk(app("a")), containers("a"), now, adopt); err != nil || len(got) != 1 {
+		t.Errorf("without volumes: %+v, %v", got, err)
+	}
+}

@@ -50,6 +50,8 @@ type Request struct {
 	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
 	Consent []string          // with Update: new privileges that the owner agrees to, as offer.NewPrivileges names them
 	Who     string            // for the audit log
+
+	Automatic bool // with Update: nobody has asked for it
 }
 
 // deciding is a decision under way.
@@ -92,7 +94,7 @@ func Decide(records state.Records, o *offer.Offer, observed host.Observation, no
 	case Configure:
 		err = d.configure(&rec, r.Config)
 	case Update:
-		err = d.stage(&rec, r.Consent)
+		err = d.stage(&rec, r)
 	case Uninstall:
 		err = d.uninstall(&rec, r.Purge)
 	default:

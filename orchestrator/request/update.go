@@ -6,6 +6,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -13,9 +14,9 @@ import (
 
 // stage prepares an update to what the catalog holds; the same version is no update.
 // What the new version may do and the old may not needs consent, all of it; consent to
-// what is not asked for is of no account.
-func (d *deciding) stage(rec *state.Desired, consent []string) error {
-	entry, err := d.offer.Entry(rec.App, d.now)
+// what is not asked for is of no account. One that begins by itself only goes forward.
+func (d *deciding) stage(rec *state.Desired, r Request) error {
+	entry, err := d.offer.Update(rec.App, rec.Source, rec.Digest, d.now)
 	if err != nil {
 		return err
 	}
@@ -32,6 +33,8 @@ func (d *deciding) stage(rec *state.Desired, consent []string) error {
 		return formatRefused(rec.App, rec.Manifest.Migration, to)
 	case d.offer.Digest(rec.App) == rec.Digest:
 		return nil
+	case r.Automatic && !entry.Source.Forward(to.Version, catalog.ParseSource(rec.Source), rec.Manifest.Version):
+		return fmt.Errorf("%w: version %s of %s, from %s, is no step forward from %s, from %s; only its owner goes back", ErrRefused, to.Version, rec.App, entry.Source, rec.Manifest.Version, rec.Source)
 	}
 	for _, k := range slices.Sorted(maps.Keys(rec.Config)) {
 		if rec.Config[k] != "" && to.Secret(k) != rec.Manifest.Secret(k) {
@@ -45,7 +48,7 @@ func (d *deciding) stage(rec *state.Desired, consent []string) error {
 	if err := d.admit(to); err != nil {
 		return err
 	}
-	missing := slices.DeleteFunc(asked, func(p string) bool { return slices.Contains(consent, p) })
+	missing := slices.DeleteFunc(asked, func(p string) bool { return slices.Contains(r.Consent, p) })
 	if len(missing) > 0 {
 		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, ErrConsent, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
 	}

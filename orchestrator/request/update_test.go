@@ -6,6 +6,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
@@ -33,6 +34,25 @@ func TestUpdate(t *testing.T) {
 		{name: "it was adopted", records: is(func(d *state.Desired) { d.Adopted = map[string]string{"a": "old-a"} }), offer: disk(two), request: update, refused: request.ErrRefused, because: []string{"restart it first"}},
 		{name: "its record holds no manifest", records: is(func(d *state.Desired) { d.Manifest = nil }), offer: disk(two), request: update, refused: request.ErrRefused, because: []string{"install it again"}},
 		{name: "it is not offered any more", records: is(), offer: disk(), request: update, refused: request.ErrRefused, because: []string{"a is not in the catalog any more"}},
+	})
+}
+
+func TestAnUpdateThatNobodyAskedForOnlyGoesForward(t *testing.T) {
+	of := func(m *manifest.Manifest, source string) state.Records {
+		return records(installed(m, func(d *state.Desired) { d.Source = source }))
+	}
+	one, two := app("a"), app("a", version("2"))
+	owner := request.Request{App: "a", Verb: request.Update}
+	nobody := owner
+	nobody.Automatic = true
+	decide(t, []decision{
+		{name: "to a newer one", records: of(one, "catalog feature 6"), offer: signed(t, nil, two), request: nobody, want: "a to 2"},
+		{name: "to an older one", records: of(two, "catalog feature 6"), offer: signed(t, nil, one), request: nobody, refused: request.ErrRefused, because: []string{"version 1 of a, from catalog feature 7, is no step forward from 2, from catalog feature 6"}},
+		{name: "to an older one, as its owner asks", records: of(two, "catalog feature 6"), offer: signed(t, nil, one), request: owner, want: "a to 1"},
+		{name: "to an earlier document's", records: of(one, "catalog feature 8"), offer: signed(t, nil, two), request: nobody, refused: request.ErrRefused, because: []string{"no step forward"}},
+		{name: "the same is no update", records: of(one, "catalog feature 8"), offer: signed(t, nil, one), request: nobody, want: "a"},
+		{name: "to the disk's, even as its owner asks", records: of(one, "catalog feature 6"), offer: disk(two), request: owner, refused: request.ErrRefused, because: []string{"was installed from the catalog feature 6", "uninstall a and install it again"}},
+		{name: "the disk's is the same", records: of(one, "catalog feature 6"), offer: disk(one), request: owner, want: "a"},
 	})
 }
 

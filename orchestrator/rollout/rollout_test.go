@@ -188,6 +188,7 @@ func TestWhatIsNotDue(t *testing.T) {
 		{"what is not installed", []view.View{due("a", func(v *view.View) { v.Goal, v.State = "", view.NotInstalled })}, "", ""},
 		{"what is up to date", []view.View{due("a", func(v *view.View) { v.Available = nil })}, "", ""},
 		{"what did not come up, and what is after it", []view.View{due("a", func(v *view.View) { v.Declined = true }), due("b")}, "", "update b"},
+		{"what would go back, and what is after it", []view.View{due("a", func(v *view.View) { v.Backward = true }), due("b")}, "", "update b"},
 		{"what needs consent, and what is after it", []view.View{due("a", func(v *view.View) { v.NewPrivileges = []string{"publishes port 80/tcp of the node"} }), due("b")}, "", "update b"},
 		{"anything while the owner updates something", []view.View{due("a"), due("b", func(v *view.View) { v.State = view.Updating })}, "", ""},
 		{"anything while the engine does not answer", []view.View{due("a")}, "no socket", ""},

@@ -263,7 +263,7 @@ func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswo
 
 func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
 	out := &api.DoctorResponse{}
-	for _, f := range s.Engine.Doctor(ctx, s.DataDir) {
+	for _, f := range append(s.Engine.Doctor(ctx, s.DataDir), s.Reconciler.Findings(ctx)...) {
 		out.Findings = append(out.Findings, &api.Finding{Name: f.Name, Ok: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
 	return connect.NewResponse(out), nil

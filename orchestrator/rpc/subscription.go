@@ -24,7 +24,7 @@ func failCatalog(err error) error {
 			return connect.NewError(connect.CodeInvalidArgument, err)
 		}
 	}
-	for _, refused := range []error{subscription.ErrNone, document.ErrRefused, document.ErrExpired, sign.ErrUntrusted} {
+	for _, refused := range []error{subscription.ErrNone, subscription.ErrDamaged, document.ErrRefused, document.ErrExpired, sign.ErrUntrusted} {
 		if errors.Is(err, refused) {
 			return connect.NewError(connect.CodeFailedPrecondition, err)
 		}

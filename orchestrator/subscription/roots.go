@@ -31,11 +31,8 @@ func (s *Subscription) roots(ctx context.Context, base string) error {
 		if _, err := root.Verify(time.Time{}, rec.Roots[0], append(slices.Clone(rec.Roots[1:]), b)...); err != nil {
 			return err
 		}
-		s.mu.Lock()
 		rec.Roots, rec.ETags = append(slices.Clone(rec.Roots), b), nil // whatever is in force is verified again
-		err = s.write(rec)
-		s.mu.Unlock()
-		if err != nil {
+		if err := s.write(rec); err != nil {
 			return err
 		}
 	}
@@ -47,7 +44,7 @@ func (s *Subscription) roots(ctx context.Context, base string) error {
 // says whether another catalog is in force now, or none, and then why.
 func (s *Subscription) reexamine(ctx context.Context) (changed bool, err error) {
 	s.mu.Lock()
-	p, err := s.policy()
+	p, err := s.policy(time.Time{}) // an expired root removes keys, too
 	due := err == nil && s.held.Digest != "" && s.under != p.Version && ctx.Err() == nil
 	s.mu.Unlock()
 	if !due {

@@ -7,7 +7,6 @@ package subscription
 import (
 	"bytes"
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -33,7 +32,6 @@ const (
 	afterError = 5 * time.Minute // until the next refresh, when every mirror failed
 	maxMirrors = 16
 
-	recordFile  = "subscription.json"
 	catalogFile = "catalog.json"
 	partFile    = "catalog.part"
 )
@@ -43,6 +41,9 @@ var ErrConfig = errors.New("subscription")
 
 // ErrNone is returned when no channel is followed.
 var ErrNone = errors.New("no catalog is followed; see 'archy subscribe --help'")
+
+// ErrDamaged is wrapped when neither copy of what is on disk can be read.
+var ErrDamaged = errors.New("the subscription on disk cannot be read")
 
 // Config says which channel is followed, and how.
 type Config struct {
@@ -112,20 +113,6 @@ func (w Window) MarshalText() ([]byte, error) { return []byte(w.String()), nil }
 // UnmarshalText reads the form that ParseWindow parses.
 func (w *Window) UnmarshalText(b []byte) (err error) { *w, err = ParseWindow(string(b)); return err }
 
-// record is what is kept on disk besides the catalog itself.
-type record struct {
-	Config
-	Roots [][]byte          `json:"roots"` // the first is from the owner; each of the others succeeds the one before it
-	Seen  map[string]seen   `json:"seen"`  // by channel
-	ETags map[string]string `json:"etags"` // by mirror, of the document in force
-}
-
-// seen is the latest document of a channel.
-type seen struct {
-	Serial int64  `json:"serial"`
-	Digest string `json:"digest"` // SHA-256 of its canonical form
-}
-
 // Status is the state of a subscription.
 type Status struct {
 	Config
@@ -144,48 +131,59 @@ type Subscription struct {
 	changed func(*document.Document)
 	client  *http.Client
 	limits  limits
+	replace func(name string, data []byte, mode fs.FileMode) error // a file, durably
 	wake    chan struct{}
 
-	refreshing sync.Mutex // one refresh at a time
+	broken error // why what is on disk cannot be followed; nil where it can
 
-	mu     sync.Mutex
+	refreshing sync.Mutex // one refresh, or other change of the record, at a time
+
+	mu     sync.Mutex // held for moments only: pages wait for it, and must not for the disk
 	rec    record
 	held   document.Document // the one in force, without its entries
 	under  int64             // version of the root that it was verified with
 	status Status
 }
 
-// Open reads the subscription on disk. changed is called with every document that comes
+// Open reads the subscription on disk; where that cannot be read, nothing is followed, and
+// Status and Follow say why. changed is called with every document that comes
 // into force, including the one on disk, and with nil when none is in force any more. It
 // is never called concurrently.
 func Open(ctx context.Context, dir string, now func() time.Time, changed func(*document.Document)) (*Subscription, error) {
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return nil, fmt.Errorf("opening the subscription: %w", err)
 	}
-	s := &Subscription{dir: dir, now: now, changed: changed, client: newClient(), limits: defaultLimits, wake: make(chan struct{}, 1)}
-	b, err := os.ReadFile(filepath.Join(dir, recordFile))
+	s := &Subscription{dir: dir, now: now, changed: changed, client: newClient(), limits: defaultLimits, replace: atomicfile.Write, wake: make(chan struct{}, 1)}
+	rec, err := s.read()
 	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	case errors.Is(err, ErrNone):
 		return s, nil
 	case err != nil:
-		return nil, fmt.Errorf("opening the subscription: %w", err)
+		s.broken = err
+		return s, nil
 	}
-	if err := json.Unmarshal(b, &s.rec); err != nil {
-		return nil, fmt.Errorf("opening the subscription: %s: %w", recordFile, err)
-	}
-	s.status.Config = s.rec.Config
+	s.rec, s.status.Config = rec, rec.Config
 	envelope, err := os.ReadFile(filepath.Join(dir, catalogFile))
-	switch {
-	case errors.Is(err, fs.ErrNotExist):
+	if errors.Is(err, fs.ErrNotExist) {
 		return s, nil
-	case err != nil:
-		return nil, fmt.Errorf("opening the subscription: %w", err)
 	}
 	// It is verified like one from a mirror: a disk can be edited.
-	d, err := s.verify(ctx, envelope)
-	if err != nil && !errors.Is(err, document.ErrExpired) {
+	var d *document.Document
+	if err == nil {
+		d, err = s.verify(ctx, envelope)
+	}
+	if err != nil {
 		s.status.Error = fmt.Sprintf("the catalog on disk: %v", err)
+	}
+	if err != nil && !errors.Is(err, document.ErrExpired) {
 		return s, nil
+	}
+	if s.rec.Seen[d.Channel].Serial < d.Serial { // the record was to be written next
+		s.rec.Seen = maps.Clone(s.rec.Seen)
+		if s.rec.Seen == nil {
+			s.rec.Seen = map[string]seen{}
+		}
+		s.rec.Seen[d.Channel] = seen{d.Serial, d.Digest}
 	}
 	s.hold(d)
 	changed(d)
@@ -196,21 +194,26 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 func (s *Subscription) Policy() (*root.Policy, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	return s.policy()
+	return s.policy(s.now())
 }
 
-// policy is that of the newest root. The caller holds the lock.
-func (s *Subscription) policy() (*root.Policy, error) {
-	if len(s.rec.Roots) == 0 {
+// policy is that of the newest root, at a time; the zero time asks for one that may have
+// expired. The caller holds the lock.
+func (s *Subscription) policy(now time.Time) (*root.Policy, error) {
+	switch {
+	case s.broken != nil:
+		return nil, s.broken
+	case len(s.rec.Roots) == 0:
 		return nil, ErrNone
 	}
-	return root.Verify(s.now(), s.rec.Roots[0], s.rec.Roots[1:]...)
+	return root.Verify(now, s.rec.Roots[0], s.rec.Roots[1:]...)
 }
 
-// verify reads the envelope of a document of the followed channel.
+// verify reads the envelope of a document of the followed channel. One whose root has
+// expired comes with document.ErrExpired, as one that has expired itself does.
 func (s *Subscription) verify(ctx context.Context, envelope []byte) (*document.Document, error) {
 	s.mu.Lock()
-	p, err := s.policy()
+	p, err := s.policy(time.Time{})
 	known := s.rec.Seen[s.rec.Channel]
 	want := document.Expectation{Channel: s.rec.Channel, Serial: known.Serial, Now: s.now()}
 	if err == nil {
@@ -233,21 +236,7 @@ func (s *Subscription) hold(d *document.Document) {
 	s.held = *d
 	s.held.Entries, s.held.Attestations = nil, nil
 	s.under = s.status.RootVersion
-	s.status.Serial, s.status.Created, s.status.Expires = d.Serial, d.Created, d.Expires
-}
-
-// write puts the record on disk, durably. The caller holds the lock.
-func (s *Subscription) write(rec record) error {
-	b, err := json.Marshal(rec)
-	if err != nil {
-		return err
-	}
-	if err := atomicfile.Write(filepath.Join(s.dir, recordFile), append(b, '\n'), 0o600); err != nil {
-		return fmt.Errorf("writing the subscription: %w", err)
-	}
-	s.rec = rec
-	s.status.Config = rec.Config
-	return nil
+	s.status.Serial, s.status.Created, s.status.Expires = d.Serial, d.Created, d.Ends()
 }
 
 // Follow changes what is followed. first is the root document that the owner trusts; nil
@@ -258,12 +247,14 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 	if err := c.check(); err != nil {
 		return err
 	}
-	s.refreshing.Lock()
+	s.refreshing.Lock() // without which the record does not change
 	defer s.refreshing.Unlock()
-	s.mu.Lock()
-	defer s.mu.Unlock()
+	if s.broken != nil {
+		return s.broken
+	}
 	rec := s.rec
 	other := rec.Channel != c.Channel
+	at := time.Time{} // the root that is trusted may have a successor
 	if len(c.Mirrors) == 0 && !other {
 		c.Mirrors = rec.Mirrors
 	}
@@ -271,23 +262,27 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 	case len(rec.Roots) == 0 && first == nil:
 		return fmt.Errorf("%w: a root document is needed, which says whose signatures count", ErrConfig)
 	case len(rec.Roots) == 0:
-		rec.Roots = [][]byte{first}
+		rec.Roots, at = [][]byte{first}, s.now()
 	case first != nil && !slices.ContainsFunc(rec.Roots, func(r []byte) bool { return bytes.Equal(r, first) }):
 		return fmt.Errorf("%w: the node trusts another root document, and takes only its successors, from a mirror; to trust another all the same, remove %s on the node while the daemon is stopped", ErrConfig, s.dir)
 	}
-	p, err := root.Verify(s.now(), rec.Roots[0], rec.Roots[1:]...)
+	p, err := root.Verify(at, rec.Roots[0], rec.Roots[1:]...)
 	if err != nil {
 		return err
 	}
 	rec.Config, rec.ETags = c, nil
+	// The record first: without it, the catalog that it is about would be gone. One of another
+	// channel, should it stay, is not taken.
+	if err := s.write(rec); err != nil {
+		return err
+	}
 	if other {
 		if err := os.Remove(filepath.Join(s.dir, catalogFile)); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("changing the subscription: %w", err)
 		}
 	}
-	if err := s.write(rec); err != nil {
-		return err
-	}
+	s.mu.Lock()
+	defer s.mu.Unlock()
 	s.status = Status{Config: c, RootVersion: p.Version, Serial: s.status.Serial, Created: s.status.Created, Expires: s.status.Expires}
 	if other {
 		s.held, s.status.Serial, s.status.Created, s.status.Expires = document.Document{}, 0, time.Time{}, time.Time{}
@@ -301,7 +296,10 @@ func (s *Subscription) Follow(c Config, first []byte) error {
 func (s *Subscription) Status() (Status, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.rec.Channel == "" {
+	switch {
+	case s.broken != nil:
+		return Status{}, s.broken
+	case s.rec.Channel == "":
 		return Status{}, ErrNone
 	}
 	return s.status, nil
@@ -345,7 +343,10 @@ func (s *Subscription) Refresh(ctx context.Context) (changed bool, err error) {
 	s.mu.Lock()
 	mirrors, none := s.rec.Mirrors, s.rec.Channel == ""
 	s.mu.Unlock()
-	if none {
+	switch {
+	case s.broken != nil:
+		return false, s.broken
+	case none:
 		return false, ErrNone
 	}
 	var errs []error
@@ -379,8 +380,14 @@ func (s *Subscription) ask(ctx context.Context, base string) (bool, error) {
 	if err := s.roots(ctx, base); err != nil {
 		return false, err
 	}
+	if _, err := s.Policy(); err != nil {
+		return false, err // what it would vouch for is not taken
+	}
 	s.mu.Lock()
 	channel, etag := s.rec.Channel, s.rec.ETags[base]
+	if s.held.Serial == 0 {
+		etag = "" // "not modified" is no answer to a node that holds nothing
+	}
 	s.mu.Unlock()
 	envelope, etag, err := s.fetch(ctx, base, channel, etag)
 	if err != nil || envelope == nil {
@@ -418,14 +425,14 @@ func (s *Subscription) take(ctx context.Context, envelope []byte, base, etag str
 		rec.Seen = map[string]seen{}
 	}
 	rec.Seen[d.Channel] = seen{d.Serial, d.Digest}
+	s.mu.Unlock()
 	// The record last: a new serial would refuse the old catalog after a power cut.
 	if !same {
-		err = atomicfile.Write(filepath.Join(s.dir, catalogFile), envelope, 0o600)
+		err = s.replace(filepath.Join(s.dir, catalogFile), envelope, 0o600)
 	}
 	if err == nil {
 		err = s.write(rec)
 	}
-	s.mu.Unlock()
 	if err != nil || same {
 		return false, err
 	}

@@ -11,6 +11,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
@@ -27,6 +28,7 @@ type View struct {
 	NewPrivileges []string           // what the one available may do and the one installed may not; it needs consent
 	Notes         string             // of the release that is available, or else of the one offered
 	Declined      bool               // the one available did not come up here before
+	Backward      bool               // the one available is no step forward: only its owner goes there
 	Source        string             // where the manifest is from, such as "catalog beta 7"
 	Goal          state.Goal         // empty where it is not installed
 	Generation    uint64
@@ -170,12 +172,22 @@ func of(in Input, id string) View {
 func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 	id := v.Manifest.ID
 	entry, err := in.Offer.Entry(id, in.Now)
+	if err == nil && d.Manifest != nil {
+		if _, lost := in.Offer.Update(id, d.Source, d.Digest, in.Now); lost != nil {
+			v.remark(lost.Error())
+			entry, err = nil, lost
+		}
+	}
 	if err != nil {
 		unavailable = err.Error()
 	} else {
 		v.Notes = entry.Notes
 		if digest := in.Offer.Digest(id); d.Manifest != nil && digest != d.Digest {
 			v.Available, v.Declined = entry.Manifest, digest == d.Declined
+			v.Backward = !entry.Source.Forward(entry.Manifest.Version, catalog.ParseSource(d.Source), d.Manifest.Version)
+			if catalog.CompareVersions(entry.Manifest.Version, d.Manifest.Version) < 0 {
+				v.remark("version " + entry.Manifest.Version + ", which " + entry.Source.String() + " offers, is older: it does not take its place by itself")
+			}
 			v.NewPrivileges = in.Offer.NewPrivileges(d.Manifest, entry.Manifest, in.Records.Installed, in.Now)
 			if len(v.NewPrivileges) > 0 {
 				v.remark("version " + entry.Manifest.Version + " waits for your consent, as it asks for more: it " + strings.Join(v.NewPrivileges, "; it "))

@@ -1,4 +1,4 @@
-package channel
+package catalog
 
 import (
 	"cmp"
@@ -8,9 +8,10 @@ import (
 	"golang.org/x/mod/semver"
 )
 
-// compare orders two versions: as semantic versions if both are (a pre-release comes before
-// its release), and otherwise part by part, numbers by their value.
-func compare(a, b string) int {
+// CompareVersions orders two versions of an application, as cmp.Compare does: as semantic
+// versions if both are (a pre-release comes before its release), and otherwise part by part,
+// numbers by their value.
+func CompareVersions(a, b string) int {
 	if semver.IsValid("v"+a) && semver.IsValid("v"+b) {
 		return semver.Compare("v"+a, "v"+b)
 	}

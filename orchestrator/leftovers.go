@@ -1,0 +1,155 @@
+package orchestrator
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"maps"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// doomed begins the name of a copy that is to be deleted: whatever it was, nothing reads it.
+const doomed = ".deleted-"
+
+// needless tells whether a copy that is there when the daemon starts is of no use: what was
+// under way ended with the daemon before, but for an update, whose record says how far it is.
+// What only might be the last copy of something stays, and is named.
+func needless(name string, records state.Records) bool {
+	app, kind, _ := strings.Cut(name, ".") // no id has a dot
+	switch first, _, _ := strings.Cut(kind, "."); {
+	case strings.HasPrefix(name, doomed):
+		return true
+	case kind == "new", first == "backup": // an incomplete copy; one of data that is in its place
+		return true
+	case kind == "restore", kind == "restore.tar": // of a file that its owner has
+		return true
+	case kind == "", kind == "old":
+		d, err := records.Get(app)
+		return err == nil && d.Update == nil
+	}
+	return false
+}
+
+// snapshots are the names in the directory of copies.
+func (r *Reconciler) snapshots() ([]string, error) {
+	entries, err := os.ReadDir(perform.Snapshots(r.dataDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil, nil
+	}
+	var names []string
+	for _, e := range entries {
+		names = append(names, e.Name())
+	}
+	return names, err
+}
+
+// setAside gives what a cut has left another name, so that it can be deleted while others
+// begin to use its old one.
+func (r *Reconciler) setAside() {
+	names, err := r.snapshots()
+	if err != nil {
+		r.log.Error("copies that a cut has left", "error", err)
+	}
+	records := r.store.Records()
+	next := 0
+	for _, name := range names {
+		if !needless(name, records) || strings.HasPrefix(name, doomed) {
+			continue
+		}
+		to := fmt.Sprint(doomed, next)
+		for ; slices.Contains(names, to); to = fmt.Sprint(doomed, next) {
+			next++
+		}
+		next++
+		dir := perform.Snapshots(r.dataDir)
+		if err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, to)); err != nil {
+			r.log.Error("a copy that a cut has left", "copy", name, "error", err)
+			continue
+		}
+		r.log.Warn("deleting a copy that a cut has left", "copy", name)
+	}
+}
+
+// sweep deletes what was set aside. What cannot be deleted is named by Findings, and tried
+// again at the next start.
+func (r *Reconciler) sweep(ctx context.Context) {
+	defer r.swept.Store(true)
+	names, _ := r.snapshots()
+	for _, name := range names {
+		if !strings.HasPrefix(name, doomed) {
+			continue
+		}
+		if err := r.engine.DeleteTree(ctx, filepath.Join(perform.Snapshots(r.dataDir), name)); err != nil && ctx.Err() == nil {
+			r.log.Error("deleting what a cut has left", "copy", name, "error", err)
+		}
+	}
+}
+
+// Findings are what on the node does not fit its records: copies that nobody uses, and
+// containers of applications that are not installed.
+func (r *Reconciler) Findings(ctx context.Context) []host.Finding {
+	before := r.store.Records()
+	obs, err := r.engine.Observe(ctx)
+	strays := host.Finding{Name: "containers of no application"}
+	if err != nil {
+		strays.Detail = err.Error()
+	} else {
+		strays = named(strays.Name, stray(obs, before, r.store.Records()), "podman rm --force NAME", "they carry this daemon's label, and no record has their application: ")
+	}
+	return []host.Finding{strays, r.leftovers()}
+}
+
+// stray are the containers that bear an application's label, of which there was no record
+// before they were looked at, nor after.
+func stray(obs host.Observation, before, after state.Records) (names []string) {
+	known := func(records state.Records, app string) bool {
+		_, err := records.Get(app)
+		return !errors.Is(err, state.ErrNotFound)
+	}
+	for _, name := range slices.Sorted(maps.Keys(obs.Containers)) {
+		if app := obs.Containers[name].App; app != "" && !known(before, app) && !known(after, app) {
+			names = append(names, name+" ("+app+")")
+		}
+	}
+	return names
+}
+
+// leftovers names copies that nothing under way explains.
+func (r *Reconciler) leftovers() host.Finding {
+	const name = "leftover copies"
+	operations, names := r.operations.All(), []string(nil)
+	all, err := r.snapshots()
+	if err != nil {
+		return host.Finding{Name: name, Detail: err.Error()}
+	}
+	for _, copied := range all {
+		app, _, _ := strings.Cut(copied, ".")
+		d, err := r.store.Get(app)
+		switch {
+		case strings.HasPrefix(copied, doomed) && !r.swept.Load():
+		case operations[app].Busy || r.backups.Under(app) != "" || err == nil && d.Update != nil:
+		default:
+			// What was under way may have ended since the directory was read, and the copy with it.
+			if _, err := os.Lstat(filepath.Join(perform.Snapshots(r.dataDir), copied)); err == nil {
+				names = append(names, copied)
+			}
+		}
+	}
+	return named(name, names, "look at them, and remove what you do not need; those called "+doomed+"… are deleted when the daemon next starts", "in "+perform.Snapshots(r.dataDir)+", and nothing uses them: ")
+}
+
+// named is a finding that is good where there are no names.
+func named(finding string, names []string, remedy, detail string) host.Finding {
+	if len(names) == 0 {
+		return host.Finding{Name: finding, OK: true, Detail: "none"}
+	}
+	return host.Finding{Name: finding, Detail: detail + strings.Join(names, ", "), Remedy: remedy}
+}

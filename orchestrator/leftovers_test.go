@@ -1,0 +1,82 @@
+package orchestrator
+
+import (
+	"io"
+	"log/slog"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+	"testing/synctest"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+)
+
+// TestWhatACutLeavesIsDeletedOrNamed: at the daemon's start, copies of what had been under
+// way go; those that an update under way needs stay, and so do those that may be the last.
+func TestWhatACutLeavesIsDeletedOrNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		store, err := state.Open(dir + "/state")
+		if err != nil {
+			t.Fatal(err)
+		}
+		up, next := pair(), pair()
+		next.Version = "2"
+		for app, u := range map[string]*state.Update{"idle": nil, "moving": {To: next, Phase: state.Switched}, "back": {To: next, Phase: state.RollingBack}} {
+			m := *up
+			m.ID = app
+			if _, err := store.Accept([]state.Desired{{App: app, Goal: state.Stopped, Manifest: &m, Update: u}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		gone := []string{"idle", "idle.old", "idle.new", "idle.backup", "idle.backup.new", "idle.backup.pipe", "moving.new", "stranger.restore", "stranger.restore.tar", doomed + "0"}
+		stay := []string{"moving", "moving.old", "back", "back.old", "stranger", "stranger.old", "stranger.restore.old", "anything.else"}
+		for _, name := range slices.Concat(gone, stay) {
+			if err := os.MkdirAll(filepath.Join(perform.Snapshots(dir+"/data"), name, "db"), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		sec, err := secrets.Open(dir + "/secrets")
+		if err != nil {
+			t.Fatal(err)
+		}
+		h := empty()
+		r := New(h, store, sec, nil, dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
+		left, err := r.snapshots()
+		if err != nil || slices.ContainsFunc(gone[:len(gone)-1], func(name string) bool { return slices.Contains(left, name) }) {
+			t.Errorf("before anything begins, the old names are free: %v, %v", left, err)
+		}
+		if f := r.leftovers(); strings.Contains(f.Detail, doomed) {
+			t.Errorf("before they are swept: %+v", f)
+		}
+		h.deleting = os.RemoveAll
+		r.sweep(t.Context())
+		if left, err = r.snapshots(); err != nil || !slices.Equal(left, slices.Sorted(slices.Values(stay))) {
+			t.Errorf("left %v, %v; expected %v", left, err, stay)
+		}
+		f := r.leftovers()
+		if want := "anything.else, stranger, stranger.old, stranger.restore.old"; f.OK || !strings.HasSuffix(f.Detail, ": "+want) || f.Remedy == "" {
+			t.Errorf("%+v, expected %s", f, want)
+		}
+	})
+}
+
+func TestContainersOfNoApplicationAreNamed(t *testing.T) {
+	obs := host.Observation{Containers: map[string]host.Container{"a": {App: "a"}, "b": {App: "b"}, "c": {App: "c"}, "broken": {App: "broken"}, "theirs": {}, "d-db": {App: "d"}}}
+	before := state.Records{All: []state.Desired{{App: "a"}, {App: "b"}}, Broken: map[string]error{"broken": io.EOF}}
+	after := state.Records{All: []state.Desired{{App: "a"}, {App: "c"}}, Broken: before.Broken}
+	if got := stray(obs, before, after); !slices.Equal(got, []string{"d-db (d)"}) {
+		t.Errorf("%v; b was uninstalled meanwhile, and c installed", got)
+	}
+	r := nodeWith(t, empty(), t.TempDir(), nil)
+	for _, f := range r.Findings(t.Context()) {
+		if !f.OK {
+			t.Errorf("a healthy node: %+v", f)
+		}
+	}
+}
