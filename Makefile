@@ -14,6 +14,9 @@ GATE    := $(BIN)/gate
 # install,PROGRAM,PACKAGE: Debian's package of a program that is missing.
 install = command -v $(1) >/dev/null || { apt-get update -qq && DEBIAN_FRONTEND=noninteractive apt-get install -y -qq --no-install-recommends $(2) >/dev/null; } || { echo "$(1) is missing: install the package $(2), as root" >&2; exit 1; }
 
+# Some tests open pages.
+BROWSER := $(call install,chromium-headless-shell,chromium-headless-shell)
+
 .PHONY: help
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z0-9-]+:.*## /{printf "  %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -51,6 +54,7 @@ lint: ## gofmt, go vet, staticcheck and shellcheck
 
 .PHONY: unit
 unit: ## tests that need no node
+	$(BROWSER)
 	go test ./...
 
 # The packages that start goroutines.
@@ -58,6 +62,7 @@ RACE := ./orchestrator/... ./nodes/... ./matrix/... ./gate/... ./catalog/publish
 
 .PHONY: race
 race: ## the tests of what runs concurrently, with the race detector
+	$(BROWSER)
 	CGO_ENABLED=1 go test -race $(RACE)
 
 .PHONY: gate-selftest
