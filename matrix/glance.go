@@ -147,12 +147,18 @@ func newShared[T any](every time.Duration, look func(context.Context) (T, error)
 
 // close ends a look that is under way; who waits for it is told.
 func (s *shared[T]) close() {
+	s.mu.Lock()
 	s.end(errOver)
+	s.mu.Unlock()
 	s.wg.Wait()
 }
 
 func (s *shared[T]) ask(ctx context.Context) (value T, err error) {
 	s.mu.Lock()
+	if s.ctx.Err() != nil {
+		s.mu.Unlock()
+		return value, context.Cause(s.ctx)
+	}
 	o := s.next
 	if o == nil {
 		o = &outlook[T]{done: make(chan struct{})}

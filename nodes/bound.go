@@ -3,21 +3,33 @@ package nodes
 import (
 	"fmt"
 	"io"
+	"sync"
 )
 
 var errEndless = fmt.Errorf("%w: its answer does not end where answers do", ErrLost)
 
 // AtMost writes to w no more than a number of bytes; where more would come, it is ErrLost.
-func AtMost(w io.Writer, most int64) io.Writer { return &bounded{w, most, func() {}} }
+func AtMost(w io.Writer, most int64) io.Writer { return &bounded{w: w, left: most, full: func() {}} }
 
 // bounded writes no more bytes than are left, and calls full when there are more.
 type bounded struct {
+	full func()
+
+	mu   sync.Mutex
 	w    io.Writer
 	left int64
-	full func()
+}
+
+// shut ends writing: what still comes is nobody's any more.
+func (b *bounded) shut() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	b.left = -1
 }
 
 func (b *bounded) Write(p []byte) (int, error) {
+	b.mu.Lock()
+	defer b.mu.Unlock()
 	if int64(len(p)) > b.left {
 		b.full()
 		return 0, errEndless

@@ -249,7 +249,8 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 	}
 	ctx, give := context.WithCancelCause(ctx)
 	defer give(nil)
-	w = &bounded{w, c.most, func() { give(fmt.Errorf("%w: it printed more than %d bytes", ErrLost, c.most)) }}
+	out := &bounded{w: w, left: c.most, full: func() { give(fmt.Errorf("%w: it printed more than %d bytes", ErrLost, c.most)) }}
+	defer out.shut()
 	select {
 	case c.sessions <- struct{}{}:
 		defer func() { <-c.sessions }()
@@ -267,7 +268,7 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 	}
 	defer s.Close()
 	var stderr tail
-	s.Stdin, s.Stdout, s.Stderr = stdin, w, &stderr
+	s.Stdin, s.Stdout, s.Stderr = stdin, out, &stderr
 	finished := make(chan error, 1)
 	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, s.Start(command) }); err != nil {
 		c.Drop()
