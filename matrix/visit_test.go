@@ -93,7 +93,7 @@ func browse(t *testing.T, reach []string, trusted ...nodes.Authority) *Browser {
 		t.Fatal(err) // 'make setup' installs a Chromium
 	}
 	t.Cleanup(b.Close)
-	b.patience = 5 * time.Second
+	b.patience = 10 * time.Second
 	return b
 }
 
@@ -127,7 +127,7 @@ func TestTheBrowserSignsInAsTheOwner(t *testing.T) {
 		{name: "a form"},
 		{name: "a form that refuses the password", app: application{password: "another"}, want: []string{`proxy: sign-in: nothing visible matches "#owner" with "Signed in as owner"`}},
 		{name: "what only the owner sees, for all", app: application{body: `<p id="owner">Signed in as owner</p>`}, want: []string{`proxy: sign-in: "#owner" with "Signed in as owner" is visible before it, and proves nothing`}},
-		{name: "no such field", change: func(in *manifest.Interface) { in.Login.Form.Password = "#pin" }, want: []string{`proxy: sign-in: login.form.password: nothing visible matches "#pin" within 5s`}},
+		{name: "no such field", change: func(in *manifest.Interface) { in.Login.Form.Password = "#pin" }, want: []string{`proxy: sign-in: login.form.password: nothing visible matches "#pin" within 10s`}},
 		{name: "the owner's page is an error", app: application{status: 500}, want: []string{"proxy: the page: /mine: status 500"}},
 		{name: "the owner's page is an error that is declared", app: application{status: 500}, change: tolerating("/mine: status 500"), want: []string{"proxy: the page: /mine: status 500"}, note: unneeded},
 		{name: "a subresource is missing", app: application{body: `<img alt="" src="/missing.png">`}, want: []string{"proxy: failed request: /missing.png: status 404"}},
