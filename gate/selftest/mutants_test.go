@@ -290,5 +290,11 @@ func lineWith(text, part string) string {
 	return ""
 }
 
-// cellOf is a text as it stands in a table.
-func cellOf(s string) string { return strings.NewReplacer("|", `\|`, "\n", " ").Replace(s) }
+// cellOf is a text as it stands in a table, on whichever machine it was made.
+func cellOf(s string) string {
+	pairs := []string{"|", `\|`, "\n", " "}
+	if home, err := os.UserHomeDir(); err == nil {
+		pairs = append(pairs, home+"/", "~/")
+	}
+	return strings.NewReplacer(pairs...).Replace(s)
+}
