@@ -15,7 +15,6 @@ import (
 	"strings"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
-	"github.com/archipelago-cloud/archipelago/gate/release"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
@@ -32,7 +31,7 @@ const (
 // built meanwhile has no part in the run. They are copies, not links: a build may write into
 // the file that is there.
 func (e *execution) pin() error {
-	self, err := release.Digest("/proc/self/exe") // the program that runs, whatever has its name by now
+	self, err := reports.FileDigest("/proc/self/exe") // the program that runs, whatever has its name by now
 	if err != nil {
 		return fmt.Errorf("the gate's own program: %w", err)
 	}
@@ -101,14 +100,14 @@ func (e *execution) samePins(bin, archy, self string) error {
 		if p.want == "" && p.copy == archyPin {
 			continue // the run began without one, and goes on without one
 		}
-		have, err := release.Digest(p.file)
+		have, err := reports.FileDigest(p.file)
 		if err != nil {
 			return fmt.Errorf("%w: %s: %w; go on with what the run began with: %s", plan.ErrUsage, p.what, err, p.remedy)
 		}
 		if have != p.want {
 			return fmt.Errorf("%w: %s %s is sha256:%.12s…, and run %s began with sha256:%.12s…; go on with that one: %s; or start a new run", plan.ErrUsage, p.what, p.file, have, e.plan.Run, p.want, p.remedy)
 		}
-		if kept, err := release.Digest(filepath.Join(bin, p.copy)); err != nil || kept != p.want {
+		if kept, err := reports.FileDigest(filepath.Join(bin, p.copy)); err != nil || kept != p.want {
 			return fmt.Errorf("%w: %s that run %s began with (sha256:%.12s…) is not in %s any more, but %s; start a new run", plan.ErrUsage, p.what, e.plan.Run, p.want, bin, cmp.Or(kept, fmt.Sprint(err)))
 		}
 	}

@@ -9,7 +9,6 @@ import (
 	"testing"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
-	"github.com/archipelago-cloud/archipelago/gate/release"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -48,7 +47,7 @@ func TestABuildInMidRunHasNoPartInTheRun(t *testing.T) {
 		t.Errorf("another suite was run than the one that was pinned: %v", err)
 	}
 	for file, want := range map[string]string{e.Suite: p.Judge.Suite, e.Daemon: p.Subject.Daemon} {
-		if got, err := release.Digest(file); err != nil || got != want || filepath.Dir(file) != filepath.Join(dir, binDir) {
+		if got, err := reports.FileDigest(file); err != nil || got != want || filepath.Dir(file) != filepath.Join(dir, binDir) {
 			t.Errorf("%s is %s, recorded is %s; %v", file, got, want, err)
 		}
 	}
@@ -103,7 +102,7 @@ func TestTheOwnersCommandIsPinnedBesideTheSuite(t *testing.T) {
 		t.Fatal(err)
 	}
 	dir, p := begun(t, o)
-	if got, err := release.Digest(filepath.Join(dir, "bin/archy")); err != nil || got != p.Subject.Commands["archy"] {
+	if got, err := reports.FileDigest(filepath.Join(dir, "bin/archy")); err != nil || got != p.Subject.Commands["archy"] {
 		t.Errorf("%s, %v: %v", got, p.Subject.Commands, err)
 	}
 	if err := os.WriteFile(archy, []byte("other"), 0o755); err != nil {

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -146,11 +147,16 @@ func ReadResults(dir string) ([]Result, error) {
 
 // FileDigest is the SHA-256 of a file, in hex.
 func FileDigest(file string) (string, error) {
-	b, err := os.ReadFile(file)
+	f, err := os.Open(file)
 	if err != nil {
 		return "", err
 	}
-	return Digest(b), nil
+	defer f.Close()
+	h := sha256.New()
+	if _, err := io.Copy(h, f); err != nil {
+		return "", fmt.Errorf("digest of %s: %w", file, err)
+	}
+	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // WriteJSON writes a value to a file of the run, which is replaced atomically.

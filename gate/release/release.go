@@ -9,11 +9,9 @@ import (
 	"context"
 	"crypto/sha256"
 	"debug/buildinfo"
-	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"maps"
 	"os"
 	"os/exec"
@@ -77,7 +75,7 @@ func Artifacts(dir string) ([]Artifact, error) {
 		if setting(a.info, "CGO_ENABLED") != "0" {
 			problems = append(problems, fmt.Errorf("%w: %s is not linked statically", plan.ErrUsage, f))
 		}
-		if a.SHA256, err = Digest(f); err != nil {
+		if a.SHA256, err = reports.FileDigest(f); err != nil {
 			problems = append(problems, err)
 		}
 		out = append(out, a)
@@ -116,20 +114,6 @@ func setting(info *buildinfo.BuildInfo, key string) string {
 		}
 	}
 	return ""
-}
-
-// Digest is the SHA-256 of a file, in hex.
-func Digest(file string) (string, error) {
-	f, err := os.Open(file)
-	if err != nil {
-		return "", err
-	}
-	defer f.Close()
-	h := sha256.New()
-	if _, err := io.Copy(h, f); err != nil {
-		return "", fmt.Errorf("digest of %s: %w", file, err)
-	}
-	return hex.EncodeToString(h.Sum(nil)), nil
 }
 
 // Describe gives what goes with the programs of a release, by file name: the installer for

@@ -143,7 +143,7 @@ func TestWhatAReleaseSignsIsEveryFileThatItPublishes(t *testing.T) {
 			t.Fatal(err)
 		}
 		for _, f := range files {
-			digest, err := Digest(filepath.Join(published, f.Name()))
+			digest, err := reports.FileDigest(filepath.Join(published, f.Name()))
 			if err != nil {
 				t.Fatal(err)
 			}
@@ -374,7 +374,7 @@ func TestOneSourceGivesOneProgram(t *testing.T) {
 		if out, err := build.CombinedOutput(); err != nil {
 			t.Fatalf("%v: %s", err, out)
 		}
-		sum, err := Digest(filepath.Join(source, "out", "archy"))
+		sum, err := reports.FileDigest(filepath.Join(source, "out", "archy"))
 		if err != nil {
 			t.Fatal(err)
 		}
