@@ -61,7 +61,7 @@ func bringAbout(ctx context.Context, env *Environment, rec *Recorder) (err error
 		}
 		return err
 	}
-	// A cell that was cut short may have left the earlier one offered.
+	// An earlier cycle's update, and one that was cut short, left a release offered.
 	if err := env.offer(ctx, env.App.ID, nil); err != nil {
 		return fmt.Errorf("offering the release under test: %w", err)
 	}

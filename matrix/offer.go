@@ -36,23 +36,24 @@ const (
 	offerPiece     = 256 << 10            // bytes of a catalog that are sent at once
 )
 
-// offered is a channel of a node's own, which its owner brings it by hand: the earlier
-// releases of what is to be installed in them. The node's disk has what is under test, and
-// offers it wherever the channel has nothing.
+// offered is a channel of a node's own, which its owner brings it by hand: the releases that
+// updates go from and to, both of it, as the disk's never take the place of a channel's. The
+// node's disk has what is under test, and offers it wherever the channel has nothing.
 type offered struct {
 	Identity string                        `json:"identity"` // opens Key
 	Key      []byte                        `json:"key"`
 	Root     []byte                        `json:"root"`
 	Follows  bool                          `json:"follows"` // the node has been told to
 	Serial   int64                         `json:"serial"`
-	Previous map[string]*manifest.Manifest `json:"previous"`
+	Releases map[string]*manifest.Manifest `json:"releases"`
 }
 
-// offer has the node offer the earlier release of an application, nil for the one under test.
+// offer has the channel offer a release of an application; nil for none, so that the node
+// offers the one that is under test from its disk.
 // Applications go through their installs side by side: one changes the channel at a time.
-func (s *Session) offer(ctx context.Context, app string, previous *manifest.Manifest) error {
+func (s *Session) offer(ctx context.Context, app string, m *manifest.Manifest) error {
 	file := filepath.Join(s.Shard.Dir, OffersDir, s.Shard.Node.Name+".json")
-	if previous == nil {
+	if m == nil {
 		if _, err := os.Stat(file); errors.Is(err, fs.ErrNotExist) {
 			return nil // no channel was ever followed
 		}
@@ -66,7 +67,7 @@ func (s *Session) offer(ctx context.Context, app string, previous *manifest.Mani
 	if err != nil {
 		return err
 	}
-	if !o.set(app, previous) {
+	if !o.set(app, m) {
 		return nil
 	}
 	if err := o.write(file); err != nil { // a serial is never used twice
@@ -118,7 +119,7 @@ func lockFile(file string) (unlock func(), err error) {
 
 // readOffered reads a channel, or makes one with a key of its own.
 func readOffered(file string) (*offered, error) {
-	o := &offered{Previous: map[string]*manifest.Manifest{}}
+	o := &offered{Releases: map[string]*manifest.Manifest{}}
 	b, err := os.ReadFile(file)
 	if err == nil {
 		return o, json.Unmarshal(b, o)
@@ -144,14 +145,14 @@ func readOffered(file string) (*offered, error) {
 }
 
 // set changes what is offered, and says whether that is anything else than before.
-func (o *offered) set(app string, previous *manifest.Manifest) bool {
-	switch have := o.Previous[app]; {
-	case previous == nil && have == nil:
+func (o *offered) set(app string, m *manifest.Manifest) bool {
+	switch have := o.Releases[app]; {
+	case m == nil && have == nil:
 		return false
-	case previous == nil:
-		delete(o.Previous, app)
+	case m == nil:
+		delete(o.Releases, app)
 	default: // also where it is offered already: whoever said so may not have got to it
-		o.Previous[app] = previous
+		o.Releases[app] = m
 	}
 	o.Serial++
 	return true
@@ -177,8 +178,8 @@ func (o *offered) envelope(ctx context.Context, now time.Time) ([]byte, error) {
 	}
 	d := document.Next(nil, offeredChannel, now.Add(-time.Minute), offersLast)
 	d.Serial = o.Serial
-	for _, app := range slices.Sorted(maps.Keys(o.Previous)) {
-		e, err := document.NewEntry(o.Previous[app], "gate", "")
+	for _, app := range slices.Sorted(maps.Keys(o.Releases)) {
+		e, err := document.NewEntry(o.Releases[app], "gate", "")
 		if err != nil {
 			return nil, err
 		}

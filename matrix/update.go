@@ -27,7 +27,7 @@ func Updates(cycle int) bool { return cycle%updateEvery == UpdateFirst }
 
 // updater is what an update is done with: the daemon as its owner uses it, and the witnesses.
 type updater interface {
-	offer(ctx context.Context, previous *manifest.Manifest) error     // nil: the one under test
+	offer(ctx context.Context, m *manifest.Manifest) error            // that release, and no other
 	install(ctx context.Context, m *manifest.Manifest) error          // as it is offered
 	update(ctx context.Context, from, to *manifest.Manifest) error    // within its budget
 	see(ctx context.Context, m *manifest.Manifest) (*Snapshot, error) // judged in full as that one
@@ -68,7 +68,7 @@ func throughUpdate(ctx context.Context, u updater, previous, m *manifest.Manifes
 	}
 	from := previous
 	for _, to := range way {
-		after, err := updated(ctx, u, before, from, to, to == previous, same || to == previous)
+		after, err := updated(ctx, u, before, from, to, same || to == previous)
 		if err != nil {
 			return "", fmt.Errorf("the update from %s to %s: %w", from.Version, to.Version, err)
 		}
@@ -78,12 +78,8 @@ func throughUpdate(ctx context.Context, u updater, previous, m *manifest.Manifes
 }
 
 // updated updates once, and wants the new containers, the data and the canary.
-func updated(ctx context.Context, u updater, before *Snapshot, from, to *manifest.Manifest, previous, canary bool) (*Snapshot, error) {
-	offered := (*manifest.Manifest)(nil)
-	if previous {
-		offered = to
-	}
-	if err := u.offer(ctx, offered); err != nil {
+func updated(ctx context.Context, u updater, before *Snapshot, from, to *manifest.Manifest, canary bool) (*Snapshot, error) {
+	if err := u.offer(ctx, to); err != nil {
 		return nil, fmt.Errorf("offering it: %w", err)
 	}
 	if err := u.update(ctx, from, to); err != nil {
@@ -152,8 +148,8 @@ func (o onNode) of(m *manifest.Manifest) *Environment {
 	return &Environment{Session: o.env.Session, App: m}
 }
 
-func (o onNode) offer(ctx context.Context, previous *manifest.Manifest) error {
-	return o.env.offer(ctx, o.env.App.ID, previous)
+func (o onNode) offer(ctx context.Context, m *manifest.Manifest) error {
+	return o.env.offer(ctx, o.env.App.ID, m)
 }
 
 func (o onNode) install(ctx context.Context, m *manifest.Manifest) error {

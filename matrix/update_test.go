@@ -62,12 +62,14 @@ func (s *shop) say(what string, m *manifest.Manifest) error {
 	return nil
 }
 
-func (s *shop) offer(_ context.Context, previous *manifest.Manifest) error {
-	s.offered = previous
-	if previous == nil {
-		s.offered = s.m
+// offer is of a channel, whose releases the disk's never take the place of.
+func (s *shop) offer(_ context.Context, m *manifest.Manifest) error {
+	if s.offered != nil && m == nil {
+		s.t.Error("what is installed from the channel is to be updated from the disk, which is refused")
+		m = s.m
 	}
-	return s.say("offer", previous)
+	s.offered = m
+	return s.say("offer", m)
 }
 
 func (s *shop) install(_ context.Context, m *manifest.Manifest) error {
@@ -258,9 +260,9 @@ func TestAnUpdateAgreesToWhatIsAsked(t *testing.T) {
 	}
 }
 
-// TestEarlierReleasesAreOfferedByASignedCatalog has two applications change what a node is
+// TestReleasesAreOfferedByASignedCatalog has two applications change what a node is
 // offered, side by side, as the processes of two cells do.
-func TestEarlierReleasesAreOfferedByASignedCatalog(t *testing.T) {
+func TestReleasesAreOfferedByASignedCatalog(t *testing.T) {
 	s, k := kept(t)
 	if err := s.offer(t.Context(), "pair", nil); err != nil || len(k.loaded) > 0 {
 		t.Fatalf("%v: nothing was offered, and %d catalogs were loaded", err, len(k.loaded))
