@@ -16,7 +16,7 @@ import (
 // plantedInUpdates are faults that only the update from an earlier release shows.
 var plantedInUpdates = []planted{
 	{name: "an update loses the volume's data", fault: fault.UpdateLosesData, reason: "the update from 1.0 to 2.0: the data is gone: volume data is another directory than before"},
-	{name: "an update leaves the old image running", fault: fault.UpdateKeepsImage, reason: "the update from 1.0 to 2.0: container page: image is sha256:"},
+	{name: "an update leaves the old image running", fault: fault.UpdateKeepsImage, reason: "the update from 1.0 to 2.0: invariant: container page: image is sha256:"},
 }
 
 // twoReleases writes the fixture's catalog in two releases, of other images.
