@@ -326,3 +326,36 @@ func TestFullDiskOnTheGatesSideLosesNothing(t *testing.T) {
 		t.Errorf("resumed with room: exit status %d", status)
 	}
 }
+
+// TestARootOfANodeIsNobodyOnThisMachine has root on a node of the lab reach for what belongs to
+// the machine, without harm where it gets it. What the node itself must be able to do is the
+// control.
+func TestARootOfANodeIsNobodyOnThisMachine(t *testing.T) {
+	l, _ := openLab(t)
+	for _, c := range []struct {
+		name, script string
+		may          bool
+	}{
+		{"be root on the machine", `[ "$(awk '$1 == 0 {print $2}' /proc/self/uid_map)" = 0 ]`, false},
+		{"set the program that is run for a core dump", `: >>/proc/sys/kernel/core_pattern`, false},
+		{"set the program that is run for a device", `: >>/sys/kernel/uevent_helper`, false},
+		{"open the kernel's emergency keys", `: >>/proc/sysrq-trigger`, false},
+		{"set the memory's policy", `: >>/proc/sys/vm/overcommit_memory`, false},
+		{"see the machine's devices", `mount -t devtmpfs none /mnt && umount /mnt`, false},
+		{"see the machine's security file system", `mount -t securityfs none /mnt && umount /mnt`, false},
+		{"have the machine's disk", `find /dev -type b | grep -q .`, false},
+		{"have the kernel's log", `[ -e /dev/kmsg ] || dmesg`, false},
+		{"have the machine's memory", `[ -e /dev/mem ] || [ -e /dev/port ] || head -c 1 /proc/kcore`, false},
+		{"have virtual machines", `[ -e /dev/kvm ]`, false},
+		{"make a device", `mknod /run/planted b 7 0`, false},
+		{"set the network", `ip link set eth0 mtu 1400`, false},
+		{"mount a disk of its own", `mount -t tmpfs none /mnt && umount /mnt`, true},
+		{"become another user", `setpriv --reuid 1000 --regid 1000 --clear-groups true`, true},
+		{"have what rootless containers need", `[ -c /dev/fuse ] && [ -c /dev/net/tun ]`, true},
+	} {
+		var said bytes.Buffer
+		if err := l.Exec(t.Context(), ".198", &said, c.script); (err == nil) != c.may {
+			t.Errorf("root on a node may %s: %v, expected %v: %v: %s", c.name, err == nil, c.may, err, said.String())
+		}
+	}
+}

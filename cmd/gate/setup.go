@@ -12,6 +12,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
 // tools are the programs that the gate and its lab run, with their Debian packages.
@@ -34,8 +35,8 @@ var tools = []struct{ program, pkg string }{
 func setupCommand() *cobra.Command {
 	var yes bool
 	c := &cobra.Command{
-		Use: "setup", Short: "Install the programs that the gate runs, or name those that are missing",
-		Long:    "Install the programs that the gate runs, from Debian's archive. On a terminal it asks\nbefore that; elsewhere, nothing is installed without --yes.",
+		Use: "setup", Short: "Install what the gate and its lab need, or name what is missing",
+		Long:    "Install the programs that the gate runs, from Debian's archive, and give the lab's\nnodes user ids of their own (subuid(5)). On a terminal it asks before that; elsewhere,\nnothing is changed without --yes.",
 		Example: "  gate setup\n  gate setup --yes",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
@@ -45,10 +46,18 @@ func setupCommand() *cobra.Command {
 					missing = append(missing, t.pkg)
 				}
 			}
-			if len(missing) == 0 {
+			var steps []string
+			if len(missing) > 0 {
+				steps = append(steps, "apt-get update", "apt-get install -y --no-install-recommends "+strings.Join(missing, " "))
+			}
+			if add := lab.IDsToAdd(); add != "" {
+				missing = append(missing, "user ids for the lab's nodes")
+				steps = append(steps, add)
+			}
+			if len(steps) == 0 {
 				return nil
 			}
-			install := "apt-get update && apt-get install -y --no-install-recommends " + strings.Join(missing, " ")
+			install := strings.Join(steps, " && ")
 			if _, err := exec.LookPath("apt-get"); err != nil || os.Geteuid() != 0 {
 				return fmt.Errorf("%w: missing: %s; as root: %s", runner.ErrIncomplete, strings.Join(missing, ", "), install)
 			}
@@ -75,13 +84,13 @@ func setupCommand() *cobra.Command {
 // so.
 func consent(in io.Reader, out io.Writer, terminal bool, command string) error {
 	if !terminal {
-		return fmt.Errorf("%w: programs are missing, and nobody is asked here; run this, or pass --yes: %s", plan.ErrUsage, command)
+		return fmt.Errorf("%w: something is missing, and nobody is asked here; run this, or pass --yes: %s", plan.ErrUsage, command)
 	}
-	fmt.Fprintf(out, "programs are missing; this would be run as root:\n  %s\nrun it? [y/N] ", command)
+	fmt.Fprintf(out, "something is missing; this would be run as root:\n  %s\nrun it? [y/N] ", command)
 	var answer string
 	fmt.Fscanln(in, &answer)
 	if strings.ToLower(answer) != "y" {
-		return fmt.Errorf("%w: nothing was installed; when it suits you: %s", plan.ErrUsage, command)
+		return fmt.Errorf("%w: nothing was changed; when it suits you: %s", plan.ErrUsage, command)
 	}
 	return nil
 }

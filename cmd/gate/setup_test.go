@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/nodes/lab"
 )
 
 func TestNothingIsInstalledUnasked(t *testing.T) {
@@ -37,6 +38,7 @@ func TestNothingIsInstalledUnasked(t *testing.T) {
 // planted, and says so if it is run.
 func TestSetupWithoutATerminal(t *testing.T) {
 	if os.Getenv("GATE_TEST_SETUP") != "" {
+		lab.SubordinateIDs = nil
 		os.Args = append([]string{"gate"}, strings.Fields(os.Getenv("GATE_TEST_SETUP"))...)
 		main()
 		return

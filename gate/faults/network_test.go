@@ -21,17 +21,14 @@ import (
 // Podman's podman-user-wait-network-online.service waits at most.
 const late = 120 * time.Second
 
-// lateUnit takes the node's network away at the beginning of each boot, and brings it back
-// late.
-const lateUnit = `[Unit]
-DefaultDependencies=no
-Before=sysinit.target
-[Service]
-ExecStartPre=/bin/sh -c 'ip route show default >/run/default-route; ip link set eth0 down'
-ExecStart=/bin/sh -c 'sleep %d; ip link set eth0 up; read -r route </run/default-route; ip route replace $$route'
-[Install]
-WantedBy=sysinit.target
-`
+// pullCable waits for the end of a boot, takes the network away, and brings it back late.
+const pullCable = `i=0
+while ss -Hlnt sport = :22 | grep -q .; do i=$((i+1)); [ $i -lt 1200 ]; sleep 0.05; done
+route=$(ip route show default)
+ip link set eth0 down
+sleep %d
+ip link set eth0 up
+ip route replace $route`
 
 var _ = Describe("the network", func() {
 	It("comes two minutes after the boot: applications are reached from outside, and reach it", Label("long"), func(ctx SpecContext) {
@@ -48,13 +45,14 @@ var _ = Describe("the network", func() {
 		outwards := fmt.Sprintf("podman exec page busybox timeout 3 busybox nc %s 22 </dev/null | head -c 4", outside)
 		Expect(onNode(ctx, "%s", outwards)).To(Equal("SSH-"))
 
-		asRoot(ctx, fmt.Sprintf("cat >/etc/systemd/system/late-network.service <<'END'\n"+lateUnit+"END\nsystemctl daemon-reload\nsystemctl enable --quiet late-network", int(late.Seconds())))
-		DeferCleanup(func(ctx SpecContext) {
-			asRoot(ctx, "systemctl disable --quiet late-network; rm /etc/systemd/system/late-network.service; systemctl daemon-reload")
-		})
+		pulled := make(chan error, 1)
+		go func() {
+			pulled <- theLab.Cable(ctx, node.Name, GinkgoWriter, fmt.Sprintf(pullCable, int(late.Seconds())))
+		}()
 		asked := time.Now()
 		_, err := node.SSH.Reboot(ctx) // answers when the network is there
 		Expect(err).NotTo(HaveOccurred())
+		Eventually(pulled).WithContext(ctx).WithTimeout(bound).Should(Receive(BeNil()), "waiting for the cable to be back")
 		Expect(time.Since(asked)).To(BeNumerically(">", late), "the network was not late")
 
 		begin := time.Now()

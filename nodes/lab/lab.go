@@ -70,6 +70,8 @@ func containerName(node string) string {
 	return "archipelago-node" + strings.ReplaceAll(node, ".", "-")
 }
 
+func cableName(node string) string { return containerName(node) + "-cable" }
+
 // Up starts both nodes and waits until they answer over SSH. Nodes that already run as
 // wanted are not touched. ports are published on each node's address, besides SSH.
 func (l *Lab) Up(ctx context.Context, ports []int) error {

@@ -54,8 +54,10 @@ func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []i
 	switch {
 	case fits && have.State.Running:
 	case fits:
-		if err := l.post(ctx, "/containers/%s/start", containerName(n.Name)); err != nil {
-			return fmt.Errorf("starting node %s: %w", n.Name, err)
+		for _, c := range []string{cableName(n.Name), containerName(n.Name)} {
+			if err := l.post(ctx, "/containers/%s/start", c); err != nil {
+				return fmt.Errorf("starting node %s: %w", n.Name, err)
+			}
 		}
 	default:
 		if have != nil {
@@ -74,6 +76,9 @@ func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []i
 }
 
 func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, ports []int, userKey string) error {
+	if add := IDsToAdd(); add != "" {
+		return fmt.Errorf("%w: node %s needs user ids of its own; 'gate setup' gives it some, or as root: %s", nodes.ErrInventory, n.Name, add)
+	}
 	if err := portsFree(n, ports); err != nil {
 		return err
 	}
@@ -93,12 +98,18 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 	if err != nil {
 		return err
 	}
+	labels := map[string]string{specLabel: digest, portsLabel: strings.Trim(fmt.Sprint(ports), "[]")}
+	fmt.Fprintf(l.out, "starting node %s on %s\n", n.Name, n.Address)
+	if err := start(ctx, cable(n, image, labels, ports, ulimits)); err != nil {
+		return fmt.Errorf("giving node %s a network: %w", n.Name, err)
+	}
 	name := containerName(n.Name)
-	req := testcontainers.ContainerRequest{
+	err = start(ctx, testcontainers.ContainerRequest{
 		Name:   name,
 		Image:  image,
 		Cmd:    []string{"/usr/local/sbin/init"},
-		Labels: map[string]string{specLabel: digest, portsLabel: strings.Trim(fmt.Sprint(ports), "[]")},
+		Env:    map[string]string{"NODE": "node" + strings.ReplaceAll(n.Name, ".", "-")},
+		Labels: labels,
 		Mounts: testcontainers.Mounts(
 			testcontainers.VolumeMount(name+"-home", "/home/archipelago"),
 			testcontainers.VolumeMount(name+"-data", manifest.DataDir),
@@ -108,12 +119,36 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 			{Reader: strings.NewReader(userKey + "\n"), ContainerFilePath: "/etc/ssh/authorized_keys/archipelago", FileMode: 0o644},
 			{Reader: strings.NewReader(string(hostPEM)), ContainerFilePath: "/etc/ssh/ssh_host_ed25519_key", FileMode: 0o600},
 		},
-		ConfigModifier: func(c *container.Config) { c.Hostname = "node" + strings.ReplaceAll(n.Name, ".", "-") },
 		HostConfigModifier: func(h *container.HostConfig) {
+			// Over its own namespace only: see nodeIDs. systemd, and rootless containers in
+			// it, need /proc and /sys without the engine's masks.
 			h.Privileged = true
+			h.UsernsMode = container.UsernsMode(fmt.Sprint(usernsMode, nodeIDs))
 			h.CgroupnsMode = container.CgroupnsModePrivate
 			h.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyAlways}
 			h.Ulimits = ulimits
+			h.NetworkMode = container.NetworkMode("container:" + cableName(n.Name))
+			h.Binds = []string{"/sys:/sys"} // of a network that is another user namespace's, it cannot be mounted anew
+		},
+	})
+	if err != nil {
+		return fmt.Errorf("starting node %s: %w", n.Name, err)
+	}
+	return nil
+}
+
+// cable is a container that does nothing but hold a node's network, and so keeps its
+// addresses and ports over the node's reboots and power cuts: the network of a container that
+// has a user namespace ends with it, and the engine leaves its forwards behind (Podman 4.3).
+func cable(n *nodes.Node, image string, labels map[string]string, ports []int, ulimits []*container.Ulimit) testcontainers.ContainerRequest {
+	req := testcontainers.ContainerRequest{
+		Name: cableName(n.Name), Image: image, Labels: labels,
+		Cmd: []string{"sleep", "infinity"},
+		HostConfigModifier: func(h *container.HostConfig) {
+			h.Privileged = true // nobody gets into it
+			h.RestartPolicy = container.RestartPolicy{Name: container.RestartPolicyAlways}
+			h.Ulimits = ulimits
+			h.Sysctls = map[string]string{"net.ipv4.ip_unprivileged_port_start": "0"} // the node's sshd is not root here
 			h.PortBindings = network.PortMap{}
 			for _, p := range ports {
 				h.PortBindings[network.MustParsePort(fmt.Sprintf("%d/tcp", p))] = []network.PortBinding{
@@ -124,14 +159,12 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 	for _, p := range ports {
 		req.ExposedPorts = append(req.ExposedPorts, fmt.Sprintf("%d/tcp", p))
 	}
-	fmt.Fprintf(l.out, "starting node %s on %s\n", n.Name, n.Address)
-	_, err = testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{
-		ContainerRequest: req, Started: true,
-	})
-	if err != nil {
-		return fmt.Errorf("starting node %s: %w", n.Name, err)
-	}
-	return nil
+	return req
+}
+
+func start(ctx context.Context, req testcontainers.ContainerRequest) error {
+	_, err := testcontainers.GenericContainer(ctx, testcontainers.GenericContainerRequest{ContainerRequest: req, Started: true})
+	return err
 }
 
 type quiet struct{}
@@ -175,6 +208,15 @@ func (l *Lab) Exec(ctx context.Context, node string, w io.Writer, script string)
 		return err
 	}
 	return l.Engine.Podman(ctx, w, "exec", containerName(node), "/bin/sh", "-euc", script)
+}
+
+// Cable runs a shell script where a node's network is: it can take eth0 down as if its cable
+// were pulled, which the node itself cannot.
+func (l *Lab) Cable(ctx context.Context, node string, w io.Writer, script string) error {
+	if err := l.known(node); err != nil {
+		return err
+	}
+	return l.Engine.Podman(ctx, w, "exec", cableName(node), "/bin/sh", "-euc", script)
 }
 
 // Logs writes the node's console.
@@ -263,8 +305,10 @@ func (l *Lab) do(ctx context.Context, method, path, name string) error {
 }
 
 func (l *Lab) remove(ctx context.Context, node string) error {
-	if err := l.do(ctx, http.MethodDelete, "/containers/%s?force=true&timeout=0", containerName(node)); err != nil {
-		return fmt.Errorf("removing node %s: %w", node, err)
+	for _, c := range []string{containerName(node), cableName(node)} {
+		if err := l.do(ctx, http.MethodDelete, "/containers/%s?force=true&timeout=0", c); err != nil {
+			return fmt.Errorf("removing node %s: %w", node, err)
+		}
 	}
 	for _, v := range []string{"-home", "-data", "-journal"} {
 		if err := l.do(ctx, http.MethodDelete, "/volumes/%s?force=true", containerName(node)+v); err != nil {
