@@ -182,3 +182,36 @@ func TestAnAnswerIsReadUpToItsBound(t *testing.T) {
 		}
 	}
 }
+
+// TestWhoGivesUpTakesTheConnectionFromNobody has many give up while they ask for a session, and
+// one that has one.
+func TestWhoGivesUpTakesTheConnectionFromNobody(t *testing.T) {
+	c := NewClient(hostile(t))
+	defer c.Close()
+	ctx, end := context.WithCancelCause(t.Context())
+	ended := make(chan error, 1)
+	read, write := io.Pipe()
+	go func() { ended <- c.Stream(ctx, "drip", nil, write) }()
+	if _, err := read.Read(make([]byte, 1)); err != nil {
+		t.Fatal(err)
+	}
+	gaveUp, cancel := context.WithCancel(t.Context())
+	cancel()
+	for range 100 {
+		if _, err := c.Run(gaveUp, "drip"); !errors.Is(err, context.Canceled) {
+			t.Fatal(err)
+		}
+	}
+	more := make(chan struct{})
+	go func() { io.ReadFull(read, make([]byte, 20)); close(more); io.Copy(io.Discard, read) }()
+	select {
+	case <-more:
+	case err := <-ended:
+		t.Fatalf("the one that had a session: %v", err)
+	}
+	done := errors.New("done")
+	end(done)
+	if err := <-ended; !errors.Is(err, done) {
+		t.Errorf("the one that had a session: %v", err)
+	}
+}

@@ -39,7 +39,7 @@ func (c *Client) Listen(ctx context.Context, address string) (net.Listener, erro
 	if err != nil {
 		return nil, err
 	}
-	l, err := within(ctx, func() (net.Listener, error) { return conn.Listen("tcp", address) })
+	l, err := within(ctx, func() (net.Listener, error) { return conn.Listen("tcp", address) }, func(late net.Listener) { late.Close() })
 	if err != nil {
 		return nil, fmt.Errorf("%s: listening on %s there: %w (is something else on that port?)", c.Node, address, err)
 	}

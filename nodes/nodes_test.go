@@ -144,10 +144,10 @@ func TestRequestThatIsNeverAnsweredEndsWithTheContext(t *testing.T) {
 	cancel(gone)
 	never := make(chan struct{})
 	defer close(never)
-	if _, err := within(ctx, func() (int, error) { <-never; return 0, nil }); !errors.Is(err, gone) {
+	if _, err := within(ctx, func() (int, error) { <-never; return 0, nil }, nil); !errors.Is(err, gone) {
 		t.Error(err)
 	}
-	if v, err := within(t.Context(), func() (int, error) { return 7, nil }); v != 7 || err != nil {
+	if v, err := within(t.Context(), func() (int, error) { return 7, nil }, nil); v != 7 || err != nil {
 		t.Error(v, err)
 	}
 }

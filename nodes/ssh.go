@@ -229,6 +229,14 @@ func (c *Client) Drop() {
 	}
 }
 
+// doubt drops the connection after a request that failed; not where only who asked has given
+// up, because others use it, and its keepalive notices when it is dead.
+func (c *Client) doubt(asked context.Context) {
+	if asked.Err() == nil {
+		c.Drop()
+	}
+}
+
 // Run executes a shell command and returns its standard output. When the context ends,
 // the command is killed and the session closed. A command that failed is an *ExitError;
 // a node that is lost is ErrLost.
@@ -261,17 +269,17 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 	if err != nil {
 		return err
 	}
-	s, err := within(ctx, conn.NewSession)
+	s, err := within(ctx, conn.NewSession, func(late *ssh.Session) { late.Close() })
 	if err != nil {
-		c.Drop()
+		c.doubt(ctx)
 		return fmt.Errorf("%s: opening a session: %w: %w", c.Node, ErrLost, err)
 	}
 	defer s.Close()
 	var stderr tail
 	s.Stdin, s.Stdout, s.Stderr = stdin, out, &stderr
 	finished := make(chan error, 1)
-	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, s.Start(command) }); err != nil {
-		c.Drop()
+	if _, err := within(ctx, func() (struct{}, error) { return struct{}{}, s.Start(command) }, nil); err != nil {
+		c.doubt(ctx)
 		return fmt.Errorf("%s: starting %q: %w: %w", c.Node, short(command), ErrLost, err)
 	}
 	go func() { finished <- s.Wait() }()
@@ -293,8 +301,9 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 }
 
 // within bounds a request that takes no context. If the connection ends at the wrong
-// moment, the answer never comes, and only a deadline notices.
-func within[T any](ctx context.Context, request func() (T, error)) (T, error) {
+// moment, the answer never comes, and only a deadline notices. late, which may be nil, is given
+// an answer that nobody waits for any more.
+func within[T any](ctx context.Context, request func() (T, error), late func(T)) (T, error) {
 	type answer struct {
 		value T
 		err   error
@@ -307,13 +316,21 @@ func within[T any](ctx context.Context, request func() (T, error)) (T, error) {
 	deadline := time.NewTimer(requestTimeout)
 	defer deadline.Stop()
 	var none T
+	forgo := func(err error) (T, error) {
+		go func() {
+			if a := <-answered; a.err == nil && late != nil {
+				late(a.value)
+			}
+		}()
+		return none, err
+	}
 	select {
 	case a := <-answered:
 		return a.value, a.err
 	case <-ctx.Done():
-		return none, context.Cause(ctx)
+		return forgo(context.Cause(ctx))
 	case <-deadline.C:
-		return none, fmt.Errorf("no answer within %s", requestTimeout)
+		return forgo(fmt.Errorf("no answer within %s", requestTimeout))
 	}
 }
 
