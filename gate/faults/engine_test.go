@@ -455,7 +455,7 @@ var _ = Describe("the disk", func() {
 		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
 		_, err := rpc.Do(ctx, "install", "page", false, nil)
 		Expect(err).To(MatchError(ContainSubstring("no space left")))
-		asRoot(ctx, "mount -o remount,size=2g "+dir)
+		asRoot(ctx, "mount -o remount,size=2g none "+dir)
 		begin := time.Now()
 		settled(ctx, app("page"), nil, bootBound)
 		recovered(begin, bootBound)
