@@ -28,6 +28,7 @@ type Options struct {
 	Inventory   string   // file of the nodes; empty for the lab's, which is brought up
 	Daemon      string   // file of the daemon
 	Suite       string   // file of the compiled suite
+	Look        string   // file of the witnesses' program for the nodes; empty: look, beside the suite
 	Out         string   // directory of runs
 	Environment []string // more of the daemon's environment, "NAME=value"
 	Observer    Observer

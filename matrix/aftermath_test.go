@@ -13,7 +13,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-func TestTheScriptFindsAnApplicationsFolders(t *testing.T) {
+func TestTheProgramFindsAnApplicationsFolders(t *testing.T) {
 	write, look := node(t)
 	if s := look("[]"); !slices.Equal(s.Folders, []string{"pair", "_daemon/secrets/pair"}) {
 		t.Errorf("folders are %q", s.Folders)

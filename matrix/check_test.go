@@ -2,9 +2,6 @@ package matrix
 
 import (
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -69,25 +66,21 @@ func healthy() *Snapshot {
 	return s
 }
 
-// TestTheFormOfASecretIsSeen has the script look at secrets of the forms that there are.
+// TestTheFormOfASecretIsSeen has the program look at secrets of the forms that there are.
 func TestTheFormOfASecretIsSeen(t *testing.T) {
-	alone := strings.Replace(script, `"$0" | head -c "$most"`, `form "$1"`, 1)
+	write, look := node(t)
 	for value, want := range map[string]string{
-		"ZyxwvutsrqponmlkjihgfedcbaZYXWVU":     ",letters:32,base64:24",
-		"00112233445566778899aabbccddeeff":     ",letters:32,hex:16,base64:24",
-		"+/v7/P3+/wABAgMEBQYHCA==":             ",base64:16",
-		"3b241101-e2bb-4255-8caf-4136c566a962": ",uuid",
-		"3b241101-e2bb-1255-8caf-4136c566a962": ",other",
-		"Zyxwvutsrqponmlkjihgfedcba\n":         ",other",
-		"":                                     ",other",
+		"ZyxwvutsrqponmlkjihgfedcbaZYXWVU":     "letters:32,base64:24",
+		"00112233445566778899aabbccddeeff":     "letters:32,hex:16,base64:24",
+		"+/v7/P3+/wABAgMEBQYHCA==":             "base64:16",
+		"3b241101-e2bb-4255-8caf-4136c566a962": "uuid",
+		"3b241101-e2bb-1255-8caf-4136c566a962": "other",
+		"Zyxwvutsrqponmlkjihgfedcba\n":         "other",
+		"":                                     "other",
 	} {
-		file := filepath.Join(t.TempDir(), "secret")
-		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.Command("bash", "-c", alone, "form", file).CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || got != want {
-			t.Errorf("%q has the form %q, %v; expected %q", value, got, err, want)
+		write("data/_daemon/secrets/pair/password", value)
+		if got := strings.Join(look("[]").Forms["password"], ","); got != want {
+			t.Errorf("%q has the form %q, expected %q", value, got, want)
 		}
 	}
 	m := stack()

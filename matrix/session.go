@@ -45,7 +45,7 @@ func NewSession(s *Shard) *Session {
 		ssh.Drop()
 		return ssh.BootID(ctx)
 	}
-	witness := NewWitness(ssh, s.Node.Address)
+	witness := NewWitness(ssh, s.Node.Address, s.Look)
 	daemon := client.New(s.RPC, s.Token, s.Trusted.Fingerprint())
 	return &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: witness, glances: newShared(glanceEvery, witness.Glance), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, mend: mend}
 }

@@ -54,21 +54,12 @@ type Deployment struct {
 // replaced atomically. It restarts the daemon if anything has changed, waits until it
 // answers, and returns the access token.
 func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err error) {
-	binary, err := os.ReadFile(d.Binary)
+	want, replaced, err := c.Bring(ctx, d.Binary, dist.Program)
 	if err != nil {
-		return "", fmt.Errorf("deploying: %w", err)
-	}
-	sum := sha256.Sum256(binary)
-	want := hex.EncodeToString(sum[:])
-	have, err := c.Run(ctx, "sha256sum ~/"+dist.Program+" 2>/dev/null | cut -d' ' -f1")
-	if err != nil {
-		return "", err
+		return "", fmt.Errorf("deploying the daemon: %w", err)
 	}
 	change := ""
-	if strings.TrimSpace(have) != want {
-		if _, err := c.script(ctx, "replace-program.sh", bytes.NewReader(binary), dist.Program, want); err != nil {
-			return "", fmt.Errorf("deploying the daemon: %w", err)
-		}
+	if replaced {
 		change = "changed"
 	}
 	// The gate may reach the node under an address that it does not know itself.
@@ -77,7 +68,7 @@ func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err er
 	if err != nil {
 		return "", err
 	}
-	sum = sha256.Sum256(archive)
+	sum := sha256.Sum256(archive)
 	own := manifest.DataDir + "/" + manifest.OwnDir
 	out, err := c.script(ctx, "replace-files.sh", bytes.NewReader(archive), own, hex.EncodeToString(sum[:]))
 	if err != nil {
@@ -94,6 +85,23 @@ func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err er
 	}
 	token, err = c.Run(ctx, "cat "+own+"/state/token")
 	return strings.TrimSpace(token), err
+}
+
+// Bring has a program on the node, below the home directory, with the very bytes of a file of
+// this machine, and gives their SHA-256 digest in hex. replaced: others were there, or none.
+func (c *Client) Bring(ctx context.Context, file, program string) (digest string, replaced bool, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", false, err
+	}
+	sum := sha256.Sum256(b)
+	digest = hex.EncodeToString(sum[:])
+	have, err := c.Run(ctx, "sha256sum ~/"+program+" 2>/dev/null | cut -d' ' -f1")
+	if err != nil || strings.TrimSpace(have) == digest {
+		return digest, false, err
+	}
+	_, err = c.script(ctx, "replace-program.sh", bytes.NewReader(b), program, digest)
+	return digest, true, err
 }
 
 // archive packs what replace-files.sh installs: home/ and catalog/.

@@ -107,9 +107,10 @@ func (a Away) String() string {
 
 // Judge is what judged a run, as SHA-256 digests.
 type Judge struct {
-	Gate   string `json:"gate"`   // the program
-	Suite  string `json:"suite"`  // the compiled suite
-	Policy string `json:"policy"` // the release policy, as JSON
+	Gate   string `json:"gate"`           // the program
+	Suite  string `json:"suite"`          // the compiled suite
+	Look   string `json:"look,omitempty"` // what its witnesses run on the nodes
+	Policy string `json:"policy"`         // the release policy, as JSON
 }
 
 // Earlier is another run of the same daemon and manifests, whose cycles count too.

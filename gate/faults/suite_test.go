@@ -88,7 +88,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	theFleet, theLab = labtest.Hold(GinkgoTB(), (GinkgoParallelProcess()-1)%len(lab.Nodes))
 	theFleet.Registry = tamper.wrap
 	node = theFleet.Nodes[0]
-	witness = matrix.NewWitness(node.SSH, node.Address)
+	witness = matrix.NewWitness(node.SSH, node.Address, bin("look"))
 })
 
 // A spec that failed leaves what the node said meanwhile.
