@@ -53,6 +53,7 @@ type Engine struct {
 	*Podman
 	quadlet string // directory that Podman's generator reads
 	systemd *systemd
+	reloads *reloads
 
 	mu        sync.Mutex
 	unmanaged map[string][]string // mounts of unmanaged containers, by container id
@@ -76,7 +77,7 @@ func Open(ctx context.Context) (*Engine, error) {
 	e := &Engine{
 		Podman:  podman,
 		quadlet: filepath.Join(config, "containers", "systemd"),
-		systemd: sd, unmanaged: map[string][]string{},
+		systemd: sd, reloads: newReloads(sd.conn.ReloadContext), unmanaged: map[string][]string{},
 	}
 	return e, os.MkdirAll(e.quadlet, 0o755)
 }

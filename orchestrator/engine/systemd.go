@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,7 +27,7 @@ const reloadTimeout = time.Minute
 
 // systemd is the user's service manager.
 type systemd struct {
-	mu     sync.Mutex // one reload at a time
+	mu     sync.Mutex
 	conn   *dbus.Conn
 	helper int // numbers transient units
 
@@ -81,50 +82,75 @@ func (s *systemd) list(ctx context.Context) (map[string]host.Unit, error) {
 	return out, nil
 }
 
-// WriteUnits writes these files into the Quadlet directory, removes those named in gone,
-// and reloads systemd.
-func (e *Engine) WriteUnits(ctx context.Context, files map[string]string, gone []string) error {
-	e.systemd.mu.Lock()
-	defer e.systemd.mu.Unlock()
+// WriteUnits has these files be in the Quadlet directory, and none of those named in gone;
+// where that changes anything, systemd reads them.
+func (e *Engine) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
+	return e.reloads.after(func() (bool, error) {
+		wrote, err := writeUnits(e.quadlet, files)
+		if err != nil {
+			return wrote, err
+		}
+		removed, err := removeUnits(e.quadlet, gone, atomicfile.SyncDir)
+		return wrote || removed, err
+	})
+}
+
+// writeUnits writes those files into a directory that are not there as they are to be.
+func writeUnits(dir string, files map[string]string) (changed bool, err error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := atomicfile.Write(filepath.Join(e.quadlet, name), []byte(files[name]), 0o644); err != nil {
-			return fmt.Errorf("writing unit %s: %w", name, err)
+		file, body := filepath.Join(dir, name), []byte(files[name])
+		if same(file, body) {
+			continue
+		}
+		changed = true
+		if err := atomicfile.Write(file, body, 0o644); err != nil {
+			return changed, fmt.Errorf("writing unit %s: %w", name, err)
 		}
 	}
-	if err := removeUnits(e.quadlet, gone, atomicfile.SyncDir); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
-	defer cancel()
-	if err := e.systemd.conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reloading systemd: %w", err)
-	}
-	return nil
+	return changed, nil
+}
+
+// same tells whether a file holds just this.
+func same(file string, body []byte) bool {
+	have, err := os.ReadFile(file)
+	return err == nil && bytes.Equal(have, body)
 }
 
 // removeUnits removes files from a directory, durably: after a power cut, a unit that came
 // back would start what was uninstalled.
-func removeUnits(dir string, gone []string, sync func(dir string) error) error {
+func removeUnits(dir string, gone []string, sync func(dir string) error) (changed bool, err error) {
 	for _, name := range gone {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing unit %s: %w", name, err)
+		switch err := os.Remove(filepath.Join(dir, name)); {
+		case err == nil:
+			changed = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return changed, fmt.Errorf("removing unit %s: %w", name, err)
 		}
 	}
 	if len(gone) == 0 {
-		return nil
+		return changed, nil
 	}
+	// Also what somebody else has removed: only then is it gone for good.
 	if err := sync(dir); err != nil {
-		return fmt.Errorf("removing units: %w", err)
+		return changed, fmt.Errorf("removing units: %w", err)
 	}
-	return nil
+	return changed, nil
 }
 
 // ErrJob is wrapped if systemd could not carry out a job.
 var ErrJob = errors.New("systemd job")
 
 // StartUnits starts units together, clearing a failed state first, and waits until
-// every job has ended. systemd orders them by their dependencies.
+// every job has ended. systemd orders them by their dependencies. It reads their files
+// first where it may not have: a daemon that was killed wrote them, or a reload failed.
 func (e *Engine) StartUnits(ctx context.Context, units []string) error {
+	if err := e.reloads.after(func() (bool, error) { return false, nil }); err != nil {
+		return err
+	}
+	return e.startUnits(ctx, units)
+}
+
+func (e *Engine) startUnits(ctx context.Context, units []string) error {
 	for _, u := range units {
 		// Fails where the unit has not failed, or is not loaded: nothing to clear.
 		e.systemd.conn.ResetFailedUnitContext(ctx, u)
