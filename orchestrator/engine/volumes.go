@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
@@ -30,8 +31,10 @@ var ErrLink = errors.New("a symbolic link")
 // container's user is mapped to. An empty file system that is mounted there is given to
 // that id.
 func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) error {
+	var words, parents []string
 	for _, v := range volumes {
-		if err := os.MkdirAll(filepath.Dir(v.Dir), 0o711); err != nil {
+		parent := filepath.Dir(v.Dir)
+		if err := os.MkdirAll(parent, 0o711); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
 		there, err := volumeThere(v.Dir)
@@ -41,11 +44,21 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) 
 		if there {
 			continue
 		}
-		if err := e.runScript(ctx, quick, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Dir, err)
+		words = append(words, v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID))
+		if !slices.Contains(parents, parent) {
+			parents = append(parents, parent)
 		}
-		if err := atomicfile.SyncDir(filepath.Dir(v.Dir)); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Dir, err)
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	// One process for all of them. It stops at the first that it cannot make, and names it.
+	if err := e.runScript(ctx, quick, "ensure-volumes.sh", words...); err != nil {
+		return fmt.Errorf("making volumes: %w", err)
+	}
+	for _, dir := range parents {
+		if err := atomicfile.SyncDir(dir); err != nil {
+			return fmt.Errorf("volumes in %s: %w", dir, err)
 		}
 	}
 	return nil
@@ -143,6 +156,6 @@ func (e *Engine) runScript(ctx context.Context, l limit, name string, args ...st
 // unshare runs a command inside the user namespace, where files can belong to its ids,
 // with "podman unshare".
 func (e *Engine) unshare(ctx context.Context, l limit, command ...string) error {
-	_, err := e.outside(ctx, l, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
+	_, err := e.helper(ctx, l, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
 	return err
 }
