@@ -33,7 +33,7 @@ type systemd struct {
 
 	path     []string // directories that it reads units from, without those of generators
 	signals  *godbus.Conn
-	followed map[string]bool // units whose changes are asked for
+	followed map[godbus.ObjectPath]string // units whose changes are asked for
 }
 
 func openSystemd(ctx context.Context) (*systemd, error) {
@@ -50,7 +50,7 @@ func openSystemd(ctx context.Context) (*systemd, error) {
 		conn.Close()
 		return nil, fmt.Errorf("connecting to the user's bus: %w", err)
 	}
-	s := &systemd{conn: conn, signals: signals, followed: map[string]bool{}}
+	s := &systemd{conn: conn, signals: signals, followed: map[godbus.ObjectPath]string{}}
 	manager := signals.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
 	if err := manager.Call("org.freedesktop.systemd1.Manager.Subscribe", 0).Err; err != nil {
 		s.close()
@@ -250,26 +250,26 @@ func lastError(r io.Reader) string {
 	return ""
 }
 
-// Follow makes changes of these units wake the caller of UnitChanges.
+// Follow has UnitChanges tell of changes of these units.
 func (e *Engine) Follow(units []string) error {
 	e.systemd.mu.Lock()
 	defer e.systemd.mu.Unlock()
 	for _, u := range units {
-		if e.systemd.followed[u] {
+		path := godbus.ObjectPath("/org/freedesktop/systemd1/unit/" + dbus.PathBusEscape(u))
+		if e.systemd.followed[path] != "" {
 			continue
 		}
-		path := godbus.ObjectPath("/org/freedesktop/systemd1/unit/" + dbus.PathBusEscape(u))
 		if err := e.systemd.signals.AddMatchSignal(godbus.WithMatchObjectPath(path), godbus.WithMatchInterface("org.freedesktop.DBus.Properties"), godbus.WithMatchMember("PropertiesChanged")); err != nil {
 			return fmt.Errorf("following unit %s: %w", u, err)
 		}
-		e.systemd.followed[u] = true
+		e.systemd.followed[path] = u
 	}
 	return nil
 }
 
-// UnitChanges calls wake whenever systemd reports a change of a followed unit, until the
+// UnitChanges calls changed whenever systemd reports a change of a followed unit, until the
 // context ends.
-func (e *Engine) UnitChanges(ctx context.Context, wake func()) {
+func (e *Engine) UnitChanges(ctx context.Context, changed func(unit string)) {
 	signals := make(chan *godbus.Signal, 256)
 	e.systemd.signals.Signal(signals)
 	for {
@@ -279,9 +279,12 @@ func (e *Engine) UnitChanges(ctx context.Context, wake func()) {
 				return // the connection has ended, and with it the daemon's life
 			}
 			if len(s.Body) > 1 {
-				if changed, ok := s.Body[1].(map[string]godbus.Variant); ok {
-					if _, ok := changed["ActiveState"]; ok {
-						wake()
+				if values, ok := s.Body[1].(map[string]godbus.Variant); ok {
+					if _, ok := values["ActiveState"]; ok {
+						e.systemd.mu.Lock()
+						unit := e.systemd.followed[s.Path]
+						e.systemd.mu.Unlock()
+						changed(unit)
 					}
 				}
 			}
