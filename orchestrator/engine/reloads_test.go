@@ -129,7 +129,7 @@ func TestReloadsThatWaitAreMerged(t *testing.T) {
 		}
 		workers.Wait()
 		if len(*read) != 2 || !slices.Equal((*read)[0], want[:1]) || !slices.Equal((*read)[1], want) {
-			t.Errorf("%d reloads, expected 2, of the first and of all: %q", len(*read), *read)
+			t.Errorf("%d reloads, of %d files and then %d; expected 2, of the first and of all", len(*read), len((*read)[0]), len((*read)[len(*read)-1]))
 		}
 	})
 }
