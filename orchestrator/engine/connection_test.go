@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"net"
 	"net/http"
 	"path/filepath"
@@ -19,7 +20,10 @@ func serving(t *testing.T, answer http.HandlerFunc) *Engine {
 	server := &http.Server{Handler: answer}
 	go server.Serve(l)
 	t.Cleanup(func() { server.Close() })
-	return &Engine{Podman: &Podman{socket: "unix://" + socket}}
+	return &Engine{
+		Podman: &Podman{socket: "unix://" + socket},
+		helper: func(context.Context, limit, string, ...string) (string, error) { return "", nil },
+	}
 }
 
 // TestVersionIsTheAnswerToAPing: /version costs Podman ten processes.

@@ -18,7 +18,7 @@ import (
 // spaceReserve is how much of the file system a copy leaves free, in KiB.
 const spaceReserve = "262144"
 
-// scripts are what runs inside the user namespace; each says at its top what it does.
+// scripts are what runs outside the daemon's sandbox, most of it inside the user namespace; each says at its top what it does.
 //
 //go:embed scripts
 var scripts embed.FS
@@ -146,11 +146,17 @@ func (e *Engine) Extract(ctx context.Context, file, dir string) error {
 
 // runScript runs one of the scripts inside the user namespace.
 func (e *Engine) runScript(ctx context.Context, l limit, name string, args ...string) error {
-	script, err := scripts.ReadFile("scripts/" + name)
+	argv, err := inShell(name, args)
 	if err != nil {
 		return err
 	}
-	return e.unshare(ctx, l, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
+	return e.unshare(ctx, l, argv...)
+}
+
+// inShell is the command that runs one of the scripts.
+func inShell(name string, args []string) ([]string, error) {
+	body, err := scripts.ReadFile("scripts/" + name)
+	return append([]string{"/bin/sh", "-c", string(body), name}, args...), err
 }
 
 // unshare runs a command inside the user namespace, where files can belong to its ids,
