@@ -139,6 +139,21 @@ func TestATrifleMoreInTheCatalogHidesNoRedRun(t *testing.T) {
 	}
 }
 
+// TestTheEndOfARunSaysWhatItWasRedFor has a gate end that was not there at the first red result.
+func TestTheEndOfARunSaysWhatItWasRedFor(t *testing.T) {
+	out := t.TempDir()
+	subject := reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0", "b": "b0"}}
+	e := &execution{Options: Options{Out: out}, plan: &plan.Plan{Run: "r1", Subject: subject}}
+	r := &reports.Report{Verdict: reports.Red, Subject: subject, Apps: []reports.App{{ID: "a", Verdict: reports.Green}, {ID: "b", Verdict: reports.Red}}}
+	if err := e.enterEnd(r); err != nil {
+		t.Fatal(err)
+	}
+	p := covering(t, out, "r2", "d0", map[string]string{"b": "b0"}, nil, "")
+	if got := p.RedBefore(); !slices.Equal(got, []string{"r1 (b)"}) {
+		t.Errorf("red before: %q", got)
+	}
+}
+
 // TestARunThatIsKilledOnceItIsRedIsRed has a gate be killed at the first red cell, and its run
 // removed.
 func TestARunThatIsKilledOnceItIsRedIsRed(t *testing.T) {
