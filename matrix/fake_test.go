@@ -43,7 +43,6 @@ type fakeNode struct {
 	observed  int // passes
 	canary    string
 	asked     []string // operations
-	commands  []string
 	pages     []string // that were asked for, of the proxy and in the browser
 
 	see     func(s *Snapshot)               // plants something in what is seen
@@ -56,6 +55,8 @@ type fakeNode struct {
 	after   func(what string, n *fakeNode)  // called after an operation, a command or a reboot
 	gone    func(path string) (status int)  // what the proxy answers; nil: 200
 	writes  func(canary string) (err error) // what becomes of a canary
+
+	catalogs, broken, still, mute, blind, deaf error // what fails: to take a catalog, a command, a reboot, to show credentials, the browser, a container's shell
 }
 
 // family is stack with what a cycle does to an application: a sign-in, another page, a canary.
@@ -243,7 +244,7 @@ func (n *fakeNode) Status(context.Context, *connect.Request[api.StatusRequest]) 
 }
 
 func (n *fakeNode) Credentials(context.Context, *connect.Request[api.CredentialsRequest]) (*connect.Response[api.CredentialsResponse], error) {
-	return connect.NewResponse(&api.CredentialsResponse{Secrets: map[string]string{"password": "secret"}}), nil
+	return connect.NewResponse(&api.CredentialsResponse{Secrets: map[string]string{"password": "secret"}}), n.mute
 }
 
 func (n *fakeNode) LoadCatalog(_ context.Context, in *connect.ClientStream[api.Chunk]) (*connect.Response[api.Subscription], error) {
@@ -251,6 +252,9 @@ func (n *fakeNode) LoadCatalog(_ context.Context, in *connect.ClientStream[api.C
 	}
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.catalogs != nil {
+		return nil, n.catalogs
+	}
 	n.offered = nil // tests take releases back only
 	return connect.NewResponse(&api.Subscription{}), in.Err()
 }
@@ -302,6 +306,9 @@ func (n *fakeNode) served(path string) int {
 func (n *fakeNode) visit(_ context.Context, url string, in manifest.Interface, password string) (*Page, error) {
 	n.mu.Lock()
 	defer n.mu.Unlock()
+	if n.blind != nil {
+		return nil, n.blind
+	}
 	p := &Page{Status: http.StatusOK, Title: in.Expect.Title, Selector: true, SignedIn: password == "secret", Hosts: map[string]string{}}
 	n.pages = append(n.pages, "browser "+url)
 	if n.page != nil {
@@ -315,7 +322,9 @@ func (n *fakeNode) Run(_ context.Context, command string) (string, error) {
 	time.Sleep(time.Second) // of a bubble: meanwhile, others ask
 	n.mu.Lock()
 	defer n.mu.Unlock()
-	n.commands = append(n.commands, command)
+	if n.broken != nil {
+		return "", n.broken
+	}
 	what := ""
 	switch {
 	case strings.Contains(command, "--property=MainPID") || strings.Contains(command, "-p MainPID"):
@@ -352,6 +361,7 @@ func (n *fakeNode) Stream(_ context.Context, command string, _ io.Reader, w io.W
 		io.WriteString(w, n.canary)
 	case last == "hello":
 		io.WriteString(w, "there")
+		return n.deaf
 	}
 	return nil
 }
@@ -364,8 +374,9 @@ func (n *fakeNode) Reboot(context.Context) (nodes.BootID, error) {
 	if n.after != nil {
 		n.after("reboot", n)
 	}
+	err := n.still
 	n.mu.Unlock()
-	return n.bootID(), nil
+	return n.bootID(), err
 }
 
 func (n *fakeNode) PowerCut(ctx context.Context) (nodes.BootID, error) { return n.Reboot(ctx) }

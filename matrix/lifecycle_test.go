@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"context"
 	"errors"
 	"slices"
 	"strings"
@@ -8,6 +9,7 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
 
@@ -197,6 +199,63 @@ func TestEachThingThatAStepLooksAtIsRedInIt(t *testing.T) {
 		{"something is left", Uninstall, seen("uninstall --purge", aNetwork), "with purge: network archipelago-pair is left"},
 		{"a volume of Podman's is left", Uninstall, func(_ *Session, n *fakeNode) { n.see = oldVolumes }, "the anonymous volume f00 of container pair-db is left"},
 		{"the data is not kept", Uninstall, when(Uninstall, func(n *fakeNode) { n.data = false }), "after uninstalling with the data kept: secret password is gone; the data is gone"},
+	} {
+		t.Run(c.step+", "+c.name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, n := fake(t, family())
+				begin(t, s, n, c.step)
+				c.plant(s, n)
+				if _, err := perform(t, s, n.m, c.step); err == nil || broken(err) || !strings.Contains(err.Error(), c.want) {
+					t.Errorf("%v, expected %q", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestALookThatFailsIsTakenForNothing has each look of each step fail in turn, once: the cell is
+// not run, unless whoever looked waited for something, and looks again.
+func TestALookThatFailsIsTakenForNothing(t *testing.T) {
+	for _, step := range StepNames() {
+		t.Run(step, func(t *testing.T) {
+			for at, looks := 1, 1; at <= looks; at++ {
+				synctest.Test(t, func(t *testing.T) {
+					s, n := fake(t, family())
+					begin(t, s, n, step)
+					look, count := s.sees, 0
+					s.sees = func(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
+						if count++; count == at {
+							return nil, ErrIncomplete
+						}
+						return look(ctx, m, since)
+					}
+					_, err := perform(t, s, n.m, step)
+					if again := count > looks; err != nil && !(errors.Is(err, ErrIncomplete) && broken(err)) || err == nil && count == at && !again {
+						t.Errorf("look %d of %d: %v", at, count, err)
+					}
+					looks = max(looks, count)
+				})
+			}
+		})
+	}
+}
+
+// TestWhatTheNodeRefusesIsNotPassedOver has what a step does beside the operations fail.
+func TestWhatTheNodeRefusesIsNotPassedOver(t *testing.T) {
+	for _, c := range []astray{
+		{"the release under test cannot be offered", Install, func(s *Session, n *fakeNode) { offers(t, s, n, stack()); n.catalogs = errors.New("full") }, "offering the release under test: bringing the node a catalog"},
+		{"what was interrupted cannot be taken back", Install, func(s *Session, n *fakeNode) {
+			offers(t, s, n, stack())
+			n.catalogs, s.mend["pair"] = errors.New("full"), true
+		}, "clearing what an interrupted cycle left: bringing the node a catalog"},
+		{"no command is run", Stop, func(_ *Session, n *fakeNode) { n.broken = errors.New("no shell") }, "no shell"},
+		{"nothing is killed", Restart, func(_ *Session, n *fakeNode) { n.broken = errors.New("no shell") }, "after its main processes were killed: killing them: no shell"},
+		{"the daemon is not ended", RestartSurvive, func(_ *Session, n *fakeNode) { n.broken = errors.New("no shell") }, "no shell"},
+		{"no mark after the reboot", RebootSurvive, func(_ *Session, n *fakeNode) { n.broken = errors.New("no shell") }, "no shell"},
+		{"no reboot", RebootSurvive, func(_ *Session, n *fakeNode) { n.still = errors.New("not allowed") }, "not allowed"},
+		{"no credentials", UIReachable, func(_ *Session, n *fakeNode) { n.mute = errors.New("none") }, "asking for credentials"},
+		{"the browser fails", UIReachable, func(_ *Session, n *fakeNode) { n.blind = errRed }, "the data is gone"},
+		{"the handshake fails", UIReachable, func(_ *Session, n *fakeNode) { n.deaf = errors.New("no answer") }, "the wire interface is not reached"},
 	} {
 		t.Run(c.step+", "+c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {

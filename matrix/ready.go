@@ -60,16 +60,28 @@ func readyBudget(m *manifest.Manifest, s *Snapshot, now time.Time) time.Duration
 	return max(passTimeout, min(budget, started.Add(budget).Sub(now)))
 }
 
-// awaitReady wants an application that runs to wait no longer than it may take to start.
-func awaitReady(ctx context.Context, m *manifest.Manifest, s *Snapshot, hear func() []saying) error {
+// awaitReady wants an application that runs to wait no longer than it may take to start. One that
+// runs no more waits for something else, by a look that is taken last.
+func awaitReady(ctx context.Context, m *manifest.Manifest, s *Snapshot, look func() (*Snapshot, error), hear func() []saying) error {
 	what := fmt.Sprintf("%s to be ready (%s), which its start budget of %s and %s for the machine are for", m.ID, conditions(m), ownBudget(m, Start), machineShare)
 	said, asked := []saying(nil), time.Time{}
-	return await(ctx, readyBudget(m, s, time.Now()), what, func() error {
+	err := await(ctx, readyBudget(m, s, time.Now()), what, func() error {
 		if time.Since(asked) >= glanceEvery { // as seldom as there is a glance
 			said, asked = hear(), time.Now()
 		}
 		return Verdict(waiting(said))
 	})
+	if err == nil || ctx.Err() != nil {
+		return err
+	}
+	now, unseen := look()
+	switch {
+	case unseen != nil:
+		return fmt.Errorf("%w, after it had %w", unseen, err)
+	case !waits(m, now, said):
+		return nil
+	}
+	return err
 }
 
 // waits tells whether an application that runs, as a snapshot shows, is somewhere said to wait.

@@ -25,13 +25,16 @@ func TestAnApplicationWaitsNoLongerThanItMayTakeToStart(t *testing.T) {
 		ready   time.Duration // after so long
 		want    string        // empty: it is not red
 		atLeast time.Duration // that was waited for one that is never ready
+		last    *Snapshot     // that was seen last; nil: none can be
 	}{
-		{"ready at once", 0, 0, "", 0},
-		{"ready in time", 0, budget - time.Second, "", 0},
-		{"never ready", 0, never, "waited 3m30s for pair to be ready (tcp port web; http /ready on port web; exec is ready in pair; socket /run/s in pair-db), which its start budget of 2m0s and 1m30s for the machine are for: ListApps: the daemon says \"waiting\": port web does not answer", budget},
-		{"never ready, and seen late", time.Minute, never, "waited 2m30s for pair to be ready", budget - time.Minute},
-		{"the daemon was restarted long after", time.Hour, 10 * time.Second, "", 0},
-		{"waiting again, long after", time.Hour, never, "waited 45s for pair to be ready", passTimeout},
+		{"ready at once", 0, 0, "", 0, nil},
+		{"ready in time", 0, budget - time.Second, "", 0, nil},
+		{"never ready", 0, never, "waited 3m30s for pair to be ready (tcp port web; http /ready on port web; exec is ready in pair; socket /run/s in pair-db), which its start budget of 2m0s and 1m30s for the machine are for: ListApps: the daemon says \"waiting\": port web does not answer", budget, healthy()},
+		{"never ready, and seen late", time.Minute, never, "waited 2m30s for pair to be ready", budget - time.Minute, healthy()},
+		{"the daemon was restarted long after", time.Hour, 10 * time.Second, "", 0, nil},
+		{"waiting again, long after", time.Hour, never, "waited 45s for pair to be ready", passTimeout, healthy()},
+		{"it has stopped since, and waits for what it requires", 0, never, "", 0, stopped()},
+		{"nobody sees whether it still runs", 0, never, "incomplete, after it had waited 3m30s", budget, nil},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			synctest.Test(t, func(t *testing.T) {
@@ -40,7 +43,13 @@ func TestAnApplicationWaitsNoLongerThanItMayTakeToStart(t *testing.T) {
 				for i := range s.Containers {
 					s.Containers[i].StartedAt = begin.Add(-c.ran)
 				}
-				err := awaitReady(t.Context(), m, s, func() []saying {
+				last := func() (*Snapshot, error) {
+					if c.last == nil {
+						return nil, ErrIncomplete
+					}
+					return c.last, nil
+				}
+				err := awaitReady(t.Context(), m, s, last, func() []saying {
 					asked++
 					a := truthful()
 					if time.Since(begin) < c.ready {
@@ -50,6 +59,9 @@ func TestAnApplicationWaitsNoLongerThanItMayTakeToStart(t *testing.T) {
 				})
 				if (err == nil) != (c.want == "") || err != nil && !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%v, expected %q", err, c.want)
+				}
+				if err != nil && broken(err) != (c.last == nil) {
+					t.Errorf("%v: not run is %v", err, broken(err))
 				}
 				took := time.Since(begin)
 				if c.want != "" && (took < c.atLeast || took > c.atLeast+time.Second) {

@@ -44,7 +44,7 @@ func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) (err
 	if s.lies, err = lies(ctx, s, look, check); err != nil || len(s.lies) > 0 || !waiting {
 		return err
 	}
-	return awaitReady(ctx, e.App, s, func() []saying { return e.words.hear(ctx, e.App.ID) })
+	return awaitReady(ctx, e.App, s, look, func() []saying { return e.words.hear(ctx, e.App.ID) })
 }
 
 // wordLag is how long a snapshot stands before another is taken: most daemons that lag behind
