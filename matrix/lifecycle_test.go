@@ -3,6 +3,7 @@ package matrix
 import (
 	"context"
 	"errors"
+	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -111,6 +112,11 @@ func TestEachThingThatAStepLooksAtIsRedInIt(t *testing.T) {
 		{"it is not done", Install, func(_ *Session, n *fakeNode) { n.fails = Install }, "install: operation failed: pair: planted"},
 		{"a port is closed", Install, seen(Install, closedPort), "port 8081 does not answer from outside"},
 		{"an invariant", Install, seen(Install, func(s *Snapshot) { s.Containers[0].Privileged = true }), "invariant: container pair-db is privileged"},
+		{"what runs is not as meant", Install, seen(Install, func(s *Snapshot) {
+			if unit := s.Properties["pair.service"]; unit != nil {
+				unit["Restart"] = "no"
+			}
+		}), "invariant: container pair: its unit's Restart is no, wanted always"},
 		{"the daemon lies", Install, when(Install, func(n *fakeNode) { n.say = saysStopped }), `invariant: ListApps: the daemon says "stopped" of pair`},
 		{"it waits for ever", Install, when(Install, func(n *fakeNode) { n.say = saysWaiting }), "to be ready (application chain)"},
 		{"what it requires could be removed", Install, func(_ *Session, n *fakeNode) { n.refuses = nil }, "the daemon took a request to uninstall chain, which pair requires"},
@@ -240,6 +246,40 @@ func TestALookThatFailsIsTakenForNothing(t *testing.T) {
 	}
 }
 
+// TestAStepThatIsRunByItselfBringsTheApplicationThere has nothing installed where a step begins,
+// or an interrupted cycle, whose canary may not have been written.
+func TestAStepThatIsRunByItselfBringsTheApplicationThere(t *testing.T) {
+	for _, step := range StepNames()[1:] {
+		t.Run(step, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, n := fake(t, family())
+				s.Shard.Steps = []string{step}
+				if _, err := perform(t, s, n.m, step); err != nil {
+					t.Error(err)
+				}
+				want := []string{Install}
+				if step == Start {
+					want = append(want, Stop)
+				}
+				if !slices.Equal(n.asked[:len(want)], want) {
+					t.Errorf("asked for %q, expected %q first", n.asked, want)
+				}
+				s, n = fake(t, family())
+				s.Shard.Steps, n.fails = []string{step}, Install
+				if _, err := perform(t, s, n.m, step); err == nil || !strings.Contains(err.Error(), "before the step: install: operation failed") {
+					t.Errorf("it was not brought there: %v", err)
+				}
+				s, n = fake(t, family())
+				begin(t, s, n, Stop)
+				n.canary, s.mend["pair"] = "half of it", true
+				if _, err := perform(t, s, n.m, Stop); err != nil || n.canary == "half of it" {
+					t.Errorf("the canary is %q, %v", n.canary, err)
+				}
+			})
+		})
+	}
+}
+
 // TestWhatTheNodeRefusesIsNotPassedOver has what a step does beside the operations fail.
 func TestWhatTheNodeRefusesIsNotPassedOver(t *testing.T) {
 	for _, c := range []astray{
@@ -248,6 +288,12 @@ func TestWhatTheNodeRefusesIsNotPassedOver(t *testing.T) {
 			offers(t, s, n, stack())
 			n.catalogs, s.mend["pair"] = errors.New("full"), true
 		}, "clearing what an interrupted cycle left: bringing the node a catalog"},
+		{"it is not known which canary was planted", Stop, func(s *Session, _ *fakeNode) {
+			file := s.Shard.plantedFile("pair")
+			if err := errors.Join(os.Remove(file), os.Mkdir(file, 0o755)); err != nil {
+				panic(err)
+			}
+		}, "before the step: read"},
 		{"no command is run", Stop, func(_ *Session, n *fakeNode) { n.broken = errors.New("no shell") }, "no shell"},
 		{"nothing is killed", Restart, func(_ *Session, n *fakeNode) { n.broken = errors.New("no shell") }, "after its main processes were killed: killing them: no shell"},
 		{"the daemon is not ended", RestartSurvive, func(_ *Session, n *fakeNode) { n.broken = errors.New("no shell") }, "no shell"},
