@@ -56,6 +56,8 @@ type fakeNode struct {
 	gone    func(path string) (status int)  // what the proxy answers; nil: 200
 	writes  func(canary string) (err error) // what becomes of a canary
 
+	rebooting, age time.Duration // how long a reboot takes, and the boot has been on then
+
 	catalogs, broken, still, mute, blind, deaf error // what fails: to take a catalog, a command, a reboot, to show credentials, the browser, a container's shell
 }
 
@@ -76,7 +78,7 @@ func family() *manifest.Manifest {
 // fake gives a session on a fake node in the first cycle, and the node.
 func fake(t *testing.T, m *manifest.Manifest) (*Session, *fakeNode) {
 	t.Helper()
-	n := &fakeNode{m: m, refuses: connect.NewError(connect.CodeFailedPrecondition, errors.New("refused: chain is required by pair; uninstall that first"))}
+	n := &fakeNode{m: m, age: time.Second, refuses: connect.NewError(connect.CodeFailedPrecondition, errors.New("refused: chain is required by pair; uninstall that first"))}
 	n.serves = n.handler()
 	s := NewSession(&Shard{Dir: t.TempDir(), Cycle: 1, Node: nodes.Node{Name: "n", Address: "192.0.2.7"}, Host: "node-1", RPC: "https://192.0.2.7:7443", Token: "sesame",
 		Browse: true, Steps: StepNames(), Apps: []*manifest.Manifest{m}, Requirers: map[string][]string{"pair": {"wallet"}}})
@@ -368,6 +370,7 @@ func (n *fakeNode) Stream(_ context.Context, command string, _ io.Reader, w io.W
 
 // Reboot ends everything; what is installed comes back.
 func (n *fakeNode) Reboot(context.Context) (nodes.BootID, error) {
+	time.Sleep(n.rebooting) // of a bubble
 	n.mu.Lock()
 	n.boot++
 	n.starts++
@@ -381,7 +384,7 @@ func (n *fakeNode) Reboot(context.Context) (nodes.BootID, error) {
 
 func (n *fakeNode) PowerCut(ctx context.Context) (nodes.BootID, error) { return n.Reboot(ctx) }
 
-func (n *fakeNode) Age(context.Context) (time.Duration, error) { return time.Second, nil }
+func (n *fakeNode) Age(context.Context) (time.Duration, error) { return n.age, nil }
 
 func (n *fakeNode) AwaitDaemon(context.Context) error { return nil }
 

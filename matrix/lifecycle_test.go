@@ -164,6 +164,7 @@ func TestEachThingThatAStepLooksAtIsRedInIt(t *testing.T) {
 		{"it does not come back", Restart, when("crash", func(n *fakeNode) { n.runs = false }), "after its main processes were killed: waited"},
 		{"the crash loses the canary", Restart, when("crash", forgets), "after its main processes were killed: reading the canary back"},
 		{"the crash takes the data", Restart, seen("crash", otherVolume), "after its main processes were killed: the data is gone"},
+		{"its page is not served again", Restart, when(Restart, func(n *fakeNode) { n.gone = badGateway }), "after the restart: waited 45s for the page to be served again: proxy: https://192.0.2.7:18080/: status 502"},
 		{"nobody signs in again", Restart, when(Restart, notSignedIn), "after the restart: proxy: sign-in"},
 		{"the canary cannot be written", Restart, func(_ *Session, n *fakeNode) { n.writes = notWritten }, "planting the canary"},
 
@@ -186,6 +187,16 @@ func TestEachThingThatAStepLooksAtIsRedInIt(t *testing.T) {
 
 		{"the canary is gone", RebootSurvive, when("reboot", forgets), "reading the canary back"},
 		{"it is not back", RebootSurvive, when("reboot", func(n *fakeNode) { n.runs = false }), "to be back after the reboot"},
+		{"a port stays closed", RebootSurvive, seen("reboot", closedPort), "to be back after the reboot, budget 3m0s: port 8081 does not answer"},
+		{"what is looked at is of the boot before", RebootSurvive, func(s *Session, _ *fakeNode) {
+			look := s.sees
+			s.sees = func(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
+				now, err := look(ctx, m, since)
+				now.Boot = boot
+				return now, err
+			}
+		}, "to be back after the reboot, budget 3m0s: boot identity is boot/1, expected boot/2"},
+		{"it is back too late", RebootSurvive, func(_ *Session, n *fakeNode) { n.rebooting, n.age = 4*time.Minute, 0 }, "pair was back 4m"},
 		{"something else started it", RebootSurvive, seen("reboot", func(s *Snapshot) {
 			s.Units["pair.service"] = UnitSeen{"loaded", "active", "running", false}
 		}), "unit pair.service is not started at boot"},
@@ -193,6 +204,8 @@ func TestEachThingThatAStepLooksAtIsRedInIt(t *testing.T) {
 		{"no reboot", RebootSurvive, when("reboot", func(n *fakeNode) { n.boot-- }), "boot identity is still boot/1"},
 
 		{"a container is another", RestartSurvive, when("daemon", func(n *fakeNode) { n.starts++ }), "after the daemon was restarted: container pair-db is another one"},
+		{"a port is closed", RestartSurvive, seen("daemon", closedPort), "after the daemon was restarted: port 8081 does not answer"},
+		{"a port is open", RestartSurvive, seen(Stop, openPort), "a request was lost: waited"},
 		{"a pass restarts it", RestartSurvive, when("pass", func(n *fakeNode) { n.starts++ }), "over a reconcile pass after the daemon was restarted: container pair-db is another one"},
 		{"a request is lost", RestartSurvive, func(_ *Session, n *fakeNode) { n.idle = Stop }, "a request was lost"},
 		{"it is not started", RestartSurvive, func(_ *Session, n *fakeNode) { n.fails = Start }, "start: operation failed"},
@@ -213,6 +226,57 @@ func TestEachThingThatAStepLooksAtIsRedInIt(t *testing.T) {
 				c.plant(s, n)
 				if _, err := perform(t, s, n.m, c.step); err == nil || broken(err) || !strings.Contains(err.Error(), c.want) {
 					t.Errorf("%v, expected %q", err, c.want)
+				}
+			})
+		})
+	}
+}
+
+// TestWithoutASignInCredentialsAreAskedForAllTheSame has the interfaces that are no page need them.
+func TestWithoutASignInCredentialsAreAskedForAllTheSame(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		m := family()
+		web := m.Interfaces["web"]
+		web.Login, web.Expect.SignedIn = nil, nil
+		m.Interfaces["web"] = web
+		s, n := fake(t, m)
+		begin(t, s, n, UIReachable)
+		if _, err := perform(t, s, m, UIReachable); err != nil {
+			t.Fatal(err)
+		}
+		n.mute = errors.New("none")
+		if err := reach(t.Context(), &Environment{Session: s, App: m}, newRecorder(s.Shard, m.ID, UIReachable)); err == nil || !strings.Contains(err.Error(), "asking for credentials") {
+			t.Error(err)
+		}
+	})
+}
+
+// TestAFixtureIsInstalledAndRuns has a shard begin on what its applications require.
+func TestAFixtureIsInstalledAndRuns(t *testing.T) {
+	for name, c := range map[string]struct {
+		plant func(n *fakeNode)
+		asked []string
+		want  string // empty: the cell begins
+	}{
+		"it runs":           {func(n *fakeNode) { n.install(n.m) }, nil, ""},
+		"it is not there":   {func(*fakeNode) {}, []string{Install}, ""},
+		"it is stopped":     {func(n *fakeNode) { n.install(n.m); n.runs = false }, []string{Install}, ""},
+		"it is not started": {func(n *fakeNode) { n.fails = Install }, []string{Install}, "pair, which it requires, does not run: install: operation failed"},
+		"it does not run":   {func(n *fakeNode) { n.see = closedPort }, []string{Install}, "pair, which it requires, does not run: port 8081 does not answer"},
+	} {
+		t.Run(name, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, n := fake(t, family())
+				s.Shard.Fixtures = []*manifest.Manifest{n.m}
+				c.plant(n)
+				g := s.group(Step{Name: "fake", Run: func(context.Context, *Environment, *Recorder) error { return nil }}, &manifest.Manifest{ID: "page"})
+				g.perform(t.Context())
+				_, err := g.conclude(t.Context(), 0)
+				if (err == nil) != (c.want == "") || err != nil && (!errors.Is(err, ErrFixture) || !strings.Contains(err.Error(), c.want)) {
+					t.Errorf("%v, expected %q", err, c.want)
+				}
+				if !slices.Equal(n.asked, c.asked) {
+					t.Errorf("asked for %q, expected %q", n.asked, c.asked)
 				}
 			})
 		})
