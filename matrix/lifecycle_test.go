@@ -3,6 +3,7 @@ package matrix
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 	"strings"
@@ -162,6 +163,22 @@ func TestEachThingThatAStepLooksAtIsRedInIt(t *testing.T) {
 		{"a port is closed", Restart, seen(Restart, closedPort), "port 8081 does not answer"},
 		{"the canary is gone", Restart, when(Restart, forgets), "reading the canary back"},
 		{"it does not come back", Restart, when("crash", func(n *fakeNode) { n.runs = false }), "after its main processes were killed: waited"},
+		{"a port stays closed after the crash", Restart, seen("crash", closedPort), "after its main processes were killed: waited 2m0s for pair to be back, budget 2m0s: port 8081 does not answer"},
+		{"the crash ends nothing", Restart, seen("crash", func(s *Snapshot) {
+			for i := range s.Containers[:2] {
+				s.Containers[i].StartedAt = noon
+			}
+		}), "after its main processes were killed: waited 2m0s for pair to be back, budget 2m0s: container pair-db was not restarted"},
+		{"it crashes on and on", Restart, func(s *Session, n *fakeNode) {
+			look, crashed := s.sees, false
+			n.after = func(what string, _ *fakeNode) { crashed = crashed || what == "crash" }
+			s.sees = func(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
+				if crashed {
+					return nil, fmt.Errorf("%w: %w", ErrIncomplete, errEnded)
+				}
+				return look(ctx, m, since)
+			}
+		}, "after its main processes were killed: waited 2m0s for pair to be back"},
 		{"the crash loses the canary", Restart, when("crash", forgets), "after its main processes were killed: reading the canary back"},
 		{"the crash takes the data", Restart, seen("crash", otherVolume), "after its main processes were killed: the data is gone"},
 		{"its page is not served again", Restart, when(Restart, func(n *fakeNode) { n.gone = badGateway }), "after the restart: waited 45s for the page to be served again: proxy: https://192.0.2.7:18080/: status 502"},
