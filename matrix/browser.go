@@ -111,6 +111,10 @@ func Trusting(authorities ...nodes.Authority) chromedp.ExecAllocatorOption {
 	return chromedp.Flag("ignore-certificate-errors-spki-list", strings.Join(keys, ","))
 }
 
+// Context is what tabs of the browser are made in (chromedp.NewContext), for tests that go their
+// own way through pages. It ends with the browser.
+func (b *Browser) Context() context.Context { return b.root }
+
 // Close ends the browser, and all of its processes.
 func (b *Browser) Close() {
 	for _, stop := range b.stop {

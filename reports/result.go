@@ -3,7 +3,9 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -120,7 +122,8 @@ type Earlier struct {
 	Cycles  map[string]Tally `json:"cycles"`  // by application
 }
 
-// PastRun is an earlier run of the very same subject, as the ledger beside the runs has it.
+// PastRun is an earlier run of the very same subject, or one in which the same daemon was red with
+// an application as it is now, as the ledger beside the runs has it.
 type PastRun struct {
 	Run     string    `json:"run"`
 	Began   time.Time `json:"began"`
@@ -130,6 +133,15 @@ type PastRun struct {
 	Passed  int       `json:"passed,omitempty"` // cells
 	Failed  int       `json:"failed,omitempty"`
 	NotRun  int       `json:"not_run,omitempty"`
+	// Red are the applications of this run that were red there, in the very same daemon and with the
+	// very same manifest; none where its nodes were. Other says that the subject was another one.
+	Red   []string `json:"red,omitempty"`
+	Other bool     `json:"other_subject,omitempty"`
+}
+
+// RedWith names a red run of another subject, and what of this one was red in it.
+func (p PastRun) RedWith() string {
+	return p.Run + " (" + cmp.Or(strings.Join(p.Red, ", "), "its nodes") + ")"
 }
 
 // Tally counts the cycles of an application, one for each node: those in which every cell
@@ -205,7 +217,7 @@ type Report struct {
 	Reruns   []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
 	Unfit    []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
 	Earlier  []Earlier `json:"earlier,omitempty"`
-	Before   []PastRun `json:"before,omitempty"` // runs of the very same subject
+	Before   []PastRun `json:"before,omitempty"` // runs of the very same subject, and red ones of the same daemon and application
 	Away     []Away    `json:"rebooted_while_away,omitempty"`
 	Previous *Previous `json:"previous,omitempty"`
 
@@ -245,7 +257,8 @@ type Policy struct {
 	Catalog []string `json:"catalog,omitempty"`
 	// Hardware, of a demand, wants every node to be a machine of its own.
 	Hardware bool `json:"hardware,omitempty"`
-	// RedRuns, of a demand, is how many runs of the very same subject may have been red before.
+	// RedRuns, of a demand, is how many runs may have been red before that were of the very same
+	// subject, or of the same daemon and red with one of the applications as it is.
 	RedRuns int `json:"red_runs,omitempty"`
 	// Update, of a demand, wants every application of which there is an earlier release to go
 	// through the update from that.

@@ -59,6 +59,12 @@ func (p Proof) Same(o Proof) bool {
 	return same && p == o
 }
 
+// String says what the proof rests on: "run R: 40 green cycles on 2 nodes, ended 2026-01-31, daemon
+// abcdef123456…, attestation abcdef123456…".
+func (p Proof) String() string {
+	return fmt.Sprintf("run %s: %d green cycles on %d nodes, ended %s, daemon %.12s…, attestation %.12s…", p.Run, p.Cycles, p.Nodes, p.Finished.Format(time.DateOnly), p.Daemon, p.Attestation)
+}
+
 // Statement is the part of a gate's in-toto statement that a catalog rests on.
 type Statement struct {
 	Type          string    `json:"_type"`

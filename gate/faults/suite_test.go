@@ -61,6 +61,12 @@ var (
 	binaries string
 )
 
+// TestMain lets a process of a test become the browser that it started.
+func TestMain(m *testing.M) {
+	matrix.BecomeBrowser()
+	os.Exit(m.Run())
+}
+
 func TestFaults(t *testing.T) {
 	RegisterFailHandler(Fail)
 	suite, reporter := GinkgoConfiguration()

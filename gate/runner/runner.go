@@ -59,7 +59,7 @@ type Runner struct {
 	Store    *reports.Store
 	Results  []reports.Result // of earlier sessions of the run
 	Observer Observer
-	Red      func() error              // told at once, in every session, that a result is red; nil: nobody
+	Red      func(app string) error    // told at once, in every session, that an application is red, or a node, which is ""; nil: nobody
 	Machine  func(*fleet.Node) Machine // nil: the node itself
 	Silence  time.Duration             // after which a suite that says nothing is ended; 0: longer than any step takes
 
@@ -73,7 +73,7 @@ type Runner struct {
 	boots   map[string]nodes.BootID         // by node
 	asked   map[string]int                  // by node, the cycle in which archy was last asked
 	browsed bool                            // a browser could be started
-	red     bool                            // it was said that a result is red
+	red     map[string]bool                 // by application: it was said that it is red
 	failure error                           // of the gate itself
 
 	findings int          // in journals, whose evidence has a file each
