@@ -105,6 +105,25 @@ func (a Away) String() string {
 	return fmt.Sprintf("node %s rebooted while the run was away, between %s and %s UTC", a.Node, a.From.UTC().Format(time.DateTime), a.Until.UTC().Format(time.DateTime))
 }
 
+// Jump says that the clock of the gate's machine was set while its run was under way.
+type Jump struct {
+	At      time.Time `json:"at"`             // by the clock, once it was noticed
+	Seconds float64   `json:"seconds"`        // forwards; backwards, if negative
+	Away    bool      `json:"away,omitempty"` // between two sessions, by that much at least
+}
+
+func (j Jump) String() string {
+	by := time.Duration(j.Seconds * float64(time.Second)).Round(time.Second)
+	least, sign := "", "+"
+	if j.Away {
+		least = "at least "
+	}
+	if by < 0 {
+		sign = ""
+	}
+	return fmt.Sprintf("the clock of the gate's machine jumped by %s%s%s, noticed at %s UTC", least, sign, by, j.At.UTC().Format(time.DateTime))
+}
+
 // Judge is what judged a run, as SHA-256 digests.
 type Judge struct {
 	Gate   string `json:"gate"`   // the program
