@@ -344,18 +344,20 @@ func (e *execution) begin(f *fleet.Fleet) error {
 	if err := reports.WriteJSON(filepath.Join(e.dir, reports.PlanFile), e.plan); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
-	link := filepath.Join(e.Out, latest)
-	tmp := fmt.Sprintf("%s.%d", link, os.Getpid())
-	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a gate that was killed here
-		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-	}
-	if err := os.Symlink(filepath.Base(e.dir), tmp); err != nil {
-		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-	}
-	if err := os.Rename(tmp, link); err != nil {
+	if err := makeLatest(e.Out, e.dir); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	return nil
+}
+
+// makeLatest makes a run the one that is found without a name.
+func makeLatest(out, dir string) error {
+	link := filepath.Join(out, latest)
+	tmp := fmt.Sprintf("%s.%d", link, os.Getpid())
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a gate that was killed here
+		return err
+	}
+	return errors.Join(os.Symlink(filepath.Base(dir), tmp), os.Rename(tmp, link))
 }
 
 // changed says what of the nodes is not as it was when the run began.
