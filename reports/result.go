@@ -207,16 +207,18 @@ type Report struct {
 	Policy   Policy    `json:"policy"` // what a release must pass
 	// AnotherPolicy says what the built-in policy demands and this run does not show, if
 	// Policy demands less; empty otherwise.
-	AnotherPolicy []string    `json:"another_policy,omitempty"`
-	Asked         Policy      `json:"asked"` // what this run did
-	Nodes         []Node      `json:"nodes"`
-	Subject       Subject     `json:"subject"`
-	Checklist     []Criterion `json:"checklist"`
-	Apps          []App       `json:"apps"`
-	Timing        []StepTime  `json:"timing"`
-	First         *Result     `json:"first_failure,omitempty"`
-	Warnings      []string    `json:"warnings,omitempty"`
-	Waivers       []Waived    `json:"waivers,omitempty"`
+	AnotherPolicy []string `json:"another_policy,omitempty"`
+	Asked         Policy   `json:"asked"` // what this run did
+	Nodes         []Node   `json:"nodes"`
+	Subject       Subject  `json:"subject"`
+	// Requires are, by application, those of the run that it requires, also through others.
+	Requires  map[string][]string `json:"requires,omitempty"`
+	Checklist []Criterion         `json:"checklist"`
+	Apps      []App               `json:"apps"`
+	Timing    []StepTime          `json:"timing"`
+	First     *Result             `json:"first_failure,omitempty"`
+	Warnings  []string            `json:"warnings,omitempty"`
+	Waivers   []Waived            `json:"waivers,omitempty"`
 
 	Judge    Judge     `json:"judge,omitzero"`
 	Bare     int       `json:"bare_cycle,omitempty"` // started from nodes without any image

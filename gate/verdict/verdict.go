@@ -36,6 +36,12 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	}
 	apps := map[string]*reports.App{}
 	for _, a := range p.Asked.Apps {
+		if needs := p.Needs(a); len(needs) > 0 {
+			if r.Requires == nil {
+				r.Requires = map[string][]string{}
+			}
+			r.Requires[a] = needs
+		}
 		apps[a] = &reports.App{ID: a, Version: p.Versions[a]}
 	}
 	for _, c := range p.Cells() {
