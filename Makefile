@@ -86,12 +86,12 @@ RELEASE := out/release/$(VERSION)
 ARCHES  ?= amd64
 
 .PHONY: release
-release: build ## static programs for ARCHES (amd64), checksums, SBOM, provenance, signed by KEYS; RUN and TRUST name a green run, TO where to publish
+release: build ## static programs for ARCHES (amd64), checksums, SBOM, provenance, signed by KEYS; RUN and TRUST name a run that may go out, WAIVERS whose waivers count for it, TO where to publish
 	@test -n "$(TRUST)" || { echo "TRUST=gate.key.pub names the key of the gate whose run counts; RUN=DIR the run (default: the latest)" >&2; exit 2; }
 	@test -n "$(KEYS)" || { echo "KEYS='release.key' names the keys that sign the release for nodes, files or agent:NAME; IDENTITY=id.txt opens files" >&2; exit 2; }
 	@rm -rf $(RELEASE).new && mkdir -p $(RELEASE).new
 	for arch in $(ARCHES); do for c in archipelago archy catalog gate; do GOARCH=$$arch $(BUILD) -o $(RELEASE).new/$$c-linux-$$arch ./cmd/$$c || exit; done; done
-	$(GATE) release $(RELEASE).new --version '$(VERSION)' --trust $(TRUST) $(foreach k,$(KEYS),--key '$(k)') $(if $(IDENTITY),--identity $(IDENTITY)) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
+	$(GATE) release $(RELEASE).new --version '$(VERSION)' --trust $(TRUST) $(foreach k,$(WAIVERS),--trust-waivers '$(k)') $(foreach k,$(KEYS),--key '$(k)') $(if $(IDENTITY),--identity $(IDENTITY)) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
 	rm -rf $(RELEASE) && mv $(RELEASE).new $(RELEASE)
 
 .PHONY: vuln

@@ -179,6 +179,9 @@ func TestAResumptionWithNothingToDoAddsNothing(t *testing.T) {
 		p.Sees("x", "boot/1", time.Unix(1, 0).UTC(), false)
 		out := t.TempDir()
 		dir := filepath.Join(out, "r1")
+		if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := conclude(dir, p); err != nil {
 			t.Fatal(err)
 		}

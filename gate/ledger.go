@@ -15,6 +15,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -69,7 +70,11 @@ func enter(out string, e entry) (before []entry, err error) {
 		return nil, err
 	}
 	_, err = f.WriteAt(append(line, '\n'), int64(len(b)))
-	return before, errors.Join(err, f.Truncate(int64(len(b)+len(line)+1)), f.Sync())
+	err = errors.Join(err, f.Truncate(int64(len(b)+len(line)+1)), f.Sync())
+	if len(b) == 0 {
+		err = errors.Join(err, atomicfile.SyncDir(out)) // it may be new
+	}
+	return before, err
 }
 
 // readLedger reads the lines of a ledger, and gives the digest of the last one. A line that

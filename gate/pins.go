@@ -16,6 +16,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -72,6 +73,9 @@ func (e *execution) copyPins(bin, archy string) error {
 	case err == nil:
 		e.plan.Subject.Commands = map[string]string{archyPin: sum}
 	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	if err := atomicfile.SyncDir(bin); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	return nil
@@ -141,8 +145,7 @@ func copyProgram(from, to string) (string, error) {
 // subject names.
 func (e *execution) keepManifests(published map[string][]byte) error {
 	for id, b := range published {
-		file := filepath.Join(e.dir, manifestsDir, id+".json")
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, b, 0o644)); err != nil {
+		if err := reports.Write(e.dir, filepath.Join(manifestsDir, id+".json"), b); err != nil {
 			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 		}
 	}

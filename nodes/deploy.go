@@ -16,8 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 )
@@ -37,10 +35,9 @@ const daemonAnswer = 30 * time.Second
 // Any process of a node can connect to what is served there: what it holds on to is its own
 // node's share.
 const (
-	maxConnections = 64 // more than the images that a node pulls at a time have layers
-	headerTimeout  = 10 * time.Second
-	idleTimeout    = time.Minute
-	maxHeader      = 64 << 10 // bytes
+	headerTimeout = 10 * time.Second
+	idleTimeout   = time.Minute
+	maxHeader     = 64 << 10 // bytes
 )
 
 // Deployment is what a node gets.
@@ -175,7 +172,8 @@ func (c *Client) AwaitDaemon(ctx context.Context) error {
 }
 
 // ServeThere serves HTTP on an address of the node until the context ends, through a
-// tunnel that is opened again whenever the node was away.
+// tunnel that is opened again whenever the node was away. Beyond maxCarried connections at the
+// same time, one is answered 429.
 func (n *Node) ServeThere(ctx context.Context, address string, h http.Handler, log func(error)) {
 	c := NewClient(n)
 	defer c.Close()
@@ -184,7 +182,7 @@ func (n *Node) ServeThere(ctx context.Context, address string, h http.Handler, l
 		if err == nil {
 			server := &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
 			stop := context.AfterFunc(ctx, func() { server.Close() })
-			server.Serve(netutil.LimitListener(l, maxConnections))
+			server.Serve(newCrowd(l, maxCarried))
 			stop()
 			server.Close()
 		} else if ctx.Err() == nil && !errors.Is(err, ErrLost) {

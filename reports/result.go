@@ -107,6 +107,25 @@ func (a Away) String() string {
 	return fmt.Sprintf("node %s rebooted while the run was away, between %s and %s UTC", a.Node, a.From.UTC().Format(time.DateTime), a.Until.UTC().Format(time.DateTime))
 }
 
+// Jump says that the clock of the gate's machine was set while its run was under way.
+type Jump struct {
+	At      time.Time `json:"at"`             // by the clock, once it was noticed
+	Seconds float64   `json:"seconds"`        // forwards; backwards, if negative
+	Away    bool      `json:"away,omitempty"` // between two sessions, by that much at least
+}
+
+func (j Jump) String() string {
+	by := time.Duration(j.Seconds * float64(time.Second)).Round(time.Second)
+	least, sign := "", "+"
+	if j.Away {
+		least = "at least "
+	}
+	if by < 0 {
+		sign = ""
+	}
+	return fmt.Sprintf("the clock of the gate's machine jumped by %s%s%s, noticed at %s UTC", least, sign, by, j.At.UTC().Format(time.DateTime))
+}
+
 // Judge is what judged a run, as SHA-256 digests.
 type Judge struct {
 	Gate   string `json:"gate"`           // the program
@@ -201,16 +220,18 @@ type Report struct {
 	Policy   Policy    `json:"policy"` // what a release must pass
 	// AnotherPolicy says what the built-in policy demands and this run does not show, if
 	// Policy demands less; empty otherwise.
-	AnotherPolicy []string    `json:"another_policy,omitempty"`
-	Asked         Policy      `json:"asked"` // what this run did
-	Nodes         []Node      `json:"nodes"`
-	Subject       Subject     `json:"subject"`
-	Checklist     []Criterion `json:"checklist"`
-	Apps          []App       `json:"apps"`
-	Timing        []StepTime  `json:"timing"`
-	First         *Result     `json:"first_failure,omitempty"`
-	Warnings      []string    `json:"warnings,omitempty"`
-	Waivers       []Waived    `json:"waivers,omitempty"`
+	AnotherPolicy []string `json:"another_policy,omitempty"`
+	Asked         Policy   `json:"asked"` // what this run did
+	Nodes         []Node   `json:"nodes"`
+	Subject       Subject  `json:"subject"`
+	// Requires are, by application, those of the run that it requires, also through others.
+	Requires  map[string][]string `json:"requires,omitempty"`
+	Checklist []Criterion         `json:"checklist"`
+	Apps      []App               `json:"apps"`
+	Timing    []StepTime          `json:"timing"`
+	First     *Result             `json:"first_failure,omitempty"`
+	Warnings  []string            `json:"warnings,omitempty"`
+	Waivers   []Waived            `json:"waivers,omitempty"`
 
 	Judge    Judge     `json:"judge,omitzero"`
 	Bare     int       `json:"bare_cycle,omitempty"` // started from nodes without any image

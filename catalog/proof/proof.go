@@ -204,6 +204,8 @@ func (e *Evidence) Of(t Tested, promoted time.Time) (Proof, error) {
 		return w.App == t.App && w.Manifest == t.Manifest && w.Equal(*t.Waiver)
 	}):
 		return fail("knows no such waiver for %s as the entry carries", t.App)
+	case t.Waiver.Check() != nil:
+		return fail("is excused at %s, and cannot be: %w", t.App, t.Waiver.Check())
 	}
 	out := Proof{Attestation: e.Digest, Run: p.Run, Daemon: e.subjects["archipelago"], Nodes: len(p.Nodes), Cycles: p.Proofs[t.App].Green, Cells: p.Cells[t.App],
 		Finished: p.Finished.UTC().Truncate(time.Second), Promoted: promoted.UTC().Truncate(time.Second)}

@@ -52,6 +52,7 @@ type Plan struct {
 
 	Boots map[string]Boot `json:"boots,omitempty"` // by node, the last one known
 	Away  []reports.Away  `json:"rebooted_while_away,omitempty"`
+	Jumps []reports.Jump  `json:"clock_jumps,omitempty"`
 }
 
 // Boot is a boot of a node that the run has seen.
