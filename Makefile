@@ -108,8 +108,9 @@ bench: setup ## the daemon against bare systemctl and podman; the planner; catal
 	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
 
 .PHONY: docs
-docs: ## render docs/*.dot, and bring the recovery times of 'make faults' into TESTING.md
+docs: ## render docs/*.dot, write docs/manifest.md, and bring the recovery times of 'make faults' into TESTING.md
 	$(call install,dot,graphviz)
+	go test ./catalog/manifest -count=1 -run TestReferenceIsThatOfTheSchema -update
 	sh docs/render.sh
 
 .PHONY: proto
