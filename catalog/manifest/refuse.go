@@ -251,8 +251,8 @@ func remove(value any, path []string) {
 }
 
 var (
-	dangling  = regexp.MustCompile(`^no (.+) is named "(.*)"$`)
-	listed = regexp.MustCompile(`expected one of (.+)$`)
+	dangling = regexp.MustCompile(`^no (.+) is named "(.*)"$`)
+	listed   = regexp.MustCompile(`expected one of (.+)$`)
 )
 
 // suggest adds the nearest valid words to problems that name something which is not there.
