@@ -59,13 +59,14 @@ func (a *app) appValidate() *cobra.Command {
 // validate is 'archy validate' of before there was 'archy app'.
 func (a *app) validateAlias() *cobra.Command {
 	return &cobra.Command{
-		Use: "validate FILE...", Hidden: true, Deprecated: "use 'archy app validate'",
+		Use: "validate FILE...", Hidden: true, Short: "What is now 'archy app validate'",
 		Args: cobra.MinimumNArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			format := "text"
 			if a.json {
 				format = "json"
 			}
+			fmt.Fprintln(cmd.ErrOrStderr(), "'archy validate' will go: use 'archy app validate'")
 			return a.validate(cmd, args, format, false)
 		},
 	}

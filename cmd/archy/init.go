@@ -58,7 +58,6 @@ func (a *app) appInit() *cobra.Command {
 	f.StringVar(&b.Requires, "requires", "", "of a companion: the id of the application that it is for")
 	f.IntVar(&b.Port, "port", 0, "the node's port for it; default: like the container's")
 	f.BoolVar(&b.force, "force", false, "replace files that are there")
-	c.MarkFlagsMutuallyExclusive("image", "archive")
 	c.RegisterFlagCompletionFunc("template", cobra.FixedCompletions(draft.Names(), cobra.ShellCompDirectiveNoFileComp))
 	return c
 }
@@ -74,6 +73,8 @@ func templateList() string {
 // begin makes the files and writes them.
 func (a *app) begin(cmd *cobra.Command, b beginning) (err error) {
 	switch {
+	case b.image != "" && b.archive != "":
+		err = errors.New("name --image or --archive, not both")
 	case b.image != "":
 		b.Image, err = draft.FromRegistry(cmd.Context(), b.image)
 	case b.archive != "":
