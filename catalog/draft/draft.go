@@ -6,14 +6,12 @@ package draft
 import (
 	"bytes"
 	"embed"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"path"
 	"regexp"
 	"slices"
 	"strings"
-	"text/template"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -55,7 +53,7 @@ type Volume struct {
 	UID, GID   int
 }
 
-// sketch is what the manifest's template is filled with. Its texts in YAML are marked so.
+// sketch is a manifest before it is written. Its texts in YAML are marked so.
 type sketch struct {
 	Options
 	Version, Summary string
@@ -67,7 +65,6 @@ type sketch struct {
 	InterfacesYAML   string
 	CanaryYAML       string
 	Notes            []string // for the author, above the container
-	Page             string   // of the reference
 }
 
 const health = `{exec: [/usr/bin/python3, -c, "import urllib.request as r; r.urlopen('http://127.0.0.1:8080/', timeout=5)"], http: {port: web, path: /}, interval: 30s}`
@@ -90,25 +87,17 @@ func Make(o Options) (map[string][]byte, error) {
 		o.Name = strings.ToUpper(o.ID[:1]) + strings.ReplaceAll(o.ID[1:], "-", " ")
 	}
 	o.Name = line(o.Name)
-	s := sketch{Options: o, Version: "0.1.0", Summary: "TODO: what it is for, in a line", Page: manifest.Page}
+	s := sketch{Options: o, Version: "0.1.0", Summary: "TODO: what it is for, in a line"}
 	if o.Image != nil {
 		s.fromImage(*o.Image)
 	} else {
 		s.fromTemplate()
 	}
-	files := map[string][]byte{}
-	t, err := template.New("").Delims("<<", ">>").Funcs(template.FuncMap{"q": Quote, "last": func(i, n int) bool { return i == n-1 }}).ParseFS(templates, "templates/manifest.yaml")
-	if err != nil {
-		return nil, fmt.Errorf("the manifest's template: %w", err)
-	}
-	var out bytes.Buffer
-	if err := t.ExecuteTemplate(&out, "manifest.yaml", s); err != nil {
-		return nil, fmt.Errorf("the manifest's template: %w", err)
-	}
-	files["manifest.yaml"] = out.Bytes()
-	if _, err := manifest.Parse("manifest.yaml", out.Bytes()); err != nil {
+	text := s.yaml()
+	if _, err := manifest.Parse("manifest.yaml", text); err != nil {
 		return nil, fmt.Errorf("this image and these options give no valid manifest; write it by hand, beginning with a template alone:\n%w", err)
 	}
+	files := map[string][]byte{"manifest.yaml": text}
 	for _, from := range s.contexts() {
 		if err := add(files, from.template, from.dir, o.Name); err != nil {
 			return nil, err
@@ -191,33 +180,4 @@ func (s *sketch) fromTemplate() {
 		return
 	}
 	s.InterfacesYAML = "web: {port: web, path: /, expect: {status: 200, title: " + Quote(title) + ", selector: h1}}"
-}
-
-var plainWord = regexp.MustCompile(`^[A-Za-z/][A-Za-z0-9 ./_-]*[A-Za-z0-9/_-]$|^[A-Za-z/]$`)
-
-// Quote writes a text for YAML, within a line and within brackets.
-func Quote(s string) string {
-	switch strings.ToLower(s) {
-	case "true", "false", "null", "yes", "no", "on", "off":
-	default:
-		if plainWord.MatchString(s) {
-			return s
-		}
-	}
-	var b strings.Builder
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	if err := enc.Encode(s); err != nil {
-		panic(err) // a string always encodes
-	}
-	return strings.TrimSpace(b.String())
-}
-
-// words is a command as a list in YAML.
-func words(argv []string) string {
-	quoted := make([]string, len(argv))
-	for i, w := range argv {
-		quoted[i] = Quote(w)
-	}
-	return "[" + strings.Join(quoted, ", ") + "]"
 }
