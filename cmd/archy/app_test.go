@@ -7,6 +7,7 @@ import (
 	"log"
 	"net/http/httptest"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -149,5 +150,18 @@ func TestAPersonIsAskedForWhatNoFlagSays(t *testing.T) {
 	b = beginning{}
 	if err := b.ask(ctx, in, io.Discard); err == nil || !strings.Contains(err.Error(), "interrupted") {
 		t.Errorf("interrupted: %v", err)
+	}
+}
+
+// BenchmarkHelp starts the program as a shell does.
+func BenchmarkHelp(b *testing.B) {
+	archy := filepath.Join(b.TempDir(), "archy")
+	if out, err := exec.Command("go", "build", "-o", archy, ".").CombinedOutput(); err != nil {
+		b.Fatalf("%v: %s", err, out)
+	}
+	for b.Loop() {
+		if out, err := exec.Command(archy, "--help").CombinedOutput(); err != nil {
+			b.Fatalf("%v: %s", err, out)
+		}
 	}
 }
