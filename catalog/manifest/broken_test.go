@@ -301,3 +301,25 @@ func TestSchemaAndTypesHaveTheSameFields(t *testing.T) {
 		}
 	}
 }
+
+// FuzzLint wants whatever is said to be of a place in the file, and Parse to agree.
+func FuzzLint(f *testing.F) {
+	for _, c := range broken {
+		f.Add([]byte(strings.Replace(sound(), c.old, c.new, 1)))
+	}
+	f.Fuzz(func(t *testing.T, src []byte) {
+		m, problems, warnings, err := Lint("m.yaml", src)
+		if err != nil || (m == nil) != (len(problems) > 0) {
+			t.Fatalf("manifest %v, problems %v, error %v", m, problems, err)
+		}
+		if _, err := Parse("m.yaml", src); (err == nil) != (len(problems) == 0) {
+			t.Fatalf("Parse: %v; problems: %v", err, problems)
+		}
+		for _, p := range append(problems, warnings...) {
+			if p.Line < 1 && len(src) <= MaxSize || p.Message == "" || Rules[p.Rule] == "" {
+				t.Fatalf("%+v", p)
+			}
+			Anchor(p.Field)
+		}
+	})
+}

@@ -104,6 +104,16 @@ func TestWatchSeesEveryChangeAndEndsWell(t *testing.T) {
 	until("watching for changes")
 	put(filepath.Join(dir, "other", "manifest.yaml"), "id: Other\n")
 	until("other/manifest.yaml:1:5: id: \"Other\" is not valid here", "watching for changes")
+	if err := os.RemoveAll(filepath.Join(dir, "other")); err != nil {
+		t.Fatal(err)
+	}
+	until("fine 1 is valid", "watching for changes")
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	until("no manifest.yaml in it or below it", "watching for changes")
+	put(file, fine)
+	until("fine 1 is valid", "watching for changes")
 	interrupt()
 	for lines.Scan() {
 	}

@@ -27,12 +27,13 @@ func (a *app) watch(cmd *cobra.Command, paths []string, format string) error {
 		return fmt.Errorf("watching files: %w", err)
 	}
 	defer w.Close()
+	if err := follow(w, paths); err != nil {
+		return usage.Wrap(err)
+	}
 	look := func() error {
-		if err := follow(w, paths); err != nil {
-			return usage.Wrap(err)
-		}
-		err := a.validate(cmd, paths, format, false)
-		if err != nil && !usage.Is(err) {
+		// What is away for the moment may come back, where its directory is still watched.
+		err := errors.Join(follow(w, paths), a.validate(cmd, paths, format, false))
+		if err != nil && !usage.Is(err) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if err != nil {
@@ -69,6 +70,7 @@ func (a *app) watch(cmd *cobra.Command, paths []string, format string) error {
 // replaced is another one, so files themselves are not watched.
 func follow(w *fsnotify.Watcher, paths []string) error {
 	for _, p := range paths {
+		p = findings.Root(p)
 		err := filepath.WalkDir(p, func(name string, d fs.DirEntry, err error) error {
 			switch {
 			case errors.Is(err, fs.ErrNotExist) && name != p:

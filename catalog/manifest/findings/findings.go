@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -35,14 +36,14 @@ type File struct {
 // all those below it that are called manifest.yaml, except in hidden directories.
 func Files(paths ...string) (files []string, err error) {
 	for _, p := range paths {
-		found := 0
-		err := filepath.WalkDir(p, func(name string, d fs.DirEntry, err error) error {
+		found, root := 0, Root(p)
+		err := filepath.WalkDir(root, func(name string, d fs.DirEntry, err error) error {
 			switch {
 			case err != nil:
 				return err
-			case d.IsDir() && name != p && strings.HasPrefix(d.Name(), "."):
+			case d.IsDir() && name != root && strings.HasPrefix(d.Name(), "."):
 				return fs.SkipDir
-			case !d.IsDir() && (name == p || d.Name() == FileName):
+			case !d.IsDir() && (name == root || d.Name() == FileName):
 				found++
 				files = append(files, name)
 			}
@@ -62,6 +63,14 @@ func Files(paths ...string) (files []string, err error) {
 		seen[f] = true
 		return dup
 	}), nil
+}
+
+// Root is where to begin a walk through what a path means: a link to a directory is that.
+func Root(path string) string {
+	if info, err := os.Stat(path); err == nil && info.IsDir() && !os.IsPathSeparator(path[len(path)-1]) {
+		return path + string(filepath.Separator)
+	}
+	return path
 }
 
 // Check looks at manifests, several at a time, and returns what it found in their order.

@@ -139,6 +139,12 @@ func TestDirectoriesAreSearchedForManifests(t *testing.T) {
 	for _, f := range []string{"apps/a/manifest.yaml", "apps/b/manifest.yaml", "apps/b/image/other.yaml", "apps/.git/manifest.yaml", "one.yaml"} {
 		put(t, f, "x")
 	}
+	if err := os.Symlink("apps", "link"); err != nil {
+		t.Fatal(err)
+	}
+	if got, err := Files("link"); err != nil || len(got) != 2 {
+		t.Errorf("by a link: %q, %v", got, err)
+	}
 	got, err := Files("apps", "one.yaml", "apps/b/manifest.yaml", "./one.yaml")
 	if want := []string{"apps/a/manifest.yaml", "apps/b/manifest.yaml", "one.yaml"}; err != nil || !slices.Equal(got, want) {
 		t.Errorf("%q, %v", got, err)
