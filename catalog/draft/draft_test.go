@@ -273,6 +273,14 @@ func TestFilesAreWrittenAllOrNone(t *testing.T) {
 	if _, err := Write(some, map[string][]byte{"other": nil, "photos": nil}, true); !errors.Is(err, ErrExists) {
 		t.Errorf("over a directory: %v", err)
 	}
+	// What cannot be made shows when others have been.
+	if err := os.Symlink("nowhere", filepath.Join(some, "z")); err != nil {
+		t.Fatal(err)
+	}
+	before = tree(t, root)
+	if _, err := Write(some, map[string][]byte{"a/b/x": nil, "c": nil, "z/y": nil}, false); err == nil {
+		t.Error("a directory took the place of a link")
+	}
 	if _, err := Write(some, map[string][]byte{"a/x": nil, "photos/manifest.yaml/y": nil}, false); err == nil {
 		t.Error("a file below a file was written")
 	}

@@ -183,7 +183,7 @@ func (s *sketch) fromImage(i Image) {
 	if d := line(labels["org.opencontainers.image.description"]); d != "" {
 		s.Summary = d
 	}
-	note := func(format string, args ...any) { s.Notes = append(s.Notes, line(fmt.Sprintf(format, args...))) }
+	note := func(format string, args ...any) { s.Notes = append(s.Notes, fmt.Sprintf(format, args...)) }
 	if run := slices.Concat(i.Config.Entrypoint, i.Config.Cmd); len(run) > 0 {
 		note("The image runs %s", words(run))
 	}

@@ -39,7 +39,7 @@ func Write(dir string, files map[string][]byte, force bool) (names []string, err
 	}()
 	// Everything that can be full, forbidden or missing is met here, before the first name.
 	staged := map[string]string{}
-	for name, content := range files {
+	for _, name := range slices.Sorted(maps.Keys(files)) {
 		to := filepath.Join(dir, filepath.FromSlash(name))
 		made, err := makeDir(filepath.Dir(to))
 		for _, d := range made {
@@ -48,7 +48,7 @@ func Write(dir string, files map[string][]byte, force bool) (names []string, err
 		if err != nil {
 			return nil, err
 		}
-		tmp, err := stage(to, content)
+		tmp, err := stage(to, files[name])
 		if tmp != "" {
 			undo = append(undo, func() { os.Remove(tmp) })
 		}

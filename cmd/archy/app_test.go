@@ -75,7 +75,7 @@ func TestWatchSeesEveryChangeAndEndsWell(t *testing.T) {
 		ended <- err
 	}()
 	lines := bufio.NewScanner(said)
-	late := time.AfterFunc(time.Minute, func() { said.CloseWithError(context.DeadlineExceeded) })
+	late := time.AfterFunc(3*time.Minute, func() { said.CloseWithError(context.DeadlineExceeded) })
 	defer late.Stop()
 	until := func(what ...string) {
 		t.Helper()
