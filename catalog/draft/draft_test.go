@@ -262,6 +262,10 @@ func TestFilesAreWrittenAllOrNone(t *testing.T) {
 	if err := os.WriteFile(half, []byte("mine"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	some := filepath.Join(root, "new")
+	if err := os.Symlink("nowhere", filepath.Join(some, "z")); err != nil {
+		t.Fatal(err)
+	}
 	before := tree(t, root)
 	for _, to := range []string{half, half + "/photos"} {
 		if names, err := Write(to, files, true); err == nil || names != nil {
@@ -269,15 +273,10 @@ func TestFilesAreWrittenAllOrNone(t *testing.T) {
 		}
 	}
 	// One of the files is there: neither is the other written.
-	some := filepath.Join(root, "new")
 	if _, err := Write(some, map[string][]byte{"other": nil, "photos": nil}, true); !errors.Is(err, ErrExists) {
 		t.Errorf("over a directory: %v", err)
 	}
-	// What cannot be made shows when others have been.
-	if err := os.Symlink("nowhere", filepath.Join(some, "z")); err != nil {
-		t.Fatal(err)
-	}
-	before = tree(t, root)
+	// What cannot be made, a directory in place of the link, shows when others have been.
 	if _, err := Write(some, map[string][]byte{"a/b/x": nil, "c": nil, "z/y": nil}, false); err == nil {
 		t.Error("a directory took the place of a link")
 	}

@@ -78,6 +78,9 @@ func TestTheCaretStandsBelowTheColumn(t *testing.T) {
 		if shown := []rune(lines[0]); caret < 0 || caret >= len(shown) || shown[caret] != c.at || len(shown) > 200 {
 			t.Errorf("column %d of %.20q:\n%s", c.column, c.text, strings.Join(lines, "\n"))
 		}
+		if strings.Count(lines[0], "\t") != strings.Count(lines[1], "\t") { // as wide as in the line above
+			t.Errorf("column %d of %.20q: the caret's line has other tabs:\n%s", c.column, c.text, strings.Join(lines, "\n"))
+		}
 	}
 	if got := (File{lines: []string{"a"}}).excerpt(2, 1) + (File{}).excerpt(0, 0); got != "" {
 		t.Errorf("of no line: %q", got)
