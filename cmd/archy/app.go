@@ -11,8 +11,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 )
 
-// app is for packagers: none of its commands needs a node.
-func (a *app) app() *cobra.Command {
+// packaging groups what packagers of applications use; it needs no node.
+func (a *app) packaging() *cobra.Command {
 	c := &cobra.Command{
 		Use: "app", Short: "Package an application: begin its manifest, check it, see its units",
 		Long:    "Package an application. No command here needs a node.",

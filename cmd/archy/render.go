@@ -30,22 +30,22 @@ func (a *app) appRender() *cobra.Command {
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := manifestIn(args[0])
-			src, err := manifest.ReadFile(file)
+			m, err := manifest.ParseFile(file)
 			if err != nil {
 				return usage.Wrap(err)
 			}
-			m, files, err := rendered(file, src, settings)
+			files, err := rendered(m, settings)
 			if err != nil {
 				return usage.Wrap(err)
 			}
 			if against == "" {
 				return a.units(cmd, m.ID, files)
 			}
-			name, src, err := earlier(cmd, file, against)
+			before, err := earlier(cmd, file, against)
 			if err != nil {
 				return usage.Wrap(fmt.Errorf("--diff: %w", err))
 			}
-			_, old, err := rendered(name, src, settings)
+			old, err := rendered(before, settings)
 			if err != nil {
 				return usage.Wrap(fmt.Errorf("--diff: %w", err))
 			}
@@ -76,16 +76,12 @@ func (a *app) units(cmd *cobra.Command, id string, files map[string]string) erro
 	return render.Print(cmd.OutOrStdout(), files)
 }
 
-func rendered(name string, src []byte, settings map[string]string) (*manifest.Manifest, map[string]string, error) {
-	m, err := manifest.Parse(name, src)
-	if err != nil {
-		return nil, nil, err
-	}
+func rendered(m *manifest.Manifest, settings map[string]string) (map[string]string, error) {
 	r, err := (&render.Renderer{DataDir: manifest.DataDir}).Render(m, settings, nil, true, nil)
 	if err != nil {
-		return nil, nil, fmt.Errorf("--setting: %w", err)
+		return nil, fmt.Errorf("--setting: %w", err)
 	}
-	return m, r.Files, nil
+	return r.Files, nil
 }
 
 // manifestIn gives the manifest in a directory; a file is one itself.
@@ -97,22 +93,22 @@ func manifestIn(path string) string {
 }
 
 // earlier reads another manifest, or another version of this one from git.
-func earlier(cmd *cobra.Command, file, against string) (name string, src []byte, err error) {
+func earlier(cmd *cobra.Command, file, against string) (*manifest.Manifest, error) {
 	if _, err := os.Stat(against); !errors.Is(err, fs.ErrNotExist) {
-		name = manifestIn(against)
-		src, err = manifest.ReadFile(name)
-		return name, src, err
+		return manifest.ParseFile(manifestIn(against))
 	}
 	if strings.HasPrefix(against, "-") {
-		return "", nil, fmt.Errorf("%q is neither a file nor a version", against)
+		return nil, fmt.Errorf("%q is neither a file nor a version", against)
 	}
-	name = against + ":" + file
 	show := exec.CommandContext(cmd.Context(), "git", "show", against+":./"+filepath.Base(file))
 	show.Dir = filepath.Dir(file)
-	src, err = show.Output()
+	src, err := show.Output()
 	var exit *exec.ExitError
-	if errors.As(err, &exit) {
-		return "", nil, fmt.Errorf("%s is no file, and git has no such version of %s: %s", against, file, strings.TrimSpace(string(exit.Stderr)))
+	switch {
+	case errors.As(err, &exit):
+		return nil, fmt.Errorf("%s is no file, and git has no such version of %s: %s", against, file, strings.TrimSpace(string(exit.Stderr)))
+	case err != nil:
+		return nil, fmt.Errorf("asking git for %s: %w", against, err)
 	}
-	return name, src, err
+	return manifest.Parse(against+":"+file, src)
 }
