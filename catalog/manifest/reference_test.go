@@ -16,9 +16,9 @@ import (
 
 var update = flag.Bool("update", false, "rewrite docs/manifest.md")
 
-// reference is docs/manifest.md: a table for each object of the language, with an anchor
+// referencePage is docs/manifest.md: a table for each object of the language, with an anchor
 // for each field.
-func reference() string {
+func referencePage() string {
 	var b strings.Builder
 	b.WriteString("# The manifest, field by field\n\n" +
 		"Written by `make docs` from `catalog/manifest/schema.json` and `fields.yaml`; do not edit it. [HACKING.md](../HACKING.md#a-new-application) shows how a manifest is begun,\n" +
@@ -58,7 +58,7 @@ func cell(s string) string {
 
 func TestReferenceIsThatOfTheSchema(t *testing.T) {
 	const file = "../../docs/manifest.md"
-	want := reference()
+	want := referencePage()
 	if *update {
 		if err := os.WriteFile(file, []byte(want), 0o644); err != nil {
 			t.Fatal(err)
