@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"encoding/json"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -73,7 +74,7 @@ func TestTheCaretStandsBelowTheColumn(t *testing.T) {
 	}{
 		{"name: Pair", 7, 'P'}, {"\tname", 2, 'n'}, {"größe: x", 8, 'x'}, {long, 301, 'H'}, {long, 1, 'x'}, {long, 604, 'y'}, {"HERE" + strings.Repeat("y", 200), 1, 'H'}, {"a\r", 1, 'a'},
 	} {
-		lines := strings.Split(File{lines: []string{c.text}}.excerpt(1, c.column), "\n")
+		lines := strings.Split(File{lines: []string{c.text}}.excerpt(manifest.Problem{Line: 1, Column: c.column}), "\n")
 		caret := slices.Index([]rune(lines[1]), '^')
 		if shown := []rune(lines[0]); caret < 0 || caret >= len(shown) || shown[caret] != c.at || len(shown) > 200 {
 			t.Errorf("column %d of %.20q:\n%s", c.column, c.text, strings.Join(lines, "\n"))
@@ -82,7 +83,7 @@ func TestTheCaretStandsBelowTheColumn(t *testing.T) {
 			t.Errorf("column %d of %.20q: the caret's line has other tabs:\n%s", c.column, c.text, strings.Join(lines, "\n"))
 		}
 	}
-	if got := (File{lines: []string{"a"}}).excerpt(2, 1) + (File{}).excerpt(0, 0); got != "" {
+	if got := (File{lines: []string{"a"}}).excerpt(manifest.Problem{Line: 2, Column: 1}) + (File{}).excerpt(manifest.Problem{}); got != "" {
 		t.Errorf("of no line: %q", got)
 	}
 }
@@ -104,7 +105,7 @@ func TestProgramsAreToldTheSame(t *testing.T) {
 	if err := json.Unmarshal(out.Bytes(), &said); err != nil {
 		t.Fatal(err)
 	}
-	want := finding{"error", manifest.RuleUnknownField, 8, 5, "containers[0].volums", "unknown field", "volumes", manifest.Page + "#containers"}
+	want := finding{"error", "", manifest.RuleUnknownField, 8, 5, "containers[0].volums", "unknown field", "volumes", manifest.Page + "#containers"}
 	if len(said.Files) != 1 || said.Files[0].Valid || said.Errors != 2 || said.Warnings != len(files[0].Warnings) || !slices.Contains(said.Files[0].Findings, want) {
 		t.Errorf("%s", &out)
 	}
@@ -134,6 +135,22 @@ func TestProgramsAreToldTheSame(t *testing.T) {
 	}
 	if problems, warnings, _ := Count(files); log.Version != "2.1.0" || len(log.Runs[0].Results) != problems+warnings {
 		t.Errorf("%s", &out)
+	}
+}
+
+func TestAProblemMayBeInAFileBesideTheManifest(t *testing.T) {
+	t.Chdir(t.TempDir())
+	files := []File{{Name: "manifest.yaml", lines: []string{"x"}, Problems: []manifest.Problem{{File: put(t, "image/conf", "one\ntwo {{\n"), Line: 2, Column: 5, Message: "ends too early", Rule: manifest.RuleMeaning}}}}
+	for want, tell := range map[string]func(io.Writer) error{
+		"image/conf:2:5: ends too early\n    2 | two {{\n      |     ^\n": func(w io.Writer) error { return Text(w, files) },
+		`"file":"image/conf"`:                  func(w io.Writer) error { return JSON(w, files) },
+		"::error file=image/conf,line=2,col=5": func(w io.Writer) error { return GitHub(w, files) },
+		`"uri": "image/conf"`:                  func(w io.Writer) error { return SARIF(w, "", files) },
+	} {
+		var out strings.Builder
+		if err := tell(&out); err != nil || !strings.Contains(out.String(), want) {
+			t.Errorf("no %q, %v:\n%s", want, err, &out)
+		}
 	}
 }
 

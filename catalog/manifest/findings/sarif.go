@@ -72,7 +72,7 @@ func SARIF(w io.Writer, version string, files []File) error {
 			if p.Field != "" {
 				text = p.Field + ": " + text
 			}
-			where := sarifPhysical{Artifact: sarifArtifact{uri(f.Name)}}
+			where := sarifPhysical{Artifact: sarifArtifact{uri(p.File)}}
 			if p.Line > 0 {
 				where.Region = &sarifRegion{p.Line, p.Column}
 			}

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io"
 	"net/url"
+	"os"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -26,19 +27,28 @@ func Text(w io.Writer, files []File) error {
 				place, _, _ := strings.Cut(said, ": ")
 				said = place + ": warning" + said[len(place):]
 			}
-			fmt.Fprintf(&b, "%s\n%s    see %s\n", said, f.excerpt(p.Line, p.Column), docs(p))
+			fmt.Fprintf(&b, "%s\n%s    see %s\n", said, f.excerpt(p), docs(p))
 		})
 	}
 	_, err := io.WriteString(w, b.String())
 	return err
 }
 
-// excerpt is a line of the file and below it a caret; of a long line, the part around that.
-func (f File) excerpt(line, column int) string {
-	if line < 1 || line > len(f.lines) {
+// excerpt is the line of a problem and below it a caret; of a long line, the part around
+// that. A problem may be in a file that belongs to the manifest.
+func (f File) excerpt(p manifest.Problem) string {
+	lines := f.lines
+	if p.File != f.Name {
+		b, err := os.ReadFile(p.File)
+		if err != nil {
+			return ""
+		}
+		lines = strings.Split(string(b), "\n")
+	}
+	if p.Line < 1 || p.Line > len(lines) {
 		return ""
 	}
-	text, at := []rune(strings.TrimRight(f.lines[line-1], "\r")), column-1
+	text, at := []rune(strings.TrimRight(lines[p.Line-1], "\r")), p.Column-1
 	at = min(max(at, 0), len(text))
 	before, after := "", ""
 	if len(text)-at > longest {
@@ -54,12 +64,13 @@ func (f File) excerpt(line, column int) string {
 			space[i] = ' '
 		}
 	}
-	return fmt.Sprintf("%5d | %s%s%s\n      | %s^\n", line, before, string(text), after, string(space))
+	return fmt.Sprintf("%5d | %s%s%s\n      | %s^\n", p.Line, before, string(text), after, string(space))
 }
 
 // finding is a problem or a warning for programs.
 type finding struct {
-	Severity string `json:"severity"` // error or warning
+	Severity string `json:"severity"`       // error or warning
+	File     string `json:"file,omitempty"` // where it is not the manifest
 	Rule     string `json:"rule"`
 	Line     int    `json:"line"` // from 1; 0 where the file could not be read
 	Column   int    `json:"column"`
@@ -90,7 +101,11 @@ func JSON(w io.Writer, files []File) error {
 			one.ID, one.Version = f.Manifest.ID, f.Manifest.Version
 		}
 		f.each(func(p manifest.Problem, warning bool) {
-			one.Findings = append(one.Findings, finding{severity(warning), p.Rule, p.Line, p.Column, p.Field, p.Message, p.Nearest, docs(p)})
+			elsewhere := p.File
+			if elsewhere == f.Name {
+				elsewhere = ""
+			}
+			one.Findings = append(one.Findings, finding{severity(warning), elsewhere, p.Rule, p.Line, p.Column, p.Field, p.Message, p.Nearest, docs(p)})
 		})
 		out.Files = append(out.Files, one)
 	}
@@ -116,7 +131,7 @@ func GitHub(w io.Writer, files []File) error {
 			if p.Field != "" {
 				text = p.Field + ": " + text
 			}
-			fmt.Fprintf(&b, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", severity(warning), property.Replace(filepath.ToSlash(f.Name)), max(p.Line, 1), max(p.Column, 1), property.Replace(p.Rule), data.Replace(text+"\n"+docs(p)))
+			fmt.Fprintf(&b, "::%s file=%s,line=%d,col=%d,title=%s::%s\n", severity(warning), property.Replace(filepath.ToSlash(p.File)), max(p.Line, 1), max(p.Column, 1), property.Replace(p.Rule), data.Replace(text+"\n"+docs(p)))
 		})
 	}
 	_, err := io.WriteString(w, b.String())
