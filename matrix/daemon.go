@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,8 +24,28 @@ const (
 // do asks the daemon for an operation and waits for its end.
 func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge bool) error {
 	return e.operate(ctx, rec, verb, operationTimeout(e.App, e.Shard.Bare), func(ctx context.Context) (*api.Progress, error) {
+		if verb == Install && len(e.App.Grants()) > 0 {
+			return e.installed(ctx)
+		}
 		return e.Daemon.Do(ctx, verb, e.App.ID, purge, nil)
 	})
+}
+
+// installed installs what needs its owner's consent, as an owner does who reads in My Apps
+// what it is to have, and goes on. What is asked must be all that its manifest says.
+func (e *Environment) installed(ctx context.Context) (*api.Progress, error) {
+	asked, err := e.Daemon.GetApp(ctx, connect.NewRequest(&api.GetAppRequest{Id: e.App.ID}))
+	if err != nil {
+		return nil, fmt.Errorf("asking what it is to have: %w", err)
+	}
+	op, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID}))
+	if err == nil {
+		return nil, fmt.Errorf("installed without its owner's consent to what it has: it %s", strings.Join(e.App.Grants(), "; it "))
+	}
+	if op, err = e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID, Consent: asked.Msg.NewPrivileges})); err != nil {
+		return nil, err
+	}
+	return e.Daemon.Await(ctx, op.Msg, nil)
 }
 
 // operate has an operation done, within a time, and charges what it took.
