@@ -1,9 +1,11 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
@@ -32,21 +34,31 @@ func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge 
 }
 
 // installed installs what needs its owner's consent, as an owner does who reads in My Apps
-// what it is to have, and goes on. What is asked must be all that its manifest says.
+// what it is to have, and goes on. Before, the daemon must refuse it, and ask for all that
+// the manifest says.
 func (e *Environment) installed(ctx context.Context) (*api.Progress, error) {
 	asked, err := e.Daemon.GetApp(ctx, connect.NewRequest(&api.GetAppRequest{Id: e.App.ID}))
 	if err != nil {
 		return nil, fmt.Errorf("asking what it is to have: %w", err)
 	}
-	op, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID}))
-	if err == nil {
-		return nil, fmt.Errorf("installed without its owner's consent to what it has: it %s", strings.Join(e.App.Grants(), "; it "))
+	if asked.Msg.State == api.State_STATE_NOT_INSTALLED {
+		for _, g := range e.App.Grants() {
+			if !slices.Contains(asked.Msg.NewPrivileges, g) {
+				return nil, fmt.Errorf("its owner is not told that it %s", g)
+			}
+		}
+		if _, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID})); connect.CodeOf(err) != connect.CodeFailedPrecondition {
+			return nil, fmt.Errorf("it is installed without its owner's consent to what it has: it %s (%w)", strings.Join(e.App.Grants(), "; it "), cmp.Or(err, errAccepted))
+		}
 	}
-	if op, err = e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID, Consent: asked.Msg.NewPrivileges})); err != nil {
+	op, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID, Consent: asked.Msg.NewPrivileges}))
+	if err != nil {
 		return nil, err
 	}
 	return e.Daemon.Await(ctx, op.Msg, nil)
 }
+
+var errAccepted = errors.New("accepted")
 
 // operate has an operation done, within a time, and charges what it took.
 func (e *Environment) operate(ctx context.Context, rec *Recorder, verb string, timeout time.Duration, operation func(context.Context) (*api.Progress, error)) error {

@@ -230,9 +230,7 @@ func (s *Snapshot) addSecurity(p properties, c Seen, m *Meant) {
 	for _, a := range r.HostConfig.CapAdd {
 		p.add("capability "+a, "added")
 	}
-	for _, g := range r.HostConfig.GroupAdd {
-		p.add("additional group "+g, "set")
-	}
+	addGrants(p, r)
 	for _, h := range r.HostConfig.ExtraHosts {
 		p.add("extra host "+h, "set")
 	}
@@ -240,9 +238,6 @@ func (s *Snapshot) addSecurity(p properties, c Seen, m *Meant) {
 		p.add("device "+d.PathInContainer, d.PathOnHost)
 	}
 	addLimits(p, r, m)
-	if r.Pids != "" {
-		p.add("processes at most", r.Pids)
-	}
 	cgroup := "that of its unit"
 	if !strings.Contains(r.Cgroup+"/", "/"+c.Name+".service/") {
 		cgroup = r.Cgroup

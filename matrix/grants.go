@@ -197,6 +197,7 @@ func (c *Meant) wantGrants(w wanted, s *Snapshot, r *Details) {
 		w.may("capability CAP_" + name) // Podman shows those that it would not give by itself
 	}
 	if c.keepsGroups() {
+		w.must("additional group keep-groups", "set")
 		w.may("groups of the node's user") // who may have none but its own
 	}
 	for _, d := range c.Devices {
@@ -210,11 +211,29 @@ func (c *Meant) wantGrants(w wanted, s *Snapshot, r *Details) {
 		}
 		w.must("mount "+target, d.Node+", writable")
 	}
-	switch {
-	case c.Pids == 0:
-		w.may("processes at most")
-	case r.Pids != "": // where the node can limit them
+	if c.Pids == 0 {
+		w.may("processes at most") // Podman's settings say
+		return
+	}
+	w.must("limit of processes", fmt.Sprint(c.Pids))
+	if r.Pids != "" { // where the node can limit them
 		w.must("processes at most", fmt.Sprint(c.Pids))
+	}
+}
+
+// addGrants adds what is given beyond what all have, and is not told by the kernel alone.
+func addGrants(p properties, r *Details) {
+	for _, g := range r.HostConfig.GroupAdd {
+		p.add("additional group "+g, "set")
+	}
+	for _, g := range r.given("--group-add") { // which shows also what Podman does not count among groups
+		p.add("additional group "+g, "set")
+	}
+	for _, n := range r.given("--pids-limit") {
+		p.add("limit of processes", n)
+	}
+	if r.Pids != "" {
+		p.add("processes at most", r.Pids)
 	}
 }
 

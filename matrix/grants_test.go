@@ -72,6 +72,7 @@ var grantedLanguage = map[string]said{
 			{factsFile, "volume db 77", "device /dev/serial/by-id/usb-stick-if00 /dev/ttyUSB3\nvolume db 77"},
 			{factsFile, "mount 200 /dev/null ", "mount 200 /dev/ttyACM0 rw,nosuid,noexec devtmpfs /ttyUSB3 -\nmount 200 /dev/null "},
 			{factsFile, "process 200 201 serve 100999 100999 100999", "process 200 201 serve 100999 100999 100999,20,1000"},
+			{web, `"StopTimeout": 3`, `"StopTimeout": 3, "CreateCommand": ["podman", "run", "--group-add", "keep-groups"]`},
 		},
 		absent: "", // the look is incomplete
 		more:   "", // likewise
@@ -81,6 +82,8 @@ var grantedLanguage = map[string]said{
 			{factsFile, "mount 200 /dev/ttyACM0 rw", "mount 200 /dev/ttyACM0 ro"}:                                "container pair: mount /dev/ttyACM0 is /dev/serial/by-id/usb-stick-if00, read-only, wanted",
 			{factsFile, "mount 200 /dev/ttyACM0 rw,nosuid,noexec devtmpfs /ttyUSB3 -\n", ""}:                     "container pair: mount /dev/ttyACM0 is missing, wanted /dev/serial/by-id/usb-stick-if00, writable",
 			{factsFile, "mount 200 /dev/null ", "mount 200 /dev/fuse rw devtmpfs /fuse -\nmount 200 /dev/null "}: "container pair: mount /dev/fuse is /fuse of a devtmpfs, writable, and none is meant",
+			{web, `"keep-groups"]`, `"keep-groups", "--group-add=0"]`}:                                           "container pair: additional group 0 is set, and none is meant",
+			{web, `"--group-add", "keep-groups"`, `"--x"`}:                                                       "container pair: additional group keep-groups is missing, wanted set",
 			{factsFile, "100999,20,1000", "100999,100041"}:                                                       "container pair: group 42 of its processes is held, and none is meant",
 			{web, `"GroupAdd": []`, `"GroupAdd": ["sudo"]`}:                                                      "container pair: additional group sudo is set, and none is meant",
 		},
@@ -90,6 +93,7 @@ var grantedLanguage = map[string]said{
 		shows: []edit{
 			{factsFile, "volume db 77", "device /dev/archipelago/usb-1a6e-089a /dev/bus/usb/001/005\nvolume db 77"},
 			{factsFile, "mount 200 /dev/null ", "mount 200 /dev/bus/usb/001/005 rw,nosuid,noexec devtmpfs /bus/usb/001/005 -\nmount 200 /dev/null "},
+			{web, `"StopTimeout": 3`, `"StopTimeout": 3, "CreateCommand": ["podman", "run", "--group-add=keep-groups"]`},
 		},
 		faults: map[edit]string{
 			{factsFile, "devtmpfs /bus/usb/001/005", "devtmpfs /bus/usb/001/006"}: "container pair: mount /dev/bus/usb/001/005 is another device, /bus/usb/001/006",
@@ -111,9 +115,17 @@ var grantedLanguage = map[string]said{
 		faults: map[edit]string{{factsFile, "1.130000s", "11.300000s"}: "container pair-db: its unit's CPUQuotaPerSecUSec is 11.3s, wanted 1.13s"},
 	},
 	"a limit of processes": {
-		change: func(db, _ *manifest.Container) { db.Pids = 200 },
-		shows:  []edit{{factsFile, "limit 100 own Max_processes", "pids 100 200\nlimit 100 own Max_processes"}},
-		faults: map[edit]string{{factsFile, "pids 100 200", "pids 100 2048"}: "container pair-db: processes at most is 2048, wanted 200"},
+		change: func(_, web *manifest.Container) { web.Pids = 200 },
+		shows: []edit{
+			{factsFile, "limit 200 own Max_processes", "pids 200 200\nlimit 200 own Max_processes"},
+			{web, `"StopTimeout": 3`, `"StopTimeout": 3, "CreateCommand": ["podman", "run", "--pids-limit", "200"]`},
+		},
+		absent: "container pair: limit of processes is missing, wanted 200",
+		more:   "container pair: limit of processes is 200, and none is meant",
+		faults: map[edit]string{
+			{factsFile, "pids 200 200", "pids 200 2048"}:             "container pair: processes at most is 2048, wanted 200",
+			{web, `"--pids-limit", "200"`, `"--pids-limit", "2000"`}: "container pair: limit of processes is 2000, wanted 200",
+		},
 	},
 }
 
@@ -142,14 +154,17 @@ func TestWhatIsGrantedIsSeenOrRed(t *testing.T) {
 	}
 }
 
-// A limit of the node's own, of which no manifest speaks, is nobody's fault.
-func TestAnyLimitOfProcessesIsGoodWhereNoneIsMeant(t *testing.T) {
-	none := grantedLanguage["a limit of processes"]
-	if wrong := lookAtSaid(t, none, false, true, edit{}); len(wrong) > 0 {
+// A limit of the node's own, of which no manifest speaks, is nobody's fault; nor is a node
+// that cannot limit them.
+func TestALimitOfProcessesIsTheNodesWhereNoneIsMeant(t *testing.T) {
+	one := grantedLanguage["a limit of processes"]
+	one.shows = one.shows[:1]
+	if wrong := lookAtSaid(t, one, false, true, edit{}); len(wrong) > 0 {
 		t.Errorf("%q", wrong)
 	}
-	if wrong := lookAtSaid(t, none, true, false, edit{}); len(wrong) > 0 {
-		t.Errorf("a node that limits no processes: %q", wrong)
+	one.shows = grantedLanguage["a limit of processes"].shows[1:]
+	if wrong := lookAtSaid(t, one, true, true, edit{}); len(wrong) > 0 {
+		t.Errorf("%q", wrong)
 	}
 }
 

@@ -177,6 +177,14 @@ form() {
   echo "${out:-,other}"
 }
 
+# Where the paths of devices lead.
+devices() {
+  local p f
+  for p in $devices; do
+    if f=$(readlink -e "$p"); then echo "device $p $f"; else echo "device $p absent"; fi
+  done
+}
+
 look() {
   local p v f values links=() paths=()
   boot
@@ -205,9 +213,7 @@ look() {
   find "${links[@]}" -maxdepth 0 -printf '%p %l\n' 2>/dev/null | while IFS='/ ' read -r _ _ p _ f v; do
     [ -n "$v" ] && echo "ns $p $f $v"
   done
-  for p in $devices; do
-    if f=$(readlink -e "$p"); then echo "device $p $f"; else echo "device $p absent"; fi
-  done
+  devices
   for p in $inside; do
     paths+=("/proc/${p%%:*}/root${p#*:}")
   done

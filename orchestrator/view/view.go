@@ -189,7 +189,7 @@ func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 				v.remark("version " + entry.Manifest.Version + ", which " + entry.Source.String() + " offers, is older: it does not take its place by itself")
 			}
 			v.NewPrivileges = in.Offer.NewPrivileges(d.Manifest, entry.Manifest, in.Records.Installed, in.Now)
-			if len(v.NewPrivileges) > 0 {
+			if len(v.NewPrivileges) > 0 && d.Goal != state.Absent {
 				v.remark("version " + entry.Manifest.Version + " waits for your consent, as it asks for more: it " + strings.Join(v.NewPrivileges, "; it "))
 			}
 		}
