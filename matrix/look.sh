@@ -98,7 +98,7 @@ processes() {
       file = "/proc/" main "/cgroup"
       while ((getline line < file) > 0) if (line ~ /^0::/) { dir = substr(line, 4); print "cgroup", main, dir; n++ }
       close(file)
-      pids = "" # the least that its cgroup, or one above it in its unit, says
+      pids = "" # the least that its cgroup says, or one between it and its unit
       for (; dir ~ /\.service\//; sub(/\/[^\/]*$/, "", dir)) {
         file = "/sys/fs/cgroup" dir "/pids.max"
         if ((getline line < file) > 0 && line ~ /^[0-9]+$/ && (pids == "" || line + 0 < pids)) pids = line + 0

@@ -1,11 +1,15 @@
 package matrix
 
 import (
+	"errors"
 	"os"
 	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
 // part runs a part of the script in place of the whole, over a copy of the kernel's files.
@@ -42,7 +46,9 @@ func TestTheLeastLimitOfProcessesInTheUnitCounts(t *testing.T) {
 	}{
 		"its own":        {map[string]string{payload: "200", unit: "max"}, "pids 200 200"},
 		"above it":       {map[string]string{payload + "/inner": "max", payload: "200", unit: "300"}, "pids 200 200"},
-		"less above":     {map[string]string{payload: "2048", unit: "100"}, "pids 200 2048"},
+		"less below":     {map[string]string{payload + "/inner": "100", payload: "200"}, "pids 200 100"},
+		"less above":     {map[string]string{payload + "/inner": "200", payload: "100"}, "pids 200 100"},
+		"of its unit":    {map[string]string{payload: "2048", unit: "100"}, "pids 200 2048"},
 		"none":           {map[string]string{payload: "max", unit: "max"}, ""},
 		"no controller":  {nil, ""},
 		"of all of them": {map[string]string{payload: "max", "/user.slice": "50"}, ""},
@@ -79,5 +85,29 @@ func TestTheScriptSaysWhereADeviceLeads(t *testing.T) {
 	want := "device " + dir + "/usb-a " + dir + "/ttyUSB3\ndevice " + dir + "/usb-b absent\n"
 	if got := part(t, "devices", "", "", "", "", "", "", "", "", "", "", "", dir+"/usb-a "+dir+"/usb-b"); got != want {
 		t.Errorf("%q, expected %q", got, want)
+	}
+}
+
+// What was not said of a device is not taken for absent.
+func TestALookThatSaysNothingOfADeviceIsIncomplete(t *testing.T) {
+	m := stack()
+	m.Containers[1].Devices = []manifest.Device{{Class: "gpu"}, {Class: "tun"}}
+	for said, want := range map[string]string{
+		"":                                   "the node said nothing of 2 of 2 devices",
+		"device /dev/net/tun /dev/net/tun\n": "the node said nothing of 1 of 2 devices",
+		"device /dev/net/tun absent\ndevice /dev/dri/renderD128 absent\n": "",
+	} {
+		_, err := lookAtOne(m, func(file, text string) string {
+			if file == factsFile {
+				text = strings.Replace(text, "volume db 77", said+"volume db 77", 1)
+			}
+			return text
+		})
+		if want == "" && err != nil || want != "" && (!errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, expected %q", said, err, want)
+		}
+	}
+	if got := asMeant(nil).ask(m, nodes.DataDir, noon).arguments(); got[len(got)-1] != "/dev/dri/renderD128 /dev/net/tun" {
+		t.Errorf("asked for are %q", got[len(got)-1])
 	}
 }

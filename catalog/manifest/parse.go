@@ -334,9 +334,9 @@ func hint(name string) string {
 	case "device", "cdi":
 		return "; a container's 'devices' are by class: serial, video, usb, gpu, tun"
 	case "lan_discovery", "multicast":
-		return "; multicast of the node's network does not reach containers (docs/adr/0013-no-lan-discovery.md)"
+		return "; multicast of the node's network does not reach containers, which have networks of their own"
 	case "subpath":
-		return "; what one container has of another's volume is a volume of its own, mounted inside (docs/adr/0014-no-paths-inside-volumes.md)"
+		return "; what one container has of another's volume is a volume of its own, mounted below the other"
 	case "network", "network_mode", "pid", "ipc":
 		return "; every application has its own network, the host's namespaces cannot be shared"
 	case "hostPath", "host_path", "bind", "mounts":

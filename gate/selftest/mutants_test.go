@@ -191,6 +191,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range machines {
 		all = append(all, m.planted)
 	}
+	openTunnels(t, ".228", ".198")
 	daemon := faulty(t)
 	l, err := lab.Open(io.Discard)
 	if err != nil {

@@ -3,6 +3,7 @@ package manifest
 import (
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -65,8 +66,6 @@ var classes = map[string]class{
 var (
 	deviceTarget   = regexp.MustCompile(`^/dev/[A-Za-z][A-Za-z0-9_-]{0,31}$`)
 	engineDevices  = []string{"console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"}
-	deviceDirs     = []string{"/dev/serial/by-id", "/dev/v4l/by-id", "/dev/archipelago"}
-	singleDevices  = []string{"/dev/dri/renderD128", "/dev/net/tun"}
 	usbSeparator   = strings.NewReplacer(":", "-")
 	whollyASetting = regexp.MustCompile(`^\{\{setting:[a-z0-9-]+\}\}$`)
 )
@@ -74,7 +73,14 @@ var (
 // DevicePlaces are where a node has devices that an application may ask for: directories
 // that hold them, and single ones.
 func DevicePlaces() (dirs, single []string) {
-	return slices.Clone(deviceDirs), slices.Clone(singleDevices)
+	for _, name := range slices.Sorted(maps.Keys(classes)) {
+		if c := classes[name]; c.id != nil {
+			dirs = append(dirs, path.Dir(c.node))
+		} else {
+			single = append(single, c.node)
+		}
+	}
+	return dirs, single
 }
 
 // Node is the device's path on the node.
@@ -171,8 +177,7 @@ func idForm(class string) string {
 	if class == "usb" {
 		return "VENDOR:PRODUCT, as lsusb shows it, such as 1a6e:089a"
 	}
-	dir, _, _ := strings.Cut(classes[class].node, "/%s")
-	return "a name as in " + dir
+	return "a name as in " + path.Dir(classes[class].node)
 }
 
 // checkPrivileges is about capabilities and devices.
