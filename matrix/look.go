@@ -36,6 +36,7 @@ type questions struct {
 	mains          []string // main processes of its containers: "PID:PID of conmon"
 	others         []string // main processes of other containers
 	inside         []string // paths in containers: "PID:/path"
+	devices        []string // paths on the node
 }
 
 // ask gathers the questions to which a snapshot lacks the answers.
@@ -47,6 +48,7 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 	for _, name := range m.Volumes() {
 		q.volumes = append(q.volumes, manifest.VolumeDir(dataDir, m.ID, name))
 	}
+	q.devices = devicesOf(m)
 	for _, seen := range s.Containers {
 		if seen.running == nil {
 			if seen.pid != "" {
@@ -73,7 +75,7 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 
 func (q questions) arguments() []string {
 	list := func(words []string) string { return strings.Join(words, " ") }
-	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside)}
+	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.devices)}
 }
 
 // disk adds to a snapshot what only the node itself can tell.
@@ -247,6 +249,10 @@ func (r *reading) fact(f []string, line string) error {
 		into[f[3]] = f[4] + " " + f[5]
 	case tag == "inside" && n == 7 && c != nil:
 		run.Inside[f[2]] = InsideSeen{f[3], f[4], f[5], f[6]}
+	case tag == "pids" && n == 3 && c != nil:
+		run.Pids = f[2]
+	case tag == "device" && n == 3:
+		r.Devices[f[1]] = strings.TrimPrefix(f[2], "absent")
 	case tag == "socket" && n == 5:
 		return r.socket(f)
 	case tag == "sockets" && n == 2:
@@ -326,6 +332,8 @@ func (r *reading) complete(q questions) error {
 		return lacks("%d of %d volumes", len(q.volumes)-r.volumes, len(q.volumes))
 	case r.folders != folders:
 		return lacks("%d of its %d folders", folders-r.folders, folders)
+	case len(r.Devices) != len(q.devices):
+		return lacks("%d of %d devices", len(q.devices)-len(r.Devices), len(q.devices))
 	case !r.sockets:
 		return lacks("some of the ports that something listens on")
 	}

@@ -83,6 +83,7 @@ func (d *document) check(m *Manifest) {
 		}
 	}
 	d.checkVolumes(m)
+	d.checkExtraHosts(m, names)
 	if _, cycle := order(m.Containers); cycle != "" {
 		d.report(at("containers", names[cycle], "depends_on"), false, "depends on itself, directly or through others")
 	}
@@ -133,6 +134,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 		d.checkHealth(i, c, h)
 	}
 	d.checkProcess(m, i, c)
+	d.checkPrivileges(m, i, c)
 	targets := map[string]string{}
 	target := func(p string, where ...any) {
 		if path.Clean(p) != p || p == "/" {
@@ -297,6 +299,9 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 		}
 		for j, w := range c.Command {
 			refs(w, "containers", i, "command", j)
+		}
+		for j, dev := range c.Devices {
+			refs(dev.ID, "containers", i, "devices", j, "id")
 		}
 	}
 	required := map[string]bool{}
