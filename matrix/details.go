@@ -102,6 +102,7 @@ type Details struct {
 	Limits     map[string]string     // soft and hard, by name
 	Parent     map[string]string     // those of the process that started it
 	Inside     map[string]InsideSeen // files and directories, by their path in it
+	Texts      map[string]string     // SHA-256 of files' texts, without values of secrets, by their path in it
 }
 
 // Process is one of a container (proc_pid_status(5)). Ids are the node's.

@@ -102,10 +102,10 @@ type Environment struct {
 	App *manifest.Manifest
 }
 
-// expectation is what the application must be on this node.
-func (e *Environment) expectation() (*Expectation, error) {
+// expectation is what the application must be on this node, which has a host name.
+func (e *Environment) expectation(host string) (*Expectation, error) {
 	id := e.App.ID
-	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
+	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: nodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
 }
 
 // look has the witnesses take a snapshot, compares the daemon's words with it, and holds it

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strconv"
 	"strings"
@@ -24,8 +25,9 @@ import (
 	"golang.org/x/text/message"
 )
 
-// MaxSize is the largest manifest that is read, in bytes.
-const MaxSize = 256 << 10
+// MaxSize is the largest manifest that is read, in bytes. What its files hold is up to
+// twice as long in JSON.
+const MaxSize = 256<<10 + 2*MaxFiles
 
 //go:embed schema.json
 var schemaJSON []byte
@@ -79,7 +81,8 @@ var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	return c.Compile("manifest.json")
 })
 
-// ParseFile reads and parses the manifest at path.
+// ParseFile reads and parses the manifest at path, with the files beside it that are its
+// sources.
 func ParseFile(path string) (*Manifest, error) {
 	info, err := os.Stat(path)
 	if err != nil {
@@ -92,7 +95,7 @@ func ParseFile(path string) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading manifest: %w", err)
 	}
-	return Parse(path, b)
+	return parse(path, filepath.Dir(path), b)
 }
 
 func tooLarge(name string, size int64) Problem {
@@ -101,7 +104,10 @@ func tooLarge(name string, size int64) Problem {
 
 // Parse reads one manifest. Every problem found comes back at once as an *Error;
 // name is used in positions only.
-func Parse(name string, src []byte) (*Manifest, error) {
+func Parse(name string, src []byte) (*Manifest, error) { return parse(name, "", src) }
+
+// parse reads a manifest that is in dir; empty for one that is on no disk.
+func parse(name, dir string, src []byte) (*Manifest, error) {
 	if len(src) > MaxSize {
 		return nil, &Error{[]Problem{tooLarge(name, int64(len(src)))}}
 	}
@@ -117,7 +123,7 @@ func Parse(name string, src []byte) (*Manifest, error) {
 	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
 		return nil, &Error{[]Problem{{name, 1, 1, "", fmt.Sprintf("expected exactly one YAML document, found %d", docs(file))}}}
 	}
-	doc := document{name: name, root: file.Docs[0].Body}
+	doc := document{name: name, dir: dir, root: file.Docs[0].Body}
 	doc.refuseIndirection()
 	if len(doc.problems) > 0 {
 		return nil, doc.error()
@@ -140,6 +146,7 @@ func Parse(name string, src []byte) (*Manifest, error) {
 	if err := json.Unmarshal(js, &m); err != nil {
 		return nil, &Error{[]Problem{{name, 1, 1, "", err.Error()}}}
 	}
+	doc.pack(&m)
 	doc.check(&m)
 	if len(doc.problems) > 0 {
 		return nil, doc.error()
@@ -183,6 +190,7 @@ func ParseCanonical(name string, js []byte) (*Manifest, error) {
 		return refuse(err)
 	}
 	doc := document{name: name}
+	doc.pack(&m)
 	doc.check(&m)
 	if len(doc.problems) > 0 {
 		return refuse(doc.error())
@@ -215,7 +223,9 @@ func syntaxProblem(name string, err error) Problem {
 // document is a parsed file whose values can be located.
 type document struct {
 	name     string
+	dir      string // where it is; empty for one that is on no disk
 	root     ast.Node
+	sources  map[fileKey]string // of files that were read from there
 	problems []Problem
 }
 

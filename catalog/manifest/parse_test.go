@@ -60,7 +60,7 @@ func TestValidManifestIsRead(t *testing.T) {
 func TestSettingsAreFilledIn(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "prune", Default: "550"}, {Name: "index", Default: "0", Values: []string{"0", "1"}}},
 		Containers: []Container{{Name: "a", Environment: map[string]string{"P": "{{setting:prune}}/{{setting:index}}"}, Command: []string{"--prune={{setting:prune}}"}, Entrypoint: []string{"{{setting:prune}}"}}}}
-	got, err := m.With(map[string]string{"index": "1"})
+	got, err := m.With(map[string]string{"index": "1"}, Node{})
 	if err != nil || got.Containers[0].Environment["P"] != "550/1" || got.Containers[0].Command[0] != "--prune=550" || got.Containers[0].Entrypoint[0] != "550" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -68,7 +68,7 @@ func TestSettingsAreFilledIn(t *testing.T) {
 		t.Error("the manifest itself was changed")
 	}
 	for _, bad := range []map[string]string{{"index": "2"}, {"nope": "1"}, {"prune": "a\nb"}, {"prune": strings.Repeat("x", 301)}} {
-		if _, err := m.With(bad); err == nil {
+		if _, err := m.With(bad, Node{}); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
 	}
@@ -79,12 +79,12 @@ const ref = "abcdefghijABCDEFGHIJ"
 func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "key", Secret: true}}, Secrets: []GeneratedSecret{{Name: "inner"}},
 		Containers: []Container{{Name: "a", Secrets: []SecretMount{{Name: "key", Path: "/run/key"}, {Name: "inner", Env: "INNER"}}}}}
-	set, err := m.With(map[string]string{"key": ref})
+	set, err := m.With(map[string]string{"key": ref}, Node{})
 	if want := []SecretMount{{Name: "key", Path: "/run/key", Ref: ref}, {Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(set.Containers[0].Secrets, want) {
 		t.Errorf("set: %+v, %v", set, err)
 	}
 	for _, unset := range []map[string]string{nil, {"key": ""}} {
-		got, err := m.With(unset)
+		got, err := m.With(unset, Node{})
 		if want := []SecretMount{{Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(got.Containers[0].Secrets, want) {
 			t.Errorf("%v: %+v, %v", unset, got, err)
 		}
@@ -93,7 +93,7 @@ func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
 		t.Error("the manifest itself was changed")
 	}
 	for _, clear := range []string{"hunter2", "../../../../../etc/pw", strings.Repeat("x", 21)} {
-		if _, err := m.With(map[string]string{"key": clear}); err == nil || strings.Contains(err.Error(), clear) || len(m.SecretRefs(map[string]string{"key": clear})) > 0 {
+		if _, err := m.With(map[string]string{"key": clear}, Node{}); err == nil || strings.Contains(err.Error(), clear) || len(m.SecretRefs(map[string]string{"key": clear})) > 0 {
 			t.Errorf("a value in the clear: %v", err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestInternetIsReachedUnlessTheManifestSaysNo(t *testing.T) {
 
 func TestARefusedSettingIsNotRepeated(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "mode", Default: "x", Values: []string{"x", "y"}}}}
-	if _, err := m.With(map[string]string{"mode": "hunter2"}); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "setting mode of a: expected one of x, y") {
+	if _, err := m.With(map[string]string{"mode": "hunter2"}, Node{}); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "setting mode of a: expected one of x, y") {
 		t.Error(err)
 	}
 }

@@ -255,10 +255,10 @@ func FuzzRender(f *testing.F) {
 		if err != nil {
 			return // refused, as much of this should be
 		}
-		if m, err = m.With(map[string]string{"s": setting}); err != nil {
+		if m, err = m.With(map[string]string{"s": setting}, manifest.Node{}); err != nil {
 			return
 		}
-		plain, err := m.With(nil)
+		plain, err := m.With(nil, manifest.Node{})
 		if err != nil {
 			t.Fatal(err)
 		}
