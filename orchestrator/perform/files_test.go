@@ -139,7 +139,9 @@ func TestFilesOfAStoppedApplicationStay(t *testing.T) {
 	d := w.record(t, func(d *state.Desired) { d.Manifest = written("1") })
 	w.do(t, d, plan.Prepare, written("1"))
 	before := w.filesThere(t)
-	d = w.record(t, func(d *state.Desired) { d.Manifest, d.Goal, d.Config = written("1"), state.Stopped, map[string]string{"level": "debug"} })
+	d = w.record(t, func(d *state.Desired) {
+		d.Manifest, d.Goal, d.Config = written("1"), state.Stopped, map[string]string{"level": "debug"}
+	})
 	w.do(t, d, plan.WriteUnits, written("1"))
 	if there := w.filesThere(t); !slices.Equal(there, before) {
 		t.Errorf("%q, before %q: nothing has written others", there, before)

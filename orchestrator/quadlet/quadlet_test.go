@@ -34,6 +34,9 @@ func TestUnitsAreAsTheGoldenFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if whole, err = whole.With(nil, manifest.Node{Name: "box", Domain: "box.local"}); err != nil {
+		t.Fatal(err)
+	}
 	files := map[string]string{}
 	for _, m := range []*manifest.Manifest{parse(t), whole} {
 		maps.Copy(files, Render(m, "/var/lib/archipelago", true).Files)
