@@ -248,6 +248,7 @@ func FuzzRender(f *testing.F) {
 				"name": "a", "image": map[string]any{"ref": "r.example/a", "digest": "sha256:" + strings.Repeat("0", 64)},
 				"environment": map[string]any{"K": value, "S": "{{setting:s}}"}, "entrypoint": []any{probe, "{{setting:s}}"}, "command": []any{word, "{{setting:s}}"},
 				"health": map[string]any{"exec": []any{"p", probe}},
+				"files":  []any{map[string]any{"path": "/etc/x", "content": value + word + "{{setting:s}}", "template": true}},
 			}},
 			"settings": []any{map[string]any{"name": "s", "default": "x"}},
 		})
