@@ -81,9 +81,9 @@ func ownFile(app, file string) bool {
 
 var hostLabel = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
-// nodeOf is what a manifest's texts say of a node, by its host name: the first part of that,
+// NodeOf is what a manifest's texts say of a node, by its host name: the first part of that,
 // and the name by which it is found on its network (RFC 6762); localhost where it has none.
-func nodeOf(host string) manifest.Node {
+func NodeOf(host string) manifest.Node {
 	name, _, _ := strings.Cut(strings.ToLower(host), ".")
 	if !hostLabel.MatchString(name) {
 		return manifest.Node{Name: "localhost", Domain: "localhost"}
@@ -92,4 +92,4 @@ func nodeOf(host string) manifest.Node {
 }
 
 // RenderedFor is the node of which units that are only rendered speak (archipelago render).
-var RenderedFor = nodeOf("node")
+var RenderedFor = NodeOf("node")

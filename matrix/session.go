@@ -105,7 +105,7 @@ type Environment struct {
 // expectation is what the application must be on this node, which has a host name.
 func (e *Environment) expectation(host string) (*Expectation, error) {
 	id := e.App.ID
-	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: nodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
+	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: NodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
 }
 
 // look has the witnesses take a snapshot, compares the daemon's words with it, and holds it

@@ -2,7 +2,6 @@ package secrets
 
 import (
 	"bytes"
-	"crypto"
 	"crypto/ed25519"
 	"crypto/rsa"
 	"crypto/tls"
@@ -79,7 +78,7 @@ func TestKeysCertificatesAndHashesAreOfEachOther(t *testing.T) {
 	}
 	block, _ := pem.Decode([]byte(v["public"]))
 	public, err := x509.ParsePKIXPublicKey(block.Bytes)
-	if key, _ := parsed(v["tls"]); err != nil || !public.(ed25519.PublicKey).Equal(key.Public().(crypto.PublicKey)) {
+	if key, _ := parsed(v["tls"]); err != nil || !public.(ed25519.PublicKey).Equal(key.Public()) {
 		t.Errorf("the public key is of another, %v", err)
 	}
 	if err := bcrypt.CompareHashAndPassword([]byte(v["bcrypt"]), []byte(v["password"])); err != nil {
