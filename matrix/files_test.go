@@ -130,6 +130,17 @@ func TestOnlyItsOwnFilesMayBeMountedFromTheDaemonsDirectory(t *testing.T) {
 	}
 }
 
+func TestTheModeOfAFile(t *testing.T) {
+	c := manifest.Container{Name: "pair", User: "7", Files: []manifest.File{
+		{Path: "/a", Content: "x"}, {Path: "/b", Content: "x", Mode: "0755"}, {Path: "/c", Content: "{{secret:x}}", Template: true}, {Path: "/d", Content: "{{secret:x}}"},
+	}}
+	for file, want := range map[string]string{"/a": "644", "/b": "755", "/c": "600", "/d": "644"} {
+		if f := filesMeant(stack(), c, "/d")[file]; f.Mode != want || f.UID != 7 || f.GID != 0 || f.Place != "/d/_daemon/files/pair/pair" {
+			t.Errorf("%s: %+v, expected mode %s", file, f, want)
+		}
+	}
+}
+
 func TestFilesThatAreLeftAreRed(t *testing.T) {
 	s := &Snapshot{Folders: []string{"_daemon/files/pair"}}
 	if wrong := CheckAbsent(stack(), s); !slices.Equal(wrong, []string{"the folder _daemon/files/pair is left, in which its files were"}) {

@@ -211,7 +211,7 @@ patterns() {
   for f in "$secrets"/*; do
     case $(head -c 30 "$f" 2>/dev/null) in
     "-----BEGIN PUBLIC KEY"* | "-----BEGIN CERTIFICATE"*) continue ;;
-    "-----BEGIN "*) grep -vE '^-----|^.{0,39}$' "$f" 2>/dev/null ;;
+    "-----BEGIN "*) grep -E '.{40}' "$f" 2>/dev/null ;;
     *) cat "$f" 2>/dev/null ;;
     esac
     echo

@@ -8,7 +8,7 @@ while [ $# -gt 0 ]; do
 	new=$dir/$1.new name=$dir/$1
 	chown "$2" "$new"
 	chmod "$3" "$new"
-	if [ ! -L "$name" ] && [ -f "$name" ] && [ "$(stat -c '%u:%g %a' "$new")" = "$(stat -c '%u:%g %a' "$name")" ] && cmp -s "$new" "$name"; then
+	if [ -f "$name" ] && [ "$(stat -c '%u:%g %a' "$new")" = "$(stat -c '%u:%g %a' "$name")" ] && cmp -s "$new" "$name"; then
 		rm -- "$new"
 	else
 		mv -T -- "$new" "$name"
