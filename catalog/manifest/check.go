@@ -210,6 +210,8 @@ func (d *document) checkLogin(l *Login, m *Manifest, secrets map[string]bool, wh
 	}
 	if i := slices.IndexFunc(m.Secrets, func(s GeneratedSecret) bool { return s.Name == l.Secret }); !m.Secrets[i].Shown {
 		d.report(at(append(where, "secret")...), false, "the secret %q is not shown, so nobody could sign in with it", l.Secret)
+	} else if m.Secrets[i].Key() || m.Secrets[i].Derive != nil {
+		d.report(at(append(where, "secret")...), false, "the secret %q is no password", l.Secret)
 	}
 }
 

@@ -276,6 +276,8 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"page on a tcp interface", "canary:", "  raw: {port: web, protocol: tcp, path: /x, handshake: {expect: hello}}\ncanary:", []string{"interfaces.raw: path and expect go with an http interface"}},
 		{"interface that nothing is reached by", "interfaces:\n  web: {port: web, expect: {title: Pair, selector: form}}\n", "interfaces:\n  web: {port: web, protocol: tcp}\n", []string{"m.yaml:18:3: interfaces: nothing here shows that the application answers"}},
 		{"page that My Apps does not link to", "  web: {port: web, expect", "  admin: {port: web, expect", []string{"m.yaml:18:3: interfaces: nothing here shows that the application answers"}},
+		{"login with a hash", "{name: password, shown: true}", "{name: real}, {name: password, shown: true, derive: {from: real, as: bcrypt}}", []string{`canary.http.login.secret: the secret "password" is no password`}},
+		{"login with a key", "{name: password, shown: true}", "{name: password, shown: true, form: rsa}", []string{`canary.http.login.secret: the secret "password" is no password`}},
 		{"secret that nobody may read", "shown: true", "shown: false", []string{"is not shown"}},
 		{"setting that is not declared", "    ports: [{", "    environment: {A: \"{{setting:x}}\"}\n    ports: [{", []string{`containers[1].environment.A: no setting is named "x"`}},
 		{"default that is not allowed", "canary:", "settings: [{name: x, default: \"2\", values: [\"0\", \"1\"]}]\ncanary:", []string{`settings[0].default: "2" is not one of the values`}},
