@@ -86,12 +86,12 @@ RELEASE := out/release/$(VERSION)
 ARCHES  ?= amd64
 
 .PHONY: release
-release: build ## static programs for ARCHES (amd64), checksums, SBOM, provenance, signed by KEYS; RUN and TRUST name a green run, TO where to publish
+release: build ## static programs for ARCHES (amd64), checksums, SBOM, provenance, signed by KEYS; RUN and TRUST name a run that may go out, WAIVERS whose waivers count for it, TO where to publish
 	@test -n "$(TRUST)" || { echo "TRUST=gate.key.pub names the key of the gate whose run counts; RUN=DIR the run (default: the latest)" >&2; exit 2; }
 	@test -n "$(KEYS)" || { echo "KEYS='release.key' names the keys that sign the release for nodes, files or agent:NAME; IDENTITY=id.txt opens files" >&2; exit 2; }
 	@rm -rf $(RELEASE).new && mkdir -p $(RELEASE).new
 	for arch in $(ARCHES); do for c in archipelago archy catalog gate; do GOARCH=$$arch $(BUILD) -o $(RELEASE).new/$$c-linux-$$arch ./cmd/$$c || exit; done; done
-	$(GATE) release $(RELEASE).new --version '$(VERSION)' --trust $(TRUST) $(foreach k,$(KEYS),--key '$(k)') $(if $(IDENTITY),--identity $(IDENTITY)) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
+	$(GATE) release $(RELEASE).new --version '$(VERSION)' --trust $(TRUST) $(foreach k,$(WAIVERS),--trust-waivers '$(k)') $(foreach k,$(KEYS),--key '$(k)') $(if $(IDENTITY),--identity $(IDENTITY)) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
 	rm -rf $(RELEASE) && mv $(RELEASE).new $(RELEASE)
 
 .PHONY: vuln
@@ -102,14 +102,15 @@ vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 test: lint unit race gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
-bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; BLAKE3 against b3sum
+bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; BLAKE3 against b3sum
 	$(call install,b3sum,b3sum)
-	go test -run '^$$' -bench . ./orchestrator/plan ./orchestrator/subscription ./catalog/document
+	go test -run '^$$' -bench . ./orchestrator/plan ./orchestrator/subscription ./catalog/document ./catalog/manifest/findings ./cmd/archy
 	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
 
 .PHONY: docs
-docs: ## render docs/*.dot, and bring the recovery times of 'make faults' into TESTING.md
+docs: ## render docs/*.dot, write docs/manifest.md, and bring the recovery times of 'make faults' into TESTING.md
 	$(call install,dot,graphviz)
+	go test ./catalog/manifest -count=1 -run TestReferenceIsThatOfTheSchema -update
 	sh docs/render.sh
 
 .PHONY: proto

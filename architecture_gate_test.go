@@ -84,6 +84,22 @@ func TestWitnessesKnowTheDaemonByItsRPCAlone(t *testing.T) {
 	}
 }
 
+// TestTheWitnessesProgramKnowsNothingOfTheProject keeps what runs on a node small, and apart
+// from what is tested there.
+func TestTheWitnessesProgramKnowsNothingOfTheProject(t *testing.T) {
+	pkgs := imports(t)
+	for pkg, may := range map[string][]string{"matrix/look": nil, "cmd/look": {"matrix/look"}} {
+		if _, there := pkgs[pkg]; !there {
+			t.Errorf("there is no package %s", pkg)
+		}
+		for _, i := range pkgs[pkg] {
+			if _, ours := pkgs[i]; ours && !slices.Contains(may, i) {
+				t.Errorf("%s imports %s", pkg, i)
+			}
+		}
+	}
+}
+
 // allowed tells whether a package is one of a list, in which DIR/... stands for DIR and
 // all below it.
 func allowed(pkg string, list []string) bool {

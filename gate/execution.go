@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
@@ -106,6 +107,9 @@ func (e *execution) judge(cut error) (*Outcome, error) {
 	} else {
 		*e.plan = e.before
 	}
+	if err := reports.WriteJSON(filepath.Join(e.dir, reports.PlanFile), e.plan); err != nil {
+		return nil, errors.Join(cut, fmt.Errorf("%w: %w", runner.ErrIncomplete, err))
+	}
 	r, err := conclude(e.dir, e.plan)
 	if err != nil {
 		return nil, errors.Join(cut, err)
@@ -126,11 +130,7 @@ func (e *execution) levelZero(ctx context.Context) error {
 	if len(dirs) == 0 {
 		out := filepath.Join(e.dir, "catalog")
 		for id, entry := range e.Catalog {
-			home := filepath.Join(out, id)
-			if err := os.MkdirAll(home, 0o755); err != nil {
-				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-			}
-			if err := os.WriteFile(filepath.Join(home, "manifest.yaml"), entry.Canonical(), 0o644); err != nil {
+			if err := reports.Write(out, filepath.Join(id, "manifest.yaml"), entry.Canonical()); err != nil {
 				return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 			}
 		}
@@ -344,15 +344,20 @@ func (e *execution) begin(f *fleet.Fleet) error {
 	if err := reports.WriteJSON(filepath.Join(e.dir, reports.PlanFile), e.plan); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
-	link := filepath.Join(e.Out, latest)
-	tmp := fmt.Sprintf("%s.%d", link, os.Getpid())
-	if err := os.Symlink(filepath.Base(e.dir), tmp); err != nil {
-		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
-	}
-	if err := os.Rename(tmp, link); err != nil {
+	if err := makeLatest(e.Out, e.dir); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	return nil
+}
+
+// makeLatest makes a run the one that is found without a name.
+func makeLatest(out, dir string) error {
+	link := filepath.Join(out, latest)
+	tmp := fmt.Sprintf("%s.%d", link, os.Getpid())
+	if err := os.Remove(tmp); err != nil && !errors.Is(err, fs.ErrNotExist) { // of a gate that was killed here
+		return err
+	}
+	return errors.Join(os.Symlink(filepath.Base(dir), tmp), os.Rename(tmp, link))
 }
 
 // changed says what of the nodes is not as it was when the run began.

@@ -8,6 +8,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"time"
@@ -28,6 +29,7 @@ type Options struct {
 	Inventory   string   // file of the nodes; empty for the lab's, which is brought up
 	Daemon      string   // file of the daemon
 	Suite       string   // file of the compiled suite
+	Look        string   // file of the witnesses' program for the nodes; empty: look, beside the suite
 	Out         string   // directory of runs
 	Environment []string // more of the daemon's environment, "NAME=value"
 	Observer    Observer
@@ -134,21 +136,25 @@ func open(out, name string) (string, *plan.Plan, error) {
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: %s: no such run: %w", plan.ErrUsage, named, err)
 	}
-	if err := reports.Own(dir); err != nil {
+	if err := reports.Own(dir); errors.Is(err, fs.ErrNotExist) {
+		return "", nil, fmt.Errorf("%w: not a run: %w; if a gate was ended here before it began, nothing is lost: start a new run", plan.ErrUsage, err)
+	} else if err != nil {
 		return "", nil, fmt.Errorf("%w: not a run: %w", plan.ErrUsage, err)
 	}
-	b, err := os.ReadFile(filepath.Join(dir, reports.PlanFile))
+	file := filepath.Join(dir, reports.PlanFile)
+	b, err := os.ReadFile(file)
 	if err != nil {
 		return "", nil, fmt.Errorf("%w: not a run: %w", plan.ErrUsage, err)
 	}
 	p, err := plan.Parse(b)
 	if err != nil {
-		return "", nil, err
+		return "", nil, fmt.Errorf("%w (%s; a gate replaces it whole, so it was changed or damaged since: put back a copy of it, or start a new run)", err, file)
 	}
 	return dir, p, nil
 }
 
-// conclude judges a run from what is on disk, and writes every output.
+// conclude judges a run from what is on disk, and writes every output. The run's own record
+// stays as it is: whoever works on the run may be writing that.
 func conclude(dir string, p *plan.Plan) (*reports.Report, error) {
 	fail := func(err error) (*reports.Report, error) {
 		return nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
@@ -159,9 +165,6 @@ func conclude(dir string, p *plan.Plan) (*reports.Report, error) {
 	}
 	if err := p.Check(results); err != nil {
 		return nil, err // before anything is written
-	}
-	if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
-		return fail(err)
 	}
 	r, statement, err := attest.Statement(dir)
 	if err != nil {

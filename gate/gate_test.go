@@ -46,6 +46,7 @@ func options(t *testing.T, status string) (o Options, shown func() string) {
 		Inventory: write("nodes.yaml", "nodes:\n- {name: x, address: 127.0.0.77, port: 1, user: archipelago, key: id}\n", 0o600),
 		Suite:     write("suite", "#!/bin/sh\necho \"$ARCHIPELAGO_CATALOG\" >>"+dir+"/shown\necho planted\nexit "+status+"\n", 0o755),
 		Daemon:    write("daemon", "a daemon", 0o755),
+		Look:      write("look", "a program", 0o755),
 	}
 	return o, func() string {
 		b, err := os.ReadFile(filepath.Join(dir, "shown"))
@@ -178,6 +179,9 @@ func TestAResumptionWithNothingToDoAddsNothing(t *testing.T) {
 		p.Sees("x", "boot/1", time.Unix(1, 0).UTC(), false)
 		out := t.TempDir()
 		dir := filepath.Join(out, "r1")
+		if err := reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p); err != nil {
+			t.Fatal(err)
+		}
 		if _, err := conclude(dir, p); err != nil {
 			t.Fatal(err)
 		}

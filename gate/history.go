@@ -33,7 +33,7 @@ func (e *execution) history() (results []reports.Result, earlier []reports.Earli
 		}
 		_, p, err := open(e.Out, run)
 		if err != nil {
-			return nil, nil, err
+			return nil, nil, fmt.Errorf("an earlier run: %w; or move that run away", err)
 		}
 		one, err := sameDigests(run, p, e.plan)
 		if err != nil {

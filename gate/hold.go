@@ -51,8 +51,9 @@ func runs(out string) ([]string, error) {
 	plans, err := filepath.Glob(filepath.Join(out, "*", reports.PlanFile))
 	var dirs []string
 	for _, p := range plans {
-		if dir := filepath.Dir(p); filepath.Base(dir) != latest {
-			dirs = append(dirs, dir)
+		// A link is no run: the one to the latest, or what a gate left that was killed as it made it.
+		if info, err := os.Lstat(filepath.Dir(p)); err == nil && info.IsDir() {
+			dirs = append(dirs, filepath.Dir(p))
 		}
 	}
 	return dirs, err

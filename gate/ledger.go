@@ -10,16 +10,18 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 // ledgerFile stands beside the runs and outlives each of them: a line at the beginning of every
-// session of every run, at its first red result, and at its end, each with the digest of the
-// line before.
+// session of every run, at the first red result of each application, and at its end, each with
+// the digest of the line before.
 const ledgerFile = "ledger.jsonl"
 
 // entry is a line of the ledger.
@@ -33,7 +35,13 @@ type entry struct {
 	Passed  int             `json:"passed,omitempty"` // cells
 	Failed  int             `json:"failed,omitempty"`
 	NotRun  int             `json:"not_run,omitempty"`
-	Prev    string          `json:"prev"` // SHA-256 of the line before
+	// Daemon is the digest of the daemon, and Red the digests of the manifests of those
+	// applications that were red in it. Where a node was red, nobody knows which of them it was:
+	// Red are all that were tested, and count together. Older gates wrote none of the three.
+	Daemon string            `json:"daemon,omitempty"`
+	Red    map[string]string `json:"red,omitempty"`
+	Node   bool              `json:"node,omitempty"`
+	Prev   string            `json:"prev"` // SHA-256 of the line before
 }
 
 // enter appends a line to the ledger in out, and gives the lines before it. Two gates may do
@@ -62,7 +70,11 @@ func enter(out string, e entry) (before []entry, err error) {
 		return nil, err
 	}
 	_, err = f.WriteAt(append(line, '\n'), int64(len(b)))
-	return before, errors.Join(err, f.Truncate(int64(len(b)+len(line)+1)), f.Sync())
+	err = errors.Join(err, f.Truncate(int64(len(b)+len(line)+1)), f.Sync())
+	if len(b) == 0 {
+		err = errors.Join(err, atomicfile.SyncDir(out)) // it may be new
+	}
+	return before, err
 }
 
 // readLedger reads the lines of a ledger, and gives the digest of the last one. A line that
@@ -81,18 +93,41 @@ func readLedger(file string, b []byte) (all []entry, last string, err error) {
 	return all, last, lines.Err()
 }
 
-// pastRuns gives the other runs of a subject, in the order in which they began. The latest end
-// of a run is its verdict; one that did not end is red if it has said so, or has none.
-func pastRuns(all []entry, subject, run string) (out []reports.PastRun) {
+// pastRuns gives the other runs of a subject, and those of other subjects in which the same daemon
+// was red with an application as the subject has it, in the order in which they began: what is
+// changed beside them makes them no other bits. The latest end of a run is its verdict; one that
+// did not end is red if it has said so, or has none.
+func pastRuns(all []entry, subject reports.Subject, run string) (out []reports.PastRun) {
+	same, covered, red := map[string]bool{}, map[string]bool{}, map[string][]string{} // by run
+	digest := plan.SubjectDigest(subject)
+	for _, e := range all {
+		same[e.Run] = same[e.Run] || e.Subject == digest
+		if e.Daemon == "" || e.Daemon != subject.Daemon {
+			continue
+		}
+		var again []string
+		for app, manifest := range e.Red {
+			if now, tested := subject.Manifests[app]; tested && now == manifest {
+				again = append(again, app)
+			}
+		}
+		if len(again) == 0 || e.Node && len(again) < len(e.Red) {
+			continue
+		}
+		covered[e.Run] = true
+		if !e.Node {
+			red[e.Run] = append(red[e.Run], again...)
+		}
+	}
 	at := map[string]int{}
 	for _, e := range all {
-		if e.Subject != subject || e.Run == run {
+		if e.Run == run || !same[e.Run] && !covered[e.Run] {
 			continue
 		}
 		i, seen := at[e.Run]
 		if !seen {
 			i = len(out)
-			at[e.Run], out = i, append(out, reports.PastRun{Run: e.Run, Began: e.At})
+			at[e.Run], out = i, append(out, reports.PastRun{Run: e.Run, Began: e.At, Red: slices.Compact(slices.Sorted(slices.Values(red[e.Run]))), Other: !same[e.Run]})
 		}
 		r := &out[i]
 		// A run that was red stays red, whatever a later session says, or whether it said more.
@@ -106,25 +141,29 @@ func pastRuns(all []entry, subject, run string) (out []reports.PastRun) {
 	return out
 }
 
-// enterBegin notes that a session of the run begins, and tells it of the other runs of the
-// same subject: a resumption of those, too, that began since the run did.
+// enterBegin notes that a session of the run begins, and tells it of the other runs of what it
+// tests: a resumption of those, too, that began since the run did.
 func (e *execution) enterBegin() error {
 	before, err := enter(e.Out, e.line())
 	if err == nil {
-		e.plan.Before = pastRuns(before, plan.SubjectDigest(e.plan.Subject), e.plan.Run)
+		e.plan.Before = pastRuns(before, e.plan.Subject, e.plan.Run)
 	}
 	return err
 }
 
-// enterRed notes at once that the run is red: a gate that is killed now says nothing at its end.
-func (e *execution) enterRed() error {
+// enterRed notes at once that an application is red, or a node, which has no name here: a gate
+// that is killed now says nothing at its end.
+func (e *execution) enterRed(app string) error {
 	red := e.line()
-	red.Verdict = reports.Red
+	red.Verdict, red.Red = reports.Red, map[string]string{app: e.plan.Subject.Manifests[app]}
+	if red.Node = app == ""; red.Node {
+		red.Red = e.plan.Subject.Manifests
+	}
 	_, err := enter(e.Out, red)
 	return err
 }
 
-// others tells the run of the other runs of its subject once more, when it is judged: some may
+// others tells the run of the other runs of what it tests once more, when it is judged: some may
 // have been under way beside it, on other nodes.
 func (e *execution) others() error {
 	file := filepath.Join(e.Out, ledgerFile)
@@ -137,13 +176,13 @@ func (e *execution) others() error {
 	}
 	all, _, err := readLedger(file, b[:bytes.LastIndexByte(b, '\n')+1])
 	if err == nil {
-		e.plan.Before = pastRuns(all, plan.SubjectDigest(e.plan.Subject), e.plan.Run)
+		e.plan.Before = pastRuns(all, e.plan.Subject, e.plan.Run)
 	}
 	return err
 }
 
 func (e *execution) line() entry {
-	return entry{Run: e.plan.Run, Subject: plan.SubjectDigest(e.plan.Subject), At: time.Now().UTC()}
+	return entry{Run: e.plan.Run, Subject: plan.SubjectDigest(e.plan.Subject), At: time.Now().UTC(), Daemon: e.plan.Subject.Daemon}
 }
 
 // enterEnd notes what the run has come to.
@@ -156,6 +195,17 @@ func (e *execution) enterEnd(r *reports.Report) error {
 	}
 	end := e.line()
 	end.Ended, end.Verdict, end.Smoke = true, r.Verdict, r.Smoke
+	if r.Verdict == reports.Red {
+		end.Red = map[string]string{}
+		for _, a := range r.Apps {
+			if a.Verdict == reports.Red {
+				end.Red[a.ID] = r.Subject.Manifests[a.ID]
+			}
+		}
+		if end.Node = len(end.Red) == 0; end.Node {
+			end.Red = r.Subject.Manifests
+		}
+	}
 	end.Passed, end.Failed, end.NotRun = n[reports.Passed], n[reports.Failed], n[reports.NotRun]
 	_, err := enter(e.Out, end)
 	return err

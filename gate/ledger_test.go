@@ -65,12 +65,101 @@ func TestARerunOfTheSameBitsAfterARedOneIsSeenAndDoesNotRelease(t *testing.T) {
 	}
 }
 
+// covering enters a session of a run over several applications, of which some are red; verdict is
+// empty for one that was killed right after that.
+func covering(t *testing.T, out, run, daemon string, manifests map[string]string, red []string, came reports.Verdict) *plan.Plan {
+	t.Helper()
+	p := &plan.Plan{Run: run, Subject: reports.Subject{Daemon: daemon, Manifests: manifests}, Policy: plan.Default()}
+	e := &execution{Options: Options{Out: out}, plan: p, fresh: true}
+	if err := e.enterBegin(); err != nil {
+		t.Fatal(err)
+	}
+	r := &reports.Report{Verdict: came, Subject: p.Subject}
+	for app := range manifests {
+		a := reports.App{ID: app, Verdict: reports.Green}
+		if slices.Contains(red, app) {
+			a.Verdict = reports.Red
+		}
+		r.Apps = append(r.Apps, a)
+	}
+	for _, app := range red {
+		if err := e.runner(nil, nil, nil).Red(app); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if came != "" {
+		if err := e.enterEnd(r); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return p
+}
+
+// TestATrifleMoreInTheCatalogHidesNoRedRun has runs whose subjects differ, of which some were red
+// with what a later one tests again.
+func TestATrifleMoreInTheCatalogHidesNoRedRun(t *testing.T) {
+	two := map[string]string{"a": "a0", "b": "b0"}
+	three := map[string]string{"a": "a0", "b": "b0", "c": "c0"}
+	for name, c := range map[string]struct {
+		daemon string
+		before map[string]string
+		red    []string
+		came   reports.Verdict
+		now    map[string]string
+		want   string // of the runs before, as the verdict has it; empty: none
+	}{
+		"an application more":            {"d0", two, []string{"b"}, reports.Red, three, "r1 (b)"},
+		"an application less":            {"d0", three, []string{"c", "b"}, reports.Red, two, "r1 (b)"},
+		"it was killed once it was red":  {"d0", two, []string{"b", "a"}, "", three, "r1 (a, b)"},
+		"the very same subject":          {"d0", two, []string{"b"}, reports.Red, two, "r1"},
+		"what was red is another now":    {"d0", two, []string{"b"}, reports.Red, map[string]string{"a": "a0", "b": "b1"}, ""},
+		"what was red is not tested":     {"d0", two, []string{"b"}, reports.Red, map[string]string{"a": "a0", "c": "c0"}, ""},
+		"another daemon":                 {"d1", two, []string{"b"}, reports.Red, three, ""},
+		"it was green":                   {"d0", two, nil, reports.Green, three, ""},
+		"its node was red":               {"d0", two, nil, reports.Red, three, "r1 (its nodes)"},
+		"its node was red, and killed":   {"d0", two, []string{""}, "", three, "r1 (its nodes)"},
+		"its node was red with another":  {"d0", three, nil, reports.Red, two, ""},
+		"its node was red with an older": {"d0", two, nil, reports.Red, map[string]string{"a": "a1", "b": "b0", "c": "c0"}, ""},
+	} {
+		t.Run(name, func(t *testing.T) {
+			out := t.TempDir()
+			covering(t, out, "r1", c.daemon, c.before, c.red, c.came)
+			p := covering(t, out, "r2", "d0", c.now, nil, "")
+			if got := strings.Join(p.RedBefore(), ", "); got != c.want {
+				t.Errorf("red before: %q, expected %q", got, c.want)
+			}
+			r := verdict.Judge(p, nil)
+			if unfit := slices.ContainsFunc(r.Unfit, func(why string) bool { return strings.Contains(why, "red before, in run "+c.want) }); unfit != (c.want != "") {
+				t.Errorf("%q", r.Unfit)
+			}
+			if again := reports.Again(r); strings.Contains(c.want, "(") && !strings.HasSuffix(again, "Run 1 of this subject; 0 red before; red before with the same daemon and application, in a run of another subject: "+c.want) {
+				t.Errorf("%q", again)
+			}
+		})
+	}
+}
+
+// TestTheEndOfARunSaysWhatItWasRedFor has a gate end that was not there at the first red result.
+func TestTheEndOfARunSaysWhatItWasRedFor(t *testing.T) {
+	out := t.TempDir()
+	subject := reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0", "b": "b0"}}
+	e := &execution{Options: Options{Out: out}, plan: &plan.Plan{Run: "r1", Subject: subject}}
+	r := &reports.Report{Verdict: reports.Red, Subject: subject, Apps: []reports.App{{ID: "a", Verdict: reports.Green}, {ID: "b", Verdict: reports.Red}}}
+	if err := e.enterEnd(r); err != nil {
+		t.Fatal(err)
+	}
+	p := covering(t, out, "r2", "d0", map[string]string{"b": "b0"}, nil, "")
+	if got := p.RedBefore(); !slices.Equal(got, []string{"r1 (b)"}) {
+		t.Errorf("red before: %q", got)
+	}
+}
+
 // TestARunThatIsKilledOnceItIsRedIsRed has a gate be killed at the first red cell, and its run
 // removed.
 func TestARunThatIsKilledOnceItIsRedIsRed(t *testing.T) {
 	out := t.TempDir()
 	killed := &execution{Options: Options{Out: out}, plan: &plan.Plan{Run: "r1", Subject: reports.Subject{Daemon: "d0"}}, fresh: true}
-	if err := errors.Join(killed.enterBegin(), killed.runner(nil, nil, nil).Red()); err != nil {
+	if err := errors.Join(killed.enterBegin(), killed.runner(nil, nil, nil).Red("a")); err != nil {
 		t.Fatal(err)
 	}
 	p := session(t, out, "r2", "d0", "")

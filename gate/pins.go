@@ -16,6 +16,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -23,7 +24,7 @@ const (
 	binDir       = "bin"       // of a run: the programs that it is made with
 	manifestsDir = "manifests" // of a run: what was published to the nodes, in canonical form
 
-	daemonPin, suitePin, archyPin = "archipelago", "matrix.test", "archy"
+	daemonPin, suitePin, lookPin, archyPin = "archipelago", "matrix.test", runner.LookName, "archy"
 )
 
 // pin copies the programs that a fresh run is made with into its directory, and identifies
@@ -37,6 +38,7 @@ func (e *execution) pin() error {
 	}
 	bin := filepath.Join(e.dir, binDir)
 	archy := filepath.Join(filepath.Dir(e.Suite), archyPin)
+	e.Look = cmp.Or(e.Look, filepath.Join(filepath.Dir(e.Suite), lookPin))
 	if e.fresh {
 		err = e.copyPins(bin, archy)
 	} else {
@@ -45,7 +47,7 @@ func (e *execution) pin() error {
 	if err != nil {
 		return err
 	}
-	e.Daemon, e.Suite = filepath.Join(bin, daemonPin), filepath.Join(bin, suitePin)
+	e.Daemon, e.Suite, e.Look = filepath.Join(bin, daemonPin), filepath.Join(bin, suitePin), filepath.Join(bin, lookPin)
 	if e.fresh {
 		e.plan.Judge.Gate, e.plan.Judge.Policy = self, plan.PolicyDigest(e.plan.Policy)
 	}
@@ -63,11 +65,17 @@ func (e *execution) copyPins(bin, archy string) error {
 	if e.plan.Judge.Suite, err = copyProgram(e.Suite, filepath.Join(bin, suitePin)); err != nil {
 		return fmt.Errorf("%w: the suite: %w; 'make build' builds it, --suite names another", uncopied(err), err)
 	}
+	if e.plan.Judge.Look, err = copyProgram(e.Look, filepath.Join(bin, lookPin)); err != nil {
+		return fmt.Errorf("%w: the witnesses' program: %w; 'make build' builds it, --look names another", uncopied(err), err)
+	}
 	sum, err := copyProgram(archy, filepath.Join(bin, archyPin))
 	switch {
 	case err == nil:
 		e.plan.Subject.Commands = map[string]string{archyPin: sum}
 	case !errors.Is(err, fs.ErrNotExist):
+		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
+	}
+	if err := atomicfile.SyncDir(bin); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	return nil
@@ -95,6 +103,7 @@ func (e *execution) samePins(bin, archy, self string) error {
 	for _, p := range []struct{ what, file, copy, want, remedy string }{
 		{"the daemon", e.Daemon, daemonPin, e.plan.Subject.Daemon, "--daemon " + filepath.Join(bin, daemonPin)},
 		{"the suite", e.Suite, suitePin, began.Suite, "--suite " + filepath.Join(bin, suitePin)},
+		{"the witnesses' program", e.Look, lookPin, began.Look, "--look " + filepath.Join(bin, lookPin)},
 		{"archy, beside the suite,", archy, archyPin, e.plan.Subject.Commands[archyPin], "--suite " + filepath.Join(bin, suitePin)},
 	} {
 		if p.want == "" && p.copy == archyPin {
@@ -136,8 +145,7 @@ func copyProgram(from, to string) (string, error) {
 // subject names.
 func (e *execution) keepManifests(published map[string][]byte) error {
 	for id, b := range published {
-		file := filepath.Join(e.dir, manifestsDir, id+".json")
-		if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o755), os.WriteFile(file, b, 0o644)); err != nil {
+		if err := reports.Write(e.dir, filepath.Join(manifestsDir, id+".json"), b); err != nil {
 			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 		}
 	}

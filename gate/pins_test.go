@@ -46,7 +46,7 @@ func TestABuildInMidRunHasNoPartInTheRun(t *testing.T) {
 	if err := e.levelZero(t.Context()); err != nil || shown() == "" {
 		t.Errorf("another suite was run than the one that was pinned: %v", err)
 	}
-	for file, want := range map[string]string{e.Suite: p.Judge.Suite, e.Daemon: p.Subject.Daemon} {
+	for file, want := range map[string]string{e.Suite: p.Judge.Suite, e.Look: p.Judge.Look, e.Daemon: p.Subject.Daemon} {
 		if got, err := reports.FileDigest(file); err != nil || got != want || filepath.Dir(file) != filepath.Join(dir, binDir) {
 			t.Errorf("%s is %s, recorded is %s; %v", file, got, want, err)
 		}
@@ -62,6 +62,8 @@ func TestAResumptionWithOtherProgramsIsRefusedWithBothDigests(t *testing.T) {
 			[]string{"the daemon ", "is sha256:d9298a10d1b0…, and run r1 began with sha256:DAEMON…", "bin/archipelago"}},
 		"another suite": {func(o *Options, _ string, _ *plan.Plan) error { return os.WriteFile(o.Suite, []byte("other"), 0o755) },
 			[]string{"the suite ", "is sha256:d9298a10d1b0…, and run r1 began with sha256:SUITE…", "--suite "}},
+		"another program of the witnesses": {func(o *Options, _ string, _ *plan.Plan) error { return os.WriteFile(o.Look, []byte("other"), 0o755) },
+			[]string{"the witnesses' program ", "is sha256:d9298a10d1b0…, and run r1 began with sha256:LOOK…", "--look "}},
 		"no suite any more": {func(o *Options, _ string, _ *plan.Plan) error { return os.Remove(o.Suite) }, []string{"the suite", "go on with what the run began with: --suite "}},
 		"a copy that was replaced": {func(_ *Options, dir string, _ *plan.Plan) error {
 			return replaced(filepath.Join(dir, "bin/matrix.test"))
@@ -83,7 +85,7 @@ func TestAResumptionWithOtherProgramsIsRefusedWithBothDigests(t *testing.T) {
 			continue
 		}
 		for _, want := range c.want {
-			want = strings.NewReplacer("DAEMON", p.Subject.Daemon[:12], "SUITE", p.Judge.Suite[:12]).Replace(want)
+			want = strings.NewReplacer("DAEMON", p.Subject.Daemon[:12], "SUITE", p.Judge.Suite[:12], "LOOK", p.Judge.Look[:12]).Replace(want)
 			if !strings.Contains(err.Error(), want) {
 				t.Errorf("%s: %v, expected %q", name, err, want)
 			}

@@ -13,7 +13,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
-func TestTheScriptFindsAnApplicationsFolders(t *testing.T) {
+func TestTheProgramFindsAnApplicationsFolders(t *testing.T) {
 	write, look := node(t)
 	if s := look("[]"); !slices.Equal(s.Folders, []string{"pair", "_daemon/secrets/pair"}) {
 		t.Errorf("folders are %q", s.Folders)
@@ -95,13 +95,7 @@ func TestWhatIsLeftIsRed(t *testing.T) {
 	removed := func(purge bool) func(*Snapshot) error {
 		return func(s *Snapshot) error { return checkRemoved(m, healthy(), had, s, purge) }
 	}
-	install := func(s *Snapshot) error {
-		clear, err := beforeInstall(m, s, false)
-		if clear {
-			t.Error("something is cleared though nothing was interrupted")
-		}
-		return err
-	}
+	install := func(s *Snapshot) error { return beforeInstall(m, s) }
 	stopping := func() *Snapshot {
 		s := stopped()
 		s.Proxied = map[int]string{8080: "502"}
@@ -152,18 +146,6 @@ func TestWhatIsLeftIsRed(t *testing.T) {
 		s.Proxied[8080] = waits
 		if wrong := CheckStopped(m, s); len(wrong) > 0 {
 			t.Errorf("%q is red: %q", waits, wrong)
-		}
-	}
-}
-
-func TestOnlyWhatAnInterruptedCycleLeftIsCleared(t *testing.T) {
-	left := absent()
-	left.Folders = []string{"pair"}
-	clean := absent()
-	clean.Volumes, clean.Secrets = nil, nil
-	for s, want := range map[*Snapshot]bool{left: true, clean: false} {
-		if clear, err := beforeInstall(stack(), s, true); err != nil || clear != want {
-			t.Errorf("cleared is %t, expected %t; %v", clear, want, err)
 		}
 	}
 }

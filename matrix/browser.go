@@ -5,10 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"os/exec"
+	"slices"
 	"strings"
 	"sync"
 	"time"
 
+	"github.com/chromedp/cdproto/browser"
+	"github.com/chromedp/cdproto/cdp"
 	"github.com/chromedp/chromedp"
 
 	"github.com/archipelago-cloud/archipelago/nodes"
@@ -18,6 +21,8 @@ const (
 	pageTimeout    = 15 * time.Second
 	browserTimeout = 20 * time.Second
 	startTimeout   = time.Minute
+
+	blankPage = "about:blank"
 )
 
 // ErrBrowser means that the browser itself is missing or broken, which says nothing
@@ -51,7 +56,12 @@ func StartBrowser(ctx context.Context, reach []string, trusted ...nodes.Authorit
 		chromedp.Flag("disable-component-update", true), chromedp.Flag("disable-quic", true),
 		chromedp.ProxyServer("socks5://"+tunnelAddress), chromedp.Flag("proxy-bypass-list", "<-loopback>"),
 		Trusting(trusted...), chromedp.WindowSize(1280, 800), chromedp.UserDataDir(box.profile),
-		chromedp.NoInheritEnv, chromedp.Env(box.environment(path)...), chromedp.ModifyCmdFunc(box.confine))
+		chromedp.NoInheritEnv, chromedp.Env(box.environment(path)...), chromedp.Flag("no-startup-window", true),
+		chromedp.ModifyCmdFunc(func(cmd *exec.Cmd) {
+			// No page but those that are visited: the allocator's would have a renderer of its own.
+			cmd.Args = slices.DeleteFunc(cmd.Args, func(arg string) bool { return arg == blankPage })
+			box.confine(cmd)
+		}))
 	allocator, cancel := chromedp.NewExecAllocator(ctx, options...)
 	var serving sync.WaitGroup
 	serving.Go(box.serve)
@@ -62,7 +72,7 @@ func StartBrowser(ctx context.Context, reach []string, trusted ...nodes.Authorit
 	}
 	root, cancelRoot := chromedp.NewContext(allocator, chromedp.WithErrorf(func(string, ...any) {}), chromedp.WithLogf(func(string, ...any) {}))
 	late := time.AfterFunc(startTimeout, cancel)
-	if err := chromedp.Do(root); err != nil {
+	if _, err := chromedp.CallBrowser(root, browser.GetVersion, cdp.Empty{}); err != nil {
 		if !late.Stop() {
 			err = fmt.Errorf("it does not start within %s: %w", startTimeout, err)
 		}
@@ -100,6 +110,10 @@ func Trusting(authorities ...nodes.Authority) chromedp.ExecAllocatorOption {
 	}
 	return chromedp.Flag("ignore-certificate-errors-spki-list", strings.Join(keys, ","))
 }
+
+// Context is what tabs of the browser are made in (chromedp.NewContext), for tests that go their
+// own way through pages. It ends with the browser.
+func (b *Browser) Context() context.Context { return b.root }
 
 // Close ends the browser, and all of its processes.
 func (b *Browser) Close() {

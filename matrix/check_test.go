@@ -7,9 +7,6 @@ import (
 	"crypto/x509"
 	"encoding/pem"
 	"maps"
-	"os"
-	"os/exec"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -74,9 +71,9 @@ func healthy() *Snapshot {
 	return s
 }
 
-// TestTheFormOfASecretIsSeen has the script look at secrets of the forms that there are.
+// TestTheFormOfASecretIsSeen has the program look at secrets of the forms that there are.
 func TestTheFormOfASecretIsSeen(t *testing.T) {
-	alone := strings.Replace(script, `"$0" | head -c "$most"`, `form "$1"`, 1)
+	write, look := node(t)
 	_, ed, err := ed25519.GenerateKey(nil)
 	if err != nil {
 		t.Fatal(err)
@@ -97,30 +94,26 @@ func TestTheFormOfASecretIsSeen(t *testing.T) {
 	}
 	public, err := x509.MarshalPKIXPublicKey(ed.Public())
 	for value, want := range map[string]string{
-		private("PRIVATE KEY", ed):                   ",ed25519",
-		private("PRIVATE KEY", big):                  ",rsa",
-		private("EC PRIVATE KEY", ed):                ",other",
-		inPEM("PUBLIC KEY", public, err):             ",public_key",
-		inPEM("CERTIFICATE", public, nil):            ",certificate",
-		"$2a$10$" + strings.Repeat("./Az9", 11)[:53]: ",bcrypt",
-		"$2a$04$" + strings.Repeat("./Az9", 11)[:53]: ",other",
-		"$argon2id$v=19$m=65536,t=3,p=4$" + strings.Repeat("a", 22) + "$" + strings.Repeat("b", 43): ",argon2id",
-		"$argon2id$v=19$m=1024,t=1,p=1$" + strings.Repeat("a", 22) + "$" + strings.Repeat("b", 43):  ",other",
-		"ZyxwvutsrqponmlkjihgfedcbaZYXWVU":     ",letters:32,base64:24",
-		"00112233445566778899aabbccddeeff":     ",letters:32,hex:16,base64:24",
-		"+/v7/P3+/wABAgMEBQYHCA==":             ",base64:16",
-		"3b241101-e2bb-4255-8caf-4136c566a962": ",uuid",
-		"3b241101-e2bb-1255-8caf-4136c566a962": ",other",
-		"Zyxwvutsrqponmlkjihgfedcba\n":         ",other",
-		"":                                     ",other",
+		private("PRIVATE KEY", ed):                   "ed25519",
+		private("PRIVATE KEY", big):                  "rsa",
+		private("EC PRIVATE KEY", ed):                "other",
+		inPEM("PUBLIC KEY", public, err):             "public_key",
+		inPEM("CERTIFICATE", public, nil):            "certificate",
+		"$2a$10$" + strings.Repeat("./Az9", 11)[:53]: "bcrypt",
+		"$2a$04$" + strings.Repeat("./Az9", 11)[:53]: "other",
+		"$argon2id$v=19$m=65536,t=3,p=4$" + strings.Repeat("a", 22) + "$" + strings.Repeat("b", 43): "argon2id",
+		"$argon2id$v=19$m=1024,t=1,p=1$" + strings.Repeat("a", 22) + "$" + strings.Repeat("b", 43):  "other",
+		"ZyxwvutsrqponmlkjihgfedcbaZYXWVU":     "letters:32,base64:24",
+		"00112233445566778899aabbccddeeff":     "letters:32,hex:16,base64:24",
+		"+/v7/P3+/wABAgMEBQYHCA==":             "base64:16",
+		"3b241101-e2bb-4255-8caf-4136c566a962": "uuid",
+		"3b241101-e2bb-1255-8caf-4136c566a962": "other",
+		"Zyxwvutsrqponmlkjihgfedcba\n":         "other",
+		"":                                     "other",
 	} {
-		file := filepath.Join(t.TempDir(), "secret")
-		if err := os.WriteFile(file, []byte(value), 0o600); err != nil {
-			t.Fatal(err)
-		}
-		out, err := exec.Command("bash", "-c", alone, "form", file).CombinedOutput()
-		if got := strings.TrimSpace(string(out)); err != nil || got != want {
-			t.Errorf("%q has the form %q, %v; expected %q", value, got, err, want)
+		write("data/_daemon/secrets/pair/password", value)
+		if got := strings.Join(look("[]").Forms["password"], ","); got != want {
+			t.Errorf("%q has the form %q, expected %q", value, got, want)
 		}
 	}
 	m := stack()

@@ -32,11 +32,8 @@ func crash(ctx context.Context, env *Environment, rec *Recorder, s *Snapshot) er
 	if err := awaitRecovery(ctx, env, rec, s); err != nil {
 		return err
 	}
-	now, err := complete(ctx, env, rec)
-	if err != nil {
-		return err
-	}
-	return Verdict(CheckAnew(env.App, s, now))
+	_, err = complete(ctx, env, rec)
+	return err
 }
 
 // killing is the command that kills the main processes of the application's containers.

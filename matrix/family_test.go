@@ -91,8 +91,8 @@ func TestAShardThatCannotBePreparedBeginsNoCell(t *testing.T) {
 		g := s.group(Step{Name: "fake", Run: func(context.Context, *Environment, *Recorder) error { ran = true; return nil }}, chained()[1])
 		g.perform(t.Context())
 		o, err := g.conclude(t.Context(), 0)
-		if !errors.Is(err, ErrFixture) || !broken(err) || !strings.Contains(err.Error(), "chain, which it requires, does not run") || o.Cause != reports.Lost {
-			t.Errorf("%v, cause %q", err, o.Cause)
+		if !errors.Is(err, ErrFixture) || !broken(err) || !strings.Contains(err.Error(), "chain, which it requires, does not run") || o.Cause != reports.Lost || o.Seconds < 0 {
+			t.Errorf("%v, cause %q, %g s", err, o.Cause, o.Seconds)
 		}
 	}
 	if ran {

@@ -44,11 +44,10 @@ func inNamespace(t *testing.T) string {
 	return strconv.Itoa(cmd.Process.Pid)
 }
 
-// The script tells what a container reads in a file by a digest that says nothing of secrets,
+// The program tells what a container reads in a file by a digest that says nothing of secrets,
 // and is another one where a value is another one, or in another place.
-func TestTheScriptReadsFilesWithoutTheirSecrets(t *testing.T) {
+func TestTheProgramReadsFilesWithoutTheirSecrets(t *testing.T) {
 	pid := inNamespace(t)
-	alone := strings.Replace(script, `"$0" | head -c "$most"`, "texts", 1)
 	const key = "-----BEGIN PRIVATE KEY-----\nMC4CAQAw&BQYDK2Vw\n-----END PRIVATE KEY-----\n"
 	for text, want := range map[string]string{
 		"password=s3cret-value\n\n":             "password={{secret:password}}\n\n",
@@ -59,19 +58,23 @@ func TestTheScriptReadsFilesWithoutTheirSecrets(t *testing.T) {
 		"a short one is text like any other: x": "a short one is text like any other: x",
 		"":                                      "",
 	} {
-		root, write := t.TempDir(), map[string]string{
+		root := t.TempDir()
+		for name, content := range map[string]string{
 			"data/_daemon/secrets/pair/password": "s3cret-value", "data/_daemon/secrets/pair/longer": "s3cret-value-longer",
 			"data/_daemon/secrets/pair/api-key.abcdefghijABCDEFGHIJ": "hunter2-hunter2&\\1", "data/_daemon/secrets/pair/tls": key,
 			"data/_daemon/secrets/pair/short": "x", "app.conf": text,
-		}
-		for name, content := range write {
+		} {
 			writeFile(t, filepath.Join(root, name), content)
 		}
 		file := filepath.Join(root, "app.conf")
-		q := questions{app: "pair", dataDir: filepath.Join(root, "data"), texts: []string{pid + ":" + file, pid + ":" + root + "/missing"}}
-		out, err := exec.Command("bash", append([]string{"-c", alone, "texts"}, q.arguments()...)...).CombinedOutput()
-		if want := "text " + pid + " " + file + " " + digestOfText(want) + "\n"; string(out) != want {
-			t.Errorf("%q: %q, %v; expected %q", text, out, err, want)
+		var told []string
+		for line := range strings.Lines(ask(t, root, questions{app: "pair", dataDir: filepath.Join(root, "data"), texts: []string{pid + ":" + file, pid + ":" + root + "/missing"}}, "")) {
+			if strings.HasPrefix(line, "text ") {
+				told = append(told, line)
+			}
+		}
+		if want := []string{"text " + pid + " " + file + " " + digestOfText(want) + "\n"}; !slices.Equal(told, want) {
+			t.Errorf("%q: %q, expected %q", text, told, want)
 		}
 	}
 }

@@ -26,7 +26,7 @@ func (w *Witness) Glance(ctx context.Context) (*Snapshot, error) {
 	if _, err := w.get(ctx, "/containers/json", url.Values{"all": {"true"}}, &list); err != nil {
 		return nil, err
 	}
-	facts, err := w.ssh.Run(ctx, glanceCommand())
+	facts, err := w.ask(ctx, nil, "glance")
 	if err != nil {
 		return nil, err
 	}
@@ -37,12 +37,7 @@ func (w *Witness) Glance(ctx context.Context) (*Snapshot, error) {
 	return s, nil
 }
 
-// glanceCommand asks the script less, and of all services that systemd has loaded.
-func glanceCommand() string {
-	return "bash -c " + nodes.Quote(script) + " glance '' '' '' '' '*.service'"
-}
-
-// glanced takes in Podman's list and the script's facts.
+// glanced takes in Podman's list and the program's facts.
 func glanced(list []listed, facts string) (*Snapshot, error) {
 	s := newSnapshot()
 	for _, l := range list {
@@ -90,7 +85,7 @@ func (e *Environment) sight(rec *Recorder) sight {
 			}
 			return s.of(e.App), nil
 		},
-		look: func(ctx context.Context) (*Snapshot, error) { return e.Witness.Look(ctx, e.App, rec.begin) },
+		look: func(ctx context.Context) (*Snapshot, error) { return e.sees(ctx, e.App, rec.begin) },
 	}
 }
 

@@ -276,19 +276,15 @@ func TestTheOneOfBeforeHinders(t *testing.T) {
 	}
 }
 
-func TestAGlanceReadsPodmansListAndTheScript(t *testing.T) {
+func TestAGlanceReadsPodmansListAndTheProgram(t *testing.T) {
 	root := t.TempDir()
-	systemctl := "#!/bin/sh\nfor last; do :; done\n[ \"$last\" = '*.service' ] || exit 1\nprintf 'Id=pair-db.service\\nLoadState=loaded\\nActiveState=active\\nSubState=running\\nRestart=\\n\\nId=dbus.service\\nLoadState=loaded\\nActiveState=active\\nSubState=running\\n'\n"
+	systemctl := "#!/bin/sh\nprintf 'pair-db.service loaded active running A data base\\ndbus.service loaded active running D-Bus\\n'\n"
 	if err := os.WriteFile(filepath.Join(root, "systemctl"), []byte(systemctl), 0o755); err != nil {
 		t.Fatal(err)
 	}
-	// A file that the pattern would match in the shell, too.
-	if err := os.WriteFile(filepath.Join(root, "a.service"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	cmd := exec.Command("sh", "-c", glanceCommand())
-	cmd.Dir = root
-	cmd.Env = append(os.Environ(), "PATH="+root+":"+os.Getenv("PATH"))
+	homeOf(t, root)
+	cmd := exec.Command("sh", "-c", command([]string{"glance"}))
+	cmd.Env = append(os.Environ(), "HOME="+root, "PATH="+root+":"+os.Getenv("PATH"))
 	out, err := cmd.CombinedOutput()
 	if err != nil {
 		t.Fatalf("%v: %s", err, out)

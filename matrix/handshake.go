@@ -23,12 +23,15 @@ func reach(ctx context.Context, env *Environment, rec *Recorder) error {
 			return err
 		}
 	}
+	if err := seeOthers(ctx, env, rec); err != nil {
+		return err
+	}
 	u, err := env.user(ctx)
 	if err != nil {
 		return err
 	}
 	defer rec.charge(&rec.timing.Witness)()
-	if err := Verdict(checkOthers(ctx, env.App, env.Shard.Node.Address, env.Shard.Trusted)); err != nil {
+	if err := Verdict(checkOthers(ctx, env.App, env.Shard.Node.Address, env.web(""))); err != nil {
 		return err
 	}
 	note, err := u.handshakes(ctx, env.App)

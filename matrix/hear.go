@@ -63,16 +63,18 @@ func (l *Listener) Close() {
 	l.http.CloseIdleConnections()
 }
 
-// Check says where the daemon's words on an application are not what a snapshot shows. At the
-// first look of a cell, "failed" may be what an earlier cell is red for.
-func (l *Listener) Check(ctx context.Context, m *manifest.Manifest, s *Snapshot, first bool) []string {
-	wrong := checkWords(m, s, l.hear(ctx, m.ID), first)
+// Check says where the daemon's words on an application are not what a snapshot shows, and
+// whether it is said to wait though it runs. At the first look of a cell, "failed" may be what an
+// earlier cell is red for.
+func (l *Listener) Check(ctx context.Context, m *manifest.Manifest, s *Snapshot, first bool) (wrong []string, waiting bool) {
+	said := l.hear(ctx, m.ID)
+	wrong = checkWords(m, s, said, first)
 	if len(wrong) == 0 {
 		l.mu.Lock()
 		defer l.mu.Unlock()
 		l.archy = "" // it makes the same call as ListApps: to have been right once is enough
 	}
-	return wrong
+	return wrong, waits(m, s, said)
 }
 
 // hear asks everywhere.

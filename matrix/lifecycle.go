@@ -25,19 +25,17 @@ func complete(ctx context.Context, env *Environment, rec *Recorder) (*Snapshot, 
 }
 
 func install(ctx context.Context, env *Environment, rec *Recorder) error {
+	if env.mayMend(env.App.ID) {
+		if err := beginClean(ctx, env); err != nil {
+			return fmt.Errorf("clearing what an interrupted cycle left: %w", err)
+		}
+	}
 	s, err := env.look(ctx, rec)
 	if err != nil {
 		return err
 	}
-	clear, err := beforeInstall(env.App, s, env.mayMend(env.App.ID))
-	if err != nil {
+	if err := beforeInstall(env.App, s); err != nil {
 		return err
-	}
-	if clear {
-		if err := env.do(ctx, rec, Uninstall, true); err != nil {
-			return fmt.Errorf("clearing what an interrupted cycle left: %w", err)
-		}
-		rec.held = nil
 	}
 	if err := bringAbout(ctx, env, rec); err != nil {
 		return err
@@ -68,16 +66,24 @@ func bringAbout(ctx context.Context, env *Environment, rec *Recorder) (err error
 	return env.do(ctx, rec, Install, false)
 }
 
-// beforeInstall judges what is there before a cycle's install. The run began on clean
-// nodes, and each cycle ends with a purge: what is left escaped from that, and is red
-// before the install can wipe it. Where an earlier cycle was cut short, it is to be
-// cleared.
-func beforeInstall(m *manifest.Manifest, s *Snapshot, interrupted bool) (clear bool, err error) {
-	left := Verdict(CheckAbsent(m, s), CheckPurged(s))
-	if left == nil || interrupted {
-		return left != nil, nil
+// beginClean takes back what an interrupted cycle left, before anybody looks: an update that was
+// cut short has left the earlier release installed, or offered, and the daemon speaks of that.
+func beginClean(ctx context.Context, env *Environment) error {
+	if err := env.offer(ctx, env.App.ID, nil); err != nil {
+		return err
 	}
-	return false, fmt.Errorf("before the install, something is left of what was removed earlier ('archy uninstall --purge %s' clears it): %w", m.ID, left)
+	return env.clear(ctx, env.App)
+}
+
+// beforeInstall judges what is there before a cycle's install. The run began on clean
+// nodes, and each cycle ends with a purge, as does the clearing of one that was cut short: what
+// is left escaped from that, and is red before the install can wipe it.
+func beforeInstall(m *manifest.Manifest, s *Snapshot) error {
+	left := Verdict(CheckAbsent(m, s), CheckPurged(s))
+	if left == nil {
+		return nil
+	}
+	return fmt.Errorf("before the install, something is left of what was removed earlier ('archy uninstall --purge %s' clears it): %w", m.ID, left)
 }
 
 func stop(ctx context.Context, env *Environment, rec *Recorder) error {

@@ -3,7 +3,6 @@ package matrix
 import (
 	"bytes"
 	"context"
-	_ "embed" // the script
 	"errors"
 	"fmt"
 	"io"
@@ -25,12 +24,11 @@ var ErrIncomplete = errors.New("the witnesses' look is incomplete")
 // errEnded is an ErrIncomplete because a container began or ended meanwhile.
 var errEnded = errors.New("a container began or ended while it was looked at")
 
-// script asks systemd, the kernel and the file system in one go.
-//
-//go:embed look.sh
-var script string
+// programOnNode is where the witnesses' program is on a node (package look), below the home
+// directory.
+const programOnNode = ".cache/archipelago-gate/look"
 
-// questions are what the script is asked of an application.
+// questions are what the program is asked of an application.
 type questions struct {
 	app, dataDir   string
 	since          time.Time
@@ -83,24 +81,60 @@ func (q questions) arguments() []string {
 	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.texts)}
 }
 
-// disk adds to a snapshot what only the node itself can tell, by the script.
+// disk adds to a snapshot what only the node itself can tell.
 func (w *Witness) disk(ctx context.Context, m *manifest.Manifest, s *Snapshot, inspected io.Reader, since time.Time) error {
 	q := s.ask(m, nodes.DataDir, since)
-	command := "bash -c " + nodes.Quote(script) + " look"
-	for _, arg := range q.arguments() {
-		command += " " + nodes.Quote(arg)
-	}
-	var out bytes.Buffer
-	if err := w.ssh.Stream(ctx, command, inspected, &out); err != nil {
+	facts, err := w.ask(ctx, inspected, append([]string{"look"}, q.arguments()...)...)
+	if err != nil {
 		return err
 	}
-	if err := s.read(out.String(), q); err != nil {
+	if err := s.read(facts, q); err != nil {
 		return fmt.Errorf("%s: %w", w.ssh.Node, err)
 	}
 	return nil
 }
 
-// read takes in the script's facts, which must be answers to everything that was asked.
+// ask runs the witnesses' program on the node. Before its first answer to this process, it is
+// compared with the file here: nothing that is tested, and no other gate, has left another one
+// in its place. That it does not run is the gate's trouble.
+func (w *Witness) ask(ctx context.Context, stdin io.Reader, args ...string) (facts string, err error) {
+	if err := w.bring(ctx); err != nil {
+		return "", err
+	}
+	var out bytes.Buffer
+	err = w.ssh.Stream(ctx, command(args), stdin, &out)
+	if exit := (*nodes.ExitError)(nil); errors.As(err, &exit) {
+		w.bringing.Lock()
+		w.brought = false // it may not be there any more
+		w.bringing.Unlock()
+		err = fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	return out.String(), err
+}
+
+// command is what the node's shell gets.
+func command(args []string) string {
+	words := []string{"exec ~/" + programOnNode}
+	for _, a := range args {
+		words = append(words, nodes.Quote(a))
+	}
+	return strings.Join(words, " ")
+}
+
+func (w *Witness) bring(ctx context.Context) error {
+	w.bringing.Lock()
+	defer w.bringing.Unlock()
+	if w.brought {
+		return nil
+	}
+	if _, _, err := w.ssh.Bring(ctx, w.program, programOnNode); err != nil {
+		return fmt.Errorf("%w: bringing the witnesses' program onto the node ('make build' builds it): %w", ErrIncomplete, err)
+	}
+	w.brought = true
+	return nil
+}
+
+// read takes in the program's facts, which must be answers to everything that was asked.
 func (s *Snapshot) read(facts string, q questions) error {
 	r := &reading{Snapshot: s, byPID: map[string]*Seen{}}
 	for i := range s.Containers {

@@ -128,7 +128,7 @@ func (c *Meant) wantProcess(w wanted, r *Details) {
 	}
 }
 
-// limits are the kernel's names of limits (proc_pid_limits(5)), as look.sh writes them.
+// limits are the kernel's names of limits (proc_pid_limits(5)), as package look writes them.
 var limits = map[string]string{"nofile": "Max_open_files", "nproc": "Max_processes"}
 
 // addProcess adds how the program runs.

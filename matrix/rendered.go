@@ -20,6 +20,8 @@ func CheckRendered(e *Expectation, files map[string]string) (wrong []string) {
 	}
 	for name, b := range e.Networks {
 		w := wanted{}
+		// Made only where there is none: Podman keeps each in a file of its own.
+		w.must("[Unit] ConditionPathExists", "expanded by systemd, !%h/.local/share/containers/storage/networks/"+name+".json")
 		w.must("[Network] NetworkName", name)
 		w.must("[Network] Options isolate", b.Isolate)
 		w.must("[Network] Label "+manifest.LabelApp, e.App)

@@ -16,6 +16,7 @@ import (
 	"testing"
 	"time"
 
+	"github.com/chromedp/cdproto/target"
 	"github.com/chromedp/chromedp"
 	"golang.org/x/net/websocket"
 
@@ -100,6 +101,11 @@ func TestABrowserHasNoRightsOnThisMachine(t *testing.T) {
 	if p, err := b.Visit(t.Context(), page.URL, manifest.Interface{}, ""); err != nil || p.Title != "here" || len(p.Problems) > 0 {
 		t.Fatalf("%+v, %v", p, err)
 	}
+	v, err := b.open(t.Context(), &Page{}, "")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer v.close()
 	pids := tree(t, chromedp.FromContext(b.root).Browser.Process().Pid)
 	profile := profileOf(t, pids[0])
 	if info, err := os.Stat(profile); err != nil || info.Mode().Perm() != 0o700 {
@@ -145,6 +151,33 @@ func TestABrowserHasNoRightsOnThisMachine(t *testing.T) {
 	ended(t, pids)
 	if _, err := os.Stat(profile); err == nil {
 		t.Errorf("its profile %s is left", profile)
+	}
+}
+
+// TestABrowserHasNoPageOfItsOwn wants no renderer but those of pages that are visited, and the
+// browser to last without one.
+func TestABrowserHasNoPageOfItsOwn(t *testing.T) {
+	b := browse(t, nil)
+	renderers := func() (n int) {
+		for _, pid := range tree(t, chromedp.FromContext(b.root).Browser.Process().Pid) {
+			if line, err := os.ReadFile(fmt.Sprintf("/proc/%d/cmdline", pid)); err == nil && strings.Contains(string(line), "--type=renderer") {
+				n++
+			}
+		}
+		return n
+	}
+	if targets, err := chromedp.CallBrowser(b.root, target.GetTargets, target.GetTargetsParams{}); err != nil || len(targets.TargetInfos) > 0 || renderers() > 0 {
+		t.Errorf("%d renderers, %+v, %v", renderers(), targets, err)
+	}
+	for range 2 {
+		v, err := b.open(t.Context(), &Page{}, "")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if renderers() == 0 {
+			t.Error("no renderer with a page open")
+		}
+		v.close()
 	}
 }
 

@@ -4,7 +4,9 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"net/http"
 	"sync"
+	"time"
 
 	"connectrpc.com/connect"
 
@@ -18,13 +20,16 @@ import (
 // daemon's client and the witnesses.
 type Session struct {
 	Shard   *Shard
-	SSH     *nodes.Client
+	SSH     machine
 	Daemon  *client.Client
 	Witness *Witness
 	words   *Listener
 	glances *shared[*Snapshot]
 
-	probe func(context.Context) (nodes.BootID, error) // the node's boot, asked over a new connection
+	probe func(context.Context) (nodes.BootID, error)                                                  // the node's boot, asked over a new connection
+	sees  func(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error)          // Witness.Look
+	web   func(address string) *http.Client                                                            // that trusts the node's authority; see pinned
+	visit func(ctx context.Context, url string, in manifest.Interface, password string) (*Page, error) // by the session's browser
 
 	mu      sync.Mutex
 	browser *Browser
@@ -32,6 +37,17 @@ type Session struct {
 
 	prepared sync.Once
 	fixture  error // why the first cell could not be begun
+}
+
+// machine is what the harness has a node do: what a nodes.Client does.
+type machine interface {
+	shell
+	Run(ctx context.Context, command string) (string, error)
+	Reboot(ctx context.Context) (nodes.BootID, error)
+	PowerCut(ctx context.Context) (nodes.BootID, error)
+	Age(ctx context.Context) (time.Duration, error)
+	AwaitDaemon(ctx context.Context) error
+	Close()
 }
 
 // NewSession connects lazily; Close ends everything it started.
@@ -45,9 +61,12 @@ func NewSession(s *Shard) *Session {
 		ssh.Drop()
 		return ssh.BootID(ctx)
 	}
-	witness := NewWitness(ssh, s.Node.Address)
+	witness := NewWitness(ssh, s.Node.Address, s.Look)
 	daemon := client.New(s.RPC, s.Token, s.Trusted.Fingerprint())
-	return &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: witness, glances: newShared(glanceEvery, witness.Glance), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, mend: mend}
+	out := &Session{Shard: s, SSH: ssh, Daemon: daemon, Witness: witness, glances: newShared(glanceEvery, witness.Glance), words: NewListener(daemon, s.RPC, s.Token, s.Trusted, s.Archy), probe: probe, sees: witness.Look, mend: mend}
+	out.web = func(address string) *http.Client { return pinned(s.Trusted, address) }
+	out.visit = out.browse
+	return out
 }
 
 // Close ends all connections, and the browser.
@@ -95,6 +114,15 @@ func (s *Session) openBrowser() (b *Browser, err error) {
 	return s.browser, err
 }
 
+// browse opens a page in the session's browser.
+func (s *Session) browse(ctx context.Context, url string, in manifest.Interface, password string) (*Page, error) {
+	b, err := s.openBrowser()
+	if err != nil {
+		return nil, err
+	}
+	return b.Visit(ctx, url, in, password)
+}
+
 // Environment is what a step may use on an application: the application's manifest,
 // the shard's facts, and the means to act and to look.
 type Environment struct {
@@ -112,7 +140,7 @@ func (e *Environment) expectation(host string) (*Expectation, error) {
 // for the invariants.
 func (e *Environment) look(ctx context.Context, rec *Recorder) (*Snapshot, error) {
 	defer rec.charge(&rec.timing.Witness)()
-	s, err := e.Witness.Look(ctx, e.App, rec.begin)
+	s, err := e.sees(ctx, e.App, rec.begin)
 	if err != nil {
 		return nil, err
 	}
@@ -127,7 +155,7 @@ func (e *Environment) user(ctx context.Context) (*User, error) {
 	if err != nil {
 		return nil, fmt.Errorf("asking for credentials: %w", err)
 	}
-	return NewUser(e.SSH, e.Shard.Node.Address, e.Shard.Trusted, r.Msg.Secrets), nil
+	return &User{address: e.Shard.Node.Address, trusted: e.Shard.Trusted, secrets: r.Msg.Secrets, shell: e.SSH}, nil
 }
 
 // plantCanary writes a new value, in place of an earlier one, and reads it back.

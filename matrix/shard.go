@@ -46,6 +46,7 @@ type Shard struct {
 	Token   string               `json:"token"`
 	Trusted nodes.Authority      `json:"trusted,omitzero"` // the node's, all that is trusted of its certificates
 	Archy   string               `json:"archy,omitempty"`  // path of the owner's command, where its word is to be heard too
+	Look    string               `json:"look"`             // path of the witnesses' program for the node
 	Cycle   int                  `json:"cycle"`
 	Bare    bool                 `json:"bare,omitempty"`   // the node began the cycle without any image
 	Browse  bool                 `json:"browse,omitempty"` // the run opens pages in a browser

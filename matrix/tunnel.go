@@ -17,6 +17,10 @@ import (
 // tunnelAddress is where a browser finds its proxy, in its own network.
 const tunnelAddress = "127.0.0.1:1080"
 
+// maxCarried is how many connections a browser has through its proxy at the same time: far more
+// than the 32 that a Chromium opens through one.
+const maxCarried = 256
+
 // Replies of a SOCKS server (RFC 1928, section 6).
 const (
 	socksDone       = 0
@@ -29,13 +33,14 @@ const (
 // them, and changes no byte.
 type tunnel struct {
 	reach  []string // host:port
+	most   int      // connections at once
 	ctx    context.Context
 	cancel context.CancelFunc
 	under  sync.WaitGroup
 }
 
 func newTunnel(reach []string) *tunnel {
-	t := &tunnel{}
+	t := &tunnel{most: maxCarried}
 	for _, a := range reach {
 		if ap, err := netip.ParseAddrPort(a); err == nil {
 			a = ap.String() // one form of each
@@ -46,16 +51,25 @@ func newTunnel(reach []string) *tunnel {
 	return t
 }
 
-// serve takes connections until close.
+// serve takes connections until close, so many at once; one more waits until another has ended.
 func (t *tunnel) serve(l net.Listener) {
 	defer l.Close()
 	defer context.AfterFunc(t.ctx, func() { l.Close() })()
+	places := make(chan struct{}, t.most)
 	for {
+		select {
+		case places <- struct{}{}:
+		case <-t.ctx.Done():
+			return
+		}
 		c, err := l.Accept()
 		if err != nil {
 			return
 		}
-		t.under.Go(func() { t.carry(c) })
+		t.under.Go(func() {
+			defer func() { <-places }()
+			t.carry(c)
+		})
 	}
 }
 

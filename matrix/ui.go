@@ -20,19 +20,19 @@ import (
 // for it with every certificate checked: at its port, and by name.
 func reachUI(ctx context.Context, env *Environment, rec *Recorder) error {
 	in, port, _ := env.App.Web()
-	wrong, notes, err := seeUI(ctx, env, rec, in, port)
+	wrong, notes, err := seeUI(ctx, env, rec, "web", in, port)
 	rec.say(notes...)
 	if err != nil {
 		return err
 	}
 	defer rec.charge(&rec.timing.Witness)()
 	node := env.Shard.Node.Address
-	client := pinned(env.Shard.Trusted, "")
+	client := env.web("")
 	wrong = append(wrong, checkStatus(ctx, "proxy", client, proxyOf(node, port)+path(in), unauthenticated(in))...)
 	host, _, _ := strings.Cut(strings.ToLower(env.Shard.Host), ".")
 	named := fmt.Sprintf("https://%s.%s.local:%d%s", env.App.ID, host, manifest.ByNamePort, path(in))
 	// The gate's machine need not resolve the name.
-	there := pinned(env.Shard.Trusted, net.JoinHostPort(node, strconv.Itoa(manifest.ByNamePort)))
+	there := env.web(net.JoinHostPort(node, strconv.Itoa(manifest.ByNamePort)))
 	wrong = append(wrong, checkStatus(ctx, "by name", there, named, unauthenticated(in))...)
 	for _, script := range env.App.Scripts {
 		wrong = append(wrong, checkScript(ctx, client, proxyOf(node, port)+script.Path, script)...)
@@ -40,8 +40,8 @@ func reachUI(ctx context.Context, env *Environment, rec *Recorder) error {
 	return Verdict(wrong)
 }
 
-// seeUI opens the page in a browser, through the proxy, and signs in as the owner.
-func seeUI(ctx context.Context, env *Environment, rec *Recorder, in manifest.Interface, port manifest.Port) (wrong, notes []string, err error) {
+// seeUI opens the page of an interface in a browser, through the proxy, and signs in as the owner.
+func seeUI(ctx context.Context, env *Environment, rec *Recorder, name string, in manifest.Interface, port manifest.Port) (wrong, notes []string, err error) {
 	password := ""
 	if in.Login.InBrowser() {
 		u, err := env.user(ctx)
@@ -53,21 +53,21 @@ func seeUI(ctx context.Context, env *Environment, rec *Recorder, in manifest.Int
 		}
 	}
 	defer rec.charge(&rec.timing.Browser)()
-	b, err := env.openBrowser()
+	node := env.Shard.Node.Address
+	page, err := env.visit(ctx, proxyOf(node, port)+path(in), in, password)
 	if err != nil {
 		return nil, nil, err
 	}
-	node := env.Shard.Node.Address
-	page, err := b.Visit(ctx, proxyOf(node, port)+path(in), in, password)
-	if err != nil {
-		return nil, nil, err
+	where, shot := "proxy", "screenshot.png"
+	if name != "web" {
+		where, shot = "the "+name+" interface", "screenshot-"+name+".png"
 	}
 	if len(page.PNG) > 0 {
-		if err := rec.keep("screenshot.png", page.PNG); err != nil {
+		if err := rec.keep(shot, page.PNG); err != nil {
 			return nil, nil, err
 		}
 	}
-	wrong, notes = checkPage("proxy", node, page, in)
+	wrong, notes = checkPage(where, node, page, in)
 	return wrong, notes, nil
 }
 
@@ -78,13 +78,13 @@ func signInAgain(ctx context.Context, env *Environment, rec *Recorder) error {
 	if !web || !in.Login.InBrowser() || !env.Shard.Browse {
 		return nil
 	}
-	client := pinned(env.Shard.Trusted, "")
+	client := env.web("")
 	if err := await(ctx, passTimeout, "the page to be served again", func() error {
 		return Verdict(checkStatus(ctx, "proxy", client, proxyOf(env.Shard.Node.Address, port)+path(in), unauthenticated(in)))
 	}); err != nil {
 		return err
 	}
-	wrong, notes, err := seeUI(ctx, env, rec, in, port)
+	wrong, notes, err := seeUI(ctx, env, rec, "web", in, port)
 	for _, note := range notes {
 		if !strings.HasPrefix(note, unneeded) { // it may be needed at the first visit only
 			rec.say(note)
@@ -144,18 +144,45 @@ func checkStatus(ctx context.Context, where string, c *http.Client, url string, 
 	return nil
 }
 
-// checkOthers wants every http interface beside the one that My Apps links to to be served by the
-// proxy, with the status that the manifest says.
-func checkOthers(ctx context.Context, m *manifest.Manifest, node string, trusted nodes.Authority) (wrong []string) {
+// others are the http interfaces beside the one that My Apps links to, in order.
+func others(m *manifest.Manifest) (names []string) {
 	for _, name := range slices.Sorted(maps.Keys(m.Interfaces)) {
 		in := m.Interfaces[name]
-		port, ok := m.Port(in.Port)
-		if name == "web" || !ok || in.Protocol != "" && in.Protocol != "http" {
-			continue
+		if _, ok := m.Port(in.Port); ok && name != "web" && (in.Protocol == "" || in.Protocol == "http") {
+			names = append(names, name)
 		}
-		wrong = append(wrong, checkStatus(ctx, "the "+name+" interface", pinned(trusted, ""), proxyOf(node, port)+path(in), unauthenticated(in))...)
+	}
+	return names
+}
+
+// checkOthers wants each of them to be served by the proxy, with the status that the manifest says.
+func checkOthers(ctx context.Context, m *manifest.Manifest, node string, c *http.Client) (wrong []string) {
+	for _, name := range others(m) {
+		in := m.Interfaces[name]
+		port, _ := m.Port(in.Port)
+		wrong = append(wrong, checkStatus(ctx, "the "+name+" interface", c, proxyOf(node, port)+path(in), unauthenticated(in))...)
 	}
 	return wrong
+}
+
+// seeOthers opens in a browser those of which the manifest says what a browser sees: a title, a
+// selector, a sign-in. Of the rest, which may be no page, the status is all that is known.
+func seeOthers(ctx context.Context, env *Environment, rec *Recorder) error {
+	var wrong []string
+	for _, name := range others(env.App) {
+		in := env.App.Interfaces[name]
+		if in.Expect.Title == "" && in.Expect.Selector == "" && !in.Login.InBrowser() {
+			continue
+		}
+		port, _ := env.App.Port(in.Port)
+		seen, notes, err := seeUI(ctx, env, rec, name, in, port)
+		rec.say(notes...)
+		if err != nil {
+			return err
+		}
+		wrong = append(wrong, seen...)
+	}
+	return Verdict(wrong)
 }
 
 // checkScript wants the proxy to serve a script that the manifest provides.

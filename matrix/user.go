@@ -26,21 +26,15 @@ const (
 // User uses an application as its owner does: from outside, with the credentials that the
 // daemon shows, and by the application's own tools in its containers.
 type User struct {
-	address string
-	trusted nodes.Authority
-	secrets map[string]string
-	shell   shell
+	address string            // of the node
+	trusted nodes.Authority   // the node's
+	secrets map[string]string // the owner's credentials
+	shell   shell             // canaries that are files are planted by it, and commands run
 }
 
 // shell runs commands on the node: what a nodes.Client does.
 type shell interface {
 	Stream(ctx context.Context, command string, stdin io.Reader, w io.Writer) error
-}
-
-// NewUser gives a user with the owner's credentials, who trusts the node's authority.
-// Canaries that are files are planted over ssh, and commands are run over it.
-func NewUser(ssh *nodes.Client, address string, trusted nodes.Authority, credentials map[string]string) *User {
-	return &User{address: address, trusted: trusted, secrets: credentials, shell: ssh}
 }
 
 // hostPort is where an interface is reached: a web interface through the proxy, any other

@@ -36,6 +36,10 @@ const (
 type Witness struct {
 	ssh     *nodes.Client
 	address string
+	program string // file here of what is asked on the node
+
+	bringing sync.Mutex
+	brought  bool // the program is on the node
 
 	mu   sync.Mutex
 	conn context.Context // Podman's bindings, over SSH
@@ -44,9 +48,10 @@ type Witness struct {
 	images map[string]*image // by id
 }
 
-// NewWitness looks at a node over ssh, and at its ports at address.
-func NewWitness(ssh *nodes.Client, address string) *Witness {
-	return &Witness{ssh: ssh, address: address}
+// NewWitness looks at a node over ssh, and at its ports at address. program is the file of
+// command look, for the node: what is asked on the node itself is asked by it.
+func NewWitness(ssh *nodes.Client, address, program string) *Witness {
+	return &Witness{ssh: ssh, address: address, program: program}
 }
 
 // podman connects Podman's bindings to the user's socket on the node, through a

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"sync"
 	"syscall"
 	"testing"
 
@@ -19,8 +20,35 @@ import (
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
+// lookProgram builds the witnesses' program from this source, once.
+var lookProgram = sync.OnceValues(func() (string, error) {
+	dir, err := os.MkdirTemp("", "look")
+	if err != nil {
+		return "", err
+	}
+	build := exec.Command("go", "build", "-o", filepath.Join(dir, "look"), "../cmd/look")
+	build.Env = append(os.Environ(), "CGO_ENABLED=0")
+	if out, err := build.CombinedOutput(); err != nil {
+		return "", fmt.Errorf("%w: %s", err, out)
+	}
+	return filepath.Join(dir, "look"), nil
+})
+
+// homeOf puts the witnesses' program where it is on a node, below a home directory.
+func homeOf(t *testing.T, home string) {
+	t.Helper()
+	program, err := lookProgram()
+	if err != nil {
+		t.Fatal(err)
+	}
+	at := filepath.Join(home, programOnNode)
+	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o700), os.Symlink(program, at)); err != nil && !errors.Is(err, os.ErrExist) {
+		t.Fatal(err)
+	}
+}
+
 // node makes a directory that stands for a node's disk, with the programs that the
-// witnesses' script asks, and gives what runs the script there.
+// witnesses' program asks, and gives what runs that there.
 func node(t *testing.T) (write func(name, content string), look func(inspected string) *Snapshot) {
 	t.Helper()
 	root := t.TempDir()
@@ -60,10 +88,12 @@ func node(t *testing.T) (write func(name, content string), look func(inspected s
 	return write, look
 }
 
-// ask runs the script with a directory that has programs in bin for a home.
+// ask runs the program as the node's shell does, with a directory that has programs in bin for
+// a home.
 func ask(t *testing.T, root string, q questions, inspected string) (facts string) {
 	t.Helper()
-	cmd := exec.Command("bash", append([]string{"-c", script, "look"}, q.arguments()...)...)
+	homeOf(t, root)
+	cmd := exec.Command("sh", "-c", command(append([]string{"look"}, q.arguments()...)))
 	cmd.Env = append(os.Environ(), "HOME="+root, "PATH="+filepath.Join(root, "bin")+":"+os.Getenv("PATH"))
 	cmd.Stdin = strings.NewReader(inspected)
 	out, err := cmd.CombinedOutput()
@@ -74,7 +104,7 @@ func ask(t *testing.T, root string, q questions, inspected string) (facts string
 	return regexp.MustCompile("(?m)^ids .*$").ReplaceAllString(string(out), "ids 1000 100000 100000")
 }
 
-func TestTheScriptReadsSystemdAndTheDisk(t *testing.T) {
+func TestTheProgramReadsSystemdAndTheDisk(t *testing.T) {
 	_, look := node(t)
 	s := look("[]")
 	if want := (UnitSeen{"loaded", "active", "running", true}); s.Units["pair-db.service"] != want {
@@ -97,7 +127,7 @@ func TestTheScriptReadsSystemdAndTheDisk(t *testing.T) {
 	}
 }
 
-func TestTheScriptFindsASecretWhereverItLeaks(t *testing.T) {
+func TestTheProgramFindsASecretWhereverItLeaks(t *testing.T) {
 	for place, file := range map[string]string{
 		"inspect":          "",
 		"unit-files":       ".config/containers/systemd/pair.container",
@@ -120,7 +150,7 @@ func TestTheScriptFindsASecretWhereverItLeaks(t *testing.T) {
 }
 
 // A process of this test's own stands for a container's.
-func TestTheScriptReadsWhatAProcessMayDo(t *testing.T) {
+func TestTheProgramReadsWhatAProcessMayDo(t *testing.T) {
 	status, err := os.ReadFile("/proc/self/status")
 	if err != nil {
 		t.Skip(err) // no Linux
@@ -198,7 +228,7 @@ func TestAPortThatThereWasNoTimeToAskIsNotClosed(t *testing.T) {
 	}
 	defer l.Close()
 	m := &manifest.Manifest{ID: "a", Containers: []manifest.Container{{Name: "a", Ports: []manifest.Port{{Name: "p", Host: l.Addr().(*net.TCPAddr).Port}}}}}
-	w := NewWitness(nil, "127.0.0.1")
+	w := NewWitness(nil, "127.0.0.1", "")
 	if err := w.ports(t.Context(), m, newSnapshot()); err != nil {
 		t.Fatal(err)
 	}

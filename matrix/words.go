@@ -17,6 +17,7 @@ import (
 type saying struct {
 	where      string // such as "ListApps"
 	state      string // as people read it: "running"; empty: the application is not listed
+	note       string // what it waits for; empty where nothing is said of that
 	version    string // empty: nothing is said of it there
 	containers map[string]*api.Container
 	silent     bool  // of containers
@@ -27,16 +28,23 @@ type saying struct {
 // hears of events after they have happened, and looks by itself at its interval: only what is
 // still wrong beyond that, beside a snapshot just taken, is a lie. Lies are judged with the
 // snapshot, be the application as it may. The error is that of a look which could not be taken:
-// what the daemon says was wrong until then.
+// what the daemon says was wrong until then. Or it is that an application waits for longer than it
+// may take to start.
 func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) (err error) {
 	if slices.ContainsFunc(rec.held, func(h *Snapshot) bool { return len(h.lies) > 0 }) {
 		return nil // one is enough: every further one would be waited for
 	}
-	look := func() (*Snapshot, error) { return e.Witness.Look(ctx, e.App, rec.begin) }
+	look := func() (*Snapshot, error) { return e.sees(ctx, e.App, rec.begin) }
 	first := len(rec.held) == 0 && rec.before == nil
-	check := func(s *Snapshot) []string { return e.words.Check(ctx, e.App, s, first) }
-	s.lies, err = lies(ctx, s, look, check)
-	return err
+	var waiting bool
+	check := func(s *Snapshot) (wrong []string) {
+		wrong, waiting = e.words.Check(ctx, e.App, s, first)
+		return wrong
+	}
+	if s.lies, err = lies(ctx, s, look, check); err != nil || len(s.lies) > 0 || !waiting {
+		return err
+	}
+	return awaitReady(ctx, e.App, s, look, func() []saying { return e.words.hear(ctx, e.App.ID) })
 }
 
 // wordLag is how long a snapshot stands before another is taken: most daemons that lag behind
@@ -195,7 +203,7 @@ func sayingOf(where string, a *api.App, err error) saying {
 	if a == nil {
 		return w
 	}
-	w.state, w.version = stateWord(a.State), a.Version
+	w.state, w.version, w.note = stateWord(a.State), a.Version, a.Note
 	if w.state == "" {
 		w.err = errors.New("it lists the application without a state")
 	}

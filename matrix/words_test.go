@@ -268,7 +268,7 @@ func TestTheDaemonIsHeardEverywhere(t *testing.T) {
 		l := s.serve(t)
 		var wrong []string
 		for range 2 {
-			wrong = l.Check(t.Context(), stack(), healthy(), false)
+			wrong, _ = l.Check(t.Context(), stack(), healthy(), false)
 		}
 		if text := strings.Join(wrong, "; "); (c.want == "") != (text == "") || !strings.Contains(text, c.want) || len(wrong) > 1 {
 			t.Errorf("%s: %q, expected %q", c.name, wrong, c.want)
@@ -293,7 +293,10 @@ func TestArchyIsHeardUntilAllAgree(t *testing.T) {
 			t.Fatal(err)
 		}
 	}
-	check := func() string { return strings.Join(l.Check(t.Context(), stack(), healthy(), false), "; ") }
+	check := func() string {
+		wrong, _ := l.Check(t.Context(), stack(), healthy(), false)
+		return strings.Join(wrong, "; ")
+	}
 	prints("no JSON")
 	if wrong := check(); !strings.Contains(wrong, "archy apps --json: the daemon gives no answer") {
 		t.Errorf("%q", wrong)

@@ -16,8 +16,6 @@ import (
 	"strings"
 	"time"
 
-	"golang.org/x/net/netutil"
-
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 )
@@ -37,10 +35,9 @@ const daemonAnswer = 30 * time.Second
 // Any process of a node can connect to what is served there: what it holds on to is its own
 // node's share.
 const (
-	maxConnections = 64 // more than the images that a node pulls at a time have layers
-	headerTimeout  = 10 * time.Second
-	idleTimeout    = time.Minute
-	maxHeader      = 64 << 10 // bytes
+	headerTimeout = 10 * time.Second
+	idleTimeout   = time.Minute
+	maxHeader     = 64 << 10 // bytes
 )
 
 // Deployment is what a node gets.
@@ -54,21 +51,12 @@ type Deployment struct {
 // replaced atomically. It restarts the daemon if anything has changed, waits until it
 // answers, and returns the access token.
 func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err error) {
-	binary, err := os.ReadFile(d.Binary)
+	want, replaced, err := c.Bring(ctx, d.Binary, dist.Program)
 	if err != nil {
-		return "", fmt.Errorf("deploying: %w", err)
-	}
-	sum := sha256.Sum256(binary)
-	want := hex.EncodeToString(sum[:])
-	have, err := c.Run(ctx, "sha256sum ~/"+dist.Program+" 2>/dev/null | cut -d' ' -f1")
-	if err != nil {
-		return "", err
+		return "", fmt.Errorf("deploying the daemon: %w", err)
 	}
 	change := ""
-	if strings.TrimSpace(have) != want {
-		if _, err := c.script(ctx, "replace-program.sh", bytes.NewReader(binary), dist.Program, want); err != nil {
-			return "", fmt.Errorf("deploying the daemon: %w", err)
-		}
+	if replaced {
 		change = "changed"
 	}
 	// The gate may reach the node under an address that it does not know itself.
@@ -77,7 +65,7 @@ func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err er
 	if err != nil {
 		return "", err
 	}
-	sum = sha256.Sum256(archive)
+	sum := sha256.Sum256(archive)
 	own := manifest.DataDir + "/" + manifest.OwnDir
 	out, err := c.script(ctx, "replace-files.sh", bytes.NewReader(archive), own, hex.EncodeToString(sum[:]))
 	if err != nil {
@@ -94,6 +82,23 @@ func (c *Client) Deploy(ctx context.Context, d Deployment) (token string, err er
 	}
 	token, err = c.Run(ctx, "cat "+own+"/state/token")
 	return strings.TrimSpace(token), err
+}
+
+// Bring has a program on the node, below the home directory, with the very bytes of a file of
+// this machine, and gives their SHA-256 digest in hex. replaced: others were there, or none.
+func (c *Client) Bring(ctx context.Context, file, program string) (digest string, replaced bool, err error) {
+	b, err := os.ReadFile(file)
+	if err != nil {
+		return "", false, err
+	}
+	sum := sha256.Sum256(b)
+	digest = hex.EncodeToString(sum[:])
+	have, err := c.Run(ctx, "sha256sum ~/"+program+" 2>/dev/null | cut -d' ' -f1")
+	if err != nil || strings.TrimSpace(have) == digest {
+		return digest, false, err
+	}
+	_, err = c.script(ctx, "replace-program.sh", bytes.NewReader(b), program, digest)
+	return digest, true, err
 }
 
 // archive packs what replace-files.sh installs: home/ and catalog/.
@@ -167,7 +172,8 @@ func (c *Client) AwaitDaemon(ctx context.Context) error {
 }
 
 // ServeThere serves HTTP on an address of the node until the context ends, through a
-// tunnel that is opened again whenever the node was away.
+// tunnel that is opened again whenever the node was away. Beyond maxCarried connections at the
+// same time, one is answered 429.
 func (n *Node) ServeThere(ctx context.Context, address string, h http.Handler, log func(error)) {
 	c := NewClient(n)
 	defer c.Close()
@@ -176,7 +182,7 @@ func (n *Node) ServeThere(ctx context.Context, address string, h http.Handler, l
 		if err == nil {
 			server := &http.Server{Handler: h, BaseContext: func(net.Listener) context.Context { return ctx }, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, MaxHeaderBytes: maxHeader}
 			stop := context.AfterFunc(ctx, func() { server.Close() })
-			server.Serve(netutil.LimitListener(l, maxConnections))
+			server.Serve(newCrowd(l, maxCarried))
 			stop()
 			server.Close()
 		} else if ctx.Err() == nil && !errors.Is(err, ErrLost) {

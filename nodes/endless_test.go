@@ -21,6 +21,20 @@ import (
 // hostile is an SSH server that does with each command what its name says: it prints without
 // end, never answers, or gives a byte from time to time.
 func hostile(t *testing.T) *Node {
+	return server(t, func(ctx context.Context, wg *sync.WaitGroup, _ ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+		wg.Go(func() { ssh.DiscardRequests(requests) })
+		for c := range channels {
+			session, requests, err := c.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { misbehave(ctx, wg, session, requests) })
+		}
+	})
+}
+
+// server is an SSH server on which every connection is handled so, until ctx ends.
+func server(t *testing.T, handle func(ctx context.Context, wg *sync.WaitGroup, conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request)) *Node {
 	t.Helper()
 	key := func() (ssh.Signer, []byte) {
 		_, private, err := ed25519.GenerateKey(rand.Reader)
@@ -63,18 +77,11 @@ func hostile(t *testing.T) *Node {
 				defer raw.Close()
 				end := context.AfterFunc(ctx, func() { raw.Close() })
 				defer end()
-				_, channels, requests, err := ssh.NewServerConn(raw, config)
+				conn, channels, requests, err := ssh.NewServerConn(raw, config)
 				if err != nil {
 					return
 				}
-				wg.Go(func() { ssh.DiscardRequests(requests) })
-				for c := range channels {
-					session, requests, err := c.Accept()
-					if err != nil {
-						return
-					}
-					wg.Go(func() { misbehave(ctx, &wg, session, requests) })
-				}
+				handle(ctx, &wg, conn, channels, requests)
 			})
 		}
 	})

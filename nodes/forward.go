@@ -15,8 +15,42 @@ import (
 )
 
 // Dial opens a connection from the node to an address as seen there; network is
-// "tcp" or "unix".
+// "tcp" or "unix". With maxCarried open, it waits until one is closed.
 func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, error) {
+	select {
+	case c.carried <- struct{}{}:
+	case <-ctx.Done():
+		return nil, fmt.Errorf("%s: connecting to %s there: waiting for one of %d connections to be closed: %w", c.Node, address, cap(c.carried), context.Cause(ctx))
+	}
+	leave := sync.OnceFunc(func() { <-c.carried })
+	nc, err := c.dial(ctx, network, address)
+	if err != nil {
+		leave()
+		return nil, err
+	}
+	return &place{nc, leave}, nil
+}
+
+// place is a connection that gives back its place when it is closed.
+type place struct {
+	net.Conn
+	leave func()
+}
+
+func (p *place) Close() error {
+	defer p.leave()
+	return p.Conn.Close()
+}
+
+// CloseWrite says that nothing more is sent, as connections over SSH do.
+func (p *place) CloseWrite() error {
+	if half, ok := p.Conn.(interface{ CloseWrite() error }); ok {
+		return half.CloseWrite()
+	}
+	return nil
+}
+
+func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
 	conn, err := c.Connect(ctx)
 	if err != nil {
 		return nil, err

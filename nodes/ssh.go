@@ -32,6 +32,9 @@ const (
 	// maxSessions is how many sessions a connection has at the same time. sshd allows 10
 	// (MaxSessions, sshd_config(5)), and may still count one that has just ended here.
 	maxSessions = 8
+	// maxCarried is how many connections are carried at the same time by each client: to a node,
+	// and from it, where that is more than the images that it pulls at a time have layers.
+	maxCarried = 256
 )
 
 var (
@@ -60,6 +63,7 @@ type Client struct {
 	Node *Node
 
 	sessions chan struct{} // a place for each
+	carried  chan struct{} // a place for each connection
 	patience time.Duration // with a command
 	most     int64         // bytes of a command's output
 
@@ -71,7 +75,7 @@ type Client struct {
 
 // NewClient prepares a client; nothing is sent until the first call.
 func NewClient(n *Node) *Client {
-	return &Client{Node: n, sessions: make(chan struct{}, maxSessions), patience: commandTimeout, most: maxOutput}
+	return &Client{Node: n, sessions: make(chan struct{}, maxSessions), carried: make(chan struct{}, maxCarried), patience: commandTimeout, most: maxOutput}
 }
 
 // Close ends the connection and waits for its keepalive.

@@ -2,7 +2,9 @@ package orchestrator
 
 import (
 	"context"
+	"maps"
 	"os"
+	"slices"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -74,15 +76,16 @@ func generations(records []state.Desired) map[string]uint64 {
 // observe asks the engine, and the disk for volumes that should be there.
 func (r *Reconciler) observe(ctx context.Context, records []state.Desired) (host.Observation, error) {
 	r.know(func(k *host.Known) { k.Asked = time.Now() })
-	var units []string
+	members := map[string]string{}
 	for _, d := range records {
 		if d.Manifest != nil {
 			for _, c := range d.Manifest.Containers {
-				units = append(units, quadlet.Service(c.Name))
+				members[quadlet.Service(c.Name)] = d.App
 			}
 		}
 	}
-	if err := r.engine.Follow(units); err != nil {
+	r.members.Store(&members)
+	if err := r.engine.Follow(slices.Sorted(maps.Keys(members))); err != nil {
 		r.log.Warn("following units", "error", err) // passes go on at their interval
 	}
 	obs, err := r.engine.Observe(ctx)

@@ -39,6 +39,7 @@ type fakeHost struct {
 
 	observed func()                      // called once, when an observation has been made and not been given yet
 	hang     chan struct{}               // where it is set, nothing is observed until it is closed
+	slow     time.Duration               // that a look takes
 	starting func(context.Context) error // where it is set, what a start comes to
 	deleting func(dir string) error      // where it is set, called for what is deleted
 	begun    func()                      // called once, before a start
@@ -62,8 +63,9 @@ func (h *fakeHost) do(method string, change func()) error {
 
 func (h *fakeHost) Observe(ctx context.Context) (o host.Observation, err error) {
 	h.mu.Lock()
-	hang := h.hang
+	hang, slow := h.hang, h.slow
 	h.mu.Unlock()
+	time.Sleep(slow)
 	if hang != nil {
 		select {
 		case <-hang:

@@ -74,7 +74,7 @@ func signedCatalogIsWhatCanBeInstalled(t *testing.T) {
 	set(signedCatalog(t, 2, "1", func(d *document.Document) { d.Expires = time.Now() }))
 	refused("install", "the catalog feature 2 expired")
 	set(signedCatalog(t, 3, "1", func(d *document.Document) {
-		d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Until: time.Now().Add(time.Hour / 2), Tracker: "https://tracker.example/9"}
+		d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Given: time.Now(), Until: time.Now().Add(time.Hour / 2), Tracker: "https://tracker.example/9"}
 	}))
 	if _, err := r.Offer().Entry("pair", time.Now()); err != nil {
 		t.Errorf("before the waiver has ended: %v", err)

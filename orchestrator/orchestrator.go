@@ -21,6 +21,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/ready"
 	"github.com/archipelago-cloud/archipelago/orchestrator/render"
 	"github.com/archipelago-cloud/archipelago/orchestrator/rollout"
@@ -59,6 +60,7 @@ type Reconciler struct {
 
 	offer      atomic.Pointer[offer.Offer]
 	known      atomic.Pointer[host.Known]
+	members    atomic.Pointer[map[string]string] // application by unit, of what is on record
 	renderer   *render.Renderer
 	operations *operation.Tracker
 	performer  *perform.Performer
@@ -94,6 +96,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 		log.Warn("the last known state", "error", err)
 	}
 	r.known.Store(&known)
+	r.members.Store(&map[string]string{})
 	r.pages = waiting.NewPages(r.Waiting)
 	r.performer = perform.New(engine, store, sec, r.operations, r.pages, dataDir, log)
 	r.readiness = &ready.Watcher{Engine: engine, Records: store.All, Changed: func(app string) { r.operations.Changed(app); r.Wake() }}
@@ -113,11 +116,15 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer r.pages.CloseAll()
 	r.workers.Go(func() { r.readiness.Run(ctx) })
 	r.workers.Go(func() { r.sweep(ctx) })
+	var pace pace
 	for ctx.Err() == nil {
+		begin := time.Now()
 		timer := time.NewTimer(r.pass(ctx))
+		end := time.Now()
+		pace.passed(end, end.Sub(begin))
 		select {
 		case <-r.wake:
-			timer.Reset(settle)
+			timer.Reset(max(settle, pace.wait(time.Now())))
 			select {
 			case <-timer.C:
 			case <-ctx.Done():
@@ -126,6 +133,10 @@ func (r *Reconciler) Run(ctx context.Context) {
 		case <-ctx.Done():
 		}
 		timer.Stop()
+		select { // what it was for, this pass sees
+		case <-r.wake:
+		default:
+		}
 	}
 }
 
@@ -141,6 +152,18 @@ func (r *Reconciler) Wake() {
 // is known already needs no pass.
 func (r *Reconciler) ContainerChanged(name, health string) {
 	if health != "" && r.known.Load().Containers[name].Health == health {
+		return
+	}
+	r.changed(quadlet.Service(name))
+}
+
+// UnitChanged tells of an event of systemd.
+func (r *Reconciler) UnitChanged(unit string) { r.changed(unit) }
+
+// changed has a pass run soon, unless a worker is changing the unit's application: it has
+// one run when it ends.
+func (r *Reconciler) changed(unit string) {
+	if app, ok := (*r.members.Load())[unit]; ok && r.operations.Status(app).Busy {
 		return
 	}
 	r.Wake()

@@ -64,6 +64,9 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 			log.Error("action failed", "verb", a.Verb, "error", out.Err)
 			return out.Err
 		}
+		if a.Verb == plan.Start {
+			r.Wake() // for those that require it: hooks may follow, and take long
+		}
 	}
 	return nil
 }

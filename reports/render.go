@@ -327,14 +327,21 @@ func (a App) Proves() string {
 	return says
 }
 
-// Again says the how manyth run of the very same bits this is, and what came of those before;
-// empty for the first.
+// Again says the how manyth run of the very same bits this is, and what came of those before; and
+// which others were red with an application of this one, in the same daemon. It is empty where
+// there were none.
 func Again(r *Report) string {
 	if len(r.Before) == 0 {
 		return ""
 	}
-	red, open := 0, 0
+	same, red, open := 0, 0, 0
+	var others []string
 	for _, b := range r.Before {
+		if b.Other {
+			others = append(others, b.RedWith())
+			continue
+		}
+		same++
 		switch b.Verdict {
 		case Red:
 			red++
@@ -342,9 +349,12 @@ func Again(r *Report) string {
 			open++
 		}
 	}
-	s := fmt.Sprintf("Run %d of this subject; %d red before", len(r.Before)+1, red)
+	s := fmt.Sprintf("Run %d of this subject; %d red before", same+1, red)
 	if open > 0 {
 		s += fmt.Sprintf(", %d not run to the end", open)
+	}
+	if len(others) > 0 {
+		s += "; red before with the same daemon and application, in a run of another subject: " + strings.Join(others, ", ")
 	}
 	return s
 }

@@ -85,7 +85,7 @@ func TestNothingOutsideARunIsReadOrWritten(t *testing.T) {
 	}
 	for name, link := range map[string][2]string{
 		"a folder":         {"apps", outside},
-		"what is replaced": {"report.json.new", secret},
+		"what is replaced": {ReportFile, secret}, // the link is
 		"evidence":         {"evidence", outside},
 	} {
 		dir := t.TempDir()
@@ -94,8 +94,8 @@ func TestNothingOutsideARunIsReadOrWritten(t *testing.T) {
 		}
 		r := sample()
 		r.Apps[0].Cells[0].Evidence = []string{"evidence/screenshot.png"}
-		if err := Render(dir, r); err == nil {
-			t.Errorf("%s: no error", name)
+		if err := Render(dir, r); (err == nil) != (link[0] == ReportFile) {
+			t.Errorf("%s: %v", name, err)
 		}
 		left, err := os.ReadDir(outside)
 		b, readErr := os.ReadFile(secret)

@@ -3,7 +3,9 @@
 package reports
 
 import (
+	"cmp"
 	"fmt"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -105,11 +107,31 @@ func (a Away) String() string {
 	return fmt.Sprintf("node %s rebooted while the run was away, between %s and %s UTC", a.Node, a.From.UTC().Format(time.DateTime), a.Until.UTC().Format(time.DateTime))
 }
 
+// Jump says that the clock of the gate's machine was set while its run was under way.
+type Jump struct {
+	At      time.Time `json:"at"`             // by the clock, once it was noticed
+	Seconds float64   `json:"seconds"`        // forwards; backwards, if negative
+	Away    bool      `json:"away,omitempty"` // between two sessions, by that much at least
+}
+
+func (j Jump) String() string {
+	by := time.Duration(j.Seconds * float64(time.Second)).Round(time.Second)
+	least, sign := "", "+"
+	if j.Away {
+		least = "at least "
+	}
+	if by < 0 {
+		sign = ""
+	}
+	return fmt.Sprintf("the clock of the gate's machine jumped by %s%s%s, noticed at %s UTC", least, sign, by, j.At.UTC().Format(time.DateTime))
+}
+
 // Judge is what judged a run, as SHA-256 digests.
 type Judge struct {
-	Gate   string `json:"gate"`   // the program
-	Suite  string `json:"suite"`  // the compiled suite
-	Policy string `json:"policy"` // the release policy, as JSON
+	Gate   string `json:"gate"`           // the program
+	Suite  string `json:"suite"`          // the compiled suite
+	Look   string `json:"look,omitempty"` // what its witnesses run on the nodes
+	Policy string `json:"policy"`         // the release policy, as JSON
 }
 
 // Earlier is another run of the same daemon and manifests, whose cycles count too.
@@ -119,7 +141,8 @@ type Earlier struct {
 	Cycles  map[string]Tally `json:"cycles"`  // by application
 }
 
-// PastRun is an earlier run of the very same subject, as the ledger beside the runs has it.
+// PastRun is an earlier run of the very same subject, or one in which the same daemon was red with
+// an application as it is now, as the ledger beside the runs has it.
 type PastRun struct {
 	Run     string    `json:"run"`
 	Began   time.Time `json:"began"`
@@ -129,6 +152,15 @@ type PastRun struct {
 	Passed  int       `json:"passed,omitempty"` // cells
 	Failed  int       `json:"failed,omitempty"`
 	NotRun  int       `json:"not_run,omitempty"`
+	// Red are the applications of this run that were red there, in the very same daemon and with the
+	// very same manifest; none where its nodes were. Other says that the subject was another one.
+	Red   []string `json:"red,omitempty"`
+	Other bool     `json:"other_subject,omitempty"`
+}
+
+// RedWith names a red run of another subject, and what of this one was red in it.
+func (p PastRun) RedWith() string {
+	return p.Run + " (" + cmp.Or(strings.Join(p.Red, ", "), "its nodes") + ")"
 }
 
 // Tally counts the cycles of an application, one for each node: those in which every cell
@@ -188,23 +220,25 @@ type Report struct {
 	Policy   Policy    `json:"policy"` // what a release must pass
 	// AnotherPolicy says what the built-in policy demands and this run does not show, if
 	// Policy demands less; empty otherwise.
-	AnotherPolicy []string    `json:"another_policy,omitempty"`
-	Asked         Policy      `json:"asked"` // what this run did
-	Nodes         []Node      `json:"nodes"`
-	Subject       Subject     `json:"subject"`
-	Checklist     []Criterion `json:"checklist"`
-	Apps          []App       `json:"apps"`
-	Timing        []StepTime  `json:"timing"`
-	First         *Result     `json:"first_failure,omitempty"`
-	Warnings      []string    `json:"warnings,omitempty"`
-	Waivers       []Waived    `json:"waivers,omitempty"`
+	AnotherPolicy []string `json:"another_policy,omitempty"`
+	Asked         Policy   `json:"asked"` // what this run did
+	Nodes         []Node   `json:"nodes"`
+	Subject       Subject  `json:"subject"`
+	// Requires are, by application, those of the run that it requires, also through others.
+	Requires  map[string][]string `json:"requires,omitempty"`
+	Checklist []Criterion         `json:"checklist"`
+	Apps      []App               `json:"apps"`
+	Timing    []StepTime          `json:"timing"`
+	First     *Result             `json:"first_failure,omitempty"`
+	Warnings  []string            `json:"warnings,omitempty"`
+	Waivers   []Waived            `json:"waivers,omitempty"`
 
 	Judge    Judge     `json:"judge,omitzero"`
 	Bare     int       `json:"bare_cycle,omitempty"` // started from nodes without any image
 	Reruns   []Rerun   `json:"reruns,omitempty"`     // cells that were run again, with the reason
 	Unfit    []string  `json:"unfit,omitempty"`      // what keeps the run from releasing anything, whatever its verdict
 	Earlier  []Earlier `json:"earlier,omitempty"`
-	Before   []PastRun `json:"before,omitempty"` // runs of the very same subject
+	Before   []PastRun `json:"before,omitempty"` // runs of the very same subject, and red ones of the same daemon and application
 	Away     []Away    `json:"rebooted_while_away,omitempty"`
 	Previous *Previous `json:"previous,omitempty"`
 
@@ -244,7 +278,8 @@ type Policy struct {
 	Catalog []string `json:"catalog,omitempty"`
 	// Hardware, of a demand, wants every node to be a machine of its own.
 	Hardware bool `json:"hardware,omitempty"`
-	// RedRuns, of a demand, is how many runs of the very same subject may have been red before.
+	// RedRuns, of a demand, is how many runs may have been red before that were of the very same
+	// subject, or of the same daemon and red with one of the applications as it is.
 	RedRuns int `json:"red_runs,omitempty"`
 	// Update, of a demand, wants every application of which there is an earlier release to go
 	// through the update from that.

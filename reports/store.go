@@ -11,6 +11,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 // Names of a run's files.
@@ -58,6 +60,11 @@ func OpenStore(dir string) (*Store, error) {
 	}
 	if whole < len(b) {
 		if err := f.Truncate(int64(whole)); err != nil {
+			return nil, errors.Join(err, f.Close())
+		}
+	}
+	if b == nil {
+		if err := atomicfile.SyncDir(dir); err != nil {
 			return nil, errors.Join(err, f.Close())
 		}
 	}
@@ -168,8 +175,9 @@ func WriteJSON(file string, v any) error {
 	return Write(filepath.Dir(file), filepath.Base(file), append(b, '\n'))
 }
 
-// Write replaces a file of the run in dir atomically, and makes the folders above it. Whatever
-// name and links the run has, nothing outside it is written.
+// Write replaces a file of the run in dir, so that a gate that is killed, or a power cut, leaves
+// the old content or the new, and makes the folders above it. Whatever name and links the run
+// has, nothing outside it is written.
 func Write(dir, name string, b []byte) error {
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		return err
@@ -182,12 +190,7 @@ func Write(dir, name string, b []byte) error {
 	if err := root.MkdirAll(filepath.Dir(name), 0o755); err != nil {
 		return err
 	}
-	tmp := name + ".new"
-	if err := root.WriteFile(tmp, b, 0o644); err != nil {
-		root.Remove(tmp)
-		return err
-	}
-	return root.Rename(tmp, name)
+	return atomicfile.WriteIn(root, name, b, 0o644)
 }
 
 // readFile reads a file of the run in dir, and none outside it.

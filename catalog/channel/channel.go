@@ -85,16 +85,16 @@ func (p Promotion) Promote(ids []string, proof Proof, v Validity) (*document.Doc
 }
 
 // renewal refuses a waiver for what the channel's entry is excused from already, unless it
-// says that it renews that one, which it can do once.
+// renews that very one, which it can do once.
 func (p Promotion) renewal(w *catalog.Waiver, id string) error {
 	if w == nil || p.To == nil {
 		return nil
 	}
 	before := p.To.Entry(id)
-	if before == nil || !w.Renews(before.Waiver) || w.Renewed > before.Waiver.Renewed {
+	if before == nil || !w.Overlaps(before.Waiver) || w.Renews == before.Waiver.Digest(id) && w.Renewed == before.Waiver.Renewed+1 {
 		return nil
 	}
-	return fmt.Errorf("%w: channel %s has released %s by a waiver for %s already, and this one does not renew it; a waiver can be renewed once ('gate waive', with the earlier run beside this one)", ErrInput, p.Channel, id, strings.Join(before.Waiver.Steps, ", "))
+	return fmt.Errorf("%w: channel %s has released %s by a waiver for %s already, and this one does not renew it; a waiver can be renewed once ('gate waive --renews', with the file of that one)", ErrInput, p.Channel, id, strings.Join(before.Waiver.Steps, ", "))
 }
 
 // downgrade refuses a version older than the channel's: nodes that run that one would not

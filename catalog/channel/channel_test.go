@@ -126,7 +126,7 @@ func TestPromote(t *testing.T) {
 		t.Fatal(err)
 	}
 	red := errors.New("the run is red")
-	waiver := &catalog.Waiver{Reason: "the theme is broken"}
+	waiver := &catalog.Waiver{Reason: "the theme is broken", Given: validity.Created, Until: validity.Created.AddDate(0, 1, 0)}
 	green, excused := evidence(t, feature, nil), evidence(t, feature, map[string]*catalog.Waiver{"mosquitto": waiver})
 	proves := func(e *document.Entry) (*catalog.Waiver, error) {
 		switch e.ID {
@@ -242,17 +242,30 @@ func TestAChannelTakesARenewedWaiverOnce(t *testing.T) {
 	}
 	id := feature.Entries[0].ID
 	var user *document.Document
+	give := func(renewed int, renews *catalog.Waiver, steps ...string) *catalog.Waiver {
+		w := &catalog.Waiver{Steps: steps, Renewed: renewed, Given: validity.Created, Until: validity.Created.AddDate(0, 1, 0)}
+		if renews != nil {
+			w.Renews = renews.Digest(id)
+		}
+		return w
+	}
+	stop, start := give(0, nil, "stop"), give(0, nil, "start")
+	again := give(1, start, "start")
 	for _, c := range []struct {
 		name   string
 		waiver *catalog.Waiver
 		want   string // empty: it is taken
 	}{
-		{"the first", &catalog.Waiver{Steps: []string{"stop"}}, ""},
-		{"the same again", &catalog.Waiver{Steps: []string{"stop"}}, "has released " + id + " by a waiver for stop already"},
-		{"one for more", &catalog.Waiver{Steps: []string{"start", "stop"}}, "does not renew it"},
-		{"one for another step", &catalog.Waiver{Steps: []string{"start"}}, ""},
-		{"that one renewed", &catalog.Waiver{Steps: []string{"start"}, Renewed: 1}, ""},
-		{"and again", &catalog.Waiver{Steps: []string{"start"}, Renewed: 1}, "a waiver can be renewed once"},
+		{"the first", stop, ""},
+		{"the same again", stop, "has released " + id + " by a waiver for stop already"},
+		{"one for more", give(0, nil, "start", "stop"), "does not renew it"},
+		{"one for another step", start, ""},
+		{"one that renews another one", give(1, stop, "start"), "does not renew it"},
+		{"that one renewed", again, ""},
+		{"the one before renewed again", again, "a waiver can be renewed once"},
+		{"and again", give(1, again, "start"), "a waiver can be renewed once"},
+		{"and again, as it is", give(2, again, "start"), "has been renewed 2 times, and can be once"},
+		{"none of all", give(0, nil, "start"), "a waiver can be renewed once"},
 		{"none", nil, ""},
 	} {
 		run := evidence(t, feature, map[string]*catalog.Waiver{id: c.waiver})

@@ -59,7 +59,7 @@ func TestAnEntryMovesOnlyWithItsOwnProof(t *testing.T) {
 	}
 
 	// A later run takes the place of the one before, which goes once nothing rests on it.
-	again := evidence(t, feature, map[string]*catalog.Waiver{"miniflux": {Reason: "a run of its own"}})
+	again := evidence(t, feature, map[string]*catalog.Waiver{"miniflux": {Reason: "a run of its own", Given: validity.Created}})
 	next, err := Promotion{From: feature, To: user, Channel: "user", Evidence: again}.Promote([]string{"radicale"}, clean, validity)
 	if err != nil || len(next.Attestations) != 2 || next.Entry("mosquitto").Proof.Attestation != run.Digest {
 		t.Errorf("%v, %d attestations", err, len(next.Attestations))

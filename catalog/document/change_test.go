@@ -7,7 +7,9 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/proof"
 )
 
 func TestDocumentsFollowEachOther(t *testing.T) {
@@ -98,6 +100,45 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 	}
 	if all := Diff(nil, w.doc); len(all) != len(w.doc.Entries) || all[0].From != "" {
 		t.Errorf("%+v", all)
+	}
+}
+
+// What stands around a manifest is shown where it alone is another: an owner reads by it why an
+// application may be trusted.
+func TestDiffSaysWhatStandsAroundAManifest(t *testing.T) {
+	monday := time.Date(2026, 6, 1, 0, 0, 0, 0, time.UTC)
+	waiver := &catalog.Waiver{Steps: []string{"restart"}, Reason: "slow", Tracker: "https://tracker.example/1", Until: monday}
+	longer := *waiver
+	longer.Until, longer.Renewed = monday.AddDate(0, 0, 7), 1
+	ran := &proof.Proof{Attestation: "a0", Run: "r1", Daemon: "d0", Nodes: 2, Cycles: 40, Finished: monday, Promoted: monday}
+	again, later := *ran, *ran
+	again.Promoted = monday.AddDate(0, 0, 1)
+	later.Attestation, later.Run, later.Cycles = "a1", "r2", 60
+	entry := func(w *catalog.Waiver, p *proof.Proof) Entry {
+		return Entry{ID: "page", Version: "1", Publisher: "archipelago", Manifest: []byte(`{"id":"page"}`), Waiver: w, Proof: p}
+	}
+	edited := func(edit func(*Entry)) Entry { e := entry(nil, nil); edit(&e); return e }
+	for name, c := range map[string]struct {
+		was, is Entry
+		want    string // empty: nothing changes
+	}{
+		"nothing":         {entry(waiver, ran), entry(waiver, ran), ""},
+		"waived":          {entry(nil, nil), entry(waiver, nil), "it has a waiver now: released although it is not green at restart, until 2026-06-01: slow (https://tracker.example/1)"},
+		"not waived":      {entry(waiver, nil), entry(nil, nil), "it has no waiver any more; it was released although"},
+		"waived longer":   {entry(waiver, nil), entry(&longer, nil), "it has another waiver: released although it is not green at restart, until 2026-06-08, renewed: slow (https://tracker.example/1); before: released"},
+		"proven":          {entry(nil, nil), entry(nil, ran), "it is proven now: run r1: 40 green cycles on 2 nodes, ended 2026-06-01, daemon d0…, attestation a0…"},
+		"not proven":      {entry(nil, ran), entry(nil, nil), "it is not proven any more; it was, by run r1"},
+		"another proof":   {entry(nil, ran), entry(nil, &later), "it has another proof: run r2: 60 green cycles on 2 nodes, ended 2026-06-01, daemon d0…, attestation a1…; before: run r1"},
+		"promoted again":  {entry(nil, ran), entry(nil, &again), "it was promoted again on the same proof, on 2026-06-02; before: on 2026-06-01"},
+		"other publisher": {entry(nil, nil), edited(func(e *Entry) { e.Publisher = "mallory" }), `its publisher is "mallory"; before: "archipelago"`},
+		"other notes":     {entry(nil, nil), edited(func(e *Entry) { e.Notes = "read this" }), `its notes are others; before: ""`},
+	} {
+		got := Diff(&Document{Entries: []Entry{c.was}}, &Document{Entries: []Entry{c.is}})
+		switch {
+		case c.want == "" && len(got) == 0:
+		case c.want == "" || len(got) != 1 || len(got[0].Words) != 1 || !strings.HasPrefix(got[0].Words[0], c.want) || len(got[0].Lines) > 0:
+			t.Errorf("%s: %+v, expected %q", name, got, c.want)
+		}
 	}
 }
 

@@ -8,6 +8,7 @@ import (
 	"slices"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // Kind says how much a change of a manifest matters to the owner of a node.
@@ -41,10 +42,13 @@ type Change struct {
 	Revoked string `json:"revoked,omitempty"` // why the version From was withdrawn
 	Waiver  string `json:"waiver,omitempty"`
 	Lines   []Line `json:"lines"`
+	// Words say, each in a sentence, what is not as before of what stands around the manifest: the
+	// waiver, the proof, the publisher and the notes. None for a new or a removed application.
+	Words []string `json:"words,omitempty"`
 }
 
-// Diff returns what another document would change on a node, by application. Privileges
-// and ports come first. before may be nil.
+// Diff returns what another document would change on a node, by application, and on what
+// that rests. Privileges and ports come first. before may be nil.
 func Diff(before, after *Document) []Change {
 	if before == nil {
 		before = &Document{}
@@ -90,7 +94,10 @@ func Diff(before, after *Document) []Change {
 			lines = append(lines, l.byLine()...)
 		}
 		c.Lines = lines
-		if len(c.Lines) > 0 || c.Revoked != "" {
+		if was != nil && is != nil {
+			c.Words = words(was, is)
+		}
+		if len(c.Lines) > 0 || len(c.Words) > 0 || c.Revoked != "" {
 			out = append(out, c)
 		}
 	}
@@ -126,6 +133,38 @@ func (l Line) byLine() (out []Line) {
 	}
 	for i, line := range is[first : len(is)-last] {
 		out = append(out, Line{l.Kind, fmt.Sprintf("%s:%d", l.Path, first+i+1), "", shown(line)})
+	}
+	return out
+}
+
+// words say what is not as before of what stands around an entry's manifest.
+func words(was, is *Entry) (out []string) {
+	say := func(format string, args ...any) { out = append(out, fmt.Sprintf(format, args...)) }
+	switch a, b := was.Waiver, is.Waiver; {
+	case a == nil && b == nil:
+	case a == nil:
+		say("it has a waiver now: %s", b)
+	case b == nil:
+		say("it has no waiver any more; it was %s", a)
+	case !a.Equal(*b):
+		say("it has another waiver: %s; before: %s", b, a)
+	}
+	switch a, b := was.Proof, is.Proof; {
+	case a == nil && b == nil:
+	case a == nil:
+		say("it is proven now: %s", b)
+	case b == nil:
+		say("it is not proven any more; it was, by %s", a)
+	case !a.Same(*b):
+		say("it has another proof: %s; before: %s", b, a)
+	case !a.Promoted.Equal(b.Promoted):
+		say("it was promoted again on the same proof, on %s; before: on %s", b.Promoted.Format(time.DateOnly), a.Promoted.Format(time.DateOnly))
+	}
+	if was.Publisher != is.Publisher {
+		say("its publisher is %q; before: %q", is.Publisher, was.Publisher)
+	}
+	if was.Notes != is.Notes {
+		say("its notes are others; before: %q", was.Notes)
 	}
 	return out
 }

@@ -259,7 +259,7 @@ func TestMerge(t *testing.T) {
 		t.Error("what has not changed was parsed again")
 	}
 	w.doc.Revoked = []Revocation{{ID: "alone", Version: "0.1", Reason: "leaks", Since: now}}
-	w.doc.Entry("miniflux").Waiver = &catalog.Waiver{Steps: []string{"ui-reachable"}, Reason: "r", Tracker: "https://tracker.example/1", Until: now.Add(time.Hour)}
+	w.doc.Entry("miniflux").Waiver = &catalog.Waiver{Steps: []string{"ui-reachable"}, Reason: "r", Tracker: "https://tracker.example/1", Given: now, Until: now.Add(time.Hour)}
 	for name, images := range map[string]map[string]string{
 		"a container the disk does not have": {"db": other},
 		"not pinned":                         {"mosquitto": "localhost:5000/other"},

@@ -75,7 +75,7 @@ func (p *published) offered() error {
 
 // TestNothingIsOfferedWithoutValidProof: the publisher's keys have signed all of these.
 func TestNothingIsOfferedWithoutValidProof(t *testing.T) {
-	waiver := &catalog.Waiver{Steps: []string{"stop"}, Reason: "it is slow", Tracker: "https://tracker.example/1", Until: monday.AddDate(0, 1, 0)}
+	waiver := &catalog.Waiver{Steps: []string{"stop"}, Reason: "it is slow", Tracker: "https://tracker.example/1", Given: monday, Until: monday.AddDate(0, 1, 0)}
 	run := func(change func(*proof.Statement), by ...int) func(*published) {
 		return func(p *published) {
 			s := prooftest.Statement(p.doc)
@@ -201,7 +201,7 @@ func keyID(envelope []byte, i int) bool {
 // gate has seen.
 func TestAWaiverIsPartOfTheProof(t *testing.T) {
 	p := publish(t)
-	p.doc.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"stop"}, Reason: "it is slow", Tracker: "https://tracker.example/1", Until: monday.AddDate(0, 1, 0)}
+	p.doc.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"stop"}, Reason: "it is slow", Tracker: "https://tracker.example/1", Given: monday, Until: monday.AddDate(0, 1, 0)}
 	if err := prooftest.Prove(p.doc, p.gates...); err != nil {
 		t.Fatal(err)
 	}
@@ -213,6 +213,28 @@ func TestAWaiverIsPartOfTheProof(t *testing.T) {
 	p.doc.Entries[0].Waiver = &longer
 	if err := p.offered(); !errors.Is(err, proof.ErrUnproven) {
 		t.Error("a waiver that was made longer:", err)
+	}
+	// Nor one that is too long, although a gate has seen it.
+	for name, given := range map[string]time.Time{"too long": monday.AddDate(0, -3, 0), "of no time": {}} {
+		p := publish(t)
+		if err := prooftest.Prove(p.doc, p.gates...); err != nil {
+			t.Fatal(err)
+		}
+		p.doc.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"stop"}, Reason: "it is slow", Tracker: "https://tracker.example/1", Given: given, Until: monday.AddDate(0, 1, 0)}
+		s := prooftest.Statement(p.doc)
+		envelope, err := prooftest.Sign(s, p.gates...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		e, err := prooftest.Evidence(s, p.gates...)
+		if err != nil {
+			t.Fatal(err)
+		}
+		p.doc.Entries[0].Proof.Attestation = e.Digest
+		p.doc.Attestations = map[string]string{e.Digest: string(envelope)}
+		if err := p.offered(); !errors.Is(err, proof.ErrUnproven) || !strings.Contains(err.Error(), "is excused at feeds, and cannot be: the waiver for stop") {
+			t.Errorf("%s: %v", name, err)
+		}
 	}
 }
 

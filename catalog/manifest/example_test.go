@@ -75,7 +75,7 @@ containers:
 		}
 	}
 	// Output:
-	// bad.yaml:2:5: id: "Feeds" is not valid here; expected to match ^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$
+	// bad.yaml:2:5: id: "Feeds" is not valid here; expected lower-case letters, digits and hyphens, at most 63, such as web-db
 	// bad.yaml:5:1: privileged: unknown field; applications run rootless and unprivileged, the language has no way to ask for more
 	// bad.yaml:8:12: containers[0].image: expected either build, or ref and digest
 }

@@ -213,7 +213,7 @@ func (d *document) reportIn(text string, offset int, p place, problem error) {
 	if p.file {
 		i, j := p.where[1].(int), p.where[3].(int)
 		if source := d.sources[fileKey{i, j}]; source != "" {
-			d.problems = append(d.problems, Problem{filepath.Join(d.dir, source), line, column, field(at("containers", i, "files", j, "source")), problem.Error()})
+			d.problems = append(d.problems, Problem{File: filepath.Join(d.dir, source), Line: line, Column: column, Field: field(at("containers", i, "files", j, "source")), Message: problem.Error(), Rule: RuleMeaning})
 			return
 		}
 	}

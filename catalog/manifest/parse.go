@@ -9,7 +9,6 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
-	"strconv"
 	"strings"
 	"sync"
 
@@ -18,11 +17,7 @@ import (
 	"github.com/goccy/go-yaml"
 	"github.com/goccy/go-yaml/ast"
 	"github.com/goccy/go-yaml/parser"
-	"github.com/goccy/go-yaml/token"
 	"github.com/santhosh-tekuri/jsonschema/v6"
-	"github.com/santhosh-tekuri/jsonschema/v6/kind"
-	"golang.org/x/text/language"
-	"golang.org/x/text/message"
 )
 
 // MaxSize is the largest manifest that is read, in bytes. What its files hold is up to
@@ -42,7 +37,19 @@ type Problem struct {
 	Line, Column int
 	Field        string // such as containers[0].image.digest; empty for the whole document
 	Message      string
+	Nearest      string // the valid word that is nearest to what is there; empty for none
+	Rule         string // what was broken, in a word or two with a hyphen: one of the constants below
 }
+
+// The rules that a problem may be about. Those of warnings are in lint.go.
+const (
+	RuleSyntax       = "syntax"        // it is no YAML, or YAML beyond the language
+	RuleUnknownField = "unknown-field" // the language has no such field there
+	RuleMissingField = "missing-field"
+	RuleType         = "wrong-type"
+	RuleValue        = "bad-value"    // of the right type, and yet none that may be there
+	RuleMeaning      = "inconsistent" // with the rest of the manifest
+)
 
 func (p Problem) String() string {
 	var b strings.Builder
@@ -54,8 +61,16 @@ func (p Problem) String() string {
 	if p.Field != "" {
 		b.WriteString(p.Field + ": ")
 	}
-	b.WriteString(p.Message)
+	b.WriteString(p.Text())
 	return b.String()
+}
+
+// Text is the message, with the nearest valid word where there is one.
+func (p Problem) Text() string {
+	if p.Nearest == "" {
+		return p.Message
+	}
+	return p.Message + fmt.Sprintf("; did you mean %q?", p.Nearest)
 }
 
 // Error is every problem of one manifest, in the order of the file.
@@ -84,6 +99,15 @@ var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
 // ParseFile reads and parses the manifest at path, with the files beside it that are its
 // sources.
 func ParseFile(path string) (*Manifest, error) {
+	src, err := ReadFile(path)
+	if err != nil {
+		return nil, err
+	}
+	return parse(path, filepath.Dir(path), src)
+}
+
+// ReadFile reads the text of the manifest at path, unless it is larger than MaxSize.
+func ReadFile(path string) ([]byte, error) {
 	info, err := os.Stat(path)
 	if err != nil {
 		return nil, fmt.Errorf("reading manifest: %w", err)
@@ -95,11 +119,11 @@ func ParseFile(path string) (*Manifest, error) {
 	if err != nil {
 		return nil, fmt.Errorf("reading manifest: %w", err)
 	}
-	return parse(path, filepath.Dir(path), b)
+	return b, nil
 }
 
 func tooLarge(name string, size int64) Problem {
-	return Problem{File: name, Message: fmt.Sprintf("%d bytes is too large for a manifest; the limit is %d", size, MaxSize)}
+	return Problem{File: name, Rule: RuleSyntax, Message: fmt.Sprintf("%d bytes is too large for a manifest; the limit is %d", size, MaxSize)}
 }
 
 // Parse reads one manifest. Every problem found comes back at once as an *Error;
@@ -108,49 +132,70 @@ func Parse(name string, src []byte) (*Manifest, error) { return parse(name, "", 
 
 // parse reads a manifest that is in dir; empty for one that is on no disk.
 func parse(name, dir string, src []byte) (*Manifest, error) {
-	if len(src) > MaxSize {
-		return nil, &Error{[]Problem{tooLarge(name, int64(len(src)))}}
-	}
-	if i := slices.IndexFunc(src, func(b byte) bool { return b < 0x20 && b != '\n' && b != '\t' && b != '\r' }); i >= 0 {
-		line := 1 + bytes.Count(src[:i], []byte("\n"))
-		col := i - bytes.LastIndexByte(src[:i], '\n')
-		return nil, &Error{[]Problem{{name, line, col, "", fmt.Sprintf("control character %#x; a manifest is text", src[i])}}}
-	}
-	file, err := parser.ParseBytes(src, 0)
+	doc := &document{name: name, dir: dir}
+	m, err := doc.read(src)
 	if err != nil {
-		return nil, &Error{[]Problem{syntaxProblem(name, err)}}
-	}
-	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
-		return nil, &Error{[]Problem{{name, 1, 1, "", fmt.Sprintf("expected exactly one YAML document, found %d", docs(file))}}}
-	}
-	doc := document{name: name, dir: dir, root: file.Docs[0].Body}
-	doc.refuseIndirection()
-	if len(doc.problems) > 0 {
-		return nil, doc.error()
-	}
-	var value any
-	if err := yaml.Unmarshal(src, &value); err != nil {
-		return nil, &Error{[]Problem{syntaxProblem(name, err)}}
-	}
-	js, err := json.Marshal(value)
-	if err != nil {
-		return nil, &Error{[]Problem{{name, 1, 1, "", "not a document that JSON can express: " + err.Error()}}}
-	}
-	if err := doc.validate(js); err != nil {
 		return nil, err
 	}
 	if len(doc.problems) > 0 {
 		return nil, doc.error()
 	}
+	return m, nil
+}
+
+// read gives the manifest, and adds what is wrong with it to the document's problems. If
+// only parts of it are, then the manifest is without them; it is nil where nothing can be
+// read.
+func (d *document) read(src []byte) (*Manifest, error) {
+	refuse := func(p Problem) { d.problems = append(d.problems, p) }
+	if len(src) > MaxSize {
+		refuse(tooLarge(d.name, int64(len(src))))
+		return nil, nil
+	}
+	if i := slices.IndexFunc(src, func(b byte) bool { return b < 0x20 && b != '\n' && b != '\t' && b != '\r' }); i >= 0 {
+		line := 1 + bytes.Count(src[:i], []byte("\n"))
+		col := i - bytes.LastIndexByte(src[:i], '\n')
+		refuse(Problem{File: d.name, Line: line, Column: col, Rule: RuleSyntax, Message: fmt.Sprintf("control character %#x; a manifest is text", src[i])})
+		return nil, nil
+	}
+	file, err := parser.ParseBytes(src, 0)
+	if err != nil {
+		refuse(syntaxProblem(d.name, err))
+		return nil, nil
+	}
+	if len(file.Docs) != 1 || file.Docs[0].Body == nil {
+		refuse(Problem{File: d.name, Line: 1, Column: 1, Rule: RuleSyntax, Message: fmt.Sprintf("expected exactly one YAML document, found %d", docs(file))})
+		return nil, nil
+	}
+	d.root = file.Docs[0].Body
+	d.refuseIndirection()
+	if len(d.problems) > 0 {
+		return nil, nil
+	}
+	var value any
+	if err := yaml.Unmarshal(src, &value); err != nil {
+		refuse(syntaxProblem(d.name, err))
+		return nil, nil
+	}
+	js, err := json.Marshal(value)
+	if err != nil {
+		refuse(Problem{File: d.name, Line: 1, Column: 1, Rule: RuleSyntax, Message: "not a document that JSON can express: " + err.Error()})
+		return nil, nil
+	}
+	if err := d.validate(js); err != nil {
+		return nil, err
+	}
+	if len(d.problems) > 0 {
+		return d.partly(value), nil
+	}
 	var m Manifest
 	if err := json.Unmarshal(js, &m); err != nil {
-		return nil, &Error{[]Problem{{name, 1, 1, "", err.Error()}}}
+		refuse(Problem{File: d.name, Line: 1, Column: 1, Rule: RuleSyntax, Message: err.Error()})
+		return nil, nil
 	}
-	doc.pack(&m)
-	doc.check(&m)
-	if len(doc.problems) > 0 {
-		return nil, doc.error()
-	}
+	d.pack(&m)
+	d.check(&m)
+	d.suggest(&m, d.problems)
 	return &m, nil
 }
 
@@ -162,7 +207,7 @@ func ParseCanonical(name string, js []byte) (*Manifest, error) {
 		if _, told := Parse(name, js); told != nil {
 			return nil, told
 		}
-		return nil, &Error{[]Problem{{File: name, Message: err.Error()}}}
+		return nil, &Error{[]Problem{{File: name, Message: err.Error(), Rule: RuleSyntax}}}
 	}
 	if len(js) > MaxSize {
 		return nil, &Error{[]Problem{tooLarge(name, int64(len(js)))}}
@@ -209,7 +254,7 @@ func docs(f *ast.File) int {
 }
 
 func syntaxProblem(name string, err error) Problem {
-	p := Problem{File: name, Line: 1, Column: 1, Message: err.Error()}
+	p := Problem{File: name, Line: 1, Column: 1, Message: err.Error(), Rule: RuleSyntax}
 	var ye yaml.Error
 	if errors.As(err, &ye) {
 		p.Message = ye.GetMessage()
@@ -227,6 +272,8 @@ type document struct {
 	root     ast.Node
 	sources  map[fileKey]string // of files that were read from there
 	problems []Problem
+	instance any       // as the schema sees it
+	refused  []refusal // by the schema
 }
 
 func (d *document) error() *Error {
@@ -244,7 +291,7 @@ func (d *document) error() *Error {
 // rather than at its value.
 func (d *document) report(path []string, key bool, format string, args ...any) {
 	line, col := d.locate(path, key)
-	d.problems = append(d.problems, Problem{d.name, line, col, field(path), fmt.Sprintf(format, args...)})
+	d.problems = append(d.problems, Problem{File: d.name, Line: line, Column: col, Field: field(path), Message: fmt.Sprintf(format, args...), Rule: RuleMeaning})
 }
 
 // refuseIndirection keeps the language to what is on the page: no anchors,
@@ -265,7 +312,7 @@ func (d *document) refuseIndirection() {
 			return
 		}
 		p := position(n)
-		d.problems = append(d.problems, Problem{d.name, p.Line, p.Column, "", "YAML " + what + " are not part of the manifest language; write the value out"})
+		d.problems = append(d.problems, Problem{File: d.name, Line: p.Line, Column: p.Column, Message: "YAML " + what + " are not part of the manifest language; write the value out", Rule: RuleSyntax})
 	}), d.root)
 }
 
@@ -282,49 +329,17 @@ func (d *document) validate(js []byte) error {
 	if err != nil {
 		return fmt.Errorf("reading %s: %w", d.name, err)
 	}
+	d.instance = inst
 	var ve *jsonschema.ValidationError
 	switch err := schema.Validate(inst); {
 	case err == nil:
 	case errors.As(err, &ve):
 		d.collect(ve)
+		d.forgetMistyped()
 	default:
 		return fmt.Errorf("validating %s: %w", d.name, err)
 	}
 	return nil
-}
-
-var english = message.NewPrinter(language.English)
-
-func (d *document) collect(ve *jsonschema.ValidationError) {
-	at := ve.InstanceLocation
-	switch k := ve.ErrorKind.(type) {
-	case *kind.AdditionalProperties:
-		for _, p := range k.Properties {
-			d.report(append(slices.Clone(at), p), true, "unknown field%s", hint(p))
-		}
-		return
-	case *kind.OneOf:
-		d.report(at, false, "expected either build, or ref and digest")
-		return
-	case *kind.PropertyNames:
-		d.report(append(slices.Clone(at), k.Property), true, "not a valid name")
-		return
-	case *kind.Minimum:
-		d.report(at, false, "%s is less than %s", k.Got.RatString(), k.Want.RatString())
-		return
-	case *kind.Maximum:
-		d.report(at, false, "%s is more than %s", k.Got.RatString(), k.Want.RatString())
-		return
-	case *kind.Pattern:
-		d.report(at, false, "%q is not valid here; expected to match %s", short(k.Got), k.Want)
-		return
-	}
-	if len(ve.Causes) == 0 {
-		d.report(at, false, "%s", ve.ErrorKind.LocalizedString(english))
-	}
-	for _, c := range ve.Causes {
-		d.collect(c)
-	}
 }
 
 func short(s string) string {
@@ -345,85 +360,4 @@ func hint(name string) string {
 		return "; volumes are directories of the application's own, host paths cannot be mounted"
 	}
 	return ""
-}
-
-func field(path []string) string {
-	var b strings.Builder
-	for i, p := range path {
-		if _, err := strconv.Atoi(p); err == nil {
-			fmt.Fprintf(&b, "[%s]", p)
-			continue
-		}
-		if i > 0 {
-			b.WriteByte('.')
-		}
-		b.WriteString(short(p))
-	}
-	return b.String()
-}
-
-// locate walks as far along path as the file goes and gives that place.
-func (d *document) locate(path []string, key bool) (line, column int) {
-	if d.root == nil {
-		return 0, 0 // read without positions
-	}
-	n := d.root
-	at := position(n)
-	for i, p := range path {
-		var next ast.Node
-		switch v := n.(type) {
-		case *ast.MappingNode:
-			for _, mv := range v.Values {
-				if keyText(mv) == p {
-					next = mv.Value
-					if k := mv.Key.GetToken(); key && i == len(path)-1 || next == nil {
-						return k.Position.Line, k.Position.Column
-					}
-				}
-			}
-		case *ast.MappingValueNode:
-			if keyText(v) == p {
-				next = v.Value
-				if k := v.Key.GetToken(); key && i == len(path)-1 {
-					return k.Position.Line, k.Position.Column
-				}
-			}
-		case *ast.SequenceNode:
-			if j, err := strconv.Atoi(p); err == nil && j < len(v.Values) {
-				next = v.Values[j]
-			}
-		}
-		if next == nil {
-			break
-		}
-		n, at = next, position(next)
-	}
-	return at.Line, at.Column
-}
-
-func keyText(mv *ast.MappingValueNode) string {
-	if s, ok := mv.Key.(*ast.StringNode); ok {
-		return s.Value
-	}
-	return mv.Key.GetToken().Value
-}
-
-// position is where a node begins; a block mapping begins at its first key.
-func position(n ast.Node) token.Position {
-	switch v := n.(type) {
-	case *ast.MappingNode:
-		if !v.IsFlowStyle && len(v.Values) > 0 {
-			return *v.Values[0].Key.GetToken().Position
-		}
-	case *ast.MappingValueNode:
-		return *v.Key.GetToken().Position
-	case *ast.SequenceNode:
-		if !v.IsFlowStyle && len(v.Values) > 0 {
-			return position(v.Values[0])
-		}
-	}
-	if t := n.GetToken(); t != nil && t.Position != nil {
-		return *t.Position
-	}
-	return token.Position{Line: 1, Column: 1}
 }

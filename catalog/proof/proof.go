@@ -59,6 +59,12 @@ func (p Proof) Same(o Proof) bool {
 	return same && p == o
 }
 
+// String says what the proof rests on: "run R: 40 green cycles on 2 nodes, ended 2026-01-31, daemon
+// abcdef123456…, attestation abcdef123456…".
+func (p Proof) String() string {
+	return fmt.Sprintf("run %s: %d green cycles on %d nodes, ended %s, daemon %.12s…, attestation %.12s…", p.Run, p.Cycles, p.Nodes, p.Finished.Format(time.DateOnly), p.Daemon, p.Attestation)
+}
+
 // Statement is the part of a gate's in-toto statement that a catalog rests on.
 type Statement struct {
 	Type          string    `json:"_type"`
@@ -198,6 +204,8 @@ func (e *Evidence) Of(t Tested, promoted time.Time) (Proof, error) {
 		return w.App == t.App && w.Manifest == t.Manifest && w.Equal(*t.Waiver)
 	}):
 		return fail("knows no such waiver for %s as the entry carries", t.App)
+	case t.Waiver.Check() != nil:
+		return fail("is excused at %s, and cannot be: %w", t.App, t.Waiver.Check())
 	}
 	out := Proof{Attestation: e.Digest, Run: p.Run, Daemon: e.subjects["archipelago"], Nodes: len(p.Nodes), Cycles: p.Proofs[t.App].Green, Cells: p.Cells[t.App],
 		Finished: p.Finished.UTC().Truncate(time.Second), Promoted: promoted.UTC().Truncate(time.Second)}

@@ -20,7 +20,9 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"maps"
 	"slices"
+	"strings"
 	"time"
 
 	"github.com/sigstore/sigstore/pkg/signature"
@@ -114,6 +116,47 @@ func Add(b []byte, signers ...*sign.Signer) ([]byte, error) {
 	return m.ToBytes(false)
 }
 
+// Peek reads what a root document says, whoever signed it: nothing of it is trusted.
+func Peek(b []byte) (*Policy, error) {
+	if err := wellFormed(b); err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	m, err := metadata.Root().FromBytes(b)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrRoot, err)
+	}
+	return policyOf(&m.Signed)
+}
+
+// Counts says why a key's signature on the root document of this policy would count for nothing;
+// nil if it counts. Those of its own root role do, and those of the document that it succeeds;
+// before is nil where that one is not at hand.
+func (p *Policy) Counts(before *Policy, k sign.PublicKey) error {
+	has := func(r Role) bool {
+		return slices.ContainsFunc(r.Keys, func(o sign.PublicKey) bool { return o.ID() == k.ID() })
+	}
+	use := map[string]string{metadata.TARGETS: "catalogs and releases", gateRole: "the runs of gates"}
+	var other []string
+	for _, name := range slices.Sorted(maps.Keys(p.roles())) {
+		if name != metadata.ROOT && has(*p.roles()[name]) {
+			other = append(other, use[name])
+		}
+	}
+	switch {
+	case has(p.Root):
+		return nil
+	case before != nil && before.Version+1 != p.Version:
+		return fmt.Errorf("%w: root %d is not the one that root %d succeeds", ErrRoot, before.Version, p.Version)
+	case before != nil && has(before.Root):
+		return nil
+	case len(other) > 0:
+		return fmt.Errorf("%w: %s is a key for %s there, and may not sign root documents", ErrRoot, k, strings.Join(other, " and "))
+	case before != nil:
+		return fmt.Errorf("%w: %s may sign neither root %d nor what succeeds root %d", ErrRoot, k, p.Version, before.Version)
+	}
+	return fmt.Errorf("%w: %s is no root key of root %d", ErrRoot, k, p.Version)
+}
+
 // Same tells whether two root documents say the same, whoever signed them. What cannot be
 // read is only the same as itself.
 func Same(a, b []byte) bool {
@@ -174,6 +217,10 @@ func Verify(now time.Time, first []byte, successors ...[]byte) (*Policy, error) 
 	if s.IsExpired(now) {
 		return nil, fmt.Errorf("%w: version %d expired on %s; a newer one is needed", ErrRoot, s.Version, s.Expires.Format(time.DateOnly))
 	}
+	return policyOf(s)
+}
+
+func policyOf(s *metadata.RootType) (*Policy, error) {
 	p := &Policy{Version: s.Version, Expires: s.Expires}
 	for name, r := range p.roles() {
 		role, ok := s.Roles[name]

@@ -257,7 +257,7 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}
 	})
-	wg.Go(func() { eng.UnitChanges(ctx, r.Wake) })
+	wg.Go(func() { eng.UnitChanges(ctx, r.UnitChanged) })
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			if err := eng.Events(ctx, r.ContainerChanged); err != nil && ctx.Err() == nil {

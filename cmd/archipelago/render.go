@@ -3,8 +3,6 @@ package main
 import (
 	"encoding/json"
 	"fmt"
-	"maps"
-	"slices"
 
 	"github.com/spf13/cobra"
 
@@ -42,13 +40,7 @@ func renderCommand() *cobra.Command {
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(rendered{m.ID, r.Files})
 			}
-			for i, name := range slices.Sorted(maps.Keys(r.Files)) {
-				if i > 0 {
-					fmt.Fprintln(cmd.OutOrStdout())
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "# %s\n%s", name, r.Files[name])
-			}
-			return nil
+			return render.Print(cmd.OutOrStdout(), r.Files)
 		},
 	}
 	dataFlag(c, &dataDir)

@@ -82,6 +82,7 @@ func TestScripts(t *testing.T) {
 	secure.Config.ErrorLog = log.New(io.Discard, "", 0) // clients reject it, as they are to
 	secure.Start()
 	t.Cleanup(secure.Close)
+	registry, archive := image(t)
 	testscript.Run(t, testscript.Params{Dir: "testdata", Setup: func(e *testscript.Env) error {
 		plain := httptest.NewServer(node{file: e.WorkDir + "/configured"}.handler())
 		e.Defer(plain.Close)
@@ -89,6 +90,8 @@ func TestScripts(t *testing.T) {
 		e.Setenv("PLAIN", plain.URL)
 		e.Setenv("SECURE", strings.Replace(secure.URL, "http:", "https:", 1))
 		e.Setenv("FINGERPRINT", ca.Fingerprint())
+		e.Setenv("REGISTRY", registry)
+		e.Setenv("ARCHIVE", archive)
 		e.Setenv("XDG_CONFIG_HOME", e.WorkDir+"/config")
 		return nil
 	}, Cmds: map[string]func(*testscript.TestScript, bool, []string){"status": script.Status}})

@@ -18,7 +18,6 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -78,7 +77,7 @@ func Command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), validate())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}
@@ -295,28 +294,4 @@ func (a *app) credentials() *cobra.Command {
 			return w.Flush()
 		},
 	}
-}
-
-func validate() *cobra.Command {
-	c := &cobra.Command{
-		Use: "validate FILE...", Short: "Check manifests and report every problem at once; exit status 2 if there is one",
-		Example: "  archy validate catalog/apps/*/manifest.yaml",
-		Args:    cobra.MinimumNArgs(1),
-		RunE: func(cmd *cobra.Command, args []string) error {
-			var problems []error
-			for _, f := range args {
-				m, err := manifest.ParseFile(f)
-				if err != nil {
-					problems = append(problems, err)
-					continue
-				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s is valid\n", f, m)
-			}
-			if err := errors.Join(problems...); err != nil {
-				return usage.Wrap(err)
-			}
-			return nil
-		},
-	}
-	return c
 }

@@ -39,7 +39,7 @@ func (f *rootFlags) add(c *cobra.Command) {
 
 // addOptional adds the flag to a command that needs it for some files only.
 func (f *rootFlags) addOptional(c *cobra.Command) {
-	c.Flags().StringArrayVar(&f.files, "root", nil, "file of the root document that says which gates count, for the catalog of a channel whose entries need a proof (user, beta); successors follow in order")
+	c.Flags().StringArrayVar(&f.files, "root", nil, "file of the root document that says which gates count, for the catalog of a channel whose entries need a proof (user, beta), or which the root document to sign succeeds; successors follow in order")
 }
 
 func (f *rootFlags) read() ([][]byte, *root.Policy, error) { return keys.Roots(f.files...) }

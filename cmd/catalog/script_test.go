@@ -200,7 +200,7 @@ func prepare(e *testscript.Env, apps string) error {
 			}
 		case "waived":
 			w := reports.Waived{App: "radicale", Waiver: catalog.Waiver{Steps: []string{"restart"}, Reason: "planted", Tracker: "https://tracker.example/1", Until: now.AddDate(0, 1, 0)}}
-			if _, err := attest.Waive(e.T().(testing.TB).Context(), dir, w, oneKey); err != nil {
+			if _, err := attest.Waive(e.T().(testing.TB).Context(), dir, w, "", now, oneKey); err != nil {
 				return err
 			}
 		}

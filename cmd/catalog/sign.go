@@ -31,10 +31,10 @@ func rootCommand() *cobra.Command {
 		Example: "  catalog root --root-key a.pub --root-key b.pub --root-threshold 2 --catalog-key c.pub --gate-key gate.key.pub --key a.key --key b.key --identity id.txt --output root.json\n  catalog root --from root.json --gate-key gate.key.pub --key a.key --key b.key --identity id.txt --output root2.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
+			var last *root.Policy
 			policy := root.Policy{Version: 1, Root: root.Role{Threshold: 1}, Catalog: root.Role{Threshold: 1}, Gate: root.Role{Threshold: 1}}
 			if len(from) > 0 {
-				last, err := lastRoot(from)
-				if err != nil {
+				if last, err = lastRoot("--from", from); err != nil {
 					return err
 				}
 				policy = *last
@@ -63,6 +63,9 @@ func rootCommand() *cobra.Command {
 			}
 			by, err := signers.Open()
 			if err != nil {
+				return err
+			}
+			if err := counting(&policy, last, by, "--key"); err != nil {
 				return err
 			}
 			policy.Expires = time.Now().Add(life)
@@ -97,20 +100,50 @@ func rootCommand() *cobra.Command {
 
 // lastRoot is the policy of the last in a chain of root documents. It may have expired:
 // then a successor is what is needed.
-func lastRoot(files []string) (*root.Policy, error) {
+func lastRoot(flag string, files []string) (*root.Policy, error) {
 	var chain [][]byte
 	for _, name := range files {
 		b, err := os.ReadFile(name)
 		if err != nil {
-			return nil, usage.Wrap(fmt.Errorf("--from: %w", err))
+			return nil, usage.Wrap(fmt.Errorf("%s: %w", flag, err))
 		}
 		chain = append(chain, b)
 	}
 	p, err := root.Verify(time.Time{}, chain[0], chain[1:]...)
 	if err != nil {
-		return nil, fmt.Errorf("--from: %w", err)
+		return nil, fmt.Errorf("%s: %w", flag, err)
 	}
 	return p, nil
+}
+
+// counting refuses signers whose signature on a root document would count for nothing.
+func counting(p, before *root.Policy, signers []*sign.Signer, where string) error {
+	for _, s := range signers {
+		if err := p.Counts(before, s.PublicKey); err != nil {
+			return usage.Wrap(fmt.Errorf("%s: %w", where, err))
+		}
+	}
+	return nil
+}
+
+// addToRoot adds signatures to a root document.
+func addToRoot(file string, b []byte, roots *rootFlags, signers []*sign.Signer) ([]byte, error) {
+	p, err := root.Peek(b)
+	if err != nil {
+		return nil, err
+	}
+	var before *root.Policy
+	remedy := fmt.Sprintf("%s (a key of the version before it signs with --root, which names that one)", file)
+	if len(roots.files) > 0 {
+		if before, err = lastRoot("--root", roots.files); err != nil {
+			return nil, err
+		}
+		remedy = file
+	}
+	if err := counting(p, before, signers, remedy); err != nil {
+		return nil, err
+	}
+	return root.Add(b, signers...)
 }
 
 func signCommand() *cobra.Command {
@@ -118,8 +151,8 @@ func signCommand() *cobra.Command {
 	var roots rootFlags
 	c := &cobra.Command{
 		Use: "sign FILE", Short: "Sign a catalog, a root document, a release or a waiver in place",
-		Long:    "Sign a new catalog, or add a signature to a signed catalog, a root document, the\ndescription of a release (release.dsse.json) or a waiver (waivers/APP.dsse.json of a\nrun). The signatures of others stay. Review the changes first: catalog diff.\n\nThe catalog of channel user or beta is signed only if each entry carries the proof of\na gate that --root names; 'catalog promote' puts it there.",
-		Example: "  catalog sign feature.json --key release.key --identity id.txt\n  catalog sign beta.json --root root.json --key agent:release@example.org",
+		Long:    "Sign a new catalog, or add a signature to a signed catalog, a root document, the\ndescription of a release (release.dsse.json) or a waiver (waivers/APP.dsse.json of a\nrun). The signatures of others stay. Review the changes first: catalog diff.\n\nA root document takes the keys of its own root role, and no others but those of the\nversion that it succeeds, which --root names.\n\nThe catalog of channel user or beta is signed only if each entry carries the proof of\na gate that --root names; 'catalog promote' puts it there.",
+		Example: "  catalog sign feature.json --key release.key --identity id.txt\n  catalog sign beta.json --root root.json --key agent:release@example.org\n  catalog sign root.json --key second-root.key --identity id.txt\n  catalog sign root2.json --root root.json --key old-root.key --identity id.txt",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			signers, err := flags.Open()
@@ -160,11 +193,11 @@ func addSignatures(cmd *cobra.Command, file string, b []byte, roots *rootFlags, 
 	}
 	d, notDocument := document.Peek(b)
 	if notDocument != nil {
-		signed, err := root.Add(b, signers...)
-		if err != nil {
-			return nil, usage.Wrap(fmt.Errorf("%s: neither a catalog (%w) nor a root document (%w) nor the description of a release (%w)", file, notDocument, err, notRelease))
+		_, notRoot := root.Peek(b)
+		if notRoot == nil {
+			return addToRoot(file, b, roots, signers)
 		}
-		return signed, nil
+		return nil, usage.Wrap(fmt.Errorf("%s: neither a catalog (%w) nor a root document (%w) nor the description of a release (%w)", file, notDocument, notRoot, notRelease))
 	}
 	var p *root.Policy
 	if catalog.NeedsProof(d.Channel) {

@@ -93,6 +93,8 @@ func diffCommand() *cobra.Command {
 		}
 		for _, c := range changes {
 			switch {
+			case c.From == c.To && len(c.Lines) == 0:
+				p("%s %s, the same manifest", c.ID, c.To)
 			case c.From == "":
 				p("%s %s, new", c.ID, c.To)
 			case c.To == "":
@@ -104,6 +106,9 @@ func diffCommand() *cobra.Command {
 				if l.text != "" {
 					p("  %-9s  %s", l.label, l.text)
 				}
+			}
+			for _, w := range c.Words {
+				p("  %-9s  %s", "entry", w)
 			}
 			if c.From == "" || c.To == "" {
 				continue

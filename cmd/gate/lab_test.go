@@ -304,7 +304,7 @@ func TestFullDiskOnTheGatesSideLosesNothing(t *testing.T) {
 	}
 	// Room for the run's programs, and little more.
 	programs := int64(0)
-	for _, name := range []string{"archipelago", "matrix.test", "archy"} {
+	for _, name := range []string{"archipelago", "matrix.test", "look", "archy"} {
 		info, err := os.Stat(filepath.Join("../../out/bin", name))
 		if err != nil {
 			t.Fatal(err)

@@ -59,6 +59,7 @@ type app struct {
 	inventory   string
 	daemon      string
 	suite       string
+	look        string
 	out         string
 }
 
@@ -126,6 +127,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 	f.StringVar(&a.inventory, "nodes", "", "inventory of nodes; default: the lab's, which is brought up")
 	f.StringVar(&a.daemon, "daemon", filepath.Join(beside, "archipelago"), "the daemon's binary")
 	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")
+	f.StringVar(&a.look, "look", "", "what the witnesses run on the nodes, built for those; default: look, beside the suite")
 	f.StringVar(&a.out, "out", "out/gate", "directory of runs")
 	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.releaseCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), a.cleanCommand(), setupCommand(), versionCommand())
 	usage.Mark(root)

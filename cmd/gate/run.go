@@ -65,7 +65,7 @@ func (a *app) options(ctx context.Context, q *request) (gate.Options, error) {
 	}
 	return gate.Options{
 		Version: version, Request: q.Request, Catalog: cat, CatalogDirs: a.directories(), Inventory: a.inventory,
-		Daemon: a.daemon, Suite: a.suite, Out: a.out, Environment: environment(),
+		Daemon: a.daemon, Suite: a.suite, Look: a.look, Out: a.out, Environment: environment(),
 	}, nil
 }
 

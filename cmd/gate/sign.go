@@ -87,10 +87,10 @@ func (a *app) verifyCommand() *cobra.Command {
 func (a *app) waiveCommand() *cobra.Command {
 	var flags keys.Flags
 	var w reports.Waived
-	var until string
+	var until, renews string
 	c := &cobra.Command{
 		Use: "waive APP [RUN]", Short: "Sign a waiver: the application may be released although it is not green",
-		Long:    "Sign a waiver for an application of a run that is not green. It is for the cells of that\nrun that did not pass at its steps, each for the cause it has now, and never for lost data\nor an invariant. It has a reason, a link to where the failure is worked on, and the day it\nends. The report, the catalog and the nodes show it. A waiver that has ended blocks the\nrelease. It can be renewed once, by one for a later run beside this one.",
+		Long:    "Sign a waiver for an application of a run that is not green. It is for the cells of that\nrun that failed at its steps, each for the cause it has now, and what was not run after them\nin their cycles, where another cycle has judged that; never for lost data or an invariant.\nIt has a reason, a link to where the failure is worked on, and the day it ends, at most 90\ndays from now. The report, the catalog and the nodes show it. A waiver that has ended blocks\nthe release. It can be renewed once: --renews names the file of the earlier one, unless that\nis in a run beside this one.",
 		Example: "  gate waive APP --step ui-reachable --reason 'the theme is broken, its data is not' --tracker https://tracker.example/17 --until 2026-12-24 --key agent:",
 		Args:    cobra.RangeArgs(1, 2),
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -106,7 +106,7 @@ func (a *app) waiveCommand() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			file, err := attest.Waive(cmd.Context(), dir, w, signers...)
+			file, err := attest.Waive(cmd.Context(), dir, w, renews, time.Now(), signers...)
 			if err != nil {
 				return err
 			}
@@ -121,7 +121,8 @@ func (a *app) waiveCommand() *cobra.Command {
 	c.Flags().StringSliceVar(&w.Steps, "step", nil, "step that it excuses; may be given again")
 	c.Flags().StringVar(&w.Reason, "reason", "", "why it may be released all the same")
 	c.Flags().StringVar(&w.Tracker, "tracker", "", "link to where the failure is worked on")
-	c.Flags().StringVar(&until, "until", "", "day on which it ends, such as 2026-12-24")
+	c.Flags().StringVar(&until, "until", "", "day on which it ends, such as 2026-12-24, at most 90 days from now")
+	c.Flags().StringVar(&renews, "renews", "", "file of the waiver that it renews; default: one for the same steps in a run beside this one")
 	for _, f := range []string{"step", "reason", "tracker", "until"} {
 		c.MarkFlagRequired(f)
 	}

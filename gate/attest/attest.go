@@ -157,6 +157,9 @@ func Verify(ctx context.Context, dir string, trust Trust, now time.Time) (*repor
 		return nil, fmt.Errorf("%w: the run is not signed: %w", ErrAttestation, err)
 	}
 	payload, err := sign.Verify(ctx, envelope, maxAttestation, statementType, trust.Keys, trust.Threshold)
+	if errors.Is(err, sign.ErrMalformed) {
+		return nil, fmt.Errorf("%w: %s: %w; a gate replaces it whole, so it was changed or damaged since: sign the run again ('gate sign')", ErrAttestation, filepath.Join(dir, reports.SignedFile), err)
+	}
 	if err != nil {
 		return nil, fmt.Errorf("%w: %w", ErrAttestation, err)
 	}

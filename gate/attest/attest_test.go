@@ -35,8 +35,9 @@ func release(t *testing.T) *plan.Plan {
 // passed gives a passed result for every cell of a plan.
 func passed(p *plan.Plan) []reports.Result {
 	var out []reports.Result
-	for i, c := range p.Cells() {
-		out = append(out, reports.Result{Cell: c, Status: reports.Passed, Seconds: 1, At: ended.Add(time.Duration(i-len(p.Cells())) * time.Millisecond)})
+	cells := p.Cells()
+	for i, c := range cells {
+		out = append(out, reports.Result{Cell: c, Status: reports.Passed, Seconds: 1, At: ended.Add(time.Duration(i-len(cells)) * time.Millisecond)})
 	}
 	return out
 }
@@ -338,7 +339,7 @@ func TestAWaiverExcusesWhatItNamesUntilItEnds(t *testing.T) {
 	if _, err := Verify(t.Context(), dir, trust, ended); err == nil || !strings.Contains(err.Error(), "cycle 3, ui-reachable is failed") {
 		t.Errorf("not of an unsigned run either: %v", err)
 	}
-	if _, err := Waive(t.Context(), dir, w, person); err != nil {
+	if _, err := Waive(t.Context(), dir, w, "", ended, person); err != nil {
 		t.Fatal(err)
 	}
 	e, err := Sign(t.Context(), dir, ended, gateKey)
@@ -385,7 +386,7 @@ func TestAWaiverExcusesWhatItNamesUntilItEnds(t *testing.T) {
 		"an unknown app":  {App: "c", Waiver: catalog.Waiver{Steps: w.Steps, Reason: "r", Tracker: "https://t.example", Until: w.Until}},
 	} {
 		dir := red(t)
-		_, err := Waive(t.Context(), dir, bad, person)
+		_, err := Waive(t.Context(), dir, bad, "", ended, person)
 		if err == nil {
 			_, err = Sign(t.Context(), dir, ended, gateKey)
 		}

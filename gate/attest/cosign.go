@@ -19,7 +19,7 @@ func Cosign(ctx context.Context, envelope []byte, signers ...*sign.Signer) ([]by
 	if err := sign.Decode(payload, maxWaiver, &w); err != nil {
 		return nil, fmt.Errorf("%w: waiver: %w", ErrAttestation, err)
 	}
-	if err := checkWaiver(&w); err != nil {
+	if err := signable(&w); err != nil {
 		return nil, err
 	}
 	return sign.Add(ctx, envelope, maxWaiver, signers...)

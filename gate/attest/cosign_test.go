@@ -35,7 +35,7 @@ func TestAWaiverIsCosigned(t *testing.T) {
 	dir := redAt(t, func(*plan.Plan, *reports.Result) {})
 	a, b := newSigner(t), newSigner(t)
 	w := theme()
-	file, err := Waive(t.Context(), dir, w, a)
+	file, err := Waive(t.Context(), dir, w, "", ended, a)
 	if err != nil {
 		t.Fatal(err)
 	}

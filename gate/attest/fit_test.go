@@ -218,7 +218,7 @@ func TestAWaiverIsRenewedOnceOnly(t *testing.T) {
 		return r.Waivers[0].Renewed
 	}
 	for i, run := range []string{dir, beside} {
-		if _, err := Waive(t.Context(), run, w, person); err != nil {
+		if _, err := Waive(t.Context(), run, w, "", ended, person); err != nil {
 			t.Fatal(err)
 		}
 		if renewed(run) != i {
@@ -226,11 +226,11 @@ func TestAWaiverIsRenewedOnceOnly(t *testing.T) {
 		}
 	}
 	w.Steps = []string{"start", "stop"}
-	if _, err := Waive(t.Context(), third, w, person); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "renewed already") {
+	if _, err := Waive(t.Context(), third, w, "", ended, person); !errors.Is(err, ErrAttestation) || !strings.Contains(err.Error(), "renewed already") {
 		t.Error(err)
 	}
 	w.Steps = []string{"start"}
-	if _, err := Waive(t.Context(), third, w, person); err != nil || renewed(third) != 0 {
+	if _, err := Waive(t.Context(), third, w, "", ended, person); err != nil || renewed(third) != 0 {
 		t.Errorf("another step is another waiver: %v", err)
 	}
 }

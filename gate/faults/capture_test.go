@@ -192,7 +192,7 @@ var _ = Describe("whoever listens on the network", func() {
 		open := fmt.Sprintf("https://%s:%d/", node.Address, proxied)
 
 		By("signing in to My Apps, and opening the application in the same browser")
-		tab := signedIn(ctx)
+		tab := signedIn(ctx, proxied)
 		secret := session(tab)
 		browse(tab, chromedp.Navigate(open), chromedp.WaitVisible(chromedp.CSS("#page")))
 

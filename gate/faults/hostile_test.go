@@ -127,7 +127,7 @@ var _ = Describe("a hostile application", func() {
 	}, SpecTimeout(6*time.Minute))
 
 	It("gets nothing by its page in the browser of an owner who is signed in", func(ctx SpecContext) {
-		tab := signedIn(ctx)
+		tab := signedIn(ctx, hostilePort+manifest.ProxyOffset)
 		secret, here := session(tab), evaluate[string](tab, browserBound, thisBrowser)
 		Expect(sessions(ctx)).To(ContainElement(here))
 

@@ -5,8 +5,10 @@ package faults
 import (
 	"context"
 	"io"
+	"net"
 	"os"
 	"os/exec"
+	"strconv"
 	"strings"
 	"time"
 
@@ -18,6 +20,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
@@ -46,16 +49,19 @@ func loggedIn(ctx context.Context) (home string) {
 	return home
 }
 
-// signedIn gives the tab of a browser in which the owner has signed in to My Apps. The
-// browser ends with ctx, which is a spec's.
-func signedIn(ctx context.Context) context.Context {
+// signedIn gives the tab of a browser in which the owner has signed in to My Apps. It is
+// confined as the gate's are, and reaches My Apps and the proxied ports of the node. The browser
+// ends with ctx, which is a spec's.
+func signedIn(ctx context.Context, proxied ...int) context.Context {
 	GinkgoHelper()
-	chromium, err := matrix.Chromium()
+	var reach []string
+	for _, port := range append(proxied, manifest.DaemonTLSPort) {
+		reach = append(reach, net.JoinHostPort(node.Address, strconv.Itoa(port)))
+	}
+	b, err := matrix.StartBrowser(ctx, reach, node.Authority)
 	Expect(err).NotTo(HaveOccurred())
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800), matrix.Trusting(node.Authority))
-	allocator, stop := chromedp.NewExecAllocator(ctx, options...)
-	DeferCleanup(stop)
-	tab, closeTab := chromedp.NewContext(allocator)
+	DeferCleanup(b.Close)
+	tab, closeTab := chromedp.NewContext(b.Context())
 	DeferCleanup(closeTab)
 	Expect(chromedp.Do(tab)).To(Succeed(), "starting Chromium")
 	browse(tab, chromedp.Navigate(node.RPC()+"/"),

@@ -61,6 +61,12 @@ var (
 	binaries string
 )
 
+// TestMain lets a process of a test become the browser that it started.
+func TestMain(m *testing.M) {
+	matrix.BecomeBrowser()
+	os.Exit(m.Run())
+}
+
 func TestFaults(t *testing.T) {
 	RegisterFailHandler(Fail)
 	suite, reporter := GinkgoConfiguration()
@@ -88,7 +94,7 @@ var _ = SynchronizedBeforeSuite(func(ctx SpecContext) []byte {
 	theFleet, theLab = labtest.Hold(GinkgoTB(), (GinkgoParallelProcess()-1)%len(lab.Nodes))
 	theFleet.Registry = tamper.wrap
 	node = theFleet.Nodes[0]
-	witness = matrix.NewWitness(node.SSH, node.Address)
+	witness = matrix.NewWitness(node.SSH, node.Address, bin("look"))
 })
 
 // A spec that failed leaves what the node said meanwhile.

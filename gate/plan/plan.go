@@ -41,7 +41,7 @@ type Plan struct {
 	// Bare is the cycle that starts from nodes without any image; 0 if none does.
 	Bare    int               `json:"bare_cycle,omitempty"`
 	Earlier []reports.Earlier `json:"earlier,omitempty"` // runs of the same digests, whose cycles count too
-	Before  []reports.PastRun `json:"before,omitempty"`  // runs of the very same subject, by the ledger
+	Before  []reports.PastRun `json:"before,omitempty"`  // runs of the very same subject, and red ones of the same daemon and application, by the ledger
 	// Looks says that every node is looked at before the first and after every cycle. Older
 	// gates did not.
 	Looks bool `json:"looks,omitempty"`
@@ -52,6 +52,7 @@ type Plan struct {
 
 	Boots map[string]Boot `json:"boots,omitempty"` // by node, the last one known
 	Away  []reports.Away  `json:"rebooted_while_away,omitempty"`
+	Jumps []reports.Jump  `json:"clock_jumps,omitempty"`
 }
 
 // Boot is a boot of a node that the run has seen.
@@ -301,18 +302,24 @@ func SubjectDigest(s reports.Subject) string {
 	return reports.Digest(b)
 }
 
-// RedBefore gives the names of the runs of the same subject that were red before this one.
+// RedBefore gives the names of the runs that were red before this one with what it tests: of the
+// same subject, or of the same daemon and an application as it is.
 func (p *Plan) RedBefore() (names []string) {
 	for _, r := range p.Before {
-		if r.Verdict == reports.Red {
+		switch {
+		case r.Verdict != reports.Red:
+		case r.Other:
+			names = append(names, r.RedWith())
+		default:
 			names = append(names, r.Run)
 		}
 	}
 	return names
 }
 
-// TooRed says that more runs of the same subject were red before than a policy allows; empty
-// where it allows them. To run the same bits until they are green proves nothing.
+// TooRed says that more runs were red before with what this one tests than a policy allows; empty
+// where it allows them. To run the same bits until they are green proves nothing, and neither
+// does it to change a trifle beside them.
 func (p *Plan) TooRed(policy reports.Policy) string {
 	if red := p.RedBefore(); len(red) > policy.RedRuns {
 		return fmt.Sprintf("the very same bits were red before, in run %s; the policy allows %d red runs: repair what failed, which makes other bits", strings.Join(red, ", "), policy.RedRuns)

@@ -80,6 +80,9 @@ func (r *Runner) boot(ctx context.Context, n *fleet.Node) (nodes.BootID, error) 
 // rebooted by itself is red for every application that was on it: nobody asked for it, and
 // none was served meanwhile.
 func (r *Runner) calm(ctx context.Context, n *fleet.Node) error {
+	if err := r.watchClock(); err != nil {
+		return err
+	}
 	boot, err := r.boot(ctx, n)
 	if err != nil {
 		if ctx.Err() != nil {

@@ -232,20 +232,23 @@ func (r *Runner) record(res reports.Result) error {
 	return nil
 }
 
-// keep puts a result on disk, and has the first red one known elsewhere before anybody is told
-// of it; the lock is held.
+// keep puts a result on disk, and has an application's first red one known elsewhere before
+// anybody is told of it; the lock is held.
 func (r *Runner) keep(res reports.Result) error {
 	if err := r.Store.Append(res); err != nil {
 		return fmt.Errorf("%w: %w", errStore, err)
 	}
 	r.Results = append(r.Results, res)
-	if res.Status != reports.Failed || r.red || r.Red == nil {
+	if res.Status != reports.Failed || r.red[res.App] || r.Red == nil {
 		return nil
 	}
-	if err := r.Red(); err != nil {
+	if err := r.Red(res.App); err != nil {
 		return fmt.Errorf("%w: the ledger: %w", errStore, err)
 	}
-	r.red = true
+	if r.red == nil {
+		r.red = map[string]bool{}
+	}
+	r.red[res.App] = true
 	return nil
 }
 

@@ -59,9 +59,10 @@ type Runner struct {
 	Store    *reports.Store
 	Results  []reports.Result // of earlier sessions of the run
 	Observer Observer
-	Red      func() error              // told at once, in every session, that a result is red; nil: nobody
+	Red      func(app string) error    // told at once, in every session, that an application is red, or a node, which is ""; nil: nobody
 	Machine  func(*fleet.Node) Machine // nil: the node itself
 	Silence  time.Duration             // after which a suite that says nothing is ended; 0: longer than any step takes
+	Clocks   func() (Reading, error)   // of this machine; nil: the kernel's
 
 	mu      sync.Mutex
 	done    map[reports.Cell]reports.Status // passed, failed, or not run for the rest of the session
@@ -73,8 +74,10 @@ type Runner struct {
 	boots   map[string]nodes.BootID         // by node
 	asked   map[string]int                  // by node, the cycle in which archy was last asked
 	browsed bool                            // a browser could be started
-	red     bool                            // it was said that a result is red
+	red     map[string]bool                 // by application: it was said that it is red
 	failure error                           // of the gate itself
+	read    Reading                         // of this machine's clocks, the last one
+	jumped  time.Duration                   // by which this machine's clock was set in this session
 
 	findings int          // in journals, whose evidence has a file each
 	spent    atomic.Int64 // bytes of the run's evidence
@@ -91,6 +94,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}
 	if err := os.MkdirAll(filepath.Join(r.Dir, "suite"), 0o755); err != nil {
+		return fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	if err := r.startClocks(); err != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, err)
 	}
 	ctx, cancel := context.WithCancelCause(ctx)
@@ -110,6 +116,9 @@ func (r *Runner) Run(ctx context.Context) error {
 		})
 	}
 	wg.Wait()
+	if err := r.watchClock(); err != nil {
+		r.note(err)
+	}
 	if r.failure != nil {
 		return fmt.Errorf("%w: %w", ErrIncomplete, r.failure)
 	}

@@ -239,23 +239,28 @@ func TestAfterAFailureTheCycleOfThatApplicationIsNotRun(t *testing.T) {
 }
 
 // TestARedResultIsKnownElsewhereBeforeAnybodyIsTold has a cell fail: whoever kills the gate at
-// the sight of it comes too late. It is once in a session.
+// the sight of it comes too late. It is once for each application in a session.
 func TestARedResultIsKnownElsewhereBeforeAnybodyIsTold(t *testing.T) {
 	dir := t.TempDir()
 	r, seen := newRunner(t, dir)
 	var known []string
-	r.Red = func() error { known = append(known, "red"); seen.told = append(seen.told, "red"); return nil }
+	r.Red = func(app string) error {
+		known = append(known, app)
+		seen.told = append(seen.told, "red")
+		return nil
+	}
 	r.recall()
 	c := r.Plan.Cells()
-	for _, res := range []reports.Result{{Cell: c[0], Status: reports.Passed}, {Cell: c[1], Status: reports.NotRun}, {Cell: c[2], Status: reports.Failed}, {Cell: c[3], Status: reports.Failed}} {
+	other := c[slices.IndexFunc(c, func(o reports.Cell) bool { return o.App != c[2].App })]
+	for _, res := range []reports.Result{{Cell: c[0], Status: reports.Passed}, {Cell: c[1], Status: reports.NotRun}, {Cell: c[2], Status: reports.Failed}, {Cell: c[3], Status: reports.Failed}, {Cell: other, Status: reports.Failed}} {
 		if err := r.record(res); err != nil {
 			t.Fatal(err)
 		}
 	}
-	if i := slices.Index(seen.told, "red"); len(known) != 1 || i != 2 || !strings.HasPrefix(seen.told[3], "failed") {
-		t.Errorf("%q", seen.told)
+	if i := slices.Index(seen.told, "red"); !slices.Equal(known, []string{c[2].App, other.App}) || i != 2 || !strings.HasPrefix(seen.told[3], "failed") {
+		t.Errorf("%q are red, %q", known, seen.told)
 	}
-	r.red, r.Red = false, func() error { return errors.New("no space left") }
+	r.red, r.Red = nil, func(string) error { return errors.New("no space left") }
 	if err := r.keep(reports.NodeResult("x", 1, reports.Vitals{}, time.Now())); err != nil {
 		t.Error(err)
 	}

@@ -156,7 +156,7 @@ var errSilent = errors.New("the suite says nothing")
 
 // describe says what a process of the suite is to do.
 func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *matrix.Shard {
-	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Cycle: j.Cycle, Bare: j.Cycle == r.Plan.Bare, Browse: slices.Contains(r.Plan.Asked.Steps, matrix.UIReachable), Steps: steps, EvidenceFull: r.full()}
+	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Look: filepath.Join(filepath.Dir(r.Suite), LookName), Cycle: j.Cycle, Bare: j.Cycle == r.Plan.Bare, Browse: slices.Contains(r.Plan.Asked.Steps, matrix.UIReachable), Steps: steps, EvidenceFull: r.full()}
 	fixtures, absent := r.around(j, apps)
 	manifests := func(ids []string) (out []*manifest.Manifest) {
 		for _, a := range ids {
@@ -191,6 +191,9 @@ func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *mat
 	}
 	return s
 }
+
+// LookName is the name of the witnesses' program, beside the suite.
+const LookName = "look"
 
 // archy is the path of the owner's command: it is built beside the suite. Empty where it
 // is not there.

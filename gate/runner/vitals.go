@@ -96,8 +96,7 @@ func (r *Runner) evidence(file string, text []byte) (string, error) {
 	if r.full() {
 		text = fmt.Appendf(nil, "%d bytes are left out: the evidence of this run has reached %d MiB\n", len(text), reports.MaxRun>>20)
 	}
-	at := filepath.Join(r.Dir, file)
-	if err := errors.Join(os.MkdirAll(filepath.Dir(at), 0o755), os.WriteFile(at, reports.Excerpt(text, reports.MaxEvidence), 0o644)); err != nil {
+	if err := reports.Write(r.Dir, file, reports.Excerpt(text, reports.MaxEvidence)); err != nil {
 		return "", fmt.Errorf("%w: %w", errStore, err)
 	}
 	return file, nil

@@ -5,9 +5,12 @@ package selftest
 import (
 	"context"
 	"fmt"
+	"net"
 	"net/http"
+	"net/http/httptest"
 	"os"
 	"path/filepath"
+	"strconv"
 	"strings"
 	"sync"
 	"testing"
@@ -19,7 +22,14 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/gate/labtest"
 	"github.com/archipelago-cloud/archipelago/matrix"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
+
+// TestMain lets a process of a test become the browser that it started.
+func TestMain(m *testing.M) {
+	matrix.BecomeBrowser()
+	os.Exit(m.Run())
+}
 
 // TestMyAppsInABrowser signs in to a node's page, installs an application with the
 // button, sees it run without reloading, and opens it through the proxy.
@@ -45,12 +55,14 @@ func TestMyAppsInABrowser(t *testing.T) {
 		}
 	}
 
-	options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU, chromedp.WindowSize(1280, 800), matrix.Trusting(node.Authority))
-	allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
-	defer stop()
+	reach := []string{strings.TrimPrefix(node.RPC(), "https://")}
+	for _, p := range f.Published["radicale"].NodePorts() {
+		reach = append(reach, net.JoinHostPort(node.Address, strconv.Itoa(p.Number)))
+	}
+	b := browser(t, reach, node.Authority)
 	var mu sync.Mutex
 	var problems []string
-	tab, closeTab := chromedp.NewContext(allocator, chromedp.WithListener(func(ev any) {
+	tab, closeTab := chromedp.NewContext(b.Context(), chromedp.WithListener(func(ev any) {
 		mu.Lock()
 		defer mu.Unlock()
 		switch e := ev.(type) {
@@ -110,25 +122,22 @@ func TestMyAppsInABrowser(t *testing.T) {
 
 // TestReportFitsTheWindow opens a report with a failure in a real browser, on a
 // desk and on a phone: nothing may reach beyond the window's edge, and the verdict
-// and the first failure must be in the first window.
+// and the first failure must be in the first window. It is served, as the browser may not enter
+// the directory of whoever runs the test.
 func TestReportFitsTheWindow(t *testing.T) {
-	page, err := filepath.Abs(filepath.Join(root, "reports", "testdata", "report.html"))
-	if err != nil {
-		t.Fatal(err)
-	}
+	report := httptest.NewServer(http.FileServer(http.Dir(filepath.Join(root, "reports", "testdata"))))
+	defer report.Close()
+	b := browser(t, []string{report.Listener.Addr().String()})
 	for _, width := range []int{1280, 390} {
 		t.Run(fmt.Sprint(width), func(t *testing.T) {
-			options := append(chromedp.DefaultExecAllocatorOptions[:], chromedp.ExecPath(chromium(t)), chromedp.NoSandbox, chromedp.DisableGPU)
-			allocator, stop := chromedp.NewExecAllocator(t.Context(), options...)
-			defer stop()
-			tab, closeTab := chromedp.NewContext(allocator)
+			tab, closeTab := chromedp.NewContext(b.Context())
 			defer closeTab()
 			if err := chromedp.Do(tab); err != nil {
 				t.Fatal(err)
 			}
 			ctx, cancel := context.WithTimeout(tab, time.Minute)
 			defer cancel()
-			if err := chromedp.Do(ctx, chromedp.EmulateViewport(int64(width), 800), chromedp.Navigate("file://"+page), chromedp.WaitVisible(chromedp.CSS(".first"))); err != nil {
+			if err := chromedp.Do(ctx, chromedp.EmulateViewport(int64(width), 800), chromedp.Navigate(report.URL+"/report.html"), chromedp.WaitVisible(chromedp.CSS(".first"))); err != nil {
 				t.Fatal(err)
 			}
 			over, err := chromedp.Run(ctx, chromedp.Evaluate[float64]("document.scrollingElement.scrollWidth - window.innerWidth"))
@@ -150,12 +159,13 @@ func TestReportFitsTheWindow(t *testing.T) {
 	}
 }
 
-// chromium is the one that the gate uses, too.
-func chromium(t *testing.T) string {
+// browser is one as the gate starts it, in its sandbox: of the network, it has these addresses.
+func browser(t *testing.T, reach []string, trusted ...nodes.Authority) *matrix.Browser {
 	t.Helper()
-	path, err := matrix.Chromium()
+	b, err := matrix.StartBrowser(t.Context(), reach, trusted...)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return path
+	t.Cleanup(b.Close)
+	return b
 }

@@ -66,7 +66,7 @@ func TestTheWitnessesUnderstandTheDaemon(t *testing.T) {
 
 	agrees := func(m *manifest.Manifest, s *matrix.Snapshot) {
 		t.Helper()
-		if wrong := l.Check(t.Context(), m, s, false); len(wrong) > 0 {
+		if wrong, _ := l.Check(t.Context(), m, s, false); len(wrong) > 0 {
 			t.Errorf("it tells the truth, and the witnesses say %q", wrong)
 		}
 	}
@@ -79,7 +79,7 @@ func TestTheWitnessesUnderstandTheDaemon(t *testing.T) {
 		}
 	}
 	agrees(page, runs)
-	wrong := l.Check(t.Context(), down, nothing, false)
+	wrong, _ := l.Check(t.Context(), down, nothing, false)
 	for i, where := range []string{"ListApps", "GetApp", "My Apps", "metrics"} {
 		if want := where + `: the daemon says "starting" of down, and there is nothing of it`; len(wrong) != 4 || wrong[i] != want {
 			t.Errorf("%q, expected %q", wrong, want)
@@ -89,7 +89,7 @@ func TestTheWitnessesUnderstandTheDaemon(t *testing.T) {
 		t.Fatal(err)
 	}
 	agrees(down, &matrix.Snapshot{Files: []string{"down.container"}})
-	if wrong := l.Check(t.Context(), &manifest.Manifest{ID: "other"}, nothing, false); len(wrong) != 4 || strings.Count(strings.Join(wrong, "; "), "does not list other") != 4 {
+	if wrong, _ := l.Check(t.Context(), &manifest.Manifest{ID: "other"}, nothing, false); len(wrong) != 4 || strings.Count(strings.Join(wrong, "; "), "does not list other") != 4 {
 		t.Errorf("of what it does not know: %q", wrong)
 	}
 	if n := len(sessions.List()); n != 1 {

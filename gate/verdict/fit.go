@@ -32,8 +32,8 @@ func reruns(p *plan.Plan, results []reports.Result) (out []reports.Rerun) {
 }
 
 // fitness says what keeps a run from releasing anything, whatever its verdict: too much of
-// it was run again, some cell more often than once, a node rebooted while nobody looked, or
-// the gate has not done its own work.
+// it was run again, some cell more often than once, a node rebooted while nobody looked, the
+// clock of the gate's machine was set, or the gate has not done its own work.
 func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []string) {
 	if most := int(rerunShare * float64(len(p.Cells()))); len(r.Reruns) > most {
 		why = append(why, fmt.Sprintf("%d of %d cells were run again, the first %s (%s); at most 1 %% may be, here %d", len(r.Reruns), len(p.Cells()), r.Reruns[0].Cell, r.Reruns[0].Cause, most))
@@ -54,6 +54,9 @@ func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []s
 	}
 	for _, away := range p.Away {
 		why = append(why, fmt.Sprintf("%s; what it was then, nobody saw", away))
+	}
+	for _, jump := range p.Jumps {
+		why = append(why, fmt.Sprintf("%s: how old its results are cannot be told; have the clock synchronised (timedatectl set-ntp true) and start a new run", jump))
 	}
 	why = append(why, unshown(p, r)...)
 	if len(results) > 0 && results[0].Prev == "" {

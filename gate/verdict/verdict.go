@@ -36,6 +36,12 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	}
 	apps := map[string]*reports.App{}
 	for _, a := range p.Asked.Apps {
+		if needs := p.Needs(a); len(needs) > 0 {
+			if r.Requires == nil {
+				r.Requires = map[string][]string{}
+			}
+			r.Requires[a] = needs
+		}
 		apps[a] = &reports.App{ID: a, Version: p.Versions[a]}
 	}
 	for _, c := range p.Cells() {
@@ -68,9 +74,17 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 		if i == 0 {
 			r.Started = s.Started
 		}
+		if s.Finished.IsZero() && i == len(p.Sessions)-1 {
+			s.Finished = latest(s.Started, results) // the gate was killed, or is at work
+		}
 		if !s.Finished.IsZero() {
 			r.Finished = s.Finished
-			r.Seconds += s.Finished.Sub(s.Started).Seconds()
+			r.Seconds += s.Finished.Round(0).Sub(s.Started.Round(0)).Seconds() // as they are on disk
+		}
+	}
+	for _, j := range p.Jumps {
+		if !j.Away {
+			r.Seconds -= j.Seconds
 		}
 	}
 	r.Oldest = oldest(r, results)
@@ -98,6 +112,16 @@ func oldest(r *reports.Report, results []reports.Result) (at time.Time) {
 	for _, res := range results {
 		if res.OfNode() {
 			older(res)
+		}
+	}
+	return at
+}
+
+// latest is when the last result after a time came about; zero if there was none.
+func latest(after time.Time, results []reports.Result) (at time.Time) {
+	for _, res := range results {
+		if res.At.After(after) && res.At.After(at) {
+			at = res.At
 		}
 	}
 	return at

@@ -3,7 +3,9 @@
 package atomicfile
 
 import (
+	"crypto/rand"
 	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -13,25 +15,52 @@ import (
 // directory synced. When it returns nil, the content survives a power cut; where it
 // fails, it leaves nothing behind.
 func Write(name string, data []byte, mode fs.FileMode) error {
-	tmp, err := os.CreateTemp(filepath.Dir(name), ".new-*")
+	root, err := os.OpenRoot(filepath.Dir(name))
 	if err != nil {
 		return err
 	}
-	defer os.Remove(tmp.Name())
-	_, err = tmp.Write(data)
-	if err == nil {
-		err = tmp.Chmod(mode)
+	defer root.Close()
+	return WriteIn(root, filepath.Base(name), data, mode)
+}
+
+// WriteIn does the same for a file below a directory, and writes nothing outside it, whatever
+// links lead there.
+func WriteIn(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	// A name that nobody can have taken, or planted a link at: two may write at the same time.
+	tmp := filepath.Join(filepath.Dir(name), ".new-"+rand.Text())
+	if err := write(root, tmp, data, mode); err != nil {
+		return fmt.Errorf("writing %s: %w", filepath.Join(root.Name(), name), errors.Join(err, removed(root, tmp)))
 	}
-	if err == nil {
-		err = tmp.Sync()
+	if err := root.Rename(tmp, name); err != nil {
+		return errors.Join(err, removed(root, tmp))
 	}
-	if err = errors.Join(err, tmp.Close()); err != nil {
+	dir, err := root.Open(filepath.Dir(name))
+	if err != nil {
 		return err
 	}
-	if err := os.Rename(tmp.Name(), name); err != nil {
+	return errors.Join(dir.Sync(), dir.Close())
+}
+
+func write(root *os.Root, name string, data []byte, mode fs.FileMode) error {
+	f, err := root.OpenFile(name, os.O_CREATE|os.O_EXCL|os.O_WRONLY, 0o600)
+	if err != nil {
 		return err
 	}
-	return SyncDir(filepath.Dir(name))
+	_, err = f.Write(data)
+	if err == nil {
+		err = f.Chmod(mode)
+	}
+	if err == nil {
+		err = f.Sync()
+	}
+	return errors.Join(err, f.Close())
+}
+
+func removed(root *os.Root, name string) error {
+	if err := root.Remove(name); !errors.Is(err, fs.ErrNotExist) {
+		return err
+	}
+	return nil
 }
 
 // SyncDir makes what was created, renamed and removed in a directory durable.

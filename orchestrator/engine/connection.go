@@ -53,6 +53,8 @@ type Engine struct {
 	*Podman
 	quadlet string // directory that Podman's generator reads
 	systemd *systemd
+	reloads *reloads
+	helper  func(ctx context.Context, l limit, description string, argv ...string) (string, error) // outside
 
 	mu        sync.Mutex
 	unmanaged map[string][]string // mounts of unmanaged containers, by container id
@@ -76,8 +78,9 @@ func Open(ctx context.Context) (*Engine, error) {
 	e := &Engine{
 		Podman:  podman,
 		quadlet: filepath.Join(config, "containers", "systemd"),
-		systemd: sd, unmanaged: map[string][]string{},
+		systemd: sd, reloads: newReloads(sd.conn.ReloadContext), unmanaged: map[string][]string{},
 	}
+	e.helper = e.outside
 	return e, os.MkdirAll(e.quadlet, 0o755)
 }
 
@@ -151,13 +154,19 @@ func hasStatus(err error, code int) bool {
 	return errors.As(err, &model) && model.Code() == code
 }
 
-// Version of Podman.
+// Version of Podman, by the answer to a ping: the longer answer of /version has Podman ask
+// the package manager of each program that it uses, in a process each.
 func (p *Podman) Version(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, listTimeout)
 	defer cancel()
-	var v struct{ Version string }
-	if err := p.call(ctx, http.MethodGet, "/version", nil, nil, &v); err != nil {
+	resp, err := p.request(ctx, http.MethodGet, "/_ping", nil, nil)
+	if err != nil {
 		return "", fmt.Errorf("asking Podman's version: %w", err)
 	}
-	return v.Version, nil
+	defer resp.Body.Close()
+	version := resp.Header.Get("Libpod-API-Version")
+	if !resp.IsSuccess() || version == "" {
+		return "", fmt.Errorf("asking Podman's version: its ping is answered with status %d and Libpod-API-Version %q; is %s Podman's?", resp.StatusCode, version, p.socket)
+	}
+	return version, nil
 }

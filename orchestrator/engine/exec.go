@@ -15,7 +15,7 @@ import (
 )
 
 // Exec runs a command in a running container and returns its output, cut to 64 KiB. A
-// command that outlives the context is killed.
+// command that outlives the context is killed. Of one that has ended nothing is left.
 func (e *Engine) Exec(ctx context.Context, container string, argv []string) (string, error) {
 	body, err := json.Marshal(map[string]any{"Cmd": argv, "AttachStdout": true, "AttachStderr": true})
 	if err != nil {
@@ -30,6 +30,7 @@ func (e *Engine) Exec(ctx context.Context, container string, argv []string) (str
 	said, err := e.runExec(ctx, made.ID)
 	after, cancel := context.WithTimeout(context.WithoutCancel(ctx), listTimeout)
 	defer cancel()
+	defer e.forgetExec(after, made.ID)
 	var done struct {
 		Running  bool
 		ExitCode int
@@ -51,6 +52,19 @@ func (e *Engine) Exec(ctx context.Context, container string, argv []string) (str
 		return said, fmt.Errorf("%s in %s ended with status %d: %s", strings.Join(argv, " "), container, done.ExitCode, strings.TrimSpace(said))
 	}
 	return said, nil
+}
+
+// forgetExec has Podman forget a command that has ended, and ends the two processes that
+// otherwise wait for five minutes to have it forgotten, by a third (exit_command_delay in
+// containers.conf(5)). Where it fails, they do that.
+func (e *Engine) forgetExec(ctx context.Context, id string) {
+	// Not by force: of one that still runs, the processes are needed.
+	if err := e.call(ctx, http.MethodPost, "/exec/%s/remove", nil, []byte(`{"Force":false}`), nil, id); err != nil || strings.Trim(id, "0123456789abcdef") != "" {
+		return
+	}
+	if argv, err := inShell("end-monitor.sh", []string{id}); err == nil {
+		e.helper(ctx, limit{total: listTimeout}, "archipelago: a command in a container has ended", argv...)
+	}
 }
 
 // runExec starts a prepared command over a connection of its own, on which Podman

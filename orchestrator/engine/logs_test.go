@@ -2,9 +2,7 @@ package engine
 
 import (
 	"encoding/binary"
-	"net"
 	"net/http"
-	"path/filepath"
 	"strings"
 	"testing"
 )
@@ -12,12 +10,7 @@ import (
 // answering is an engine whose Podman says this in every log and for every command.
 func answering(t *testing.T, said string) *Engine {
 	t.Helper()
-	socket := filepath.Join(t.TempDir(), "s")
-	l, err := net.Listen("unix", socket)
-	if err != nil {
-		t.Fatal(err)
-	}
-	server := &http.Server{Handler: http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+	return serving(t, func(w http.ResponseWriter, r *http.Request) {
 		switch path := r.URL.Path; {
 		case strings.HasSuffix(path, "/_ping"):
 			w.Header().Set("Libpod-API-Version", "5.4.0")
@@ -26,10 +19,7 @@ func answering(t *testing.T, said string) *Engine {
 		default:
 			w.Write([]byte(`{"Id": "1"}`))
 		}
-	})}
-	go server.Serve(l)
-	t.Cleanup(func() { server.Close() })
-	return &Engine{Podman: &Podman{socket: "unix://" + socket}}
+	})
 }
 
 // What containers say goes into messages of the RPC, which are text.

@@ -39,11 +39,11 @@ func (e *Engine) PortHolders(ctx context.Context, ports []manifest.NodePort) (ma
 		return out, nil
 	}
 	// Only processes outside the daemon's sandbox can hold them.
-	script, err := scripts.ReadFile("scripts/socket-holders.sh")
+	argv, err := inShell("socket-holders.sh", slices.Sorted(maps.Keys(inodes)))
 	if err != nil {
 		return nil, err
 	}
-	said, err := e.outside(ctx, limit{total: listTimeout}, "archipelago: who listens", append([]string{"/bin/sh", "-c", string(script), "socket-holders.sh"}, slices.Sorted(maps.Keys(inodes))...)...)
+	said, err := e.helper(ctx, limit{total: listTimeout}, "archipelago: who listens", argv...)
 	if err != nil {
 		return nil, fmt.Errorf("looking for who listens: %w", err)
 	}

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"context"
 	"fmt"
 	"os"
@@ -23,28 +22,25 @@ func (e *Engine) EnsureProber(ctx context.Context) error {
 	}
 	const name = dist.UserUnits + dist.ProberUnit
 	file, want := filepath.Join(home, name), dist.Files()[name]
-	if have, err := os.ReadFile(file); err != nil || !bytes.Equal(have, want) {
-		if err := e.installUnit(ctx, file, want); err != nil {
+	if !same(file, want) {
+		if err := e.installUnit(file, want); err != nil {
 			return err
 		}
 	}
 	if _, _, err := e.systemd.conn.EnableUnitFilesContext(ctx, []string{dist.ProberUnit}, false, false); err != nil {
 		return fmt.Errorf("enabling %s: %w", dist.ProberUnit, err)
 	}
-	return e.StartUnits(ctx, []string{dist.ProberUnit})
+	return e.startUnits(ctx, []string{dist.ProberUnit})
 }
 
-func (e *Engine) installUnit(ctx context.Context, file string, body []byte) error {
-	e.systemd.mu.Lock()
-	defer e.systemd.mu.Unlock()
-	if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
-		return err
-	}
-	if err := atomicfile.Write(file, body, 0o644); err != nil {
-		return fmt.Errorf("writing unit %s: %w", dist.ProberUnit, err)
-	}
-	if err := e.systemd.conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reloading systemd: %w", err)
-	}
-	return nil
+func (e *Engine) installUnit(file string, body []byte) error {
+	return e.reloads.after(func() (bool, error) {
+		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
+			return false, err
+		}
+		if err := atomicfile.Write(file, body, 0o644); err != nil {
+			return false, fmt.Errorf("writing unit %s: %w", dist.ProberUnit, err)
+		}
+		return true, nil
+	})
 }

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
@@ -26,13 +27,13 @@ const reloadTimeout = time.Minute
 
 // systemd is the user's service manager.
 type systemd struct {
-	mu     sync.Mutex // one reload at a time
+	mu     sync.Mutex
 	conn   *dbus.Conn
 	helper int // numbers transient units
 
 	path     []string // directories that it reads units from, without those of generators
 	signals  *godbus.Conn
-	followed map[string]bool // units whose changes are asked for
+	followed map[godbus.ObjectPath]string // units whose changes are asked for
 }
 
 func openSystemd(ctx context.Context) (*systemd, error) {
@@ -49,7 +50,7 @@ func openSystemd(ctx context.Context) (*systemd, error) {
 		conn.Close()
 		return nil, fmt.Errorf("connecting to the user's bus: %w", err)
 	}
-	s := &systemd{conn: conn, signals: signals, followed: map[string]bool{}}
+	s := &systemd{conn: conn, signals: signals, followed: map[godbus.ObjectPath]string{}}
 	manager := signals.Object("org.freedesktop.systemd1", "/org/freedesktop/systemd1")
 	if err := manager.Call("org.freedesktop.systemd1.Manager.Subscribe", 0).Err; err != nil {
 		s.close()
@@ -81,50 +82,75 @@ func (s *systemd) list(ctx context.Context) (map[string]host.Unit, error) {
 	return out, nil
 }
 
-// WriteUnits writes these files into the Quadlet directory, removes those named in gone,
-// and reloads systemd.
-func (e *Engine) WriteUnits(ctx context.Context, files map[string]string, gone []string) error {
-	e.systemd.mu.Lock()
-	defer e.systemd.mu.Unlock()
+// WriteUnits has these files be in the Quadlet directory, and none of those named in gone;
+// where that changes anything, systemd reads them.
+func (e *Engine) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
+	return e.reloads.after(func() (bool, error) {
+		wrote, err := writeUnits(e.quadlet, files)
+		if err != nil {
+			return wrote, err
+		}
+		removed, err := removeUnits(e.quadlet, gone, atomicfile.SyncDir)
+		return wrote || removed, err
+	})
+}
+
+// writeUnits writes those files into a directory that are not there as they are to be.
+func writeUnits(dir string, files map[string]string) (changed bool, err error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
-		if err := atomicfile.Write(filepath.Join(e.quadlet, name), []byte(files[name]), 0o644); err != nil {
-			return fmt.Errorf("writing unit %s: %w", name, err)
+		file, body := filepath.Join(dir, name), []byte(files[name])
+		if same(file, body) {
+			continue
+		}
+		changed = true
+		if err := atomicfile.Write(file, body, 0o644); err != nil {
+			return changed, fmt.Errorf("writing unit %s: %w", name, err)
 		}
 	}
-	if err := removeUnits(e.quadlet, gone, atomicfile.SyncDir); err != nil {
-		return err
-	}
-	ctx, cancel := context.WithTimeout(ctx, reloadTimeout)
-	defer cancel()
-	if err := e.systemd.conn.ReloadContext(ctx); err != nil {
-		return fmt.Errorf("reloading systemd: %w", err)
-	}
-	return nil
+	return changed, nil
+}
+
+// same tells whether a file holds just this.
+func same(file string, body []byte) bool {
+	have, err := os.ReadFile(file)
+	return err == nil && bytes.Equal(have, body)
 }
 
 // removeUnits removes files from a directory, durably: after a power cut, a unit that came
 // back would start what was uninstalled.
-func removeUnits(dir string, gone []string, sync func(dir string) error) error {
+func removeUnits(dir string, gone []string, sync func(dir string) error) (changed bool, err error) {
 	for _, name := range gone {
-		if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("removing unit %s: %w", name, err)
+		switch err := os.Remove(filepath.Join(dir, name)); {
+		case err == nil:
+			changed = true
+		case !errors.Is(err, fs.ErrNotExist):
+			return changed, fmt.Errorf("removing unit %s: %w", name, err)
 		}
 	}
 	if len(gone) == 0 {
-		return nil
+		return changed, nil
 	}
+	// Also what somebody else has removed: only then is it gone for good.
 	if err := sync(dir); err != nil {
-		return fmt.Errorf("removing units: %w", err)
+		return changed, fmt.Errorf("removing units: %w", err)
 	}
-	return nil
+	return changed, nil
 }
 
 // ErrJob is wrapped if systemd could not carry out a job.
 var ErrJob = errors.New("systemd job")
 
 // StartUnits starts units together, clearing a failed state first, and waits until
-// every job has ended. systemd orders them by their dependencies.
+// every job has ended. systemd orders them by their dependencies. It reads their files
+// first where it may not have: a daemon that was killed wrote them, or a reload failed.
 func (e *Engine) StartUnits(ctx context.Context, units []string) error {
+	if err := e.reloads.after(func() (bool, error) { return false, nil }); err != nil {
+		return err
+	}
+	return e.startUnits(ctx, units)
+}
+
+func (e *Engine) startUnits(ctx context.Context, units []string) error {
 	for _, u := range units {
 		// Fails where the unit has not failed, or is not loaded: nothing to clear.
 		e.systemd.conn.ResetFailedUnitContext(ctx, u)
@@ -224,26 +250,26 @@ func lastError(r io.Reader) string {
 	return ""
 }
 
-// Follow makes changes of these units wake the caller of UnitChanges.
+// Follow has UnitChanges tell of changes of these units.
 func (e *Engine) Follow(units []string) error {
 	e.systemd.mu.Lock()
 	defer e.systemd.mu.Unlock()
 	for _, u := range units {
-		if e.systemd.followed[u] {
+		path := godbus.ObjectPath("/org/freedesktop/systemd1/unit/" + dbus.PathBusEscape(u))
+		if e.systemd.followed[path] != "" {
 			continue
 		}
-		path := godbus.ObjectPath("/org/freedesktop/systemd1/unit/" + dbus.PathBusEscape(u))
 		if err := e.systemd.signals.AddMatchSignal(godbus.WithMatchObjectPath(path), godbus.WithMatchInterface("org.freedesktop.DBus.Properties"), godbus.WithMatchMember("PropertiesChanged")); err != nil {
 			return fmt.Errorf("following unit %s: %w", u, err)
 		}
-		e.systemd.followed[u] = true
+		e.systemd.followed[path] = u
 	}
 	return nil
 }
 
-// UnitChanges calls wake whenever systemd reports a change of a followed unit, until the
+// UnitChanges calls changed whenever systemd reports a change of a followed unit, until the
 // context ends.
-func (e *Engine) UnitChanges(ctx context.Context, wake func()) {
+func (e *Engine) UnitChanges(ctx context.Context, changed func(unit string)) {
 	signals := make(chan *godbus.Signal, 256)
 	e.systemd.signals.Signal(signals)
 	for {
@@ -253,9 +279,12 @@ func (e *Engine) UnitChanges(ctx context.Context, wake func()) {
 				return // the connection has ended, and with it the daemon's life
 			}
 			if len(s.Body) > 1 {
-				if changed, ok := s.Body[1].(map[string]godbus.Variant); ok {
-					if _, ok := changed["ActiveState"]; ok {
-						wake()
+				if values, ok := s.Body[1].(map[string]godbus.Variant); ok {
+					if _, ok := values["ActiveState"]; ok {
+						e.systemd.mu.Lock()
+						unit := e.systemd.followed[s.Path]
+						e.systemd.mu.Unlock()
+						changed(unit)
 					}
 				}
 			}

@@ -41,15 +41,16 @@ func TestRemovedUnitsStayRemoved(t *testing.T) {
 	}
 	for range 2 { // also where a cut came between the two
 		at = nil
-		if err := removeUnits(dir, []string{"a.container", "b.container"}, sync); err != nil || !slices.Equal(at, []string{"kept.container"}) {
+		if _, err := removeUnits(dir, []string{"a.container", "b.container"}, sync); err != nil || !slices.Equal(at, []string{"kept.container"}) {
 			t.Errorf("%v, synced with %v", err, at)
 		}
 	}
-	if at = nil; removeUnits(dir, nil, sync) != nil || at != nil {
+	at = nil
+	if changed, err := removeUnits(dir, nil, sync); changed || err != nil || at != nil {
 		t.Error("synced for nothing")
 	}
 	planted := errors.New("planted")
-	if err := removeUnits(dir, []string{"a.container"}, func(string) error { return planted }); !errors.Is(err, planted) {
+	if _, err := removeUnits(dir, []string{"a.container"}, func(string) error { return planted }); !errors.Is(err, planted) {
 		t.Errorf("%v", err)
 	}
 }

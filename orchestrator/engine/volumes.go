@@ -8,6 +8,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"syscall"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
@@ -17,7 +18,7 @@ import (
 // spaceReserve is how much of the file system a copy leaves free, in KiB.
 const spaceReserve = "262144"
 
-// scripts are what runs inside the user namespace; each says at its top what it does.
+// scripts are what runs outside the daemon's sandbox, most of it inside the user namespace; each says at its top what it does.
 //
 //go:embed scripts
 var scripts embed.FS
@@ -30,8 +31,10 @@ var ErrLink = errors.New("a symbolic link")
 // container's user is mapped to. An empty file system that is mounted there is given to
 // that id.
 func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) error {
+	var words, parents []string
 	for _, v := range volumes {
-		if err := os.MkdirAll(filepath.Dir(v.Dir), 0o711); err != nil {
+		parent := filepath.Dir(v.Dir)
+		if err := os.MkdirAll(parent, 0o711); err != nil {
 			return fmt.Errorf("volume %s: %w", v.Dir, err)
 		}
 		there, err := volumeThere(v.Dir)
@@ -41,11 +44,21 @@ func (e *Engine) EnsureVolumes(ctx context.Context, volumes []host.VolumeOwner) 
 		if there {
 			continue
 		}
-		if err := e.runScript(ctx, quick, "ensure-volume.sh", v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID)); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Dir, err)
+		words = append(words, v.Dir, fmt.Sprintf("%d:%d", v.UID, v.GID))
+		if !slices.Contains(parents, parent) {
+			parents = append(parents, parent)
 		}
-		if err := atomicfile.SyncDir(filepath.Dir(v.Dir)); err != nil {
-			return fmt.Errorf("volume %s: %w", v.Dir, err)
+	}
+	if len(words) == 0 {
+		return nil
+	}
+	// One process for all of them. It stops at the first that it cannot make, and names it.
+	if err := e.runScript(ctx, quick, "ensure-volumes.sh", words...); err != nil {
+		return fmt.Errorf("making volumes: %w", err)
+	}
+	for _, dir := range parents {
+		if err := atomicfile.SyncDir(dir); err != nil {
+			return fmt.Errorf("volumes in %s: %w", dir, err)
 		}
 	}
 	return nil
@@ -133,16 +146,22 @@ func (e *Engine) Extract(ctx context.Context, file, dir string) error {
 
 // runScript runs one of the scripts inside the user namespace.
 func (e *Engine) runScript(ctx context.Context, l limit, name string, args ...string) error {
-	script, err := scripts.ReadFile("scripts/" + name)
+	argv, err := inShell(name, args)
 	if err != nil {
 		return err
 	}
-	return e.unshare(ctx, l, append([]string{"/bin/sh", "-c", string(script), name}, args...)...)
+	return e.unshare(ctx, l, argv...)
+}
+
+// inShell is the command that runs one of the scripts.
+func inShell(name string, args []string) ([]string, error) {
+	body, err := scripts.ReadFile("scripts/" + name)
+	return append([]string{"/bin/sh", "-c", string(body), name}, args...), err
 }
 
 // unshare runs a command inside the user namespace, where files can belong to its ids,
 // with "podman unshare".
 func (e *Engine) unshare(ctx context.Context, l limit, command ...string) error {
-	_, err := e.outside(ctx, l, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
+	_, err := e.helper(ctx, l, "archipelago: volumes", append([]string{"/usr/bin/podman", "unshare"}, command...)...)
 	return err
 }

@@ -1,15 +1,19 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
 // The scripts run here as they do on a node, except outside a user namespace, and with a
@@ -196,15 +200,56 @@ func TestPutBackWithoutACopyDoesNothing(t *testing.T) {
 
 func TestVolumeNeverExistsWithAnotherOwner(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
-	if _, err := script(t, failing(t, "chown", 1), "ensure-volume.sh", dir, owner()); err == nil {
+	if _, err := script(t, failing(t, "chown", 1), "ensure-volumes.sh", dir, owner()); err == nil {
 		t.Fatal("it succeeded without chown")
 	}
 	absent(t, dir)
-	mustScript(t, "ensure-volume.sh", dir, owner())
+	mustScript(t, "ensure-volumes.sh", dir, owner())
 	if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o700 {
 		t.Errorf("%v, %v", info, err)
 	}
 	absent(t, dir+".new")
+}
+
+// TestVolumesOfAnApplicationAreMadeByOneProcess: those that are there need none.
+func TestVolumesOfAnApplicationAreMadeByOneProcess(t *testing.T) {
+	home := t.TempDir()
+	var ran [][]string
+	e := &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
+		ran = append(ran, argv)
+		return script(t, "", "ensure-volumes.sh", argv[6:]...) // podman unshare /bin/sh -c SCRIPT NAME
+	}}
+	var owners []host.VolumeOwner
+	for _, name := range []string{"db", "with space", "files"} {
+		owners = append(owners, host.VolumeOwner{Dir: filepath.Join(home, name), UID: os.Getuid(), GID: os.Getgid()})
+	}
+	volume(t, owners[0].Dir, "old")
+	for range 2 {
+		if err := e.EnsureVolumes(t.Context(), owners); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if len(ran) != 1 || len(ran[0]) != 6+2*2 || slices.Contains(ran[0], owners[0].Dir) {
+		t.Errorf("expected one process for the two that are missing: %q", ran)
+	}
+	for _, o := range owners[1:] {
+		if info, err := os.Stat(o.Dir); err != nil || info.Mode().Perm() != 0o700 {
+			t.Errorf("%s: %v, %v", o.Dir, info, err)
+		}
+	}
+	holds(t, owners[0].Dir, "old")
+}
+
+func TestTheVolumeThatCannotBeMadeIsNamed(t *testing.T) {
+	home := t.TempDir()
+	if err := os.WriteFile(home+"/bad.new", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	out, err := script(t, "", "ensure-volumes.sh", home+"/good", owner(), home+"/bad", owner(), home+"/later", owner())
+	if err == nil || !strings.Contains(out, home+"/bad") {
+		t.Errorf("%v: %s", err, out)
+	}
+	absent(t, home+"/bad", home+"/later")
 }
 
 func TestTakingOverLeavesAnExistingVolumeAndItsSourceAlone(t *testing.T) {
@@ -340,13 +385,13 @@ func TestAMountPointIsAVolume(t *testing.T) {
 	if err := os.Mkdir(at+"/lost+found", 0); err != nil {
 		t.Fatal(err)
 	}
-	mustScript(t, "ensure-volume.sh", at, owner())
+	mustScript(t, "ensure-volumes.sh", at, owner())
 	mode(0o700)
 	volume(t, at, "old")
 	if err := errors.Join(os.WriteFile(at+"/.hidden", nil, 0o600), os.Chmod(at, 0o750)); err != nil {
 		t.Fatal(err)
 	}
-	mustScript(t, "ensure-volume.sh", at, owner())
+	mustScript(t, "ensure-volumes.sh", at, owner())
 	mode(0o750) // with data in it, it is its application's
 	volume(t, root+"/home/plain", "old")
 

@@ -155,6 +155,11 @@ func TestPlan(t *testing.T) {
 			o.Files["pair.container"] += "\nPodmanArgs=--privileged\n"
 			return o
 		}, "prepare, write-units"},
+		{"FM4 an earlier daemon wrote its network's unit otherwise: it runs on", run, func() host.Observation {
+			o := world(pair(), state.Running)
+			o.Files["archipelago-pair.network"] = "[Network]\nLabel=\"io.archipelago.app=pair\"\n"
+			return o
+		}, "prepare, write-units"},
 		{"FM4 a unit of an older manifest is left", run, func() host.Observation {
 			o := world(pair(), state.Running)
 			o.Files["pair-old.container"] = "[Container]\nLabel=\"io.archipelago.app=pair\"\n"

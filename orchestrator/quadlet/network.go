@@ -54,8 +54,17 @@ func Bridges(m *manifest.Manifest) []Bridge {
 	return out
 }
 
+// networkFile is where rootless Podman keeps a network that there is, with its own storage
+// in its usual place. %h is the user's home (systemd.unit(5)).
+func networkFile(network string) string {
+	return "%h/.local/share/containers/storage/networks/" + network + ".json"
+}
+
+// network renders a network's file. Its unit makes one that has gone, at boot too and
+// without the daemon; where there is one, it costs no process. Podman that keeps networks
+// elsewhere is asked every time.
 func network(m *manifest.Manifest, n Bridge) string {
-	body := fmt.Sprintf("# Rendered by archipelago from the manifest of %s; changes are overwritten.\n[Network]\nNetworkName=%s\nOptions=%s=%s\n", m, n.Name, Isolate, Strict)
+	body := fmt.Sprintf("# Rendered by archipelago from the manifest of %s; changes are overwritten.\n[Unit]\nConditionPathExists=!%s\n\n[Network]\nNetworkName=%s\nOptions=%s=%s\n", m, networkFile(n.Name), n.Name, Isolate, Strict)
 	if n.Internal {
 		body += "Internal=true\n"
 	}

@@ -22,6 +22,10 @@ const (
 	askNotReady = time.Second      // between questions to what is not ready
 	askReady    = 15 * time.Second // and to what is
 	askTimeout  = 5 * time.Second
+
+	// Where a command is run for it, what does not become ready is asked less and less
+	// often: when as much of the time since the first question has passed, up to askReady.
+	askPart = 5
 )
 
 // Engine looks into containers.
@@ -59,17 +63,22 @@ func (w *Watcher) Answer(app string) host.Readiness {
 func (w *Watcher) Run(ctx context.Context) {
 	tick := time.NewTicker(askNotReady)
 	defer tick.Stop()
-	next := map[string]time.Time{}
+	asked := map[string]asking{}
 	for {
 		for _, d := range w.Records() {
-			if d.Manifest == nil || len(d.Manifest.Ready) == 0 || d.Goal != state.Running || time.Now().Before(next[d.App]) {
+			if d.Manifest == nil || len(d.Manifest.Ready) == 0 || d.Goal != state.Running {
+				delete(asked, d.App)
 				continue
 			}
-			answer := w.conditions(ctx, d)
-			next[d.App] = time.Now()
-			if answer.OK {
-				next[d.App] = time.Now().Add(askReady)
+			a := asked[d.App]
+			if a.generation != d.Generation {
+				a = asking{generation: d.Generation}
 			}
+			if time.Now().Before(a.next) {
+				continue
+			}
+			answer, ran := w.conditions(ctx, d)
+			asked[d.App] = a.after(time.Now(), answer.OK, ran)
 			if w.note(d.App, answer) {
 				w.Changed(d.App)
 			}
@@ -80,6 +89,29 @@ func (w *Watcher) Run(ctx context.Context) {
 			return
 		}
 	}
+}
+
+// asking is when an application is asked.
+type asking struct {
+	generation uint64
+	since      time.Time // since when it has not been ready; zero where it has
+	next       time.Time
+}
+
+// after is what an answer makes of it; ran says that a command was run for it.
+func (a asking) after(now time.Time, ok, ran bool) asking {
+	if ok {
+		a.since, a.next = time.Time{}, now.Add(askReady)
+		return a
+	}
+	if a.since.IsZero() {
+		a.since = now
+	}
+	a.next = now // at the next tick
+	if ran {
+		a.next = now.Add(min(askReady, now.Sub(a.since)/askPart))
+	}
+	return a
 }
 
 func (w *Watcher) note(app string, answer host.Readiness) (changed bool) {
@@ -93,16 +125,18 @@ func (w *Watcher) note(app string, answer host.Readiness) (changed bool) {
 	return changed
 }
 
-func (w *Watcher) conditions(ctx context.Context, d state.Desired) host.Readiness {
+// conditions asks them in order, until one does not hold; ran says that a command was run.
+func (w *Watcher) conditions(ctx context.Context, d state.Desired) (answer host.Readiness, ran bool) {
 	for _, c := range d.Manifest.Ready {
+		ran = ran || c.Exec != nil
 		ctx, cancel := context.WithTimeout(ctx, askTimeout)
 		detail := w.ask(ctx, d, c)
 		cancel()
 		if detail != "" {
-			return host.Readiness{Detail: detail}
+			return host.Readiness{Detail: detail}, ran
 		}
 	}
-	return host.Readiness{OK: true}
+	return host.Readiness{OK: true}, ran
 }
 
 // ask gives what a condition still waits for; empty where it holds.

@@ -96,7 +96,7 @@ func TestCatalogThatMayNotBeTakenFrom(t *testing.T) {
 	later := now.Add(30 * time.Minute)
 	waiver := func(until time.Time) func(*document.Document) {
 		return func(d *document.Document) {
-			d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Reason: "r", Tracker: "https://tracker.example/9", Until: until}
+			d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Reason: "r", Tracker: "https://tracker.example/9", Given: now, Until: until}
 		}
 	}
 	frozen := func(d *document.Document) { d.Created, d.Expires = now.Add(-time.Hour), now.Add(-time.Minute) }

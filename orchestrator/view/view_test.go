@@ -182,7 +182,7 @@ func expired(t *testing.T) *offer.Offer {
 func TestAvailable(t *testing.T) {
 	two := pair("2").Digest()
 	waived := func(d *document.Document) {
-		d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Reason: "r", Tracker: "https://tracker.example/9", Until: now.Add(time.Minute)}
+		d.Entries[0].Waiver = &catalog.Waiver{Steps: []string{"restart"}, Reason: "r", Tracker: "https://tracker.example/9", Given: now, Until: now.Add(time.Minute)}
 	}
 	revoked := func(d *document.Document) {
 		d.Revoked = []document.Revocation{{ID: "pair", Version: "1", Reason: "it leaks", Since: now}}

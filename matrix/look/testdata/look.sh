@@ -14,7 +14,6 @@ boot() {
   line=$(</proc/1/stat)
   read -ra init <<<"${line##*) }"
   echo "boot $boot/${init[19]}" # PID 1's start time
-  echo "host $(uname -n)"
 }
 
 # The ids of this user and of its containers.
@@ -221,6 +220,7 @@ patterns() {
 look() {
   local p v f values links=() paths=()
   boot
+  echo "host $(uname -n)"
   identity
   units
   grep -ls "^Label=\"$label=$app\"\$" "$unit_files"/* 2>/dev/null | while read -r f; do

@@ -1,0 +1,124 @@
+package orchestrator
+
+import (
+	"context"
+	"slices"
+	"testing"
+	"testing/synctest"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+)
+
+// looks counts what was observed since the last time.
+func (h *fakeHost) looks() int {
+	synctest.Wait()
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	n := len(slices.DeleteFunc(slices.Clone(h.calls), func(c string) bool { return c != "observe" }))
+	h.calls = nil
+	return n
+}
+
+// TestWhatAWorkerChangesNeedsNoPass: it is told of as it changes, and the pass comes when
+// the worker ends. What others change needs one at once.
+func TestWhatAWorkerChangesNeedsNoPass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := empty()
+		starts := make(chan struct{})
+		h.starting = func(context.Context) error { <-starts; return nil }
+		r := node(t, h, t.TempDir())
+		if _, err := r.Request(request.Request{App: "pair", Verb: "install"}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(time.Second)
+		if h.looks() == 0 {
+			t.Fatal("no pass")
+		}
+		tell := func(unit string) int {
+			for range 20 { // systemd and Podman tell of each step of a start
+				r.UnitChanged(unit + ".service")
+				r.ContainerChanged(unit, "")
+				time.Sleep(100 * time.Millisecond)
+			}
+			return h.looks()
+		}
+		if n := tell("pair") + tell("pair-db"); n != 0 {
+			t.Errorf("%d passes while a worker starts it", n)
+		}
+		if n := tell("another"); n < 10 {
+			t.Errorf("%d passes for what others change", n)
+		}
+		h.mu.Lock()
+		h.starting = nil
+		h.mu.Unlock()
+		close(starts)
+		time.Sleep(time.Second)
+		if n := h.looks(); n == 0 {
+			t.Error("no pass when the worker has ended")
+		}
+		if n := tell("pair"); n < 10 {
+			t.Errorf("%d passes once no worker is changing it", n)
+		}
+	})
+}
+
+// TestOneWakingIsOnePass: events come in bursts.
+func TestOneWakingIsOnePass(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := empty()
+		r := node(t, h, t.TempDir())
+		time.Sleep(time.Second)
+		h.looks()
+		for range 4 {
+			r.Wake()
+			time.Sleep(settle / 5)
+		}
+		time.Sleep(time.Second)
+		if n := h.looks(); n != 1 {
+			t.Errorf("%d passes for events within %s", n, settle)
+		}
+	})
+}
+
+// TestAKilledContainerIsBackAtOnce: on a node whose passes take long, and after a quiet
+// time, nothing but their own time is between what happens and what is done about it.
+func TestAKilledContainerIsBackAtOnce(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		const cost = 100 * time.Millisecond
+		h := empty()
+		r := node(t, h, t.TempDir())
+		if err := ask(t, r, "install"); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(passInterval)
+		down := func(active string) {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			delete(h.obs.Containers, "pair")
+			h.obs.Units["pair.service"] = host.Unit{Active: active}
+		}
+		h.mu.Lock()
+		h.slow = cost
+		h.mu.Unlock()
+		begin := time.Now()
+		down("deactivating") // somebody stops it: first this pass sees that it ends,
+		r.UnitChanged("pair.service")
+		time.Sleep(2*cost + settle)
+		down("inactive") // and the next one that it has
+		r.UnitChanged("pair.service")
+		for {
+			h.mu.Lock()
+			back := h.obs.Containers["pair"].State == "running"
+			h.mu.Unlock()
+			if back {
+				break
+			}
+			if time.Since(begin) > 2*(2*cost+settle)+cost {
+				t.Fatalf("not started after %s", time.Since(begin))
+			}
+			time.Sleep(time.Millisecond)
+		}
+	})
+}
