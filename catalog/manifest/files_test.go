@@ -292,3 +292,22 @@ func TestAProblemInASourceHasItsPlaceThere(t *testing.T) {
 	source := filepath.Join(filepath.Dir(file), "conf", "a.conf")
 	said(t, err, source+`:2:3: containers[1].files[0].source: no setting is named "x"`, source+`:3:1: containers[1].files[0].source: no port is named "y"`)
 }
+
+func TestLintReadsWhatStandsBesideAManifest(t *testing.T) {
+	for text, want := range map[string]string{"port={{port:web}}\n": "", "port={{port:x}}\n": `a.conf:1:6: containers[1].files[0].source: no port is named "x"`} {
+		file := beside(t, "a.conf", map[string]string{"a.conf": text})
+		src, err := ReadFile(file)
+		if err != nil {
+			t.Fatal(err)
+		}
+		m, problems, _, err := LintFile(file, src)
+		switch {
+		case err != nil:
+			t.Error(err)
+		case want == "" && (len(problems) > 0 || m.Containers[1].Files[0].Content != text):
+			t.Errorf("%v", problems)
+		case want != "" && (len(problems) != 1 || problems[0].String() != filepath.Join(filepath.Dir(file), want)):
+			t.Errorf("%v, expected %s", problems, want)
+		}
+	}
+}
