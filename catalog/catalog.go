@@ -86,6 +86,7 @@ func Load(dirs ...string) (Catalog, error) {
 		}
 	}
 	problems = append(problems, c.Conflicts()...)
+	problems = append(problems, c.dangling()...)
 	cycles := c.Cycles()
 	for _, id := range slices.Sorted(maps.Keys(cycles)) {
 		problems = append(problems, fmt.Errorf("%s: %w", filepath.Join(c[id].Dir, "manifest.yaml"), cycles[id]))

@@ -19,9 +19,9 @@ import (
 // What may be left of an application that was stopped or removed, beside its containers
 // and units: its proxy, Podman's own volumes, its folders.
 
-// folders is how many the script looks for: the application's, of its secrets, of the
-// copies that an update makes.
-const folders = 3
+// folders is how many the script looks for: the application's, of its secrets, of its
+// files, of the copies that an update makes.
+const folders = 4
 
 // What a proxy answers with while there is no application behind it: that it does not
 // answer, or that it is waited for.

@@ -193,6 +193,9 @@ func CheckAbsent(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	for _, name := range s.Stored {
 		say("secret %s is left in the engine", name)
 	}
+	if slices.Contains(s.Folders, filesFolder(m.ID)) {
+		say("the folder %s is left, in which its files were", filesFolder(m.ID))
+	}
 	for _, p := range slices.Sorted(maps.Keys(s.Open)) {
 		if s.Open[p] {
 			say("port %d still answers", p)
@@ -339,6 +342,9 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		for _, src := range c.Mounts {
 			if strings.HasSuffix(src, "podman.sock") || strings.HasSuffix(src, "docker.sock") {
 				say("container %s mounts the engine's socket %s", c.Name, src)
+			}
+			if ownFile(m.ID, src) {
+				continue
 			}
 			if !strings.HasPrefix(src, dataDir(m)+"/") {
 				// Anything else is the image's own volume, or where all data is, the daemon's too.

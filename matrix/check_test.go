@@ -1,6 +1,11 @@
 package matrix
 
 import (
+	"crypto/ed25519"
+	"crypto/rand"
+	"crypto/rsa"
+	"crypto/x509"
+	"encoding/pem"
 	"maps"
 	"slices"
 	"strings"
@@ -69,7 +74,35 @@ func healthy() *Snapshot {
 // TestTheFormOfASecretIsSeen has the program look at secrets of the forms that there are.
 func TestTheFormOfASecretIsSeen(t *testing.T) {
 	write, look := node(t)
+	_, ed, err := ed25519.GenerateKey(nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	big, err := rsa.GenerateKey(rand.Reader, 3072)
+	if err != nil {
+		t.Fatal(err)
+	}
+	inPEM := func(block string, der []byte, err error) string {
+		if err != nil {
+			t.Fatal(err)
+		}
+		return string(pem.EncodeToMemory(&pem.Block{Type: block, Bytes: der}))
+	}
+	private := func(block string, key any) string {
+		der, err := x509.MarshalPKCS8PrivateKey(key)
+		return inPEM(block, der, err)
+	}
+	public, err := x509.MarshalPKIXPublicKey(ed.Public())
 	for value, want := range map[string]string{
+		private("PRIVATE KEY", ed):                   "ed25519",
+		private("PRIVATE KEY", big):                  "rsa",
+		private("EC PRIVATE KEY", ed):                "other",
+		inPEM("PUBLIC KEY", public, err):             "public_key",
+		inPEM("CERTIFICATE", public, nil):            "certificate",
+		"$2a$10$" + strings.Repeat("./Az9", 11)[:53]: "bcrypt",
+		"$2a$04$" + strings.Repeat("./Az9", 11)[:53]: "other",
+		"$argon2id$v=19$m=65536,t=3,p=4$" + strings.Repeat("a", 22) + "$" + strings.Repeat("b", 43): "argon2id",
+		"$argon2id$v=19$m=1024,t=1,p=1$" + strings.Repeat("a", 22) + "$" + strings.Repeat("b", 43):  "other",
 		"ZyxwvutsrqponmlkjihgfedcbaZYXWVU":     "letters:32,base64:24",
 		"00112233445566778899aabbccddeeff":     "letters:32,hex:16,base64:24",
 		"+/v7/P3+/wABAgMEBQYHCA==":             "base64:16",
@@ -92,6 +125,10 @@ func TestTheFormOfASecretIsSeen(t *testing.T) {
 		{manifest.GeneratedSecret{Form: "hex"}, "hex:32"},
 		{manifest.GeneratedSecret{Form: "base64", Bytes: 48}, "base64:48"},
 		{manifest.GeneratedSecret{Form: "uuid"}, "uuid"},
+		{manifest.GeneratedSecret{Form: "ed25519"}, "ed25519"},
+		{manifest.GeneratedSecret{Form: "rsa"}, "rsa"},
+		{manifest.GeneratedSecret{Derive: &manifest.Derivation{From: "a", As: "bcrypt"}}, "bcrypt"},
+		{manifest.GeneratedSecret{Derive: &manifest.Derivation{From: "a", As: "public_key"}}, "public_key"},
 	} {
 		if got, made := formOf(m, c.of); !made || got != c.want {
 			t.Errorf("%+v has the form %s, expected %s", c.of, got, c.want)

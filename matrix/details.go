@@ -103,6 +103,7 @@ type Details struct {
 	Parent     map[string]string     // those of the process that started it
 	Inside     map[string]InsideSeen // files and directories, by their path in it
 	Pids       string                // processes at most, by its cgroups; empty where those set none
+	Texts      map[string]string     // SHA-256 of files' texts, without values of secrets, by their path in it
 }
 
 // Process is one of a container (proc_pid_status(5)). Ids are the node's.

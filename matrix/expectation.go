@@ -31,6 +31,7 @@ type Facts struct {
 	DataDir   string            // where applications' folders are
 	Config    map[string]string // settings in force that are not the manifest's default
 	Requirers []string          // applications that may require this one
+	Node      manifest.Node     // what texts may say of it
 }
 
 // Expectation is what an application's containers, units and networks must be. It follows
@@ -59,6 +60,7 @@ type Meant struct {
 	Hostname     string                 // empty: the container's id
 	ReadOnly     bool                   // its root file system
 	Volumes      map[string]VolumeMeant // by path
+	Files        map[string]FileMeant   // by path
 	Tmpfs        []TmpfsMeant
 	ShmSize      uint64         // bytes; 0: Podman's own size
 	Ulimits      map[string]int // soft and hard, as far as the node allows them
@@ -121,7 +123,7 @@ type HealthMeant struct {
 // ExpectationOf says what must come of a manifest. The error is that of a setting that the
 // manifest does not take.
 func ExpectationOf(m *manifest.Manifest, f Facts) (*Expectation, error) {
-	m, err := m.With(f.Config)
+	m, err := m.With(f.Config, f.Node)
 	if err != nil {
 		return nil, err
 	}
@@ -143,7 +145,7 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		App: m.ID, Name: c.Name, Image: c.Image, Environment: c.Environment,
 		Entrypoint: c.Entrypoint, Command: c.Command, WorkingDir: c.WorkingDir, Init: c.Init, Hostname: c.Hostname, ReadOnly: c.ReadOnly,
 		ShmSize: bytesOf(c.ShmSize), Ulimits: c.Ulimits, Sysctls: c.Sysctls, StopSignal: c.StopSignal,
-		Volumes: map[string]VolumeMeant{}, Networks: []string{networkOf(m.ID)},
+		Volumes: map[string]VolumeMeant{}, Files: filesMeant(m, c, f.DataDir), Networks: []string{networkOf(m.ID)},
 		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(cmp.Or(c.Memory, m.Resources.Memory)),
 	}
 	if c.User != "" {

@@ -66,6 +66,9 @@ func (c *Meant) arguments() wanted {
 	for target, v := range c.Volumes {
 		w.must("--volume "+target, v.source())
 	}
+	for target, f := range c.Files {
+		w.must("--volume "+target, f.source())
+	}
 	for _, t := range c.Tmpfs {
 		w.must("--tmpfs "+t.Target, t.options())
 	}
@@ -124,7 +127,7 @@ func arguments(argv []string) properties {
 			var options string
 			about, subject, _ = strings.Cut(value, ":")
 			subject, options, _ = strings.Cut(subject, ":")
-			about = strings.TrimSuffix(about+", "+options, ", ")
+			about = strings.TrimSuffix(placeOf(about)+", "+options, ", ")
 		case "--network":
 			subject, about, _ = joined(value)
 		case "--env", "--label":

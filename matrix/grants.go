@@ -30,7 +30,7 @@ var places = map[string]string{
 	"serial": "/dev/serial/by-id/%s", "video": "/dev/v4l/by-id/%s", "usb": "/dev/archipelago/usb-%s", "gpu": "/dev/dri/renderD128", "tun": "/dev/net/tun",
 }
 
-func placeOf(d manifest.Device) string {
+func pathOf(d manifest.Device) string {
 	if place := places[d.Class]; !strings.Contains(place, "%s") {
 		return place
 	}
@@ -42,7 +42,7 @@ func placeOf(d manifest.Device) string {
 func devicesOf(m *manifest.Manifest) (paths []string) {
 	for _, c := range m.Containers {
 		for _, d := range c.Devices {
-			if p := placeOf(d); !slices.Contains(paths, p) {
+			if p := pathOf(d); !slices.Contains(paths, p) {
 				paths = append(paths, p)
 			}
 		}
@@ -55,7 +55,7 @@ func (c *Meant) grant(m *manifest.Manifest, from manifest.Container) {
 	c.Capabilities, c.Pids = from.Capabilities, from.Pids
 	c.CPU = time.Duration(from.CPUs*100+0.5) * time.Second / 100
 	for _, d := range from.Devices {
-		meant := DeviceMeant{Node: placeOf(d), Target: d.Path, Group: d.Class != "tun"}
+		meant := DeviceMeant{Node: pathOf(d), Target: d.Path, Group: d.Class != "tun"}
 		if d.Path == "" && (d.Class == "gpu" || d.Class == "tun") {
 			meant.Target = meant.Node
 		}

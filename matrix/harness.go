@@ -124,11 +124,11 @@ func (g *Group) perform(ctx context.Context) {
 // the daemon must say of it what is. What the daemon says, and fails to say, is not certain:
 // the node may have been lost meanwhile.
 func (g *Group) invariants(c *cell) (violated error, certain bool) {
-	meant, err := c.env.expectation()
-	if err != nil {
-		return err, false
-	}
 	for _, s := range c.rec.held {
+		meant, err := c.env.expectation(s.Host)
+		if err != nil {
+			return err, false
+		}
 		if !g.step.Reboots && s.Boot != c.rec.held[0].Boot {
 			return fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, c.rec.held[0].Boot), false
 		}

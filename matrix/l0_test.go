@@ -50,7 +50,7 @@ func levelZero(t *testing.T) {
 						program, err := daemon()
 						Expect(err).NotTo(HaveOccurred())
 						m, files := rendering(ctx, program, file, requirers)
-						e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: requirers})
+						e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: requirers, Node: RenderedFor})
 						Expect(err).NotTo(HaveOccurred())
 						Expect(CheckRendered(e, files)).To(BeEmpty())
 					})

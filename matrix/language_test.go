@@ -28,6 +28,9 @@ type said struct {
 	faults map[edit]string                   // planted into what the node shows, and what is said of each
 }
 
+// textOfDB is the digest of the text of a file as the script gives it.
+const textOfDB = "e8ac2005e49d1022e0f9fa9f5fc95269a4fc67128e348956ba05d1e471ad8691"
+
 var language = map[string]said{
 	"a secret in a variable": {
 		change: func(_, web *manifest.Container) {
@@ -127,6 +130,28 @@ var language = map[string]said{
 			{factsFile, "mount 200 /shared ro", "mount 200 /shared rw"}:                                       "container pair: mount /shared is /var/lib/archipelago/pair/db, writable",
 			{factsFile, "inside 200 /shared 100099 100101 700 77", "inside 200 /shared 100099 100101 700 78"}: "another directory than /var/lib/archipelago/pair/db, inode 78 instead of 77",
 			{web, `/pair/db", "Destination": "/shared"`, `/pair/other", "Destination": "/shared"`}:            "container pair: mount /shared is /var/lib/archipelago/pair/other",
+		},
+	},
+	"a file": {
+		change: func(db, _ *manifest.Container) {
+			db.Files = []manifest.File{{Path: "/etc/db.conf", Template: true, Content: "# {{canary}}\npassword={{secret:password}}\nnode={{node:name}}\n"}}
+		},
+		shows: []edit{
+			{db, `"Mounts": [`, `"Mounts": [{"Type": "bind", "Source": "/var/lib/archipelago/_daemon/files/pair/pair-db.0123456789abcdef", "Destination": "/etc/db.conf"}, `},
+			{factsFile, "inside 100 /data 100099 100101 700 77\n", "inside 100 /data 100099 100101 700 77\ninside 100 /etc/db.conf 100099 100101 600 91\ntext 100 /etc/db.conf " + textOfDB + "\nmount 100 /etc/db.conf ro,nosuid,nodev,relatime ext4 /lab/_daemon/files/pair/pair-db.0123456789abcdef -\n"},
+		},
+		absent: "container pair-db: mount /etc/db.conf is missing, wanted /var/lib/archipelago/_daemon/files/pair/pair-db, by a digest, read-only",
+		more:   "container pair-db: mount /etc/db.conf is /lab/_daemon/files/pair/pair-db.0123456789abcdef of a ext4, read-only, and none is meant",
+		faults: map[edit]string{
+			{factsFile, "mount 100 /etc/db.conf ro", "mount 100 /etc/db.conf rw"}:                                                        "container pair-db: mount /etc/db.conf is /var/lib/archipelago/_daemon/files/pair/pair-db, by a digest, writable",
+			{factsFile, "inside 100 /etc/db.conf 100099 100101 600", "inside 100 /etc/db.conf 100099 100101 644"}:                        "container pair-db: file /etc/db.conf is mode 644 of 100:102, with its text, wanted mode 600 of 100:102, with its text",
+			{factsFile, "inside 100 /etc/db.conf 100099 100101", "inside 100 /etc/db.conf 1000 1000"}:                                    "container pair-db: file /etc/db.conf is mode 600 of 0:0, with its text",
+			{factsFile, textOfDB, strings.Repeat("0", 64)}:                                                                               "container pair-db: file /etc/db.conf is mode 600 of 100:102, with another text",
+			{factsFile, "host box", "host other"}:                                                                                        "container pair-db: file /etc/db.conf is mode 600 of 100:102, with another text",
+			{db, "files/pair/pair-db.0123456789abcdef", "files/pair/pair.0123456789abcdef"}:                                              "container pair-db: mount /etc/db.conf is another file than Podman shows, /lab/_daemon/files/pair/pair-db.0123456789abcdef",
+			{db, "files/pair/pair-db.0123456789abcdef", "secrets/pair/password"}:                                                         "container pair-db: mount /etc/db.conf is another file than Podman shows",
+			{db, "files/pair/pair-db.0123456789abcdef", "files/other/pair-db.0123456789abcdef"}:                                          "container pair-db: mount /etc/db.conf is /var/lib/archipelago/_daemon/files/other/pair-db, by a digest, read-only, wanted",
+			{factsFile, "/lab/_daemon/files/pair/pair-db.0123456789abcdef", "/lab/_daemon/files/pair/pair-db.0123456789abcdef//deleted"}: "container pair-db: mount /etc/db.conf is another file than Podman shows",
 		},
 	},
 	"memory of its own": {
@@ -230,7 +255,7 @@ func lookAtSaid(t *testing.T, s said, says, shows bool, fault edit) []string {
 	if err != nil || done != len(edits) {
 		t.Fatalf("%d of %d edits are made: each text must be there once; %v", done, len(edits), err)
 	}
-	e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: []string{"wallet"}})
+	e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: []string{"wallet"}, Node: NodeOf(snapshot.Host)})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -276,6 +301,14 @@ var plantedInWhole = map[string]planting{
 	"a volume that can be written": {"whole.container", "/whole/files:/srv/files:ro", "/whole/files:/srv/files", "[Container] Volume /srv/files is /var/lib/archipelago/whole/files, wanted /var/lib/archipelago/whole/files, ro"},
 	"a volume that only is read":   {"whole-db.container", "/whole/files:/files", "/whole/files:/files:ro", "[Container] Volume /files is /var/lib/archipelago/whole/files, ro, wanted"},
 	"a volume that is not shared":  {"whole.container", "Volume=/var/lib/archipelago/whole/files:/srv/files:ro\n", "", "[Container] Volume /srv/files is missing"},
+	"a file that can be written":   {"whole.container", ":/etc/whole/whole.conf:ro", ":/etc/whole/whole.conf", "[Container] Volume /etc/whole/whole.conf is /var/lib/archipelago/_daemon/files/whole/whole, by a digest, wanted /var/lib/archipelago/_daemon/files/whole/whole, by a digest, ro"},
+	"a file at another place":      {"whole-db.container", ":/etc/db.conf:ro", ":/etc/passwd:ro", "[Container] Volume /etc/passwd is /var/lib/archipelago/_daemon/files/whole/whole-db, by a digest, ro, and none is meant"},
+	"a file of another member":     {"whole.container", "files/whole/whole.10a", "files/whole/whole-db.10a", "[Container] Volume /etc/whole/whole.conf is /var/lib/archipelago/_daemon/files/whole/whole-db, by a digest, ro, wanted"},
+	"a file of another's":          {"whole.container", "files/whole/whole.10a", "files/other/whole.10a", "[Container] Volume /etc/whole/whole.conf is /var/lib/archipelago/_daemon/files/other/whole, by a digest, ro, wanted"},
+	"a secret for a file":          {"whole.container", "files/whole/whole.10a34323baf2c826", "secrets/whole/password", "[Container] Volume /etc/whole/whole.conf is /var/lib/archipelago/_daemon/secrets/whole/password, ro, wanted"},
+	"no file":                      {"whole-db.container", "Volume=/var/lib/archipelago/_daemon/files/whole/whole-db.1c29372f675eadce:/etc/db.conf:ro\n", "", "[Container] Volume /etc/db.conf is missing"},
+	"another node's name":          {"whole.container", "NODE=box", "NODE=node", "[Container] Environment NODE is node, wanted box"},
+	"the port behind the proxy":    {"whole.container", "https://box.local:18080", "https://box.local:8080", "[Container] Environment PUBLIC_URL is https://box.local:8080, wanted https://box.local:18080"},
 	"another entrypoint":           {"whole.container", `["/bin/serve",`, `["/bin/sh",`, `[Container] Entrypoint is ["/bin/sh",`},
 	"no entrypoint":                {"whole.container", `Entrypoint=["/bin/serve","--greeting","say \"hi\" for $$5, 100%%"]` + "\n", "", "[Container] Entrypoint is missing"},
 	"an entrypoint in a shell":     {"whole-db.container", "Pull=never", "Pull=never\nEntrypoint=/bin/sh", "[Container] Entrypoint is /bin/sh, and none is meant"},
@@ -301,6 +334,8 @@ var plantedInWhole = map[string]planting{
 var plantedInWholeServices = map[string]planting{
 	"a smaller tmpfs":              {"", "--tmpfs /run/whole:mode=1777,size=64M", "--tmpfs /run/whole:mode=1777,size=1M", "--tmpfs /run/whole is mode=1777,size=1048576, wanted"},
 	"a volume that can be written": {"", "-v /var/lib/archipelago/whole/files:/srv/files:ro", "-v /var/lib/archipelago/whole/files:/srv/files", "--volume /srv/files is /var/lib/archipelago/whole/files, wanted"},
+	"a file that can be written":   {"", ":/etc/db.conf:ro --label", ":/etc/db.conf --label", "--volume /etc/db.conf is /var/lib/archipelago/_daemon/files/whole/whole-db, by a digest, wanted"},
+	"a file of another's":          {"", "-v /var/lib/archipelago/_daemon/files/whole/whole-db", "-v /var/lib/archipelago/_daemon/files/other/whole-db", "--volume /etc/db.conf is /var/lib/archipelago/_daemon/files/other/whole-db, by a digest, ro, wanted"},
 	"another entrypoint":           {"", `--entrypoint=[\"/bin/serve\"`, `--entrypoint=[\"/bin/sh\"`, `service whole.service: --entrypoint is ["/bin/sh",`},
 	"another directory":            {"", "--workdir /srv/whole", "--workdir /", "--workdir is /, wanted /srv/whole"},
 	"no init":                      {"", "--init ", "", "--init is missing, wanted set"},

@@ -37,6 +37,7 @@ type questions struct {
 	others         []string // main processes of other containers
 	inside         []string // paths in containers: "PID:/path"
 	devices        []string // paths on the node
+	texts          []string // files in containers, the same
 }
 
 // ask gathers the questions to which a snapshot lacks the answers.
@@ -66,6 +67,10 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 				q.inside = append(q.inside, seen.pid+":"+sec.Path)
 			}
 		}
+		for _, f := range c.Files {
+			q.inside = append(q.inside, seen.pid+":"+f.Path)
+			q.texts = append(q.texts, seen.pid+":"+f.Path)
+		}
 		for _, v := range c.Volumes {
 			q.inside = append(q.inside, seen.pid+":"+v.Path)
 		}
@@ -75,7 +80,7 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 
 func (q questions) arguments() []string {
 	list := func(words []string) string { return strings.Join(words, " ") }
-	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.devices)}
+	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.devices), list(q.texts)}
 }
 
 // disk adds to a snapshot what only the node itself can tell.
@@ -192,6 +197,8 @@ func (r *reading) fact(f []string, line string) error {
 		r.done = true
 	case tag == "boot" && n == 2:
 		r.Boot = nodes.BootID(f[1])
+	case tag == "host" && n == 2:
+		r.Host = f[1]
 	case tag == "ids" && n == 4:
 		for i, into := range []*int{&r.UserID, &r.SubUID, &r.SubGID} {
 			var err error
@@ -253,6 +260,8 @@ func (r *reading) fact(f []string, line string) error {
 		run.Pids = f[2]
 	case tag == "device" && n == 3:
 		r.Devices[f[1]] = strings.TrimPrefix(f[2], "absent")
+	case tag == "text" && n == 4 && c != nil:
+		run.Texts[f[2]] = f[3]
 	case tag == "socket" && n == 5:
 		return r.socket(f)
 	case tag == "sockets" && n == 2:
@@ -324,8 +333,8 @@ func (r *reading) complete(q questions) error {
 	switch {
 	case !r.done:
 		return lacks("the end: its answer was cut off")
-	case r.Boot == "" || r.UserID == 0:
-		return lacks("its boot, or its user's ids")
+	case r.Boot == "" || r.UserID == 0 || r.Host == "":
+		return lacks("its boot, its name, or its user's ids")
 	case len(r.Namespaces) < len(namespaces):
 		return lacks("its own namespaces")
 	case r.volumes != len(q.volumes):
@@ -360,6 +369,9 @@ func (r *reading) complete(q questions) error {
 		mounted := slices.ContainsFunc(run.Mounted, func(m Mount) bool { return m.Target == path })
 		if _, ok := run.Inside[path]; mounted && !ok {
 			return lacks("%s in container %s", path, r.byPID[pid].Name)
+		}
+		if _, ok := run.Texts[path]; mounted && !ok && slices.Contains(q.texts, in) {
+			return lacks("the text of %s in container %s", path, r.byPID[pid].Name)
 		}
 	}
 	return nil

@@ -108,6 +108,10 @@ func (c *Meant) wantMounts(w wanted) {
 		}
 		w.must("mount "+target, text)
 	}
+	for target, f := range c.Files {
+		w.must("mount "+target, f.mounted())
+		w.must("file "+target, f.readable())
+	}
 	for _, t := range c.Tmpfs {
 		text := "tmpfs, writable, mode 1777"
 		if t.Size > 0 {

@@ -73,9 +73,12 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 		types, engines := engineMounts[target]
 		sec, isSecret := secret(target)
 		v, isVolume := m.Volumes[target]
+		f, isFile := m.Files[target]
 		switch {
 		case isVolume:
 			p.add("mount "+target, s.volume(r, mount, v.Dir))
+		case isFile:
+			s.addFile(p, r, mount, f)
 		case isSecret:
 			name := "another file, " + mount.Root
 			if strings.HasSuffix(mount.Root, "/userdata/secrets/"+sec.Name) {

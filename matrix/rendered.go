@@ -84,6 +84,9 @@ func (c *Meant) directives() wanted {
 	for target, v := range c.Volumes {
 		in("Volume "+target, v.source())
 	}
+	for target, f := range c.Files {
+		in("Volume "+target, f.source())
+	}
 	for _, t := range c.Tmpfs {
 		in("Tmpfs "+t.Target, t.options())
 	}
@@ -207,7 +210,7 @@ func split(name, value string) (subjects []string, about string, err error) {
 	case "Volume":
 		source, target, _ := strings.Cut(value, ":")
 		target, options, _ := strings.Cut(target, ":")
-		return one(target, strings.TrimSuffix(source+", "+options, ", "), true)
+		return one(target, strings.TrimSuffix(placeOf(source)+", "+options, ", "), true)
 	case "Tmpfs":
 		return one(tmpfsOptions(value))
 	case "SuccessExitStatus":

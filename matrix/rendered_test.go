@@ -25,7 +25,7 @@ func unitsOf(t *testing.T, app string) (*Expectation, map[string]string) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir})
+	e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Node: NodeOf("box.example.org")})
 	if err != nil {
 		t.Fatal(err)
 	}

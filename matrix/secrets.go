@@ -38,7 +38,7 @@ func (c inspection) variables() map[string]string {
 const secretSize = 32
 
 // formOf is the form in which the node makes a secret: "letters:CHARACTERS", "hex:BYTES",
-// "base64:BYTES" or "uuid". One that may be taken over from an adopted container has any.
+// "base64:BYTES", "uuid", a kind of key, or what it is derived as. One that may be taken over from an adopted container has any.
 func formOf(m *manifest.Manifest, g manifest.GeneratedSecret) (form string, made bool) {
 	for _, a := range m.Adopts {
 		for _, name := range a.Secrets {
@@ -47,7 +47,12 @@ func formOf(m *manifest.Manifest, g manifest.GeneratedSecret) (form string, made
 			}
 		}
 	}
+	if g.Derive != nil {
+		return g.Derive.As, true
+	}
 	switch g.Form {
+	case manifest.FormEd25519, manifest.FormRSA:
+		return g.Form, true
 	case "":
 		return fmt.Sprintf("letters:%d", cmp.Or(g.Length, secretSize)), true
 	case manifest.FormUUID:

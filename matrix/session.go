@@ -130,10 +130,10 @@ type Environment struct {
 	App *manifest.Manifest
 }
 
-// expectation is what the application must be on this node.
-func (e *Environment) expectation() (*Expectation, error) {
+// expectation is what the application must be on this node, which has a host name.
+func (e *Environment) expectation(host string) (*Expectation, error) {
 	id := e.App.ID
-	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
+	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: NodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
 }
 
 // look has the witnesses take a snapshot, compares the daemon's words with it, and holds it
@@ -141,7 +141,7 @@ func (e *Environment) expectation() (*Expectation, error) {
 func (e *Environment) look(ctx context.Context, rec *Recorder) (*Snapshot, error) {
 	defer rec.charge(&rec.timing.Witness)()
 	m := e.App
-	if filled, err := m.With(e.Shard.Config[m.ID]); err == nil {
+	if filled, err := m.With(e.Shard.Config[m.ID], manifest.Node{}); err == nil {
 		m = filled // a setting may name a device
 	}
 	s, err := e.sees(ctx, m, rec.begin)

@@ -10,6 +10,7 @@ import (
 // same time. Nothing that it shows comes from the daemon.
 type Snapshot struct {
 	Boot       nodes.BootID
+	Host       string              // the node's name
 	Containers []Seen              // every container of the user, from Podman's API
 	Units      map[string]UnitSeen // the application's services, from systemd
 	Files      []string            // unit files of the application, from the disk

@@ -199,7 +199,7 @@ func (o onNode) see(ctx context.Context, m *manifest.Manifest) (*Snapshot, error
 	if len(held) > 0 && s.Boot != held[0].Boot {
 		return nil, fmt.Errorf("%w: boot identity %s, before %s", errRebooted, s.Boot, held[0].Boot)
 	}
-	meant, err := env.expectation()
+	meant, err := env.expectation(s.Host)
 	if err != nil {
 		return nil, err
 	}

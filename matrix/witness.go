@@ -229,7 +229,7 @@ func (c inspection) seen(name, app string) Seen {
 		out.Mounts = append(out.Mounts, mount.Source)
 	}
 	if out.pid != "" {
-		out.running = &Details{inspection: c, Limits: map[string]string{}, Parent: map[string]string{}, Inside: map[string]InsideSeen{}}
+		out.running = &Details{inspection: c, Limits: map[string]string{}, Parent: map[string]string{}, Inside: map[string]InsideSeen{}, Texts: map[string]string{}}
 	}
 	return out
 }

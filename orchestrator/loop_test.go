@@ -99,6 +99,7 @@ func (h *fakeHost) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) e
 func (h *fakeHost) PutSecret(_ context.Context, name, _, value string) error {
 	return h.do("secret", func() { h.secrets[name] = value })
 }
+func (h *fakeHost) PutFiles(context.Context, string, []host.File) error { return h.do("files", nil) }
 func (h *fakeHost) EnsureProber(context.Context) error {
 	return h.do("prober", func() { h.obs.Units[dist.ProberUnit] = host.Unit{Active: "active"} })
 }

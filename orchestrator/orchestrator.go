@@ -15,6 +15,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
@@ -180,6 +181,9 @@ func (r *Reconciler) AwaitObserved(ctx context.Context) error {
 
 // Offer is what can be installed now.
 func (r *Reconciler) Offer() *offer.Offer { return r.offer.Load() }
+
+// SetNode says what the texts of manifests may know of the node, before Run.
+func (r *Reconciler) SetNode(n manifest.Node) { r.renderer.Node = n }
 
 // SetCatalog replaces the signed catalog, nil for none. What is installed is not
 // touched.

@@ -56,6 +56,7 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 	web := &next.Containers[1]
 	web.User = "0:0"
 	web.Sysctls = map[string]int{"net.core.somaxconn": 4096}
+	web.Files = []manifest.File{{Path: "/etc/miniflux.conf", Content: "# as ever\nadmin = yes\n", Mode: "0755"}}
 	web.Secrets = append(append([]manifest.SecretMount(nil), web.Secrets...), manifest.SecretMount{Name: "db-password", Env: "PGPASSWORD"})
 	web.Ports = append([]manifest.Port{{Name: "debug", Container: 6060, Host: 6060}}, web.Ports...)
 	web.Image.Digest = "sha256:" + strings.Repeat("1", 64)
@@ -78,6 +79,10 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 		lines = append(lines, fmt.Sprintf("%s %s %q %q", l.Kind, l.Path, l.Old, l.New))
 	}
 	want := []string{
+		`privilege containers.miniflux.files./etc/miniflux.conf.content:1 "" "# as ever"`,
+		`privilege containers.miniflux.files./etc/miniflux.conf.content:2 "" "admin = yes"`,
+		`privilege containers.miniflux.files./etc/miniflux.conf.mode "" "0755"`,
+		`privilege containers.miniflux.files./etc/miniflux.conf.path "" "/etc/miniflux.conf"`,
 		`privilege containers.miniflux.secrets.db-password#2.env "" "PGPASSWORD"`,
 		`privilege containers.miniflux.secrets.db-password#2.name "" "db-password"`,
 		`privilege containers.miniflux.sysctls.net.core.somaxconn "" "4096"`,

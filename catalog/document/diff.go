@@ -89,12 +89,50 @@ func Diff(before, after *Document) []Change {
 		slices.SortFunc(c.Lines, func(x, y Line) int {
 			return cmp.Or(slices.Index(kinds, x.Kind)-slices.Index(kinds, y.Kind), strings.Compare(x.Path, y.Path))
 		})
+		var lines []Line
+		for _, l := range c.Lines {
+			lines = append(lines, l.byLine()...)
+		}
+		c.Lines = lines
 		if was != nil && is != nil {
 			c.Words = words(was, is)
 		}
 		if len(c.Lines) > 0 || len(c.Words) > 0 || c.Revoked != "" {
 			out = append(out, c)
 		}
+	}
+	return out
+}
+
+// byLine gives a difference between texts of several lines as one for each line that is
+// removed or added, "PATH:NUMBER": without those at the beginning and the end that are the
+// same.
+func (l Line) byLine() (out []Line) {
+	if !strings.Contains(l.Old+l.New, "\n") {
+		return []Line{l}
+	}
+	split := func(text string) []string { return slices.Collect(strings.Lines(text)) }
+	was, is := split(l.Old), split(l.New)
+	first := 0
+	for first < min(len(was), len(is)) && was[first] == is[first] {
+		first++
+	}
+	last := 0
+	for last < min(len(was), len(is))-first && was[len(was)-1-last] == is[len(is)-1-last] {
+		last++
+	}
+	shown := func(line string) string {
+		line = strings.TrimSuffix(line, "\n")
+		if strings.TrimSpace(line) != line || line == "" {
+			return strconv.Quote(line) // or it would look like nothing, or like another
+		}
+		return line
+	}
+	for i, line := range was[first : len(was)-last] {
+		out = append(out, Line{l.Kind, fmt.Sprintf("%s:%d", l.Path, first+i+1), shown(line), ""})
+	}
+	for i, line := range is[first : len(is)-last] {
+		out = append(out, Line{l.Kind, fmt.Sprintf("%s:%d", l.Path, first+i+1), "", shown(line)})
 	}
 	return out
 }
@@ -136,7 +174,7 @@ func kindOf(path string) Kind {
 	for part := range strings.SplitSeq(path, ".") {
 		switch part {
 		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",
-			"entrypoint", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls",
+			"entrypoint", "files", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls",
 			"capabilities", "devices", "cpus", "pids":
 			return Privilege
 		case "ports", "interfaces":

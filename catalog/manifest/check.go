@@ -84,6 +84,7 @@ func (d *document) check(m *Manifest) {
 	}
 	d.checkVolumes(m)
 	d.checkExtraHosts(m, names)
+	d.checkFilesTogether(m)
 	if _, cycle := order(m.Containers); cycle != "" {
 		d.report(at("containers", names[cycle], "depends_on"), false, "depends on itself, directly or through others")
 	}
@@ -91,6 +92,7 @@ func (d *document) check(m *Manifest) {
 	d.checkReach(m, names)
 	d.checkCanary(m, names, secrets, volumes)
 	d.checkSettings(m, secrets)
+	d.checkTexts(m)
 	d.checkConditions(m, names, ports)
 	d.checkHooks(names, m.Hooks.PostInstall, "post_install")
 	d.checkHooks(names, m.Hooks.PreUpdate, "pre_update")
@@ -104,23 +106,6 @@ func (d *document) check(m *Manifest) {
 			d.report(at("budget", b.name), false, "longer than an hour")
 		}
 	}
-}
-
-func (d *document) checkSecrets(m *Manifest) map[string]bool {
-	seen := map[string]bool{}
-	for i, s := range m.Secrets {
-		if seen[s.Name] {
-			d.report(at("generated_secrets", i, "name"), false, "a secret named %q is already declared", s.Name)
-		}
-		seen[s.Name] = true
-		if s.Length > 0 && s.Form != "" {
-			d.report(at("generated_secrets", i, "length"), false, "a secret of form %s has no length in characters", s.Form)
-		}
-		if s.Bytes > 0 && s.Form != FormHex && s.Form != FormBase64 {
-			d.report(at("generated_secrets", i, "bytes"), false, "only the forms hex and base64 stand for bytes")
-		}
-	}
-	return seen
 }
 
 func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, ports map[string]bool, hostPorts map[string]string, volumes map[string]bool) {
@@ -176,6 +161,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 			variables[s.Env] = field(at("containers", i, "secrets", j))
 		}
 	}
+	d.checkFiles(i, c, target)
 	for j, p := range c.Ports {
 		if ports[p.Name] {
 			d.report(at("containers", i, "ports", j, "name"), false, "a port named %q is already declared", p.Name)
@@ -226,6 +212,8 @@ func (d *document) checkLogin(l *Login, m *Manifest, secrets map[string]bool, wh
 	}
 	if i := slices.IndexFunc(m.Secrets, func(s GeneratedSecret) bool { return s.Name == l.Secret }); !m.Secrets[i].Shown {
 		d.report(at(append(where, "secret")...), false, "the secret %q is not shown, so nobody could sign in with it", l.Secret)
+	} else if m.Secrets[i].Key() || m.Secrets[i].Derive != nil {
+		d.report(at(append(where, "secret")...), false, "the secret %q is no password", l.Secret)
 	}
 }
 
@@ -256,7 +244,8 @@ func (d *document) checkCanary(m *Manifest, names map[string]int, secrets, volum
 func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 	mounted := func(name string) bool {
 		return slices.ContainsFunc(m.Containers, func(c Container) bool {
-			return slices.ContainsFunc(c.Secrets, func(s SecretMount) bool { return s.Name == name })
+			return slices.ContainsFunc(c.Secrets, func(s SecretMount) bool { return s.Name == name }) ||
+				slices.ContainsFunc(c.Files, func(f File) bool { return slices.Contains(f.secrets(), name) })
 		})
 	}
 	seen := map[string]bool{}
@@ -278,30 +267,7 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 		case secrets[s.Name]:
 			d.report(at("settings", i, "name"), false, "a generated secret named %q is already declared", s.Name)
 		case !mounted(s.Name):
-			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; give it to one with its secrets, as a file or a variable", s.Name)
-		}
-	}
-	refs := func(text string, where ...any) {
-		for _, r := range settingRef.FindAllStringSubmatch(text, -1) {
-			if !seen[r[1]] {
-				d.report(at(where...), false, "no setting is named %q", r[1])
-			} else if m.Secret(r[1]) {
-				d.report(at(where...), false, "the setting %q is secret, and this text would be in a unit file; give it to the container with its secrets, as a file or a variable", r[1])
-			}
-		}
-	}
-	for i, c := range m.Containers {
-		for k, v := range c.Environment {
-			refs(v, "containers", i, "environment", k)
-		}
-		for j, w := range c.Entrypoint {
-			refs(w, "containers", i, "entrypoint", j)
-		}
-		for j, w := range c.Command {
-			refs(w, "containers", i, "command", j)
-		}
-		for j, dev := range c.Devices {
-			refs(dev.ID, "containers", i, "devices", j, "id")
+			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; give it to one with its secrets, as a file or a variable, or in a file", s.Name)
 		}
 	}
 	required := map[string]bool{}

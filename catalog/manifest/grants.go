@@ -67,7 +67,7 @@ var (
 	deviceTarget   = regexp.MustCompile(`^/dev/[A-Za-z][A-Za-z0-9_-]{0,31}$`)
 	engineDevices  = []string{"console", "core", "fd", "full", "mqueue", "null", "ptmx", "pts", "random", "shm", "stderr", "stdin", "stdout", "tty", "urandom", "zero"}
 	usbSeparator   = strings.NewReplacer(":", "-")
-	whollyASetting = regexp.MustCompile(`^\{\{setting:[a-z0-9-]+\}\}$`)
+	whollyASetting = regexp.MustCompile(`^\{\{setting:([a-z0-9-]+)\}\}$`)
 )
 
 // DevicePlaces are where a node has devices that an application may ask for: directories
@@ -110,10 +110,11 @@ func (d Device) Exclusive() bool { return classes[d.Class].id != nil }
 
 // Setting is the setting that says which device it is, where one does.
 func (d Device) Setting() (name string, ok bool) {
-	if !whollyASetting.MatchString(d.ID) {
+	m := whollyASetting.FindStringSubmatch(d.ID)
+	if m == nil {
 		return "", false
 	}
-	return settingRef.FindStringSubmatch(d.ID)[1], true
+	return m[1], true
 }
 
 // Rule is the rule of udev that makes the device's path, and gives it to a group; empty where
@@ -241,19 +242,4 @@ func (d *document) checkPrivileges(m *Manifest, i int, c Container) {
 			d.report(where("class"), false, "a tunnel needs the capability NET_ADMIN, too")
 		}
 	}
-}
-
-// withDevices gives a container's devices with settings filled in.
-func (c Container) withDevices(fill func(string) string) ([]Device, error) {
-	out := slices.Clone(c.Devices)
-	for j := range out {
-		if !settingRef.MatchString(out[j].ID) {
-			continue
-		}
-		out[j].ID = fill(out[j].ID)
-		if err := out[j].takesID(); err != nil {
-			return nil, err
-		}
-	}
-	return out, nil
 }

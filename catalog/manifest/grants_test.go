@@ -47,7 +47,7 @@ func TestWhatAContainerMayAskForIsRead(t *testing.T) {
 	if c := m.Containers[0]; c.CPUPercent() != 29 || c.Pids != 200 || !slices.Equal(m.Aliases("hub-db"), []string{"db"}) || len(m.Aliases("hub")) > 0 {
 		t.Errorf("%+v", c)
 	}
-	filled, err := m.With(map[string]string{"stick": "usb-Other#1.2-if00"})
+	filled, err := m.With(map[string]string{"stick": "usb-Other#1.2-if00"}, Node{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -90,7 +90,7 @@ func TestASettingNamesNothingButADevice(t *testing.T) {
 		t.Fatal(err)
 	}
 	for _, id := range []string{"../../sda", "a/b", "a:/dev/sda", "..", "a b", "", "%h", "$HOME", "a\tb", strings.Repeat("a", 201)} {
-		if filled, err := m.With(map[string]string{"stick": id}); err == nil {
+		if filled, err := m.With(map[string]string{"stick": id}, Node{}); err == nil {
 			t.Errorf("%q leads to %s", id, filled.Devices()[0].Argument())
 		}
 	}

@@ -1,6 +1,7 @@
 package manifest
 
 import (
+	"path/filepath"
 	"regexp"
 	"slices"
 	"strings"
@@ -40,7 +41,17 @@ var Rules = map[string]string{
 // valid and yet unwise. Both are in the order of the file. m is nil where there are
 // problems. The error is that of the program itself.
 func Lint(name string, src []byte) (m *Manifest, problems, warnings []Problem, err error) {
-	d := &document{name: name}
+	return lintIn(name, "", src)
+}
+
+// LintFile is Lint for the text of the manifest at path, with the files beside it that are its
+// sources.
+func LintFile(path string, src []byte) (m *Manifest, problems, warnings []Problem, err error) {
+	return lintIn(path, filepath.Dir(path), src)
+}
+
+func lintIn(name, dir string, src []byte) (m *Manifest, problems, warnings []Problem, err error) {
+	d := &document{name: name, dir: dir}
 	if m, err = d.read(src); err != nil {
 		return nil, nil, nil, err
 	}

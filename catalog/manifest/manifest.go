@@ -13,7 +13,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"maps"
 	"regexp"
 	"slices"
 	"strconv"
@@ -57,9 +56,9 @@ type Manifest struct {
 	Scripts    []ProviderScript     `json:"provider_scripts,omitempty"`
 }
 
-// Setting is a value that the owner may choose; {{setting:NAME}} stands for it in
-// environments and commands. A secret one has no default, and reaches containers only
-// by a SecretMount; while it is not set, that file or variable does not exist.
+// Setting is a value that the owner may choose; {{setting:NAME}} stands for it in texts. A
+// secret one has no default, and reaches containers only by a SecretMount or in a File;
+// while it is not set, that file or variable does not exist, and {{secret:NAME}} is empty.
 type Setting struct {
 	Name    string   `json:"name"`
 	Default string   `json:"default,omitempty"`
@@ -176,6 +175,7 @@ type Container struct {
 	Devices      []Device `json:"devices,omitempty"`
 
 	Secrets     []SecretMount `json:"secrets,omitempty"`
+	Files       []File        `json:"files,omitempty"`
 	Health      *Health       `json:"health,omitempty"`
 	DependsOn   []Dependency  `json:"depends_on,omitempty"`
 	Ports       []Port        `json:"ports,omitempty"`
@@ -267,21 +267,17 @@ type Port struct {
 
 // GeneratedSecret is made once by the node, and kept for ever: another form, length or
 // number of bytes is for nodes that have none yet. Without a Form it is Length letters
-// and digits. Shown ones are credentials the owner may read.
+// and digits; with Derive it is made of another one. Shown ones are credentials the owner
+// may read.
 type GeneratedSecret struct {
 	Name   string `json:"name"`
-	Form   string `json:"form,omitempty"`   // FormHex, FormBase64 or FormUUID
+	Form   string `json:"form,omitempty"`   // FormHex, FormBase64 …
 	Length int    `json:"length,omitempty"` // characters, where there is no form; default 32
 	Bytes  int    `json:"bytes,omitempty"`  // that hex and base64 stand for; default 32
 	Shown  bool   `json:"shown,omitempty"`
-}
 
-// The forms of generated secrets.
-const (
-	FormHex    = "hex"    // lower case, two digits for a byte
-	FormBase64 = "base64" // the standard alphabet, padded (RFC 4648, section 4)
-	FormUUID   = "uuid"   // random, version 4, lower case (RFC 9562)
-)
+	Derive *Derivation `json:"derive,omitempty"`
+}
 
 // Interface is a way in for people or programs, by a port's name.
 type Interface struct {
@@ -588,10 +584,7 @@ func (m *Manifest) String() string { return fmt.Sprintf("%s %s", m.ID, m.Version
 // wherever settings are kept: letters and digits that say nothing of the value.
 const SecretRefLength = 20
 
-var (
-	settingRef = regexp.MustCompile(`\{\{setting:([a-z0-9-]+)\}\}`)
-	secretRef  = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9]{%d}$`, SecretRefLength))
-)
+var secretRef = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9]{%d}$`, SecretRefLength))
 
 // Setting finds a setting by its name.
 func (m *Manifest) Setting(name string) (Setting, bool) {
@@ -640,61 +633,6 @@ func (s Setting) Takes(v string) error {
 		return fmt.Errorf("expected one line of at most %d bytes", longest)
 	}
 	return nil
-}
-
-// With gives the manifest as it is with these settings, defaults filled in; for the
-// value of a secret one there is only what stands for it. A setting that is unknown or
-// has a value that is not allowed is an error.
-func (m *Manifest) With(config map[string]string) (out *Manifest, err error) {
-	values := map[string]string{}
-	for _, s := range m.Settings {
-		values[s.Name] = s.Default
-	}
-	for _, name := range slices.Sorted(maps.Keys(config)) {
-		s, ok := m.Setting(name)
-		if !ok {
-			return nil, fmt.Errorf("%s has no setting %q", m.ID, name)
-		}
-		v := config[name]
-		if s.Secret && v != "" && !secretRef.MatchString(v) {
-			return nil, fmt.Errorf("setting %s of %s is secret, and yet its value is in the clear; set it again with 'archy configure %s %s=-'", name, m.ID, m.ID, name)
-		}
-		if err := s.Takes(v); err != nil {
-			return nil, fmt.Errorf("setting %s of %s: %w", name, m.ID, err)
-		}
-		values[name] = v
-	}
-	if len(m.Settings) == 0 {
-		return m, nil
-	}
-	refs := m.SecretRefs(config)
-	fill := func(s string) string {
-		return settingRef.ReplaceAllStringFunc(s, func(ref string) string { return values[settingRef.FindStringSubmatch(ref)[1]] })
-	}
-	filled := *m
-	out = &filled
-	out.Containers = slices.Clone(m.Containers)
-	for i := range out.Containers {
-		c := &out.Containers[i]
-		c.Environment = maps.Clone(c.Environment)
-		for k, v := range c.Environment {
-			c.Environment[k] = fill(v)
-		}
-		if c.Devices, err = c.withDevices(fill); err != nil {
-			return nil, fmt.Errorf("%s: %w", m.ID, err)
-		}
-		c.Entrypoint, c.Command = slices.Clone(c.Entrypoint), slices.Clone(c.Command)
-		for _, words := range [][]string{c.Entrypoint, c.Command} {
-			for j, w := range words {
-				words[j] = fill(w)
-			}
-		}
-		c.Secrets = slices.DeleteFunc(slices.Clone(c.Secrets), func(s SecretMount) bool { return m.Secret(s.Name) && refs[s.Name] == "" })
-		for j := range c.Secrets {
-			c.Secrets[j].Ref = refs[c.Secrets[j].Name]
-		}
-	}
-	return out, nil
 }
 
 // Requirement finds what the manifest requires of another application.

@@ -8,6 +8,9 @@ const (
 	// OwnDir is the daemon's directory in DataDir. No application's id begins with an
 	// underscore.
 	OwnDir = "_daemon"
+	// FilesDir is the directory in OwnDir with a directory for each application: of what
+	// its containers find as files.
+	FilesDir = "files"
 	// LabelApp is the label on every container, network and secret of an application;
 	// its value is the application's id.
 	LabelApp = "io.archipelago.app"

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -19,8 +20,9 @@ import (
 	"github.com/santhosh-tekuri/jsonschema/v6"
 )
 
-// MaxSize is the largest manifest that is read, in bytes.
-const MaxSize = 256 << 10
+// MaxSize is the largest manifest that is read, in bytes. What its files hold is up to
+// twice as long in JSON.
+const MaxSize = 256<<10 + 2*MaxFiles
 
 //go:embed schema.json
 var schemaJSON []byte
@@ -94,13 +96,14 @@ var compiled = sync.OnceValues(func() (*jsonschema.Schema, error) {
 	return c.Compile("manifest.json")
 })
 
-// ParseFile reads and parses the manifest at path.
+// ParseFile reads and parses the manifest at path, with the files beside it that are its
+// sources.
 func ParseFile(path string) (*Manifest, error) {
 	src, err := ReadFile(path)
 	if err != nil {
 		return nil, err
 	}
-	return Parse(path, src)
+	return parse(path, filepath.Dir(path), src)
 }
 
 // ReadFile reads the text of the manifest at path, unless it is larger than MaxSize.
@@ -125,8 +128,11 @@ func tooLarge(name string, size int64) Problem {
 
 // Parse reads one manifest. Every problem found comes back at once as an *Error;
 // name is used in positions only.
-func Parse(name string, src []byte) (*Manifest, error) {
-	doc := &document{name: name}
+func Parse(name string, src []byte) (*Manifest, error) { return parse(name, "", src) }
+
+// parse reads a manifest that is in dir; empty for one that is on no disk.
+func parse(name, dir string, src []byte) (*Manifest, error) {
+	doc := &document{name: name, dir: dir}
 	m, err := doc.read(src)
 	if err != nil {
 		return nil, err
@@ -187,6 +193,7 @@ func (d *document) read(src []byte) (*Manifest, error) {
 		refuse(Problem{File: d.name, Line: 1, Column: 1, Rule: RuleSyntax, Message: err.Error()})
 		return nil, nil
 	}
+	d.pack(&m)
 	d.check(&m)
 	d.suggest(&m, d.problems)
 	return &m, nil
@@ -228,6 +235,7 @@ func ParseCanonical(name string, js []byte) (*Manifest, error) {
 		return refuse(err)
 	}
 	doc := document{name: name}
+	doc.pack(&m)
 	doc.check(&m)
 	if len(doc.problems) > 0 {
 		return refuse(doc.error())
@@ -260,7 +268,9 @@ func syntaxProblem(name string, err error) Problem {
 // document is a parsed file whose values can be located.
 type document struct {
 	name     string
+	dir      string // where it is; empty for one that is on no disk
 	root     ast.Node
+	sources  map[fileKey]string // of files that were read from there
 	problems []Problem
 	instance any       // as the schema sees it
 	refused  []refusal // by the schema

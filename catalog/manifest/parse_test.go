@@ -60,7 +60,7 @@ func TestValidManifestIsRead(t *testing.T) {
 func TestSettingsAreFilledIn(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "prune", Default: "550"}, {Name: "index", Default: "0", Values: []string{"0", "1"}}},
 		Containers: []Container{{Name: "a", Environment: map[string]string{"P": "{{setting:prune}}/{{setting:index}}"}, Command: []string{"--prune={{setting:prune}}"}, Entrypoint: []string{"{{setting:prune}}"}}}}
-	got, err := m.With(map[string]string{"index": "1"})
+	got, err := m.With(map[string]string{"index": "1"}, Node{})
 	if err != nil || got.Containers[0].Environment["P"] != "550/1" || got.Containers[0].Command[0] != "--prune=550" || got.Containers[0].Entrypoint[0] != "550" {
 		t.Errorf("%+v, %v", got, err)
 	}
@@ -68,7 +68,7 @@ func TestSettingsAreFilledIn(t *testing.T) {
 		t.Error("the manifest itself was changed")
 	}
 	for _, bad := range []map[string]string{{"index": "2"}, {"nope": "1"}, {"prune": "a\nb"}, {"prune": strings.Repeat("x", 301)}} {
-		if _, err := m.With(bad); err == nil {
+		if _, err := m.With(bad, Node{}); err == nil {
 			t.Errorf("%v was taken", bad)
 		}
 	}
@@ -79,12 +79,12 @@ const ref = "abcdefghijABCDEFGHIJ"
 func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "key", Secret: true}}, Secrets: []GeneratedSecret{{Name: "inner"}},
 		Containers: []Container{{Name: "a", Secrets: []SecretMount{{Name: "key", Path: "/run/key"}, {Name: "inner", Env: "INNER"}}}}}
-	set, err := m.With(map[string]string{"key": ref})
+	set, err := m.With(map[string]string{"key": ref}, Node{})
 	if want := []SecretMount{{Name: "key", Path: "/run/key", Ref: ref}, {Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(set.Containers[0].Secrets, want) {
 		t.Errorf("set: %+v, %v", set, err)
 	}
 	for _, unset := range []map[string]string{nil, {"key": ""}} {
-		got, err := m.With(unset)
+		got, err := m.With(unset, Node{})
 		if want := []SecretMount{{Name: "inner", Env: "INNER"}}; err != nil || !reflect.DeepEqual(got.Containers[0].Secrets, want) {
 			t.Errorf("%v: %+v, %v", unset, got, err)
 		}
@@ -93,7 +93,7 @@ func TestASecretSettingIsOnlyAMountAndWhatStandsForItsValue(t *testing.T) {
 		t.Error("the manifest itself was changed")
 	}
 	for _, clear := range []string{"hunter2", "../../../../../etc/pw", strings.Repeat("x", 21)} {
-		if _, err := m.With(map[string]string{"key": clear}); err == nil || strings.Contains(err.Error(), clear) || len(m.SecretRefs(map[string]string{"key": clear})) > 0 {
+		if _, err := m.With(map[string]string{"key": clear}, Node{}); err == nil || strings.Contains(err.Error(), clear) || len(m.SecretRefs(map[string]string{"key": clear})) > 0 {
 			t.Errorf("a value in the clear: %v", err)
 		}
 	}
@@ -118,7 +118,7 @@ func TestInternetIsReachedUnlessTheManifestSaysNo(t *testing.T) {
 
 func TestARefusedSettingIsNotRepeated(t *testing.T) {
 	m := &Manifest{ID: "a", Settings: []Setting{{Name: "mode", Default: "x", Values: []string{"x", "y"}}}}
-	if _, err := m.With(map[string]string{"mode": "hunter2"}); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "setting mode of a: expected one of x, y") {
+	if _, err := m.With(map[string]string{"mode": "hunter2"}, Node{}); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "setting mode of a: expected one of x, y") {
 		t.Error(err)
 	}
 }
@@ -192,6 +192,15 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"secret of a form with a length", "{name: password, shown: true}", "{name: password, shown: true, form: hex, length: 64}", []string{"m.yaml:16:70: generated_secrets[0].length: a secret of form hex has no length in characters"}},
 		{"secret of letters in bytes", "{name: password, shown: true}", "{name: password, shown: true, bytes: 64}", []string{"generated_secrets[0].bytes: only the forms hex and base64 stand for bytes"}},
 		{"secret that is guessed", "{name: password, shown: true}", "{name: password, shown: true, form: hex, bytes: 4}", []string{"generated_secrets[0].bytes: 4 is less than 16"}},
+		{"secret derived of nothing", "{name: password, shown: true}", "{name: password, shown: true}, {name: hash, derive: {from: x, as: bcrypt}}", []string{`m.yaml:16:80: generated_secrets[1].derive.from: no generated secret is named "x"`}},
+		{"secret derived as nothing", "{name: password, shown: true}", "{name: password, shown: true}, {name: hash, derive: {from: password, as: md5}}", []string{"generated_secrets[1].derive.as:"}},
+		{"secret derived of one that is derived", "{name: password, shown: true}", "{name: password, shown: true}, {name: a, derive: {from: password, as: bcrypt}}, {name: b, derive: {from: a, as: bcrypt}}", []string{`generated_secrets[2].derive.from: "a" is derived itself`}},
+		{"secret derived of itself", "{name: password, shown: true}", "{name: password, shown: true, derive: {from: password, as: bcrypt}}", []string{`generated_secrets[0].derive.from: "password" is derived itself`}},
+		{"secret derived with a form", "{name: password, shown: true}", "{name: password, shown: true}, {name: a, form: hex, derive: {from: password, as: bcrypt}}", []string{"generated_secrets[1].derive: a secret that is derived has no form"}},
+		{"certificate of a password", "{name: password, shown: true}", "{name: password, shown: true}, {name: a, derive: {from: password, as: certificate}}", []string{`generated_secrets[1].derive.as: a certificate is made of a key: "password" needs form: ed25519 or rsa`}},
+		{"hash of a key", "{name: password, shown: true}", "{name: password, shown: true}, {name: k, form: rsa}, {name: a, derive: {from: k, as: argon2id}}", []string{`generated_secrets[2].derive.as: argon2id is made of a password, and "k" is a key`}},
+		{"hash of more than bcrypt takes", "{name: password, shown: true}", "{name: password, shown: true}, {name: k, form: hex, bytes: 40}, {name: a, derive: {from: k, as: bcrypt}}", []string{`generated_secrets[2].derive.as: bcrypt takes 72 bytes of a password at most, and "k" has 80`}},
+		{"key of a length", "{name: password, shown: true}", "{name: password, shown: true}, {name: k, form: rsa, length: 64}", []string{"generated_secrets[1].length: a secret of form rsa has no length in characters"}},
 		{"entrypoint of no words", "    depends_on:", "    entrypoint: []\n    depends_on:", []string{"containers[1].entrypoint:"}},
 		{"entrypoint with a setting that is not declared", "    depends_on:", "    entrypoint: [\"{{setting:x}}\"]\n    depends_on:", []string{`containers[1].entrypoint[0]: no setting is named "x"`}},
 		{"directory that is not clean", "    depends_on:", "    working_dir: /a/../b\n    depends_on:", []string{`m.yaml:14:18: containers[1].working_dir: "/a/../b" is not a clean absolute path`}},
@@ -267,6 +276,8 @@ func TestProblemsHavePositionsAndComeTogether(t *testing.T) {
 		{"page on a tcp interface", "canary:", "  raw: {port: web, protocol: tcp, path: /x, handshake: {expect: hello}}\ncanary:", []string{"interfaces.raw: path and expect go with an http interface"}},
 		{"interface that nothing is reached by", "interfaces:\n  web: {port: web, expect: {title: Pair, selector: form}}\n", "interfaces:\n  web: {port: web, protocol: tcp}\n", []string{"m.yaml:18:3: interfaces: nothing here shows that the application answers"}},
 		{"page that My Apps does not link to", "  web: {port: web, expect", "  admin: {port: web, expect", []string{"m.yaml:18:3: interfaces: nothing here shows that the application answers"}},
+		{"login with a hash", "{name: password, shown: true}", "{name: real}, {name: password, shown: true, derive: {from: real, as: bcrypt}}", []string{`canary.http.login.secret: the secret "password" is no password`}},
+		{"login with a key", "{name: password, shown: true}", "{name: password, shown: true, form: rsa}", []string{`canary.http.login.secret: the secret "password" is no password`}},
 		{"secret that nobody may read", "shown: true", "shown: false", []string{"is not shown"}},
 		{"setting that is not declared", "    ports: [{", "    environment: {A: \"{{setting:x}}\"}\n    ports: [{", []string{`containers[1].environment.A: no setting is named "x"`}},
 		{"default that is not allowed", "canary:", "settings: [{name: x, default: \"2\", values: [\"0\", \"1\"]}]\ncanary:", []string{`settings[0].default: "2" is not one of the values`}},

@@ -15,6 +15,7 @@ import (
 	"os"
 	"os/signal"
 	"path/filepath"
+	"strings"
 	"sync"
 	"syscall"
 	"time"
@@ -199,6 +200,7 @@ func (d *daemon) run(ctx context.Context) error {
 	}
 	secure = proxy.RefuseContainers(secure)
 	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
+	r.SetNode(nodeNamed(d.names.Host))
 	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
 	if err != nil {
 		return err
@@ -308,6 +310,17 @@ func (d *daemon) run(ctx context.Context) error {
 		return nil
 	}
 	return err
+}
+
+// nodeNamed is what manifests may know of a node with this host name: that by which its
+// certificate and My Apps know it.
+func nodeNamed(host string) manifest.Node {
+	domain := certificate.Local(host)
+	if domain == "" {
+		domain = "localhost" // for which there is a certificate, too
+	}
+	name, _, _ := strings.Cut(domain, ".")
+	return manifest.Node{Name: name, Domain: domain}
 }
 
 // selfDigest is the SHA-256 of the running binary.

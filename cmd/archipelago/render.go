@@ -19,7 +19,7 @@ type rendered struct {
 
 // renderCommand shows what this program would have Podman and systemd run.
 func renderCommand() *cobra.Command {
-	var dataDir string
+	var dataDir, node string
 	var settings map[string]string
 	var requirers []string
 	var asJSON, stopped bool
@@ -33,7 +33,7 @@ func renderCommand() *cobra.Command {
 			if err != nil {
 				return usage.Wrap(err)
 			}
-			r, err := (&render.Renderer{DataDir: dataDir}).Render(m, settings, nil, !stopped, requirers)
+			r, err := (&render.Renderer{DataDir: dataDir, Node: nodeNamed(node)}).Render(m, settings, nil, !stopped, requirers)
 			if err != nil {
 				return usage.Wrap(fmt.Errorf("--setting: %w", err))
 			}
@@ -47,6 +47,7 @@ func renderCommand() *cobra.Command {
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the application's id, and its files by name")
 	c.Flags().StringToStringVar(&settings, "setting", nil, "a setting, NAME=VALUE; may be given again")
 	c.Flags().StringSliceVar(&requirers, "required-by", nil, "an application that requires this one; may be given again")
+	c.Flags().StringVar(&node, "node", "node", "the node's host name, where the application's texts say it")
 	c.Flags().BoolVar(&stopped, "stopped", false, "for an application that is not to start with the machine")
 	return c
 }

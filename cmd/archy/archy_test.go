@@ -81,6 +81,10 @@ func (n node) Configure(_ context.Context, r *connect.Request[api.ConfigureReque
 	return connect.NewResponse(&api.Operation{App: r.Msg.Id, Generation: 1}), os.WriteFile(n.file, []byte(lines), 0o600)
 }
 
+func (n node) ImportSecret(_ context.Context, r *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {
+	return connect.NewResponse(&api.ImportSecretResponse{}), os.WriteFile(n.file, []byte(r.Msg.Value), 0o600)
+}
+
 func (node) Watch(_ context.Context, _ *connect.Request[api.WatchRequest], stream *connect.ServerStream[api.Progress]) error {
 	return stream.Send(&api.Progress{Done: true})
 }

@@ -28,11 +28,27 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
 
-const pieceSize = 256 << 10 // of a program on its way to the node
+const (
+	pieceSize = 256 << 10 // of a program on its way to the node
+	maxPEM    = 64 << 10  // of a key on its way there, in bytes; the node takes less
+)
 
 // oneLine reads a secret from standard input, so that it appears in no process list.
 func oneLine(cmd *cobra.Command) (string, error) {
 	return lineOf(bufio.NewReader(cmd.InOrStdin()))
+}
+
+// beginsPEM is how a key or a certificate begins (RFC 7468).
+const beginsPEM = "-----BEGIN "
+
+// lineOrPEM reads a secret from standard input: one line, or all of a key or a certificate.
+func lineOrPEM(in io.Reader) (string, error) {
+	r := bufio.NewReader(in)
+	if head, _ := r.Peek(len(beginsPEM)); string(head) != beginsPEM {
+		return lineOf(r)
+	}
+	b, err := io.ReadAll(io.LimitReader(r, maxPEM))
+	return strings.TrimRight(string(b), "\r\n") + "\n", err
 }
 
 func lineOf(r *bufio.Reader) (string, error) {
@@ -52,12 +68,12 @@ func (a *app) secret() *cobra.Command {
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() }}
 	c.AddCommand(&cobra.Command{
 		Use: "import APP NAME", Short: "Import a secret's value from standard input",
-		Long:              "Import the value of a generated secret, for data that was created with it elsewhere.\nThe value is one line on standard input. A value that is in use is never replaced.",
+		Long:              "Import the value of a generated secret, for data that was created with it elsewhere.\nThe value is one line on standard input, or a key or a certificate in PEM. A value that is in use is never replaced.",
 		Example:           "  archy secret import APP db-password < password",
 		Args:              cobra.ExactArgs(2),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			value, err := oneLine(cmd)
+			value, err := lineOrPEM(cmd.InOrStdin())
 			if err != nil {
 				return err
 			}

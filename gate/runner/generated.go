@@ -33,7 +33,7 @@ func CheckGenerated(ctx context.Context, daemon string, g Generator, apps ...*ma
 		return nil, err
 	}
 	for _, m := range apps {
-		e, err := matrix.ExpectationOf(m, matrix.Facts{DataDir: nodes.DataDir})
+		e, err := matrix.ExpectationOf(m, matrix.Facts{DataDir: nodes.DataDir, Node: matrix.RenderedFor})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.ID, err)
 		}

@@ -56,7 +56,7 @@ func (a *answer) volumes(data string, dirs []string) {
 
 // folders tells which of the application's own are there.
 func (a *answer) folders(data, app string) {
-	for _, f := range []string{app, "_daemon/secrets/" + app, "_daemon/snapshots/" + app} {
+	for _, f := range []string{app, "_daemon/secrets/" + app, "_daemon/files/" + app, "_daemon/snapshots/" + app} {
 		switch _, err := os.Lstat(filepath.Join(data, f)); {
 		case err == nil:
 			a.say("folder", f, "there")
@@ -95,11 +95,7 @@ func (a *answer) secrets(dir string) (values [][]byte) {
 		}
 		// A secret that a purge deletes meanwhile has no value. An empty one would be found
 		// everywhere.
-		for line := range bytes.SplitSeq(b, []byte("\n")) {
-			if len(line) > 0 {
-				values = append(values, line)
-			}
-		}
+		values = append(values, patterns(b)...)
 		var st unix.Stat_t
 		if unix.Lstat(file, &st) == nil {
 			sum := sha256.Sum256(b)
@@ -114,7 +110,13 @@ var (
 	letters   = regexp.MustCompile(`^[A-Za-z0-9]+$`)
 	hexDigits = regexp.MustCompile(`^([0-9a-f]{2})+$`)
 	base64    = regexp.MustCompile(`^[A-Za-z0-9+/]+={0,2}$`)
-	uuid      = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
+	// The head of PKCS #8, in base64, names the algorithm.
+	ed25519Key = regexp.MustCompile(`^-----BEGIN PRIVATE KEY-----\sMC4CAQAwBQYDK2VwBCIEI[A-Za-z0-9+/]{43}\s`)
+	rsaKey     = regexp.MustCompile(`^-----BEGIN PRIVATE KEY-----\sMII...IBADANBgkqhkiG9w0BAQEFAASC`)
+	bcryptHash = regexp.MustCompile(`^\$2a\$10\$[./A-Za-z0-9]{53}$`)
+	argon2Hash = regexp.MustCompile(`^\$argon2id\$v=19\$m=65536,t=3,p=4\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$`)
+
+	uuid = regexp.MustCompile(`^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$`)
 )
 
 // form is all forms that a secret has, each after a comma, which do not tell its value.
@@ -128,6 +130,17 @@ func form(v []byte) (out string) {
 	}
 	if base64.Match(v) && n%4 == 0 {
 		out += fmt.Sprintf(",base64:%d", n*3/4-bytes.Count(v, []byte("=")))
+	}
+	for _, kind := range []struct {
+		name string
+		is   bool
+	}{
+		{"public_key", bytes.HasPrefix(v, []byte("-----BEGIN PUBLIC KEY-----"))}, {"certificate", bytes.HasPrefix(v, []byte("-----BEGIN CERTIFICATE-----"))},
+		{"ed25519", ed25519Key.Match(v)}, {"rsa", rsaKey.Match(v)}, {"bcrypt", bcryptHash.Match(v)}, {"argon2id", argon2Hash.Match(v)},
+	} {
+		if kind.is {
+			out += "," + kind.name
+		}
 	}
 	if uuid.Match(v) {
 		out += ",uuid"

@@ -27,24 +27,25 @@ const unitFiles = ".config/containers/systemd"
 
 // Main is the program. It is asked for everything of an application,
 //
-//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES
+//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS
 //
 // or for what is cheap to ask of the whole node, for those who wait: "glance". DATA is the data
 // directory, LABEL the label of an application's unit files, SINCE where its journal begins
 // (systemd.time(7)). The rest are lists of words: units by name, volumes by directory, the
 // processes of its containers as "PID:PID of conmon", those of other containers, paths in
-// containers as "PID:/path", and paths of devices. What Podman's API shows of the containers is read from stdin. The
-// status is 2 where the questions are none.
+// containers as "PID:/path", paths of devices, and, of those in containers, the texts once more.
+// What Podman's API shows of the containers is read from stdin. The status is 2 where the
+// questions are none.
 func Main(args []string, stdin io.Reader, stdout io.Writer) (status int) {
 	a := &answer{w: bufio.NewWriter(stdout), left: most}
 	switch {
 	case len(args) == 1 && args[0] == "glance":
 		a.boot()
 		a.services()
-	case len(args) == 11 && args[0] == "look":
+	case len(args) == 12 && args[0] == "look":
 		a.look(args[1:], stdin)
 	default:
-		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES")
+		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS")
 		return 2
 	}
 	a.say("end")
@@ -75,10 +76,13 @@ func (a *answer) say(words ...string) {
 func (a *answer) look(args []string, stdin io.Reader) {
 	app, data, label, since := args[0], args[1], args[2], args[3]
 	units, volumes := strings.Fields(args[4]), strings.Fields(args[5])
-	mains, others, inside := strings.Fields(args[6]), strings.Fields(args[7]), strings.Fields(args[8])
+	mains, others, inside, texts := strings.Fields(args[6]), strings.Fields(args[7]), strings.Fields(args[8]), strings.Fields(args[10])
 	home, _ := os.UserHomeDir() // without one, no file is found in it
 
 	a.boot()
+	if host, err := os.Hostname(); err == nil {
+		a.say("host", host)
+	}
 	a.identity()
 	a.units(units)
 	a.files(filepath.Join(home, unitFiles), label, app)
@@ -99,6 +103,7 @@ func (a *answer) look(args []string, stdin io.Reader) {
 	for _, path := range strings.Fields(args[9]) {
 		a.device(path)
 	}
+	a.texts(filepath.Join(data, "_daemon/secrets", app), texts)
 	a.processes(mains)
 	a.sockets()
 	// The secrets' values stay on the node: they are looked for here.

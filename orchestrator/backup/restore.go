@@ -12,6 +12,7 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -60,7 +61,7 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 			err = errors.Join(err, m.undo(context.WithoutCancel(ctx), b.App))
 		}
 	}()
-	for _, name := range slices.Sorted(maps.Keys(values)) {
+	for _, name := range derivedLast(b.Manifest, values) {
 		if b.Manifest.Secret(name) {
 			rec.Config[name], err = m.Secrets.Keep(b.App, name, values[name])
 		} else {
@@ -77,6 +78,20 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 		return 0, err
 	}
 	return gen, nil
+}
+
+// derivedLast are the names of secrets, each after the one that it is made of: that one, where
+// it is brought in, has those that are made of it made anew.
+func derivedLast(m *manifest.Manifest, values map[string]string) []string {
+	derived := func(name string) int {
+		if slices.ContainsFunc(m.Secrets, func(g manifest.GeneratedSecret) bool { return g.Name == name && g.Derive != nil }) {
+			return 1
+		}
+		return 0
+	}
+	names := slices.Collect(maps.Keys(values))
+	slices.SortFunc(names, func(a, b string) int { return cmp.Or(derived(a)-derived(b), strings.Compare(a, b)) })
+	return names
 }
 
 // source is where the backup's manifest was from, as far as its word can be read: what came
@@ -154,7 +169,7 @@ func check(b Backup, values map[string]string) error {
 	if _, err := manifest.Parse(archive.Header, js); err != nil {
 		return fmt.Errorf("%w: %w", request.ErrRefused, err)
 	}
-	if _, err := b.Manifest.With(b.Config); err != nil {
+	if _, err := b.Manifest.With(b.Config, manifest.Node{}); err != nil {
 		return fmt.Errorf("%w: %w", request.ErrRefused, err)
 	}
 	for _, v := range b.Data.Volumes {

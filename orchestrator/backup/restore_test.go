@@ -75,6 +75,21 @@ func TestRestore(t *testing.T) {
 	}
 }
 
+// A hash that is brought back stays the one of its backup, whatever its name: its source comes
+// first, which has what is made of it made anew.
+func TestRestoreKeepsWhatIsDerived(t *testing.T) {
+	m, _ := manager(t)
+	c := whole()
+	c.Manifest.Secrets = append(c.Manifest.Secrets, manifest.GeneratedSecret{Name: "a-hash", Derive: &manifest.Derivation{From: "password", As: manifest.AsBcrypt}})
+	c.values["a-hash"] = "$2a$10$of-the-backup"
+	if _, err := restore(t, m, c); err != nil {
+		t.Fatal(err)
+	}
+	if values, err := m.Secrets.Ensure(c.Manifest, true); err != nil || !maps.Equal(values, c.values) {
+		t.Errorf("%v, %v", values, err)
+	}
+}
+
 // TestRestoreIntoAMountPoint: somebody has mounted a new file system for the volume.
 func TestRestoreIntoAMountPoint(t *testing.T) {
 	m, n := manager(t)

@@ -6,6 +6,7 @@ package host
 import (
 	"errors"
 	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -114,6 +115,14 @@ func (k Known) Why(now time.Time) string {
 // VolumeOwner is a volume's directory and its owner as seen in the container.
 type VolumeOwner struct {
 	Dir      string
+	UID, GID int
+}
+
+// File is a text that a container finds as a file; its owner is as seen in the container.
+type File struct {
+	Name     string // in the application's directory
+	Content  string
+	Mode     fs.FileMode
 	UID, GID int
 }
 

@@ -84,14 +84,19 @@ type Outcome struct {
 func (p *Performer) Do(ctx context.Context, d state.Desired, a plan.Action) (out Outcome) {
 	begin := time.Now()
 	if a.Verb == plan.Start {
-		return p.start(ctx, a)
+		if out.Err = p.healFiles(ctx, d, a.Manifest); out.Err == nil {
+			out = p.start(ctx, a)
+		}
+		return out
 	}
 	switch a.Verb {
 	case plan.Prepare:
 		out.Err = p.prepare(ctx, d, a.Manifest)
 	case plan.WriteUnits:
 		p.say(d.App, "writing units")
-		out.Err = p.engine.WriteUnits(ctx, a.Files, a.Gone)
+		if out.Err = p.engine.WriteUnits(ctx, a.Files, a.Gone); out.Err == nil && d.Goal == state.Running && d.Update == nil {
+			out.Err = p.sweepFiles(a.Manifest)
+		}
 	case plan.Link:
 		out.Err = p.link(ctx, d.App, a)
 	case plan.StopUnits:
@@ -113,7 +118,7 @@ func (p *Performer) Do(ctx context.Context, d state.Desired, a plan.Action) (out
 	case plan.Switch:
 		out.Err = p.switched(d)
 	case plan.Commit:
-		out.Err = p.commit(ctx, d, a.Specs)
+		out.Err = p.commit(ctx, d, a.Manifest, a.Specs)
 	case plan.PutBack:
 		out.Err = p.putBack(ctx, d)
 	case plan.RolledBack:

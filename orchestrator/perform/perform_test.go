@@ -37,6 +37,7 @@ type engine struct {
 	starting  func(context.Context) error
 	healthy   bool
 	values    map[string]string // of secrets, by name
+	files     []host.File
 }
 
 func (e *engine) do(method string, args ...any) error {
@@ -74,6 +75,20 @@ func (e *engine) PutSecret(_ context.Context, name, _, value string) error {
 	e.values = map[string]string{name: value}
 	e.mu.Unlock()
 	return e.do("secret", name)
+}
+func (e *engine) PutFiles(_ context.Context, dir string, files []host.File) error {
+	e.mu.Lock()
+	e.files = files
+	e.mu.Unlock()
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		return err
+	}
+	for _, f := range files {
+		if err := os.WriteFile(filepath.Join(dir, f.Name), []byte(f.Content), f.Mode); err != nil {
+			return err
+		}
+	}
+	return e.do("files", filepath.Base(dir), " ", len(files))
 }
 func (e *engine) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
 	return e.do("units", slices.Sorted(maps.Keys(files)), gone)
@@ -320,7 +335,7 @@ func TestPrepareHandsOverASecretSetting(t *testing.T) {
 	name := quadlet.SecretName("pair", "api-key")
 	prepare := func(config map[string]string) error {
 		d := w.record(t, func(d *state.Desired) { d.Manifest, d.Config = m, config })
-		filled, err := m.With(config)
+		filled, err := m.With(config, manifest.Node{})
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -379,7 +394,7 @@ func TestPrepareNeverMakesASecretAgainOverData(t *testing.T) {
 func TestUnits(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t)
-	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.WriteUnits, Files: map[string]string{"pair.container": "x"}, Gone: []string{"old.container"}})
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.WriteUnits, Manifest: pair("1"), Files: map[string]string{"pair.container": "x"}, Gone: []string{"old.container"}})
 	if got, want := w.took(), "units [pair.container] [old.container]"; out.Err != nil || got != want {
 		t.Errorf("%v: %s, expected %s", out.Err, got, want)
 	}

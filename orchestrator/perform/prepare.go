@@ -21,9 +21,10 @@ type imageEngine interface {
 type prepareEngine interface {
 	EnsureVolumes(context.Context, []host.VolumeOwner) error
 	PutSecret(ctx context.Context, name, app, value string) error
+	PutFiles(ctx context.Context, dir string, files []host.File) error
 }
 
-// prepare has all that the units refer to: images, secrets, volumes; all of it for
+// prepare has all that the units refer to: images, secrets, files, volumes; all of it for
 // every member before the first is created.
 func (p *Performer) prepare(ctx context.Context, d state.Desired, m *manifest.Manifest) error {
 	overrides, err := p.overrides(ctx, m)
@@ -45,21 +46,9 @@ func (p *Performer) prepare(ctx context.Context, d state.Desired, m *manifest.Ma
 		}
 	}
 	p.say(m.ID, "preparing secrets and volumes")
-	owners := p.volumeOwners(m)
-	data := p.store.Data(m.ID)
-	hasData := len(data.Volumes) > 0 || slices.ContainsFunc(owners, func(v host.VolumeOwner) bool { return exists(v.Dir) })
-	values, err := p.secrets.Ensure(m, hasData)
+	values, err := p.values(d, m)
 	if err != nil {
 		return err
-	}
-	settings, err := p.secrets.Settings(m, d.Config)
-	if err != nil {
-		return err
-	}
-	for _, s := range m.Settings {
-		if s.Secret {
-			values[s.Name] = settings[s.Name] // empty where it is not set
-		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {
 		if err := p.engine.PutSecret(ctx, quadlet.SecretName(m.ID, name), m.ID, values[name]); err != nil {
@@ -69,10 +58,32 @@ func (p *Performer) prepare(ctx context.Context, d state.Desired, m *manifest.Ma
 	if err := p.sweep(m.ID); err != nil {
 		return err
 	}
-	if err := p.engine.EnsureVolumes(ctx, owners); err != nil {
+	if err := p.putFiles(ctx, m, values); err != nil {
 		return err
 	}
-	return p.initialised(data, m, d.Update != nil)
+	if err := p.engine.EnsureVolumes(ctx, p.volumeOwners(m)); err != nil {
+		return err
+	}
+	return p.initialised(p.store.Data(m.ID), m, d.Update != nil)
+}
+
+// values are those of all secrets, by name; empty for a secret setting that is not set.
+func (p *Performer) values(d state.Desired, m *manifest.Manifest) (map[string]string, error) {
+	hasData := len(p.store.Data(m.ID).Volumes) > 0 || slices.ContainsFunc(p.volumeOwners(m), func(v host.VolumeOwner) bool { return exists(v.Dir) })
+	values, err := p.secrets.Ensure(m, hasData)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := p.secrets.Settings(m, d.Config)
+	if err != nil {
+		return nil, err
+	}
+	for _, s := range m.Settings {
+		if s.Secret {
+			values[s.Name] = settings[s.Name]
+		}
+	}
+	return values, nil
 }
 
 // sweep deletes values of secret settings that the record does not refer to. It does so

@@ -42,7 +42,10 @@ func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) 
 	if err := p.engine.WriteUnits(ctx, nil, a.Gone); err != nil {
 		return err
 	}
-	return p.engine.Remove(ctx, app, a.Units)
+	if err := p.engine.Remove(ctx, app, a.Units); err != nil {
+		return err
+	}
+	return p.deleteFiles(app)
 }
 
 // purge deletes an application's data and secrets, for ever.
@@ -68,6 +71,9 @@ func (p *Performer) purge(ctx context.Context, d state.Desired) error {
 		if err := p.engine.DeleteTree(ctx, dir); err != nil {
 			return err
 		}
+	}
+	if err := p.deleteFiles(d.App); err != nil {
+		return err
 	}
 	if err := p.secrets.Delete(d.App); err != nil {
 		return err

@@ -58,7 +58,7 @@ func (p *Performer) switched(d state.Desired) error {
 
 // commit makes the new version the one installed, once it is seen to run: a unit that
 // was active already would have been left as it was.
-func (p *Performer) commit(ctx context.Context, d state.Desired, specs map[string]string) error {
+func (p *Performer) commit(ctx context.Context, d state.Desired, m *manifest.Manifest, specs map[string]string) error {
 	obs, err := p.engine.Observe(ctx)
 	if err != nil {
 		return fmt.Errorf("%w: %w", host.ErrUnavailable, err)
@@ -82,7 +82,10 @@ func (p *Performer) commit(ctx context.Context, d state.Desired, specs map[strin
 	}); err != nil {
 		return err
 	}
-	// The update is done, whatever becomes of the copy.
+	// The update is done, whatever becomes of the copy, and of files of the old version.
+	if err := p.sweepFiles(m); err != nil {
+		p.log.Error("deleting files of the version before", "app", d.App, "error", err)
+	}
 	if err := p.engine.DeleteTree(ctx, p.snapshot(d.App)); err != nil {
 		p.log.Error("deleting the copy made for an update", "app", d.App, "error", err)
 		return p.record(d.App, func(now *state.Desired) {

@@ -78,7 +78,7 @@ func TestCommit(t *testing.T) {
 			d := w.record(t, updating(state.Switched), func(d *state.Desired) { d.Declined = "one that failed before" })
 			w.putData(t, "db", "index")
 			w.observed, w.fail["observe"] = c.observed, c.fail
-			out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit, Specs: specs})
+			out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit, Manifest: next(), Specs: specs})
 			now, data := w.now(t), w.store.Data("pair")
 			if c.why != "" {
 				if out.Err == nil || !strings.Contains(out.Err.Error(), c.why) || now.Update == nil || now.Manifest.Version != "1" || data.Version != "1" || w.took() != "" {
@@ -106,7 +106,7 @@ func TestCommitWhoseCopyCannotBeDeletedIsDone(t *testing.T) {
 	w.putData(t, "db", "index")
 	w.observed = host.Observation{Containers: map[string]host.Container{}}
 	w.fail["delete snapshots/pair"] = errPlanted
-	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit})
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit, Manifest: next()})
 	if now := w.now(t); out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || !strings.Contains(now.Note, "updated to 2; the copy of its data from before") || !strings.Contains(now.Note, errPlanted.Error()) {
 		t.Errorf("%v, %+v", out.Err, now)
 	}

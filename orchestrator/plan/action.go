@@ -10,7 +10,7 @@ type Verb string
 
 // The verbs. Each is idempotent: a crash between two actions costs a repetition.
 const (
-	Prepare    Verb = "prepare"      // images, secrets, volumes
+	Prepare    Verb = "prepare"      // images, secrets, files, volumes
 	WriteUnits Verb = "write-units"  // and have systemd read them
 	Start      Verb = "start"        // Units, which systemd orders among themselves
 	Link       Verb = "link"         // Units, which run on: their networks, as those that require the application come and go

@@ -14,7 +14,7 @@ func granted(t *testing.T, config map[string]string) *manifest.Manifest {
 	t.Helper()
 	m, err := manifest.ParseFile("testdata/granted.yaml")
 	if err == nil {
-		m, err = m.With(config)
+		m, err = m.With(config, manifest.Node{})
 	}
 	if err != nil {
 		t.Fatal(err)

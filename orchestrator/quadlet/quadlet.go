@@ -137,6 +137,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		}
 		line("Volume", mount)
 	}
+	for _, f := range c.Files {
+		line("Volume", FilesDir(dataDir, m.ID)+"/"+FileName(c, f)+":"+f.Path+":ro")
+	}
 	if c.ReadOnly {
 		line("ReadOnly", "true")
 		line("ReadOnlyTmpfs", "false") // what may be written to is what the manifest names

@@ -34,6 +34,9 @@ func TestUnitsAreAsTheGoldenFiles(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	if whole, err = whole.With(nil, manifest.Node{Name: "box", Domain: "box.local"}); err != nil {
+		t.Fatal(err)
+	}
 	files := map[string]string{}
 	for _, m := range []*manifest.Manifest{parse(t), whole} {
 		maps.Copy(files, Render(m, "/var/lib/archipelago", true).Files)
@@ -245,6 +248,7 @@ func FuzzRender(f *testing.F) {
 				"name": "a", "image": map[string]any{"ref": "r.example/a", "digest": "sha256:" + strings.Repeat("0", 64)},
 				"environment": map[string]any{"K": value, "S": "{{setting:s}}"}, "entrypoint": []any{probe, "{{setting:s}}"}, "command": []any{word, "{{setting:s}}"},
 				"health": map[string]any{"exec": []any{"p", probe}},
+				"files":  []any{map[string]any{"path": "/etc/x", "content": value + word + "{{setting:s}}", "template": true}},
 			}},
 			"settings": []any{map[string]any{"name": "s", "default": "x"}},
 		})
@@ -255,10 +259,10 @@ func FuzzRender(f *testing.F) {
 		if err != nil {
 			return // refused, as much of this should be
 		}
-		if m, err = m.With(map[string]string{"s": setting}); err != nil {
+		if m, err = m.With(map[string]string{"s": setting}, manifest.Node{}); err != nil {
 			return
 		}
-		plain, err := m.With(nil)
+		plain, err := m.With(nil, manifest.Node{})
 		if err != nil {
 			t.Fatal(err)
 		}

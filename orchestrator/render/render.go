@@ -19,7 +19,8 @@ const maxRenderings = 4096
 // that have not changed renders nothing. The same input gives the same units whatever
 // was rendered before.
 type Renderer struct {
-	DataDir string // where applications' folders are
+	DataDir string        // where applications' folders are
+	Node    manifest.Node // that they run on
 
 	mu   sync.Mutex
 	done map[key]*Rendering
@@ -52,7 +53,7 @@ func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]str
 	if out, ok := r.done[k]; ok {
 		return out, nil
 	}
-	filled, err := m.With(config)
+	filled, err := m.With(config, r.Node)
 	if err != nil {
 		return nil, err
 	}

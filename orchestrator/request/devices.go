@@ -20,7 +20,7 @@ func (d *deciding) devices(app string, m *manifest.Manifest, config map[string]s
 	if m == nil || d.observed.Devices == nil || len(m.Devices()) == 0 {
 		return nil
 	}
-	filled, err := m.With(config)
+	filled, err := m.With(config, manifest.Node{})
 	if err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
@@ -50,7 +50,7 @@ func (d *deciding) devices(app string, m *manifest.Manifest, config map[string]s
 // devicesOf are those of an application's versions, with its settings filled in.
 func devicesOf(d state.Desired) (all []manifest.Device) {
 	for _, m := range versions(d) {
-		if filled, err := m.With(d.Config); err == nil {
+		if filled, err := m.With(d.Config, manifest.Node{}); err == nil {
 			all = append(all, filled.Devices()...)
 		}
 	}

@@ -37,7 +37,7 @@ func (d *deciding) configure(rec *state.Desired, change map[string]string) error
 		}
 		typed[k] = change[k]
 	}
-	if _, err := rec.Manifest.With(config); err != nil {
+	if _, err := rec.Manifest.With(config, manifest.Node{}); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	for _, other := range slices.Concat(d.records.All, d.decided) {

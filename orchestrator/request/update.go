@@ -41,7 +41,7 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 			return fmt.Errorf("%w: the setting %s of %s is secret in one of the versions %s and %s only; clear it with 'archy configure %s %s=', and set it again after the update", ErrRefused, k, rec.App, rec.Manifest.Version, to.Version, rec.App, k)
 		}
 	}
-	if _, err := to.With(rec.Config); err != nil {
+	if _, err := to.With(rec.Config, manifest.Node{}); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	asked := d.offer.NewPrivileges(rec.Manifest, to, d.records.Installed, d.now)

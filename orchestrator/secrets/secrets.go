@@ -4,10 +4,7 @@
 package secrets
 
 import (
-	"cmp"
 	"crypto/rand"
-	"encoding/base64"
-	"encoding/hex"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -15,8 +12,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"github.com/google/uuid"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
@@ -61,23 +56,28 @@ func (s *Store) Ensure(m *manifest.Manifest, hasData bool) (map[string]string, e
 	if err := atomicfile.SyncDir(s.dir); err != nil {
 		return nil, fmt.Errorf("secrets of %s: %w", m.ID, err)
 	}
-	for _, g := range m.Secrets {
+	made := map[string]bool{}
+	for _, g := range inOrder(m.Secrets) {
 		file := filepath.Join(dir, g.Name)
 		b, err := os.ReadFile(file)
+		outdated := g.Derive != nil && made[g.Derive.From] // it is of what was there before
 		switch {
-		case err == nil && len(b) > 0 && !fault.Planted(fault.SecretRegenerated):
+		case err == nil && len(b) > 0 && !outdated && !fault.Planted(fault.SecretRegenerated):
 			out[g.Name] = string(b)
 			continue
 		case err != nil && !errors.Is(err, fs.ErrNotExist):
 			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
-		case hasData && !fault.Planted(fault.SecretRegenerated):
+		case hasData && !g.Repeatable() && !fault.Planted(fault.SecretRegenerated):
 			return nil, fmt.Errorf("secret %s of %s: %w: the application has data that was initialised with it; bring it in with 'archy secret import %s %s', put the file %s back, or uninstall with --purge to begin anew", g.Name, m.ID, ErrLost, m.ID, g.Name, file)
 		}
-		value := generated(g)
+		value, err := generated(m, g, out)
+		if err != nil {
+			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
+		}
 		if err := atomicfile.Write(file, []byte(value), 0o600); err != nil {
 			return nil, fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
 		}
-		out[g.Name] = value
+		out[g.Name], made[g.Name] = value, true
 	}
 	return out, nil
 }
@@ -89,11 +89,12 @@ const maxValue = 4096
 // where replace says that no data depends on it; importing the same value again
 // changes nothing.
 func (s *Store) Import(m *manifest.Manifest, name, value string, replace bool) error {
-	if !slices.ContainsFunc(m.Secrets, func(g manifest.GeneratedSecret) bool { return g.Name == name }) {
+	i := slices.IndexFunc(m.Secrets, func(g manifest.GeneratedSecret) bool { return g.Name == name })
+	if i < 0 {
 		return fmt.Errorf("%s has no secret %q", m.ID, name)
 	}
-	if value == "" || len(value) > maxValue || strings.ContainsAny(value, "\x00\n\r") {
-		return fmt.Errorf("secret %s of %s: expected one line of 1 to %d bytes", name, m.ID, maxValue)
+	if err := importable(m.Secrets[i], value); err != nil {
+		return fmt.Errorf("secret %s of %s: %w", name, m.ID, err)
 	}
 	dir := filepath.Join(s.dir, m.ID)
 	if err := os.MkdirAll(dir, 0o700); err != nil {
@@ -108,6 +109,13 @@ func (s *Store) Import(m *manifest.Manifest, name, value string, replace bool) e
 		return nil
 	case err == nil && len(have) > 0 && !replace:
 		return fmt.Errorf("secret %s of %s: %w: it has another value, with which the application's data was initialised", name, m.ID, ErrInUse)
+	}
+	for _, g := range m.Secrets {
+		if replace && g.Derive != nil && g.Derive.From == name { // it is of another value, and made anew
+			if err := os.Remove(filepath.Join(dir, g.Name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return fmt.Errorf("secret %s of %s: %w", g.Name, m.ID, err)
+			}
+		}
 	}
 	if err := atomicfile.Write(file, []byte(value), 0o600); err != nil {
 		return fmt.Errorf("secret %s of %s: %w", name, m.ID, err)
@@ -198,21 +206,6 @@ func (s *Store) Delete(app string) error {
 		return fmt.Errorf("deleting the secrets of %s: %w", app, err)
 	}
 	return atomicfile.SyncDir(s.dir)
-}
-
-// generated makes a secret in the form that its manifest asks for.
-func generated(g manifest.GeneratedSecret) string {
-	random := make([]byte, cmp.Or(g.Bytes, defaultLength))
-	rand.Read(random)
-	switch g.Form {
-	case manifest.FormHex:
-		return hex.EncodeToString(random)
-	case manifest.FormBase64:
-		return base64.StdEncoding.EncodeToString(random)
-	case manifest.FormUUID:
-		return uuid.NewString()
-	}
-	return generate(cmp.Or(g.Length, defaultLength))
 }
 
 // generate draws each character with the same chance: of six random bits, the

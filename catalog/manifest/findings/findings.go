@@ -102,7 +102,7 @@ func check(name string) (f File, err error) {
 		return f, nil
 	}
 	f.lines = strings.Split(string(src), "\n")
-	f.Manifest, f.Problems, f.Warnings, err = manifest.Lint(name, src)
+	f.Manifest, f.Problems, f.Warnings, err = manifest.LintFile(name, src)
 	return f, err
 }
 

@@ -3,7 +3,7 @@
 # line, and "end" in the end: whoever reads knows whether anything is missing. Its name is
 # "look", or "glance" for less.
 # Standard input: what Podman's API shows of its containers.
-app=$1 data=$2 label=$3 since=$4 units=$5 volumes=$6 mains=$7 others=$8 inside=$9 devices=${10}
+app=$1 data=$2 label=$3 since=$4 units=$5 volumes=$6 mains=$7 others=$8 inside=$9 devices=${10} texts=${11}
 secrets=$data/_daemon/secrets/$app
 unit_files=~/.config/containers/systemd
 most=4000000 # bytes
@@ -173,6 +173,15 @@ form() {
     pad=${v##*[!=]}
     out+=",base64:$((n * 3 / 4 - ${#pad}))"
   fi
+  case $v in
+  "-----BEGIN PUBLIC KEY-----"*) out+=,public_key ;;
+  "-----BEGIN CERTIFICATE-----"*) out+=,certificate ;;
+  esac
+  # The head of PKCS #8, in base64, which names the algorithm.
+  [[ $v =~ ^-----BEGIN\ PRIVATE\ KEY-----[[:space:]]MC4CAQAwBQYDK2VwBCIEI[A-Za-z0-9+/]{43}[[:space:]] ]] && out+=,ed25519
+  [[ $v =~ ^-----BEGIN\ PRIVATE\ KEY-----[[:space:]]MII...IBADANBgkqhkiG9w0BAQEFAASC ]] && out+=,rsa
+  [[ $v =~ ^\$2a\$10\$[./A-Za-z0-9]{53}$ ]] && out+=,bcrypt
+  [[ $v =~ ^\$argon2id\$v=19\$m=65536,t=3,p=4\$[A-Za-z0-9+/]{22}\$[A-Za-z0-9+/]{43}$ ]] && out+=,argon2id
   [[ $v =~ ^[0-9a-f]{8}-[0-9a-f]{4}-4[0-9a-f]{3}-[89ab][0-9a-f]{3}-[0-9a-f]{12}$ ]] && out+=,uuid
   echo "${out:-,other}"
 }
@@ -185,9 +194,48 @@ devices() {
   done
 }
 
+# The digests of what containers read in files, with {{secret:NAME}} in place of the values
+# of secrets: these stay on the node. Longer ones come first, which a shorter one may be a
+# part of; one that is too short to be told from other text is left.
+texts() {
+  local LC_ALL=C p pid text v f values=() names=()
+  while IFS=' ' read -r _ f; do
+    v=$(cat "$f" && echo .) || continue
+    values+=("${v%.}")
+    f=${f##*/}
+    names+=("{{secret:${f%%.*}}}")
+  done < <(for f in "$secrets"/*; do [ -f "$f" ] && v=$(stat -c %s "$f") && ((v >= 8)) && echo "$v $f"; done | sort -rn)
+  for p in $texts; do
+    pid=${p%%:*} p=${p#*:}
+    # In the container's user namespace, where its user's files can be read.
+    text=$(nsenter -t "$pid" -U --preserve-credentials cat "/proc/$pid/root$p" 2>/dev/null && echo .) || continue
+    text=${text%.}
+    for f in "${!values[@]}"; do
+      text=${text//"${values[f]}"/"${names[f]}"}
+    done
+    v=$(printf %s "$text" | sha256sum)
+    echo "text $pid $p ${v%% *}"
+  done
+}
+
+# The values of secrets, a line each: what must stand nowhere else. Public keys and
+# certificates are for everybody, and of a private key the lines that are like no others.
+patterns() {
+  local f
+  for f in "$secrets"/*; do
+    case $(head -c 30 "$f" 2>/dev/null) in
+    "-----BEGIN PUBLIC KEY"* | "-----BEGIN CERTIFICATE"*) continue ;;
+    "-----BEGIN "*) grep -E '.{40}' "$f" 2>/dev/null ;;
+    *) cat "$f" 2>/dev/null ;;
+    esac
+    echo
+  done | grep .
+}
+
 look() {
   local p v f values links=() paths=()
   boot
+  echo "host $(uname -n)"
   identity
   units
   grep -ls "^Label=\"$label=$app\"\$" "$unit_files"/* 2>/dev/null | while read -r f; do
@@ -198,7 +246,7 @@ look() {
     elif [ -x "$data" ]; then echo "volume ${v##*/} absent"
     fi
   done
-  for f in "$app" "_daemon/secrets/$app" "_daemon/snapshots/$app"; do
+  for f in "$app" "_daemon/secrets/$app" "_daemon/files/$app" "_daemon/snapshots/$app"; do
     if [ -e "$data/$f" ] || [ -L "$data/$f" ]; then echo "folder $f there"
     elif [ -x "$data" ]; then echo "folder $f absent"
     fi
@@ -218,6 +266,7 @@ look() {
     paths+=("/proc/${p%%:*}/root${p#*:}")
   done
   [ ${#paths[@]} -eq 0 ] || stat -c '%n %u %g %a %i' "${paths[@]}" 2>/dev/null | sed -n 's|^/proc/\([0-9]*\)/root|inside \1 |p'
+  texts
   if [ -n "$mains" ]; then
     find /proc/[0-9]*/ns/pid /proc/[0-9]*/exe -maxdepth 0 -printf '%p %l\n' 2>/dev/null | processes
   fi
@@ -226,7 +275,7 @@ look() {
   # The secrets' values stay on the node: they are looked for here. A secret that a
   # purge deletes between the listing and the reading has no value; an empty pattern
   # would be found everywhere.
-  values=$(for f in "$secrets"/*; do cat "$f" 2>/dev/null; echo; done | grep .)
+  values=$(patterns)
   if [ -n "$values" ]; then
     holds() { grep "$@" -qFf <(printf '%s\n' "$values"); }
     holds && echo leak inspect
