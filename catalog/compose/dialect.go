@@ -78,7 +78,12 @@ func (im *importer) exports(d *dialect, env map[string]string) error {
 	if err != nil {
 		return err
 	}
-	line := 0
+	line, first, lines := 0, 0, 0
+	skip := func() {
+		if lines++; first == 0 {
+			first = line
+		}
+	}
 	for l := range strings.Lines(string(text)) {
 		line++
 		l = strings.TrimSpace(l)
@@ -87,14 +92,14 @@ func (im *importer) exports(d *dialect, env map[string]string) error {
 		case l == "" || strings.HasPrefix(l, "#"):
 			continue
 		case m == nil:
-			im.left("", "exports.sh", Place{"exports.sh", line}, "a shell script is not run", "a setting, a generated secret, or what the image does at its start")
+			skip()
 			continue
 		}
 		value := strings.Trim(m[2], `"`)
 		if strings.HasPrefix(m[2], "'") {
 			value = strings.ReplaceAll(strings.Trim(m[2], "'"), "$", "$$")
 		} else if strings.Contains(value, "$(") || strings.Contains(value, "`") {
-			im.left("", "exports.sh", Place{"exports.sh", line}, "a shell script is not run, so "+m[1]+" has no value", "a setting, or a generated secret")
+			skip()
 			continue
 		}
 		full := true
@@ -105,6 +110,9 @@ func (im *importer) exports(d *dialect, env map[string]string) error {
 			if v, ok := d.exports[r.name]; ok {
 				return v, nil
 			}
+			if r.name == "EXPORTS_APP_DIR" || r.name == "APP_DATA_DIR" {
+				return ".", nil
+			}
 			full = full && strings.HasSuffix(r.op, "-")
 			return r.arg, nil
 		})
@@ -112,8 +120,13 @@ func (im *importer) exports(d *dialect, env map[string]string) error {
 			im.left("", "exports.sh", Place{"exports.sh", line}, m[1]+" is made of what only the store knows", "a setting, or a generated secret")
 			continue
 		}
+		if _, again := d.exports[m[1]]; !again {
+			im.note("", "exports.sh", Place{"exports.sh", line}, m[1]+" is taken from here; what other applications may use is not in the language yet")
+		}
 		d.exports[m[1]] = value
-		im.note("", "exports.sh", Place{"exports.sh", line}, m[1]+" is taken from here; what other applications may use is not in the language yet")
+	}
+	if lines > 0 {
+		im.left("", "exports.sh", Place{"exports.sh", first}, fmt.Sprintf("a shell script is not run: %d lines from here on", lines), "settings, generated secrets, or what the image does at its start")
 	}
 	return nil
 }
@@ -126,7 +139,7 @@ func (d dialect) value(name string, u use) (string, bool) {
 	}
 	switch name {
 	case "APP_DATA_DIR", "APP_ROOT", "ROOT_FOLDER_HOST", "UMBREL_ROOT":
-		if u&inVolume != 0 {
+		if u&(inVolume|inElse) != 0 {
 			return map[bool]string{true: ".", false: "./" + sharedFolders}[strings.HasPrefix(name, "APP_")], true
 		}
 	case "AppID", "APP_ID":
@@ -138,6 +151,19 @@ func (d dialect) value(name string, u use) (string, bool) {
 	}
 	return "", false
 }
+
+// foreign gives the application whose variable it is, of those that this one requires.
+func (d dialect) foreign(variable string) string {
+	for _, other := range d.dependsOn {
+		if strings.HasPrefix(variable, "APP_"+strings.ToUpper(strings.ReplaceAll(other, "-", "_"))+"_") {
+			return other
+		}
+	}
+	return ""
+}
+
+// othersFolder stands for what belongs to another application.
+const othersFolder = "_app"
 
 // sharedFolders stands for what a store keeps for all applications.
 const sharedFolders = "_shared"
@@ -231,8 +257,11 @@ func (im *importer) proxied() (service string, port int) {
 			service = name
 		}
 	}
+	if im.top != nil {
+		return service, port
+	}
 	for _, key := range sortedKeys(s.Environment) {
-		if key != "APP_HOST" && key != "APP_PORT" {
+		if v := s.Environment[key]; key != "APP_HOST" && key != "APP_PORT" && (v == nil || *v != "false") {
 			im.left("", "services."+proxyService+".environment."+key, im.place("services", proxyService, "environment", key), "the store's proxy is not carried, and with it who may pass", "a login of the application's own: interfaces.web.login")
 		}
 	}

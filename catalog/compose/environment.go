@@ -29,7 +29,7 @@ func (im *importer) readEnv(m *member, env map[string]string) error {
 		case errors.Is(err, fs.ErrNotExist) && !bool(f.Required):
 			im.note(m.Name, "env_file", at, name+" is not there, and need not be")
 			continue
-		case errors.Is(err, fs.ErrNotExist) && im.MissingEnvFiles:
+		case errors.Is(err, fs.ErrNotExist) && (im.MissingEnvFiles || im.dialect.id != ""): // a store's hooks may make it
 			im.left(m.Name, "env_file", at, name+" is not there, so its variables are not carried", "environment: of the container")
 			continue
 		case errors.Is(err, fs.ErrNotExist):
@@ -70,6 +70,10 @@ func (im *importer) variables(m *member) {
 		}
 		field := "environment." + key
 		at := im.placeOfVariable(m, key)
+		if !variableName.MatchString(key) {
+			im.left(m.Name, field, at, "a name of a variable is of capital letters, digits and underscores", "the program's configuration file, in an image built with it")
+			continue
+		}
 		value := *m.env[key]
 		if name, ok := onlyMark(value); ok && im.address[name] == "" {
 			if k := im.vars[name]; k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && im.optional(m, key, k) {
@@ -97,6 +101,9 @@ func (im *importer) variables(m *member) {
 	}
 }
 
+// variableName is how the language has them.
+var variableName = regexp.MustCompile(`^[A-Z][A-Z0-9_]{0,63}$`)
+
 var literalSetting = regexp.MustCompile(`\{\{setting:`)
 
 func (im *importer) placeOfVariable(m *member, key string) Place {
@@ -118,6 +125,10 @@ func (im *importer) optional(m *member, key string, k *variable) bool {
 	im.settings = append(im.settings, s.from(m.Name, "environment."+key, k.at))
 	im.secrets.mount(m.Name, key, name)
 	im.secrets.of["var:"+k.name] = name
+	if other := im.dialect.foreign(k.name); other != "" {
+		im.left(m.Name, "environment."+key, k.at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", k.name, other, name), "what the language will say of another application, once it can")
+		return true
+	}
 	im.note(m.Name, "environment."+key, k.at, fmt.Sprintf("the variable %s has no value: it is the setting %s, and does not exist while that is not set", k.name, name))
 	return true
 }
@@ -130,7 +141,7 @@ func (im *importer) settingName(variable string) string {
 func (im *importer) inTheClear(m *member, field, text string, at Place) string {
 	return mark.ReplaceAllStringFunc(text, func(ref string) string {
 		name, _ := onlyMark(ref)
-		if host := im.address[name]; host != "" {
+		if host := im.aliases[im.address[name]]; host != "" {
 			return host
 		}
 		k := im.vars[name]
@@ -200,7 +211,7 @@ var guesses = []struct {
 // inCheck is a variable in a check, where there are no settings: the variable of the
 // container that has the same value, if a shell reads it.
 func (im *importer) inCheck(m *member, name string, inShell bool, at Place) string {
-	if host := im.address[name]; host != "" {
+	if host := im.aliases[im.address[name]]; host != "" {
 		return host
 	}
 	if inShell {

@@ -136,14 +136,18 @@ var built = map[string]bool{"context": true, "dockerfile": true}
 // about finds the remark on a field, or on what it is in.
 func about(p tree.Path) (remark, bool) {
 	parts := p.Parts()
-	if len(parts) > 3 && parts[0] == "services" && parts[2] == "build" && built[parts[3]] {
-		return remark{}, false
+	if len(parts) > 1 {
+		parts[1] = tree.PathMatchAll
+	}
+	if len(parts) > 3 && parts[0] == "services" && parts[2] == "build" {
+		if built[parts[3]] {
+			return remark{}, false
+		}
+		return remarks["services.*.build.*"], true
 	}
 	for n := len(parts); n > 0; n-- {
-		for pattern, r := range remarks {
-			if tree.NewPath(parts[:n]...).Matches(pattern) {
-				return r, true
-			}
+		if r, ok := remarks[tree.Path(strings.Join(parts[:n], "."))]; ok {
+			return r, true
 		}
 	}
 	return remark{}, false

@@ -76,6 +76,8 @@ func (im *importer) sortSecrets() {
 			value := *m.env[key]
 			name, variable := onlyMark(value)
 			switch {
+			case !variableName.MatchString(key):
+				clear = append(clear, value)
 			case variable && im.address[name] == "" && (sensitive(name) || sensitive(key)):
 				all = append(all, candidate{m, key, value, "var:" + name})
 			case sensitive(key) && value != "" && !marked(value) && !flag.MatchString(value) && !strings.HasPrefix(value, "/"):
@@ -104,9 +106,6 @@ func (im *importer) sortSecrets() {
 				}
 			}
 			name = im.makeSecret(all[i], len(users))
-		}
-		if len(im.secrets.env[c.member.Name]) == mostMounts {
-			im.left(c.member.Name, "environment."+c.key, im.placeOfVariable(c.member, c.key), fmt.Sprintf("a container has at most %d secrets", mostMounts), "one file with several of them")
 		}
 		im.secrets.mount(c.member.Name, c.key, name)
 	}
@@ -141,6 +140,12 @@ func (im *importer) makeSecret(c candidate, users int) string {
 	at := im.placeOfVariable(c.member, c.key)
 	n := mapping()
 	n.set("name", scalar(name))
+	if other := im.dialect.foreign(label); other != "" && len(im.settings) < mostSettings {
+		n.set("secret", scalar(true))
+		im.settings = append(im.settings, n.from(c.member.Name, "environment."+c.key, at))
+		im.left(c.member.Name, "environment."+c.key, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", label, other, name), "what the language will say of another application, once it can")
+		return name
+	}
 	if users == 1 && issued.MatchString(strings.ToUpper(label)) && len(im.settings) < mostSettings {
 		n.set("secret", scalar(true))
 		im.settings = append(im.settings, n.from(c.member.Name, "environment."+c.key, at))

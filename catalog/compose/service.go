@@ -134,9 +134,6 @@ func (im *importer) name() {
 			}
 		}
 	}
-	for v, service := range im.address {
-		im.address[v] = im.aliases[service]
-	}
 }
 
 // called are the names of a service, those that count more first.

@@ -40,6 +40,7 @@ const (
 	inText   use = 1 << iota // of an environment, a command or a check
 	inVolume                 // where a mount comes from
 	inPort
+	inName // where something has to stand
 	inElse
 )
 
@@ -84,8 +85,9 @@ func expand(s string, value func(reference) (string, error)) (string, error) {
 			r, s = reference{m[1], m[2], m[3]}, s[end+1:]
 		default:
 			name := named.FindString(s)
-			if name == "" {
-				return "", fmt.Errorf("a dollar sign that begins no variable is written $$")
+			if name == "" { // it begins no variable
+				b.WriteByte('$')
+				continue
 			}
 			r, s = reference{name: name}, s[len(name):]
 		}
@@ -187,8 +189,10 @@ func usage(path []string) use {
 		return inVolume
 	case "ports":
 		return inPort
-	case "labels", "annotations", "logging", "container_name", "networks", "expose", "extra_hosts", "profiles":
+	case "labels", "annotations", "logging", "container_name", "networks", "expose", "profiles":
 		return 0
+	case "extra_hosts":
+		return inName
 	}
 	return inElse
 }
@@ -224,6 +228,12 @@ func (im *importer) value(r reference, text string, lookup template.Mapping) (st
 		return v, nil
 	}
 	u := im.uses[text]
+	if u == inText && im.address[r.name] != "" {
+		return string(markBegin) + r.name + string(markEnd), nil
+	}
+	if other := im.dialect.foreign(r.name); other != "" && u&inVolume != 0 {
+		return "./" + othersFolder + "/" + other, nil
+	}
 	if v, ok := im.dialect.value(r.name, u); ok {
 		return v, nil
 	}
@@ -259,6 +269,8 @@ func (im *importer) value(r reference, text string, lookup template.Mapping) (st
 		}
 		im.left("", "ports", im.places[text], fmt.Sprintf("the variable %s has no value; 8080 stands for it", r.name), "a value in .env, or --env "+r.name+"=…")
 		return "8080", nil
+	case u == inName:
+		return strings.ReplaceAll(strings.ToLower(r.name), "_", "-"), nil
 	case strings.HasSuffix(r.op, "?"):
 		return "", fmt.Errorf("the variable %s needs a value (%s): write it into .env, or give --env %[1]s=…", r.name, r.arg)
 	}

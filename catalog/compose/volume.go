@@ -111,6 +111,9 @@ func (im *importer) bind(v types.ServiceVolumeConfig, left func(reason, instead 
 	case ofClock.MatchString(source):
 		note("the node's clock is everybody's; the zone is the variable TZ")
 		return nil
+	case beside && strings.HasPrefix(rel, othersFolder+"/"):
+		left(fmt.Sprintf("the data of %q is not reached from here", strings.Split(rel, "/")[1]), "what the language will say of another application, once it can")
+		return nil
 	case beside && rel == sharedFolders || strings.HasPrefix(rel, sharedFolders+"/"):
 		left("a folder that a store keeps for all applications; it becomes a volume of this one alone", "a folder of the owner's, once the language has them")
 	case beside:
