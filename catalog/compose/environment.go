@@ -38,7 +38,9 @@ func (im *importer) readEnv(m *member, env map[string]string) error {
 			return err
 		}
 		vars := map[string]string{}
-		if err := dotenv.ParseWithFormat(bytes.NewReader(text), path, vars, func(k string) (string, bool) { v, ok := env[k]; return v, ok }, f.Format); err != nil {
+		if f.Format == "raw" {
+			raw(string(text), vars)
+		} else if err := dotenv.ParseWithFormat(bytes.NewReader(text), path, vars, mapped(env), f.Format); err != nil {
 			return fmt.Errorf("%s: %s: %w", at, name, err)
 		}
 		for k, v := range vars {
@@ -59,6 +61,17 @@ func (im *importer) readEnv(m *member, env map[string]string) error {
 		m.env[k] = v
 	}
 	return nil
+}
+
+// raw reads NAME=VALUE as it stands there, without quotes or variables (compose-spec,
+// 05-services.md, env_file.format).
+func raw(text string, vars map[string]string) {
+	for l := range strings.Lines(text) {
+		l = strings.TrimRight(l, "\r\n")
+		if k, v, ok := strings.Cut(strings.TrimLeft(l, " \t"), "="); ok && !strings.HasPrefix(k, "#") {
+			vars[k] = v
+		}
+	}
 }
 
 // variables writes the environment, but for what has become a secret.

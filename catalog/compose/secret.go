@@ -44,7 +44,7 @@ var (
 	// Somebody else gives these out: the owner has them, and no node could make them up.
 	issued     = regexp.MustCompile(`(^|_)(API|APIKEY|SMTP|MAIL|EMAIL|AWS|S3|B2|CLIENT|OAUTH2?|OIDC|LDAP|LICENSE|CLAIM|TUNNEL|BOT|WEBHOOK|AUTHKEY|IMAP|TWILIO|GOOGLE|GITHUB|GITLAB|OPENAI|ANTHROPIC|CF|DNS|VPN|WIREGUARD|OPENVPN|PUSHOVER|SENTRY|STRIPE)(_|$)`)
 	shownWord  = regexp.MustCompile(`(^|_)(ADMIN|INIT|INITIAL|DEFAULT|LOGIN|WEB|UI|SUPERUSER|OWNER)(_|$)|^(APP_)?PASSWORD$|ADMIN.*PASS`)
-	flag       = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|[0-9]|none|null)$`)
+	switched   = regexp.MustCompile(`(?i)^(true|false|yes|no|on|off|[0-9]|none|null)$`)
 	hexForm    = regexp.MustCompile(`^([0-9a-f]{2}){16,128}$`)
 	uuidForm   = regexp.MustCompile(`^[0-9a-f]{8}(-[0-9a-f]{4}){3}-[0-9a-f]{12}$`)
 	base64Form = regexp.MustCompile(`^[A-Za-z0-9+/]{22,}={1,2}$`)
@@ -80,7 +80,7 @@ func (im *importer) sortSecrets() {
 				clear = append(clear, value)
 			case variable && im.address[name] == "" && (sensitive(name) || sensitive(key)):
 				all = append(all, candidate{m, key, value, "var:" + name})
-			case sensitive(key) && value != "" && !marked(value) && !flag.MatchString(value) && !strings.HasPrefix(value, "/"):
+			case sensitive(key) && value != "" && !marked(value) && !switched.MatchString(value) && !strings.HasPrefix(value, "/"):
 				all = append(all, candidate{m, key, value, "val:" + value})
 			default:
 				clear = append(clear, value)

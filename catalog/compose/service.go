@@ -20,6 +20,9 @@ func sortedKeys[V any](m map[string]V) []string { return slices.Sorted(maps.Keys
 
 // choose decides which services become containers.
 func (im *importer) choose() error {
+	if err := im.circle(); err != nil {
+		return err
+	}
 	once := map[string]string{} // service that runs to its end -> who waits for it
 	for name, s := range im.project.Services {
 		for dep, d := range s.DependsOn {
@@ -50,6 +53,33 @@ func (im *importer) choose() error {
 		return fmt.Errorf("%s: none of its services can be a container of an application: %s", im.order[0].name, im.why())
 	case len(im.members) > most:
 		return fmt.Errorf("%s: %d services; an application has at most %d containers: make several applications of it", im.order[0].name, len(im.members), most)
+	}
+	return nil
+}
+
+// circle refuses services that wait for each other.
+func (im *importer) circle() error {
+	done := map[string]bool{}
+	var visit func(name string, trail []string) error
+	visit = func(name string, trail []string) error {
+		if i := slices.Index(trail, name); i >= 0 {
+			return fmt.Errorf("%s: the services wait for each other: %s", im.place("services", name, "depends_on"), strings.Join(append(trail[i:], name), " depends on "))
+		}
+		if done[name] {
+			return nil
+		}
+		for _, dep := range sortedKeys(im.project.Services[name].DependsOn) {
+			if err := visit(dep, append(slices.Clone(trail), name)); err != nil {
+				return err
+			}
+		}
+		done[name] = true
+		return nil
+	}
+	for _, name := range im.services() {
+		if err := visit(name, nil); err != nil {
+			return err
+		}
 	}
 	return nil
 }
@@ -242,6 +272,14 @@ func (im *importer) image(ctx context.Context, m *member) *node {
 	at := im.place("services", m.Name, "image")
 	ref, digest, _ := strings.Cut(m.Image, "@")
 	ref = fullRef(strings.TrimSuffix(ref, ":"))
+	if lower := lowerRef(ref); lower != ref {
+		im.left(m.Name, "image", at, "names of images are in small letters, not as in "+ref, "the name that its registry knows")
+		ref = lower
+	}
+	if !refForm.MatchString(ref) {
+		im.left(m.Name, "image", at, fmt.Sprintf("%q is no name of an image", ref), "image: {ref: REGISTRY/NAME:TAG, digest}")
+		ref = "localhost/todo/" + m.name
+	}
 	if !digestForm.MatchString(digest) && im.Digest != nil {
 		var err error
 		if digest, err = im.Digest(ctx, ref); err != nil {
@@ -256,6 +294,15 @@ func (im *importer) image(ctx context.Context, m *member) *node {
 	n.set("ref", scalar(ref))
 	n.set("digest", scalar(digest))
 	return n
+}
+
+// refForm is a name with its registry, as the language has them.
+var refForm = regexp.MustCompile(`^[a-zA-Z0-9][a-zA-Z0-9.-]*(:[0-9]{1,5})?(/[a-z0-9._-]+)+(:[A-Za-z0-9._-]{1,128})?$`)
+
+// lowerRef writes the name in small letters; the tag stays.
+func lowerRef(ref string) string {
+	tag := tagOf(ref)
+	return strings.ToLower(strings.TrimSuffix(ref, tag)) + tag
 }
 
 // fullRef names the registry of an image, as Docker understands a short name.

@@ -2,6 +2,7 @@ package compose
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"maps"
 	"regexp"
@@ -302,10 +303,33 @@ func (im *importer) load(ctx context.Context, files []string, env map[string]str
 		o.Interpolate.Substitute = im.substitute
 	}, loader.WithSupportedAttributes(supported(), im.others))
 	if err != nil {
-		return nil, fmt.Errorf("%s: %s", im.order[0].name, strings.ReplaceAll(err.Error(), im.root+"/", ""))
+		return nil, im.located(strings.ReplaceAll(err.Error(), im.root+"/", ""))
 	}
 	if len(p.Services) == 0 {
 		return nil, fmt.Errorf("%s: it has no services", im.order[0].name)
 	}
 	return p, nil
+}
+
+var (
+	unknownField = regexp.MustCompile(`(\S+) false schema$`)
+	ofField      = regexp.MustCompile(`\b(services|networks|volumes|secrets|configs)\.[^\s:']+`)
+	ofLine       = regexp.MustCompile(`\S+:\d+: .*`)
+)
+
+// located gives an error of the library its place, by the field that it names.
+func (im *importer) located(message string) error {
+	if at := ofLine.FindString(message); at != "" {
+		return errors.New(at) // from here
+	}
+	field := ofField.FindString(message)
+	at := Place{File: im.order[0].name}
+	if field != "" {
+		at = im.place(strings.Split(strings.ReplaceAll(field, ".[]", ""), ".")...)
+	}
+	if m := unknownField.FindStringSubmatch(message); m != nil {
+		return fmt.Errorf("%s: %s: no field of a compose file has this name", at, m[1])
+	}
+	message = strings.TrimPrefix(message, "validating "+im.order[0].name+": ")
+	return fmt.Errorf("%s: %s", at, message)
 }
