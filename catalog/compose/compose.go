@@ -68,6 +68,10 @@ func (p Place) String() string {
 	return fmt.Sprintf("%s:%d", p.File, p.Line)
 }
 
+func (p Place) before(other Place) bool {
+	return cmp.Or(cmp.Compare(p.File, other.File), cmp.Compare(p.Line, other.Line)) < 0
+}
+
 // Item is something that a manifest does not carry, or not as it was.
 type Item struct {
 	Place   Place

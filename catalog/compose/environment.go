@@ -53,7 +53,7 @@ func (im *importer) readEnv(m *member, env map[string]string) error {
 			if !ok {
 				value = string(markBegin) + k + string(markEnd)
 				if im.vars[k] == nil {
-					im.vars[k] = &variable{name: k, at: im.place("services", m.Name, "environment", k)}
+					im.vars[k] = &variable{name: k}
 				}
 			}
 			v = &value
@@ -131,18 +131,19 @@ func (im *importer) optional(m *member, key string, k *variable) bool {
 	if len(im.settings)+1 > mostSettings {
 		return false
 	}
+	at := im.placeOfVariable(m, key)
 	name := im.settingName(k.name)
 	s := mapping()
 	s.set("name", scalar(name))
 	s.set("secret", scalar(true))
-	im.settings = append(im.settings, s.from(m.Name, "environment."+key, k.at))
+	im.settings = append(im.settings, s.from(m.Name, "environment."+key, at))
 	im.secrets.mount(m.Name, key, name)
 	im.secrets.of["var:"+k.name] = name
 	if other := im.dialect.foreign(k.name); other != "" {
-		im.left(m.Name, "environment."+key, k.at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", k.name, other, name), "what the language will say of another application, once it can")
+		im.left(m.Name, "environment."+key, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", k.name, other, name), "what the language will say of another application, once it can")
 		return true
 	}
-	im.note(m.Name, "environment."+key, k.at, fmt.Sprintf("the variable %s has no value: it is the setting %s, and does not exist while that is not set", k.name, name))
+	im.note(m.Name, "environment."+key, at, fmt.Sprintf("the variable %s has no value: it is the setting %s, and does not exist while that is not set", k.name, name))
 	return true
 }
 

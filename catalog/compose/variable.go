@@ -50,7 +50,7 @@ type variable struct {
 	name, fallback string
 	defaults       bool // fallback is what the file says, be it empty
 	required       string
-	at             Place
+	at             Place // of the fallback
 
 	setting string // its name, once it has become one
 }
@@ -252,14 +252,14 @@ func (im *importer) value(r reference, text string, lookup template.Mapping) (st
 	case u == inText:
 		k := im.vars[r.name]
 		if k == nil {
-			k = &variable{name: r.name, at: im.places[text]}
+			k = &variable{name: r.name}
 			im.vars[r.name] = k
 		}
-		if defaults && !k.defaults {
-			k.defaults, k.fallback = true, fallback
+		if at := im.places[text]; defaults && (!k.defaults || at.before(k.at)) { // the first one counts
+			k.defaults, k.fallback, k.at = true, fallback, at
 		}
 		if strings.HasSuffix(r.op, "?") {
-			k.required = r.arg
+			k.required = max(k.required, r.arg)
 		}
 		return string(markBegin) + r.name + string(markEnd), nil
 	case u&inVolume != 0:
