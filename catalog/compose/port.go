@@ -243,7 +243,8 @@ func (im *importer) closing() {
 
 // canary writes one that a shell can do, which says the least that can be said.
 func (im *importer) canary() {
-	for _, m := range im.members {
+	first := im.main()
+	for _, m := range append([]*member{im.members[first]}, im.members...) {
 		all := m.node.get("volumes")
 		if all == nil {
 			continue

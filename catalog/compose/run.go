@@ -97,6 +97,9 @@ func ImportRun(ctx context.Context, name string, text []byte, o Options) (*Resul
 		return nil, fmt.Errorf("%s: no command line there that runs a container", name)
 	}
 	doc := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{word("services", 1), services}}
+	if len(services.Content) == 2 {
+		doc.Content = append(doc.Content, word("name", 1), word(slug(services.Content[0].Value), 1))
+	}
 	volumes := &yaml.Node{Kind: yaml.MappingNode}
 	for _, s := range values(services) {
 		all, _ := child(s, "volumes")

@@ -42,6 +42,7 @@ const (
 	inVolume                 // where a mount comes from
 	inPort
 	inName // where something has to stand
+	inFlag
 	inElse
 )
 
@@ -177,6 +178,10 @@ func usage(path []string) use {
 	if len(path) == 0 || strings.HasPrefix(path[0], "x-") || path[0] == "include" {
 		return 0
 	}
+	switch path[len(path)-1] {
+	case "read_only", "privileged", "init", "tty", "stdin_open", "internal", "disable", "oom_kill_disable":
+		return inFlag
+	}
 	if path[0] == "configs" || path[0] == "secrets" {
 		return inElse
 	}
@@ -270,6 +275,8 @@ func (im *importer) value(r reference, text string, lookup template.Mapping) (st
 		}
 		im.left("", "ports", im.places[text], fmt.Sprintf("the variable %s has no value; 8080 stands for it", r.name), "a value in .env, or --env "+r.name+"=…")
 		return "8080", nil
+	case u == inFlag:
+		return "false", nil
 	case u == inName:
 		return strings.ReplaceAll(strings.ToLower(r.name), "_", "-"), nil
 	case strings.HasSuffix(r.op, "?"):

@@ -125,7 +125,7 @@ func (im *importer) bind(v types.ServiceVolumeConfig, left func(reason, instead 
 		case err == nil && hasFiles(source):
 			left(fmt.Sprintf("the volume of %s begins empty: what is in %s is not carried", v.Target, rel), oneFile)
 		}
-	case ofSystem.MatchString(source):
+	case ofSystem.MatchString(source) && !im.near(source):
 		left(fmt.Sprintf("%s is the node's own, and no container sees it", source), "nothing; what the program needs of it cannot be carried")
 		return nil
 	case asFile.MatchString(source):
@@ -144,6 +144,12 @@ func (im *importer) bind(v types.ServiceVolumeConfig, left func(reason, instead 
 		}
 	}
 	return &mount{"bind:" + source, cmp.Or(name, slug(path.Base(v.Target)), "files"), v}
+}
+
+// near tells whether a path and the directory have more in common than the root of all.
+func (im *importer) near(source string) bool {
+	first := func(p string) string { return strings.SplitN(p, "/", 3)[1] }
+	return first(source) == first(im.root)
 }
 
 var generic = regexp.MustCompile(`^(data|config|db|files|storage)$`)
