@@ -89,8 +89,11 @@ func (i Item) String() string {
 	if i.Instead != "" {
 		s += "; instead: " + i.Instead
 	}
-	return plain.Clip(plain.Text(s), 600)
+	return plain.Clip(plain.Text(breaks.Replace(s)), 600)
 }
+
+// breaks are what ends a line, in YAML or on a terminal.
+var breaks = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ", "\u2028", " ", "\u2029", " ")
 
 // importer is one import under way.
 type importer struct {

@@ -3,6 +3,7 @@ package main
 import (
 	"io"
 	"io/fs"
+	"log"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
@@ -104,7 +105,7 @@ func convert(files map[string]string) error {
 // registered is a registry on the loopback with one image.
 func registered(t *testing.T) (ref, digest string) {
 	t.Helper()
-	s := httptest.NewServer(registry.New())
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
 	t.Cleanup(s.Close)
 	ref = strings.TrimPrefix(s.URL, "http://") + "/tools/page:1.2.3"
 	r, err := name.ParseReference(ref)
