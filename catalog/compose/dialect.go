@@ -16,8 +16,8 @@ import (
 // dialect is what a store for home servers adds to a compose file: a description beside
 // it or an extension in it, variables that it sets, and a proxy of its own.
 type dialect struct {
-	root      string
 	id, name  string
+	self      string // what the store calls it in a variable
 	version   string
 	summary   string
 	port      int    // of the node
@@ -33,11 +33,11 @@ const proxyService = "app_proxy"
 
 // recognise reads what stands beside the compose file: NAME-app.yml, and exports.sh.
 func (im *importer) recognise(env map[string]string) (dialect, error) {
-	d := dialect{root: im.root, exports: map[string]string{}}
+	d := dialect{exports: map[string]string{}}
 	found, _ := filepath.Glob(filepath.Join(im.root, "*-app.yml"))
 	slices.Sort(found)
-	for _, f := range found {
-		name := filepath.Base(f)
+	if len(found) > 0 {
+		name := filepath.Base(found[0])
 		_, text, err := im.open(name, im.root, Place{File: name})
 		if err != nil {
 			return d, err
@@ -59,8 +59,8 @@ func (im *importer) recognise(env map[string]string) (dialect, error) {
 		if _, k := child(docs[0], "dependencies"); k != nil {
 			d.described.Line = k.Line
 		}
-		break
 	}
+	d.self = cmp.Or(im.ID, d.id, im.named(), "app")
 	if _, err := os.Lstat(filepath.Join(im.root, "exports.sh")); err == nil {
 		if err := im.exports(&d, env); err != nil {
 			return d, err
@@ -143,7 +143,7 @@ func (d dialect) value(name string, u use) (string, bool) {
 			return map[bool]string{true: ".", false: "./" + sharedFolders}[strings.HasPrefix(name, "APP_")], true
 		}
 	case "AppID", "APP_ID":
-		return cmp.Or(d.id, "app"), true
+		return d.self, true
 	case "PUID", "PGID":
 		return "1000", true
 	case "UMASK":

@@ -89,7 +89,7 @@ func (im *importer) variables(m *member) {
 		}
 		value := *m.env[key]
 		if name, ok := onlyMark(value); ok && im.address[name] == "" {
-			if k := im.vars[name]; k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && im.optional(m, key, k) {
+			if k := im.vars[name]; k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && !k.amid && im.optional(m, key, k) {
 				continue
 			}
 		}

@@ -91,6 +91,13 @@ func (im *importer) sortSecrets() {
 			clear = append(clear, m.HealthCheck.Test...)
 		}
 	}
+	for _, text := range clear {
+		for _, m := range mark.FindAllStringSubmatch(text, -1) {
+			if k := im.vars[m[1]]; k != nil && m[0] != text {
+				k.amid = true
+			}
+		}
+	}
 	im.secretFiles()
 	for i, c := range all {
 		if elsewhere(c, clear) {

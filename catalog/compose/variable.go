@@ -52,6 +52,7 @@ type variable struct {
 	defaults       bool // fallback is what the file says, be it empty
 	required       string
 	at             Place // of the fallback
+	amid           bool  // it stands in the middle of a text somewhere
 
 	setting string // its name, once it has become one
 }
