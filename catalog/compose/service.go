@@ -5,6 +5,7 @@ import (
 	"context"
 	"fmt"
 	"maps"
+	"path"
 	"regexp"
 	"slices"
 	"strings"
@@ -318,11 +319,28 @@ func (im *importer) privileges(m *member, at func(string, ...string) Place) {
 	if m.Privileged {
 		im.left(m.Name, "privileged", at("privileged"), "no container of an application is privileged", "the one device or capability that it is about")
 	}
+	capabilities := sequence()
 	for _, c := range m.CapAdd {
-		im.left(m.Name, "cap_add", at("cap_add", c), "all capabilities are dropped, also "+c, "user: \"UID:GID\", so that the program needs none; a port above 1023")
+		if m.User == "" {
+			im.left(m.Name, "cap_add", at("cap_add", c), "a capability is given to a user that is named, and here none is: "+c, "user: \"UID:GID\" with capabilities: ["+c+"], or none of both, if the program needs it only to become another user")
+			continue
+		}
+		capabilities.add(scalar(strings.TrimPrefix(strings.ToUpper(c), "CAP_")).from(m.Name, "cap_add", at("cap_add", c)))
 	}
+	if len(capabilities.items) > 0 {
+		m.node.set("capabilities", capabilities)
+	}
+	devices := sequence()
 	for _, d := range m.Devices {
-		im.left(m.Name, "devices", at("devices", d.Source), "the language has no devices: "+d.Source, "the program without it")
+		n := device(d.Source, d.Target)
+		if n == nil {
+			im.left(m.Name, "devices", at("devices", d.Source), "which device of a node "+d.Source+" is depends on its start", "devices: [{class, id}], with its name in /dev/serial/by-id or /dev/v4l/by-id; the program without it")
+			continue
+		}
+		devices.add(n.from(m.Name, "devices", at("devices", d.Source)))
+	}
+	if len(devices.items) > 0 {
+		m.node.set("devices", devices)
 	}
 	for _, o := range m.SecurityOpt {
 		if o != "no-new-privileges" && o != "no-new-privileges:true" && o != "no-new-privileges=true" {
@@ -341,6 +359,29 @@ func (im *importer) privileges(m *member, at func(string, ...string) Place) {
 	default:
 		im.left(m.Name, "network_mode", at("network_mode"), fmt.Sprintf("the network of another container cannot be joined (%s)", mode), never)
 	}
+}
+
+// device gives a device by its class, where its name says the class; nil elsewhere.
+func device(source, target string) *node {
+	n := mapping()
+	dir, id := path.Split(source)
+	switch {
+	case source == "/dev/net/tun":
+		n.set("class", scalar("tun"))
+		return n
+	case source == "/dev/dri" || dir == "/dev/dri/":
+		n.set("class", scalar("gpu"))
+		return n
+	case dir == "/dev/serial/by-id/":
+		n.set("class", scalar("serial"))
+	case dir == "/dev/v4l/by-id/":
+		n.set("class", scalar("video"))
+	default:
+		return nil
+	}
+	n.set("id", scalar(id))
+	n.set("path", scalar(cmp.Or(target, source)))
+	return n
 }
 
 func (im *importer) restarts(m *member, at func(string, ...string) Place) {

@@ -54,7 +54,7 @@ nothing is written.`,
 				o.Digest = digest
 			}
 			var err error
-			if o.Env, err = assignments(env); err != nil {
+			if o.Env, err = environment(env); err != nil {
 				return usage.Wrap(err)
 			}
 			r, err := imported(cmd.Context(), o, run, args)
@@ -79,7 +79,7 @@ nothing is written.`,
 	return c
 }
 
-func assignments(all []string) (map[string]string, error) {
+func environment(all []string) (map[string]string, error) {
 	env := map[string]string{}
 	for _, a := range all {
 		k, v, ok := strings.Cut(a, "=")
