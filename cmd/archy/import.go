@@ -9,7 +9,6 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
-	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -54,8 +53,8 @@ nothing is written.`,
 				o.Digest = digest
 			}
 			var err error
-			if o.Env, err = environment(env); err != nil {
-				return usage.Wrap(err)
+			if o.Env, err = assignments(env); err != nil {
+				return fmt.Errorf("--env: %w", err)
 			}
 			r, err := imported(cmd.Context(), o, run, args)
 			if err != nil {
@@ -77,18 +76,6 @@ nothing is written.`,
 	f.BoolVar(&o.MissingEnvFiles, "without-env-files", false, "go on without an env_file that is not there")
 	f.BoolVar(&pin, "pin", false, "ask registries for the digests of tags")
 	return c
-}
-
-func environment(all []string) (map[string]string, error) {
-	env := map[string]string{}
-	for _, a := range all {
-		k, v, ok := strings.Cut(a, "=")
-		if !ok || k == "" {
-			return nil, fmt.Errorf("--env %s: expected NAME=VALUE", a)
-		}
-		env[k] = v
-	}
-	return env, nil
 }
 
 // imported converts a command line, or files, which are all in one directory.
