@@ -137,3 +137,21 @@ func TestEngineIsAnEdge(t *testing.T) {
 		}
 	}
 }
+
+// TestTheImporterOnlyReads keeps what converts other people's files to reading them: it
+// runs nothing and asks nobody, and of the project it knows the language alone.
+func TestTheImporterOnlyReads(t *testing.T) {
+	imported := imports(t)["catalog/compose"]
+	if len(imported) == 0 {
+		t.Fatal("there is no package catalog/compose")
+	}
+	for _, i := range imported {
+		ours := within(i, "catalog") || within(i, "orchestrator") || within(i, "internal") || within(i, "dist")
+		if ours && !slices.Contains([]string{"catalog/manifest", "internal/plain"}, i) {
+			t.Errorf("catalog/compose imports %s", i)
+		}
+		if i == "os/exec" || within(i, "net") || i == "syscall" {
+			t.Errorf("catalog/compose imports %s", i)
+		}
+	}
+}

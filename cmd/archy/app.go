@@ -18,7 +18,7 @@ func (a *app) packaging() *cobra.Command {
 		Long:    "Package an application. No command here needs a node.",
 		Example: "  archy app init photos --template web\n  archy app validate photos\n  archy app render photos",
 	}
-	c.AddCommand(a.appInit(), a.appValidate(), a.appRender())
+	c.AddCommand(a.appInit(), importing(), a.appValidate(), a.appRender())
 	return c
 }
 

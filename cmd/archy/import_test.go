@@ -1,0 +1,189 @@
+package main
+
+import (
+	"io"
+	"io/fs"
+	"log"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/containers/podman/v5/pkg/systemd/parser"
+	podman "github.com/containers/podman/v5/pkg/systemd/quadlet"
+	"github.com/google/go-containerregistry/pkg/name"
+	"github.com/google/go-containerregistry/pkg/registry"
+	"github.com/google/go-containerregistry/pkg/v1/random"
+	"github.com/google/go-containerregistry/pkg/v1/remote"
+	"github.com/rogpeppe/go-internal/txtar"
+	"github.com/sirupsen/logrus"
+
+	"github.com/archipelago-cloud/archipelago/catalog/compose"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+)
+
+// TestUnitsOfWhatWasImportedAreTakenByPodman renders the manifests of the corpus, and has
+// Podman's own generator, of the version that this module names, make services of the units.
+func TestUnitsOfWhatWasImportedAreTakenByPodman(t *testing.T) {
+	archives, err := filepath.Glob("../../catalog/compose/testdata/corpus/*.txtar")
+	if err != nil || len(archives) < 80 {
+		t.Fatal(len(archives), err)
+	}
+	rendered := 0
+	for _, f := range archives {
+		a, err := txtar.ParseFile(f)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, file := range a.Files {
+			if file.Name != "want/manifest.yaml" {
+				continue
+			}
+			m, err := manifest.Parse(f, file.Data)
+			if err != nil {
+				t.Fatal(err)
+			}
+			if err := convert(units(m)); err != nil {
+				t.Errorf("%s: %v", f, err)
+			}
+			rendered++
+		}
+	}
+	if rendered < 60 {
+		t.Errorf("only %d manifests", rendered)
+	}
+}
+
+func TestAUnitThatPodmanRefusesIsNoticed(t *testing.T) {
+	if err := convert(map[string]string{"x.container": "[Container]\nImage=docker.io/library/x:1\nNonsense=1\n"}); err == nil {
+		t.Error("an unknown key passed")
+	}
+}
+
+// convert makes services of unit files, as Podman's generator does at a node's boot.
+func convert(files map[string]string) error {
+	infos := map[string]*podman.UnitInfo{}
+	units := map[string]*parser.UnitFile{}
+	for file, body := range files {
+		u := parser.NewUnitFile()
+		u.Filename = file
+		if err := u.Parse(body); err != nil {
+			return err
+		}
+		service, err := podman.GetUnitServiceName(u)
+		if err != nil {
+			return err
+		}
+		info := &podman.UnitInfo{ServiceName: service}
+		if strings.HasSuffix(file, ".container") {
+			info.ResourceName = podman.GetContainerResourceName(u)
+		}
+		units[file], infos[file] = u, info
+	}
+	for _, suffix := range []string{".network", ".container"} { // containers name networks
+		for file, u := range units {
+			if !strings.HasSuffix(file, suffix) {
+				continue
+			}
+			do := podman.ConvertContainer
+			if suffix == ".network" {
+				do = podman.ConvertNetwork
+			}
+			if _, warnings, err := do(u, infos, true); err != nil {
+				return err
+			} else if warnings != nil {
+				return warnings
+			}
+		}
+	}
+	return nil
+}
+
+// registered is a registry on the loopback with one image.
+func registered(t *testing.T) (ref, digest string) {
+	t.Helper()
+	s := httptest.NewServer(registry.New(registry.Logger(log.New(io.Discard, "", 0))))
+	t.Cleanup(s.Close)
+	ref = strings.TrimPrefix(s.URL, "http://") + "/tools/page:1.2.3"
+	r, err := name.ParseReference(ref)
+	if err != nil {
+		t.Fatal(err)
+	}
+	image, err := random.Image(64, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := remote.Write(r, image); err != nil {
+		t.Fatal(err)
+	}
+	d, err := image.Digest()
+	if err != nil {
+		t.Fatal(err)
+	}
+	return ref, d.String()
+}
+
+func TestARegistrySaysWhatATagMeans(t *testing.T) {
+	ref, want := registered(t)
+	got, err := digest(t.Context(), ref)
+	if err != nil || got != want {
+		t.Errorf("%q, %v; expected %s", got, err, want)
+	}
+	if _, err := digest(t.Context(), strings.Replace(ref, "1.2.3", "9", 1)); err == nil {
+		t.Error("a tag that there is not has a digest")
+	}
+}
+
+// TestACorpusOfYourOwn measures the importer with compose files that it has never seen,
+// those below the directory ARCHY_CORPUS: which share gives a manifest whose units Podman
+// takes.
+func TestACorpusOfYourOwn(t *testing.T) {
+	root := os.Getenv("ARCHY_CORPUS")
+	if root == "" {
+		t.Skip("ARCHY_CORPUS names no directory of compose files")
+	}
+	logrus.SetOutput(io.Discard)
+	all, good := 0, 0
+	err := filepath.WalkDir(root, func(p string, d fs.DirEntry, err error) error {
+		if err != nil || !slices.Contains([]string{"docker-compose.yml", "docker-compose.yaml", "compose.yml", "compose.yaml"}, d.Name()) {
+			return err
+		}
+		all++
+		r, err := compose.Import(t.Context(), compose.Options{Dir: filepath.Dir(p), Files: []string{d.Name()}})
+		if err != nil {
+			t.Logf("refused: %s: %v", p, err)
+			return nil
+		}
+		m, err := manifest.Parse(p, r.Manifest)
+		if err != nil {
+			t.Errorf("%s: %v", p, err)
+			return nil
+		}
+		if err := convert(units(m)); err != nil {
+			t.Errorf("%s: %v", p, err)
+			return nil
+		}
+		good++
+		return nil
+	})
+	if err != nil {
+		t.Fatal(err)
+	}
+	t.Logf("%d of %d", good, all)
+	if good*10 < all*9 {
+		t.Errorf("only %d of %d files give units", good, all)
+	}
+}
+
+// units renders a manifest with its images built, as its publisher would.
+func units(m *manifest.Manifest) map[string]string {
+	for i := range m.Containers {
+		if c := &m.Containers[i]; c.Image.Build != "" {
+			c.Image = manifest.Image{Ref: "registry.invalid/" + c.Name, Digest: "sha256:" + strings.Repeat("0", 64)}
+		}
+	}
+	return quadlet.Render(m, "/var/lib/archipelago", true).Files
+}
