@@ -333,8 +333,8 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 		if c.NetworkMode == "host" {
 			say("container %s shares the host's network", c.Name)
 		}
-		if c.Capabilities != 0 {
-			say("container %s has capabilities, or can gain them: %#x", c.Name, c.Capabilities)
+		if more := c.Capabilities &^ grantedTo(m, c.Name); more != 0 {
+			say("container %s has capabilities, or can gain them: %#x", c.Name, more)
 		}
 		if !c.Rootless && c.State == "running" {
 			say("container %s does not run in a user namespace of the node's user", c.Name)

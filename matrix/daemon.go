@@ -1,9 +1,12 @@
 package matrix
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
+	"slices"
+	"strings"
 	"time"
 
 	"connectrpc.com/connect"
@@ -23,9 +26,39 @@ const (
 // do asks the daemon for an operation and waits for its end.
 func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge bool) error {
 	return e.operate(ctx, rec, verb, operationTimeout(e.App, e.Shard.Bare), func(ctx context.Context) (*api.Progress, error) {
+		if verb == Install && len(e.App.Grants()) > 0 {
+			return e.installed(ctx)
+		}
 		return e.Daemon.Do(ctx, verb, e.App.ID, purge, nil)
 	})
 }
+
+// installed installs what needs its owner's consent, as an owner does who reads in My Apps
+// what it is to have, and goes on. Before, the daemon must refuse it, and ask for all that
+// the manifest says.
+func (e *Environment) installed(ctx context.Context) (*api.Progress, error) {
+	asked, err := e.Daemon.GetApp(ctx, connect.NewRequest(&api.GetAppRequest{Id: e.App.ID}))
+	if err != nil {
+		return nil, fmt.Errorf("asking what it is to have: %w", err)
+	}
+	if asked.Msg.State == api.State_STATE_NOT_INSTALLED {
+		for _, g := range e.App.Grants() {
+			if !slices.Contains(asked.Msg.NewPrivileges, g) {
+				return nil, fmt.Errorf("its owner is not told that it %s", g)
+			}
+		}
+		if _, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID})); connect.CodeOf(err) != connect.CodeFailedPrecondition {
+			return nil, fmt.Errorf("it is installed without its owner's consent to what it has: it %s (%w)", strings.Join(e.App.Grants(), "; it "), cmp.Or(err, errAccepted))
+		}
+	}
+	op, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID, Consent: asked.Msg.NewPrivileges}))
+	if err != nil {
+		return nil, err
+	}
+	return e.Daemon.Await(ctx, op.Msg, nil)
+}
+
+var errAccepted = errors.New("accepted")
 
 // operate has an operation done, within a time, and charges what it took.
 func (e *Environment) operate(ctx context.Context, rec *Recorder, verb string, timeout time.Duration, operation func(context.Context) (*api.Progress, error)) error {

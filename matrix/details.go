@@ -103,6 +103,7 @@ type Details struct {
 	Parent     map[string]string     // those of the process that started it
 	Inside     map[string]InsideSeen // files and directories, by their path in it
 	Texts      map[string]string     // SHA-256 of files' texts, without values of secrets, by their path in it
+	Pids       string                // processes at most, by its cgroups; empty where those set none
 }
 
 // Process is one of a container (proc_pid_status(5)). Ids are the node's.
@@ -203,13 +204,9 @@ func (s *Snapshot) addSecurity(p properties, c Seen, m *Meant) {
 			continue // the main one is not: see reading.complete
 		}
 		p.add("user of its processes", s.inside(q.UID, s.SubUID)+":"+s.inside(q.GID, s.SubGID))
-		for _, g := range q.Groups {
-			if g != q.GID && m.User != "" {
-				p.add("group "+s.inside(g, s.SubGID)+" of its processes", "held")
-			}
-		}
+		s.addGroups(p, q, m)
 		for _, set := range sets {
-			p.add(set+" capabilities", bitsOf(q.Capabilities[set]))
+			p.add(set+" capabilities", bitsOf(m.beyond(set, q.Capabilities[set])))
 		}
 		p.add("no_new_privs", q.NoNewPrivs)
 		p.add("seccomp", map[string]string{"0": "off", "1": "strict", "2": "a filter"}[q.Seccomp])
@@ -234,9 +231,7 @@ func (s *Snapshot) addSecurity(p properties, c Seen, m *Meant) {
 	for _, a := range r.HostConfig.CapAdd {
 		p.add("capability "+a, "added")
 	}
-	for _, g := range r.HostConfig.GroupAdd {
-		p.add("additional group "+g, "set")
-	}
+	addGrants(p, r)
 	for _, h := range r.HostConfig.ExtraHosts {
 		p.add("extra host "+h, "set")
 	}
@@ -318,6 +313,8 @@ func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 					p.add("its unit's "+name, command[1])
 				}
 			}
+		case "CPUQuotaPerSecUSec":
+			p.add("its unit's "+name, quotaOf(value))
 		case "RestartUSec", "RestartMaxDelayUSec", "StartLimitIntervalUSec", "TimeoutStartUSec", "TimeoutStopUSec":
 			p.add("its unit's "+name, span(value))
 		default:

@@ -50,34 +50,39 @@ type Bridge struct {
 
 // Meant is what a container must be.
 type Meant struct {
-	App, Name   string
-	Image       manifest.Image
-	User        string                 // "UID:GID" in the container; empty: as the image says
-	Entrypoint  []string               // nil: the image's
-	Command     []string               // nil: the image's, where its entrypoint is not replaced
-	WorkingDir  string                 // empty: the image's
-	Init        bool                   // Podman's init starts the program
-	Hostname    string                 // empty: the container's id
-	ReadOnly    bool                   // its root file system
-	Volumes     map[string]VolumeMeant // by path
-	Files       map[string]FileMeant   // by path
-	Tmpfs       []TmpfsMeant
-	ShmSize     uint64         // bytes; 0: Podman's own size
-	Ulimits     map[string]int // soft and hard, as far as the node allows them
-	Sysctls     map[string]int // of the kernel's parameters
-	Ports       []PortMeant
-	Networks    []string
-	MayNetworks []string // those of applications that require this one, which come and go
-	Environment map[string]string
-	Secrets     []SecretMeant
-	Health      *HealthMeant
-	StopTimeout time.Duration
-	StopSignal  string        // empty: the image's, or SIGTERM
-	Start       time.Duration // until systemd gives up a start
-	Memory      uint64        // bytes; 0: no limit
-	DependsOn   []string      // containers whose units are required, and started before
-	Follows     []string      // containers of other applications, whose units are started before
-	Joins       []string      // applications whose network it joins once it has started
+	App, Name    string
+	Image        manifest.Image
+	User         string                 // "UID:GID" in the container; empty: as the image says
+	Entrypoint   []string               // nil: the image's
+	Command      []string               // nil: the image's, where its entrypoint is not replaced
+	WorkingDir   string                 // empty: the image's
+	Init         bool                   // Podman's init starts the program
+	Hostname     string                 // empty: the container's id
+	ReadOnly     bool                   // its root file system
+	Volumes      map[string]VolumeMeant // by path
+	Files        map[string]FileMeant   // by path
+	Tmpfs        []TmpfsMeant
+	ShmSize      uint64         // bytes; 0: Podman's own size
+	Ulimits      map[string]int // soft and hard, as far as the node allows them
+	Sysctls      map[string]int // of the kernel's parameters
+	Capabilities []string       // beyond none, without CAP_
+	Devices      []DeviceMeant
+	Ports        []PortMeant
+	Networks     []string
+	Aliases      []string // further names in the application's own network, sorted
+	MayNetworks  []string // those of applications that require this one, which come and go
+	Environment  map[string]string
+	Secrets      []SecretMeant
+	Health       *HealthMeant
+	StopTimeout  time.Duration
+	StopSignal   string        // empty: the image's, or SIGTERM
+	Start        time.Duration // until systemd gives up a start
+	Memory       uint64        // bytes; 0: no limit
+	CPU          time.Duration // of processor time in a second; 0: no limit
+	Pids         int           // processes at most; 0: as Podman's settings say
+	DependsOn    []string      // containers whose units are required, and started before
+	Follows      []string      // containers of other applications, whose units are started before
+	Joins        []string      // applications whose network it joins once it has started
 }
 
 // PortMeant is a published port.
@@ -146,6 +151,7 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 	if c.User != "" {
 		out.User = fmt.Sprintf("%d:%d", uid, gid)
 	}
+	out.grant(m, c)
 	for _, v := range c.Volumes {
 		out.Volumes[v.Path] = VolumeMeant{manifest.VolumeDir(f.DataDir, m.ID, v.Name), v.ReadOnly}
 	}

@@ -41,9 +41,11 @@ func filesMeant(m *manifest.Manifest, c manifest.Container, dataDir string) map[
 
 var filePlace = regexp.MustCompile(`^(.*/_daemon/files/[^/]+/[^/.]+)\.[0-9a-f]{16}$`)
 
-// placeOf gives a source of a mount without the digest that only the daemon knows, where that
+// withoutDigest gives a source of a mount without the digest that only the daemon knows, where that
 // is one of the files.
-func placeOf(source string) string { return filePlace.ReplaceAllString(source, "$1, by a digest") }
+func withoutDigest(source string) string {
+	return filePlace.ReplaceAllString(source, "$1, by a digest")
+}
 
 // source is what a unit says of the file: where it is, and that it is read-only.
 func (f FileMeant) source() string { return f.Place + ", by a digest, ro" }
@@ -60,7 +62,7 @@ func (s *Snapshot) addFile(p properties, r *Details, mount Mount, f FileMeant) {
 	source := "something that Podman does not show, " + mount.Root
 	for _, b := range r.Mounts {
 		if b.Destination == mount.Target {
-			source = placeOf(b.Source)
+			source = withoutDigest(b.Source)
 			if filepath.Base(b.Source) != filepath.Base(mount.Root) {
 				source = "another file than Podman shows, " + mount.Root
 			}

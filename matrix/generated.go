@@ -51,8 +51,14 @@ func (c *Meant) arguments() wanted {
 		w.must("--user", c.User)
 	}
 	for _, n := range c.Networks {
-		w.must("--network "+n, "set")
+		w.must("--network "+n, c.joins(n))
 	}
+	c.saysGrants(func(name, value string) {
+		if name == "AddCapability" {
+			value = strings.ToLower(value) // as Podman's generator writes them
+		}
+		w.also(grantFlags[name], value)
+	})
 	for _, p := range c.Ports {
 		name, value := p.published()
 		w.must("--publish "+name, value)
@@ -121,9 +127,9 @@ func arguments(argv []string) properties {
 			var options string
 			about, subject, _ = strings.Cut(value, ":")
 			subject, options, _ = strings.Cut(subject, ":")
-			about = strings.TrimSuffix(placeOf(about)+", "+options, ", ")
+			about = strings.TrimSuffix(withoutDigest(about)+", "+options, ", ")
 		case "--network":
-			subject, about = value, "set"
+			subject, about, _ = joined(value)
 		case "--env", "--label":
 			subject, about, _ = strings.Cut(value, "=")
 			if subject == manifest.LabelSpec && specDigest.MatchString(about) {

@@ -37,6 +37,7 @@ type questions struct {
 	others         []string // main processes of other containers
 	inside         []string // paths in containers: "PID:/path"
 	texts          []string // files in containers, the same
+	devices        []string // paths on the node
 }
 
 // ask gathers the questions to which a snapshot lacks the answers.
@@ -48,6 +49,7 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 	for _, name := range m.Volumes() {
 		q.volumes = append(q.volumes, manifest.VolumeDir(dataDir, m.ID, name))
 	}
+	q.devices = devicesOf(m)
 	for _, seen := range s.Containers {
 		if seen.running == nil {
 			if seen.pid != "" {
@@ -78,7 +80,7 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 
 func (q questions) arguments() []string {
 	list := func(words []string) string { return strings.Join(words, " ") }
-	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.texts)}
+	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.texts), list(q.devices)}
 }
 
 // disk adds to a snapshot what only the node itself can tell.
@@ -256,6 +258,10 @@ func (r *reading) fact(f []string, line string) error {
 		run.Inside[f[2]] = InsideSeen{f[3], f[4], f[5], f[6]}
 	case tag == "text" && n == 4 && c != nil:
 		run.Texts[f[2]] = f[3]
+	case tag == "pids" && n == 3 && c != nil:
+		run.Pids = f[2]
+	case tag == "device" && n == 3:
+		r.Devices[f[1]] = strings.TrimPrefix(f[2], "absent")
 	case tag == "socket" && n == 5:
 		return r.socket(f)
 	case tag == "sockets" && n == 2:
@@ -335,6 +341,8 @@ func (r *reading) complete(q questions) error {
 		return lacks("%d of %d volumes", len(q.volumes)-r.volumes, len(q.volumes))
 	case r.folders != folders:
 		return lacks("%d of its %d folders", folders-r.folders, folders)
+	case len(r.Devices) != len(q.devices):
+		return lacks("%d of %d devices", len(q.devices)-len(r.Devices), len(q.devices))
 	case !r.sockets:
 		return lacks("some of the ports that something listens on")
 	}

@@ -59,8 +59,9 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 	}
 	w.must("network mode", "bridge")
 	for _, n := range c.Networks {
-		w.must("network "+n, "joined")
+		w.must("network "+n, strings.Join(append([]string{"joined"}, c.namesIn(n)...), " "))
 	}
+	c.wantGrants(w, s, seen.running)
 	for _, n := range c.MayNetworks {
 		w["network "+n] = want{text: "joined", optional: true}
 	}
@@ -82,8 +83,9 @@ func (c *Meant) wantSecurity(w wanted) {
 		w.must("user of its processes", c.User)
 	}
 	for _, set := range sets {
-		w.must(set+" capabilities", "none")
+		w.must(set+" capabilities", "none") // of the other sets than the bounding one: beyond it
 	}
+	w.must("bounding capabilities", bitsOf(c.granted()))
 	w.must("no_new_privs", "1")
 	w.must("seccomp", "a filter")
 	w.must("root of the container", "the node's user")
@@ -204,7 +206,7 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 		"Type": "notify", "Restart": "always", "RestartUSec": restartDelay.String(), "RestartSteps": fmt.Sprint(restartSteps),
 		"RestartMaxDelayUSec": restartMaxDelay.String(), "StartLimitIntervalUSec": "0s", "MemoryMax": memory,
 		"SuccessExitStatus": c.successStatus(), "KillMode": "mixed",
-		"TimeoutStartUSec": c.Start.String(), "TimeoutStopUSec": (c.StopTimeout + stopMargin).String(),
+		"TimeoutStartUSec": c.Start.String(), "TimeoutStopUSec": (c.StopTimeout + stopMargin).String(), "CPUQuotaPerSecUSec": c.cpu(),
 	} {
 		w.must("its unit's "+name, value)
 	}

@@ -91,6 +91,8 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 				size = sizeOf(mount.Super)
 			}
 			p.add("mount "+target, tmpfs(mount, size))
+		case s.deviceAt(m, target) != nil:
+			p.add("mount "+target, s.device(s.deviceAt(m, target), mount))
 		case target == initPath && m.Init:
 			p.add("mount "+target, initMount(mount))
 		case slices.Contains(readOnly, target) && (types == nil || slices.Contains(types, mount.Type)):

@@ -74,8 +74,9 @@ func (c *Meant) directives() wanted {
 	in("DropCapability", "all")
 	in("NoNewPrivileges", "true")
 	for _, n := range c.Networks {
-		in("Network "+n+".network", "set")
+		in("Network "+n+".network", c.joins(n))
 	}
+	c.saysGrants(func(name, value string) { w.also("[Container] "+name, value) })
 	for _, p := range c.Ports {
 		name, value := p.published()
 		in("PublishPort "+name, value)
@@ -118,6 +119,9 @@ func (c *Meant) directives() wanted {
 	}
 	if c.Memory > 0 {
 		w.must("[Service] MemoryMax", fmt.Sprint(c.Memory))
+	}
+	if c.CPU > 0 {
+		w.must("[Service] CPUQuota", c.quota())
 	}
 	for _, app := range c.Joins {
 		w.must("[Service] ExecStartPost "+app, "set")
@@ -167,7 +171,7 @@ func directives(body string) (properties, error) {
 		if err != nil {
 			return nil, fmt.Errorf("%q: %w", line, err)
 		}
-		if lone(value) {
+		if lone(value) && name != "[Service] CPUQuota" { // in which systemd expands nothing
 			about = "expanded by systemd, " + about
 		}
 		for i := range subject {
@@ -188,7 +192,7 @@ func split(name, value string) (subjects []string, about string, err error) {
 	case "Requires", "After":
 		return strings.Fields(value), "set", nil
 	case "Network":
-		return one(value, "set", true)
+		return one(joined(value))
 	case "Label", "Environment":
 		w, err := argv(value)
 		if err != nil || len(w) != 1 {
@@ -206,7 +210,7 @@ func split(name, value string) (subjects []string, about string, err error) {
 	case "Volume":
 		source, target, _ := strings.Cut(value, ":")
 		target, options, _ := strings.Cut(target, ":")
-		return one(target, strings.TrimSuffix(placeOf(source)+", "+options, ", "), true)
+		return one(target, strings.TrimSuffix(withoutDigest(source)+", "+options, ", "), true)
 	case "Tmpfs":
 		return one(tmpfsOptions(value))
 	case "SuccessExitStatus":

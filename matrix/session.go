@@ -140,7 +140,11 @@ func (e *Environment) expectation(host string) (*Expectation, error) {
 // for the invariants.
 func (e *Environment) look(ctx context.Context, rec *Recorder) (*Snapshot, error) {
 	defer rec.charge(&rec.timing.Witness)()
-	s, err := e.sees(ctx, e.App, rec.begin)
+	m := e.App
+	if filled, err := m.With(e.Shard.Config[m.ID], manifest.Node{}); err == nil {
+		m = filled // a setting may name a device
+	}
+	s, err := e.sees(ctx, m, rec.begin)
 	if err != nil {
 		return nil, err
 	}

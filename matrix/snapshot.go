@@ -34,6 +34,7 @@ type Snapshot struct {
 	MemoryMax  map[string]string            // limit of a unit's cgroup, where the node can limit memory
 	Namespaces map[string]string            // the node's own, by kind
 	Listening  []Socket                     // on any address of the node
+	Devices    map[string]string            // those that a manifest names, by path on the node -> what that leads to; empty where it is not there
 
 	lies []string // where the daemon says otherwise, for longer than it may lag behind
 }
@@ -43,7 +44,7 @@ func newSnapshot() *Snapshot {
 	return &Snapshot{
 		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
 		Open: map[int]bool{}, Exposed: map[int]bool{}, Proxied: map[int]string{}, Bridges: map[string]Bridge{},
-		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{},
+		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{}, Devices: map[string]string{},
 	}
 }
 

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"errors"
 	"fmt"
 	"maps"
 	"slices"
@@ -31,6 +32,9 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 		what += " --purge"
 	}
 	r.audit(req.Who, req.App, what+settings(r.manifest(req.App), req.Config), err)
+	if errors.Is(err, request.ErrDevice) {
+		r.Wake() // it may be plugged in before the next try
+	}
 	if err != nil {
 		return 0, err
 	}

@@ -174,7 +174,8 @@ func kindOf(path string) Kind {
 	for part := range strings.SplitSeq(path, ".") {
 		switch part {
 		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",
-			"entrypoint", "files", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls":
+			"entrypoint", "files", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls",
+			"capabilities", "devices", "cpus", "pids":
 			return Privilege
 		case "ports", "interfaces":
 			return Exposure
@@ -214,6 +215,9 @@ func flat(e *Entry) map[string]string {
 			times := map[string]int{}
 			for i, x := range v {
 				name := nameOf(x, i)
+				if s, ok := x.(string); ok && strings.HasSuffix(path, ".capabilities") {
+					name = s // whatever their order
+				}
 				if times[name]++; times[name] > 1 { // it must not stand for the one before it
 					name = fmt.Sprintf("%s#%d", name, times[name])
 				}
@@ -229,7 +233,7 @@ func flat(e *Entry) map[string]string {
 
 func nameOf(v any, i int) string {
 	if m, ok := v.(map[string]any); ok {
-		for _, key := range []string{"name", "app", "container", "path"} {
+		for _, key := range []string{"name", "app", "container", "path", "class"} {
 			if s, ok := m[key].(string); ok {
 				return s
 			}

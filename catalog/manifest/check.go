@@ -84,6 +84,7 @@ func (d *document) check(m *Manifest) {
 	}
 	d.checkVolumes(m)
 	d.checkFilesTogether(m)
+	d.checkExtraHosts(m, names)
 	if _, cycle := order(m.Containers); cycle != "" {
 		d.report(at("containers", names[cycle], "depends_on"), false, "depends on itself, directly or through others")
 	}
@@ -118,6 +119,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 		d.checkHealth(i, c, h)
 	}
 	d.checkProcess(m, i, c)
+	d.checkPrivileges(m, i, c)
 	targets := map[string]string{}
 	target := func(p string, where ...any) {
 		if path.Clean(p) != p || p == "/" {

@@ -4,7 +4,8 @@
 // project.
 //
 // What the language cannot say is refused: there is no field for a privileged
-// container, the host's network, the engine's socket or a host path.
+// container, the host's network, the engine's socket or a host path. Capabilities and
+// devices are from lists, and need the owner's consent.
 package manifest
 
 import (
@@ -162,17 +163,24 @@ type Container struct {
 	ReadOnly    bool              `json:"read_only,omitempty"` // nothing can be written but volumes and tmpfs
 	Volumes     []Volume          `json:"volumes,omitempty"`
 	Tmpfs       []Tmpfs           `json:"tmpfs,omitempty"`
-	Memory      string            `json:"memory,omitempty"`   // at most, such as 512M; default: the application's resources
-	ShmSize     string            `json:"shm_size,omitempty"` // of /dev/shm, such as 256M; default: Podman's, 64000K
-	Ulimits     map[string]int    `json:"ulimits,omitempty"`  // soft and hard; see ulimits for names and bounds
-	Sysctls     map[string]int    `json:"sysctls,omitempty"`  // see sysctls for names and bounds
-	Secrets     []SecretMount     `json:"secrets,omitempty"`
-	Files       []File            `json:"files,omitempty"`
-	Health      *Health           `json:"health,omitempty"`
-	DependsOn   []Dependency      `json:"depends_on,omitempty"`
-	Ports       []Port            `json:"ports,omitempty"`
-	StopTimeout Duration          `json:"stop_timeout,omitempty"`
-	StopSignal  string            `json:"stop_signal,omitempty"` // one of StopSignals; default: the image's, or SIGTERM
+	Memory      string            `json:"memory,omitempty"`      // at most, such as 512M; default: the application's resources
+	ShmSize     string            `json:"shm_size,omitempty"`    // of /dev/shm, such as 256M; default: Podman's, 64000K
+	Ulimits     map[string]int    `json:"ulimits,omitempty"`     // soft and hard; see ulimits for names and bounds
+	Sysctls     map[string]int    `json:"sysctls,omitempty"`     // see sysctls for names and bounds
+	CPUs        float64           `json:"cpus,omitempty"`        // at most, such as 1.5; default: all
+	Pids        int               `json:"pids,omitempty"`        // processes and threads at most; default: Podman's
+	ExtraHosts  map[string]string `json:"extra_hosts,omitempty"` // further names of members, for all of them; see Aliases
+
+	Capabilities []string `json:"capabilities,omitempty"` // see capabilities for those that there are
+	Devices      []Device `json:"devices,omitempty"`
+
+	Secrets     []SecretMount `json:"secrets,omitempty"`
+	Files       []File        `json:"files,omitempty"`
+	Health      *Health       `json:"health,omitempty"`
+	DependsOn   []Dependency  `json:"depends_on,omitempty"`
+	Ports       []Port        `json:"ports,omitempty"`
+	StopTimeout Duration      `json:"stop_timeout,omitempty"`
+	StopSignal  string        `json:"stop_signal,omitempty"` // one of StopSignals; default: the image's, or SIGTERM
 }
 
 // Image is either pulled by digest (Ref and Digest) or built by the publisher

@@ -352,8 +352,16 @@ func short(s string) string {
 // hint explains the fields that people reach for and that the language leaves out on purpose.
 func hint(name string) string {
 	switch name {
-	case "privileged", "cap_add", "devices", "security_opt":
+	case "privileged", "security_opt":
 		return "; applications run rootless and unprivileged, the language has no way to ask for more"
+	case "cap_add":
+		return "; a container's 'capabilities' are those of a list that it needs"
+	case "device", "cdi":
+		return "; a container's 'devices' are by class: serial, video, usb, gpu, tun"
+	case "lan_discovery", "multicast":
+		return "; multicast of the node's network does not reach containers, which have networks of their own"
+	case "subpath":
+		return "; what one container has of another's volume is a volume of its own, mounted below the other"
 	case "network", "network_mode", "pid", "ipc":
 		return "; every application has its own network, the host's namespaces cannot be shared"
 	case "hostPath", "host_path", "bind", "mounts":

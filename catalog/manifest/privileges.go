@@ -13,7 +13,7 @@ import (
 // words for its owner, sorted and each once. The words are the identifiers of consent,
 // too: the same privilege always has the same.
 func (m *Manifest) Privileges() []string {
-	var all []string
+	all := m.Grants()
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	webs := m.WebPorts()
 	for _, c := range m.Containers {
@@ -68,6 +68,7 @@ func NewPrivileges(from, to *Manifest) []string {
 		if !ok {
 			before = &Container{}
 		}
+		more = append(more, newLimits(*before, c)...)
 		if c.Memory != "" || before.Memory != "" { // one of its own
 			limited(from.MemoryOf(*before), to.MemoryOf(c), " in its container "+c.Name)
 		}

@@ -26,6 +26,9 @@ type Node struct {
 //	{{app:ID.INTERFACE.host}}  the host name of an interface of an application that is required
 var reference = regexp.MustCompile(`\{\{([a-z]+):([^{}\n]*)\}\}`)
 
+// settingRef is the reference that a device's id may be.
+var settingRef = regexp.MustCompile(`\{\{setting:([a-z0-9-]+)\}\}`)
+
 // place is a text in which references are filled in.
 type place struct {
 	where     []any
@@ -168,6 +171,12 @@ func (m *Manifest) eachText(visit func(text string, p place) string) {
 		}
 		words(c.Entrypoint, c.Name, "containers", i, "entrypoint")
 		words(c.Command, c.Name, "containers", i, "command")
+		for j := range c.Devices {
+			dev := &c.Devices[j]
+			if is := visit(dev.ID, place{where: []any{"containers", i, "devices", j, "id"}, container: c.Name}); is != dev.ID {
+				dev.ID = is
+			}
+		}
 		if c.Health != nil {
 			words(c.Health.Exec, c.Name, "containers", i, "health", "exec")
 		}
@@ -219,8 +228,15 @@ func (m *Manifest) With(config map[string]string, on Node) (*Manifest, error) {
 	}
 	f.refs = m.SecretRefs(config)
 	out := m.copied()
+	setting := func(text string) string {
+		return settingRef.ReplaceAllStringFunc(text, func(ref string) string { return f.values[settingRef.FindStringSubmatch(ref)[1]] })
+	}
 	for i := range out.Containers {
 		c := &out.Containers[i]
+		var err error
+		if c.Devices, err = c.withDevices(setting); err != nil {
+			return nil, fmt.Errorf("%s: %w", m.ID, err)
+		}
 		c.Secrets = slices.DeleteFunc(slices.Clone(c.Secrets), func(s SecretMount) bool { return m.Secret(s.Name) && f.refs[s.Name] == "" })
 		for j := range c.Secrets {
 			c.Secrets[j].Ref = f.refs[c.Secrets[j].Name]

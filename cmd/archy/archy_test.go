@@ -48,7 +48,28 @@ func (node) Status(_ context.Context, r *connect.Request[api.StatusRequest]) (*c
 	return connect.NewResponse(&api.StatusResponse{Version: "1.2.3"}), nil
 }
 
+// hub is an application that needs consent to be installed.
+const consentToHub = "uses the node's graphics processor in its container hub"
+
+func (n node) Install(_ context.Context, r *connect.Request[api.InstallRequest]) (*connect.Response[api.Operation], error) {
+	return n.installed(r.Msg.Id, r.Msg.Config, r.Msg.Consent)
+}
+
+func (n node) Adopt(_ context.Context, r *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
+	return n.installed(r.Msg.Id, nil, r.Msg.Consent)
+}
+
+func (n node) installed(id string, config map[string]string, consent []string) (*connect.Response[api.Operation], error) {
+	if id == "hub" && !slices.Contains(consent, consentToHub) {
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("no consent"))
+	}
+	return n.Configure(context.Background(), connect.NewRequest(&api.ConfigureRequest{Id: id, Config: config}))
+}
+
 func (node) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]) (*connect.Response[api.App], error) {
+	if r.Msg.Id == "hub" {
+		return connect.NewResponse(&api.App{Id: "hub", Version: "1", State: api.State_STATE_NOT_INSTALLED, NewPrivileges: []string{consentToHub}}), nil
+	}
 	return connect.NewResponse(&api.App{Id: r.Msg.Id, Config: map[string]string{"api-key": "set", "mode": "plain"}, SecretSettings: []string{"api-key"}}), nil
 }
 

@@ -155,7 +155,7 @@ func (a *app) completeApps(cmd *cobra.Command, args []string, _ string) ([]strin
 
 func (a *app) operation(verb string) *cobra.Command {
 	var purge, noWait bool
-	var accept []string
+	var accept, set []string
 	c := &cobra.Command{
 		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until it is done",
 		Example:           "  archy " + verb + " APP",
@@ -167,9 +167,12 @@ func (a *app) operation(verb string) *cobra.Command {
 				return err
 			}
 			var op *api.Operation
-			if verb == "update" {
+			switch verb {
+			case "update":
 				op, err = a.update(cmd, c, args[0], accept)
-			} else {
+			case "install", "adopt":
+				op, err = a.install(cmd, c, verb, args[0], set, accept)
+			default:
 				op, err = c.Request(cmd.Context(), verb, args[0], purge)
 			}
 			if err != nil {
@@ -185,6 +188,14 @@ func (a *app) operation(verb string) *cobra.Command {
 	if verb == "uninstall" {
 		c.Flags().BoolVar(&purge, "purge", false, "delete its data and secrets too; this cannot be undone")
 		c.Example += "\n  archy uninstall APP --purge"
+	}
+	if verb == "install" || verb == "adopt" {
+		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to what it asks for beyond what all applications have, in exactly the words that it is printed in; once for each")
+		c.Long = c.Short + ". If it asks for capabilities\nor devices, these are shown first and need your consent: an answer on a terminal, or\n--accept. Without, nothing is done; exit status 1."
+	}
+	if verb == "install" {
+		c.Flags().StringArrayVar(&set, "set", nil, "NAME=VALUE of a setting that is not to have its default; once for each; of a secret one NAME=-, as with 'archy configure'")
+		c.Example += "\n  archy install APP --set prune=0"
 	}
 	if verb == "update" {
 		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to a new privilege of the update, in exactly the words that 'archy update' prints; once for each")

@@ -96,13 +96,9 @@ func (a *app) configure() *cobra.Command {
 		Args:              cobra.MinimumNArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			change := map[string]string{}
-			for _, arg := range args[1:] {
-				k, v, ok := strings.Cut(arg, "=")
-				if !ok || k == "" {
-					return usage.Wrap(fmt.Errorf("%q: expected NAME=VALUE", arg))
-				}
-				change[k] = v
+			change, err := assignments(args[1:])
+			if err != nil {
+				return err
 			}
 			c, err := a.client()
 			if err != nil {

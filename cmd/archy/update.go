@@ -13,6 +13,7 @@ import (
 	"github.com/spf13/cobra"
 	"golang.org/x/term"
 
+	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
@@ -26,7 +27,7 @@ func (a *app) update(cmd *cobra.Command, c *client.Client, id string, accept []s
 	}
 	if asked := missing(r.Msg.NewPrivileges, accept); len(asked) > 0 {
 		in, ok := cmd.InOrStdin().(*os.File)
-		if err := consent(in, cmd.ErrOrStderr(), ok && term.IsTerminal(int(in.Fd())), r.Msg, asked); err != nil {
+		if err := consent(in, cmd.ErrOrStderr(), ok && term.IsTerminal(int(in.Fd())), "update", r.Msg, asked); err != nil {
 			return nil, err
 		}
 		accept = slices.Concat(accept, asked)
@@ -38,15 +39,70 @@ func (a *app) update(cmd *cobra.Command, c *client.Client, id string, accept []s
 	return op.Msg, nil
 }
 
+// install requests an installation, or an adoption, with settings that differ from the
+// defaults. What it asks for beyond what all applications have is shown first, as with an
+// update.
+func (a *app) install(cmd *cobra.Command, c *client.Client, verb, id string, set, accept []string) (*api.Operation, error) {
+	config, err := assignments(set)
+	if err != nil {
+		return nil, err
+	}
+	r, err := c.GetApp(cmd.Context(), connect.NewRequest(&api.GetAppRequest{Id: id}))
+	if err != nil {
+		return nil, err
+	}
+	if err := readSecrets(cmd, c, id, config); err != nil {
+		return nil, err
+	}
+	agreed := accept
+	if asked := missing(r.Msg.NewPrivileges, accept); r.Msg.AvailableVersion == "" && len(asked) > 0 {
+		in, ok := cmd.InOrStdin().(*os.File)
+		if err := consent(in, cmd.ErrOrStderr(), ok && term.IsTerminal(int(in.Fd())), verb, r.Msg, asked); err != nil {
+			return nil, err
+		}
+		agreed = slices.Concat(accept, asked)
+	}
+	if verb == "adopt" {
+		op, err := c.Adopt(cmd.Context(), connect.NewRequest(&api.AdoptRequest{Id: id, Consent: agreed}))
+		if err != nil {
+			return nil, err
+		}
+		return op.Msg, nil
+	}
+	op, err := c.Install(cmd.Context(), connect.NewRequest(&api.InstallRequest{Id: id, Config: config, Consent: agreed}))
+	if err != nil {
+		return nil, err
+	}
+	return op.Msg, nil
+}
+
+// assignments reads NAME=VALUE.
+func assignments(args []string) (map[string]string, error) {
+	out := map[string]string{}
+	for _, arg := range args {
+		k, v, ok := strings.Cut(arg, "=")
+		if !ok || k == "" {
+			return nil, usage.Wrap(fmt.Errorf("%q: expected NAME=VALUE", arg))
+		}
+		out[k] = v
+	}
+	return out, nil
+}
+
 // missing are the privileges that are not accepted.
 func missing(privileges, accept []string) []string {
 	return slices.DeleteFunc(slices.Clone(privileges), func(p string) bool { return slices.Contains(accept, p) })
 }
 
-// consent shows what an update asks for and, at a terminal, asks whether to go on. No
-// answer but yes is consent.
-func consent(in io.Reader, out io.Writer, terminal bool, app *api.App, asked []string) error {
-	fmt.Fprintf(out, "%s %s asks for more than %s:\n", app.Id, app.AvailableVersion, app.Version)
+// consent shows what an update, or another verb, asks for and, at a terminal, asks whether
+// to go on. No answer but yes is consent.
+func consent(in io.Reader, out io.Writer, terminal bool, verb string, app *api.App, asked []string) error {
+	done := map[string]string{"update": "updated", "install": "installed", "adopt": "adopted"}[verb]
+	if verb == "update" {
+		fmt.Fprintf(out, "%s %s asks for more than %s:\n", app.Id, app.AvailableVersion, app.Version)
+	} else {
+		fmt.Fprintf(out, "%s %s asks for more than applications have by themselves. It\n", app.Id, app.Version)
+	}
 	for _, p := range asked {
 		fmt.Fprintf(out, "  %s\n", p)
 	}
@@ -55,10 +111,10 @@ func consent(in io.Reader, out io.Writer, terminal bool, app *api.App, asked []s
 		for i, p := range asked {
 			flags[i] = "--accept '" + strings.ReplaceAll(p, "'", `'\''`) + "'"
 		}
-		return fmt.Errorf("%s is not updated without your consent; to agree: archy update %s %s", app.Id, app.Id, strings.Join(flags, " "))
+		return fmt.Errorf("%s is not %s without your consent; to agree: archy %s %s %s", app.Id, done, verb, app.Id, strings.Join(flags, " "))
 	}
-	if !agrees(in, out, "Update?") {
-		return fmt.Errorf("%s is not updated", app.Id)
+	if !agrees(in, out, strings.ToUpper(verb[:1])+verb[1:]+"?") {
+		return fmt.Errorf("%s is not %s", app.Id, done)
 	}
 	return nil
 }

@@ -20,7 +20,7 @@ func TestOnlyYesAtATerminalIsConsent(t *testing.T) {
 		{"y\n", false, false},
 	} {
 		var out strings.Builder
-		err := consent(strings.NewReader(c.answer), &out, c.terminal, app, asked)
+		err := consent(strings.NewReader(c.answer), &out, c.terminal, "update", app, asked)
 		if (err == nil) != c.agrees {
 			t.Errorf("%q, terminal %v: %v", c.answer, c.terminal, err)
 		}

@@ -125,6 +125,12 @@ var rendered = []struct{ old, by, reason string }{
 	{"SuccessExitStatus=143", "", "its unit's SuccessExitStatus is empty, wanted 143"},
 	{"MemoryMax=64M", "MemoryMax=640M", "its unit's MemoryMax is 671088640"},
 	{"[Service]", "[Service]\nExecStartPost=/bin/true", "its unit's ExecStartPost"},
+	// what nobody has agreed to, and limits that nobody has set
+	{"Pull=never", "Pull=never\nAddDevice=/dev/net/tun", "mount /dev/net/tun is"},
+	{"Pull=never", "Pull=never\nGroupAdd=keep-groups", "additional group keep-groups is set, and none is meant"},
+	{"Pull=never", "Pull=never\nPidsLimit=100", "limit of processes is 100, and none is meant"},
+	{"Network=archipelago-page.network", "Network=archipelago-page.network:alias=other", "network archipelago-page is joined other"},
+	{"MemoryMax=64M", "MemoryMax=64M\nCPUQuota=50%", "its unit's CPUQuotaPerSecUSec is 500ms, wanted infinity"},
 }
 
 // others are faults of what the daemon does, with the step at which they must be seen.
@@ -172,7 +178,7 @@ var machines = []struct {
 // that MUTANTS_TABLE names. It is red where one survives. As it may take half an hour, it
 // says what became of each at once.
 func TestMutants(t *testing.T) {
-	all := slices.Concat(plantedFaults, others)
+	all := slices.Concat(plantedFaults, others, lessGranted())
 	for _, r := range rendered {
 		name := fmt.Sprintf("`%s` is `%s`", r.old, strings.ReplaceAll(r.by, "\n", " "))
 		if r.by == "" {
@@ -185,6 +191,7 @@ func TestMutants(t *testing.T) {
 	for _, m := range machines {
 		all = append(all, m.planted)
 	}
+	openTunnels(t, ".228", ".198")
 	daemon := faulty(t)
 	l, err := lab.Open(io.Discard)
 	if err != nil {

@@ -75,6 +75,15 @@ func (a *answer) inside(in string) {
 	}
 }
 
+// device tells where the path of a device leads.
+func (a *answer) device(path string) {
+	if leads, err := filepath.EvalSymlinks(path); err == nil {
+		a.say("device", path, leads)
+	} else {
+		a.say("device", path, "absent")
+	}
+}
+
 // secrets tells of each secret what identifies it, who may read it and which forms it has, and
 // gives the values, line by line.
 func (a *answer) secrets(dir string) (values [][]byte) {

@@ -27,13 +27,13 @@ const unitFiles = ".config/containers/systemd"
 
 // Main is the program. It is asked for everything of an application,
 //
-//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE TEXTS
+//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE TEXTS DEVICES
 //
 // or for what is cheap to ask of the whole node, for those who wait: "glance". DATA is the data
 // directory, LABEL the label of an application's unit files, SINCE where its journal begins
 // (systemd.time(7)). The rest are lists of words: units by name, volumes by directory, the
 // processes of its containers as "PID:PID of conmon", those of other containers, and paths in
-// containers as "PID:/path", those that are texts once more. What Podman's API shows of the containers is read from stdin. The
+// containers as "PID:/path", those that are texts once more, and paths of devices. What Podman's API shows of the containers is read from stdin. The
 // status is 2 where the questions are none.
 func Main(args []string, stdin io.Reader, stdout io.Writer) (status int) {
 	a := &answer{w: bufio.NewWriter(stdout), left: most}
@@ -41,10 +41,10 @@ func Main(args []string, stdin io.Reader, stdout io.Writer) (status int) {
 	case len(args) == 1 && args[0] == "glance":
 		a.boot()
 		a.services()
-	case len(args) == 11 && args[0] == "look":
+	case len(args) == 12 && args[0] == "look":
 		a.look(args[1:], stdin)
 	default:
-		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE TEXTS")
+		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE TEXTS DEVICES")
 		return 2
 	}
 	a.say("end")
@@ -100,6 +100,9 @@ func (a *answer) look(args []string, stdin io.Reader) {
 		a.inside(in)
 	}
 	a.texts(filepath.Join(data, "_daemon/secrets", app), texts)
+	for _, path := range strings.Fields(args[10]) {
+		a.device(path)
+	}
 	a.processes(mains)
 	a.sockets()
 	// The secrets' values stay on the node: they are looked for here.

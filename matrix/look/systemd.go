@@ -16,7 +16,7 @@ var identityProperties = []string{"Id", "LoadState", "ActiveState", "SubState", 
 // properties are what is asked of a unit.
 var properties = strings.Join(append(slices.Clone(identityProperties),
 	"Type", "Restart", "RestartUSec", "RestartSteps", "RestartMaxDelayUSec", "StartLimitIntervalUSec", "TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax",
-	"Requires", "After", "SuccessExitStatus", "KillMode", "ExecCondition", "ExecStartPre", "ExecStartPost", "ExecReload"), ",")
+	"Requires", "After", "SuccessExitStatus", "KillMode", "CPUQuotaPerSecUSec", "ExecCondition", "ExecStartPre", "ExecStartPost", "ExecReload"), ",")
 
 // units tells what systemd says of some units, by one question.
 func (a *answer) units(names []string) {

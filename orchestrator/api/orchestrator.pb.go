@@ -124,8 +124,9 @@ type App struct {
 	Source string `protobuf:"bytes,14,opt,name=source,proto3" json:"source,omitempty"`
 	// Of the release that is available, or else of the one offered.
 	ReleaseNotes string `protobuf:"bytes,15,opt,name=release_notes,json=releaseNotes,proto3" json:"release_notes,omitempty"`
-	// What the available version may do that the installed one may not. An update
-	// needs the owner's consent to all of it.
+	// What the available version may do that the installed one may not, and of what is not
+	// installed its capabilities and devices, and those of what it brings along. An update, or
+	// an installation, needs the owner's consent to all of it.
 	NewPrivileges []string `protobuf:"bytes,16,rep,name=new_privileges,json=newPrivileges,proto3" json:"new_privileges,omitempty"`
 	// The settings whose values are secret: they go in, and never come out.
 	SecretSettings []string `protobuf:"bytes,17,rep,name=secret_settings,json=secretSettings,proto3" json:"secret_settings,omitempty"`
@@ -773,9 +774,11 @@ func (x *GetAppRequest) GetId() string {
 }
 
 type InstallRequest struct {
-	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
-	Config        map[string]string      `protobuf:"bytes,2,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // settings that differ from the defaults
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Id     string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Config map[string]string      `protobuf:"bytes,2,rep,name=config,proto3" json:"config,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"` // settings that differ from the defaults
+	// App.new_privileges that the owner agrees to. An installation that asks for others is refused.
+	Consent       []string `protobuf:"bytes,3,rep,name=consent,proto3" json:"consent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -820,6 +823,13 @@ func (x *InstallRequest) GetId() string {
 func (x *InstallRequest) GetConfig() map[string]string {
 	if x != nil {
 		return x.Config
+	}
+	return nil
+}
+
+func (x *InstallRequest) GetConsent() []string {
+	if x != nil {
+		return x.Consent
 	}
 	return nil
 }
@@ -932,6 +942,7 @@ func (x *ConfigureRequest) GetConfig() map[string]string {
 type AdoptRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Consent       []string               `protobuf:"bytes,2,rep,name=consent,proto3" json:"consent,omitempty"` // as in InstallRequest
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -971,6 +982,13 @@ func (x *AdoptRequest) GetId() string {
 		return x.Id
 	}
 	return ""
+}
+
+func (x *AdoptRequest) GetConsent() []string {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
 }
 
 type ImportSecretRequest struct {
@@ -2641,10 +2659,11 @@ const file_orchestrator_proto_rawDesc = "" +
 	"observedAt\x12\x14\n" +
 	"\x05stale\x18\x03 \x01(\tR\x05stale\"\x1f\n" +
 	"\rGetAppRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"\x9f\x01\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"\xb9\x01\n" +
 	"\x0eInstallRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12B\n" +
-	"\x06config\x18\x02 \x03(\v2*.archipelago.v1.InstallRequest.ConfigEntryR\x06config\x1a9\n" +
+	"\x06config\x18\x02 \x03(\v2*.archipelago.v1.InstallRequest.ConfigEntryR\x06config\x12\x18\n" +
+	"\aconsent\x18\x03 \x03(\tR\aconsent\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"9\n" +
@@ -2656,9 +2675,10 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x06config\x18\x02 \x03(\v2,.archipelago.v1.ConfigureRequest.ConfigEntryR\x06config\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x1e\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"8\n" +
 	"\fAdoptRequest\x12\x0e\n" +
-	"\x02id\x18\x01 \x01(\tR\x02id\"O\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x18\n" +
+	"\aconsent\x18\x02 \x03(\tR\aconsent\"O\n" +
 	"\x13ImportSecretRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x14\n" +

@@ -101,6 +101,7 @@ func (e *Engine) Observe(ctx context.Context) (host.Observation, error) {
 		}
 		obs.Files[f.Name()] = string(b)
 	}
+	obs.Devices = devices("")
 	obs.At = time.Now()
 	return obs, nil
 }

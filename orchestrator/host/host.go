@@ -28,6 +28,14 @@ type Observation struct {
 	Files      map[string]string    // Quadlet directory: file name -> content
 	UnitFiles  map[string]string    // where systemd looks for units, generated ones aside: name -> path
 	Missing    map[string][]string  // application -> volumes that were initialised and are not there
+	Devices    map[string]Device    `json:",omitempty"` // of manifest.DevicePlaces, by path; nil where nobody looked
+}
+
+// Device is a device of the node that applications may ask for.
+type Device struct {
+	Group string // whose it is
+	Held  bool   // the group may read and write it, and the daemon's user is in it
+	Open  bool   // everybody may read and write it
 }
 
 // Container is one container as Podman lists it. What it mounts and publishes is

@@ -137,8 +137,18 @@ func (o *Offer) Update(id, source, digest string, now time.Time) (*catalog.Entry
 // NewPrivileges are those that an update of an application adds: the version's own, and
 // all of those applications that it brings along, because they are not installed.
 func (o *Offer) NewPrivileges(from, to *manifest.Manifest, installed func(app string) bool, now time.Time) []string {
-	more := manifest.NewPrivileges(from, to)
-	met, open := map[string]bool{to.ID: true}, slices.Clone(to.Requires)
+	return append(manifest.NewPrivileges(from, to), o.broughtAlong(to, (*manifest.Manifest).Privileges, installed, now)...)
+}
+
+// Grants are what an installation needs the owner's consent to: the application's own
+// capabilities and devices, and those of what it brings along.
+func (o *Offer) Grants(m *manifest.Manifest, installed func(app string) bool, now time.Time) []string {
+	return append(m.Grants(), o.broughtAlong(m, (*manifest.Manifest).Grants, installed, now)...)
+}
+
+// broughtAlong are privileges of those applications that another one brings along.
+func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Manifest) []string, installed func(app string) bool, now time.Time) (all []string) {
+	met, open := map[string]bool{by.ID: true}, slices.Clone(by.Requires)
 	for len(open) > 0 {
 		app := open[0].App
 		open = open[1:]
@@ -148,14 +158,14 @@ func (o *Offer) NewPrivileges(from, to *manifest.Manifest, installed func(app st
 		met[app] = true
 		entry, err := o.Entry(app, now)
 		if err != nil {
-			continue // then the update is refused, with this reason
+			continue // then the request is refused, with this reason
 		}
-		for _, p := range entry.Manifest.Privileges() {
-			more = append(more, "installs "+app+", which "+p)
+		for _, p := range privileges(entry.Manifest) {
+			all = append(all, "installs "+app+", which "+p)
 		}
 		open = append(open, entry.Manifest.Requires...)
 	}
-	return more
+	return all
 }
 
 // Revoked says why a version must not be installed any more; empty where it may.

@@ -112,10 +112,11 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("HostName", c.Hostname)
 	}
 	line("DropCapability", "all")
+	grants(c, line)
 	line("NoNewPrivileges", "true")
 	for _, n := range Bridges(m) {
 		if main || n.Name == Network(m.ID) {
-			line("Network", n.Name+".network")
+			line("Network", n.Name+".network"+aliases(m, c, n))
 		}
 	}
 	webs := m.WebPorts()
@@ -158,6 +159,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	for _, name := range slices.Sorted(maps.Keys(c.Sysctls)) {
 		line("Sysctl", fmt.Sprintf("%s=%d", name, c.Sysctls[name]))
+	}
+	if c.Pids > 0 {
+		line("PidsLimit", fmt.Sprint(c.Pids))
 	}
 	for _, s := range c.Secrets {
 		uid, gid := c.IDs()
@@ -221,6 +225,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	line("SuccessExitStatus", status)
 	if limit := m.MemoryOf(c); limit != "" {
 		line("MemoryMax", limit)
+	}
+	if c.CPUPercent() > 0 {
+		line("CPUQuota", fmt.Sprintf("%d%%", c.CPUPercent())) // systemd expands no specifier here
 	}
 	return b.String()
 }

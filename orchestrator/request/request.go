@@ -25,9 +25,12 @@ var (
 	ErrNotInstalled = errors.New("not installed")
 	// ErrRefused is wrapped where a request cannot be granted as things are.
 	ErrRefused = offer.ErrRefused
-	// ErrConsent is wrapped, beside ErrRefused, where an update may do what the owner has
-	// not agreed to.
+	// ErrConsent is wrapped, beside ErrRefused, where an update, or an installation, may do
+	// what the owner has not agreed to.
 	ErrConsent = errors.New("the owner's consent is missing")
+	// ErrDevice is wrapped, beside ErrRefused, where the node lacks a device, or its user may
+	// not use it.
+	ErrDevice = errors.New("a device is missing")
 )
 
 // The operations, as people and programs name them.
@@ -48,7 +51,7 @@ type Request struct {
 	Verb    string            // one of the operations above
 	Purge   bool              // with Uninstall: data and secrets too
 	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
-	Consent []string          // with Update: new privileges that the owner agrees to, as offer.NewPrivileges names them
+	Consent []string          // with Update, Install and Adopt: what the owner agrees to, as offer.NewPrivileges and offer.Grants name it
 	Who     string            // for the audit log
 
 	Automatic bool // with Update: nobody has asked for it
@@ -92,7 +95,9 @@ func Decide(records state.Records, o *offer.Offer, observed host.Observation, no
 	case Restart:
 		rec.Goal, rec.Restart = state.Running, state.RestartRequested
 	case Configure:
-		err = d.configure(&rec, r.Config)
+		if err = d.configure(&rec, r.Config); err == nil {
+			err = d.devices(rec.App, rec.Manifest, rec.Config)
+		}
 	case Update:
 		err = d.stage(&rec, r)
 	case Uninstall:
@@ -121,10 +126,25 @@ func (d *deciding) install(rec *state.Desired, installed bool, r Request) error 
 	if err := d.configure(rec, r.Config); err != nil {
 		return err
 	}
-	if data := d.records.Data[r.App]; rec.Manifest != nil && data.Migration > rec.Manifest.Migration {
+	if rec.Manifest == nil {
+		return nil
+	}
+	if data := d.records.Data[r.App]; data.Migration > rec.Manifest.Migration {
 		return formatRefused(r.App, data.Migration, rec.Manifest)
 	}
-	return d.admit(rec.Manifest)
+	asked := d.offer.Grants(rec.Manifest, d.records.Installed, d.now)
+	if err := d.admit(rec.Manifest); err != nil {
+		return err
+	}
+	for _, r := range append(slices.Clone(d.decided), *rec) {
+		if err := d.devices(r.App, r.Manifest, r.Config); err != nil {
+			return err
+		}
+	}
+	if missing := without(asked, r.Consent); !installed && len(missing) > 0 {
+		return fmt.Errorf("%w: %w: to be installed, %s asks for more than applications have by themselves: it %s; look at it and agree with 'archy %s %s' or in My Apps", ErrRefused, ErrConsent, rec.App, strings.Join(missing, "; it "), r.Verb, rec.App)
+	}
+	return nil
 }
 
 // formatRefused says that a version does not know the format of the data.

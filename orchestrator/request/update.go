@@ -48,12 +48,21 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 	if err := d.admit(to); err != nil {
 		return err
 	}
-	missing := slices.DeleteFunc(asked, func(p string) bool { return slices.Contains(r.Consent, p) })
-	if len(missing) > 0 {
+	for _, along := range append(slices.Clone(d.decided), state.Desired{App: rec.App, Manifest: to, Config: rec.Config}) {
+		if err := d.devices(along.App, along.Manifest, along.Config); err != nil {
+			return err
+		}
+	}
+	if missing := without(asked, r.Consent); len(missing) > 0 {
 		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, ErrConsent, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
 	}
 	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged}, ""
 	return nil
+}
+
+// without are the privileges to which there is no consent.
+func without(asked, consent []string) []string {
+	return slices.DeleteFunc(asked, func(p string) bool { return slices.Contains(consent, p) })
 }
 
 // withImagesOf is a fault: a manifest whose containers have the images of another one's.

@@ -123,14 +123,14 @@ var states = map[view.State]api.State{
 
 func app(v view.View) *api.App {
 	m := v.Manifest
-	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config, Source: v.Source, ReleaseNotes: v.Notes}
+	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config, Source: v.Source, ReleaseNotes: v.Notes, NewPrivileges: v.NewPrivileges}
 	for _, s := range m.Settings {
 		if s.Secret {
 			a.SecretSettings = append(a.SecretSettings, s.Name)
 		}
 	}
 	if v.Available != nil {
-		a.AvailableVersion, a.NewPrivileges = v.Available.Version, v.NewPrivileges
+		a.AvailableVersion = v.Available.Version
 	}
 	if web, port, ok := m.Web(); ok {
 		a.ProxyPort = uint32(port.Host + manifest.ProxyOffset)
@@ -165,7 +165,7 @@ func who(r interface{ Peer() connect.Peer }) string {
 }
 
 func (s *Server) Install(_ context.Context, r *connect.Request[api.InstallRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Install, Config: r.Msg.Config})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Install, Config: r.Msg.Config, Consent: r.Msg.Consent})
 }
 
 func (s *Server) Start(_ context.Context, r *connect.Request[api.StartRequest]) (*connect.Response[api.Operation], error) {
@@ -193,7 +193,7 @@ func (s *Server) Configure(_ context.Context, r *connect.Request[api.ConfigureRe
 }
 
 func (s *Server) Adopt(_ context.Context, r *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Adopt})
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Adopt, Consent: r.Msg.Consent})
 }
 
 func (s *Server) ImportSecret(_ context.Context, r *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {

@@ -25,7 +25,7 @@ import (
 type View struct {
 	Manifest      *manifest.Manifest // the one installed, or the catalog's
 	Available     *manifest.Manifest // a different one that may be installed now; nil where there is none
-	NewPrivileges []string           // what the one available may do and the one installed may not; it needs consent
+	NewPrivileges []string           // what the one available may do and the one installed may not, or what an installation gives beyond what all have; it needs consent
 	Notes         string             // of the release that is available, or else of the one offered
 	Declined      bool               // the one available did not come up here before
 	Backward      bool               // the one available is no step forward: only its owner goes there
@@ -189,8 +189,14 @@ func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 				v.remark("version " + entry.Manifest.Version + ", which " + entry.Source.String() + " offers, is older: it does not take its place by itself")
 			}
 			v.NewPrivileges = in.Offer.NewPrivileges(d.Manifest, entry.Manifest, in.Records.Installed, in.Now)
-			if len(v.NewPrivileges) > 0 {
+			if len(v.NewPrivileges) > 0 && d.Goal != state.Absent {
 				v.remark("version " + entry.Manifest.Version + " waits for your consent, as it asks for more: it " + strings.Join(v.NewPrivileges, "; it "))
+			}
+		}
+		if d.Goal == "" || d.Goal == state.Absent {
+			v.NewPrivileges = in.Offer.Grants(entry.Manifest, in.Records.Installed, in.Now)
+			if len(v.NewPrivileges) > 0 {
+				v.remark("to be installed, it needs your consent: it " + strings.Join(v.NewPrivileges, "; it "))
 			}
 		}
 		if entry.Waiver != nil {

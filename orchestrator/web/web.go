@@ -170,7 +170,7 @@ type row struct {
 	State, Class, Error, Note          string
 	Open                               string
 	Actions                            []action
-	Consent                            []string // new privileges that agreeing to an update agrees to
+	Consent                            []string // new privileges that agreeing to an update, or an installation, agrees to
 }
 
 type action struct{ Verb, Label, Confirm string }
@@ -200,7 +200,8 @@ func (s *Server) listing(host string) listing {
 		switch v.Goal {
 		case "", state.Absent:
 			if v.Error == "" {
-				r.Actions = []action{{"install", "Install", ""}}
+				r.Consent = v.NewPrivileges
+				r.Actions = []action{{"install", "Install", installs(m, r.Consent)}}
 			}
 		case state.Running:
 			if web, port, ok := m.Web(); ok && v.State == view.Up {
@@ -220,6 +221,14 @@ func (s *Server) listing(host string) listing {
 		l.Apps = append(l.Apps, r)
 	}
 	return l
+}
+
+// installs asks for the consent that an installation needs; empty where it needs none.
+func installs(m *manifest.Manifest, privileges []string) string {
+	if len(privileges) == 0 {
+		return ""
+	}
+	return strings.TrimSpace("Install " + m.Name + "? " + asks(privileges))
 }
 
 // asks says what an update asks for beyond what is installed.

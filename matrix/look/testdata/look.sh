@@ -3,7 +3,7 @@
 # line, and "end" in the end: whoever reads knows whether anything is missing. Its name is
 # "look", or "glance" for less.
 # Standard input: what Podman's API shows of its containers.
-app=$1 data=$2 label=$3 since=$4 units=$5 volumes=$6 mains=$7 others=$8 inside=$9 texts=${10}
+app=$1 data=$2 label=$3 since=$4 units=$5 volumes=$6 mains=$7 others=$8 inside=$9 texts=${10} devices=${11}
 secrets=$data/_daemon/secrets/$app
 unit_files=~/.config/containers/systemd
 most=4000000 # bytes
@@ -36,7 +36,7 @@ units() {
   [ -n "$units" ] || return 0
   local told
   # shellcheck disable=SC2086 # a list of units
-  if ! told=$(systemctl --user show -p Id,LoadState,ActiveState,SubState,WantedBy,Type,Restart,RestartUSec,RestartSteps,RestartMaxDelayUSec,StartLimitIntervalUSec,TimeoutStartUSec,TimeoutStopUSec,MemoryMax,ControlGroup,Requires,After,SuccessExitStatus,KillMode,ExecCondition,ExecStartPre,ExecStartPost,ExecReload $units); then
+  if ! told=$(systemctl --user show -p Id,LoadState,ActiveState,SubState,WantedBy,Type,Restart,RestartUSec,RestartSteps,RestartMaxDelayUSec,StartLimitIntervalUSec,TimeoutStartUSec,TimeoutStopUSec,MemoryMax,ControlGroup,Requires,After,SuccessExitStatus,KillMode,CPUQuotaPerSecUSec,ExecCondition,ExecStartPre,ExecStartPost,ExecReload $units); then
     echo failed systemctl
     return
   fi
@@ -90,14 +90,21 @@ processes() {
       close(file)
       return n
     }
-    function main_process(main, parent,  file, line, f, n, i) {
+    function main_process(main, parent,  file, line, f, n, i, dir, pids) {
       n = 0
       file = "/proc/" main "/uid_map"
       if ((getline line < file) > 0) { split(line, f, " "); print "root", main, f[2]; n++ }
       close(file)
       file = "/proc/" main "/cgroup"
-      while ((getline line < file) > 0) if (line ~ /^0::/) { print "cgroup", main, substr(line, 4); n++ }
+      while ((getline line < file) > 0) if (line ~ /^0::/) { dir = substr(line, 4); print "cgroup", main, dir; n++ }
       close(file)
+      pids = "" # the least that its cgroup says, or one between it and its unit
+      for (; dir ~ /\.service\//; sub(/\/[^\/]*$/, "", dir)) {
+        file = "/sys/fs/cgroup" dir "/pids.max"
+        if ((getline line < file) > 0 && line ~ /^[0-9]+$/ && (pids == "" || line + 0 < pids)) pids = line + 0
+        close(file)
+      }
+      if (pids != "") print "pids", main, pids
       file = "/proc/" main "/mountinfo"
       while ((getline line < file) > 0) {
         split(line, f, " ")
@@ -217,6 +224,14 @@ patterns() {
   done | grep .
 }
 
+# Where the paths of devices lead.
+devices() {
+  local p f
+  for p in $devices; do
+    if f=$(readlink -e "$p"); then echo "device $p $f"; else echo "device $p absent"; fi
+  done
+}
+
 look() {
   local p v f values links=() paths=()
   boot
@@ -246,6 +261,7 @@ look() {
   find "${links[@]}" -maxdepth 0 -printf '%p %l\n' 2>/dev/null | while IFS='/ ' read -r _ _ p _ f v; do
     [ -n "$v" ] && echo "ns $p $f $v"
   done
+  devices
   for p in $inside; do
     paths+=("/proc/${p%%:*}/root${p#*:}")
   done

@@ -1,0 +1,34 @@
+package matrix
+
+import (
+	"errors"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
+)
+
+// What was not said of a device is not taken for absent.
+func TestALookThatSaysNothingOfADeviceIsIncomplete(t *testing.T) {
+	m := stack()
+	m.Containers[1].Devices = []manifest.Device{{Class: "gpu"}, {Class: "tun"}}
+	for said, want := range map[string]string{
+		"":                                   "the node said nothing of 2 of 2 devices",
+		"device /dev/net/tun /dev/net/tun\n": "the node said nothing of 1 of 2 devices",
+		"device /dev/net/tun absent\ndevice /dev/dri/renderD128 absent\n": "",
+	} {
+		_, err := lookAtOne(m, func(file, text string) string {
+			if file == factsFile {
+				text = strings.Replace(text, "volume db 77", said+"volume db 77", 1)
+			}
+			return text
+		})
+		if want == "" && err != nil || want != "" && (!errors.Is(err, ErrIncomplete) || !strings.Contains(err.Error(), want)) {
+			t.Errorf("%q: %v, expected %q", said, err, want)
+		}
+	}
+	if got := asMeant(nil).ask(m, nodes.DataDir, noon).arguments(); got[len(got)-1] != "/dev/dri/renderD128 /dev/net/tun" {
+		t.Errorf("asked for are %q", got[len(got)-1])
+	}
+}

@@ -1,0 +1,78 @@
+package quadlet
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+	"testing"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+)
+
+func granted(t *testing.T, config map[string]string) *manifest.Manifest {
+	t.Helper()
+	m, err := manifest.ParseFile("testdata/granted.yaml")
+	if err == nil {
+		m, err = m.With(config, manifest.Node{})
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	return m
+}
+
+func TestWhatIsGrantedIsAsTheGoldenFiles(t *testing.T) {
+	for name, body := range Render(granted(t, nil), "/var/lib/archipelago", true).Files {
+		golden := filepath.Join("testdata", name)
+		if *update {
+			if err := os.WriteFile(golden, []byte(body), 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+		want, err := os.ReadFile(golden)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if body != string(want) {
+			t.Errorf("%s:\n%s\nexpected:\n%s", name, body, want)
+		}
+	}
+}
+
+func TestADeviceIsTheOneThatTheSettingNames(t *testing.T) {
+	u := Render(granted(t, map[string]string{"stick": "usb-Other_Stick-if00"}), "/d", true)
+	if got := values(u.Files["granted.container"], "AddDevice"); got[0] != "/dev/serial/by-id/usb-Other_Stick-if00:/dev/ttyACM0" {
+		t.Errorf("%q", got)
+	}
+	if u.Specs["granted"] == Render(granted(t, nil), "/d", true).Specs["granted"] {
+		t.Error("the container would go on with the old device")
+	}
+}
+
+// Of the networks of a container, only the application's own holds nobody else.
+func TestFurtherNamesAreInTheApplicationsOwnNetworkAlone(t *testing.T) {
+	m := granted(t, nil)
+	m.Containers[1].ExtraHosts = map[string]string{"web": "granted", "www": "granted"}
+	m.Requires = []manifest.Requirement{{App: "chain"}}
+	u := Render(m, "/d", true, "wallet")
+	want := []string{"archipelago-granted.network:alias=web,alias=www", "archipelago-granted.chain.network"}
+	if got := values(u.Files["granted.container"], "Network"); !slices.Equal(got, want) {
+		t.Errorf("%q, expected %q", got, want)
+	}
+	if got := values(u.Files["granted.container"], "ExecStartPost"); len(got) != 1 || strings.Contains(got[0], "alias") {
+		t.Errorf("%q", got)
+	}
+}
+
+// Everybody may make tunnels; what the node gives to a group needs it.
+func TestOnlyADeviceOfAGroupKeepsTheGroups(t *testing.T) {
+	m := granted(t, nil)
+	c := &m.Containers[0]
+	for class, want := range map[string][]string{"tun": nil, "gpu": {"keep-groups"}} {
+		c.Devices = []manifest.Device{{Class: class}}
+		if got := values(Render(m, "/d", true).Files["granted.container"], "GroupAdd"); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, expected %q", class, got, want)
+		}
+	}
+}
