@@ -19,23 +19,6 @@ var granted = []string{"    stop_timeout:", `    capabilities: [NET_BIND_SERVICE
     pids: 200
     stop_timeout:`}
 
-// lessGranted are faults of a daemon that gives it something less, more or other, with what
-// the witnesses must say of each at the installation.
-func lessGranted() (all []planted) {
-	for _, c := range []struct{ name, old, by, reason string }{
-		{"one of two capabilities is not given", "AddCapability=NET_ADMIN", "", "bounding capabilities is 0x400, wanted 0x1400"},
-		{"a third capability is given", "AddCapability=NET_ADMIN", "AddCapability=NET_ADMIN\nAddCapability=SYS_PTRACE", "has capabilities, or can gain them: 0x80000"},
-		{"a device is not given", "AddDevice=/dev/net/tun", "", "mount /dev/net/tun is missing"},
-		{"another device is given in its place", "AddDevice=/dev/net/tun", "AddDevice=/dev/fuse:/dev/net/tun", "mount /dev/net/tun is another device, /fuse of a"},
-		{"a further name is not given", ":alias=site", "", "network archipelago-page is joined, wanted joined site"},
-		{"processor time is not limited", "CPUQuota=75%", "", "its unit's CPUQuotaPerSecUSec is infinity, wanted 750ms"},
-		{"processes are not limited", "PidsLimit=200", "", "limit of processes is missing, wanted 200"},
-	} {
-		all = append(all, planted{name: c.name, fault: rendering(c.old, c.by), edit: granted, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: c.reason})
-	}
-	return all
-}
-
 // openTunnels has everybody on a node of the lab be able to make tunnels, as on a machine
 // whose udev sees to it; a reboot of the node undoes that.
 func openTunnels(t *testing.T, nodes ...string) {
