@@ -5,9 +5,10 @@ import (
 	"os"
 	"os/user"
 	"path/filepath"
-	"slices"
 	"strconv"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
@@ -24,27 +25,28 @@ func devices(root string) map[string]host.Device {
 			paths = append(paths, filepath.Join(dir, e.Name()))
 		}
 	}
-	groups, _ := os.Getgroups()
-	groups = append(groups, os.Getegid())
 	out := map[string]host.Device{}
 	for _, p := range paths {
 		info, err := os.Stat(root + p)
 		if err != nil || info.Mode()&fs.ModeCharDevice == 0 {
 			continue
 		}
-		out[p] = deviceOf(info, groups)
+		out[p] = deviceOf(info, unix.Access(root+p, unix.R_OK|unix.W_OK) == nil)
 	}
 	return out
 }
 
-// deviceOf says who may use a device, of whom one of these groups counts.
-func deviceOf(info fs.FileInfo, groups []int) host.Device {
+// overflowGroup stands for a group that has no id in this process's user namespace: the daemon's
+// unit has one, in which only the user's own groups count to the kernel (user_namespaces(7)).
+const overflowGroup = 65534
+
+// deviceOf says who may use a device; usable is whether this process may. It never opens one.
+func deviceOf(info fs.FileInfo, usable bool) host.Device {
 	const group, everybody = 0o060, 0o006
 	mode := info.Mode().Perm()
-	d := host.Device{Open: mode&everybody == everybody}
-	if st, ok := info.Sys().(*syscall.Stat_t); ok {
+	d := host.Device{Open: mode&everybody == everybody, Held: mode&group == group && usable}
+	if st, ok := info.Sys().(*syscall.Stat_t); ok && st.Gid != overflowGroup {
 		d.Group = strconv.Itoa(int(st.Gid))
-		d.Held = mode&group == group && slices.Contains(groups, int(st.Gid))
 		if g, err := user.LookupGroupId(d.Group); err == nil {
 			d.Group = g.Name
 		}

@@ -68,8 +68,10 @@ func TestWhoMayUseADevice(t *testing.T) {
 		{node{0o666, 990021}, false, true},
 		{node{0o664, 990021}, false, false},
 		{node{0o600, 990020}, false, false},
+		{node{0o660, overflowGroup}, false, false},
+		{node{0o666, overflowGroup}, false, true},
 	} {
-		if got, want := deviceOf(c.node, []int{1000, 990020}), (host.Device{Group: map[uint32]string{990020: "990020", 990021: "990021"}[c.gid], Held: c.held, Open: c.open}); got != want {
+		if got, want := deviceOf(c.node, c.gid == 990020), (host.Device{Group: map[uint32]string{990020: "990020", 990021: "990021"}[c.gid], Held: c.held, Open: c.open}); got != want {
 			t.Errorf("%o of %d: %+v, expected %+v", c.mode, c.gid, got, want)
 		}
 	}

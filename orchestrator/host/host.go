@@ -33,7 +33,7 @@ type Observation struct {
 
 // Device is a device of the node that applications may ask for.
 type Device struct {
-	Group string // whose it is
+	Group string // whose it is; empty where the daemon's sandbox cannot tell
 	Held  bool   // the group may read and write it, and the daemon's user is in it
 	Open  bool   // everybody may read and write it
 }

@@ -69,7 +69,9 @@ func (d *deciding) lacks(m *manifest.Manifest, said, dev manifest.Device) string
 	case !dev.Grouped():
 		return fmt.Sprintf("the device %s, which not everybody may use: 'sudo chmod 0666 %s', and have udev keep it so", dev.Node(), dev.Node())
 	case dev.Rule("") != "":
-		return fmt.Sprintf("the device %s, which belongs to the group %s and not to one of the node's user: %s", dev.Node(), have.Group, byRule(dev))
+		return fmt.Sprintf("the device %s, which belongs to no group of the node's user: %s", dev.Node(), byRule(dev))
+	case have.Group == "":
+		return fmt.Sprintf("the device %s, which belongs to no group of the node's user: 'stat -Lc %%G %s' names its group, 'sudo usermod -aG GROUP USER' adds the node's user to it; then reboot", dev.Node(), dev.Node())
 	}
 	return fmt.Sprintf("the device %s, which belongs to the group %s: 'sudo usermod -aG %s USER' for the node's user, and reboot", dev.Node(), have.Group, have.Group)
 }
