@@ -316,7 +316,6 @@ func lessGranted() (all []planted) {
 		{"another device is given in its place", "AddDevice=/dev/net/tun", "AddDevice=/dev/fuse:/dev/net/tun", "mount /dev/net/tun is another device, /fuse of a"},
 		{"a further name is not given", ":alias=site", "", "network archipelago-page is joined, wanted joined site"},
 		{"processor time is not limited", "CPUQuota=75%", "", "its unit's CPUQuotaPerSecUSec is infinity, wanted 750ms"},
-		{"processes are not limited", "PidsLimit=200", "", "limit of processes is missing, wanted 200"},
 	} {
 		all = append(all, planted{name: c.name, fault: rendering(c.old, c.by), edit: granted, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: c.reason})
 	}
