@@ -32,3 +32,13 @@ func TestALookThatSaysNothingOfADeviceIsIncomplete(t *testing.T) {
 		t.Errorf("asked for are %q", got[len(got)-2])
 	}
 }
+
+// On a node that is a container, devices are mounted one by one.
+func TestADeviceThatIsMountedByItselfIsKnownByItsMount(t *testing.T) {
+	s := &Snapshot{Devices: map[string]string{"/dev/net/tun": "/dev/net/tun"}, Elsewhere: map[string]string{"/dev/net/tun": "/19"}}
+	for root, same := range map[string]bool{"/19": true, "/net/tun": false, "/20": false} {
+		if got := s.device(&DeviceMeant{Node: "/dev/net/tun"}, Mount{Root: root, Type: "tmpfs", Options: "rw"}); strings.HasPrefix(got, "/dev/net/tun, ") != same {
+			t.Errorf("%s: %q", root, got)
+		}
+	}
+}

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 	"strings"
@@ -250,8 +251,9 @@ func (s *Snapshot) deviceAt(m *Meant, target string) *DeviceMeant {
 
 // device tells which device of the node is mounted: the one to which its path leads.
 func (s *Snapshot) device(d *DeviceMeant, mount Mount) string {
-	which := d.Node
-	if leads := s.Devices[d.Node]; leads == "" || "/dev"+mount.Root != leads || !slices.Contains([]string{"tmpfs", "devtmpfs"}, mount.Type) {
+	which, leads := d.Node, s.Devices[d.Node]
+	root := cmp.Or(s.Elsewhere[leads], strings.TrimPrefix(leads, "/dev"))
+	if leads == "" || mount.Root != root || !slices.Contains([]string{"tmpfs", "devtmpfs"}, mount.Type) {
 		which = fmt.Sprintf("another device, %s of a %s", mount.Root, mount.Type)
 	}
 	return which + ", " + access(mount.Options)

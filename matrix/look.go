@@ -260,6 +260,8 @@ func (r *reading) fact(f []string, line string) error {
 		run.Pids = f[2]
 	case tag == "device" && n == 3:
 		r.Devices[f[1]] = strings.TrimPrefix(f[2], "absent")
+	case tag == "elsewhere" && n == 3:
+		r.Elsewhere[f[1]] = f[2]
 	case tag == "text" && n == 4 && c != nil:
 		run.Texts[f[2]] = f[3]
 	case tag == "socket" && n == 5:

@@ -35,6 +35,7 @@ type Snapshot struct {
 	Namespaces map[string]string            // the node's own, by kind
 	Listening  []Socket                     // on any address of the node
 	Devices    map[string]string            // those that a manifest names, by path on the node -> what that leads to; empty where it is not there
+	Elsewhere  map[string]string            // those of them that are mounted by themselves, by what their paths lead to -> the root of that mount
 
 	lies []string // where the daemon says otherwise, for longer than it may lag behind
 }
@@ -44,7 +45,7 @@ func newSnapshot() *Snapshot {
 	return &Snapshot{
 		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
 		Open: map[int]bool{}, Exposed: map[int]bool{}, Proxied: map[int]string{}, Bridges: map[string]Bridge{},
-		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{}, Devices: map[string]string{},
+		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{}, Devices: map[string]string{}, Elsewhere: map[string]string{},
 	}
 }
 

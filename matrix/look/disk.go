@@ -75,12 +75,20 @@ func (a *answer) inside(in string) {
 	}
 }
 
-// device tells where the path of a device leads.
-func (a *answer) device(path string) {
-	if leads, err := filepath.EvalSymlinks(path); err == nil {
-		a.say("device", path, leads)
-	} else {
+// device tells where the path of a device leads, and, where that is mounted by itself, as in a
+// container that is a node, the root of that mount (proc_pid_mountinfo(5)).
+func (a *answer) device(path, mounts string) {
+	leads, err := filepath.EvalSymlinks(path)
+	if err != nil {
 		a.say("device", path, "absent")
+		return
+	}
+	a.say("device", path, leads)
+	for _, line := range lines(mounts) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == leads {
+			a.say("elsewhere", leads, f[3])
+			return
+		}
 	}
 }
 

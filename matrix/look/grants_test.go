@@ -55,10 +55,13 @@ func TestItIsToldWhereADeviceLeads(t *testing.T) {
 	}
 	var out bytes.Buffer
 	a := &answer{w: bufio.NewWriter(&out), left: most}
-	a.device(dir + "/usb-a")
-	a.device(dir + "/usb-b")
+	put(t, dir+"/mounts", "29 1 0:5 / /dev rw - devtmpfs x rw\n30 29 0:55 /19 "+dir+"/ttyUSB4 rw - tmpfs none rw\n")
+	put(t, dir+"/ttyUSB4", "")
+	a.device(dir+"/usb-a", dir+"/mounts")
+	a.device(dir+"/ttyUSB4", dir+"/mounts")
+	a.device(dir+"/usb-b", dir+"/mounts")
 	a.w.Flush()
-	if want := "device " + dir + "/usb-a " + dir + "/ttyUSB3\ndevice " + dir + "/usb-b absent\n"; out.String() != want {
+	if want := "device " + dir + "/usb-a " + dir + "/ttyUSB3\ndevice " + dir + "/ttyUSB4 " + dir + "/ttyUSB4\nelsewhere " + dir + "/ttyUSB4 /19\ndevice " + dir + "/usb-b absent\n"; out.String() != want {
 		t.Errorf("%q, expected %q", out.String(), want)
 	}
 }

@@ -101,7 +101,7 @@ func (a *answer) look(args []string, stdin io.Reader) {
 		a.inside(in)
 	}
 	for _, path := range strings.Fields(args[9]) {
-		a.device(path)
+		a.device(path, "/proc/self/mountinfo")
 	}
 	a.texts(filepath.Join(data, "_daemon/secrets", app), texts)
 	a.processes(mains)
