@@ -15,13 +15,13 @@ rm -rf new
 mkdir new
 tar -x -C new
 rm -f "$units/archipelago.service.d/deployment.conf" "$units/archipelago-prober.service.d/deployment.conf"
-(cd new/home && find . -type f) > files # not in a pipe, where its failure would be lost
+(cd new/home && find . -type f) > new/list # not in a pipe, where its failure would be lost
 while read -r file; do
 	mkdir -p "$HOME/${file%/*}"
 	cp "new/home/$file" "$HOME/$file.new"
 	mv -f "$HOME/$file.new" "$HOME/$file"
-done < files
-rm -rf old files
+done < new/list
+rm -rf old
 [ ! -e catalog ] || mv catalog old
 mv new/catalog catalog
 rm -rf old new
