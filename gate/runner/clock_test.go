@@ -16,20 +16,23 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// clocks are those of a machine on which every reading takes a second, and whose wall clock is
-// ahead by what set says.
+// clocks are those of a machine whose wall clock is ahead of this one's by what set says of each
+// reading. Both are from one clock, however long a reading takes to come.
 type clocks struct {
-	mu   sync.Mutex
-	read int
-	set  func(read int) time.Duration
+	mu    sync.Mutex
+	start time.Time
+	read  int
+	set   func(read int) time.Duration
 }
 
 func (c *clocks) now() (Reading, error) {
 	c.mu.Lock()
 	defer c.mu.Unlock()
-	c.read++
-	steady := time.Duration(c.read) * time.Second
-	return Reading{Wall: time.Now().Round(0).Add(steady + c.set(c.read)), Steady: steady}, nil
+	if c.read++; c.read == 1 {
+		c.start = time.Now()
+	}
+	steady := time.Since(c.start)
+	return Reading{Wall: c.start.Round(0).Add(steady + c.set(c.read)), Steady: steady}, nil
 }
 
 // jumps are those in the run's record on disk.
