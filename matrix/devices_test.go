@@ -1,9 +1,12 @@
 package matrix
 
 import (
+	"context"
 	"errors"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/nodes"
@@ -40,5 +43,21 @@ func TestADeviceThatIsMountedByItselfIsKnownByItsMount(t *testing.T) {
 		if got := s.device(&DeviceMeant{Node: "/dev/net/tun"}, Mount{Root: root, Type: "tmpfs", Options: "rw"}); strings.HasPrefix(got, "/dev/net/tun, ") != same {
 			t.Errorf("%s: %q", root, got)
 		}
+	}
+}
+
+// Whoever looks, looks for the device that the application's settings name.
+func TestALookIsForTheDeviceThatASettingNames(t *testing.T) {
+	m := stack()
+	m.Settings = []manifest.Setting{{Name: "stick", Default: "usb-a-if00"}}
+	m.Containers[1].Devices = []manifest.Device{{Class: "serial", ID: "{{setting:stick}}", Path: "/dev/ttyACM0"}}
+	s := &Session{Shard: &Shard{Config: map[string]map[string]string{m.ID: {"stick": "usb-b-if00"}}}}
+	var asked []string
+	s.sees = func(_ context.Context, m *manifest.Manifest, _ time.Time) (*Snapshot, error) {
+		asked = devicesOf(m)
+		return nil, nil
+	}
+	if _, err := s.lookAt(t.Context(), m, noon); err != nil || !slices.Equal(asked, []string{"/dev/serial/by-id/usb-b-if00"}) {
+		t.Errorf("%v, %q", err, asked)
 	}
 }

@@ -41,7 +41,7 @@ func (s *Session) prepare(ctx context.Context) error {
 // clear purges what is left of an application.
 func (s *Session) clear(ctx context.Context, m *manifest.Manifest) error {
 	env, rec := &Environment{Session: s, App: m}, newRecorder(s.Shard, m.ID, "fixture")
-	seen, err := env.sees(ctx, m, rec.begin)
+	seen, err := env.lookAt(ctx, m, rec.begin)
 	if err != nil || len(CheckAbsent(m, seen))+len(CheckPurged(seen)) == 0 {
 		return err
 	}
@@ -51,14 +51,14 @@ func (s *Session) clear(ctx context.Context, m *manifest.Manifest) error {
 // run has an application installed and running.
 func (s *Session) run(ctx context.Context, m *manifest.Manifest) error {
 	env, rec := &Environment{Session: s, App: m}, newRecorder(s.Shard, m.ID, "fixture")
-	seen, err := env.sees(ctx, m, rec.begin)
+	seen, err := env.lookAt(ctx, m, rec.begin)
 	if err != nil || len(CheckRunning(m, seen)) == 0 {
 		return err
 	}
 	if err := env.do(ctx, rec, Install, false); err != nil {
 		return err
 	}
-	if seen, err = env.sees(ctx, m, rec.begin); err != nil {
+	if seen, err = env.lookAt(ctx, m, rec.begin); err != nil {
 		return err
 	}
 	return Verdict(CheckRunning(m, seen))

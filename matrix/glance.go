@@ -85,7 +85,7 @@ func (e *Environment) sight(rec *Recorder) sight {
 			}
 			return s.of(e.App), nil
 		},
-		look: func(ctx context.Context) (*Snapshot, error) { return e.sees(ctx, e.App, rec.begin) },
+		look: func(ctx context.Context) (*Snapshot, error) { return e.lookAt(ctx, e.App, rec.begin) },
 	}
 }
 

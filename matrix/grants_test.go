@@ -1,8 +1,6 @@
 package matrix
 
 import (
-	"maps"
-	"os"
 	"slices"
 	"strings"
 	"testing"
@@ -221,30 +219,5 @@ var plantedInGrantedServices = map[string]planting{
 
 // The services are those of Podman's generator (5.8.6).
 func TestAllThatAManifestCanGrantIsRenderedAsItIsMeant(t *testing.T) {
-	e, files := unitsOf(t, "granted")
-	b, err := os.ReadFile("testdata/granted.txt")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if wrong := slices.Concat(CheckRendered(e, files), CheckGenerated(e, string(b))); len(wrong) > 0 {
-		t.Fatalf("red without a fault: %q", wrong)
-	}
-	for name, p := range plantedGrants {
-		bad := maps.Clone(files)
-		if bad[p.file] = strings.Replace(files[p.file], p.old, p.by, 1); bad[p.file] == files[p.file] {
-			t.Fatalf("%s: not planted", name)
-		}
-		if wrong := CheckRendered(e, bad); !slices.ContainsFunc(wrong, func(w string) bool { return strings.Contains(w, p.want) }) {
-			t.Errorf("%s: %q, expected %q", name, wrong, p.want)
-		}
-	}
-	for name, p := range plantedInGrantedServices {
-		bad := strings.Replace(string(b), p.old, p.by, 1)
-		if bad == string(b) {
-			t.Fatalf("%s: not planted", name)
-		}
-		if wrong := CheckGenerated(e, bad); !slices.ContainsFunc(wrong, func(w string) bool { return strings.Contains(w, p.want) }) {
-			t.Errorf("%s: %q, expected %q", name, wrong, p.want)
-		}
-	}
+	renderedAsMeant(t, "granted", plantedGrants, plantedInGrantedServices)
 }

@@ -353,15 +353,22 @@ var plantedInWholeServices = map[string]planting{
 
 // The services are those of Podman's generator (5.8.6).
 func TestAllThatAManifestCanSayIsRenderedAsItIsMeant(t *testing.T) {
-	e, files := unitsOf(t, "whole")
-	b, err := os.ReadFile("testdata/whole.txt")
+	renderedAsMeant(t, "whole", plantedInWhole, plantedInWholeServices)
+}
+
+// renderedAsMeant wants the units of a fixture, and the services that Podman's generator made of
+// them, to be as they are meant, and each fault that is planted in them to be red.
+func renderedAsMeant(t *testing.T, fixture string, inFiles, inServices map[string]planting) {
+	t.Helper()
+	e, files := unitsOf(t, fixture)
+	b, err := os.ReadFile("testdata/" + fixture + ".txt")
 	if err != nil {
 		t.Fatal(err)
 	}
 	if wrong := slices.Concat(CheckRendered(e, files), CheckGenerated(e, string(b))); len(wrong) > 0 {
 		t.Fatalf("red without a fault: %q", wrong)
 	}
-	for name, p := range plantedInWhole {
+	for name, p := range inFiles {
 		bad := maps.Clone(files)
 		if bad[p.file] = strings.Replace(files[p.file], p.old, p.by, 1); bad[p.file] == files[p.file] {
 			t.Fatalf("%s: not planted", name)
@@ -370,7 +377,7 @@ func TestAllThatAManifestCanSayIsRenderedAsItIsMeant(t *testing.T) {
 			t.Errorf("%s: %q, expected %q", name, wrong, p.want)
 		}
 	}
-	for name, p := range plantedInWholeServices {
+	for name, p := range inServices {
 		bad := strings.Replace(string(b), p.old, p.by, 1)
 		if bad == string(b) {
 			t.Fatalf("%s: not planted", name)

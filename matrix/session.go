@@ -136,15 +136,19 @@ func (e *Environment) expectation(host string) (*Expectation, error) {
 	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: NodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
 }
 
+// lookAt is a look at an application as its settings make it, of which one may name a device.
+func (s *Session) lookAt(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
+	if filled, err := m.With(s.Shard.Config[m.ID], manifest.Node{}); err == nil {
+		m = filled
+	}
+	return s.sees(ctx, m, since)
+}
+
 // look has the witnesses take a snapshot, compares the daemon's words with it, and holds it
 // for the invariants.
 func (e *Environment) look(ctx context.Context, rec *Recorder) (*Snapshot, error) {
 	defer rec.charge(&rec.timing.Witness)()
-	m := e.App
-	if filled, err := m.With(e.Shard.Config[m.ID], manifest.Node{}); err == nil {
-		m = filled // a setting may name a device
-	}
-	s, err := e.sees(ctx, m, rec.begin)
+	s, err := e.lookAt(ctx, e.App, rec.begin)
 	if err != nil {
 		return nil, err
 	}

@@ -34,7 +34,7 @@ func (e *Environment) heed(ctx context.Context, rec *Recorder, s *Snapshot) (err
 	if slices.ContainsFunc(rec.held, func(h *Snapshot) bool { return len(h.lies) > 0 }) {
 		return nil // one is enough: every further one would be waited for
 	}
-	look := func() (*Snapshot, error) { return e.sees(ctx, e.App, rec.begin) }
+	look := func() (*Snapshot, error) { return e.lookAt(ctx, e.App, rec.begin) }
 	first := len(rec.held) == 0 && rec.before == nil
 	var waiting bool
 	check := func(s *Snapshot) (wrong []string) {

@@ -1,8 +1,6 @@
 package quadlet
 
 import (
-	"os"
-	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -23,21 +21,7 @@ func granted(t *testing.T, config map[string]string) *manifest.Manifest {
 }
 
 func TestWhatIsGrantedIsAsTheGoldenFiles(t *testing.T) {
-	for name, body := range Render(granted(t, nil), "/var/lib/archipelago", true).Files {
-		golden := filepath.Join("testdata", name)
-		if *update {
-			if err := os.WriteFile(golden, []byte(body), 0o644); err != nil {
-				t.Fatal(err)
-			}
-		}
-		want, err := os.ReadFile(golden)
-		if err != nil {
-			t.Fatal(err)
-		}
-		if body != string(want) {
-			t.Errorf("%s:\n%s\nexpected:\n%s", name, body, want)
-		}
-	}
+	asGolden(t, Render(granted(t, nil), "/var/lib/archipelago", true).Files)
 }
 
 func TestADeviceIsTheOneThatTheSettingNames(t *testing.T) {
