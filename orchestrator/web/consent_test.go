@@ -18,7 +18,9 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
-func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
+// ofOneNode makes daemons of one node, each of which offers another catalog.
+func ofOneNode(t *testing.T) func(catalog.Catalog) *Server {
+	t.Helper()
 	store, err := state.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -28,17 +30,25 @@ func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	over := func(version string, ports ...manifest.Port) *orchestrator.Reconciler {
-		m := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "feeds", Name: "Feeds", Version: version, Containers: []manifest.Container{{Name: "feeds", Ports: ports}}}
-		return orchestrator.New(nil, store, sec, catalog.Catalog{"feeds": {Manifest: m}}, "/d", log)
-	}
-	if _, err := over("1").Request(request.Request{App: "feeds", Verb: request.Install}); err != nil {
-		t.Fatal(err)
-	}
 	dir := t.TempDir()
 	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
-	s := &Server{Reconciler: over("2", manifest.Port{Name: "p2p", Container: 8333, Host: 8333}), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
-	s.Handler()
+	return func(offered catalog.Catalog) *Server {
+		s := &Server{Reconciler: orchestrator.New(nil, store, sec, offered, "/d", log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
+		s.Handler()
+		return s
+	}
+}
+
+func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
+	daemon := ofOneNode(t)
+	over := func(version string, ports ...manifest.Port) *Server {
+		m := &manifest.Manifest{APIVersion: manifest.APIVersion, ID: "feeds", Name: "Feeds", Version: version, Containers: []manifest.Container{{Name: "feeds", Ports: ports}}}
+		return daemon(catalog.Catalog{"feeds": {Manifest: m}})
+	}
+	if _, err := over("1").Reconciler.Request(request.Request{App: "feeds", Verb: request.Install}); err != nil {
+		t.Fatal(err)
+	}
+	s := over("2", manifest.Port{Name: "p2p", Container: 8333, Host: 8333})
 	page := httptest.NewRecorder()
 	s.page(page, httptest.NewRequest(http.MethodGet, "/", nil))
 	const privilege = "publishes port 8333/tcp of the node"

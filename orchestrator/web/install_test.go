@@ -1,8 +1,6 @@
 package web
 
 import (
-	"io"
-	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"net/url"
@@ -11,30 +9,14 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
-	"github.com/archipelago-cloud/archipelago/orchestrator"
-	"github.com/archipelago-cloud/archipelago/orchestrator/access"
-	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
-	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
 func TestInstallationShowsWhatItGivesAndCarriesTheConsent(t *testing.T) {
-	store, err := state.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	sec, err := secrets.Open(t.TempDir())
-	if err != nil {
-		t.Fatal(err)
-	}
-	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	offered := catalog.Catalog{}
 	for id, names := range map[string][]string{"hub": {"SETUID"}, "feeds": nil} {
 		offered[id] = &catalog.Entry{Manifest: &manifest.Manifest{APIVersion: manifest.APIVersion, ID: id, Name: id, Version: "1", Containers: []manifest.Container{{Name: id, User: "0", Capabilities: names}}}}
 	}
-	dir := t.TempDir()
-	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
-	s := &Server{Reconciler: orchestrator.New(nil, store, sec, offered, "/d", log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
-	s.Handler()
+	s := ofOneNode(t)(offered)
 	page := httptest.NewRecorder()
 	s.page(page, httptest.NewRequest(http.MethodGet, "/", nil))
 	const privilege = "may become any user (SETUID) in its container hub"
