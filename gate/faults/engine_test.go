@@ -11,6 +11,7 @@ import (
 	. "github.com/onsi/ginkgo/v2"
 	. "github.com/onsi/gomega"
 
+	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -406,8 +407,9 @@ var _ = Describe("the registry", func() {
 })
 
 // newNamespace has rootless Podman make its mount namespace anew, so that it sees
-// what root has mounted since.
-const newNamespace = "systemctl --user stop podman.service; podman system migrate"
+// what root has mounted since. Nobody may ask Podman in between, as the prober does: what
+// the socket starts then stays in the old namespace.
+const newNamespace = "systemctl --user stop " + dist.ProberUnit + " podman.socket podman.service; podman system migrate; systemctl --user start podman.socket " + dist.ProberUnit
 
 var _ = Describe("the disk", func() {
 	limited := func(ctx context.Context, dir, size string) {
@@ -449,9 +451,9 @@ var _ = Describe("the disk", func() {
 		DeferCleanup(func(ctx SpecContext) {
 			onNode(ctx, "systemctl --user stop %s podman.socket podman.service", nodes.DaemonUnit)
 			asRoot(ctx, "umount -l "+dir+" || true")
-			onNode(ctx, "%s; systemctl --user start podman.socket %s", newNamespace, nodes.DaemonUnit)
+			onNode(ctx, "%s; systemctl --user start %s", newNamespace, nodes.DaemonUnit)
 		})
-		onNode(ctx, "%s; systemctl --user start podman.socket %s", newNamespace, nodes.DaemonUnit)
+		onNode(ctx, "%s; systemctl --user start %s", newNamespace, nodes.DaemonUnit)
 		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
 		_, err := rpc.Do(ctx, "install", "page", false, nil)
 		Expect(err).To(MatchError(ContainSubstring("no space left")))
