@@ -155,6 +155,15 @@ var _ = Describe("someone", func() {
 		}, SpecTimeout(2*time.Minute))
 	}
 
+	It("has Podman make its namespaces anew, while its service is in the old ones", func(ctx SpecContext) {
+		onNode(ctx, "podman system migrate")
+		begin := time.Now()
+		settled(ctx, app("page"), before, migrateBound)
+		recovered(begin, migrateBound)
+		check()
+		do(ctx, "restart", "page")
+	}, SpecTimeout(5*time.Minute))
+
 	It("edits the unit", func(ctx SpecContext) {
 		onNode(ctx, `sed -i 's/MARK=1/MARK=edited/' ~/.config/containers/systemd/page.container && systemctl --user daemon-reload && systemctl --user restart page`)
 		wakeUp(ctx)

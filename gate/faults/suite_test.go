@@ -42,6 +42,9 @@ const (
 
 	bound     = 30 * time.Second // of a recovery, unless a spec says otherwise
 	bootBound = 60 * time.Second // of one that begins with a boot
+	// of one that begins when the prober finds itself outside: after a minute, and then the
+	// application's next try
+	migrateBound = 3 * time.Minute
 )
 
 // faultsVersion is what the daemon with planted faults says: newer than any other.
