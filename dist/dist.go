@@ -18,6 +18,9 @@ const ProberUnit = "archipelago-prober.service"
 // UserUnits is where units are, below the user's home.
 const UserUnits = ".config/systemd/user/"
 
+// DropIn is the file of ours in the directory of a unit's drop-ins.
+const DropIn = "archipelago.conf"
+
 // Program is the daemon's program, below its user's home.
 const Program = ".local/bin/archipelago"
 
@@ -29,10 +32,10 @@ var files embed.FS
 func Files() map[string][]byte {
 	out := map[string][]byte{}
 	for to, from := range map[string]string{
-		UserUnits + Unit:       "archipelago.service",
-		UserUnits + ProberUnit: "archipelago-prober.service",
-		UserUnits + "podman.service.d/archipelago.conf": "podman-service.conf",
-		Program + ".rollback":                           "rollback.sh",
+		UserUnits + Unit:                         "archipelago.service",
+		UserUnits + ProberUnit:                   "archipelago-prober.service",
+		UserUnits + "podman.service.d/" + DropIn: "podman-service.conf",
+		Program + ".rollback":                    "rollback.sh",
 	} {
 		out[to] = read(from)
 	}

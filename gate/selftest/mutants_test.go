@@ -135,6 +135,7 @@ var rendered = []struct{ old, by, reason string }{
 
 // others are faults of what the daemon does, with the step at which they must be seen.
 var others = []planted{
+	{name: "the drop-in of its service is left at uninstall", fault: fault.DropInLeft, app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "unit file page.service.d/archipelago.conf is left"},
 	{name: "the prober looks at nothing", fault: fault.ProberDead, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 30s"},
 	{name: "prepare is skipped", fault: "skip:prepare", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
 	{name: "write-units is skipped", fault: "skip:write-units", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},

@@ -37,6 +37,16 @@ func (a *answer) files(dir, label, app string) {
 	}
 }
 
+// dropIns tells which of the daemon's are there, that change these units.
+func (a *answer) dropIns(dir string, units []string) {
+	for _, unit := range units {
+		file := unit + ".d/archipelago.conf"
+		if _, err := os.Lstat(filepath.Join(dir, file)); err == nil {
+			a.say("file", file)
+		}
+	}
+}
+
 // searchable tells whether this user may look into a directory: what is not found in another
 // one is not known to be absent.
 func searchable(dir string) bool { return unix.Access(dir, unix.X_OK) == nil }

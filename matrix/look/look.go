@@ -25,6 +25,10 @@ const (
 // the home directory.
 const unitFiles = ".config/containers/systemd"
 
+// userUnits is where the user's units are, with drop-ins for those of the generator
+// (systemd.unit(5)).
+const userUnits = ".config/systemd/user"
+
 // Main is the program. It is asked for everything of an application,
 //
 //	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS
@@ -86,6 +90,7 @@ func (a *answer) look(args []string, stdin io.Reader) {
 	a.identity()
 	a.units(units)
 	a.files(filepath.Join(home, unitFiles), label, app)
+	a.dropIns(filepath.Join(home, userUnits), units)
 	a.volumes(data, volumes)
 	a.folders(data, app)
 	values := a.secrets(filepath.Join(data, "_daemon/secrets", app))

@@ -74,6 +74,9 @@ func newPlace(t *testing.T) place {
 	p.write(unitFiles+"/pair-db.container", "[Container]\nLabel=\"io.archipelago.app=pair\"") // without an end
 	p.write(unitFiles+"/other.container", "[Container]\nLabel=\"io.archipelago.app=pair-x\"\n#Label=\"io.archipelago.app=pair\"\n")
 	p.write(unitFiles+"/pair.container.d/more.conf", "x\n")
+	p.write(userUnits+"/pair-db.service.d/archipelago.conf", "")
+	p.write(userUnits+"/pair.service.d/limit.conf", "") // the owner's
+	p.write(userUnits+"/other.service.d/archipelago.conf", "")
 	p.write("data/pair/db/table", "rows")
 	p.write("data/_daemon/snapshots/pair/x", "")
 	p.write("data/_daemon/secrets/pair/.hidden", "hidden")

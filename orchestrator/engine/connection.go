@@ -52,6 +52,7 @@ func OpenPodman() (*Podman, error) {
 type Engine struct {
 	*Podman
 	quadlet string // directory that Podman's generator reads
+	drops   string // directory of the user's units, and of drop-ins for those of the generator
 	systemd *systemd
 	reloads *reloads
 	helper  func(ctx context.Context, l limit, description string, argv ...string) (string, error) // outside
@@ -77,7 +78,7 @@ func Open(ctx context.Context) (*Engine, error) {
 	}
 	e := &Engine{
 		Podman:  podman,
-		quadlet: filepath.Join(config, "containers", "systemd"),
+		quadlet: filepath.Join(config, "containers", "systemd"), drops: filepath.Join(config, "systemd", "user"),
 		systemd: sd, reloads: newReloads(sd.conn.ReloadContext), unmanaged: map[string][]string{},
 	}
 	e.helper = e.outside

@@ -19,7 +19,7 @@ import (
 // reading is an Engine whose systemd notes, at each reload, which unit files it read.
 func reading(dir string, reload func() error) (e *Engine, read *[][]string) {
 	read = new([][]string) // to be looked at while no reload is under way
-	return &Engine{quadlet: dir, reloads: newReloads(func(context.Context) error {
+	return &Engine{quadlet: dir, drops: filepath.Join(filepath.Dir(dir), "drop-ins"), reloads: newReloads(func(context.Context) error {
 		err := reload()
 		var names []string
 		entries, readErr := os.ReadDir(dir)

@@ -86,12 +86,19 @@ func (s *systemd) list(ctx context.Context) (map[string]host.Unit, error) {
 // where that changes anything, systemd reads them.
 func (e *Engine) WriteUnits(_ context.Context, files map[string]string, gone []string) error {
 	return e.reloads.after(func() (bool, error) {
+		dropped, err := writeDropIns(e.drops, slices.Collect(maps.Keys(files)))
+		if err != nil {
+			return dropped, err
+		}
 		wrote, err := writeUnits(e.quadlet, files)
 		if err != nil {
-			return wrote, err
+			return dropped || wrote, err
 		}
 		removed, err := removeUnits(e.quadlet, gone, atomicfile.SyncDir)
-		return wrote || removed, err
+		if err != nil {
+			return dropped || wrote || removed, err
+		}
+		return dropped || wrote || removed, removeDropIns(e.drops, gone)
 	})
 }
 

@@ -20,6 +20,7 @@ const (
 	ComesBack          = "comes-back"
 	NetworkLeft        = "network-left"
 	FolderLeft         = "folder-left"
+	DropInLeft         = "drop-in-left"
 	ProxyAnswers       = "proxy-answers"
 
 	// From one operation to the next.

@@ -241,6 +241,9 @@ look() {
   grep -ls "^Label=\"$label=$app\"\$" "$unit_files"/* 2>/dev/null | while read -r f; do
     echo "file ${f##*/}"
   done
+  for f in $units; do
+    [ ! -e ~/.config/systemd/user/"$f.d/archipelago.conf" ] || echo "file $f.d/archipelago.conf"
+  done
   for v in $volumes; do
     if f=$(stat -c '%i %u %g %a' "$v" 2>/dev/null); then echo "volume ${v##*/} $f"
     elif [ -x "$data" ]; then echo "volume ${v##*/} absent"
