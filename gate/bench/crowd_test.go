@@ -43,7 +43,7 @@ func TestDaemonWithFortyApplications(t *testing.T) {
 		if err := os.Chmod(filepath.Join(dir, id, "image", "entrypoint"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		text := fmt.Sprintf("apiVersion: archipelago/v1\nid: %s\nname: App\nversion: \"1\"\ncontainers:\n  - {name: %s, image: {build: image}, user: \"1000:1000\", tmpfs: [/tmp], stop_timeout: 1s, health: {exec: [/usr/bin/busybox, wget, -q, -O, /dev/null, \"http://127.0.0.1:8080/\"]}}\n", id, id)
+		text := fmt.Sprintf("apiVersion: archipelago/v1\nid: %s\nname: App\nversion: \"1\"\ncontainers:\n  - {name: %s, image: {build: image}, user: \"1000:1000\", tmpfs: [/tmp], stop_timeout: 1s, ports: [{name: web, container: 8080}], health: {exec: [/usr/bin/busybox, wget, -q, -O, /dev/null, \"http://127.0.0.1:8080/\"], http: {port: web, path: /}}}\n", id, id)
 		if err := os.WriteFile(filepath.Join(dir, id, "manifest.yaml"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
@@ -70,9 +70,13 @@ func TestDaemonWithFortyApplications(t *testing.T) {
 	hold(t, 10*time.Second) // for what the installations left to settle
 	quiet := passesSoFar(t, node)
 	cpu, _ := spent(t, node)
+	slice, began := useOf(t, node), time.Now()
 	hold(t, idle)
+	used, lasted := useOf(t, node), time.Since(began)
 	after, rss := spent(t, node)
 	fmt.Printf("idle: %.2f %% of a CPU, %.0f passes in %s, %.0f MiB resident\n", 100*(after-cpu).Seconds()/idle.Seconds(), passesSoFar(t, node)-quiet, idle, rss)
+	fmt.Printf("idle, everything of the node's user (health is looked at every 30 s): %.2f %% of a CPU, %d processes begun, %.1f KiB/s written by the daemon, the prober and Podman's service\n",
+		100*(used.cpu-slice.cpu).Seconds()/lasted.Seconds(), used.processes-slice.processes-lookProcesses, (used.written-slice.written)/1024/lasted.Seconds())
 
 	cpu, before := after, passesSoFar(t, node)
 	for range passes {
@@ -151,6 +155,51 @@ func TestDaemonWithFortyApplications(t *testing.T) {
 		recovery = append(recovery, time.Since(begin).Seconds())
 	}
 	fmt.Printf("a killed container runs again after %.2f s (median of %d)\n", median(recovery), rounds)
+
+	begin = time.Now()
+	if _, err := node.SSH.Reboot(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	up := time.Since(begin)
+	for {
+		out, err := node.SSH.Run(t.Context(), "podman ps --filter health=healthy --quiet | wc -l")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if strings.TrimSpace(out) == fmt.Sprint(applications) {
+			break
+		}
+		if time.Since(begin) > 10*recoveryTimeout {
+			t.Fatalf("waited %s for %d applications to be healthy after a reboot: %s are", 10*recoveryTimeout, applications, strings.TrimSpace(out))
+		}
+		hold(t, time.Second)
+	}
+	fmt.Printf("a reboot: %d applications healthy after %.0f s, of which %.0f s until SSH answered; %.0f CPU-s of the node's user\n", applications, time.Since(begin).Seconds(), up.Seconds(), useOf(t, node).cpu.Seconds())
+}
+
+// use is what a node's user, all of whose processes are in one slice, has used since the boot.
+type use struct {
+	cpu       time.Duration
+	processes int     // begun on the node, by the number of the latest
+	written   float64 // bytes, to disks
+}
+
+// lookProcesses are those of one useOf: the session's, the shell, and what it starts.
+const lookProcesses = 12
+
+func useOf(t *testing.T, node *fleet.Node) (u use) {
+	t.Helper()
+	out, err := node.SSH.Run(t.Context(), `awk '/^usage_usec/{print $2}' /sys/fs/cgroup/user.slice/user-$(id -u).slice/cpu.stat; sh -c 'echo $$'
+cat $(for s in archipelago archipelago-prober podman; do for p in $(cat /sys/fs/cgroup/user.slice/user-$(id -u).slice/user@$(id -u).service/app.slice/$s.service/cgroup.procs); do echo /proc/$p/io; done; done) 2>/dev/null | awk '/^write_bytes/{n+=$2} END{printf "%.0f\n", n}'`)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var micros int64
+	if _, err := fmt.Sscan(out, &micros, &u.processes, &u.written); err != nil {
+		t.Fatalf("%q: %v", out, err)
+	}
+	u.cpu = time.Duration(micros) * time.Microsecond
+	return u
 }
 
 // passesSoFar is what the daemon's own metrics count.
