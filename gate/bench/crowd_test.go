@@ -43,7 +43,7 @@ func TestDaemonWithFortyApplications(t *testing.T) {
 		if err := os.Chmod(filepath.Join(dir, id, "image", "entrypoint"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		text := fmt.Sprintf("apiVersion: archipelago/v1\nid: %s\nname: App\nversion: \"1\"\ncontainers:\n  - {name: %s, image: {build: image}, user: \"1000:1000\", tmpfs: [/tmp], stop_timeout: 1s, ports: [{name: web, container: 8080}], health: {exec: [/usr/bin/busybox, wget, -q, -O, /dev/null, \"http://127.0.0.1:8080/\"], http: {port: web, path: /}}}\n", id, id)
+		text := fmt.Sprintf("apiVersion: archipelago/v1\nid: %s\nname: App\nversion: \"1\"\ncontainers:\n  - {name: %s, image: {build: image}, user: \"1000:1000\", tmpfs: [/tmp], stop_timeout: 1s, ports: [{name: web, container: 8080, host: %d}], health: {exec: [/usr/bin/busybox, wget, -q, -O, /dev/null, \"http://127.0.0.1:8080/\"], http: {port: web, path: /}}}\n", id, id, 18000+i)
 		if err := os.WriteFile(filepath.Join(dir, id, "manifest.yaml"), []byte(text), 0o644); err != nil {
 			t.Fatal(err)
 		}
