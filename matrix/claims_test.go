@@ -23,27 +23,29 @@ func TestEveryCycleBeginsVerifiedEmpty(t *testing.T) {
 		"the proxy's port 18080 is left":  func(s *Snapshot) { s.Proxied = map[int]string{8080: "502"} },
 		"volume cache is left":            func(s *Snapshot) { s.Podmans = map[string]string{"cache": "pair"} },
 	} {
-		synctest.Test(t, func(t *testing.T) {
-			s, n := fake(t, family())
-			s.Shard.Cycle = 7
-			n.see = func(seen *Snapshot) {
-				if len(n.asked) == 0 {
-					plant(seen)
+		t.Run(left, func(t *testing.T) {
+			synctest.Test(t, func(t *testing.T) {
+				s, n := fake(t, family())
+				s.Shard.Cycle = 7
+				n.see = func(seen *Snapshot) {
+					if len(n.asked) == 0 {
+						plant(seen)
+					}
 				}
-			}
-			_, err := perform(t, s, n.m, Install)
-			if left == "" {
-				if err != nil {
-					t.Errorf("on an empty node: %v", err)
+				_, err := perform(t, s, n.m, Install)
+				if left == "" {
+					if err != nil {
+						t.Errorf("on an empty node: %v", err)
+					}
+					return
 				}
-				return
-			}
-			if err == nil || !strings.Contains(err.Error(), "before the install, something is left") || !strings.Contains(err.Error(), left) {
-				t.Errorf("%v, expected %q", err, left)
-			}
-			if len(n.asked) > 0 {
-				t.Errorf("%s, and it asks for %q", left, n.asked)
-			}
+				if err == nil || !strings.Contains(err.Error(), "before the install, something is left") || !strings.Contains(err.Error(), left) {
+					t.Errorf("%v, expected %q", err, left)
+				}
+				if len(n.asked) > 0 {
+					t.Errorf("%s, and it asks for %q", left, n.asked)
+				}
+			})
 		})
 	}
 }
