@@ -111,9 +111,9 @@ vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 test: lint unit race gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
-bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; compose files imported; BLAKE3 against b3sum
+bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; manifests rendered; compose files imported; BLAKE3 against b3sum
 	$(call install,b3sum,b3sum)
-	go test -run '^$$' -bench . ./orchestrator/plan ./orchestrator/subscription ./catalog/document ./catalog/manifest/findings ./catalog/compose ./cmd/archy
+	go test -run '^$$' -bench . ./orchestrator/plan ./orchestrator/render ./orchestrator/subscription ./catalog/document ./catalog/manifest/findings ./catalog/compose ./cmd/archy
 	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
 
 .PHONY: docs
