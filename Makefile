@@ -94,6 +94,15 @@ release: build ## static programs for ARCHES (amd64), checksums, SBOM, provenanc
 	$(GATE) release $(RELEASE).new --version '$(VERSION)' --trust $(TRUST) $(foreach k,$(WAIVERS),--trust-waivers '$(k)') $(foreach k,$(KEYS),--key '$(k)') $(if $(IDENTITY),--identity $(IDENTITY)) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
 	rm -rf $(RELEASE) && mv $(RELEASE).new $(RELEASE)
 
+.PHONY: keep
+keep: ## before release VERSION is tagged: keep its manifests, their schema, the RPC and a node's records, which later versions must take
+	@case "$(VERSION)" in v[0-9]*.[0-9]*.[0-9]*) ;; *) echo "VERSION=v1.2.3 names the release" >&2; exit 2 ;; esac
+	mkdir catalog/manifest/testdata/released/$(VERSION)
+	cp catalog/manifest/schema.json catalog/manifest/testdata/released/$(VERSION)/
+	cd catalog/apps && find . -name Containerfile -printf '%h\n' | tar --anchored -X - -cf - . | tar -C $(CURDIR)/catalog/manifest/testdata/released/$(VERSION) -xf -
+	go test ./orchestrator/api -count=1 -run '^TestTheRPCOfEveryReleaseIsKept$$' -keep $(VERSION)
+	go test ./orchestrator/state -count=1 -run '^TestRecordsOfEveryReleaseAreRead$$' -keep $(VERSION)
+
 .PHONY: vuln
 vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 	go run ./gate/vuln
@@ -102,9 +111,9 @@ vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 test: lint unit race gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
-bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; compose files imported; BLAKE3 against b3sum
+bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; manifests rendered; compose files imported; BLAKE3 against b3sum
 	$(call install,b3sum,b3sum)
-	go test -run '^$$' -bench . ./orchestrator/plan ./orchestrator/subscription ./catalog/document ./catalog/manifest/findings ./catalog/compose ./cmd/archy
+	go test -run '^$$' -bench . ./orchestrator/plan ./orchestrator/render ./orchestrator/subscription ./catalog/document ./catalog/manifest/findings ./catalog/compose ./cmd/archy
 	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
 
 .PHONY: docs

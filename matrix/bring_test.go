@@ -2,11 +2,7 @@ package matrix
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -17,6 +13,7 @@ import (
 
 	"golang.org/x/crypto/ssh"
 
+	"github.com/archipelago-cloud/archipelago/internal/sshtest"
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
@@ -31,89 +28,27 @@ type shellNode struct {
 
 func newShellNode(t *testing.T) *shellNode {
 	t.Helper()
-	key := func() (ssh.Signer, []byte) {
-		_, private, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		block, err := ssh.MarshalPrivateKey(private, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		signer, err := ssh.NewSignerFromKey(private)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return signer, pem.EncodeToMemory(block)
-	}
-	host, _ := key()
-	_, user := key()
 	n := &shellNode{home: t.TempDir()}
-	file := filepath.Join(t.TempDir(), "id")
-	if err := os.WriteFile(file, user, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
-	config.AddHostKey(host)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	t.Cleanup(func() { cancel(); l.Close(); wg.Wait() })
-	wg.Go(func() {
-		for {
-			raw, err := l.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() {
-				defer raw.Close()
-				defer context.AfterFunc(ctx, func() { raw.Close() })()
-				_, channels, requests, err := ssh.NewServerConn(raw, config)
-				if err != nil {
-					return
-				}
-				wg.Go(func() { ssh.DiscardRequests(requests) })
-				for c := range channels {
-					if session, requests, err := c.Accept(); err == nil {
-						wg.Go(func() { n.serve(ctx, session, requests) })
-					}
-				}
-			})
-		}
-	})
-	n.Node = &nodes.Node{Name: ".7", Address: "127.0.0.1", Port: l.Addr().(*net.TCPAddr).Port, User: "u", Key: file, HostKey: string(ssh.MarshalAuthorizedKey(host.PublicKey()))}
+	s := sshtest.Start(t, sshtest.Commands(n.run))
+	n.Node = &nodes.Node{Name: ".7", Address: "127.0.0.1", Port: s.Port, User: "u", Key: s.Key, HostKey: s.HostKey}
 	return n
 }
 
-// serve runs a session's command.
-func (n *shellNode) serve(ctx context.Context, session ssh.Channel, requests <-chan *ssh.Request) {
-	defer session.Close()
-	for r := range requests {
-		var asked struct{ Command string }
-		if r.Type != "exec" || ssh.Unmarshal(r.Payload, &asked) != nil {
-			r.Reply(false, nil)
-			continue
-		}
-		r.Reply(true, nil)
-		words := strings.Fields(asked.Command)
-		n.mu.Lock()
-		n.said = append(n.said, strings.Join(words[:min(2, len(words))], " "))
-		n.mu.Unlock()
-		cmd := exec.CommandContext(ctx, "sh", "-c", asked.Command)
-		cmd.Env = append(os.Environ(), "HOME="+n.home)
-		cmd.Stdin, cmd.Stdout, cmd.Stderr = session, session, session.Stderr()
-		cmd.WaitDelay = time.Second // it need not read all that it is given
-		status := struct{ Status uint32 }{}
-		cmd.Run()
-		if cmd.ProcessState != nil {
-			status.Status = uint32(cmd.ProcessState.ExitCode())
-		}
-		session.SendRequest("exit-status", false, ssh.Marshal(status))
-		return
+// run runs a session's command.
+func (n *shellNode) run(ctx context.Context, command string, session ssh.Channel) (status int) {
+	words := strings.Fields(command)
+	n.mu.Lock()
+	n.said = append(n.said, strings.Join(words[:min(2, len(words))], " "))
+	n.mu.Unlock()
+	cmd := exec.CommandContext(ctx, "sh", "-c", command)
+	cmd.Env = append(os.Environ(), "HOME="+n.home)
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = session, session, session.Stderr()
+	cmd.WaitDelay = time.Second // it need not read all that it is given
+	cmd.Run()
+	if cmd.ProcessState != nil {
+		status = cmd.ProcessState.ExitCode()
 	}
+	return status
 }
 
 // TestTheWitnessesProgramIsTheOneOfThisRun has none on the node, another one there, and one that

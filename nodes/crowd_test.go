@@ -18,7 +18,7 @@ import (
 // tunnelled is a node that agrees to every tunnel, and gives the connections with one.
 func tunnelled(t *testing.T) (*Node, <-chan ssh.Conn) {
 	conns := make(chan ssh.Conn, 1)
-	return server(t, func(_ context.Context, wg *sync.WaitGroup, conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+	return serving(t, func(_ context.Context, wg *sync.WaitGroup, conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
 		wg.Go(func() {
 			for c := range channels {
 				c.Reject(ssh.Prohibited, "")

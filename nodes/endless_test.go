@@ -2,147 +2,61 @@ package nodes
 
 import (
 	"context"
-	"crypto/ed25519"
-	"crypto/rand"
-	"encoding/pem"
 	"errors"
 	"io"
-	"net"
-	"os"
-	"path/filepath"
 	"strings"
-	"sync"
 	"testing"
 	"time"
 
 	"golang.org/x/crypto/ssh"
+
+	"github.com/archipelago-cloud/archipelago/internal/sshtest"
 )
 
-// hostile is an SSH server that does with each command what its name says: it prints without
-// end, never answers, or gives a byte from time to time.
-func hostile(t *testing.T) *Node {
-	return server(t, func(ctx context.Context, wg *sync.WaitGroup, _ ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
-		wg.Go(func() { ssh.DiscardRequests(requests) })
-		for c := range channels {
-			session, requests, err := c.Accept()
-			if err != nil {
-				return
-			}
-			wg.Go(func() { misbehave(ctx, wg, session, requests) })
-		}
-	})
+// hostile is a node that does with each command what its name says: it prints without end,
+// never answers, or gives a byte from time to time.
+func hostile(t *testing.T) *Node { return serving(t, sshtest.Commands(misbehave)) }
+
+// serving is a node on which every connection is handled so.
+func serving(t *testing.T, handle sshtest.Handler) *Node {
+	s := sshtest.Start(t, handle)
+	return &Node{Name: ".7", Address: "127.0.0.1", Port: s.Port, User: "u", Key: s.Key, HostKey: s.HostKey}
 }
 
-// server is an SSH server on which every connection is handled so, until ctx ends.
-func server(t *testing.T, handle func(ctx context.Context, wg *sync.WaitGroup, conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request)) *Node {
-	t.Helper()
-	key := func() (ssh.Signer, []byte) {
-		_, private, err := ed25519.GenerateKey(rand.Reader)
-		if err != nil {
-			t.Fatal(err)
-		}
-		block, err := ssh.MarshalPrivateKey(private, "")
-		if err != nil {
-			t.Fatal(err)
-		}
-		text := pem.EncodeToMemory(block)
-		signer, err := ssh.ParsePrivateKey(text)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return signer, text
-	}
-	host, _ := key()
-	_, user := key()
-	file := filepath.Join(t.TempDir(), "id")
-	if err := os.WriteFile(file, user, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	config := &ssh.ServerConfig{PublicKeyCallback: func(ssh.ConnMetadata, ssh.PublicKey) (*ssh.Permissions, error) { return nil, nil }}
-	config.AddHostKey(host)
-	l, err := net.Listen("tcp", "127.0.0.1:0")
-	if err != nil {
-		t.Fatal(err)
-	}
-	ctx, cancel := context.WithCancel(context.Background())
-	var wg sync.WaitGroup
-	t.Cleanup(func() { cancel(); l.Close(); wg.Wait() })
-	wg.Go(func() {
+func misbehave(ctx context.Context, command string, session ssh.Channel) int {
+	fill := []byte(strings.Repeat("lie ", 4<<10))
+	switch command {
+	case "endless":
 		for {
-			raw, err := l.Accept()
-			if err != nil {
-				return
+			if _, err := session.Write(fill); err != nil {
+				return 1
 			}
-			wg.Go(func() {
-				defer raw.Close()
-				end := context.AfterFunc(ctx, func() { raw.Close() })
-				defer end()
-				conn, channels, requests, err := ssh.NewServerConn(raw, config)
-				if err != nil {
-					return
-				}
-				handle(ctx, &wg, conn, channels, requests)
-			})
 		}
-	})
-	at := l.Addr().(*net.TCPAddr)
-	return &Node{Name: ".7", Address: "127.0.0.1", Port: at.Port, User: "u", Key: file, HostKey: string(ssh.MarshalAuthorizedKey(host.PublicKey()))}
-}
-
-func misbehave(ctx context.Context, wg *sync.WaitGroup, session ssh.Channel, requests <-chan *ssh.Request) {
-	defer session.Close()
-	gone := make(chan struct{})
-	defer func() { <-gone }()
-	for r := range requests {
-		var exec struct{ Command string }
-		if r.Type != "exec" || ssh.Unmarshal(r.Payload, &exec) != nil {
-			r.Reply(false, nil)
-			continue
-		}
-		r.Reply(true, nil)
-		wg.Go(func() { ssh.DiscardRequests(requests); close(gone) })
-		fill := []byte(strings.Repeat("lie ", 4<<10))
-		switch exec.Command {
-		case "endless":
-			for {
-				if _, err := session.Write(fill); err != nil {
-					return
-				}
+	case "endless complaint":
+		for {
+			if _, err := session.Stderr().Write(fill); err != nil {
+				return 1
 			}
-		case "endless complaint":
-			for {
-				if _, err := session.Stderr().Write(fill); err != nil {
-					return
-				}
-			}
-		case "drip":
-			tick := time.NewTicker(10 * time.Millisecond)
-			defer tick.Stop()
-			for {
-				if _, err := session.Write(fill[:1]); err != nil {
-					return
-				}
-				select {
-				case <-tick.C:
-				case <-gone:
-					return
-				case <-ctx.Done():
-					return
-				}
-			}
-		case "honest":
-			session.Write([]byte("yes"))
-			session.SendRequest("exit-status", false, ssh.Marshal(struct{ Status uint32 }{0}))
-			session.Close()
-			return
 		}
-		select { // "never"
-		case <-gone:
-		case <-ctx.Done():
+	case "drip":
+		tick := time.NewTicker(10 * time.Millisecond)
+		defer tick.Stop()
+		for {
+			if _, err := session.Write(fill[:1]); err != nil {
+				return 1
+			}
+			select {
+			case <-tick.C:
+			case <-ctx.Done():
+				return 1
+			}
 		}
-		return
+	case "honest":
+		session.Write([]byte("yes"))
+		return 0
 	}
-	close(gone)
+	<-ctx.Done() // "never"
+	return 1
 }
 
 // A node that answers without end, or never, costs what was asked of it, and not the gate.

@@ -93,7 +93,7 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 		`port containers.miniflux.ports.debug.name "" "debug"`,
 		fmt.Sprintf(`image containers.miniflux.image.digest %q %q`, digest, "sha256:"+strings.Repeat("1", 64)),
 		`other summary "Minimalist feed reader" "Other words"`,
-		`other version "2.2.6" "2.3"`,
+		`other version "2.2.6.1" "2.3"`,
 	}
 	if strings.Join(lines, "\n") != strings.Join(want, "\n") {
 		t.Errorf("%s\nexpected\n%s", strings.Join(lines, "\n"), strings.Join(want, "\n"))

@@ -238,7 +238,7 @@ func TestMerge(t *testing.T) {
 	set("mosquitto", Entry{ID: "mosquitto", Publisher: "archipelago", Images: map[string]string{"mosquitto": other}})
 	w.doc.Entry("radicale").SHA256 = strings.Repeat("0", 64)
 	got, refused := w.doc.Merge(disk, nil, now)
-	if v := got["miniflux"]; v == nil || v.Version != "2.2.6" || v.Source.String() != "catalog feature 7" {
+	if v := got["miniflux"]; v == nil || v.Version != "2.2.6.1" || v.Source.String() != "catalog feature 7" {
 		t.Errorf("the catalog does not win over the disk: %+v", v)
 	}
 	if v := got["alone"]; v == nil || v.Source.String() != "disk" {

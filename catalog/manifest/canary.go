@@ -5,6 +5,40 @@ import "strings"
 // canaryBlank stands for the canary's value.
 const canaryBlank = "{{canary}}"
 
+// Canary says how state is put into the application and read back through it: by HTTP, by a
+// retained MQTT message, by commands in a container, or as a file that the application
+// serves. The text {{canary}} stands for a value that is another at every write.
+type Canary struct {
+	Exec   *ExecCanary   `json:"exec,omitempty"`
+	HTTP   *HTTPCanary   `json:"http,omitempty"`
+	MQTT   *MQTTCanary   `json:"mqtt,omitempty"`
+	Volume *VolumeCanary `json:"volume,omitempty"`
+}
+
+// HTTPCanary writes with one request and finds {{canary}} in the answer to another.
+type HTTPCanary struct {
+	Interface string  `json:"interface"`
+	Login     *Login  `json:"login,omitempty"`
+	Write     Request `json:"write"`
+	Read      Request `json:"read"`
+}
+
+// Request is one HTTP request; a Status of 0 accepts any of 200 to 299.
+type Request struct {
+	Method  string            `json:"method,omitempty"`
+	Path    string            `json:"path"`
+	Headers map[string]string `json:"headers,omitempty"`
+	Body    string            `json:"body,omitempty"`
+	Status  int               `json:"status,omitempty"`
+}
+
+// MQTTCanary is a retained message under Topic.
+type MQTTCanary struct {
+	Interface string `json:"interface"`
+	Topic     string `json:"topic"`
+	Login     *Login `json:"login,omitempty"`
+}
+
 // ExecCanary writes with one command, and finds {{canary}} in what another one prints: a
 // tool of the application, such as psql or redis-cli, in one of its containers, as that
 // container's user. Passwords need no place in it, since secrets are files in there.

@@ -13,7 +13,6 @@ import (
 	"encoding/hex"
 	"encoding/json"
 	"fmt"
-	"regexp"
 	"slices"
 	"strconv"
 	"strings"
@@ -28,10 +27,6 @@ const APIVersion = "archipelago/v1"
 // DefaultStartBudget is how long an application may take from a start to healthy
 // when its manifest does not say.
 const DefaultStartBudget = 60 * time.Second
-
-// ProxyOffset is added to the published port of a web interface, which is on the node's
-// loopback only, to give the port on which the node's reverse proxy serves it by TLS.
-const ProxyOffset = 10000
 
 // Manifest is one application. Containers are in the order of the file.
 type Manifest struct {
@@ -54,17 +49,6 @@ type Manifest struct {
 	Adopts     []Adoption           `json:"adopts,omitempty"`
 	Hooks      Hooks                `json:"hooks,omitzero"`
 	Scripts    []ProviderScript     `json:"provider_scripts,omitempty"`
-}
-
-// Setting is a value that the owner may choose; {{setting:NAME}} stands for it in texts. A
-// secret one has no default, and reaches containers only by a SecretMount or in a File;
-// while it is not set, that file or variable does not exist, and {{secret:NAME}} is empty.
-type Setting struct {
-	Name    string   `json:"name"`
-	Default string   `json:"default,omitempty"`
-	Values  []string `json:"values,omitempty"` // all that are allowed; none: any text
-	Summary string   `json:"summary,omitempty"`
-	Secret  bool     `json:"secret,omitempty"`
 }
 
 // Requirement is another application that this one needs, and the settings it
@@ -257,14 +241,6 @@ type Dependency struct {
 	Condition string `json:"condition,omitempty"` // started (default) or healthy
 }
 
-// Port is published by the node on all its addresses.
-type Port struct {
-	Name      string `json:"name"`
-	Container int    `json:"container"`
-	Host      int    `json:"host"`
-	Protocol  string `json:"protocol,omitempty"` // tcp (default) or udp
-}
-
 // GeneratedSecret is made once by the node, and kept for ever: another form, length or
 // number of bytes is for nodes that have none yet. Without a Form it is Length letters
 // and digits; with Derive it is made of another one. Shown ones are credentials the owner
@@ -277,95 +253,6 @@ type GeneratedSecret struct {
 	Shown  bool   `json:"shown,omitempty"`
 
 	Derive *Derivation `json:"derive,omitempty"`
-}
-
-// Interface is a way in for people or programs, by a port's name.
-type Interface struct {
-	Port      string     `json:"port"`
-	Protocol  string     `json:"protocol,omitempty"` // http (default), mqtt or tcp
-	Path      string     `json:"path,omitempty"`
-	Login     *Login     `json:"login,omitempty"`
-	Expect    Expect     `json:"expect,omitzero"`
-	Handshake *Handshake `json:"handshake,omitempty"` // of a tcp interface
-}
-
-// Expect is what the UI check must see: the status of the document, a text that
-// the title contains, a CSS selector that is visible. With a sign-in by a form, these
-// are of the page before it. SignedIn is visible to the signed-in owner only.
-type Expect struct {
-	Status   int          `json:"status,omitempty"`
-	Title    string       `json:"title,omitempty"`
-	Selector string       `json:"selector,omitempty"`
-	SignedIn *SignedIn    `json:"signed_in,omitempty"`
-	Hosts    []string     `json:"hosts,omitempty"` // other than the node that the page may ask
-	Tolerate []Toleration `json:"tolerate,omitempty"`
-}
-
-// SignedIn is a CSS selector, and a text that an element which matches it contains.
-type SignedIn struct {
-	Selector string `json:"selector"`
-	Text     string `json:"text,omitempty"`
-}
-
-// Toleration is a problem of upstream's own on the page: a request that fails, or an
-// error in the console. It covers those that contain Text, and the report shows it.
-type Toleration struct {
-	Text   string `json:"text"`
-	Reason string `json:"reason"`
-}
-
-// Login is a user and the generated secret that is its password. Of the interface "web",
-// it also says how a browser signs in: by a form, by HTTP's basic authentication, or not
-// at all. Form and Basic exclude each other.
-type Login struct {
-	User   string     `json:"user"`
-	Secret string     `json:"secret"`
-	Form   *LoginForm `json:"form,omitempty"`
-	Basic  bool       `json:"basic,omitempty"`
-}
-
-// LoginForm is where user and password are typed and what is clicked, as CSS selectors.
-type LoginForm struct {
-	User     string `json:"user"`
-	Password string `json:"password"`
-	Submit   string `json:"submit"`
-}
-
-// InBrowser tells whether the owner signs in with a browser.
-func (l *Login) InBrowser() bool { return l != nil && (l.Form != nil || l.Basic) }
-
-// Canary says how state is put into the application and read back through it: by HTTP, by a
-// retained MQTT message, by commands in a container, or as a file that the application
-// serves. The text {{canary}} stands for a value that is another at every write.
-type Canary struct {
-	Exec   *ExecCanary   `json:"exec,omitempty"`
-	HTTP   *HTTPCanary   `json:"http,omitempty"`
-	MQTT   *MQTTCanary   `json:"mqtt,omitempty"`
-	Volume *VolumeCanary `json:"volume,omitempty"`
-}
-
-// HTTPCanary writes with one request and finds {{canary}} in the answer to another.
-type HTTPCanary struct {
-	Interface string  `json:"interface"`
-	Login     *Login  `json:"login,omitempty"`
-	Write     Request `json:"write"`
-	Read      Request `json:"read"`
-}
-
-// Request is one HTTP request; a Status of 0 accepts any of 200 to 299.
-type Request struct {
-	Method  string            `json:"method,omitempty"`
-	Path    string            `json:"path"`
-	Headers map[string]string `json:"headers,omitempty"`
-	Body    string            `json:"body,omitempty"`
-	Status  int               `json:"status,omitempty"`
-}
-
-// MQTTCanary is a retained message under Topic.
-type MQTTCanary struct {
-	Interface string `json:"interface"`
-	Topic     string `json:"topic"`
-	Login     *Login `json:"login,omitempty"`
 }
 
 // Budget is how long the application may take to be healthy.
@@ -383,37 +270,6 @@ type Resources struct {
 // it requires.
 type Network struct {
 	Internet *bool `json:"internet,omitempty"` // default true
-}
-
-// Duration is a Go duration in the file ("2s", "500ms").
-type Duration time.Duration
-
-// UnmarshalText reads what the schema's "duration" admits.
-func (d *Duration) UnmarshalText(b []byte) error {
-	v, err := time.ParseDuration(string(b))
-	*d = Duration(v)
-	return err
-}
-
-// MarshalText writes the duration in one unit, the largest that holds it exactly.
-func (d Duration) MarshalText() ([]byte, error) {
-	for _, u := range []struct {
-		size time.Duration
-		name string
-	}{{time.Hour, "h"}, {time.Minute, "m"}, {time.Second, "s"}} {
-		if time.Duration(d)%u.size == 0 {
-			return fmt.Appendf(nil, "%d%s", time.Duration(d)/u.size, u.name), nil
-		}
-	}
-	return fmt.Appendf(nil, "%dms", time.Duration(d)/time.Millisecond), nil
-}
-
-// Or is the duration, or fallback where the manifest gave none.
-func (d Duration) Or(fallback time.Duration) time.Duration {
-	if d == 0 {
-		return fallback
-	}
-	return time.Duration(d)
 }
 
 // StartBudget is how long a start may take until every member is healthy.
@@ -438,91 +294,6 @@ func (m *Manifest) Container(name string) (*Container, bool) {
 		}
 	}
 	return nil, false
-}
-
-// Port finds a published port by its name, over all members.
-func (m *Manifest) Port(name string) (Port, bool) {
-	for _, c := range m.Containers {
-		if p, ok := c.Port(name); ok {
-			return p, true
-		}
-	}
-	return Port{}, false
-}
-
-// Port finds a published port of the container by its name.
-func (c Container) Port(name string) (Port, bool) {
-	i := slices.IndexFunc(c.Ports, func(p Port) bool { return p.Name == name })
-	if i < 0 {
-		return Port{}, false
-	}
-	return c.Ports[i], true
-}
-
-// Web is the interface that My Apps links to: the one named "web", if it speaks HTTP.
-func (m *Manifest) Web() (Interface, Port, bool) {
-	i, ok := m.Interfaces["web"]
-	if !ok || !i.web() {
-		return Interface{}, Port{}, false
-	}
-	p, ok := m.Port(i.Port)
-	return i, p, ok
-}
-
-// web tells whether an interface is for browsers, and goes through the proxy.
-func (i Interface) web() bool { return i.Protocol == "" || i.Protocol == "http" }
-
-// WebPorts are the ports of all interfaces that speak HTTP, each once: the one that My
-// Apps links to first, the others by number. A port that another protocol uses as well
-// is among them.
-func (m *Manifest) WebPorts() (ports []Port) {
-	for _, i := range m.Interfaces {
-		if p, ok := m.Port(i.Port); ok && i.web() && !slices.Contains(ports, p) {
-			ports = append(ports, p)
-		}
-	}
-	_, main, _ := m.Web()
-	slices.SortFunc(ports, func(a, b Port) int {
-		if (a == main) != (b == main) {
-			if a == main {
-				return -1
-			}
-			return 1
-		}
-		return a.Host - b.Host
-	})
-	return ports
-}
-
-// NodePort is a port of the node. The same number with another protocol is another port.
-type NodePort struct {
-	Number int
-	UDP    bool
-}
-
-// String names the port in messages: "8080", or "53/udp".
-func (p NodePort) String() string {
-	if p.UDP {
-		return strconv.Itoa(p.Number) + "/udp"
-	}
-	return strconv.Itoa(p.Number)
-}
-
-// Node is the port of the node that is published.
-func (p Port) Node() NodePort { return NodePort{p.Host, p.Protocol == "udp"} }
-
-// NodePorts are the ports of the node that the application occupies: published ones,
-// and the proxy's for its web interfaces.
-func (m *Manifest) NodePorts() (ports []NodePort) {
-	for _, c := range m.Containers {
-		for _, p := range c.Ports {
-			ports = append(ports, p.Node())
-		}
-	}
-	for _, p := range m.WebPorts() {
-		ports = append(ports, NodePort{Number: p.Host + ProxyOffset})
-	}
-	return ports
 }
 
 // Ordered gives the members so that each comes after all it depends on; members
@@ -579,61 +350,6 @@ func (c Container) IDs() (uid, gid int) {
 
 // String names the application in messages.
 func (m *Manifest) String() string { return fmt.Sprintf("%s %s", m.ID, m.Version) }
-
-// SecretRefLength is the length of what stands for the value of a secret setting
-// wherever settings are kept: letters and digits that say nothing of the value.
-const SecretRefLength = 20
-
-var secretRef = regexp.MustCompile(fmt.Sprintf(`^[A-Za-z0-9]{%d}$`, SecretRefLength))
-
-// Setting finds a setting by its name.
-func (m *Manifest) Setting(name string) (Setting, bool) {
-	i := slices.IndexFunc(m.Settings, func(s Setting) bool { return s.Name == name })
-	if i < 0 {
-		return Setting{}, false
-	}
-	return m.Settings[i], true
-}
-
-// Secret tells whether a setting of that name exists and is secret.
-func (m *Manifest) Secret(setting string) bool {
-	if m == nil {
-		return false
-	}
-	s, _ := m.Setting(setting)
-	return s.Secret
-}
-
-// SecretRefs gives what stands in config for the values of secret settings, of those
-// that are set.
-func (m *Manifest) SecretRefs(config map[string]string) map[string]string {
-	var refs map[string]string
-	for _, s := range m.Settings {
-		if s.Secret && secretRef.MatchString(config[s.Name]) {
-			if refs == nil {
-				refs = map[string]string{}
-			}
-			refs[s.Name] = config[s.Name]
-		}
-	}
-	return refs
-}
-
-// Takes says what is wrong with a value that an owner typed. It does not repeat the
-// value, which may be a password in the wrong place.
-func (s Setting) Takes(v string) error {
-	longest := 300
-	if s.Secret {
-		longest = 4096
-	}
-	switch {
-	case len(s.Values) > 0 && !slices.Contains(s.Values, v):
-		return fmt.Errorf("expected one of %s", strings.Join(s.Values, ", "))
-	case len(v) > longest || strings.ContainsFunc(v, func(r rune) bool { return r < 0x20 || r == 0x7f }):
-		return fmt.Errorf("expected one line of at most %d bytes", longest)
-	}
-	return nil
-}
 
 // Requirement finds what the manifest requires of another application.
 func (m *Manifest) Requirement(app string) (Requirement, bool) {

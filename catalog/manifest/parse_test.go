@@ -412,7 +412,7 @@ func TestCanonicalFormIsReadAndNothingElse(t *testing.T) {
 		{`"id":"mosquitto"`, `"id":"Mosquitto"`, "id: "},
 		{`"id":"mosquitto"`, `"id":"mosquitto","privileged":true`, "privileged"},
 		{`"secrets":[{"name":"password"`, `"secrets":[{"name":"passwort"`, "passwort"},
-		{`"version":"2.0.21"`, `"version":2`, "version"},
+		{`"version":"2.0.21.1"`, `"version":2`, "version"},
 		{`}`, `}}`, ""},
 	} {
 		bad := strings.Replace(good, c.old, c.new, 1)

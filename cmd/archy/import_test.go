@@ -11,8 +11,6 @@ import (
 	"strings"
 	"testing"
 
-	"github.com/containers/podman/v5/pkg/systemd/parser"
-	podman "github.com/containers/podman/v5/pkg/systemd/quadlet"
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
 	"github.com/google/go-containerregistry/pkg/v1/random"
@@ -22,6 +20,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/compose"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/quadlettest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
@@ -46,7 +45,7 @@ func TestUnitsOfWhatWasImportedAreTakenByPodman(t *testing.T) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			if err := convert(units(m)); err != nil {
+			if err := quadlettest.Generate(units(m)); err != nil {
 				t.Errorf("%s: %v", f, err)
 			}
 			rendered++
@@ -55,51 +54,6 @@ func TestUnitsOfWhatWasImportedAreTakenByPodman(t *testing.T) {
 	if rendered < 60 {
 		t.Errorf("only %d manifests", rendered)
 	}
-}
-
-func TestAUnitThatPodmanRefusesIsNoticed(t *testing.T) {
-	if err := convert(map[string]string{"x.container": "[Container]\nImage=docker.io/library/x:1\nNonsense=1\n"}); err == nil {
-		t.Error("an unknown key passed")
-	}
-}
-
-// convert makes services of unit files, as Podman's generator does at a node's boot.
-func convert(files map[string]string) error {
-	infos := map[string]*podman.UnitInfo{}
-	units := map[string]*parser.UnitFile{}
-	for file, body := range files {
-		u := parser.NewUnitFile()
-		u.Filename = file
-		if err := u.Parse(body); err != nil {
-			return err
-		}
-		service, err := podman.GetUnitServiceName(u)
-		if err != nil {
-			return err
-		}
-		info := &podman.UnitInfo{ServiceName: service}
-		if strings.HasSuffix(file, ".container") {
-			info.ResourceName = podman.GetContainerResourceName(u)
-		}
-		units[file], infos[file] = u, info
-	}
-	for _, suffix := range []string{".network", ".container"} { // containers name networks
-		for file, u := range units {
-			if !strings.HasSuffix(file, suffix) {
-				continue
-			}
-			do := podman.ConvertContainer
-			if suffix == ".network" {
-				do = podman.ConvertNetwork
-			}
-			if _, warnings, err := do(u, infos, true); err != nil {
-				return err
-			} else if warnings != nil {
-				return warnings
-			}
-		}
-	}
-	return nil
 }
 
 // registered is a registry on the loopback with one image.
@@ -162,7 +116,7 @@ func TestACorpusOfYourOwn(t *testing.T) {
 			t.Errorf("%s: %v", p, err)
 			return nil
 		}
-		if err := convert(units(m)); err != nil {
+		if err := quadlettest.Generate(units(m)); err != nil {
 			t.Errorf("%s: %v", p, err)
 			return nil
 		}

@@ -259,7 +259,7 @@ const (
 // become runs the gate with the fault planted; seen is what it said. A fault without a step must keep the gate from running at all.
 func (c planted) become(t *testing.T, daemon, node string) (result, seen string) {
 	if c.red == "" {
-		switch status, _, said := runGate(t, t.TempDir(), nil, "--catalog", catalogWith(t), "--cycles", "1", "--only", node, "--apps", "page"); {
+		switch status, _, said := runGate(t, shipped, t.TempDir(), nil, "--catalog", catalogWith(t), "--cycles", "1", "--only", node, "--apps", "page"); {
 		case status != 0 && status != 1 && strings.Contains(said, c.reason):
 			return caught, lineWith(said, c.reason)
 		case status != 0:

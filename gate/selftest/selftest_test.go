@@ -29,6 +29,7 @@ var fixture embed.FS
 
 const (
 	root     = "../.."
+	shipped  = root + "/catalog/apps"
 	deadline = 10 * time.Minute // of one run of the gate
 )
 
@@ -82,7 +83,13 @@ func catalogWith(t *testing.T, replacements ...string) string {
 // gate runs the gate and gives its exit status and report; out is a directory for runs.
 func gate(t *testing.T, out string, env []string, args ...string) (int, *reports.Report) {
 	t.Helper()
-	status, stdout, stderr := runGate(t, out, env, args...)
+	return gateOf(t, shipped, out, env, args...)
+}
+
+// gateOf runs the gate on another catalog than that which is shipped.
+func gateOf(t *testing.T, catalog, out string, env []string, args ...string) (int, *reports.Report) {
+	t.Helper()
+	status, stdout, stderr := runGate(t, catalog, out, env, args...)
 	t.Log(stderr)
 	var r reports.Report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
@@ -92,12 +99,11 @@ func gate(t *testing.T, out string, env []string, args ...string) (int, *reports
 }
 
 // runGate runs the gate and gives its exit status, and what it prints.
-func runGate(t *testing.T, out string, env []string, args ...string) (status int, stdout, stderr string) {
+func runGate(t *testing.T, catalog, out string, env []string, args ...string) (status int, stdout, stderr string) {
 	t.Helper()
 	ctx, cancel := context.WithTimeout(t.Context(), deadline)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, bin(t, "gate"), append([]string{"run", "--json", "--out", out,
-		"--catalog", filepath.Join(root, "catalog", "apps")}, args...)...)
+	cmd := exec.CommandContext(ctx, bin(t, "gate"), append([]string{"run", "--json", "--out", out, "--catalog", catalog}, args...)...)
 	cmd.Env = append(os.Environ(), env...)
 	var said, printed bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &printed, &said

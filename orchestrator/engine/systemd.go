@@ -192,11 +192,17 @@ func (e *Engine) StopUnit(ctx context.Context, unit string) error {
 	}
 	err := e.jobs(ctx, "stop", []string{unit}, e.systemd.conn.StopUnitContext)
 	e.systemd.conn.ResetFailedUnitContext(ctx, unit)
-	var missing godbus.Error
-	if errors.As(err, &missing) && missing.Name == "org.freedesktop.systemd1.NoSuchUnit" {
+	if noSuchUnit(err) {
 		return nil
 	}
 	return err
+}
+
+// noSuchUnit tells whether systemd knows no such unit. Podman's generator leaves out what it does
+// not understand, and ends with status 0 all the same.
+func noSuchUnit(err error) bool {
+	e, ok := errors.AsType[godbus.Error](err)
+	return ok && e.Name == "org.freedesktop.systemd1.NoSuchUnit"
 }
 
 func (e *Engine) jobs(ctx context.Context, verb string, units []string, submit func(context.Context, string, string, chan<- string) (int, error)) error {
@@ -205,7 +211,11 @@ func (e *Engine) jobs(ctx context.Context, verb string, units []string, submit f
 	for i, u := range units {
 		results[i] = make(chan string, 1)
 		if _, err := submit(ctx, u, "replace", results[i]); err != nil {
-			return fmt.Errorf("%w: %s %s: %w", ErrJob, verb, u, err)
+			err = fmt.Errorf("%w: %s %s: %w", ErrJob, verb, u, err)
+			if verb == "start" && noSuchUnit(err) {
+				return fmt.Errorf("%w: Podman's generator made no service of its unit file; 'journalctl --user' on the node says why", err)
+			}
+			return err
 		}
 	}
 	var problems []error

@@ -35,6 +35,7 @@ type engine struct {
 	inspected map[string]host.Inspection
 	active    map[string]time.Time
 	starting  func(context.Context) error
+	pulling   func(context.Context) error
 	healthy   bool
 	values    map[string]string // of secrets, by name
 	files     []host.File
@@ -59,8 +60,13 @@ func (e *engine) took() string {
 func (e *engine) HasImage(_ context.Context, name string) (bool, error) {
 	return slices.Contains(e.images, name), e.fail["has-image"]
 }
-func (e *engine) EnsureImage(_ context.Context, pinned string, _ func(string)) error {
+func (e *engine) EnsureImage(ctx context.Context, pinned string, _ func(string)) error {
 	name, _, _ := strings.Cut(pinned, "@")
+	if e.pulling != nil {
+		if err := e.pulling(ctx); err != nil {
+			return err
+		}
+	}
 	return e.do("image", filepath.Base(name))
 }
 func (e *engine) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) error {
