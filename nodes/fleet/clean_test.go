@@ -4,6 +4,7 @@ import (
 	"errors"
 	"os"
 	"os/exec"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -89,8 +90,13 @@ func TestResetTakesWhatIsOfApplicationsAndNothingElse(t *testing.T) {
 	gone := []string{units + "page.container", units + "page.network", "page/data/file", "two words/file",
 		"_daemon/state/desired/page.json", "_daemon/state/data/page.json", "_daemon/state/observed.json", "_daemon/state/accept.json", "_daemon/secrets/page/key", "_daemon/snapshots/page"}
 	kept := []string{units + "foreign.container", "_gate", "_daemon/state/token", "_daemon/catalog/page/manifest.yaml", "lost+found/file"}
-	m := newMachine(t, slices.Concat(gone, kept)...)
+	const dropIn, own = "~/.config/systemd/user/page.service.d/archipelago.conf", "~/.config/systemd/user/podman.service.d/archipelago.conf"
+	m := newMachine(t, slices.Concat(gone, kept, []string{dropIn, own})...)
+	if err := os.WriteFile(m.path(dropIn), []byte("[Service]\nExecStopPost=\nExecStopPost=-podman rm --cidfile=%t/%N.cid\n"), 0o644); err != nil {
+		t.Fatal(err)
+	}
 	out, calls := m.run(bash(reset, m.data))
+	gone, kept = append(gone, path.Dir(dropIn)), append(kept, own)
 	if out != "" {
 		t.Errorf("it said %q", out)
 	}

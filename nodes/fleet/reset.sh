@@ -16,6 +16,11 @@ if cd ~/.config/containers/systemd 2>/dev/null; then
     rm -f -- "$f"
   done
 fi
+for f in ~/.config/systemd/user/*.service.d/archipelago.conf; do
+  grep -qs '^ExecStopPost=.*cidfile' -- "$f" || continue # the others are the daemon's own
+  rm -f -- "$f"
+  rmdir --ignore-fail-on-non-empty -- "${f%/*}"
+done
 systemctl --user daemon-reload
 systemctl --user reset-failed
 
