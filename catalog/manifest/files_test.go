@@ -64,7 +64,7 @@ func referring(t *testing.T) *Manifest {
 func TestReferencesAreFilledIn(t *testing.T) {
 	m := referring(t)
 	before := string(m.Canonical())
-	got, err := m.With(map[string]string{"level": "debug", "api-key": ref}, Node{"box", "box.local"})
+	got, err := m.With(map[string]string{"level": "debug", "api-key": ref}, Node{Name: "box", Domain: "box.local"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -141,7 +141,7 @@ func TestReferencesToNothingAreRefusedWithTheirPlace(t *testing.T) {
 		"node":                 {file("{{node:address}}"), text + `of the node there is no "address"; write {{node:name}}`},
 		"url":                  {file("{{url:admin}}"), text + `no http interface is named "admin"`},
 		"application":          {file("{{app:chain.rpc.host}}"), text + `"chain" is not required; name it under requires`},
-		"part of an interface": {file("{{app:chain.rpc.port}}"), text + `"{{app:chain.rpc.port}}" is no {{app:ID.INTERFACE.host}}`},
+		"part of an export":    {file("{{app:chain.rpc}}"), text + `"{{app:chain.rpc}}" is no {{app:ID.EXPORT.host}}, {{app:ID.EXPORT.port}} or {{app:ID.EXPORT.CREDENTIAL}}`},
 		"kind":                 {file("{{env:HOME}}"), text + `nothing is called "env"; expected setting, secret, port, node, url or app`},
 		"command":              {strings.Replace(other, "%", "{{port:x}}", 1), `m.yaml:14:15: containers[1].command[0]: no port is named "x"`},
 		"secret in a command":  {strings.Replace(other, "%", "{{secret:password}}", 1), "m.yaml:14:15: containers[1].command[0]: a secret is not filled in here"},

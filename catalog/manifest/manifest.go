@@ -50,6 +50,7 @@ type Manifest struct {
 	Migration  int                  `json:"migration,omitempty"`
 	Settings   []Setting            `json:"settings,omitempty"`
 	Requires   []Requirement        `json:"requires,omitempty"`
+	Exports    map[string]Export    `json:"exports,omitempty"`
 	Ready      []Condition          `json:"ready,omitempty"`
 	Adopts     []Adoption           `json:"adopts,omitempty"`
 	Hooks      Hooks                `json:"hooks,omitzero"`
@@ -65,14 +66,6 @@ type Setting struct {
 	Values  []string `json:"values,omitempty"` // all that are allowed; none: any text
 	Summary string   `json:"summary,omitempty"`
 	Secret  bool     `json:"secret,omitempty"`
-}
-
-// Requirement is another application that this one needs, and the settings it
-// needs there. The containers that have the two applications' names share a network
-// of their own, and the members of this one start after the other is ready.
-type Requirement struct {
-	App    string            `json:"app"`
-	Config map[string]string `json:"config,omitempty"`
 }
 
 // Condition is one of several that all must hold before the application is ready
@@ -175,6 +168,7 @@ type Container struct {
 	Devices      []Device `json:"devices,omitempty"`
 
 	Secrets     []SecretMount `json:"secrets,omitempty"`
+	Imports     []Import      `json:"imports,omitempty"` // of other applications, in the main container alone
 	Files       []File        `json:"files,omitempty"`
 	Health      *Health       `json:"health,omitempty"`
 	DependsOn   []Dependency  `json:"depends_on,omitempty"`
@@ -633,15 +627,6 @@ func (s Setting) Takes(v string) error {
 		return fmt.Errorf("expected one line of at most %d bytes", longest)
 	}
 	return nil
-}
-
-// Requirement finds what the manifest requires of another application.
-func (m *Manifest) Requirement(app string) (Requirement, bool) {
-	i := slices.IndexFunc(m.Requires, func(r Requirement) bool { return r.App == app })
-	if i < 0 {
-		return Requirement{}, false
-	}
-	return m.Requires[i], true
 }
 
 // Volumes are the names of all members' volumes, each once.
