@@ -225,7 +225,17 @@ func appExport(name string) (app, export, what string) {
 	return app, export, what
 }
 
-// requirement finds the one that an application may meet.
+// Requirement finds the one that an application meets, or may meet.
+func (m *Manifest) Requirement(app string) (Requirement, bool) {
+	i := slices.IndexFunc(m.Requires, func(r Requirement) bool { return slices.Contains(r.Apps(), app) })
+	if i < 0 {
+		return Requirement{}, false
+	}
+	return m.Requires[i], true
+}
+
+// requirement finds the one by which texts mean an application, be it the alternative that is
+// there or another one.
 func (m *Manifest) requirement(app string) (Requirement, bool) {
 	i := slices.IndexFunc(m.Requires, func(r Requirement) bool { return r.App == app || slices.Contains(r.AnyOf, app) })
 	if i < 0 {
