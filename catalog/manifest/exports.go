@@ -45,7 +45,7 @@ type Import struct {
 	Env      string `json:"env,omitempty"`
 	ReadOnly bool   `json:"read_only,omitempty"` // of a volume
 
-	// Of and Name are the application and its volume or secret, which With fills in; both are
+	// Of and Name are the application and its volume or secret, which On fills in; both are
 	// empty where nothing can be had.
 	Of   string `json:"-"`
 	Name string `json:"-"`
@@ -117,14 +117,14 @@ func (m *Manifest) Options() []Requirement {
 }
 
 // On gives the manifest with its requirements as they are on a node that has these
-// applications: the alternative that is there, no optional ones that are not, and the
-// containers that are reached. An error says what one of them does not offer.
+// applications: the alternative that is there, no optional ones that are not, the containers
+// that are reached, and whose the imports are. An error says what one of them does not offer.
 func (m *Manifest) On(apps map[string]*Manifest) (*Manifest, error) {
 	if len(m.Requires) == 0 {
 		return m, nil
 	}
 	out := *m
-	out.Requires = nil
+	out.Requires, out.Containers = nil, slices.Clone(m.Containers)
 	for _, r := range m.Requires {
 		all := r.Apps()
 		i := slices.IndexFunc(all, func(app string) bool { return apps[app] != nil })
@@ -139,6 +139,9 @@ func (m *Manifest) On(apps map[string]*Manifest) (*Manifest, error) {
 			r.Reaches = apps[r.App].Reached(r)
 		}
 		out.Requires = append(out.Requires, r)
+	}
+	for i := range out.Containers {
+		out.Containers[i].fillImports(out.Requires, apps)
 	}
 	return &out, nil
 }
@@ -298,16 +301,16 @@ func (m *Manifest) ofApp(name string, p place, f filling) (text string, known bo
 }
 
 // fillImports says whose each import is. What cannot be had stays without.
-func (c *Container) fillImports(f filling) {
+func (c *Container) fillImports(requires []Requirement, apps map[string]*Manifest) {
 	c.Imports = slices.Clone(c.Imports)
 	for i := range c.Imports {
 		in := &c.Imports[i]
 		app, export, what := appExport(in.App)
-		met := slices.IndexFunc(f.requires, func(on Requirement) bool { return on.App == app || slices.Contains(on.AnyOf, app) })
-		if met < 0 || f.apps[f.requires[met].App] == nil {
+		met := slices.IndexFunc(requires, func(on Requirement) bool { return on.App == app || slices.Contains(on.AnyOf, app) })
+		if met < 0 || apps[requires[met].App] == nil {
 			continue
 		}
-		by := f.apps[f.requires[met].App]
+		by := apps[requires[met].App]
 		if e := by.Exports[export]; in.credential() {
 			in.Of, in.Name = by.ID, e.Credentials[what]
 		} else {

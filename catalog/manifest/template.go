@@ -214,7 +214,6 @@ func (m *Manifest) With(config map[string]string, on Node) (*Manifest, error) {
 		for j := range c.Secrets {
 			c.Secrets[j].Ref = f.refs[c.Secrets[j].Name]
 		}
-		c.fillImports(f)
 	}
 	out.eachText(func(text string, p place) string {
 		return reference.ReplaceAllStringFunc(text, func(ref string) string {

@@ -42,7 +42,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer) (status int) {
 	case len(args) == 1 && args[0] == "glance":
 		a.boot()
 		a.services()
-	case len(args) == 12 && args[0] == "look":
+	case len(args) == 13 && args[0] == "look":
 		a.look(args[1:], stdin)
 	default:
 		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS")
@@ -103,7 +103,7 @@ func (a *answer) look(args []string, stdin io.Reader) {
 	for _, path := range strings.Fields(args[9]) {
 		a.device(path, "/proc/self/mountinfo")
 	}
-	a.texts(filepath.Join(data, "_daemon/secrets", app), texts)
+	a.texts(filepath.Join(data, "_daemon/secrets"), app, strings.Fields(args[11]), texts)
 	a.processes(mains)
 	a.sockets()
 	// The secrets' values stay on the node: they are looked for here.
