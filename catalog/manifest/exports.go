@@ -178,6 +178,13 @@ func (m *Manifest) Lacks(r Requirement, by *Manifest) error {
 	return nil
 }
 
+// Mounts tells whether the application has a volume of what meets a requirement.
+func (m *Manifest) Mounts(r Requirement) bool {
+	return slices.ContainsFunc(m.wants(), func(w want) bool {
+		return w.what == "" && (slices.Contains(r.Apps(), w.app) || slices.Contains(r.AnyOf, w.app))
+	})
+}
+
 // want is something of another application's export that texts and imports refer to.
 type want struct {
 	app, export, what string // what: host, port or a credential; empty for a volume

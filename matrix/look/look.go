@@ -27,7 +27,7 @@ const unitFiles = ".config/containers/systemd"
 
 // Main is the program. It is asked for everything of an application,
 //
-//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS
+//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS LENDERS
 //
 // or for what is cheap to ask of the whole node, for those who wait: "glance". DATA is the data
 // directory, LABEL the label of an application's unit files, SINCE where its journal begins
@@ -45,7 +45,7 @@ func Main(args []string, stdin io.Reader, stdout io.Writer) (status int) {
 	case len(args) == 13 && args[0] == "look":
 		a.look(args[1:], stdin)
 	default:
-		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS")
+		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS LENDERS")
 		return 2
 	}
 	a.say("end")

@@ -15,6 +15,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -281,9 +282,38 @@ func (p *planning) inUse(d *state.Desired) string {
 	return ""
 }
 
+// mounted says which application must stop first, because it has a volume of this one and
+// runs; empty where none does. What runs from another unit than the one on the disk may have
+// had one in that.
+func (p *planning) mounted(app string) string {
+	for i := range p.Desired {
+		other := &p.Desired[i]
+		uses := func(m *manifest.Manifest) bool {
+			r, may := manifest.Requirement{}, false
+			if m != nil && other.App != app {
+				r, may = m.Requirement(app)
+			}
+			return may && m.Mounts(r)
+		}
+		c, file := p.Observed.Containers[other.App], p.Observed.Files[other.App+".container"]
+		if c.State != "running" || !uses(other.Manifest) && (other.Update == nil || !uses(other.Update.To)) {
+			continue
+		}
+		if strings.Contains(file, "\nVolume="+p.Renderer.DataDir+"/"+app+"/") || !strings.Contains(file, manifest.LabelSpec+"="+c.Spec) {
+			return "waiting for " + other.App + " to stop, which has data of it"
+		}
+	}
+	return ""
+}
+
 // stopping tells whether something that the application requires, directly or through
 // others, is to be stopped. What cannot be read is no wish of the owner's.
 func (p *planning) stopping(d *state.Desired) bool {
+	for app, r := range p.met(d, d.Manifest) {
+		if dep := p.desired[app]; dep != nil && dep.Update != nil && d.Manifest.Mounts(r) {
+			return true // its volumes are copied, and may be replaced
+		}
+	}
 	met, open := map[string]bool{}, d.Manifest.Needs(d.Chosen)
 	for len(open) > 0 {
 		app := open[0].App
@@ -306,6 +336,11 @@ func (p *planning) stopping(d *state.Desired) bool {
 // waitsFor says what a version of an application that is to be started waits for; empty
 // where all it requires is ready. It never waits for what is optional.
 func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
+	for _, app := range slices.Sorted(maps.Keys(p.met(d, m))) {
+		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(p.met(d, m)[app]) {
+			return fmt.Sprintf("waiting for %s, which is being updated with the data that it has of it", app)
+		}
+	}
 	for _, r := range m.Needs(d.Chosen) {
 		dep := p.desired[r.App]
 		switch {
@@ -382,6 +417,9 @@ func (p *planning) absent(d *state.Desired) Plan {
 	}
 	const why = "it is to be removed"
 	var out Plan
+	if out.Waiting = p.mounted(d.App); out.Waiting != "" {
+		return out
+	}
 	own := slices.Clone(p.containers[d.App])
 	for _, f := range p.files[d.App] {
 		if name, ok := render.ContainerOf(f); ok && !slices.Contains(own, name) {

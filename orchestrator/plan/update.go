@@ -18,6 +18,11 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	if err != nil {
 		return blocked("%v", err)
 	}
+	// Nobody else may have the data open that is copied, or replaced.
+	if out.Waiting = p.mounted(d.App); out.Waiting != "" && d.Update.Phase != state.Switched {
+		return out
+	}
+	out.Waiting = ""
 	// Stopped whether they are up or not: at boot a start may be queued that an
 	// observation does not show, and nothing may write to data that is being copied.
 	stopped := false
