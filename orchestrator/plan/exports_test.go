@@ -8,6 +8,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -96,6 +97,13 @@ func TestAnotherPortOfWhatIsUsedMakesAContainerAnew(t *testing.T) {
 	o := onNode(t, chain, wallet, true, state.Running, networks)
 	if !strings.Contains(o.Files["wallet.container"], `Environment="RPC=chain-rpc:8332"`) {
 		t.Fatal(o.Files["wallet.container"])
+	}
+	if got := verbs(plan(o, running(chain), running(wallet))); got != "" {
+		t.Errorf("planned %q", got)
+	}
+	renderer := &render.Renderer{DataDir: dataDir} // one for all passes, as the daemon's is
+	plan := func(o host.Observation, desired ...state.Desired) []Plan {
+		return Make(Input{Desired: desired, Observed: o, Renderer: renderer})
 	}
 	if got := verbs(plan(o, running(chain), running(wallet))); got != "" {
 		t.Errorf("planned %q", got)

@@ -70,6 +70,7 @@ func TestAlternativesAndWhatIsOptional(t *testing.T) {
 		{name: "the other, where nobody offers the first", offer: disk(a, c), request: install, want: "c, a"},
 		{name: "the other, where the first lacks something", offer: disk(a, app("b"), c), request: install, want: "c, a"},
 		{name: "the one that is installed", records: records(installed(c)), offer: disk(a, b, c), request: install, want: "a"},
+		{name: "not one that nobody agreed to, beside the one that is installed", records: records(installed(app("b", exporting("rest")))), offer: disk(a, b, c), request: install, refused: request.ErrRefused, because: []string{"b 1 has no export of that name"}},
 		{name: "neither is offered", offer: disk(a), request: install, refused: request.ErrRefused, because: []string{"a requires b", "not in the catalog"}},
 		{name: "the one that was chosen is needed", records: records(installed(a, chose("c")), installed(b), installed(c)), offer: disk(), request: uninstall("c"), refused: request.ErrRefused, because: []string{"c is required by a"}},
 		{name: "the other is not", records: records(installed(a, chose("c")), installed(b), installed(c)), offer: disk(), request: uninstall("b"), want: "b absent"},

@@ -100,7 +100,7 @@ func (d *deciding) choose(m *manifest.Manifest, need manifest.Requirement, befor
 	}
 	for _, from := range [][]string{before, need.AnyOf} {
 		for _, app := range from {
-			if slices.Contains(need.AnyOf, app) && (len(installed) == 0 || installed[app] != nil) && suits(app) {
+			if slices.Contains(need.AnyOf, app) && suits(app) {
 				return app
 			}
 		}
