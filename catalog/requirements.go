@@ -20,7 +20,7 @@ func (c Catalog) Cycles() map[string]error {
 	requires := map[string][]string{}
 	for id, e := range c {
 		for _, r := range e.Requires {
-			requires[id] = append(requires[id], r.App)
+			requires[id] = append(requires[id], r.Apps()...) // each alternative, and optional ones, too
 		}
 	}
 	out := map[string]error{}
@@ -30,19 +30,28 @@ func (c Catalog) Cycles() map[string]error {
 	return out
 }
 
-// dangling says which texts refer to interfaces that other applications of the catalog do not
-// have, or not where those that require them reach them.
+// dangling says what manifests want of other applications of the catalog that these do not
+// offer, or not where those that require them reach it.
 func (c Catalog) dangling() (problems []error) {
 	for _, id := range c.IDs() {
+		file := filepath.Join(c[id].Dir, "manifest.yaml")
+		for _, r := range c[id].Requires {
+			for _, app := range r.Apps() {
+				if other := c[app]; other != nil { // it may be in another catalog
+					if err := c[id].Lacks(r, other.Manifest); err != nil {
+						problems = append(problems, fmt.Errorf("%s: %w", file, err))
+					}
+				}
+			}
+		}
 		uses := c[id].Uses()
 		for _, app := range slices.Sorted(maps.Keys(uses)) {
 			other, ok := c[app]
 			if !ok {
-				continue // it may be in another catalog
+				continue
 			}
 			main, _ := other.Container(app)
 			for _, name := range uses[app] {
-				file := filepath.Join(c[id].Dir, "manifest.yaml")
 				if in, ok := other.Interfaces[name]; !ok {
 					problems = append(problems, fmt.Errorf("%s: {{app:%s.%s.host}}: %s has no interface named %q", file, app, name, app, name))
 				} else if _, reached := main.Port(in.Port); !reached {

@@ -29,7 +29,7 @@ func TestWhatDoesNotStayStoppedIsRed(t *testing.T) {
 // TestAnInvariantIsOneInAnUpdateToo wants no waiver for what an update does to containers.
 func TestAnInvariantIsOneInAnUpdateToo(t *testing.T) {
 	m := stack()
-	meant, err := ExpectationOf(m, Facts{DataDir: "/var/lib/archipelago", Requirers: []string{"wallet"}})
+	meant, err := ExpectationOf(m, Facts{DataDir: "/var/lib/archipelago", Requirers: []Requirer{{App: "wallet"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -346,7 +346,7 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			if ownFile(m.ID, src) {
 				continue
 			}
-			if !strings.HasPrefix(src, dataDir(m)+"/") {
+			if !strings.HasPrefix(src, dataDir(m)+"/") && !imports(m, c.Name, src) {
 				// Anything else is the image's own volume, or where all data is, the daemon's too.
 				if root := nodes.DataDir + "/"; strings.HasPrefix(src, root) || strings.HasPrefix(root, strings.TrimSuffix(src, "/")+"/") {
 					say("container %s mounts %s, which holds more than its own data", c.Name, src)
@@ -380,8 +380,8 @@ func shares(m *manifest.Manifest, member, dir string) bool {
 
 func networkOf(app string) string { return "archipelago-" + app }
 
-// checkNetworks requires a member to be on the application's network and, if others
-// reach it, on a link to each application that is required; and nobody to be on a
+// checkNetworks requires a member to be on the application's network and, if it is the main
+// one, on a link to each application of which a container is reached; and nobody to be on a
 // network that is not theirs.
 func checkNetworks(m *manifest.Manifest, c Seen) (wrong []string) {
 	say := func(format string, args ...any) { wrong = append(wrong, fmt.Sprintf(format, args...)) }
@@ -390,7 +390,7 @@ func checkNetworks(m *manifest.Manifest, c Seen) (wrong []string) {
 	if own {
 		want := []string{networkOf(m.ID)}
 		for _, r := range m.Requires {
-			if main {
+			if main && r.Linked() {
 				want = append(want, networkOf(m.ID)+"."+r.App)
 			}
 		}
@@ -407,12 +407,19 @@ func checkNetworks(m *manifest.Manifest, c Seen) (wrong []string) {
 			continue // checked in the cells of its own application
 		}
 		may := c.App == app
-		if link {
-			may = main && (c.App == app || c.App == required)
+		switch r, requires := m.Requirement(required); {
+		case !link:
+		case c.App == app:
+			may = main
+		case c.App != required:
+		case required == m.ID:
+			may = serves(m, c.Name)
+		default:
+			may = requires && (r.Reaches == nil && main || slices.Contains(r.Reaches, c.Name))
 		}
 		if app == m.ID && link {
-			_, requires := m.Requirement(required)
-			may = may && requires
+			r, requires := m.Requirement(required)
+			may = may && requires && r.Linked()
 		}
 		if !ours || !may {
 			say("container %s is on network %s", c.Name, n)

@@ -30,8 +30,10 @@ const (
 type Facts struct {
 	DataDir   string            // where applications' folders are
 	Config    map[string]string // settings in force that are not the manifest's default
-	Requirers []string          // applications that may require this one
+	Requirers []Requirer        // applications that may require this one
 	Node      manifest.Node     // what texts may say of it
+
+	Apps map[string]*manifest.Manifest // that are installed, those among them that it requires
 }
 
 // Expectation is what an application's containers, units and networks must be. It follows
@@ -123,13 +125,17 @@ type HealthMeant struct {
 // ExpectationOf says what must come of a manifest. The error is that of a setting that the
 // manifest does not take.
 func ExpectationOf(m *manifest.Manifest, f Facts) (*Expectation, error) {
-	m, err := m.With(f.Config, f.Node)
+	node := f.Node
+	node.Apps = f.Apps
+	m, err := m.With(f.Config, node)
 	if err != nil {
 		return nil, err
 	}
 	e := &Expectation{App: m.ID, Networks: map[string]Bridge{networkOf(m.ID): {Internal: !m.Internet(), Isolate: "strict"}}}
 	for _, r := range m.Requires {
-		e.Networks[linkOf(m.ID, r.App)] = Bridge{Internal: true, Isolate: "strict"}
+		if links(r, f.Apps) {
+			e.Networks[linkOf(m.ID, r.App)] = Bridge{Internal: true, Isolate: "strict"}
+		}
 	}
 	for _, c := range m.Ordered() {
 		e.Containers = append(e.Containers, meant(m, c, f))
@@ -169,6 +175,7 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		}
 		out.Secrets = append(out.Secrets, SecretMeant{Name: m.ID + "." + s.Name, Target: s.Path, UID: uid, GID: gid})
 	}
+	out.imported(c, f.DataDir)
 	if h := c.Health; h != nil {
 		out.Health = &HealthMeant{h.Exec, h.Timeout.Or(checkTimeout), h.StartPeriod.Or(m.StartBudget()), h.Retries, probeOf(c)}
 		if h.Retries == 0 {
@@ -180,13 +187,17 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 	}
 	if c.Name == m.ID {
 		for _, r := range m.Requires {
-			out.Networks = append(out.Networks, linkOf(m.ID, r.App))
+			if links(r, f.Apps) {
+				out.Networks = append(out.Networks, linkOf(m.ID, r.App))
+			}
 			out.Follows = append(out.Follows, r.App)
 		}
-		for _, r := range f.Requirers {
-			out.MayNetworks = append(out.MayNetworks, linkOf(r, m.ID))
+	}
+	for _, r := range f.Requirers {
+		if slices.Contains(reachedOf(m, r.Uses), c.Name) {
+			out.MayNetworks = append(out.MayNetworks, linkOf(r.App, m.ID))
+			out.Joins = append(out.Joins, r.App)
 		}
-		out.Joins = f.Requirers
 	}
 	return out
 }

@@ -81,7 +81,7 @@ func fake(t *testing.T, m *manifest.Manifest) (*Session, *fakeNode) {
 	n := &fakeNode{m: m, age: time.Second, refuses: connect.NewError(connect.CodeFailedPrecondition, errors.New("refused: chain is required by pair; uninstall that first"))}
 	n.serves = n.handler()
 	s := NewSession(&Shard{Dir: t.TempDir(), Cycle: 1, Node: nodes.Node{Name: "n", Address: "192.0.2.7"}, Host: "node-1", RPC: "https://192.0.2.7:7443", Token: "sesame",
-		Browse: true, Steps: StepNames(), Apps: []*manifest.Manifest{m}, Requirers: map[string][]string{"pair": {"wallet"}}})
+		Browse: true, Steps: StepNames(), Apps: []*manifest.Manifest{m}, Requirers: map[string][]Requirer{"pair": {{App: "wallet"}}}})
 	t.Cleanup(s.Close)
 	inside := &http.Client{Transport: n, CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }}
 	s.SSH, s.Daemon = n, &client.Client{OrchestratorClient: apiconnect.NewOrchestratorClient(inside, s.Shard.RPC)}

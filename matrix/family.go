@@ -68,6 +68,9 @@ func (s *Session) run(ctx context.Context, m *manifest.Manifest) error {
 // to name the application: only one that requires another can show that.
 func keepsRequired(ctx context.Context, env *Environment) error {
 	for _, r := range env.App.Requires {
+		if r.Optional {
+			continue
+		}
 		_, err := env.Daemon.Request(ctx, Uninstall, r.App, false)
 		if wrong := checkRefusal(err, r.App, env.App.ID); wrong != nil {
 			return wrong
@@ -92,8 +95,8 @@ func checkRefusal(answer error, app, by string) error {
 // starts because that one does.
 func (g *Group) follows(m *manifest.Manifest) bool {
 	return slices.ContainsFunc(g.cells, func(c *cell) bool {
-		_, needs := m.Requirement(c.env.App.ID)
-		return needs
+		need, needs := m.Requirement(c.env.App.ID)
+		return needs && !need.Optional
 	})
 }
 
@@ -105,7 +108,7 @@ func (g *Group) unmet() map[string]error {
 		for _, c := range g.cells {
 			for _, other := range g.cells {
 				id := other.env.App.ID
-				if _, needs := c.env.App.Requirement(id); !needs || out[c.env.App.ID] != nil {
+				if need, needs := c.env.App.Requirement(id); !needs || need.Optional || out[c.env.App.ID] != nil {
 					continue
 				}
 				if err := cmp.Or(other.err, out[id]); err != nil {

@@ -170,7 +170,7 @@ func TestANodeIsKnownByTheFirstPartOfItsHostName(t *testing.T) {
 		"box": {Name: "box", Domain: "box.local"}, "Box.example.org": {Name: "box", Domain: "box.local"},
 		"my_box": {Name: "localhost", Domain: "localhost"}, "": {Name: "localhost", Domain: "localhost"},
 	} {
-		if got := NodeOf(host); got != want {
+		if got := NodeOf(host); got.Name != want.Name || got.Domain != want.Domain {
 			t.Errorf("%q is %+v, expected %+v", host, got, want)
 		}
 	}

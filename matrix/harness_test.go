@@ -33,7 +33,7 @@ func harness(t *testing.T, on nodes.BootID, gone error) *Session {
 	}
 	port := free.Addr().(*net.TCPAddr).Port
 	free.Close()
-	s := NewSession(&Shard{Dir: t.TempDir(), Cycle: 1, Node: nodes.Node{Name: "n", Address: "127.0.0.1", Port: port, User: "nobody"}, Requirers: map[string][]string{"pair": {"wallet"}}})
+	s := NewSession(&Shard{Dir: t.TempDir(), Cycle: 1, Node: nodes.Node{Name: "n", Address: "127.0.0.1", Port: port, User: "nobody"}, Requirers: map[string][]Requirer{"pair": {{App: "wallet"}}}})
 	t.Cleanup(s.Close)
 	s.probe = func(context.Context) (nodes.BootID, error) { return on, gone }
 	return s

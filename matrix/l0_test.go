@@ -4,9 +4,11 @@ import (
 	"context"
 	"encoding/json"
 	"fmt"
+	"maps"
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
 	"sync"
 	"testing"
 
@@ -45,12 +47,12 @@ func levelZero(t *testing.T) {
 					Expect(err).NotTo(HaveOccurred())
 					Expect(again).To(Equal(m))
 				})
-				for _, requirers := range [][]string{nil, {"somebody", "somebody-else"}} {
+				for _, requirers := range [][]Requirer{nil, {{App: "somebody"}, {App: "somebody-else"}}} {
 					It(fmt.Sprintf("is rendered as it is meant, required by %d others", len(requirers)), func(ctx SpecContext) {
 						program, err := daemon()
 						Expect(err).NotTo(HaveOccurred())
-						m, files := rendering(ctx, program, file, requirers)
-						e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: requirers, Node: RenderedFor})
+						m, others, files := rendering(ctx, program, file, requirers)
+						e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: requirers, Node: RenderedFor, Apps: others})
 						Expect(err).NotTo(HaveOccurred())
 						Expect(CheckRendered(e, files)).To(BeEmpty())
 					})
@@ -78,9 +80,32 @@ func daemonUnderTest(t *testing.T) (string, error) {
 	return file, nil
 }
 
-// rendering has the daemon render a manifest as it is published: with images that are
-// pinned.
-func rendering(ctx context.Context, daemon, file string, requirers []string) (*manifest.Manifest, map[string]string) {
+// rendering has the daemon render a manifest as it is published, with images that are
+// pinned, and used by all requirers as much as it can be. others are those beside it that it
+// requires.
+func rendering(ctx context.Context, daemon, file string, requirers []Requirer) (m *manifest.Manifest, others map[string]*manifest.Manifest, files map[string]string) {
+	GinkgoHelper()
+	m = published(file)
+	others = map[string]*manifest.Manifest{}
+	for _, r := range m.Requires {
+		for _, app := range r.Apps() {
+			if beside := filepath.Join(filepath.Dir(file), "..", app, "manifest.yaml"); exists(beside) {
+				others[app] = published(beside)
+			}
+		}
+	}
+	for i := range requirers {
+		requirers[i].Uses = nil
+		if len(m.Exports) > 0 {
+			requirers[i].Uses = slices.Sorted(maps.Keys(m.Exports))
+		}
+	}
+	files, err := Render(ctx, daemon, m, requirers, slices.Collect(maps.Values(others))...)
+	Expect(err).NotTo(HaveOccurred())
+	return m, others, files
+}
+
+func published(file string) *manifest.Manifest {
 	GinkgoHelper()
 	m, err := manifest.ParseFile(file)
 	Expect(err).NotTo(HaveOccurred())
@@ -89,7 +114,10 @@ func rendering(ctx context.Context, daemon, file string, requirers []string) (*m
 			c.Image = manifest.Image{Ref: "localhost:5000/" + m.ID + "/" + c.Name, Digest: fmt.Sprintf("sha256:%064x", i)}
 		}
 	}
-	files, err := Render(ctx, daemon, m, requirers)
-	Expect(err).NotTo(HaveOccurred())
-	return m, files
+	return m
+}
+
+func exists(file string) bool {
+	_, err := os.Stat(file)
+	return err == nil
 }

@@ -255,7 +255,7 @@ func lookAtSaid(t *testing.T, s said, says, shows bool, fault edit) []string {
 	if err != nil || done != len(edits) {
 		t.Fatalf("%d of %d edits are made: each text must be there once; %v", done, len(edits), err)
 	}
-	e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: []string{"wallet"}, Node: NodeOf(snapshot.Host)})
+	e, err := ExpectationOf(m, Facts{DataDir: nodes.DataDir, Requirers: []Requirer{{App: "wallet"}}, Node: NodeOf(snapshot.Host)})
 	if err != nil {
 		t.Fatal(err)
 	}

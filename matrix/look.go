@@ -38,6 +38,7 @@ type questions struct {
 	inside         []string // paths in containers: "PID:/path"
 	devices        []string // paths on the node
 	texts          []string // files in containers, the same
+	lenders        []string // applications whose secrets may be in them
 }
 
 // ask gathers the questions to which a snapshot lacks the answers.
@@ -67,6 +68,14 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 				q.inside = append(q.inside, seen.pid+":"+sec.Path)
 			}
 		}
+		for _, in := range c.Imports {
+			if in.Path != "" && in.Of != "" {
+				q.inside = append(q.inside, seen.pid+":"+in.Path)
+			}
+		}
+		for _, r := range m.Requires {
+			q.lenders = append(q.lenders, r.App)
+		}
 		for _, f := range c.Files {
 			q.inside = append(q.inside, seen.pid+":"+f.Path)
 			q.texts = append(q.texts, seen.pid+":"+f.Path)
@@ -80,7 +89,7 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 
 func (q questions) arguments() []string {
 	list := func(words []string) string { return strings.Join(words, " ") }
-	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.devices), list(q.texts)}
+	return []string{q.app, q.dataDir, manifest.LabelApp, nodes.Ago(q.since), list(q.units), list(q.volumes), list(q.mains), list(q.others), list(q.inside), list(q.devices), list(q.texts), list(q.lenders)}
 }
 
 // disk adds to a snapshot what only the node itself can tell.

@@ -67,7 +67,7 @@ func lookAtOne(m *manifest.Manifest, edit func(file, text string) string) (*Snap
 
 func meantByFixture(t *testing.T) *Expectation {
 	t.Helper()
-	e, err := ExpectationOf(stack(), Facts{DataDir: nodes.DataDir, Requirers: []string{"wallet"}})
+	e, err := ExpectationOf(stack(), Facts{DataDir: nodes.DataDir, Requirers: []Requirer{{App: "wallet"}}})
 	if err != nil {
 		t.Fatal(err)
 	}

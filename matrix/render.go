@@ -15,9 +15,9 @@ import (
 )
 
 // Render has a daemon's program render an application's unit files, by name, as for a node
-// on which requirers require it. Nothing of this process's environment but the path reaches
+// on which requirers require it, and others are installed. Nothing of this process's environment but the path reaches
 // the daemon.
-func Render(ctx context.Context, daemon string, m *manifest.Manifest, requirers []string) (map[string]string, error) {
+func Render(ctx context.Context, daemon string, m *manifest.Manifest, requirers []Requirer, others ...*manifest.Manifest) (map[string]string, error) {
 	dir, err := os.MkdirTemp("", "archipelago-render-")
 	if err != nil {
 		return nil, err
@@ -27,7 +27,22 @@ func Render(ctx context.Context, daemon string, m *manifest.Manifest, requirers 
 	if err := os.WriteFile(file, m.Canonical(), 0o644); err != nil {
 		return nil, err
 	}
-	cmd := exec.CommandContext(ctx, daemon, "render", file, "--json", "--data", nodes.DataDir, "--required-by", strings.Join(requirers, ","))
+	args := []string{"render", file, "--json", "--data", nodes.DataDir}
+	for _, r := range requirers {
+		by := r.App
+		if r.Uses != nil {
+			by = strings.Join(append([]string{by}, r.Uses...), ":")
+		}
+		args = append(args, "--required-by", by)
+	}
+	for _, other := range others {
+		beside := filepath.Join(dir, other.ID+".with.json")
+		if err := os.WriteFile(beside, other.Canonical(), 0o644); err != nil {
+			return nil, err
+		}
+		args = append(args, "--with", beside)
+	}
+	cmd := exec.CommandContext(ctx, daemon, args...)
 	cmd.Env = []string{"PATH=" + os.Getenv("PATH")}
 	var stderr bytes.Buffer
 	cmd.Stderr = &stderr

@@ -133,7 +133,7 @@ type Environment struct {
 // expectation is what the application must be on this node, which has a host name.
 func (e *Environment) expectation(host string) (*Expectation, error) {
 	id := e.App.ID
-	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: NodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id]})
+	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: NodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id], Apps: e.Shard.there})
 }
 
 // lookAt is a look at an application as its settings make it, of which one may name a device.

@@ -67,8 +67,10 @@ type Shard struct {
 	Fixtures []*manifest.Manifest `json:"fixtures,omitempty"`
 	Absent   []*manifest.Manifest `json:"absent,omitempty"`
 
-	Requirers map[string][]string          `json:"requirers,omitempty"` // applications of the run that require one of these, by its id
+	Requirers map[string][]Requirer        `json:"requirers,omitempty"` // applications of the run that require one of these, by its id
 	Config    map[string]map[string]string `json:"config,omitempty"`    // settings in force, by application; none: the defaults
+
+	there map[string]*manifest.Manifest // all applications that are on the node while Apps are
 }
 
 // ReadShard reads the shard that the environment names; ok is false if it names none.
@@ -89,6 +91,9 @@ func ReadShard() (s *Shard, ok bool, err error) {
 		if _, known := FindStep(name); !known {
 			return nil, false, fmt.Errorf("reading the shard %s: unknown step %q", file, name)
 		}
+	}
+	if err := s.settle(); err != nil {
+		return nil, false, fmt.Errorf("reading the shard %s: %w", file, err)
 	}
 	return s, true, nil
 }

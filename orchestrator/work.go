@@ -120,7 +120,7 @@ func (r *Reconciler) rest(d state.Desired, why string) {
 	r.log.Error("crash-loop back-off", "app", d.App, "generation", d.Generation, "reason", why)
 	ctx, cancel := context.WithTimeout(context.Background(), perform.StopTimeout) // also while the daemon ends
 	defer cancel()
-	out, err := r.renderer.Render(d.Manifest, d.Config, d.Overrides, false, nil)
+	out, err := r.renderer.Render(d.Manifest, d.Config, d.Overrides, false, nil, nil)
 	if err != nil {
 		return // it has no units then
 	}

@@ -9,6 +9,8 @@ import (
 	"strconv"
 	"strings"
 	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // Kind says how much a change of a manifest matters to the owner of a node.
@@ -43,7 +45,9 @@ type Change struct {
 	Waiver  string `json:"waiver,omitempty"`
 	Lines   []Line `json:"lines"`
 	// Words say, each in a sentence, what is not as before of what stands around the manifest: the
-	// waiver, the proof, the publisher and the notes. None for a new or a removed application.
+	// waiver, the proof, the publisher and the notes; and what the application reaches of others, or
+	// lets others reach, that it did not before. None of them for a removed application, and of a
+	// new one the latter alone.
 	Words []string `json:"words,omitempty"`
 }
 
@@ -97,6 +101,7 @@ func Diff(before, after *Document) []Change {
 		if was != nil && is != nil {
 			c.Words = words(was, is)
 		}
+		c.Words = append(c.Words, shared(was, is)...)
 		if len(c.Lines) > 0 || len(c.Words) > 0 || c.Revoked != "" {
 			out = append(out, c)
 		}
@@ -169,15 +174,33 @@ func words(was, is *Entry) (out []string) {
 	return out
 }
 
+// shared says what goes between an entry's application and others now, and did not before.
+func shared(was, is *Entry) (out []string) {
+	shares := func(e *Entry) []string {
+		m := manifest.Manifest{}
+		if e == nil || e.ImageOnly() || json.Unmarshal(e.Manifest, &m) != nil {
+			return nil
+		}
+		return m.Shares()
+	}
+	before := shares(was)
+	for _, s := range shares(is) {
+		if !slices.Contains(before, s) {
+			out = append(out, "it "+s)
+		}
+	}
+	return out
+}
+
 // kindOf classifies a path by the manifest's field that it is in.
 func kindOf(path string) Kind {
 	for part := range strings.SplitSeq(path, ".") {
 		switch part {
 		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",
 			"entrypoint", "files", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls",
-			"capabilities", "devices", "cpus", "pids":
+			"capabilities", "devices", "cpus", "pids", "imports":
 			return Privilege
-		case "ports", "interfaces":
+		case "ports", "interfaces", "exports":
 			return Exposure
 		case "volumes", "migration":
 			return Data
@@ -215,7 +238,7 @@ func flat(e *Entry) map[string]string {
 			times := map[string]int{}
 			for i, x := range v {
 				name := nameOf(x, i)
-				if s, ok := x.(string); ok && strings.HasSuffix(path, ".capabilities") {
+				if s, ok := x.(string); ok && (strings.HasSuffix(path, ".capabilities") || strings.HasSuffix(path, ".uses")) {
 					name = s // whatever their order
 				}
 				if times[name]++; times[name] > 1 { // it must not stand for the one before it

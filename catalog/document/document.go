@@ -200,15 +200,13 @@ func (d *Document) Cycles() error {
 			continue
 		}
 		var m struct {
-			Requires []struct {
-				App string `json:"app"`
-			} `json:"requires"`
+			Requires []manifest.Requirement `json:"requires"`
 		}
 		if err := jsonv2.Unmarshal(e.Manifest, &m); err != nil {
 			return fmt.Errorf("%w: entry %q: %w", ErrRefused, e.ID, err)
 		}
 		for _, r := range m.Requires {
-			requires[e.ID] = append(requires[e.ID], r.App)
+			requires[e.ID] = append(requires[e.ID], r.Apps()...)
 		}
 	}
 	paths := manifest.Cycles(requires)

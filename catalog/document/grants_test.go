@@ -38,3 +38,43 @@ func TestDiffShowsWhatAContainerIsGiven(t *testing.T) {
 		t.Errorf("%q\nexpected\n%q", lines, want)
 	}
 }
+
+// What goes between applications is said in sentences, of a new application, too.
+func TestDiffSaysWhatGoesBetweenApplications(t *testing.T) {
+	entry := func(uses ...string) *Document {
+		m := &manifest.Manifest{ID: "wallet", Version: "1", Containers: []manifest.Container{{Name: "wallet"}}}
+		for _, name := range uses {
+			m.Containers[0].Imports = append(m.Containers[0].Imports, manifest.Import{App: "chain." + name, Path: "/" + name, ReadOnly: true})
+		}
+		if len(uses) > 0 {
+			m.Requires = []manifest.Requirement{{App: "chain", Uses: uses}}
+			m.Exports = map[string]manifest.Export{"api": {Port: 80}}
+		}
+		return &Document{Entries: []Entry{{ID: "wallet", Version: "1", Manifest: m.Canonical()}}}
+	}
+	all := []string{"it reads the data that chain exports as blocks", "it lets applications that require it reach its container wallet, which serves api at port 80"}
+	for name, c := range map[string]struct {
+		before, after *Document
+		words         []string
+	}{
+		"new":     {nil, entry("blocks"), all},
+		"updated": {entry(), entry("blocks"), all},
+		"more":    {entry("blocks"), entry("blocks", "index"), []string{"it reads the data that chain exports as index"}},
+		"less":    {entry("blocks", "index"), entry("blocks"), nil},
+	} {
+		got := Diff(c.before, c.after)[0]
+		if !slices.Equal(got.Words, c.words) {
+			t.Errorf("%s: %q, expected %q", name, got.Words, c.words)
+		}
+		if len(got.Lines) == 0 || got.Lines[0].Kind != Privilege {
+			t.Errorf("%s: %v", name, got.Lines)
+		}
+	}
+	lines := Diff(entry(), entry("blocks"))[0].Lines
+	if i := slices.IndexFunc(lines, func(l Line) bool { return l.Path == "exports.api.port" }); i < 0 || lines[i].Kind != Exposure {
+		t.Errorf("%v", lines)
+	}
+	if !slices.ContainsFunc(lines, func(l Line) bool { return l.Path == "requires.chain.uses.blocks" }) {
+		t.Errorf("%v", lines)
+	}
+}

@@ -92,6 +92,8 @@ func (d *document) check(m *Manifest) {
 	d.checkReach(m, names)
 	d.checkCanary(m, names, secrets, volumes)
 	d.checkSettings(m, secrets)
+	d.checkRequires(m)
+	d.checkExports(m, names, secrets, volumes)
 	d.checkTexts(m)
 	d.checkConditions(m, names, ports)
 	d.checkHooks(names, m.Hooks.PostInstall, "post_install")
@@ -161,6 +163,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 			variables[s.Env] = field(at("containers", i, "secrets", j))
 		}
 	}
+	d.checkImports(m, i, c, target, variables)
 	d.checkFiles(i, c, target)
 	for j, p := range c.Ports {
 		if ports[p.Name] {
@@ -269,16 +272,6 @@ func (d *document) checkSettings(m *Manifest, secrets map[string]bool) {
 		case !mounted(s.Name):
 			d.report(at("settings", i, "name"), false, "the secret setting %q reaches no container; give it to one with its secrets, as a file or a variable, or in a file", s.Name)
 		}
-	}
-	required := map[string]bool{}
-	for i, r := range m.Requires {
-		if r.App == m.ID {
-			d.report(at("requires", i, "app"), false, "an application cannot require itself")
-		}
-		if required[r.App] {
-			d.report(at("requires", i, "app"), false, "%q is already required", r.App)
-		}
-		required[r.App] = true
 	}
 }
 

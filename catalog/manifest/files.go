@@ -35,7 +35,8 @@ type File struct {
 }
 
 // edge encloses, in a filled-in text, what stands for a secret: "NAME" for a generated one,
-// "NAME@REF" for a secret setting, nothing for a setting that is not set. No text holds it
+// "NAME@REF" for a secret setting, "APP.NAME" for another application's, nothing for what is
+// not set or not there. No text holds it
 // otherwise.
 const edge = "\x00"
 
@@ -43,7 +44,8 @@ func mark(secret string) string { return edge + secret + edge }
 
 var marked = regexp.MustCompile(edge + "([^" + edge + "]*)" + edge)
 
-// Text is a filled-in text with the values of secrets, by name.
+// Text is a filled-in text with the values of secrets, by name; of another application's, by
+// "APP.NAME".
 func (f File) Text(secrets map[string]string) string {
 	return marked.ReplaceAllStringFunc(f.Content, func(m string) string {
 		name, _, _ := strings.Cut(strings.Trim(m, edge), "@")
@@ -74,7 +76,10 @@ func (f File) secrets() (names []string) {
 		return nil
 	}
 	for _, r := range reference.FindAllStringSubmatch(f.Content, -1) {
-		if r[1] == "secret" && !slices.Contains(names, r[2]) {
+		_, _, what := appExport(r[2])
+		if r[1] == "app" && what != "host" && what != "port" {
+			names = append(names, r[2]) // no secret of the application's own has a dot in its name
+		} else if r[1] == "secret" && !slices.Contains(names, r[2]) {
 			names = append(names, r[2])
 		}
 	}

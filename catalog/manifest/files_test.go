@@ -64,7 +64,7 @@ func referring(t *testing.T) *Manifest {
 func TestReferencesAreFilledIn(t *testing.T) {
 	m := referring(t)
 	before := string(m.Canonical())
-	got, err := m.With(map[string]string{"level": "debug", "api-key": ref}, Node{"box", "box.local"})
+	got, err := m.With(map[string]string{"level": "debug", "api-key": ref}, Node{Name: "box", Domain: "box.local"})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -135,21 +135,21 @@ func TestReferencesToNothingAreRefusedWithTheirPlace(t *testing.T) {
 	text := "m.yaml:17:18: containers[1].files[0].content: line 2, column 3 of the text: "
 	other := strings.Replace(strings.Replace(valid, "[true]", "[/bin/true]", 1), "    depends_on:", "    command: [\"%\"]\n    depends_on:", 1)
 	for name, c := range map[string]struct{ src, want string }{
-		"setting":              {file("{{setting:x}}"), text + `no setting is named "x"`},
-		"secret":               {file("{{secret:x}}"), text + `no generated secret and no secret setting is named "x"`},
-		"port":                 {file("{{port:x}}"), text + `no port is named "x"`},
-		"node":                 {file("{{node:address}}"), text + `of the node there is no "address"; write {{node:name}}`},
-		"url":                  {file("{{url:admin}}"), text + `no http interface is named "admin"`},
-		"application":          {file("{{app:chain.rpc.host}}"), text + `"chain" is not required; name it under requires`},
-		"part of an interface": {file("{{app:chain.rpc.port}}"), text + `"{{app:chain.rpc.port}}" is no {{app:ID.INTERFACE.host}}`},
-		"kind":                 {file("{{env:HOME}}"), text + `nothing is called "env"; expected setting, secret, port, node, url or app`},
-		"command":              {strings.Replace(other, "%", "{{port:x}}", 1), `m.yaml:14:15: containers[1].command[0]: no port is named "x"`},
-		"secret in a command":  {strings.Replace(other, "%", "{{secret:password}}", 1), "m.yaml:14:15: containers[1].command[0]: a secret is not filled in here"},
-		"health check":         {strings.Replace(valid, "[true]", "[/bin/true, \"{{port:x}}\"]", 1), `containers[0].health.exec[1]: no port is named "x"`},
-		"another member":       {strings.Replace(strings.Replace(valid, "[true]", "[/bin/true, \"{{app:chain.rpc.host}}\"]", 1), "interfaces:", "requires: [{app: chain}]\ninterfaces:", 1), `containers[0].health.exec[1]: only the container "pair" reaches other applications`},
-		"hook":                 {strings.Replace(strings.Replace(valid, "[true]", "[/bin/true]", 1), "interfaces:", "hooks: {pre_update: [{container: pair, command: [\"{{setting:x}}\"]}]}\ninterfaces:", 1), `hooks.pre_update[0].command[0]: no setting is named "x"`},
-		"condition":            {strings.Replace(strings.Replace(valid, "[true]", "[/bin/true]", 1), "interfaces:", "ready: [{exec: {container: pair, command: [\"{{node:name}}\"]}}]\ninterfaces:", 1), `ready[0].exec.command[0]: {{node:name}} is not filled in here`},
-		"secret setting":       {strings.Replace(file("{{setting:x}} {{secret:x}}"), "interfaces:", "settings: [{name: x, secret: true}]\ninterfaces:", 1), text + `the setting "x" is secret; write {{secret:x}}`},
+		"setting":             {file("{{setting:x}}"), text + `no setting is named "x"`},
+		"secret":              {file("{{secret:x}}"), text + `no generated secret and no secret setting is named "x"`},
+		"port":                {file("{{port:x}}"), text + `no port is named "x"`},
+		"node":                {file("{{node:address}}"), text + `of the node there is no "address"; write {{node:name}}`},
+		"url":                 {file("{{url:admin}}"), text + `no http interface is named "admin"`},
+		"application":         {file("{{app:chain.rpc.host}}"), text + `"chain" is not required; name it under requires`},
+		"part of an export":   {file("{{app:chain.rpc}}"), text + `"{{app:chain.rpc}}" is no {{app:ID.EXPORT.host}}, {{app:ID.EXPORT.port}} or {{app:ID.EXPORT.CREDENTIAL}}`},
+		"kind":                {file("{{env:HOME}}"), text + `nothing is called "env"; expected setting, secret, port, node, url or app`},
+		"command":             {strings.Replace(other, "%", "{{port:x}}", 1), `m.yaml:14:15: containers[1].command[0]: no port is named "x"`},
+		"secret in a command": {strings.Replace(other, "%", "{{secret:password}}", 1), "m.yaml:14:15: containers[1].command[0]: a secret is not filled in here"},
+		"health check":        {strings.Replace(valid, "[true]", "[/bin/true, \"{{port:x}}\"]", 1), `containers[0].health.exec[1]: no port is named "x"`},
+		"another member":      {strings.Replace(strings.Replace(valid, "[true]", "[/bin/true, \"{{app:chain.rpc.host}}\"]", 1), "interfaces:", "requires: [{app: chain}]\ninterfaces:", 1), `containers[0].health.exec[1]: only the container "pair" reaches other applications`},
+		"hook":                {strings.Replace(strings.Replace(valid, "[true]", "[/bin/true]", 1), "interfaces:", "hooks: {pre_update: [{container: pair, command: [\"{{setting:x}}\"]}]}\ninterfaces:", 1), `hooks.pre_update[0].command[0]: no setting is named "x"`},
+		"condition":           {strings.Replace(strings.Replace(valid, "[true]", "[/bin/true]", 1), "interfaces:", "ready: [{exec: {container: pair, command: [\"{{node:name}}\"]}}]\ninterfaces:", 1), `ready[0].exec.command[0]: {{node:name}} is not filled in here`},
+		"secret setting":      {strings.Replace(file("{{setting:x}} {{secret:x}}"), "interfaces:", "settings: [{name: x, secret: true}]\ninterfaces:", 1), text + `the setting "x" is secret; write {{secret:x}}`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			_, err := Parse("m.yaml", []byte(c.src))

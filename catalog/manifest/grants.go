@@ -142,7 +142,7 @@ func (c Container) KeepsGroups() bool { return slices.ContainsFunc(c.Devices, De
 // Grants are the privileges that need the owner's consent before the application is
 // installed, in the words of Privileges.
 func (m *Manifest) Grants() []string {
-	var all []string
+	all := m.reaches()
 	for _, c := range m.Containers {
 		for _, name := range c.Capabilities {
 			all = append(all, fmt.Sprintf("may %s (%s) in its container %s", capabilities[name], name, c.Name))

@@ -32,7 +32,7 @@ func (d *document) checkExtraHosts(m *Manifest, names map[string]int) {
 				d.report(where, false, "no container is named %q; a further name leads to a container of the application", member)
 			}
 			_, taken := names[name]
-			_, required := m.Requirement(name)
+			_, required := m.requirement(name)
 			switch {
 			case taken:
 				d.report(where, true, "%q is the name of a container already", name)

@@ -102,6 +102,11 @@ func (d *document) lint(m *Manifest) {
 				warn(RuleEnvSecret, at("containers", i, "secrets", j, "env"), false, "every process of the container inherits this variable; if the image can read the secret from a file, use path")
 			}
 		}
+		for j, in := range c.Imports {
+			if in.Env != "" {
+				warn(RuleEnvSecret, at("containers", i, "imports", j, "env"), false, "every process of the container inherits this variable; if the image can read the credential from a file, use path")
+			}
+		}
 		for k, v := range c.Environment {
 			if secretive.MatchString(k) && !strings.HasPrefix(v, "/") {
 				warn(RuleEnvSecret, at("containers", i, "environment", k), false, "looks like a secret, and a manifest is public; expected a generated secret or a secret setting, which the container gets by secrets")

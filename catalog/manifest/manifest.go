@@ -45,18 +45,11 @@ type Manifest struct {
 	Migration  int                  `json:"migration,omitempty"`
 	Settings   []Setting            `json:"settings,omitempty"`
 	Requires   []Requirement        `json:"requires,omitempty"`
+	Exports    map[string]Export    `json:"exports,omitempty"`
 	Ready      []Condition          `json:"ready,omitempty"`
 	Adopts     []Adoption           `json:"adopts,omitempty"`
 	Hooks      Hooks                `json:"hooks,omitzero"`
 	Scripts    []ProviderScript     `json:"provider_scripts,omitempty"`
-}
-
-// Requirement is another application that this one needs, and the settings it
-// needs there. The containers that have the two applications' names share a network
-// of their own, and the members of this one start after the other is ready.
-type Requirement struct {
-	App    string            `json:"app"`
-	Config map[string]string `json:"config,omitempty"`
 }
 
 // Condition is one of several that all must hold before the application is ready
@@ -159,6 +152,7 @@ type Container struct {
 	Devices      []Device `json:"devices,omitempty"`
 
 	Secrets     []SecretMount `json:"secrets,omitempty"`
+	Imports     []Import      `json:"imports,omitempty"` // of other applications, in the main container alone
 	Files       []File        `json:"files,omitempty"`
 	Health      *Health       `json:"health,omitempty"`
 	DependsOn   []Dependency  `json:"depends_on,omitempty"`
@@ -350,15 +344,6 @@ func (c Container) IDs() (uid, gid int) {
 
 // String names the application in messages.
 func (m *Manifest) String() string { return fmt.Sprintf("%s %s", m.ID, m.Version) }
-
-// Requirement finds what the manifest requires of another application.
-func (m *Manifest) Requirement(app string) (Requirement, bool) {
-	i := slices.IndexFunc(m.Requires, func(r Requirement) bool { return r.App == app })
-	if i < 0 {
-		return Requirement{}, false
-	}
-	return m.Requires[i], true
-}
 
 // Volumes are the names of all members' volumes, each once.
 func (m *Manifest) Volumes() []string {

@@ -13,7 +13,7 @@ import (
 // words for its owner, sorted and each once. The words are the identifiers of consent,
 // too: the same privilege always has the same.
 func (m *Manifest) Privileges() []string {
-	all := m.Grants()
+	all := append(m.Grants(), m.offers()...)
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	webs := m.WebPorts()
 	for _, c := range m.Containers {
@@ -33,9 +33,18 @@ func (m *Manifest) Privileges() []string {
 		}
 	}
 	for _, r := range m.Requires {
-		add("requires %s, joins its network, and installs it where it is missing", r.App)
+		apps := strings.Join(r.Apps(), " or ")
+		switch {
+		case r.Optional:
+		case r.App == "":
+			add("requires %s, and installs the first that it can where they are missing", apps)
+		case r.Uses != nil:
+			add("requires %s, and installs it where it is missing", apps)
+		default:
+			add("requires %s, joins its network, and installs it where it is missing", apps)
+		}
 		for _, k := range slices.Sorted(maps.Keys(r.Config)) {
-			add("changes the setting %s of %s to %q", k, r.App, r.Config[k])
+			add("changes the setting %s of %s to %q", k, apps, r.Config[k])
 		}
 	}
 	for _, a := range m.Adopts {

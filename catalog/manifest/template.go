@@ -7,13 +7,14 @@ import (
 	"regexp"
 	"slices"
 	"strconv"
-	"strings"
 )
 
 // Node is what the texts of a manifest may know of the node that it runs on.
 type Node struct {
 	Name   string // such as "box"
 	Domain string // by which browsers on its network find it, such as "box.local"
+
+	Apps map[string]*Manifest // of other applications that are there to be used, those that are required
 }
 
 // reference stands in a text for something that is known on the node alone:
@@ -23,7 +24,9 @@ type Node struct {
 //	{{port:NAME}}              the port of the node by which one of the application's is reached
 //	{{node:name}}              the node's name
 //	{{url:INTERFACE}}          where browsers find a web interface, "https://HOST:PORT"
-//	{{app:ID.INTERFACE.host}}  the host name of an interface of an application that is required
+//	{{app:ID.EXPORT.host}}     the host name of an export of an application that is required
+//	{{app:ID.EXPORT.port}}     its port
+//	{{app:ID.EXPORT.NAME}}     one of its credentials, in files only
 var reference = regexp.MustCompile(`\{\{([a-z]+):([^{}\n]*)\}\}`)
 
 // place is a text in which references are filled in.
@@ -38,6 +41,9 @@ type filling struct {
 	values map[string]string // settings that are not secret
 	refs   map[string]string // what stands for the values of secret settings that are set
 	node   Node
+
+	requires []Requirement // as they are on the node
+	apps     map[string]*Manifest
 }
 
 // meaning is the text that a reference stands for. The error says why it stands for none.
@@ -89,17 +95,11 @@ func (m *Manifest) meaning(kind, name string, p place, f filling) (string, error
 		}
 		return fmt.Sprintf("https://%s:%d", f.node.Domain, m.reached(port)), nil
 	case "app":
-		app, in, what := appInterface(name)
-		_, required := m.Requirement(app)
-		switch {
-		case in == "" || what != "host":
-			return "", fmt.Errorf("%q is no {{app:ID.INTERFACE.host}}", "{{app:"+name+"}}")
-		case !required:
-			return "", fmt.Errorf("%q is not required; name it under requires", app)
-		case p.container != m.ID:
-			return "", fmt.Errorf("only the container %q reaches other applications", m.ID)
+		text, known, err := m.ofApp(name, p, f)
+		if err == nil && !known {
+			return "{{app:" + name + "}}", nil
 		}
-		return app, nil // their main container, which is found by that name
+		return text, err
 	}
 	return "", fmt.Errorf("nothing is called %q; expected setting, secret, port, node, url or app", kind)
 }
@@ -110,27 +110,6 @@ func (m *Manifest) reached(p Port) int {
 		return p.Host + ProxyOffset
 	}
 	return p.Host
-}
-
-// appInterface reads "ID.INTERFACE.WHAT", of which no part has a dot.
-func appInterface(name string) (app, in, what string) {
-	app, rest, _ := strings.Cut(name, ".")
-	in, what, _ = strings.Cut(rest, ".")
-	return app, in, what
-}
-
-// Uses gives the interfaces of other applications that texts refer to, by application.
-func (m *Manifest) Uses() map[string][]string {
-	out := map[string][]string{}
-	m.eachText(func(text string, _ place) string {
-		for _, r := range reference.FindAllStringSubmatch(text, -1) {
-			if app, in, _ := appInterface(r[2]); r[1] == "app" && !slices.Contains(out[app], in) {
-				out[app] = append(out[app], in)
-			}
-		}
-		return text
-	})
-	return out
 }
 
 // NamesNode tells whether a text says the node's name, or where the node is found.
@@ -202,7 +181,7 @@ func (h *Hooks) byKind() map[string][]Hook {
 // references are filled in. For the value of a secret there is only what stands for it. A
 // setting that is unknown or has a value that is not allowed is an error.
 func (m *Manifest) With(config map[string]string, on Node) (*Manifest, error) {
-	f := filling{values: map[string]string{}, node: on}
+	f := filling{values: map[string]string{}, node: on, apps: on.Apps}
 	for _, s := range m.Settings {
 		f.values[s.Name] = s.Default
 	}
@@ -220,11 +199,15 @@ func (m *Manifest) With(config map[string]string, on Node) (*Manifest, error) {
 		}
 		f.values[name] = v
 	}
-	if len(m.Settings) == 0 && !m.refersTo(func(string) bool { return true }) {
+	there, err := m.On(f.apps)
+	if err != nil {
+		return nil, err
+	}
+	if len(m.Settings) == 0 && len(m.Requires) == 0 && !m.refersTo(func(string) bool { return true }) {
 		return m, nil
 	}
-	f.refs = m.SecretRefs(config)
-	out := m.copied()
+	f.refs, f.requires = m.SecretRefs(config), there.Requires
+	out := there.copied()
 	for i := range out.Containers {
 		c := &out.Containers[i]
 		c.Secrets = slices.DeleteFunc(slices.Clone(c.Secrets), func(s SecretMount) bool { return m.Secret(s.Name) && f.refs[s.Name] == "" })

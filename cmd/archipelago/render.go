@@ -3,11 +3,13 @@ package main
 import (
 	"encoding/json"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
+	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/render"
 )
 
@@ -21,7 +23,7 @@ type rendered struct {
 func renderCommand() *cobra.Command {
 	var dataDir, node string
 	var settings map[string]string
-	var requirers []string
+	var requirers, others []string
 	var asJSON, stopped bool
 	c := &cobra.Command{
 		Use: "render MANIFEST", Short: "Print the Quadlet files that this program writes for an application",
@@ -33,9 +35,26 @@ func renderCommand() *cobra.Command {
 			if err != nil {
 				return usage.Wrap(err)
 			}
-			r, err := (&render.Renderer{DataDir: dataDir, Node: nodeNamed(node)}).Render(m, settings, nil, !stopped, requirers)
+			apps := map[string]*manifest.Manifest{}
+			for _, file := range others {
+				other, err := manifest.ParseFile(file)
+				if err != nil {
+					return usage.Wrap(fmt.Errorf("--with: %w", err))
+				}
+				apps[other.ID] = other
+			}
+			var by []quadlet.Requirer
+			for _, r := range requirers {
+				app, uses, some := strings.Cut(r, ":")
+				need := manifest.Requirement{App: m.ID}
+				if some {
+					need.Uses = strings.Split(uses, ":")
+				}
+				by = append(by, quadlet.Requirer{App: app, Reaches: m.Reached(need)})
+			}
+			r, err := (&render.Renderer{DataDir: dataDir, Node: nodeNamed(node)}).Render(m, settings, nil, !stopped, by, apps)
 			if err != nil {
-				return usage.Wrap(fmt.Errorf("--setting: %w", err))
+				return usage.Wrap(err)
 			}
 			if asJSON {
 				return json.NewEncoder(cmd.OutOrStdout()).Encode(rendered{m.ID, r.Files})
@@ -46,7 +65,8 @@ func renderCommand() *cobra.Command {
 	dataFlag(c, &dataDir)
 	c.Flags().BoolVar(&asJSON, "json", false, "print JSON: the application's id, and its files by name")
 	c.Flags().StringToStringVar(&settings, "setting", nil, "a setting, NAME=VALUE; may be given again")
-	c.Flags().StringSliceVar(&requirers, "required-by", nil, "an application that requires this one; may be given again")
+	c.Flags().StringSliceVar(&requirers, "required-by", nil, "an application that requires this one, APP, or APP:EXPORT for what it uses; may be given again")
+	c.Flags().StringSliceVar(&others, "with", nil, "the manifest of an application that this one requires; may be given again")
 	c.Flags().StringVar(&node, "node", "node", "the node's host name, where the application's texts say it")
 	c.Flags().BoolVar(&stopped, "stopped", false, "for an application that is not to start with the machine")
 	return c

@@ -77,7 +77,7 @@ func (a *app) units(cmd *cobra.Command, id string, files map[string]string) erro
 }
 
 func rendered(m *manifest.Manifest, settings map[string]string) (map[string]string, error) {
-	r, err := (&render.Renderer{DataDir: manifest.DataDir}).Render(m, settings, nil, true, nil)
+	r, err := (&render.Renderer{DataDir: manifest.DataDir}).Render(m, settings, nil, true, nil, nil)
 	if err != nil {
 		return nil, fmt.Errorf("--setting: %w", err)
 	}

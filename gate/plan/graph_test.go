@@ -298,3 +298,26 @@ func TestAnyGraphIsCarriedOut(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// Of alternatives, the one that was asked for is in the run, or else the first; what is optional
+// is used where the run has it.
+func TestARunHasOneOfSeveralAndWhatIsOptionalWhereItIsThere(t *testing.T) {
+	entry := func(id string, requires ...manifest.Requirement) *catalog.Entry {
+		return &catalog.Entry{Manifest: &manifest.Manifest{ID: id, Requires: requires}}
+	}
+	cat := catalog.Catalog{
+		"b": entry("b"), "c": entry("c"), "d": entry("d"),
+		"a": entry("a", manifest.Requirement{AnyOf: []string{"x", "b", "c"}}, manifest.Requirement{App: "d", Optional: true}),
+	}
+	for asked, want := range map[string]string{"a": "a b: b", "a c": "a c: c", "a d": "a b d: b d", "c b a": "a b c: b"} {
+		apps, requires := withRequired(strings.Fields(asked), cat, func(format string, args ...any) { t.Errorf(format, args...) })
+		if got := strings.Join(apps, " ") + ": " + strings.Join(requires["a"], " "); got != want {
+			t.Errorf("%s: %s, expected %s", asked, got, want)
+		}
+	}
+	refused := 0
+	withRequired([]string{"a"}, catalog.Catalog{"a": cat["a"]}, func(string, ...any) { refused++ })
+	if refused != 1 {
+		t.Errorf("%d problems of a catalog without any of them", refused)
+	}
+}

@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/reports"
@@ -205,17 +206,45 @@ func withRequired(asked []string, cat catalog.Catalog, usage func(string, ...any
 		}
 		apps = append(apps, a)
 		for _, r := range cat[a].Requires {
-			if cat[r.App] == nil {
-				usage("%s requires %s, which the catalog does not have; add the directory of its manifest with --catalog", a, r.App)
+			if r.Optional {
 				continue
 			}
-			requires[a] = append(requires[a], r.App)
-			todo = append(todo, r.App)
+			app := meets(r, asked, cat)
+			switch app {
+			case "":
+				usage("%s requires %s, which the catalog does not have; add the directory of its manifest with --catalog", a, strings.Join(r.Apps(), " or "))
+			default:
+				requires[a] = append(requires[a], app)
+				todo = append(todo, app)
+			}
+		}
+	}
+	for _, a := range apps { // what is optional is used where the run has it
+		for _, r := range cat[a].Requires {
+			if r.Optional && slices.Contains(apps, r.App) {
+				requires[a] = append(requires[a], r.App)
+			}
 		}
 		slices.Sort(requires[a])
 	}
 	slices.Sort(apps)
 	return apps, requires
+}
+
+// meets gives the application of the run that meets a requirement: the first alternative that
+// was asked for, or else the first that there is; empty for none.
+func meets(r manifest.Requirement, asked []string, cat catalog.Catalog) string {
+	for _, app := range r.Apps() {
+		if cat[app] != nil && slices.Contains(asked, app) {
+			return app
+		}
+	}
+	for _, app := range r.Apps() {
+		if cat[app] != nil {
+			return app
+		}
+	}
+	return ""
 }
 
 // local refuses an image that only one machine has: nobody could install what was tested.

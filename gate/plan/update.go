@@ -24,8 +24,8 @@ func previous(source string, cat catalog.Catalog, apps []string) *reports.Previo
 		}
 		r := reports.Release{Version: e.Version}
 		for _, need := range e.Requires {
-			if !slices.Contains(apps, need.App) {
-				r.Why = fmt.Sprintf("%s %s requires %s, which the run does not have", a, e.Version, need.App)
+			if !need.Optional && !slices.ContainsFunc(need.Apps(), func(app string) bool { return slices.Contains(apps, app) }) {
+				r.Why = fmt.Sprintf("%s %s requires %s, which the run does not have", a, e.Version, strings.Join(need.Apps(), " or "))
 			}
 		}
 		f.Releases[a] = r

@@ -20,9 +20,20 @@ type Generator interface {
 // generator of Podman's make services of that: they must start each container as is meant.
 // wrong is what they would do otherwise.
 func CheckGenerated(ctx context.Context, daemon string, g Generator, apps ...*manifest.Manifest) (wrong []string, err error) {
-	files := map[string]string{}
+	files, all := map[string]string{}, map[string]*manifest.Manifest{}
 	for _, m := range apps {
-		rendered, err := matrix.Render(ctx, daemon, m, nil)
+		all[m.ID] = m
+	}
+	for _, m := range apps {
+		var others []*manifest.Manifest
+		for _, r := range m.Requires {
+			for _, app := range r.Apps() {
+				if all[app] != nil {
+					others = append(others, all[app])
+				}
+			}
+		}
+		rendered, err := matrix.Render(ctx, daemon, m, nil, others...)
 		if err != nil {
 			return nil, err
 		}
@@ -33,7 +44,7 @@ func CheckGenerated(ctx context.Context, daemon string, g Generator, apps ...*ma
 		return nil, err
 	}
 	for _, m := range apps {
-		e, err := matrix.ExpectationOf(m, matrix.Facts{DataDir: nodes.DataDir, Node: matrix.RenderedFor})
+		e, err := matrix.ExpectationOf(m, matrix.Facts{DataDir: nodes.DataDir, Node: matrix.RenderedFor, Apps: all})
 		if err != nil {
 			return nil, fmt.Errorf("%s: %w", m.ID, err)
 		}

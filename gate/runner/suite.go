@@ -165,7 +165,7 @@ func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *mat
 		return out
 	}
 	s.Apps, s.Fixtures, s.Absent = manifests(apps), manifests(fixtures), manifests(absent)
-	s.Requirers, s.Config = map[string][]string{}, map[string]map[string]string{}
+	s.Requirers, s.Config = map[string][]matrix.Requirer{}, map[string]map[string]string{}
 	for _, a := range apps {
 		if slices.Contains(steps, matrix.Install) && r.Plan.Updates(a, j.Cycle) {
 			if s.Previous == nil {

@@ -31,7 +31,7 @@ const userUnits = ".config/systemd/user"
 
 // Main is the program. It is asked for everything of an application,
 //
-//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS
+//	look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS LENDERS
 //
 // or for what is cheap to ask of the whole node, for those who wait: "glance". DATA is the data
 // directory, LABEL the label of an application's unit files, SINCE where its journal begins
@@ -46,10 +46,10 @@ func Main(args []string, stdin io.Reader, stdout io.Writer) (status int) {
 	case len(args) == 1 && args[0] == "glance":
 		a.boot()
 		a.services()
-	case len(args) == 12 && args[0] == "look":
+	case len(args) == 13 && args[0] == "look":
 		a.look(args[1:], stdin)
 	default:
-		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS")
+		fmt.Fprintln(os.Stderr, "look: wanted: glance, or look APP DATA LABEL SINCE UNITS VOLUMES MAINS OTHERS INSIDE DEVICES TEXTS LENDERS")
 		return 2
 	}
 	a.say("end")
@@ -108,7 +108,7 @@ func (a *answer) look(args []string, stdin io.Reader) {
 	for _, path := range strings.Fields(args[9]) {
 		a.device(path, "/proc/self/mountinfo")
 	}
-	a.texts(filepath.Join(data, "_daemon/secrets", app), texts)
+	a.texts(filepath.Join(data, "_daemon/secrets"), app, strings.Fields(args[11]), texts)
 	a.processes(mains)
 	a.sockets()
 	// The secrets' values stay on the node: they are looked for here.

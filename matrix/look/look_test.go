@@ -184,7 +184,7 @@ func (p place) both(stdin string, args ...string) []string {
 // look are the arguments of a look at everything.
 func (p place) look(mains, others, inside string) []string {
 	volumes := strings.Join([]string{p.data() + "/pair/db", p.data() + "/pair/link", p.data() + "/pair/dangling", p.data() + "/pair/gone"}, " ")
-	return []string{"look", "pair", p.data(), "io.archipelago.app", "-63s", "pair-db.service pair.service", volumes, mains, others, inside, p.data() + " " + filepath.Join(p.data(), "pair/link") + " " + filepath.Join(p.data(), "nowhere"), inside}
+	return []string{"look", "pair", p.data(), "io.archipelago.app", "-63s", "pair-db.service pair.service", volumes, mains, others, inside, p.data() + " " + filepath.Join(p.data(), "pair/link") + " " + filepath.Join(p.data(), "nowhere"), inside, ""}
 }
 
 // inNamespaces starts a process that stands for a container's main one, with a child, in user
@@ -344,7 +344,7 @@ func TestAnAnswerThatIsTooLongHasNoEnd(t *testing.T) {
 	p := newPlace(t)
 	t.Setenv("HOME", p.home)
 	volumes := strings.Repeat(p.data()+"/pair/db ", most/20)
-	if status := Main([]string{"look", "pair", p.data(), "l", "-1s", "", volumes, "", "", "", "", ""}, strings.NewReader(""), &out); status != 0 {
+	if status := Main([]string{"look", "pair", p.data(), "l", "-1s", "", volumes, "", "", "", "", "", ""}, strings.NewReader(""), &out); status != 0 {
 		t.Fatal(status)
 	}
 	if out.Len() > most || bytes.HasSuffix(out.Bytes(), []byte("\nend\n")) || !bytes.HasSuffix(out.Bytes(), []byte("\n")) {

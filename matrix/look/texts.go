@@ -15,18 +15,23 @@ import (
 const tooShort = 8
 
 // texts tells the digests of what containers read in files, "PID:/path", with {{secret:NAME}}
-// in place of the values of secrets: these stay on the node. Longer ones come first, which a
-// shorter one may be a part of.
-func (a *answer) texts(secrets string, files []string) {
+// in place of the values of the application's secrets, and {{secret:APP.NAME}} of others':
+// these stay on the node. Longer ones come first, which a shorter one may be a part of.
+func (a *answer) texts(secrets, app string, lenders, files []string) {
 	if len(files) == 0 {
 		return
 	}
 	type secret struct{ name, value []byte }
 	var known []secret
-	for _, name := range visible(secrets) {
-		if b, err := os.ReadFile(filepath.Join(secrets, name)); err == nil && len(b) >= tooShort {
-			of, _, _ := strings.Cut(name, ".")
-			known = append(known, secret{[]byte("{{secret:" + of + "}}"), b})
+	for i, whose := range append([]string{app}, lenders...) {
+		for _, name := range visible(filepath.Join(secrets, whose)) {
+			if b, err := os.ReadFile(filepath.Join(secrets, whose, name)); err == nil && len(b) >= tooShort {
+				of, _, _ := strings.Cut(name, ".")
+				if i > 0 {
+					of = whose + "." + of
+				}
+				known = append(known, secret{[]byte("{{secret:" + of + "}}"), b})
+			}
 		}
 	}
 	slices.SortStableFunc(known, func(a, b secret) int { return len(b.value) - len(a.value) })

@@ -146,25 +146,31 @@ func (o *Offer) Grants(m *manifest.Manifest, installed func(app string) bool, no
 	return append(m.Grants(), o.broughtAlong(m, (*manifest.Manifest).Grants, installed, now)...)
 }
 
-// broughtAlong are privileges of those applications that another one brings along.
+// broughtAlong are privileges of those applications that another one brings along: the same,
+// and in the same order, as a request takes them along.
 func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Manifest) []string, installed func(app string) bool, now time.Time) (all []string) {
-	met, open := map[string]bool{by.ID: true}, slices.Clone(by.Requires)
-	for len(open) > 0 {
-		app := open[0].App
-		open = open[1:]
-		if met[app] || installed(app) {
-			continue
+	met := map[string]bool{by.ID: true}
+	var visit func(m *manifest.Manifest)
+	visit = func(m *manifest.Manifest) {
+		for _, r := range m.Requires {
+			if r.Optional || slices.ContainsFunc(r.Apps(), func(app string) bool { return met[app] || installed(app) }) {
+				continue
+			}
+			for _, app := range r.Apps() {
+				entry, err := o.Entry(app, now)
+				if err != nil || r.App == "" && m.Lacks(r, entry.Manifest) != nil {
+					continue // the next alternative; without one the request is refused, with this reason
+				}
+				met[app] = true
+				for _, p := range privileges(entry.Manifest) {
+					all = append(all, "installs "+app+", which "+p)
+				}
+				visit(entry.Manifest)
+				break
+			}
 		}
-		met[app] = true
-		entry, err := o.Entry(app, now)
-		if err != nil {
-			continue // then the request is refused, with this reason
-		}
-		for _, p := range privileges(entry.Manifest) {
-			all = append(all, "installs "+app+", which "+p)
-		}
-		open = append(open, entry.Manifest.Requires...)
 	}
+	visit(by)
 	return all
 }
 

@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
 
@@ -18,14 +19,24 @@ import (
 func (p *Performer) files(app string) string { return quadlet.FilesDir(p.dataDir, app) }
 
 // putFiles writes what the containers of a filled-in manifest find as files, with the values
-// of secrets, by name. Those of a version or a setting before stay beside them: its units may
+// of its own secrets, by name, and of those that it has of other applications. Those of a version or a setting before stay beside them: its units may
 // be the ones in force, again or still.
-func (p *Performer) putFiles(ctx context.Context, m *manifest.Manifest, secrets map[string]string) error {
+func (p *Performer) putFiles(ctx context.Context, m *manifest.Manifest, own map[string]string) error {
+	values := maps.Clone(own)
+	for app, names := range m.Borrowed() {
+		for _, name := range names {
+			value, err := p.secrets.Borrow(app, name)
+			if err != nil {
+				return fmt.Errorf("files of %s: %w", m.ID, err)
+			}
+			values[quadlet.SecretName(app, name)] = value
+		}
+	}
 	var files []host.File
 	for _, c := range m.Containers {
 		uid, gid := c.IDs()
 		for _, f := range c.Files {
-			files = append(files, host.File{Name: quadlet.FileName(c, f), Content: f.Text(secrets), Mode: f.Perm(), UID: uid, GID: gid})
+			files = append(files, host.File{Name: quadlet.FileName(c, f), Content: f.Text(values), Mode: f.Perm(), UID: uid, GID: gid})
 		}
 	}
 	if len(files) == 0 {

@@ -1,6 +1,7 @@
 package perform_test
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
@@ -11,6 +12,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -177,5 +179,39 @@ func TestNoFileIsLeftOfWhatIsRemoved(t *testing.T) {
 		if _, err := os.Lstat(quadlet.FilesDir(w.data, "pair")); !os.IsNotExist(err) {
 			t.Errorf("%s left the directory: %v, with %q", verb, err, w.filesThere(t))
 		}
+	}
+}
+
+// A credential of another application is in the file, and none of the application's own in the
+// engine; one that was never made is not made here.
+func TestAFileHasTheCredentialOfAnotherApplication(t *testing.T) {
+	w := newWorld(t)
+	chain := &manifest.Manifest{ID: "chain", Exports: map[string]manifest.Export{"rpc": {Port: 1, Credentials: map[string]string{"password": "rpc-password"}}}, Secrets: []manifest.GeneratedSecret{{Name: "rpc-password"}}}
+	m := pair("1")
+	m.Requires = []manifest.Requirement{{App: "chain", Uses: []string{"rpc"}}}
+	main, _ := m.Container("pair")
+	main.Files = []manifest.File{{Path: "/etc/rpc", Template: true, Content: "{{app:chain.rpc.password}}"}}
+	d := w.record(t, func(d *state.Desired) { d.Manifest = m })
+	filled, err := m.With(nil, manifest.Node{Apps: map[string]*manifest.Manifest{"chain": chain}})
+	if err != nil {
+		t.Fatal(err)
+	}
+	prepare := plan.Action{App: "pair", Verb: plan.Prepare, Manifest: filled}
+	if out := w.Do(t.Context(), d, prepare); !errors.Is(out.Err, secrets.ErrLost) {
+		t.Errorf("prepared without it: %v", out.Err)
+	}
+	made, err := w.secrets.Ensure(chain, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	w.took()
+	if out := w.Do(t.Context(), d, prepare); out.Err != nil {
+		t.Fatal(out.Err)
+	}
+	if len(w.files) != 1 || w.files[0].Content != made["rpc-password"] || w.files[0].Mode != 0o600 {
+		t.Errorf("%+v", w.files)
+	}
+	if calls := w.took(); strings.Contains(calls, "chain") || strings.Contains(calls, "rpc-password") {
+		t.Error(calls)
 	}
 }

@@ -12,12 +12,12 @@ type linkEngine interface {
 	Leave(ctx context.Context, container, network string) error
 }
 
-// link has the container that others reach, which runs on, join and leave networks.
+// link has a container that others reach, which runs on, join and leave networks.
 func (p *Performer) link(ctx context.Context, app string, a plan.Action) error {
 	for _, container := range a.Units {
 		p.say(app, "linking %s", container)
 		for _, n := range a.Join {
-			if err := p.engine.Join(ctx, container, app, n); err != nil {
+			if err := p.engine.Join(ctx, container, a.Alias, n); err != nil {
 				return err
 			}
 		}

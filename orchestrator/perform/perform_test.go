@@ -424,7 +424,7 @@ func TestUnits(t *testing.T) {
 func TestLinkJoinsAndLeavesNetworks(t *testing.T) {
 	w := newWorld(t)
 	d := w.record(t)
-	link := plan.Action{App: "pair", Verb: plan.Link, Units: []string{"old-pair"}, Join: []quadlet.Bridge{quadlet.Link("wallet", "pair")}, Leave: []string{"archipelago-gone.pair"}}
+	link := plan.Action{App: "pair", Verb: plan.Link, Units: []string{"old-pair"}, Alias: "pair", Join: []quadlet.Bridge{quadlet.Link("wallet", "pair")}, Leave: []string{"archipelago-gone.pair"}}
 	if out := w.Do(t.Context(), d, link); out.Err != nil {
 		t.Error(out.Err)
 	}

@@ -15,6 +15,7 @@ package plan
 import (
 	"cmp"
 	"fmt"
+	"maps"
 	"slices"
 	"strings"
 
@@ -48,10 +49,10 @@ type Plan struct {
 type planning struct {
 	Input
 	desired    map[string]*state.Desired
-	files      map[string][]string // unit files by application
-	containers map[string][]string // container names by application
-	unmanaged  []host.Container    // running
-	requirers  map[string][]string // applications that require it, by application; nil for none at all
+	files      map[string][]string   // unit files by application
+	containers map[string][]string   // container names by application
+	unmanaged  []host.Container      // running
+	requirers  map[string][]requirer // of each application; nil for none at all
 }
 
 // Make gives the plan of each application, in the order of in.Desired.
@@ -67,6 +68,8 @@ func Make(in Input) []Plan {
 	slices.SortFunc(p.unmanaged, func(a, b host.Container) int { return strings.Compare(a.Name, b.Name) })
 	for i := range in.Desired {
 		p.desired[in.Desired[i].App] = &in.Desired[i]
+	}
+	for i := range in.Desired {
 		p.requiredBy(&in.Desired[i])
 	}
 	out := make([]Plan, len(in.Desired))
@@ -99,7 +102,7 @@ func (p *planning) present(d *state.Desired) Plan {
 	if gone := p.Observed.Missing[d.App]; len(gone) > 0 && len(d.Adopted) == 0 && (d.Update == nil || d.Update.Phase == state.Staged) {
 		return blocked("its data is gone: %s is missing; put it back, restore a backup, or uninstall with --purge to begin anew", manifest.VolumeDir(p.Renderer.DataDir, d.App, gone[0]))
 	}
-	r, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, d.Goal == state.Running, p.requirers[d.App])
+	r, err := p.render(d, d.Manifest, d.Goal == state.Running)
 	if err != nil {
 		return blocked("%v", err)
 	}
@@ -115,10 +118,15 @@ func (p *planning) present(d *state.Desired) Plan {
 	var out Plan
 	if !current(r.Files, p.Observed.Files, p.files[d.App]) {
 		const why = "its units are missing or differ"
-		if d.Goal == state.Running {
+		switch {
+		case d.Goal != state.Running:
+			p.writeUnits(&out, d, r, why)
+		case r.Manifest.Borrows() && p.waitsFor(d, d.Manifest) != "":
+			// What it has of others may not be there yet: run waits for them.
+		default:
 			out.add(d, r, Prepare, why)
+			p.writeUnits(&out, d, r, why)
 		}
-		p.writeUnits(&out, d, r, why)
 	}
 	if d.Goal == state.Stopped {
 		p.stop(&out, d, r)
@@ -138,7 +146,7 @@ func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 		out.stop(d, r, stale, reversed(r.Services))
 		down = r.Members
 	}
-	waits := p.waitsFor(d)
+	waits := p.waitsFor(d, d.Manifest)
 	switch {
 	case len(down) > 0:
 		for i, name := range r.Members {
@@ -267,8 +275,32 @@ func (p *planning) inUse(d *state.Desired) string {
 		if other.Manifest == nil || other.Goal != state.Running {
 			continue
 		}
-		if _, needs := other.Manifest.Requirement(d.App); needs && p.anyRunning(other.Manifest) {
+		if _, needs := other.Manifest.Need(d.App, other.Chosen); needs && p.anyRunning(other.Manifest) {
 			return "waiting for " + other.App + " to stop, which requires it"
+		}
+	}
+	return ""
+}
+
+// mounted says which application must stop first, because it has a volume of this one and
+// runs; empty where none does. What runs from another unit than the one on the disk may have
+// had one in that.
+func (p *planning) mounted(app string) string {
+	for i := range p.Desired {
+		other := &p.Desired[i]
+		uses := func(m *manifest.Manifest) bool {
+			r, may := manifest.Requirement{}, false
+			if m != nil && other.App != app {
+				r, may = m.Requirement(app)
+			}
+			return may && m.Mounts(r)
+		}
+		c, file := p.Observed.Containers[other.App], p.Observed.Files[other.App+".container"]
+		if c.State != "running" || !uses(other.Manifest) && (other.Update == nil || !uses(other.Update.To)) {
+			continue
+		}
+		if strings.Contains(file, "\nVolume="+p.Renderer.DataDir+"/"+app+"/") || !strings.Contains(file, manifest.LabelSpec+"="+c.Spec) {
+			return "waiting for " + other.App + " to stop, which has data of it"
 		}
 	}
 	return ""
@@ -277,7 +309,12 @@ func (p *planning) inUse(d *state.Desired) string {
 // stopping tells whether something that the application requires, directly or through
 // others, is to be stopped. What cannot be read is no wish of the owner's.
 func (p *planning) stopping(d *state.Desired) bool {
-	met, open := map[string]bool{}, slices.Clone(d.Manifest.Requires)
+	for app, r := range p.met(d, d.Manifest) {
+		if dep := p.desired[app]; dep != nil && dep.Update != nil && d.Manifest.Mounts(r) {
+			return true // its volumes are copied, and may be replaced
+		}
+	}
+	met, open := map[string]bool{}, d.Manifest.Needs(d.Chosen)
 	for len(open) > 0 {
 		app := open[0].App
 		open = open[1:]
@@ -290,16 +327,21 @@ func (p *planning) stopping(d *state.Desired) bool {
 			return true
 		}
 		if dep.Manifest != nil {
-			open = append(open, dep.Manifest.Requires...)
+			open = append(open, dep.Manifest.Needs(dep.Chosen)...)
 		}
 	}
 	return false
 }
 
-// waitsFor says what an application that is to be started waits for; empty where
-// all it requires is ready.
-func (p *planning) waitsFor(d *state.Desired) string {
-	for _, r := range d.Manifest.Requires {
+// waitsFor says what a version of an application that is to be started waits for; empty
+// where all it requires is ready. It never waits for what is optional.
+func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
+	for _, app := range slices.Sorted(maps.Keys(p.met(d, m))) {
+		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(p.met(d, m)[app]) {
+			return fmt.Sprintf("waiting for %s, which is being updated with the data that it has of it", app)
+		}
+	}
+	for _, r := range m.Needs(d.Chosen) {
 		dep := p.desired[r.App]
 		switch {
 		case p.Broken[r.App] != nil:
@@ -314,7 +356,7 @@ func (p *planning) waitsFor(d *state.Desired) string {
 		if why := p.notReady(dep); why != "" {
 			return fmt.Sprintf("waiting for %s: %s", r.App, why)
 		}
-		if !p.linked(d.App, dep) {
+		if !p.linked(d.App, r, dep) {
 			return fmt.Sprintf("waiting for %s: it is not on their network yet", r.App)
 		}
 	}
@@ -375,6 +417,9 @@ func (p *planning) absent(d *state.Desired) Plan {
 	}
 	const why = "it is to be removed"
 	var out Plan
+	if out.Waiting = p.mounted(d.App); out.Waiting != "" {
+		return out
+	}
 	own := slices.Clone(p.containers[d.App])
 	for _, f := range p.files[d.App] {
 		if name, ok := render.ContainerOf(f); ok && !slices.Contains(own, name) {

@@ -28,7 +28,11 @@ func pair() *manifest.Manifest {
 // world is an observation in which the application, required by others, is just as
 // desired.
 func world(m *manifest.Manifest, goal state.Goal, requirers ...string) host.Observation {
-	u := quadlet.Render(m, dataDir, goal == state.Running, requirers...)
+	var by []quadlet.Requirer
+	for _, app := range requirers {
+		by = append(by, quadlet.Requirer{App: app, Reaches: []string{m.ID}})
+	}
+	u := quadlet.Render(m, dataDir, goal == state.Running, by...)
 	obs := host.Observation{Containers: map[string]host.Container{}, Units: map[string]host.Unit{}, Files: maps.Clone(u.Files)}
 	for _, c := range m.Containers {
 		if goal == state.Running {

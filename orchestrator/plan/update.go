@@ -10,14 +10,19 @@ import (
 
 // update plans the steps of an update that are left.
 func (p *planning) update(d *state.Desired) (out Plan) {
-	old, err := p.Renderer.Render(d.Manifest, d.Config, d.Overrides, false, p.requirers[d.App])
+	old, err := p.render(d, d.Manifest, false)
 	if err != nil {
 		return blocked("%v", err)
 	}
-	next, err := p.Renderer.Render(d.Update.To, d.Config, d.Overrides, false, p.requirers[d.App])
+	next, err := p.render(d, d.Update.To, false)
 	if err != nil {
 		return blocked("%v", err)
 	}
+	// Nobody else may have the data open that is copied, or replaced.
+	if out.Waiting = p.mounted(d.App); out.Waiting != "" && d.Update.Phase != state.Switched {
+		return out
+	}
+	out.Waiting = ""
 	// Stopped whether they are up or not: at boot a start may be queued that an
 	// observation does not show, and nothing may write to data that is being copied.
 	stopped := false
@@ -28,6 +33,11 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	to := "update to " + d.Update.To.Version
 	switch d.Update.Phase {
 	case state.Staged:
+		// What it brings along is still to be made.
+		if out.Waiting = p.waitsFor(d, d.Update.To); out.Waiting != "" && next.Manifest.Borrows() && d.Goal == state.Running {
+			return out
+		}
+		out.Waiting = ""
 		out.add(d, next, Prepare, to)
 		if down, _ := p.broken(d, old); len(d.Manifest.Hooks.PreUpdate) > 0 && len(down) == 0 && d.Goal == state.Running {
 			out.add(d, old, PreUpdate, to)

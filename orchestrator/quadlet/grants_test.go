@@ -39,7 +39,7 @@ func TestFurtherNamesAreInTheApplicationsOwnNetworkAlone(t *testing.T) {
 	m := granted(t, nil)
 	m.Containers[1].ExtraHosts = map[string]string{"web": "granted", "www": "granted"}
 	m.Requires = []manifest.Requirement{{App: "chain"}}
-	u := Render(m, "/d", true, "wallet")
+	u := Render(m, "/d", true, Requirer{"wallet", []string{m.ID}})
 	want := []string{"archipelago-granted.network:alias=web,alias=www", "archipelago-granted.chain.network"}
 	if got := values(u.Files["granted.container"], "Network"); !slices.Equal(got, want) {
 		t.Errorf("%q, expected %q", got, want)

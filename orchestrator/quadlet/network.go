@@ -29,15 +29,23 @@ func Network(app string) string { return networkPrefix + app }
 // NetworkService is the systemd unit that Quadlet makes of a network's file.
 func NetworkService(network string) string { return network + "-network.service" }
 
-// Link is the network that an application shares with one that it requires: of each,
-// only the container with the application's name is on it. No id holds a dot.
+// Requirer is an application that requires another one, and the containers of that which it
+// reaches.
+type Requirer struct {
+	App     string
+	Reaches []string
+}
+
+// Link is the network that an application shares with one that it requires: on it are the
+// container with the application's name, and those of the other that it reaches. No id holds
+// a dot.
 func Link(app, required string) Bridge {
 	return Bridge{Name: networkPrefix + app + "." + required, App: app, Internal: true}
 }
 
-// Requirer gives the application that a network links to the one that it requires; ok
+// RequirerOn gives the application that a network links to the one that it requires; ok
 // is false for any other network.
-func Requirer(network, required string) (app string, ok bool) {
+func RequirerOn(network, required string) (app string, ok bool) {
 	app, is := strings.CutPrefix(network, networkPrefix)
 	if !is {
 		return "", false
@@ -45,11 +53,14 @@ func Requirer(network, required string) (app string, ok bool) {
 	return strings.CutSuffix(app, "."+required)
 }
 
-// Bridges are the networks of an application: its own, and one for each requirement.
+// Bridges are the networks of an application: its own, and one for each requirement of which
+// it reaches a container.
 func Bridges(m *manifest.Manifest) []Bridge {
 	out := []Bridge{{Name: Network(m.ID), App: m.ID, Internal: !m.Internet()}}
 	for _, r := range m.Requires {
-		out = append(out, Link(m.ID, r.App))
+		if r.Linked() {
+			out = append(out, Link(m.ID, r.App))
+		}
 	}
 	return out
 }

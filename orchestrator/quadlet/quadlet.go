@@ -36,7 +36,8 @@ type Unit struct {
 // Service is the systemd unit that Quadlet makes of a container's file.
 func Service(container string) string { return container + ".service" }
 
-// SecretName is the name of a generated secret, or a secret setting, in Podman's store.
+// SecretName is the name of a generated secret, or a secret setting, in Podman's store. A
+// credential that another application has is the very same there.
 func SecretName(app, secret string) string { return app + "." + secret }
 
 // Render gives the unit files of an application. Where boot is true its members
@@ -44,7 +45,7 @@ func SecretName(app, secret string) string { return app + "." + secret }
 // dataDir is where applications' folders are, requirers are the applications that
 // require this one. What is not part of a container's spec, it may have without
 // being made anew: whether it starts with the machine, and who requires it.
-func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...string) Unit {
+func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...Requirer) Unit {
 	u := Unit{Files: map[string]string{}, Specs: map[string]string{}}
 	for _, n := range Bridges(m) {
 		u.Files[n.Name+".network"] = network(m, n)
@@ -57,11 +58,11 @@ func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...string
 		sum := sha256.Sum256([]byte(body))
 		u.Specs[c.Name] = hex.EncodeToString(sum[:8])
 		body = strings.Replace(body, "\n[Service]\n", "Label="+quote(manifest.LabelSpec+"="+u.Specs[c.Name])+"\n\n[Service]\n", 1)
-		if c.Name == m.ID {
-			for _, r := range requirers {
+		for _, r := range requirers {
+			if slices.Contains(r.Reaches, c.Name) {
 				// For a restart without the daemon. It fails where the network is not there
 				// yet: then the daemon links them.
-				body += "ExecStartPost=-/usr/bin/podman network connect " + Link(r, m.ID).Name + " " + c.Name + "\n"
+				body += "ExecStartPost=-/usr/bin/podman network connect " + Link(r.App, m.ID).Name + " " + c.Name + "\n"
 			}
 		}
 		if boot && !fault.Planted(fault.UnitWithoutInstall) {
@@ -137,6 +138,15 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		}
 		line("Volume", mount)
 	}
+	for _, in := range c.Imports {
+		if in.Mounts() {
+			mount := manifest.VolumeDir(dataDir, in.Of, in.Name) + ":" + in.Path
+			if in.ReadOnly {
+				mount += ":ro"
+			}
+			line("Volume", mount)
+		}
+	}
 	for _, f := range c.Files {
 		line("Volume", FilesDir(dataDir, m.ID)+"/"+FileName(c, f)+":"+f.Path+":ro")
 	}
@@ -163,16 +173,24 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	if c.Pids > 0 {
 		line("PidsLimit", fmt.Sprint(c.Pids))
 	}
-	for _, s := range c.Secrets {
+	secret := func(name, path, env string) {
+		if env != "" {
+			line("Secret", fmt.Sprintf("%s,type=env,target=%s", name, env))
+			return
+		}
 		uid, gid := c.IDs()
+		line("Secret", fmt.Sprintf("%s,type=mount,target=%s,uid=%d,gid=%d,mode=0400", name, path, uid, gid))
+	}
+	for _, s := range c.Secrets {
 		if s.Ref != "" {
 			line("# "+s.Name, s.Ref) // another value is another unit, so the container is made anew
 		}
-		if s.Env != "" {
-			line("Secret", fmt.Sprintf("%s,type=env,target=%s", SecretName(m.ID, s.Name), s.Env))
-			continue
+		secret(SecretName(m.ID, s.Name), s.Path, s.Env)
+	}
+	for _, in := range c.Imports {
+		if in.Credential() {
+			secret(SecretName(in.Of, in.Name), in.Path, in.Env)
 		}
-		line("Secret", fmt.Sprintf("%s,type=mount,target=%s,uid=%d,gid=%d,mode=0400", SecretName(m.ID, s.Name), s.Path, uid, gid))
 	}
 	for _, k := range slices.Sorted(maps.Keys(c.Environment)) {
 		line("Environment", quote(k+"="+c.Environment[k]))

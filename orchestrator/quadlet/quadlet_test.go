@@ -159,7 +159,7 @@ func values(body, key string) (out []string) {
 func TestOnlyTheContainerThatOthersReachIsLinked(t *testing.T) {
 	m := parse(t)
 	m.Requires = []manifest.Requirement{{App: "chain"}}
-	u := Render(m, "/d", true, "lightning", "wallet")
+	u := Render(m, "/d", true, Requirer{"lightning", []string{m.ID}}, Requirer{"wallet", []string{m.ID}})
 	if got, want := values(u.Files["pair.container"], "Network"), []string{"archipelago-pair.network", "archipelago-pair.chain.network"}; !slices.Equal(got, want) {
 		t.Errorf("pair is on %q, expected %q", got, want)
 	}
@@ -202,7 +202,7 @@ func TestALinkIsKnownByItsName(t *testing.T) {
 		{Network("chain"), "chain", "", false},
 		{"podman", "chain", "", false},
 	} {
-		if app, ok := Requirer(c.network, c.required); ok != c.ok || ok && app != c.app {
+		if app, ok := RequirerOn(c.network, c.required); ok != c.ok || ok && app != c.app {
 			t.Errorf("%s links %q to %s: %t", c.network, app, c.required, ok)
 		}
 	}

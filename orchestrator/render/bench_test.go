@@ -25,7 +25,7 @@ func BenchmarkRender(b *testing.B) {
 	}
 	for i := 0; b.Loop(); i++ {
 		r := render.Renderer{DataDir: "/var/lib/archipelago"}
-		if _, err := r.Render(apps[i%len(apps)], nil, nil, true, nil); err != nil {
+		if _, err := r.Render(apps[i%len(apps)], nil, nil, true, nil, nil); err != nil {
 			b.Fatal(err)
 		}
 	}

@@ -3,6 +3,7 @@
 package render
 
 import (
+	"fmt"
 	"maps"
 	"slices"
 	"strings"
@@ -32,6 +33,7 @@ type key struct {
 	override  string
 	boot      bool
 	requirers string
+	apps      string
 }
 
 // Rendering is one application as units.
@@ -44,16 +46,19 @@ type Rendering struct {
 
 // Render fills in settings (config) and the owner's own images (overrides, by
 // member), and renders. Where boot is true, the members start with the machine;
-// requirers are the applications that require this one. The error is that of a setting
-// that the manifest does not take.
-func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]string, boot bool, requirers []string) (*Rendering, error) {
-	k := key{m, mapKey(config), mapKey(overrides), boot, strings.Join(requirers, " ")}
+// requirers are the applications that require this one; apps are those that it requires
+// and has. The error is that of a setting that the manifest does not take, or of something
+// that another application does not offer.
+func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]string, boot bool, requirers []quadlet.Requirer, apps map[string]*manifest.Manifest) (*Rendering, error) {
+	k := key{m, mapKey(config), mapKey(overrides), boot, fmt.Sprint(requirers), exportsKey(apps)}
 	r.mu.Lock()
 	defer r.mu.Unlock()
 	if out, ok := r.done[k]; ok {
 		return out, nil
 	}
-	filled, err := m.With(config, r.Node)
+	node := r.Node
+	node.Apps = apps
+	filled, err := m.With(config, node)
 	if err != nil {
 		return nil, err
 	}
@@ -88,6 +93,15 @@ func mapKey(m map[string]string) string {
 	var b strings.Builder
 	for _, k := range slices.Sorted(maps.Keys(m)) {
 		b.WriteString(k + "\x00" + m[k] + "\x00")
+	}
+	return b.String()
+}
+
+// exportsKey is what of other applications the units of one that requires them rest on.
+func exportsKey(apps map[string]*manifest.Manifest) string {
+	var b strings.Builder
+	for _, id := range slices.Sorted(maps.Keys(apps)) {
+		fmt.Fprintf(&b, "%s %s %v\x00", id, apps[id].Version, apps[id].Exports) // fmt sorts maps
 	}
 	return b.String()
 }

@@ -133,7 +133,7 @@ func (d *deciding) install(rec *state.Desired, installed bool, r Request) error 
 		return formatRefused(r.App, data.Migration, rec.Manifest)
 	}
 	asked := d.offer.Grants(rec.Manifest, d.records.Installed, d.now)
-	if err := d.admit(rec.Manifest); err != nil {
+	if err := d.admit(rec, rec.Manifest); err != nil {
 		return err
 	}
 	for _, r := range append(slices.Clone(d.decided), *rec) {
@@ -155,7 +155,7 @@ func formatRefused(app string, format int, m *manifest.Manifest) error {
 func (d *deciding) uninstall(rec *state.Desired, purge bool) error {
 	var by []string
 	for _, other := range d.records.All {
-		if slices.ContainsFunc(versions(other), func(m *manifest.Manifest) bool { _, needs := m.Requirement(rec.App); return needs }) {
+		if slices.ContainsFunc(versions(other), func(m *manifest.Manifest) bool { _, needs := m.Need(rec.App, other.Chosen); return needs }) {
 			by = append(by, other.App)
 		}
 	}
@@ -182,18 +182,19 @@ func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.De
 		return nil, fmt.Errorf("%w: %s: %s", ErrRefused, rec.App, why)
 	}
 	d := &deciding{records: records, offer: o, now: now}
-	if err := d.admit(rec.Manifest); err != nil {
+	if err := d.admit(&rec, rec.Manifest); err != nil {
 		return nil, err
 	}
 	return append(d.decided, rec), nil
 }
 
-// admit brings along what a manifest requires, and refuses one that collides.
-func (d *deciding) admit(m *manifest.Manifest) error {
+// admit brings along what a version of an application requires, and refuses one that
+// collides.
+func (d *deciding) admit(rec *state.Desired, m *manifest.Manifest) (err error) {
 	if m == nil {
 		return nil
 	}
-	if err := d.require(m); err != nil {
+	if rec.Chosen, err = d.require(m, rec.Chosen); err != nil {
 		return err
 	}
 	return d.collision(m)

@@ -42,7 +42,7 @@ func (d *deciding) configure(rec *state.Desired, change map[string]string) error
 	}
 	for _, other := range slices.Concat(d.records.All, d.decided) {
 		for _, m := range versions(other) {
-			need, _ := m.Requirement(rec.App)
+			need, _ := m.Need(rec.App, other.Chosen)
 			for _, k := range slices.Sorted(maps.Keys(need.Config)) {
 				if v, changed := change[k]; changed && v != need.Config[k] {
 					return fmt.Errorf("%w: %s requires %s=%q of %s", ErrRefused, other.App, k, need.Config[k], rec.App)

@@ -45,7 +45,10 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
 	asked := d.offer.NewPrivileges(rec.Manifest, to, d.records.Installed, d.now)
-	if err := d.admit(to); err != nil {
+	if err := d.used(to); err != nil {
+		return err
+	}
+	if err := d.admit(rec, to); err != nil {
 		return err
 	}
 	for _, along := range append(slices.Clone(d.decided), state.Desired{App: rec.App, Manifest: to, Config: rec.Config}) {

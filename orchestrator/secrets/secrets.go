@@ -189,6 +189,19 @@ func (s *Store) All(m *manifest.Manifest) (map[string]string, error) {
 	return out, nil
 }
 
+// Borrow gives a generated secret of an application to another one that has it as a
+// credential. One that does not exist is ErrLost, and is not made here.
+func (s *Store) Borrow(app, name string) (string, error) {
+	b, err := os.ReadFile(filepath.Join(s.dir, app, name))
+	switch {
+	case errors.Is(err, fs.ErrNotExist) || err == nil && len(b) == 0:
+		return "", fmt.Errorf("secret %s of %s: %w: it is made when %s is prepared", name, app, ErrLost, app)
+	case err != nil:
+		return "", fmt.Errorf("secret %s of %s: %w", name, app, err)
+	}
+	return string(b), nil
+}
+
 // Shown gives those secrets that the manifest declares as shown and that exist.
 func (s *Store) Shown(m *manifest.Manifest) (map[string]string, error) {
 	out, err := s.All(m)

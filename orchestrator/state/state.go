@@ -51,6 +51,7 @@ type Desired struct {
 	Source     string             `json:"source,omitempty"`    // where the manifest is from, such as "catalog beta 7"
 	Declined   string             `json:"declined,omitempty"`  // digest of a manifest whose update failed; it is not retried automatically
 	Config     map[string]string  `json:"config,omitempty"`    // settings that differ from the manifest's defaults; of secret ones, what stands for the value
+	Chosen     []string           `json:"chosen,omitempty"`    // of alternatives that are required, those that it was installed with
 	Update     *Update            `json:"update,omitempty"`    // the update under way
 	Adopted    map[string]string  `json:"adopted,omitempty"`   // member -> unmanaged container that serves as it
 	Overrides  map[string]string  `json:"overrides,omitempty"` // member -> the owner's own image that it runs

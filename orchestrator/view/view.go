@@ -131,6 +131,9 @@ func of(in Input, id string) View {
 	for _, name := range slices.Sorted(maps.Keys(d.Overrides)) {
 		v.remark(name + " runs the image " + d.Overrides[name] + " of your own")
 	}
+	if d.Goal != state.Absent {
+		v.missing(in)
+	}
 	checked := slices.ContainsFunc(m.Containers, func(c manifest.Container) bool { return c.Health != nil })
 	if checked && up > 0 && !in.Observed.Probing() {
 		v.remark(NotChecked)
@@ -226,6 +229,19 @@ func (v *View) containers(in Input, d *state.Desired) (up int, healthy bool) {
 		}
 	}
 	return up, healthy
+}
+
+// missing says what the owner lacks while an application that this one can use is not there.
+func (v *View) missing(in Input) {
+	for _, r := range v.Manifest.Options() {
+		other, err := in.Records.Get(r.App)
+		switch {
+		case errors.Is(err, state.ErrNotFound) || err == nil && other.Goal == state.Absent:
+			v.remark("without " + r.App + ", which is not installed: " + r.Missing)
+		case err == nil && other.Manifest != nil && v.Manifest.Lacks(r, other.Manifest) != nil:
+			v.remark("without what it uses of " + r.App + ", whose version " + other.Manifest.Version + " does not offer it: " + r.Missing)
+		}
+	}
 }
 
 // remark adds to what the owner should know.
