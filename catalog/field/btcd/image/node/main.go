@@ -1,5 +1,5 @@
 // Node runs btcd in its container, and answers for it: whether it is healthy and ready,
-// and, on regtest, with blocks of its own.
+// and, on simnet, with blocks of its own.
 package main
 
 import (
@@ -13,10 +13,10 @@ import (
 	"time"
 )
 
-const usage = `usage: node run            run btcd; on regtest, mine a block whenever there was none for ten minutes
+const usage = `usage: node run            run btcd; on simnet, mine a block whenever there was none for ten minutes
        node health         whether the RPC answers
        node ready          whether the newest block is of the last day
-       node mine TEXT      on regtest, mine a block that holds a text of at most 64 bytes
+       node mine TEXT      on simnet, mine a block that holds a text of at most 64 bytes
        node texts          the texts of the newest thousand blocks, the newest first`
 
 func main() {
@@ -73,7 +73,7 @@ func run(ctx context.Context) error {
 	if err := cmd.Start(); err != nil {
 		return err
 	}
-	if network == "regtest" {
+	if network == "simnet" { // of regtest, btcd deletes the chain at every start
 		mining, end := context.WithCancel(ctx)
 		done := make(chan struct{})
 		go func() { defer close(done); keepMining(mining) }()

@@ -61,8 +61,8 @@ func chain(ctx context.Context) (string, error) {
 	switch {
 	case a.Error != nil:
 		return "", errors.New(a.Error.Message)
-	case a.Result.Chain != "mainnet" && a.Result.Chain != "regtest":
-		return "", fmt.Errorf("its chain is %q; expected mainnet or regtest", a.Result.Chain)
+	case a.Result.Chain != "mainnet" && a.Result.Chain != "simnet":
+		return "", fmt.Errorf("its chain is %q; expected mainnet or simnet", a.Result.Chain)
 	}
 	return a.Result.Chain, nil
 }
