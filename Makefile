@@ -1,7 +1,7 @@
 # make alone lists the targets.
 #
 # Variables of 'make gate': CYCLES, APPS, STEPS (comma-separated), NODES (an inventory
-# file; default: the lab). make turns every failure into its own status 2; the
+# file; default: the lab), CATALOG (directories of manifests; default: catalog/apps). make turns every failure into its own status 2; the
 # gate's own status is that of 'out/bin/gate run'.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
@@ -33,10 +33,10 @@ setup: build ## install the programs that the gate runs, or name those that are 
 
 .PHONY: gate
 gate: setup ## run the gate: build, bring the lab up, run, report
-	$(GATE) run $(if $(CYCLES),--cycles $(CYCLES)) $(if $(APPS),--apps $(APPS)) $(if $(STEPS),--steps $(STEPS)) $(if $(NODES),--nodes $(NODES))
+	$(GATE) run $(if $(CYCLES),--cycles $(CYCLES)) $(if $(APPS),--apps $(APPS)) $(if $(STEPS),--steps $(STEPS)) $(if $(NODES),--nodes $(NODES)) $(foreach d,$(CATALOG),--catalog $(d))
 
 .PHONY: l0
-l0: ## level 0: manifests, and what the daemon of this source renders, without a node
+l0: ## level 0: manifests of catalog/apps and catalog/field, and what the daemon of this source renders, without a node
 	go test ./matrix -count=1 -run '^TestMatrix$$' -ginkgo.label-filter=l0
 
 .PHONY: l1
@@ -53,9 +53,10 @@ lint: ## gofmt, go vet, staticcheck and shellcheck
 	{ git ls-files '*.sh'; git grep -lIE '^#!/(bin/|usr/bin/env )(ba)?sh' -- ':!*.txtar'; } | sort -u | xargs shellcheck
 
 .PHONY: unit
-unit: ## tests that need no node
+unit: ## tests that need no node; also those of applications' own programs, which are modules of their own
 	$(BROWSER)
 	go test ./...
+	for m in $$(git ls-files 'catalog/**/go.mod'); do (cd $$(dirname $$m) && go vet . && go test .) || exit; done
 
 # The packages that start goroutines.
 RACE := ./orchestrator/... ./nodes/... ./matrix/... ./gate/... ./catalog/publish

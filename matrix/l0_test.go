@@ -3,6 +3,7 @@ package matrix
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"maps"
 	"os"
@@ -23,17 +24,25 @@ import (
 // levelZero makes the specs that need no node: every manifest is valid, survives a
 // round trip, and is rendered by the daemon under test into what is meant.
 func levelZero(t *testing.T) {
-	dir := os.Getenv(CatalogVariable)
-	if dir == "" {
-		dir = filepath.Join("..", "catalog", "apps")
+	dirs := []string{filepath.Join("..", "catalog", "apps"), filepath.Join("..", "catalog", "field")}
+	if dir := os.Getenv(CatalogVariable); dir != "" {
+		dirs = []string{dir}
 	}
 	daemon := sync.OnceValues(func() (string, error) { return daemonUnderTest(t) })
-	entries, err := os.ReadDir(dir)
+	var apps []string
+	var err error
+	for _, dir := range dirs {
+		entries, unread := os.ReadDir(dir)
+		err = errors.Join(err, unread)
+		for _, e := range entries {
+			apps = append(apps, filepath.Join(dir, e.Name()))
+		}
+	}
 	Describe("level 0", Label("l0"), func() {
 		It("finds the catalog", func() { Expect(err).NotTo(HaveOccurred()) })
-		for _, e := range entries {
-			file := filepath.Join(dir, e.Name(), "manifest.yaml")
-			Describe(e.Name(), Label("app:"+e.Name()), func() {
+		for _, app := range apps {
+			file := filepath.Join(app, "manifest.yaml")
+			Describe(filepath.Base(app), Label("app:"+filepath.Base(app)), func() {
 				It("has a valid manifest", func() {
 					_, err := manifest.ParseFile(file)
 					Expect(err).NotTo(HaveOccurred())
@@ -60,7 +69,7 @@ func levelZero(t *testing.T) {
 			})
 		}
 		It("has no two applications in each other's way", func() {
-			_, err := catalog.Load(dir)
+			_, err := catalog.Load(dirs...)
 			Expect(err).NotTo(HaveOccurred())
 		})
 	})

@@ -28,7 +28,7 @@ const ResultsVariable = "ARCHIPELAGO_RESULTS"
 const Running reports.Status = "running"
 
 // CatalogVariable is the environment variable that names the catalog for level 0;
-// default: the one in the source tree.
+// default: those in the source tree.
 const CatalogVariable = "ARCHIPELAGO_CATALOG"
 
 // DaemonVariable is the environment variable that names the daemon for level 0; default:

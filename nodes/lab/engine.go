@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"iter"
 	"net"
 	"os"
@@ -251,14 +252,39 @@ func (e *Engine) Podman(ctx context.Context, w io.Writer, args ...string) error 
 	return nil
 }
 
+// trusted are the authorities that this machine trusts, in PEM, where Debian keeps them.
+const trusted = "/etc/ssl/certs/ca-certificates.crt"
+
 // Build builds a context directory into an image named tag. It isolates with chroot,
-// which works on every kernel.
+// which works on every kernel. A Containerfile whose RUN mounts the secret ca-certificates,
+// because it downloads over TLS, gets the authorities of this machine: it may be behind a
+// proxy of which Debian knows nothing. They are in no image.
 func (e *Engine) Build(ctx context.Context, dir, tag string, args map[string]string, w io.Writer) error {
 	argv := []string{"build", "--isolation=chroot", "--tag", tag}
 	for k, v := range args {
 		argv = append(argv, "--build-arg", k+"="+v)
 	}
+	if wants, err := wantsTrusted(dir); err != nil {
+		return err
+	} else if wants {
+		argv = append(argv, "--secret", "id=ca-certificates,src="+trusted)
+	}
 	return e.Podman(ctx, w, append(argv, dir)...)
+}
+
+// wantsTrusted tells whether a context asks for the machine's authorities and there are
+// any. The secret is given to no other, because Podman lays it into the context directory
+// while it builds.
+func wantsTrusted(dir string) (bool, error) {
+	b, err := os.ReadFile(filepath.Join(dir, "Containerfile"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil // it may be a Dockerfile, or the build says what is missing
+	}
+	if err != nil || !strings.Contains(string(b), "type=secret,id=ca-certificates") {
+		return false, err
+	}
+	_, err = os.Stat(trusted)
+	return err == nil, nil
 }
 
 // Push sends an image to a registry on this machine.

@@ -1,0 +1,3 @@
+module ui
+
+go 1.24

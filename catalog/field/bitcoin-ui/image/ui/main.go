@@ -1,0 +1,97 @@
+// Ui shows what a Bitcoin node says of itself: how far it is, whom it talks to, and its
+// blocks and transactions. It asks the node's RPC anew for every page and keeps nothing.
+package main
+
+import (
+	"context"
+	"crypto/sha256"
+	"crypto/subtle"
+	_ "embed"
+	"encoding/json"
+	"errors"
+	"html/template"
+	"log"
+	"net/http"
+	"os"
+	"os/signal"
+	"strings"
+	"syscall"
+	"time"
+)
+
+//go:embed page.html
+var text string
+
+var page = template.Must(template.New("page").Funcs(template.FuncMap{"time": func(unix int64) string {
+	return time.Unix(unix, 0).UTC().Format("2006-01-02 15:04:05 UTC")
+}}).Parse(text))
+
+func main() {
+	log.SetFlags(0)
+	if err := run(); err != nil {
+		log.Fatal("ui: ", err)
+	}
+}
+
+func run() error {
+	password, err := secret("/run/secrets/password")
+	if err != nil {
+		return err
+	}
+	node, err := newClient(os.Getenv("RPC_URL"), os.Getenv("RPC_USER"), "/run/secrets/rpc-password", "/run/secrets/rpc-cert")
+	if err != nil {
+		return err
+	}
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	s := &http.Server{Addr: ":8080", Handler: handler(node, password), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	go func() {
+		<-ctx.Done()
+		end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
+		defer cancel()
+		s.Shutdown(end)
+	}()
+	if err := s.ListenAndServe(); !errors.Is(err, http.ErrServerClosed) {
+		return err
+	}
+	return nil
+}
+
+func secret(file string) (string, error) {
+	b, err := os.ReadFile(file)
+	return strings.TrimSpace(string(b)), err
+}
+
+// handler serves the page to the owner alone, and to everybody whether it has anything to
+// show.
+func handler(node *client, password string) http.Handler {
+	mux := http.NewServeMux()
+	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
+	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
+		ctx, cancel := context.WithTimeout(r.Context(), 10*time.Second)
+		defer cancel()
+		c, err := node.chain(ctx)
+		w.Header().Set("Content-Type", "application/json")
+		json.NewEncoder(w).Encode(map[string]any{"reachable": err == nil, "blocks": c.Blocks, "headers": c.Headers})
+	})
+	want := sha256.Sum256([]byte(password))
+	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
+		user, given, _ := r.BasicAuth()
+		if sum := sha256.Sum256([]byte(given)); user != "owner" || subtle.ConstantTimeCompare(sum[:], want[:]) != 1 {
+			w.Header().Set("WWW-Authenticate", `Basic realm="Bitcoin node", charset="UTF-8"`)
+			http.Error(w, "My Apps shows the password.", http.StatusUnauthorized)
+			return
+		}
+		ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
+		defer cancel()
+		v := node.look(ctx, strings.TrimSpace(r.URL.Query().Get("q")))
+		h := w.Header()
+		h.Set("Content-Type", "text/html; charset=utf-8")
+		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'")
+		h.Set("Cache-Control", "no-store")
+		if err := page.Execute(w, v); err != nil {
+			log.Print("ui: ", err)
+		}
+	})
+	return mux
+}

@@ -1,0 +1,100 @@
+// Node runs btcd in its container, and answers for it: whether it is healthy and ready,
+// and, on simnet, with blocks of its own.
+package main
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"os/exec"
+	"os/signal"
+	"syscall"
+	"time"
+)
+
+const usage = `usage: node run            run btcd; on simnet, mine a block whenever there was none for ten minutes
+       node health         whether the RPC answers
+       node ready          whether the newest block is of the last day
+       node mine TEXT      on simnet, mine a block that holds a text of at most 64 bytes
+       node texts          the texts of the newest thousand blocks, the newest first`
+
+func main() {
+	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
+	defer stop()
+	err := command(ctx, os.Args[1:])
+	var exit *exec.ExitError
+	switch {
+	case errors.As(err, &exit) && exit.Exited():
+		os.Exit(exit.ExitCode())
+	case err != nil:
+		fmt.Fprintln(os.Stderr, "node:", err)
+		os.Exit(1)
+	}
+}
+
+func command(ctx context.Context, args []string) error {
+	verb := ""
+	if len(args) > 0 {
+		verb = args[0]
+	}
+	if verb == "run" && len(args) == 1 {
+		return run(ctx)
+	}
+	c, err := newClient()
+	if err != nil {
+		return err
+	}
+	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
+	switch {
+	case verb == "health" && len(args) == 1:
+		return c.call(ctx, "getblockcount", nil)
+	case verb == "ready" && len(args) == 1:
+		return ready(ctx, c)
+	case verb == "mine" && len(args) == 2:
+		return mine(ctx, c, args[1])
+	case verb == "texts" && len(args) == 1:
+		return texts(ctx, c, os.Stdout)
+	}
+	return errors.New(usage)
+}
+
+// run is the container's first process: btcd ends by the signal that it passes on.
+func run(ctx context.Context) error {
+	args := []string{"--configfile=/etc/btcd/btcd.conf"}
+	network := os.Getenv("NETWORK")
+	if network != "mainnet" {
+		args = append(args, "--"+network)
+	}
+	cmd := exec.CommandContext(ctx, "/usr/local/bin/btcd", args...)
+	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
+	cmd.Cancel = func() error { return cmd.Process.Signal(syscall.SIGTERM) }
+	if err := cmd.Start(); err != nil {
+		return err
+	}
+	if network == "simnet" { // of regtest, btcd deletes the chain at every start
+		mining, end := context.WithCancel(ctx)
+		done := make(chan struct{})
+		go func() { defer close(done); keepMining(mining) }()
+		defer func() { end(); <-done }()
+	}
+	err := cmd.Wait()
+	if ctx.Err() != nil && cmd.ProcessState.Success() {
+		return nil // it was asked to stop
+	}
+	return err
+}
+
+// ready tells whether the chain is synchronised, as Bitcoin Core does: by the age of the
+// newest block.
+func ready(ctx context.Context, c *client) error {
+	t, err := c.tip(ctx)
+	if err != nil {
+		return err
+	}
+	if age := time.Since(time.Unix(t.Time, 0)); age > 24*time.Hour {
+		return fmt.Errorf("the newest block, number %d, is of %s", t.Height, time.Unix(t.Time, 0).UTC().Format(time.DateOnly))
+	}
+	return nil
+}
