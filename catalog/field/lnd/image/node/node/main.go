@@ -22,7 +22,6 @@ const (
 	dataDir         = "/data"
 	certificateFile = dataDir + "/tls.cert" // lnd makes it
 	credentialsDir  = "/credentials"        // which companions read, too
-	runDir          = "/run/lnd"
 	retry           = 2 * time.Second
 )
 
