@@ -83,7 +83,7 @@ func command() *cobra.Command {
 	d := &daemon{}
 	serve := &cobra.Command{
 		Use: "daemon", Short: "Keep this node's applications at their desired state",
-		Long: "Keep this node's applications at their desired state. SIGHUP has the daemon look at\nthe engine at once; it ends on SIGTERM, and applications run on.",
+		Long: "Keep this node's applications at their desired state. SIGHUP has the daemon look at\nthe engine at once, SIGUSR1 read the manifests on its disk again; it ends on SIGTERM, and\napplications run on.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
@@ -244,14 +244,24 @@ func (d *daemon) run(ctx context.Context) error {
 	if node != "" {
 		wg.Go(func() { announce.Serve(ctx, node, r, log) })
 	}
-	look := make(chan os.Signal, 1) // SIGHUP: look now
+	look, reread := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(look, syscall.SIGHUP)
+	signal.Notify(reread, syscall.SIGUSR1)
 	wg.Go(func() {
 		defer signal.Stop(look)
+		defer signal.Stop(reread)
 		for {
 			select {
 			case <-look:
 				r.Wake()
+			case <-reread:
+				disk, err := catalog.Load(filepath.Join(own, "catalog"))
+				if err != nil {
+					log.Error("catalog", "error", err)
+				}
+				if disk != nil { // the directory can be read
+					r.SetDisk(disk)
+				}
 			case <-ctx.Done():
 				return
 			}

@@ -40,11 +40,15 @@ type app struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // so that a second Ctrl-C ends what the first has not
 	root, errs := Command(), plain.ForTerminal(os.Stderr)
 	root.SetOut(plain.ForTerminal(os.Stdout))
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
 	stop()
+	if other := (ended{}); errors.As(err, &other) { // and has said why
+		os.Exit(other.status)
+	}
 	if err != nil {
 		fmt.Fprintln(errs, "archy:", explain(err))
 		if usage.Is(err) {
