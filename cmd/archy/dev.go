@@ -49,14 +49,16 @@ type development struct {
 	path, file  string
 	set, accept []string
 	take, keep  bool
+	patience    time.Duration // with a daemon that is to offer what it was given
 
 	id    string            // once it is known
 	mine  bool              // nothing but this command has installed it
+	told  string            // of the manifest, the last time
 	built map[string]string // digest of the build context, by container
 }
 
 func (a *app) appDev() *cobra.Command {
-	d := &development{a: a, built: map[string]string{}}
+	d := &development{a: a, built: map[string]string{}, patience: taken}
 	var ssh string
 	c := &cobra.Command{
 		Use: "dev DIR", Short: "Run an application on a node while you write it: installed again at every change",
@@ -189,10 +191,15 @@ func (d *development) check() (*manifest.Manifest, error) {
 	if err != nil {
 		return nil, err
 	}
-	if err := findings.Text(d.cmd.ErrOrStderr(), files); err != nil {
+	var told strings.Builder
+	if err := findings.Text(&told, files); err != nil {
 		return nil, err
 	}
 	m := files[0].Manifest
+	if told.String() != d.told || m == nil { // warnings are said once
+		io.WriteString(d.cmd.ErrOrStderr(), told.String())
+	}
+	d.told = told.String()
 	if m == nil {
 		return nil, fmt.Errorf("%s stays on the node as it was", d.file)
 	}
@@ -312,7 +319,7 @@ func pack(to io.Writer, dir string) error {
 
 // offered waits until the daemon offers a version, or has it already.
 func (d *development) offered(ctx context.Context, m *manifest.Manifest) (*api.App, error) {
-	ctx, cancel := context.WithTimeoutCause(ctx, taken, fmt.Errorf("the daemon does not offer %s after %s; 'journalctl --user -u archipelago' on the node says why", m.Version, taken))
+	ctx, cancel := context.WithTimeoutCause(ctx, d.patience, fmt.Errorf("the daemon does not offer %s after %s; 'journalctl --user -u archipelago' on the node says why", m.Version, d.patience))
 	defer cancel()
 	tick := time.NewTicker(glance)
 	defer tick.Stop()
