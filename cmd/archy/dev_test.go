@@ -198,6 +198,7 @@ func (s *devSession) end() (rest string, err error) {
 	for s.lines.Scan() {
 		rest += s.lines.Text() + "\n"
 	}
+	s.interrupt() // where it did not end by itself in time
 	return rest, <-s.ended
 }
 
