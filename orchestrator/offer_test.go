@@ -221,6 +221,52 @@ func TestWhatCameFromTheCatalogIsNotReplacedByTheDisk(t *testing.T) {
 	}
 }
 
+// TestTheDiskIsReadAgainWithoutARestart: its manifests are offered at once, those of the
+// signed catalog and its refusals stay, and what is installed runs on.
+func TestTheDiskIsReadAgainWithoutARestart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		on := func(ids ...string) catalog.Catalog {
+			disk := catalog.Catalog{}
+			for _, id := range ids {
+				m, err := manifest.Parse(id, fmt.Appendf(nil, "apiVersion: archipelago/v1\nid: %s\nname: Own\nversion: \"9\"\ncontainers: [{name: %[1]s, image: {build: image}}]\n", id))
+				if err != nil {
+					t.Fatal(err)
+				}
+				disk[id] = &catalog.Entry{Manifest: m}
+			}
+			return disk
+		}
+		r := nodeWith(t, empty(), t.TempDir(), on("old"))
+		r.SetCatalog(signedCatalog(t, 1, "1", nil))
+		r.SetDisk(on("pair", "own"))
+		if m, source := r.Offer().Manifest("pair"); m == nil || m.Version != "1" || source != "catalog feature 1" {
+			t.Errorf("the signed one is replaced by %v from %q", m, source)
+		}
+		if m, source := r.Offer().Manifest("own"); m == nil || source != "disk" || r.Offer().Digest("own") != m.Digest() {
+			t.Errorf("the disk's is %v from %q", m, source)
+		}
+		if r.Offer().Knows("old") {
+			t.Error("what is not on disk any more is offered")
+		}
+		if err := ask(t, r, "install"); err != nil {
+			t.Fatal(err)
+		}
+		r.SetDisk(nil)
+		if v, err := r.App("pair"); err != nil || v.State != view.Up || r.Offer().Knows("own") {
+			t.Errorf("without a disk: %+v, %v", v, err)
+		}
+		r.SetCatalog(signedCatalog(t, 2, "1", func(d *document.Document) { d.Entries[0].SHA256 = strings.Repeat("0", 64) }))
+		r.SetDisk(on("pair"))
+		if _, err := r.Offer().Entry("pair", time.Now()); err == nil || !strings.Contains(err.Error(), "other digests") {
+			t.Errorf("the disk's takes the place of a refused one: %v", err)
+		}
+		r.SetCatalog(nil)
+		if m, _ := r.Offer().Manifest("pair"); m == nil || m.Version != "9" {
+			t.Errorf("a later merge forgets the disk: %v", m)
+		}
+	})
+}
+
 func canceled(t *testing.T) context.Context {
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()

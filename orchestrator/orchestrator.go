@@ -55,8 +55,10 @@ type Reconciler struct {
 	store   *state.Store
 	secrets *secrets.Store
 	dataDir string
-	disk    catalog.Catalog
 	log     *slog.Logger
+
+	offering sync.Mutex // held while the offer is replaced
+	disk     catalog.Catalog
 
 	offer      atomic.Pointer[offer.Offer]
 	known      atomic.Pointer[host.Known]
@@ -188,12 +190,23 @@ func (r *Reconciler) SetNode(n manifest.Node) { r.renderer.Node = n }
 // SetCatalog replaces the signed catalog, nil for none. What is installed is not
 // touched.
 func (r *Reconciler) SetCatalog(signed *document.Document) {
+	r.offering.Lock()
+	defer r.offering.Unlock()
 	o := offer.New(signed, r.disk, r.Offer(), time.Now())
 	for id, why := range o.Refused() {
 		r.log.Error("catalog entry refused", "app", id, "error", why)
 	}
 	r.offer.Store(o)
 	r.rollout.Due()
+	r.operations.Changed("")
+}
+
+// SetDisk replaces the manifests on the node's own disk. What is installed is not touched.
+func (r *Reconciler) SetDisk(disk catalog.Catalog) {
+	r.offering.Lock()
+	defer r.offering.Unlock()
+	r.disk = disk
+	r.offer.Store(r.Offer().WithDisk(disk))
 	r.operations.Changed("")
 }
 

@@ -26,6 +26,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/manual"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
@@ -83,7 +84,7 @@ func command() *cobra.Command {
 	d := &daemon{}
 	serve := &cobra.Command{
 		Use: "daemon", Short: "Keep this node's applications at their desired state",
-		Long: "Keep this node's applications at their desired state. SIGHUP has the daemon look at\nthe engine at once; it ends on SIGTERM, and applications run on.",
+		Long: "Keep this node's applications at their desired state. SIGHUP has the daemon look at\nthe engine at once, SIGUSR1 read the manifests on its disk again; it ends on SIGTERM, and\napplications run on.",
 		Args: cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error { return d.run(cmd.Context()) },
 	}
@@ -91,7 +92,7 @@ func command() *cobra.Command {
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort), "address on loopback of the RPC for programs on the node, unencrypted")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "address of the RPC and My Apps, over TLS")
 	addNames(serve, &d.names)
-	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), proberCommand())
+	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), proberCommand(), manual.Command())
 	usage.Mark(root)
 	return root
 }
@@ -244,14 +245,24 @@ func (d *daemon) run(ctx context.Context) error {
 	if node != "" {
 		wg.Go(func() { announce.Serve(ctx, node, r, log) })
 	}
-	look := make(chan os.Signal, 1) // SIGHUP: look now
+	look, reread := make(chan os.Signal, 1), make(chan os.Signal, 1)
 	signal.Notify(look, syscall.SIGHUP)
+	signal.Notify(reread, syscall.SIGUSR1)
 	wg.Go(func() {
 		defer signal.Stop(look)
+		defer signal.Stop(reread)
 		for {
 			select {
 			case <-look:
 				r.Wake()
+			case <-reread:
+				disk, err := catalog.Load(filepath.Join(own, "catalog"))
+				if err != nil {
+					log.Error("catalog", "error", err)
+				}
+				if disk != nil { // the directory can be read
+					r.SetDisk(disk)
+				}
 			case <-ctx.Done():
 				return
 			}

@@ -11,14 +11,16 @@ import (
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 )
 
-// packaging groups what packagers of applications use; it needs no node.
+// packaging groups what packagers of applications use.
 func (a *app) packaging() *cobra.Command {
 	c := &cobra.Command{
-		Use: "app", Short: "Package an application: begin its manifest, check it, see its units",
-		Long:    "Package an application. No command here needs a node.",
-		Example: "  archy app init photos --template web\n  archy app validate photos\n  archy app render photos",
+		Use: "app", Short: "Package an application: from its first manifest to its publication",
+		Long:    "Package an application: begin its manifest, check it, try it on a node, test it as a\nrelease is tested, publish it. Of these commands, dev, shell and logs need a node, as\n'render --diff node' does; test brings up a lab of its own.",
+		Example: "  archy app init photos --template web\n  archy app validate photos\n  archy app dev photos\n  archy app test photos",
 	}
-	c.AddCommand(a.appInit(), importing(), a.appValidate(), a.appRender())
+	logs := a.logs()
+	logs.Example = "  archy app logs photos -f"
+	c.AddCommand(a.appInit(), importing(), a.appValidate(), a.appRender(), a.appDev(), a.appShell(), logs, a.appTest(), a.appPublish())
 	return c
 }
 

@@ -35,9 +35,11 @@ type node struct {
 	file string
 }
 
-func (n node) handler() http.Handler {
+func (n node) handler() http.Handler { return handlerOf(n) }
+
+func handlerOf(h apiconnect.OrchestratorHandler) http.Handler {
 	mux := http.NewServeMux()
-	mux.Handle(apiconnect.NewOrchestratorHandler(n))
+	mux.Handle(apiconnect.NewOrchestratorHandler(h))
 	return mux
 }
 
@@ -68,7 +70,7 @@ func (n node) installed(id string, config map[string]string, consent []string) (
 
 func (node) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]) (*connect.Response[api.App], error) {
 	if r.Msg.Id == "hub" {
-		return connect.NewResponse(&api.App{Id: "hub", Version: "1", State: api.State_STATE_NOT_INSTALLED, NewPrivileges: []string{consentToHub}}), nil
+		return connect.NewResponse(&api.App{Id: "hub", Version: "1", State: api.State_STATE_NOT_INSTALLED, NewPrivileges: []string{consentToHub}, Containers: []*api.Container{{Name: "hub", State: "running"}, {Name: "hub-db", State: "running"}, {Name: "hub-old", State: "exited"}}}), nil
 	}
 	return connect.NewResponse(&api.App{Id: r.Msg.Id, Config: map[string]string{"api-key": "set", "mode": "plain"}, SecretSettings: []string{"api-key"}}), nil
 }

@@ -108,28 +108,33 @@ func confirm(cmd *cobra.Command, node string) (string, error) {
 	return shown, nil
 }
 
-func (a *app) client() (*client.Client, error) {
-	var c credentials
+// signedIn gives what the last sign-in has left; --node names another node.
+func (a *app) signedIn() (c credentials, err error) {
 	file, err := credentialsFile()
 	if err != nil {
-		return nil, err
+		return c, err
 	}
 	b, err := os.ReadFile(file)
 	switch {
 	case err == nil:
 		if err := json.Unmarshal(b, &c); err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return c, fmt.Errorf("%s: %w", file, err)
 		}
 	case errors.Is(err, fs.ErrNotExist):
-		return nil, usage.Wrap(errors.New("not signed in to a node; see 'archy login --help'"))
+		return c, usage.Wrap(errors.New("not signed in to a node; see 'archy login --help'"))
 	default:
-		return nil, err
+		return c, err
 	}
 	if a.node != "" {
 		c.Node = a.node
 	}
-	if err := client.Check(c.Node); err != nil {
-		return nil, usage.Wrap(err)
+	return c, usage.Wrap(client.Check(c.Node))
+}
+
+func (a *app) client() (*client.Client, error) {
+	c, err := a.signedIn()
+	if err != nil {
+		return nil, err
 	}
 	return client.New(c.Node, c.Token, c.Fingerprint), nil
 }

@@ -18,6 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
+	"github.com/archipelago-cloud/archipelago/cmd/internal/manual"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -40,11 +41,15 @@ type app struct {
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, syscall.SIGTERM)
+	context.AfterFunc(ctx, stop) // so that a second Ctrl-C ends what the first has not
 	root, errs := Command(), plain.ForTerminal(os.Stderr)
 	root.SetOut(plain.ForTerminal(os.Stdout))
 	root.SetErr(errs)
 	err := root.ExecuteContext(ctx)
 	stop()
+	if other := (ended{}); errors.As(err, &other) { // and has said why
+		os.Exit(other.status)
+	}
 	if err != nil {
 		fmt.Fprintln(errs, "archy:", explain(err))
 		if usage.Is(err) {
@@ -77,7 +82,7 @@ func Command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}

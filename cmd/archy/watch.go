@@ -1,6 +1,7 @@
 package main
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -22,17 +23,9 @@ const settled = 100 * time.Millisecond
 // watch checks manifests now, and whenever one of them changes, appears or goes, until the
 // command is interrupted, which is its ordinary end.
 func (a *app) watch(cmd *cobra.Command, paths []string, format string) error {
-	w, err := fsnotify.NewWatcher()
-	if err != nil {
-		return fmt.Errorf("watching files: %w", err)
-	}
-	defer w.Close()
-	if err := follow(w, paths); err != nil {
-		return usage.Wrap(err)
-	}
-	look := func() error {
-		// What is away for the moment may come back, where its directory is still watched.
-		err := errors.Join(follow(w, paths), a.validate(cmd, paths, format, false))
+	concerned := func(e fsnotify.Event) bool { return concerns(e, paths) }
+	return watching(cmd.Context(), paths, concerned, func(away error) error {
+		err := errors.Join(away, a.validate(cmd, paths, format, false))
 		if err != nil && !usage.Is(err) && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
@@ -41,8 +34,22 @@ func (a *app) watch(cmd *cobra.Command, paths []string, format string) error {
 		}
 		fmt.Fprintln(cmd.ErrOrStderr(), "watching for changes; Ctrl-C ends")
 		return nil
+	})
+}
+
+// watching calls look now, and whenever something has changed below paths that concerns it,
+// until the context or look ends it. away says what cannot be watched for the moment: it may
+// come back, where its directory is still watched.
+func watching(ctx context.Context, paths []string, concerned func(fsnotify.Event) bool, look func(away error) error) error {
+	w, err := fsnotify.NewWatcher()
+	if err != nil {
+		return fmt.Errorf("watching files: %w", err)
 	}
-	if err := look(); err != nil {
+	defer w.Close()
+	if err := follow(w, paths); err != nil {
+		return usage.Wrap(err)
+	}
+	if err := look(nil); err != nil {
 		return err
 	}
 	changed := time.NewTimer(settled)
@@ -50,16 +57,16 @@ func (a *app) watch(cmd *cobra.Command, paths []string, format string) error {
 	defer changed.Stop()
 	for {
 		select {
-		case <-cmd.Context().Done():
+		case <-ctx.Done():
 			return nil
 		case e := <-w.Events:
-			if concerns(e, paths) {
+			if concerned(e) {
 				changed.Reset(settled)
 			}
 		case err := <-w.Errors:
 			return fmt.Errorf("watching files: %w", err)
 		case <-changed.C:
-			if err := look(); err != nil {
+			if err := look(follow(w, paths)); err != nil {
 				return err
 			}
 		}

@@ -17,6 +17,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/manual"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/internal/plain"
 )
@@ -68,7 +69,7 @@ Exit status: 0 done; 1 refused, or failed; 2 usage or bad input.`,
 		Version: version, SilenceUsage: true, SilenceErrors: true,
 		RunE: func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
-	c.AddCommand(keys.Command("catalog"), rootCommand(), buildCommand(), signCommand(), verifyCommand(), diffCommand(), promoteCommand(), revokeCommand(), publishCommand())
+	c.AddCommand(keys.Command("catalog"), rootCommand(), buildCommand(), signCommand(), verifyCommand(), diffCommand(), promoteCommand(), revokeCommand(), publishCommand(), manual.Command())
 	usage.Mark(c)
 	return c
 }

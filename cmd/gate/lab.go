@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 	"golang.org/x/sys/unix"
+	"golang.org/x/term"
 
 	"github.com/archipelago-cloud/archipelago/gate"
 	"github.com/archipelago-cloud/archipelago/nodes"
@@ -157,7 +158,12 @@ func sshInto(inventory string, args []string) error {
 	}
 	defer known.Close()
 	fmt.Fprintf(known, "%s %s\n", n.Address, n.HostKey)
-	argv := append([]string{"ssh", "-q", "-i", n.Key, "-p", fmt.Sprint(n.Port), "-o", "StrictHostKeyChecking=yes",
-		"-o", "UserKnownHostsFile=" + known.Name(), n.User + "@" + n.Address, "--"}, args[1:]...)
+	argv := []string{"ssh", "-q"}
+	if term.IsTerminal(int(os.Stdin.Fd())) && term.IsTerminal(int(os.Stdout.Fd())) {
+		argv = append(argv, "-t") // a command that talks to a person may be a shell
+	}
+	argv = append(argv, "-i", n.Key, "-p", fmt.Sprint(n.Port), "-o", "StrictHostKeyChecking=yes",
+		"-o", "UserKnownHostsFile="+known.Name(), n.User+"@"+n.Address, "--")
+	argv = append(argv, args[1:]...)
 	return unix.Exec(ssh, argv, os.Environ())
 }

@@ -49,6 +49,37 @@ func New(signed *document.Document, disk catalog.Catalog, before *Offer, now tim
 	return o
 }
 
+// WithDisk gives the same offer with other manifests on the node's disk. What the signed
+// catalog offers or refuses is as it was.
+func (o *Offer) WithDisk(disk catalog.Catalog) *Offer {
+	out := &Offer{catalog: catalog.Catalog{}, refused: maps.Clone(o.refused), signed: o.signed, digests: map[string]string{}}
+	for id, e := range o.catalog {
+		if e.Source.From != catalog.FromDisk {
+			out.catalog[id] = e
+		}
+	}
+	for id, e := range disk {
+		if out.catalog[id] == nil && out.refused[id] == nil {
+			own := *e
+			own.Source = catalog.Source{From: catalog.FromDisk}
+			out.catalog[id] = &own
+		}
+	}
+	for id, err := range out.catalog.Cycles() {
+		if out.refused == nil {
+			out.refused = map[string]error{}
+		}
+		out.refused[id] = fmt.Errorf("%w: %s: %w", ErrRefused, id, err)
+		delete(out.catalog, id)
+	}
+	for id, e := range out.catalog {
+		if e.Source.From != catalog.FromCatalog {
+			out.digests[id] = e.Digest()
+		}
+	}
+	return out
+}
+
 // IDs are those of all applications that are offered or refused, in no order.
 func (o *Offer) IDs() []string {
 	all := slices.Collect(maps.Keys(o.catalog))

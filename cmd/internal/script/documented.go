@@ -44,7 +44,7 @@ func Documented(t *testing.T, repository string, command func() *cobra.Command) 
 			}
 		}
 	}
-	for _, doc := range []string{"README.md", "OPERATING.md", "TESTING.md", "HACKING.md", "dist/README.md"} {
+	for _, doc := range []string{"README.md", "OPERATING.md", "TESTING.md", "HACKING.md", "dist/README.md", "docs/app-guide.md"} {
 		b, err := os.ReadFile(filepath.Join(repository, doc))
 		if err != nil {
 			t.Fatal(err)
