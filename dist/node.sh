@@ -180,7 +180,7 @@ look() {
 remove() {
 	id "$user" >/dev/null 2>&1 || return 0
 	about
-	if booted && [ -e "/run/user/$uid/bus" ]; then
+	if booted && [ -e "$root/run/user/$uid/bus" ]; then
 		step "stopping the daemon"
 		as_user systemctl --user disable --quiet --now archipelago.service archipelago-prober.service || true
 	fi
@@ -188,7 +188,7 @@ remove() {
 		"$units/archipelago.service" "$units/archipelago-prober.service" "$units/archipelago.restart" \
 		"$units/default.target.wants/archipelago.service" "$units/default.target.wants/archipelago-prober.service" \
 		"$units/podman.service.d/archipelago.conf" /etc/sudoers.d/archipelago
-	if booted && [ -e "/run/user/$uid/bus" ]; then as_user systemctl --user daemon-reload || true; fi
+	if booted && [ -e "$root/run/user/$uid/bus" ]; then as_user systemctl --user daemon-reload || true; fi
 	echo "The data in $data stays, and installed applications run on as services of $user."
 }
 
