@@ -254,7 +254,11 @@ func (e *Engine) Podman(ctx context.Context, w io.Writer, args ...string) error 
 // Build builds a context directory into an image named tag. It isolates with chroot,
 // which works on every kernel.
 func (e *Engine) Build(ctx context.Context, dir, tag string, args map[string]string, w io.Writer) error {
-	argv := []string{"build", "--isolation=chroot", "--tag", tag}
+	return e.build(ctx, dir, tag, args, w)
+}
+
+func (e *Engine) build(ctx context.Context, dir, tag string, args map[string]string, w io.Writer, options ...string) error {
+	argv := append([]string{"build", "--isolation=chroot", "--tag", tag}, options...)
 	for k, v := range args {
 		argv = append(argv, "--build-arg", k+"="+v)
 	}
