@@ -168,7 +168,7 @@ func TestVersionsOfPackagesAreInTheOrderOfTheirCommits(t *testing.T) {
 		return strings.TrimSpace(string(out)), err
 	}
 	before := ""
-	for _, described := range []string{"36fc7d7", "0.0.0-dev", "v1.2.0-rc1", "1.2.0-rc1-4-gabcdef0", "v1.2.0-rc2", "v1.2.0", "v1.2.0-4-g36fc7d7", "v1.2.0-4-g36fc7d7-dirty", "v1.2.0-11-gabcdef0", "v1.2.1", "v1.10.0"} {
+	for _, described := range []string{"36fc7d7", "0.0.0-dev", "1", "v1.2.0-rc1", "1.2.0-rc1-4-gabcdef0", "v1.2.0-rc2", "v1.2.0", "v1.2.0-4-g36fc7d7", "v1.2.0-4-g36fc7d7-dirty", "v1.2.0-11-gabcdef0", "v1.2.1", "v1.10.0"} {
 		v, err := version(described)
 		if err != nil {
 			t.Fatalf("%s: %v", described, err)

@@ -180,6 +180,33 @@ func TestWhatIsInstalledStaysAsItIs(t *testing.T) {
 	}
 }
 
+// TestAnImageIsPreparedWithoutSystemd is how the lab's nodes are built, and a package in an
+// image of the owner's own.
+func TestAnImageIsPreparedWithoutSystemd(t *testing.T) {
+	t.Parallel()
+	m := blank(t)
+	if err := os.RemoveAll(m.root + "/run"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"prepare", "archipelago"}, {"install", "archipelago", m.release + "/archipelago-linux-amd64", m.release}} {
+		cmd := exec.Command("/bin/sh", append([]string{"node.sh"}, args...)...)
+		cmd.Env = append(os.Environ(), "PATH="+m.path+":"+os.Getenv("PATH"), "ARCHIPELAGO_ROOT="+m.root, "DRY_RUN=1")
+		b, err := cmd.CombinedOutput()
+		out := string(b)
+		if err != nil || !strings.Contains(out, "install -D -m 0644 /dev/null /var/lib/systemd/linger/archipelago\n") {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+		for _, never := range []string{"loginctl", "systemd-sysctl", "systemctl start", "systemctl --user"} {
+			if strings.Contains(out, never) {
+				t.Errorf("%q: %s without systemd:\n%s", args, never, out)
+			}
+		}
+		if args[0] == "install" && !strings.Contains(out, "systemd does not run here. On the machine that boots from this, finish as root: sh "+m.release+"/node.sh install archipelago ") {
+			t.Errorf("it does not say what is left to do:\n%s", out)
+		}
+	}
+}
+
 // TestInstallationThatWasCutOffIsFinished: all files are in place, and the daemon still
 // runs as it was before.
 func TestInstallationThatWasCutOffIsFinished(t *testing.T) {

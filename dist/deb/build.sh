@@ -21,8 +21,8 @@ debian_version() {
 		hash=${v##*-} rest=${v%-*}
 		after=${rest##*-}.$hash v=${rest%-*}
 		;;
-	*[!0-9a-f]* | '') ;;
-	*) v=0~git.$v ;;
+	*[!0-9a-f]*) ;;
+	???????*) v=0~git.$v ;; # a commit
 	esac
 	v=$(echo "$v" | tr - '~')
 	[ -z "$dirty" ] || after=${after:+$after.}dirty
