@@ -207,6 +207,20 @@ func TestAnImageIsPreparedWithoutSystemd(t *testing.T) {
 	}
 }
 
+// TestANodeOfAnotherUserIsLeftAlone is what the package finds where the installer was run
+// with --user.
+func TestANodeOfAnotherUserIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	m := blank(t)
+	m.complete(t)
+	cmd := exec.Command("/bin/sh", "node.sh", "install", "ann", m.release+"/archipelago-linux-amd64", m.release)
+	cmd.Env = append(os.Environ(), "PATH="+m.path+":"+os.Getenv("PATH"), "ARCHIPELAGO_ROOT="+m.root, "DRY_RUN=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "belongs to archipelago, whose applications are on this node") || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("%v: %s", err, out)
+	}
+}
+
 // TestInstallationThatWasCutOffIsFinished: all files are in place, and the daemon still
 // runs as it was before.
 func TestInstallationThatWasCutOffIsFinished(t *testing.T) {

@@ -140,7 +140,7 @@ func TestABareDebianBecomesANodeByItsPackage(t *testing.T) {
 			t.Fatalf("waited %s for the machine to boot", bareBoot)
 		}
 	}
-	m.do("! command -v podman; ! id archipelago 2>/dev/null; ! test -e /var/lib/archipelago")
+	m.do("! command -v podman && ! id archipelago 2>/dev/null && ! test -e /var/lib/archipelago")
 
 	// Version 3 is broken: it says its version and takes part in its own installation, and that is all.
 	const broken = `#!/bin/sh
@@ -203,7 +203,7 @@ esac
 	}
 	keeps("after upgrades")
 	m.mustApt("remove archipelago")
-	m.do("! pgrep -u archipelago -x archipelago; ! test -e /home/archipelago/.local/bin/archipelago; ! test -e /etc/sudoers.d/archipelago")
+	m.do("! pgrep -u archipelago -x archipelago && ! test -e /home/archipelago/.local/bin/archipelago && ! test -e /etc/sudoers.d/archipelago")
 	keeps("after a removal")
 	m.mustApt(deb("2.0.0"))
 	m.runs("2.0.0")
@@ -211,5 +211,5 @@ esac
 	keeps("after a purge without consent")
 	m.mustApt(deb("2.0.0"))
 	m.do("export ARCHIPELAGO_PURGE=data DEBIAN_FRONTEND=noninteractive; apt-get -y -q purge archipelago </dev/null")
-	m.do("! id archipelago 2>/dev/null; ! test -e /var/lib/archipelago; ! test -e /home/archipelago; ! grep archipelago /etc/subuid /etc/subgid")
+	m.do("! id archipelago 2>/dev/null && ! test -e /var/lib/archipelago && ! test -e /home/archipelago && ! grep archipelago /etc/subuid /etc/subgid")
 }
