@@ -27,7 +27,7 @@ func buildPackages(t *testing.T, out string) (node, tools string) {
 		write(t, filepath.Join(programs, name+"-linux-amd64"), "program "+name, 0o755)
 		write(t, filepath.Join(programs, name), `#!/bin/sh
 case $1 in
-man) mkdir -p "$2"; echo "man page" >"$2/`+name+`.1" ;;
+docs) mkdir -p "$3"; echo "man page" >"$3/`+name+`.1" ;;
 completion) echo "`+name+` in $2" ;;
 esac
 `, 0o755)

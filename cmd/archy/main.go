@@ -18,7 +18,7 @@ import (
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
 
-	"github.com/archipelago-cloud/archipelago/cmd/internal/man"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/manual"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -78,7 +78,7 @@ func Command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), man.Command())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}

@@ -16,7 +16,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/keys"
-	"github.com/archipelago-cloud/archipelago/cmd/internal/man"
+	"github.com/archipelago-cloud/archipelago/cmd/internal/manual"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/gate/attest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
@@ -130,7 +130,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")
 	f.StringVar(&a.look, "look", "", "what the witnesses run on the nodes, built for those; default: look, beside the suite")
 	f.StringVar(&a.out, "out", "out/gate", "directory of runs")
-	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.releaseCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), a.cleanCommand(), setupCommand(), versionCommand(), man.Command())
+	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.releaseCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), a.cleanCommand(), setupCommand(), versionCommand(), manual.Command())
 	usage.Mark(root)
 	return root
 }

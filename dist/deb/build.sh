@@ -61,7 +61,7 @@ WORK=$(mktemp -d)
 trap 'rm -rf "$WORK"' EXIT
 export VERSION ARCH PROGRAMS SUFFIX SOURCE_DATE_EPOCH DEPENDS WORK
 for program in archy gate; do
-	"$native/$program" man "$WORK/man"
+	"$native/$program" docs man "$WORK/man"
 	for shell in bash zsh fish; do "$native/$program" completion "$shell" >"$WORK/$program.$shell"; done
 done
 gzip -9 -n "$WORK"/man/*
