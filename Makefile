@@ -82,16 +82,22 @@ faults: setup ## what a small server does to its applications, on both lab nodes
 few-faults: setup
 	cd gate/faults && FAULTS_CUTS=$(or $(CUTS),8) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s --label-filter '!long' .
 
+.PHONY: deb
+deb: build ## Debian's packages of a node (archipelago) and of the commands (archipelago-tools), into out/deb
+	@rm -rf out/deb
+	sh dist/deb/build.sh '$(VERSION)' $$(go env GOARCH) $(BIN) out/deb
+
 RELEASE := out/release/$(VERSION)
 # The architectures that the gate tests.
 ARCHES  ?= amd64
 
 .PHONY: release
-release: build ## static programs for ARCHES (amd64), checksums, SBOM, provenance, signed by KEYS; RUN and TRUST name a run that may go out, WAIVERS whose waivers count for it, TO where to publish
+release: build ## static programs and Debian's packages for ARCHES (amd64), checksums, SBOM, provenance, signed by KEYS; RUN and TRUST name a run that may go out, WAIVERS whose waivers count for it, TO where to publish
 	@test -n "$(TRUST)" || { echo "TRUST=gate.key.pub names the key of the gate whose run counts; RUN=DIR the run (default: the latest)" >&2; exit 2; }
 	@test -n "$(KEYS)" || { echo "KEYS='release.key' names the keys that sign the release for nodes, files or agent:NAME; IDENTITY=id.txt opens files" >&2; exit 2; }
 	@rm -rf $(RELEASE).new && mkdir -p $(RELEASE).new
 	for arch in $(ARCHES); do for c in archipelago archy catalog gate; do GOARCH=$$arch $(BUILD) -o $(RELEASE).new/$$c-linux-$$arch ./cmd/$$c || exit; done; done
+	for arch in $(ARCHES); do NATIVE=$(BIN) sh dist/deb/build.sh '$(VERSION)' $$arch $(RELEASE).new $(RELEASE).new || exit; done
 	$(GATE) release $(RELEASE).new --version '$(VERSION)' --trust $(TRUST) $(foreach k,$(WAIVERS),--trust-waivers '$(k)') $(foreach k,$(KEYS),--key '$(k)') $(if $(IDENTITY),--identity $(IDENTITY)) $(if $(RUN),--run $(RUN)) $(if $(TO),--to $(TO))
 	rm -rf $(RELEASE) && mv $(RELEASE).new $(RELEASE)
 

@@ -24,7 +24,7 @@ const DropIn = "archipelago.conf"
 // Program is the daemon's program, below its user's home.
 const Program = ".local/bin/archipelago"
 
-//go:embed archipelago.service archipelago-prober.service podman-service.conf rollback.sh install.sh README.md
+//go:embed archipelago.service archipelago-prober.service podman-service.conf rollback.sh node.sh install.sh README.md
 var files embed.FS
 
 // Files returns what is installed with the program, by its path below the user's home.
@@ -46,11 +46,15 @@ func Files() map[string][]byte {
 // what it installs, and how to use it.
 func Release() map[string][]byte {
 	out := map[string][]byte{}
-	for _, name := range []string{"install.sh", "rollback.sh", Unit, ProberUnit, "podman-service.conf", "README.md"} {
+	for _, name := range []string{"install.sh", "node.sh", "rollback.sh", Unit, ProberUnit, "podman-service.conf", "README.md"} {
 		out[name] = read(name)
 	}
 	return out
 }
+
+// NodeScript makes a Debian machine a node: 'node.sh packages' prints what it needs, and
+// 'node.sh prepare USER' does what takes root.
+func NodeScript() []byte { return read("node.sh") }
 
 // Digests returns the SHA-256 of every file of Release, in hex, by file name.
 func Digests() map[string]string {

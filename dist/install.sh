@@ -18,12 +18,11 @@ stays as it is, and applications keep running.
 It installs the packages that rootless Podman needs; creates the user, with subordinate
 ids and services that start at boot; creates /var/lib/archipelago; lets the user reboot
 the machine; has boot wait for the network; installs the daemon with its user unit, and
-archy in /usr/local/bin; and starts the daemon.
+archy in /usr/local/bin; starts the daemon; and has it say what the node lacks. A new
+daemon that does not serve is replaced by the one that was there.
 END
 }
 
-data=/var/lib/archipelago
-packages="podman crun netavark aardvark-dns passt uidmap fuse-overlayfs nftables dbus-user-session libpam-systemd sudo ca-certificates"
 user=archipelago
 dry=
 while [ $# -gt 0 ]; do
@@ -72,7 +71,7 @@ aarch64) arch=arm64 ;;
 *) arch= ; refuse "there is no release for $(uname -m), only for x86_64 and aarch64" ;;
 esac
 if [ -n "$arch" ]; then
-	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service archipelago-prober.service podman-service.conf rollback.sh; do
+	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service archipelago-prober.service podman-service.conf rollback.sh node.sh; do
 		if [ ! -r "$here/$file" ]; then
 			refuse "$here/$file is missing: download all files of the release into one directory"
 		elif [ ! -r "$here/SHA256SUMS" ]; then
@@ -84,6 +83,9 @@ if [ -n "$arch" ]; then
 		fi
 	done
 fi
+if [ $problems = 0 ]; then
+	why=$(DRY_RUN=$dry sh "$here/node.sh" check "$user" 2>&1) || refuse "$why"
+fi
 if [ $problems != 0 ]; then
 	echo "install.sh: nothing was changed" >&2
 	exit 1
@@ -91,110 +93,21 @@ fi
 
 # run carries a command out; in a dry run it prints it instead.
 run() { if [ -n "$dry" ]; then echo "  $*"; else "$@"; fi; }
-step() { echo "$1"; }
-as_user() { run runuser -u "$user" -- env "XDG_RUNTIME_DIR=/run/user/$uid" "$@"; }
-
-# place SOURCE TARGET MODE OWNER: installs a file by rename, unless it is there already.
-# Sets changed.
-place() {
-	if cmp -s "$1" "$root$2" && [ "$(stat -c %a:%U "$root$2")" = "${3#0}:$4" ]; then return; fi
-	run install -m "$3" -o "$4" -g "$4" "$1" "$2.new"
-	run mv -f "$2.new" "$2"
-	changed=1
-}
-
 set -- # the packages that are missing
-for package in $packages; do
+for package in $(sh "$here/node.sh" packages); do
 	status=$(dpkg-query -W -f '${db:Status-Status}' "$package" 2>/dev/null) || status=
 	[ "$status" = installed ] || set -- "$@" "$package"
 done
 if [ $# -gt 0 ]; then
-	step "installing packages"
+	echo "installing packages"
 	run apt-get update -q
 	run env DEBIAN_FRONTEND=noninteractive apt-get install -q -y --no-install-recommends "$@"
 fi
 
-if ! id "$user" >/dev/null 2>&1; then
-	step "creating the user $user"
-	run useradd --create-home --shell /bin/bash --groups systemd-journal "$user"
+if ! cmp -s "$here/archy-linux-$arch" "$root/usr/local/bin/archy"; then
+	echo "installing archy"
+	run install -m 0755 "$here/archy-linux-$arch" /usr/local/bin/archy.new
+	run mv -f /usr/local/bin/archy.new /usr/local/bin/archy
 fi
-# A dry run knows no id or home of a user that it has not created.
-uid=$(id -u "$user" 2>/dev/null) || uid=UID
-home=$(getent passwd "$user" | cut -d: -f6)
-home=${home:-/home/$user}
-
-for kind in uid gid; do
-	if ! grep -q "^$user:" "$root/etc/sub$kind" 2>/dev/null && { [ -z "$dry" ] || [ "$uid" != UID ]; }; then
-		# After the last range that somebody has.
-		first=$(awk -F: 'BEGIN { end = 100000 } $2 + $3 > end { end = $2 + $3 } END { print end }' "$root/etc/subuid" "$root/etc/subgid" 2>/dev/null) || first=100000
-		step "giving $user subordinate ${kind}s"
-		run usermod "--add-sub${kind}s" "$first-$((first + 65535))" "$user"
-	fi
-done
-
-if [ ! -e "$root/var/lib/systemd/linger/$user" ]; then
-	step "having the services of $user start at boot"
-	run loginctl enable-linger "$user"
-fi
-if [ ! -d "$root$data" ]; then
-	step "creating $data"
-	run install -d -o "$user" -g "$user" -m 0711 "$data"
-fi
-if [ ! -e "$root/etc/systemd/system/multi-user.target.wants/network-online.target" ]; then
-	step "having boot wait for the network, as Podman's units expect"
-	run systemctl add-wants multi-user.target network-online.target
-fi
-
-tmp=$(mktemp -d)
-trap 'rm -rf "$tmp"' EXIT
-echo "$user ALL=(root) NOPASSWD: /usr/bin/systemctl reboot" > "$tmp/sudoers"
-if ! cmp -s "$tmp/sudoers" "$root/etc/sudoers.d/archipelago"; then
-	step "letting $user reboot the machine"
-	run visudo --check --quiet --file "$tmp/sudoers"
-	run install -m 0440 "$tmp/sudoers" /etc/sudoers.d/archipelago
-fi
-
-step "installing the daemon and archy"
-changed=
-place "$here/archy-linux-$arch" /usr/local/bin/archy 0755 root
-for dir in .local .local/bin .config .config/systemd .config/systemd/user .config/systemd/user/podman.service.d; do
-	[ -d "$root$home/$dir" ] || run install -d -o "$user" -g "$user" "$home/$dir"
-done
-# An installation that was cut off before its restart has left this mark.
-restart=$home/.config/systemd/user/archipelago.restart
-changed=
-if [ -e "$root$restart" ]; then changed=1; else run touch "$restart"; fi
-place "$here/rollback.sh" "$home/.local/bin/archipelago.rollback" 0755 "$user"
-place "$here/archipelago-linux-$arch" "$home/.local/bin/archipelago" 0755 "$user"
-place "$here/archipelago.service" "$home/.config/systemd/user/archipelago.service" 0644 "$user"
-place "$here/archipelago-prober.service" "$home/.config/systemd/user/archipelago-prober.service" 0644 "$user"
-place "$here/podman-service.conf" "$home/.config/systemd/user/podman.service.d/archipelago.conf" 0644 "$user"
-
-step "starting the daemon"
-run systemctl start "user@$uid.service"
-as_user systemctl --user daemon-reload
-as_user systemctl --user enable --quiet --now podman.socket
-as_user systemctl --user enable --quiet archipelago.service archipelago-prober.service
-if [ -n "$changed" ]; then
-	# A trial belongs to the program that it was begun for.
-	run rm -f "$home/.local/bin/archipelago.trial"
-	as_user systemctl --user stop podman.service
-	as_user systemctl --user restart archipelago.service archipelago-prober.service
-else
-	as_user systemctl --user start archipelago.service archipelago-prober.service
-fi
-run rm -f "$restart"
-
-if [ -n "$dry" ]; then
-	echo "nothing was changed: this was a dry run"
-	exit
-fi
-fingerprint=$(runuser -u "$user" -- "$home/.local/bin/archipelago" fingerprint)
-cat <<END
-Archipelago runs. To sign in on this machine and see what it finds:
-  sudo cat $data/_daemon/state/token | archy login http://127.0.0.1:7070
-  archy doctor
-My Apps is at https://$(hostname):7443; https://$(hostname):7443/trust says how to end your
-browser's warning. Browsers, and archy on other machines, know this node by its fingerprint:
-  $fingerprint
-END
+DRY_RUN=$dry sh "$here/node.sh" install "$user" "$here/archipelago-linux-$arch" "$here"
+[ -z "$dry" ] || echo "nothing was changed: this was a dry run"

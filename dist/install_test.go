@@ -19,7 +19,7 @@ import (
 // answers of programs.
 type machine struct{ release, root, path string }
 
-const packages = "podman crun netavark aardvark-dns passt uidmap fuse-overlayfs nftables dbus-user-session libpam-systemd sudo ca-certificates"
+const packages = "systemd podman crun netavark aardvark-dns passt uidmap fuse-overlayfs nftables dbus-user-session libpam-systemd sudo ca-certificates"
 
 // blank is a Debian 13 with a release of two programs, on which nothing is installed.
 func blank(t *testing.T) machine {
@@ -37,6 +37,7 @@ func blank(t *testing.T) machine {
 	write(t, m.root+"/etc/subuid", "someone:100000:65536\n", 0o644)
 	write(t, m.root+"/run/systemd/system/.keep", "", 0o644)
 	write(t, m.root+"/sys/fs/cgroup/cgroup.controllers", "memory pids\n", 0o644)
+	write(t, m.root+"/proc/sys/fs/inotify/max_user_instances", "128\n", 0o644)
 	m.answers(t, "uname", "echo x86_64")
 	m.answers(t, "id", `[ "$*" = -u ] && echo 1000 || exit 1`)
 	m.answers(t, "getent", "exit 2")
@@ -53,6 +54,7 @@ func (m machine) complete(t *testing.T) {
 	m.answers(t, "stat", `case $3 in */usr/*) o=root;; *) o=archipelago;; esac; echo "$(`+must(exec.LookPath("stat"))+` -c %a "$3"):$o"`)
 	write(t, m.root+"/etc/subuid", "archipelago:100000:65536\n", 0o644)
 	write(t, m.root+"/etc/subgid", "archipelago:100000:65536\n", 0o644)
+	write(t, m.root+"/etc/sysctl.d/60-archipelago.conf", "", 0o644)
 	write(t, m.root+"/etc/sudoers.d/archipelago", "archipelago ALL=(root) NOPASSWD: /usr/bin/systemctl reboot\n", 0o440)
 	write(t, m.root+"/var/lib/systemd/linger/archipelago", "", 0o644)
 	write(t, m.root+manifest.DataDir+"/.keep", "", 0o644)
@@ -127,18 +129,20 @@ func TestDryRunPrintsEveryStepAndChangesNothing(t *testing.T) {
 	rest := out
 	for _, want := range []string{
 		"apt-get update", "--no-install-recommends " + packages + "\n",
-		"useradd --create-home --shell /bin/bash --groups systemd-journal archipelago\n",
+		"mv -f /usr/local/bin/archy.new /usr/local/bin/archy\n",
+		"useradd --create-home --shell /bin/bash --groups systemd-journal --comment Archipelago archipelago\n",
 		"loginctl enable-linger archipelago\n",
 		"install -d -o archipelago -g archipelago -m 0711 " + manifest.DataDir + "\n",
 		"systemctl add-wants multi-user.target network-online.target\n",
+		"/etc/sysctl.d/60-archipelago.conf\n", "systemd-sysctl /etc/sysctl.d/60-archipelago.conf\n",
 		"visudo --check", "/etc/sudoers.d/archipelago\n",
-		"/usr/local/bin/archy\n",
 		"mv -f /home/archipelago/.local/bin/archipelago.rollback.new /home/archipelago/.local/bin/archipelago.rollback\n",
-		"mv -f /home/archipelago/.local/bin/archipelago.new /home/archipelago/.local/bin/archipelago\n",
 		"/home/archipelago/.config/systemd/user/archipelago.service\n",
 		"/home/archipelago/.config/systemd/user/archipelago-prober.service\n",
 		"/home/archipelago/.config/systemd/user/podman.service.d/archipelago.conf\n",
-		"systemctl --user daemon-reload\n", "enable --quiet archipelago.service archipelago-prober.service\n", "systemctl --user restart archipelago.service archipelago-prober.service\n",
+		"mv -f /home/archipelago/.local/bin/archipelago.new /home/archipelago/.local/bin/archipelago\n",
+		"systemctl --user daemon-reload\n", "enable --quiet archipelago.service archipelago-prober.service\n",
+		"systemctl --user restart archipelago.service\n", "systemctl --user restart archipelago-prober.service\n",
 		"nothing was changed",
 	} {
 		_, after, ok := strings.Cut(rest, want)
@@ -168,10 +172,52 @@ func TestWhatIsInstalledStaysAsItIs(t *testing.T) {
 	if !strings.Contains(out, "systemctl --user start archipelago.service") {
 		t.Error(out)
 	}
+	// An older daemon, which serves, returns if the new one does not.
 	write(t, m.root+"/home/archipelago/"+Program, "older", 0o755)
 	out, _, _ = m.install("--dry-run")
-	if !strings.Contains(out, "mv -f /home/archipelago/.local/bin/archipelago.new") || strings.Count(out, "  mv ") != 1 || !strings.Contains(out, "restart archipelago.service") {
+	if !strings.Contains(out, "/home/archipelago/.local/bin/archipelago.candidate upgrade --unsigned /home/archipelago/.local/bin/archipelago.candidate\n") || strings.Contains(out, "  mv ") || strings.Contains(out, "systemctl --user restart") {
 		t.Errorf("an older daemon:\n%s", out)
+	}
+}
+
+// TestAnImageIsPreparedWithoutSystemd is how the lab's nodes are built, and a package in an
+// image of the owner's own.
+func TestAnImageIsPreparedWithoutSystemd(t *testing.T) {
+	t.Parallel()
+	m := blank(t)
+	if err := os.RemoveAll(m.root + "/run"); err != nil {
+		t.Fatal(err)
+	}
+	for _, args := range [][]string{{"prepare", "archipelago"}, {"install", "archipelago", m.release + "/archipelago-linux-amd64", m.release}} {
+		cmd := exec.Command("/bin/sh", append([]string{"node.sh"}, args...)...)
+		cmd.Env = append(os.Environ(), "PATH="+m.path+":"+os.Getenv("PATH"), "ARCHIPELAGO_ROOT="+m.root, "DRY_RUN=1")
+		b, err := cmd.CombinedOutput()
+		out := string(b)
+		if err != nil || !strings.Contains(out, "install -D -m 0644 /dev/null /var/lib/systemd/linger/archipelago\n") {
+			t.Errorf("%q: %v\n%s", args, err, out)
+		}
+		for _, never := range []string{"loginctl", "systemd-sysctl", "systemctl start", "systemctl --user"} {
+			if strings.Contains(out, never) {
+				t.Errorf("%q: %s without systemd:\n%s", args, never, out)
+			}
+		}
+		if args[0] == "install" && !strings.Contains(out, "systemd does not run here. On the machine that boots from this, finish as root: sh "+m.release+"/node.sh install archipelago ") {
+			t.Errorf("it does not say what is left to do:\n%s", out)
+		}
+	}
+}
+
+// TestANodeOfAnotherUserIsLeftAlone is what the package finds where the installer was run
+// with --user.
+func TestANodeOfAnotherUserIsLeftAlone(t *testing.T) {
+	t.Parallel()
+	m := blank(t)
+	m.complete(t)
+	cmd := exec.Command("/bin/sh", "node.sh", "install", "ann", m.release+"/archipelago-linux-amd64", m.release)
+	cmd.Env = append(os.Environ(), "PATH="+m.path+":"+os.Getenv("PATH"), "ARCHIPELAGO_ROOT="+m.root, "DRY_RUN=1")
+	out, err := cmd.CombinedOutput()
+	if err == nil || !strings.Contains(string(out), "belongs to archipelago, whose applications are on this node") || strings.Count(string(out), "\n") != 1 {
+		t.Errorf("%v: %s", err, out)
 	}
 }
 
@@ -216,7 +262,10 @@ func TestWhatStandsInTheWayIsSaidWithItsRemedy(t *testing.T) {
 		"no program":           {func(m machine) { os.Remove(m.release + "/archy-linux-amd64") }, nil, []string{"archy-linux-amd64 is missing: download"}},
 		"a damaged program":    {func(m machine) { write(t, m.release+"/archipelago-linux-amd64", "daemom", 0o644) }, nil, []string{"archipelago-linux-amd64 is not the one in SHA256SUMS: download it again"}},
 		"another unit":         {func(m machine) { write(t, m.release+"/archipelago.service", "[Service]\n", 0o644) }, nil, []string{"archipelago.service is not the one in SHA256SUMS"}},
-		"no checksums":         {func(m machine) { os.Remove(m.release + "/SHA256SUMS") }, nil, []string{"SHA256SUMS is missing"}},
+		"another script":       {func(m machine) { write(t, m.release+"/node.sh", "exit 0\n", 0o644) }, nil, []string{"node.sh is not the one in SHA256SUMS"}},
+		"another user's node": {func(m machine) { m.complete(t) }, []string{"--user", "ann"},
+			[]string{"belongs to archipelago, whose applications are on this node, and not to ann", "--user archipelago"}},
+		"no checksums": {func(m machine) { os.Remove(m.release + "/SHA256SUMS") }, nil, []string{"SHA256SUMS is missing"}},
 		"two at once": {func(m machine) { os.RemoveAll(m.root + "/run"); os.RemoveAll(m.root + "/sys") }, nil,
 			[]string{"systemd does not run", "cgroup v2 is not"}},
 	} {

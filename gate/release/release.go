@@ -119,10 +119,11 @@ func setting(info *buildinfo.BuildInfo, key string) string {
 // Describe gives what goes with the programs of a release, by file name: the installer for
 // owners, a bill of materials each (CycloneDX, of the modules that Go linked), checksums,
 // the provenance (an in-toto statement, SLSA provenance v1), and the signed description of
-// all of them, by which nodes take a daemon. The same programs and keys give the same
-// bytes.
-func Describe(ctx context.Context, artifacts []Artifact, version string, signers ...*sign.Signer) (map[string][]byte, error) {
+// all of them, by which nodes take a daemon. packages go with them, by file name. The same
+// programs, packages and keys give the same bytes.
+func Describe(ctx context.Context, artifacts []Artifact, packages map[string][]byte, version string, signers ...*sign.Signer) (map[string][]byte, error) {
 	files := dist.Release()
+	maps.Copy(files, packages)
 	for _, a := range artifacts {
 		var bom bytes.Buffer
 		enc := cdx.NewBOMEncoder(&bom, cdx.BOMFileFormatJSON).SetPretty(true)
@@ -256,7 +257,11 @@ func Release(ctx context.Context, dir, to string, artifacts []Artifact, runs []*
 	if there, err := os.ReadDir(to); to != "" && err == nil && len(there) > 0 {
 		return fmt.Errorf("%w: --to %s: it holds %s already; a release is published once: name another directory, or remove that one", plan.ErrUsage, to, there[0].Name())
 	}
-	files, err := Describe(ctx, artifacts, version, signers...)
+	packages, err := Packages(dir, artifacts)
+	if err != nil {
+		return err
+	}
+	files, err := Describe(ctx, artifacts, packages, version, signers...)
 	if err != nil {
 		return err
 	}

@@ -241,7 +241,7 @@ func TestAReleaseIsDescribedTheSameWayTwice(t *testing.T) {
 	key := signer(t)
 	var before map[string][]byte
 	for range 2 {
-		files, err := Describe(context.Background(), all, "1", key)
+		files, err := Describe(context.Background(), all, map[string][]byte{"archy_1_amd64.deb": []byte("package")}, "1", key)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -252,7 +252,7 @@ func TestAReleaseIsDescribedTheSameWayTwice(t *testing.T) {
 			}
 			text.Write(files[f])
 		}
-		for _, want := range []string{hex64("d0") + "  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abcd"`, `"bomFormat": "CycloneDX"`, "  install.sh\n", "  rollback.sh\n", "  archipelago.service\n", "  archipelago-prober.service\n", "  podman-service.conf\n"} {
+		for _, want := range []string{hex64("d0") + "  archipelago-linux-amd64\n", `"pkg:golang/example/dep@v1.2.3"`, `"gitCommit": "abcd"`, `"bomFormat": "CycloneDX"`, "  install.sh\n", "  archy_1_amd64.deb\n", "  rollback.sh\n", "  archipelago.service\n", "  archipelago-prober.service\n", "  podman-service.conf\n"} {
 			if !strings.Contains(text.String(), want) {
 				t.Errorf("%s is missing in %s", want, text.String())
 			}

@@ -260,7 +260,11 @@ const trusted = "/etc/ssl/certs/ca-certificates.crt"
 // because it downloads over TLS, gets the authorities of this machine: it may be behind a
 // proxy of which Debian knows nothing. They are in no image.
 func (e *Engine) Build(ctx context.Context, dir, tag string, args map[string]string, w io.Writer) error {
-	argv := []string{"build", "--isolation=chroot", "--tag", tag}
+	return e.build(ctx, dir, tag, args, w)
+}
+
+func (e *Engine) build(ctx context.Context, dir, tag string, args map[string]string, w io.Writer, options ...string) error {
+	argv := append([]string{"build", "--isolation=chroot", "--tag", tag}, options...)
 	for k, v := range args {
 		argv = append(argv, "--build-arg", k+"="+v)
 	}

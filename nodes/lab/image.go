@@ -12,6 +12,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/buildcontext"
+	"github.com/archipelago-cloud/archipelago/dist"
 )
 
 //go:embed all:image
@@ -74,8 +75,19 @@ func (e *Engine) newBase(ctx context.Context, tag string, w io.Writer) error {
 	return e.Podman(ctx, w, "import", "--quiet", tar, tag)
 }
 
+// What the nodes' Containerfile builds: a node by default, or the stage before it.
+const (
+	aNode     = "node"
+	bareStage = "bare"
+)
+
 // nodeImage returns the name of the nodes' image, which is built if its files have changed.
 func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
+	return e.machineImage(ctx, aNode, w)
+}
+
+// machineImage returns the name of the image of a stage of the nodes' Containerfile.
+func (e *Engine) machineImage(ctx context.Context, stage string, w io.Writer) (string, error) {
 	files, err := fs.Sub(imageFiles, "image")
 	if err != nil {
 		return "", err
@@ -84,11 +96,11 @@ func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
 	if err != nil {
 		return "", err
 	}
-	digest, err := buildcontext.Digest(files, suite, base)
+	digest, err := buildcontext.Digest(files, suite, base, string(dist.NodeScript()))
 	if err != nil {
 		return "", err
 	}
-	tag := repository + "/node:" + digest[:16]
+	tag := repository + "/" + stage + ":" + digest[:16]
 	if id, _, err := e.image(ctx, tag); err != nil || id != "" {
 		return tag, err
 	}
@@ -100,9 +112,16 @@ func (e *Engine) nodeImage(ctx context.Context, w io.Writer) (string, error) {
 	if err := os.CopyFS(tmp, files); err != nil {
 		return "", err
 	}
+	if err := os.WriteFile(filepath.Join(tmp, "node.sh"), dist.NodeScript(), 0o755); err != nil {
+		return "", err
+	}
 	if err := os.Chmod(filepath.Join(tmp, "init"), 0o755); err != nil {
 		return "", err
 	}
-	fmt.Fprintln(w, "building the node image")
-	return tag, e.Build(ctx, tmp, tag, map[string]string{"BASE": base}, w)
+	fmt.Fprintf(w, "building the %s image\n", stage)
+	var target []string
+	if stage != aNode {
+		target = []string{"--target", stage}
+	}
+	return tag, e.build(ctx, tmp, tag, map[string]string{"BASE": base}, w, target...)
 }

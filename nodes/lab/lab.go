@@ -135,13 +135,18 @@ func (l *Lab) inventory() (*nodes.Inventory, error) {
 		if err != nil {
 			return nil, err
 		}
-		inv.Nodes = append(inv.Nodes, nodes.Node{
-			Name: m.Name, Address: m.Address, Port: 22, User: "archipelago",
-			Key: filepath.Join(l.state, "id_ed25519"), HostKey: authorized(host),
-			Power: nodes.Power{Reboot: nodes.DefaultReboot, Cut: []string{self, "lab", "power-cut", m.Name}},
-		})
+		inv.Nodes = append(inv.Nodes, l.node(m.Name, m.Address, host, []string{self, "lab", "power-cut", m.Name}))
 	}
 	return inv, nil
+}
+
+// node is how a machine of the lab is reached.
+func (l *Lab) node(name, address string, host ssh.Signer, cut []string) nodes.Node {
+	return nodes.Node{
+		Name: name, Address: address, Port: 22, User: "archipelago",
+		Key: filepath.Join(l.state, "id_ed25519"), HostKey: authorized(host),
+		Power: nodes.Power{Reboot: nodes.DefaultReboot, Cut: cut},
+	}
 }
 
 func hostKeyFile(node string) string { return "host" + strings.ReplaceAll(node, ".", "-") }
@@ -218,7 +223,7 @@ func (l *Lab) Down(ctx context.Context) error {
 	}
 	if l.Engine.Running() {
 		g, gctx := errgroup.WithContext(ctx)
-		for _, m := range Nodes {
+		for _, m := range machines() {
 			g.Go(func() error { return l.remove(gctx, m.Name) })
 		}
 		if err := g.Wait(); err != nil {

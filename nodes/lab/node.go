@@ -68,14 +68,17 @@ func (l *Lab) ensure(ctx context.Context, n *nodes.Node, image string, ports []i
 				return err
 			}
 		}
-		if err := l.create(ctx, n, image, digest, ports, authorized(signer)); err != nil {
+		if err := l.create(ctx, n, image, digest, ports, disks, authorized(signer)); err != nil {
 			return err
 		}
 	}
 	return l.awaitSSH(ctx, n)
 }
 
-func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, ports []int, userKey string) error {
+// disks are the volumes of a node, by what their names end with, and where they are mounted.
+var disks = map[string]string{"-home": "/home/archipelago", "-data": manifest.DataDir, "-journal": "/var/log/journal"}
+
+func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, ports []int, disks map[string]string, userKey string) error {
 	if add := IDsToAdd(); add != "" {
 		return fmt.Errorf("%w: node %s needs user ids of its own; 'gate setup' gives it some, or as root: %s", nodes.ErrInventory, n.Name, add)
 	}
@@ -104,17 +107,17 @@ func (l *Lab) create(ctx context.Context, n *nodes.Node, image, digest string, p
 		return fmt.Errorf("giving node %s a network: %w", n.Name, err)
 	}
 	name := containerName(n.Name)
+	var mounts []testcontainers.ContainerMount
+	for suffix, path := range disks {
+		mounts = append(mounts, testcontainers.VolumeMount(name+suffix, testcontainers.ContainerMountTarget(path)))
+	}
 	err = start(ctx, testcontainers.ContainerRequest{
 		Name:   name,
 		Image:  image,
 		Cmd:    []string{"/usr/local/sbin/init"},
 		Env:    map[string]string{"NODE": "node" + strings.ReplaceAll(n.Name, ".", "-")},
 		Labels: labels,
-		Mounts: testcontainers.Mounts(
-			testcontainers.VolumeMount(name+"-home", "/home/archipelago"),
-			testcontainers.VolumeMount(name+"-data", manifest.DataDir),
-			testcontainers.VolumeMount(name+"-journal", "/var/log/journal"),
-		),
+		Mounts: mounts,
 		Files: []testcontainers.ContainerFile{
 			{Reader: strings.NewReader(userKey + "\n"), ContainerFilePath: "/etc/ssh/authorized_keys/archipelago", FileMode: 0o644},
 			{Reader: strings.NewReader(string(hostPEM)), ContainerFilePath: "/etc/ssh/ssh_host_ed25519_key", FileMode: 0o600},
@@ -228,7 +231,7 @@ func (l *Lab) Logs(ctx context.Context, node string, w io.Writer) error {
 }
 
 func (l *Lab) known(node string) error {
-	for _, m := range Nodes {
+	for _, m := range machines() {
 		if m.Name == node {
 			return nil
 		}
@@ -310,7 +313,7 @@ func (l *Lab) remove(ctx context.Context, node string) error {
 			return fmt.Errorf("removing node %s: %w", node, err)
 		}
 	}
-	for _, v := range []string{"-home", "-data", "-journal"} {
+	for v := range disks {
 		if err := l.do(ctx, http.MethodDelete, "/volumes/%s?force=true", containerName(node)+v); err != nil {
 			return fmt.Errorf("removing the disk of node %s: %w", node, err)
 		}

@@ -107,8 +107,8 @@ func judgeOwner(pid int, argv []string, storage string) error {
 
 // left names the volumes of the nodes that are in the engine's store.
 func (e *Engine) left() (volumes []string) {
-	for _, m := range Nodes {
-		for _, v := range []string{"-home", "-data", "-journal"} {
+	for _, m := range machines() {
+		for v := range disks {
 			dir := filepath.Join(e.storageRoot(), "volumes", containerName(m.Name)+v)
 			if _, err := os.Stat(dir); err == nil {
 				volumes = append(volumes, dir)
