@@ -116,7 +116,9 @@ type importer struct {
 	volumes   map[string]*volume
 	portNames map[string]bool
 	nodePorts map[manifest.NodePort]bool
-	slowest   time.Duration // of the times that the checks give a start
+	env       map[string]string // of the files and the caller
+	filesSize int               // of all texts that are carried, in bytes
+	slowest   time.Duration     // of the times that the checks give a start
 	top       *node
 }
 
@@ -170,6 +172,7 @@ func (im *importer) convert(ctx context.Context, files []string) (*Result, error
 	if err != nil {
 		return nil, err
 	}
+	im.env = env
 	if im.dialect, err = im.recognise(env); err != nil {
 		return nil, err
 	}
