@@ -1,6 +1,6 @@
 // Package compose makes a manifest of what somebody wrote for another engine: compose
 // files (github.com/compose-spec/compose-spec), also in the dialects of stores for home
-// servers, and command lines that run a container. It says of everything in there what
+// servers, command lines that run a container, and what an engine says of one. It says of everything in there what
 // became of it. It reads files below one directory, and nothing else: it runs nothing,
 // asks nobody and writes nowhere.
 //
