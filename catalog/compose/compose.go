@@ -1,8 +1,8 @@
 // Package compose makes a manifest of what somebody wrote for another engine: compose
 // files (github.com/compose-spec/compose-spec), also in the dialects of stores for home
-// servers, command lines that run a container, and what an engine says of one. It says of everything in there what
-// became of it. It reads files below one directory, and nothing else: it runs nothing,
-// asks nobody and writes nowhere.
+// servers, command lines that run a container, and what an engine says of one. It says of
+// everything in there what became of it. It reads files below one directory, and nothing
+// else: it runs nothing, asks nobody and writes nowhere.
 //
 // What the manifest's language takes is for the package manifest to say: a draft is
 // parsed, and what is refused there is taken out again and listed.

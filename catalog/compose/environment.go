@@ -90,7 +90,7 @@ func (im *importer) variables(m *member) {
 		}
 		value := *m.env[key]
 		if name, ok := onlyMark(value); ok && im.address[name] == "" {
-			if k := im.vars[name]; k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && !k.amid && im.optional(m, key, k) {
+			if k := im.vars[name]; im.reached(m, field, value, at) == value && k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && !k.amid && im.optional(m, key, k) {
 				continue
 			}
 		}
@@ -155,6 +155,7 @@ func (im *importer) settingName(variable string) string {
 
 // inTheClear puts settings in the place of variables, in a text that everybody may read.
 func (im *importer) inTheClear(m *member, field, text string, at Place) string {
+	text = im.reached(m, field, text, at)
 	return mark.ReplaceAllStringFunc(text, func(ref string) string {
 		name, _ := onlyMark(ref)
 		if host := im.aliases[im.address[name]]; host != "" {
