@@ -1,8 +1,8 @@
 // Package compose makes a manifest of what somebody wrote for another engine: compose
 // files (github.com/compose-spec/compose-spec), also in the dialects of stores for home
-// servers, and command lines that run a container. It says of everything in there what
-// became of it. It reads files below one directory, and nothing else: it runs nothing,
-// asks nobody and writes nowhere.
+// servers, command lines that run a container, and what an engine says of one. It says of
+// everything in there what became of it. It reads files below one directory, and nothing
+// else: it runs nothing, asks nobody and writes nowhere.
 //
 // What the manifest's language takes is for the package manifest to say: a draft is
 // parsed, and what is refused there is taken out again and listed.
@@ -116,7 +116,9 @@ type importer struct {
 	volumes   map[string]*volume
 	portNames map[string]bool
 	nodePorts map[manifest.NodePort]bool
-	slowest   time.Duration // of the times that the checks give a start
+	env       map[string]string // of the files and the caller
+	filesSize int               // of all texts that are carried, in bytes
+	slowest   time.Duration     // of the times that the checks give a start
 	top       *node
 }
 
@@ -170,6 +172,7 @@ func (im *importer) convert(ctx context.Context, files []string) (*Result, error
 	if err != nil {
 		return nil, err
 	}
+	im.env = env
 	if im.dialect, err = im.recognise(env); err != nil {
 		return nil, err
 	}

@@ -17,6 +17,7 @@ import (
 type node struct {
 	kind  kind
 	text  string   // a scalar, as it is written
+	block string   // of one that is several lines: the text itself
 	names []string // of a mapping's items
 	items []*node
 	todo  []string // comments before it
@@ -46,6 +47,18 @@ func scalar(v any) *node {
 	}
 	return &node{text: fmt.Sprint(v)}
 }
+
+// block takes a text of several lines, which is written line by line where it can be.
+func block(s string) *node {
+	n := scalar(s)
+	if strings.Contains(s, "\n") && strings.Trim(s, "\n") != "" && !unblocked.MatchString(s) {
+		n.block = s
+	}
+	return n
+}
+
+// unblocked matches what a reader of YAML would not give back from a block of lines.
+var unblocked = regexp.MustCompile(`[^\n\t\x20-\x7e\x{a0}-\x{2027}\x{202a}-\x{d7ff}\x{e000}-\x{fefe}\x{ff00}-\x{fffd}\x{10000}-\x{10ffff}]|(?m:^[ \t]+$)`)
 
 func words(all []string) *node {
 	n := sequence()
@@ -166,6 +179,10 @@ func (w *writer) mapping(n *node, indent string, chain []step) {
 
 // value writes what follows a name, or the hyphen of an item.
 func (w *writer) value(v *node, indent string, chain []step) {
+	if v.block != "" && !w.tall {
+		w.lines(v.block, indent+"  ")
+		return
+	}
 	if flow := v.flow(); v.kind == aScalar || len(v.items) == 0 || !w.tall && !v.commented() && len(indent)+len(flow) < widest {
 		w.b.WriteString(" " + flow)
 		w.end(chain)
@@ -190,8 +207,34 @@ func (w *writer) value(v *node, indent string, chain []step) {
 	}
 }
 
+// lines writes a text as a block scalar (YAML 1.2.2, section 8.1).
+func (w *writer) lines(text, indent string) {
+	head := " |"
+	if strings.ContainsAny(text[:1], " \t\n") {
+		head += "2"
+	}
+	body := strings.TrimRight(text, "\n")
+	switch len(text) - len(body) {
+	case 0:
+		head += "-"
+	case 1:
+	default:
+		head += "+"
+		body = text[:len(text)-1]
+	}
+	w.b.WriteString(head)
+	w.end(nil)
+	for l := range strings.SplitSeq(body, "\n") {
+		if l != "" {
+			w.b.WriteString(indent + l)
+		}
+		w.end(nil)
+	}
+}
+
+// commented tells whether something in it needs lines of its own.
 func (n *node) commented() bool {
-	return slices.ContainsFunc(n.items, func(i *node) bool { return len(i.todo) > 0 || i.commented() })
+	return slices.ContainsFunc(n.items, func(i *node) bool { return len(i.todo) > 0 || i.block != "" || i.commented() })
 }
 
 func (n *node) flow() string {

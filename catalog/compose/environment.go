@@ -17,6 +17,7 @@ const (
 	mostVariables = 64
 	mostSettings  = 30
 	mostMounts    = 16
+	mostGenerated = 30
 )
 
 // readEnv gives a member its environment: that of its files, and over it its own.
@@ -89,7 +90,7 @@ func (im *importer) variables(m *member) {
 		}
 		value := *m.env[key]
 		if name, ok := onlyMark(value); ok && im.address[name] == "" {
-			if k := im.vars[name]; k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && !k.amid && im.optional(m, key, k) {
+			if k := im.vars[name]; im.reached(m, field, value, at) == value && k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && !k.amid && im.optional(m, key, k) {
 				continue
 			}
 		}
@@ -128,10 +129,11 @@ func (im *importer) placeOfVariable(m *member, key string) Place {
 
 // optional makes a variable that nobody has a value for one that the owner may set.
 func (im *importer) optional(m *member, key string, k *variable) bool {
-	if len(im.settings)+1 > mostSettings {
-		return false
-	}
 	at := im.placeOfVariable(m, key)
+	if len(im.settings)+1 > mostSettings || len(m.Secrets)+len(im.secrets.env[m.Name]) >= mostMounts {
+		im.left(m.Name, "environment."+key, at, fmt.Sprintf("the variable %s has no value, and there are more of that kind than an application has settings, or a container secrets; it is left out", k.name), "a value in .env, or one file of the program's configuration for several of them")
+		return true
+	}
 	name := im.settingName(k.name)
 	s := mapping()
 	s.set("name", scalar(name))
@@ -153,6 +155,7 @@ func (im *importer) settingName(variable string) string {
 
 // inTheClear puts settings in the place of variables, in a text that everybody may read.
 func (im *importer) inTheClear(m *member, field, text string, at Place) string {
+	text = im.reached(m, field, text, at)
 	return mark.ReplaceAllStringFunc(text, func(ref string) string {
 		name, _ := onlyMark(ref)
 		if host := im.aliases[im.address[name]]; host != "" {
@@ -222,26 +225,16 @@ var guesses = []struct {
 	{regexp.MustCompile(`(?i)(^|_)(DB|DATABASE)(_NAME)?$`), "app"},
 }
 
-// inCheck is a variable in a check, where there are no settings: the variable of the
-// container that has the same value, if a shell reads it.
+// inCheck is a variable in a check: the variable of the container that has the same value,
+// if a shell reads it, so that no secret is said; a setting elsewhere.
 func (im *importer) inCheck(m *member, name string, inShell bool, at Place) string {
 	if host := im.aliases[im.address[name]]; host != "" {
 		return host
 	}
 	if inShell {
-		for _, key := range sortedKeys(m.env) {
-			if v, ok := onlyMark(*m.env[key]); ok && v == name && named.FindString(key) == key {
-				return "${" + key + "}"
-			}
+		if key := m.variable(name); key != "" {
+			return "${" + key + "}"
 		}
 	}
-	k := im.vars[name]
-	if k == nil || k.fallback == "" {
-		if k != nil && k.defaults {
-			return ""
-		}
-		im.left(m.Name, "healthcheck", at, fmt.Sprintf("the variable %s has no value, and there are no settings in a check", name), "the variable of the container, in a command that a shell reads")
-		return im.guess(name)
-	}
-	return k.fallback
+	return im.inTheClear(m, "healthcheck", string(markBegin)+name+string(markEnd), at)
 }

@@ -24,6 +24,9 @@ func (im *importer) image(ctx context.Context, m *member) *node {
 		if d := b.Dockerfile; d != "" && d != "Dockerfile" && d != "Containerfile" {
 			im.left(m.Name, "build.dockerfile", at, fmt.Sprintf("an image is built from the Containerfile of its directory, and this one is called %s", d), "a copy of it with that name")
 		}
+		if m.Image != "" {
+			im.note(m.Name, "image", im.place("services", m.Name, "image"), "the publisher names the image that is built: "+m.Image)
+		}
 		if dir == "." {
 			im.note(m.Name, "build", at, "the image is built from the directory of the manifest")
 		}

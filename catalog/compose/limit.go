@@ -1,7 +1,9 @@
 package compose
 
 import (
+	"cmp"
 	"fmt"
+	"math"
 	"regexp"
 	"slices"
 	"strconv"
@@ -41,6 +43,8 @@ func (im *importer) limits(m *member, at func(string, ...string) Place) {
 	if s := size(memory); s != nil {
 		n.set("memory", s.from(m.Name, strings.Join(field, "."), at(field[0], field[1:]...)))
 	}
+	im.processors(m, at)
+	im.processes(m, at)
 	if s := size(m.ShmSize); s != nil && n.get("shm_size") == nil {
 		n.set("shm_size", s.from(m.Name, "shm_size", at("shm_size")))
 	}
@@ -73,6 +77,42 @@ func (im *importer) limits(m *member, at func(string, ...string) Place) {
 	}
 }
 
+// processors carries how much processor time a container may have, however it is said.
+func (im *importer) processors(m *member, at func(string, ...string) Place) {
+	count, field := float64(m.CPUS), []string{"cpus"}
+	switch d := m.Deploy; {
+	case count > 0:
+	case m.CPUQuota > 0:
+		count, field = float64(m.CPUQuota)/float64(cmp.Or(m.CPUPeriod, 100_000)), []string{"cpu_quota"}
+	case m.CPUCount > 0:
+		count, field = float64(m.CPUCount), []string{"cpu_count"}
+	case d != nil && d.Resources.Limits != nil && d.Resources.Limits.NanoCPUs > 0:
+		count, field = float64(d.Resources.Limits.NanoCPUs), []string{"deploy", "resources", "limits", "cpus"}
+	default:
+		return
+	}
+	name := strings.Join(field, ".")
+	hundredths := math.Round(count * 100)
+	m.node.set("cpus", scalar(hundredths/100).from(m.Name, name, at(field[0], field[1:]...)))
+	if hundredths != count*100 {
+		im.note(m.Name, name, at(field[0], field[1:]...), "rounded to a hundredth of a processor")
+	}
+}
+
+// processes carries how many a container may have.
+func (im *importer) processes(m *member, at func(string, ...string) Place) {
+	count, field := m.PidsLimit, []string{"pids_limit"}
+	if d := m.Deploy; count == 0 && d != nil && d.Resources.Limits != nil {
+		count, field = d.Resources.Limits.Pids, []string{"deploy", "resources", "limits", "pids"}
+	}
+	switch name := strings.Join(field, "."); {
+	case count > 0:
+		m.node.set("pids", scalar(int(count)).from(m.Name, name, at(field[0], field[1:]...)))
+	case count < 0:
+		im.note(m.Name, name, at(field[0], field[1:]...), "the number of processes is not limited by the manifest, but by the node")
+	}
+}
+
 // checked tells whether a check is declared.
 func checked(h *types.HealthCheckConfig) bool {
 	return h != nil && !h.Disable && len(h.Test) > 0 && h.Test[0] != "NONE"
@@ -86,6 +126,9 @@ func (im *importer) health(m *member) {
 	h := m.HealthCheck
 	at := im.place("services", m.Name, "healthcheck")
 	if h == nil || !checked(h) {
+		if h != nil && (h.Disable || len(h.Test) > 0) {
+			im.note(m.Name, "healthcheck", at, "a container whose manifest names no check has none, be one in the image")
+		}
 		if h != nil && len(h.Test) == 0 && !h.Disable {
 			im.left(m.Name, "healthcheck", at, "the check is the image's own, which the manifest has to name", "health: {exec: [COMMAND]}")
 		}

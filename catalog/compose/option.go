@@ -34,7 +34,7 @@ var options = map[string]option{
 	"oom-score-adj": {"oom_score_adj", false, false}, "os": {"", false, false}, "arch": {"", false, false}, "pid": {"pid", false, false}, "pids-limit": {"pids_limit", false, false},
 	"platform": {"platform", false, false}, "pod": {"", false, false}, "privileged": {"privileged", false, true}, "publish": {"ports", true, false}, "p": {"ports", true, false},
 	"publish-all": {"", false, true}, "P": {"", false, true}, "pull": {"", false, false}, "q": {"", false, true}, "quiet": {"", false, true}, "read-only": {"read_only", false, true}, "replace": {"", false, true},
-	"restart": {"restart", false, false}, "rm": {"", false, true}, "runtime": {"runtime", false, false}, "secret": {"secrets", true, false}, "security-opt": {"security_opt", true, false},
+	"restart": {"restart", false, false}, "rm": {"", false, true}, "runtime": {"runtime", false, false}, "secret": {"secrets", true, false}, "rmi": {"", false, true}, "sdnotify": {"", false, false}, "conmon-pidfile": {"", false, false}, "pidfile": {"", false, false}, "security-opt": {"security_opt", true, false},
 	"shm-size": {"shm_size", false, false}, "sig-proxy": {"", false, false}, "stop-signal": {"stop_signal", false, false}, "stop-timeout": {"stop_grace_period", false, false},
 	"storage-opt": {"", false, false}, "sysctl": {"sysctls", true, false}, "systemd": {"", false, false}, "tmpfs": {"tmpfs", true, false}, "tty": {"", false, true}, "t": {"", false, true},
 	"tz": {"", false, false}, "ulimit": {"ulimits", true, false}, "umask": {"umask", false, false}, "user": {"user", false, false}, "u": {"user", false, false}, "userns": {"userns_mode", false, false},

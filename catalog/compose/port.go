@@ -152,6 +152,9 @@ func (im *importer) ports(m *member) {
 		if ip := p.HostIP; ip != "" && ip != "0.0.0.0" && ip != "::" && int(p.Target) != m.http {
 			im.left(m.Name, "ports", at, fmt.Sprintf("a port is published on all addresses of the node, also where it was on %s alone", ip), "no port at all, if only members of the application use it")
 		}
+		if ip := p.HostIP; ip != "" && ip != "0.0.0.0" && ip != "::" && int(p.Target) == m.http {
+			im.note(m.Name, "ports", at, fmt.Sprintf("the page was on %s alone; the node's proxy serves it on all addresses", ip))
+		}
 		add(int(p.Target), host, p.Protocol, at)
 	}
 	if m.http > 0 && !seen[fmt.Sprintf("%d/tcp", m.http)] {

@@ -16,7 +16,8 @@ import (
 // begins is what a command line that runs a container begins with.
 var begins = regexp.MustCompile(`^\s*(\$ |# )?(sudo\s+)?(podman|docker|nerdctl)\s+(container\s+)?(run|create)\s`)
 
-// RunLines reads a file, and tells whether it holds command lines that run containers.
+// RunLines reads a file, up to more than what is taken of any, and tells whether it holds
+// command lines that run containers.
 func RunLines(name string) (text []byte, is bool, err error) {
 	f, err := os.Open(name)
 	if err != nil {
@@ -31,10 +32,10 @@ func RunLines(name string) (text []byte, is bool, err error) {
 			return text, true, nil
 		}
 		if t := strings.TrimSpace(l.text); t != "" && !strings.HasPrefix(t, "#") && !beside.MatchString(t) {
-			return nil, false, nil
+			return text, false, nil
 		}
 	}
-	return nil, false, nil
+	return text, false, nil
 }
 
 // beside is what stands before such a line, and makes nothing that a manifest has to say.
@@ -94,6 +95,11 @@ func ImportRun(ctx context.Context, name string, text []byte, o Options) (*Resul
 	if len(services.Content) == 0 {
 		return nil, fmt.Errorf("%s: no command line there that runs a container", name)
 	}
+	return im.ofServices(ctx, name, services)
+}
+
+// ofServices converts services that were written in another way than as a compose file.
+func (im *importer) ofServices(ctx context.Context, name string, services *yaml.Node) (*Result, error) {
 	doc := &yaml.Node{Kind: yaml.MappingNode, Content: []*yaml.Node{word("services", 1), services}}
 	if len(services.Content) == 2 {
 		doc.Content = append(doc.Content, word("name", 1), word(slug(services.Content[0].Value), 1))
@@ -141,6 +147,14 @@ func (im *importer) run(services *yaml.Node, at Place, text string) error {
 	}
 	if parser.Position >= 0 {
 		return fail("the line holds more than one command (; & | < >); write each on a line of its own")
+	}
+	return im.runWords(services, at, words)
+}
+
+// runWords reads what follows "run".
+func (im *importer) runWords(services *yaml.Node, at Place, words []string) error {
+	fail := func(format string, args ...any) error {
+		return fmt.Errorf("%s: %s", at, fmt.Sprintf(format, args...))
 	}
 	service := &yaml.Node{Kind: yaml.MappingNode, Line: at.Line}
 	for len(words) > 0 && strings.HasPrefix(words[0], "-") {

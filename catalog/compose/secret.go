@@ -61,6 +61,8 @@ type candidate struct {
 	member     *member
 	key, value string
 	what       string // var:NAME or val:VALUE; equal ones are one secret
+	field      string // default: the variable
+	at         Place  // default: that of the variable
 }
 
 // sortSecrets decides which variables become secrets: those whose values stand nowhere
@@ -79,16 +81,16 @@ func (im *importer) sortSecrets() {
 			case !variableName.MatchString(key):
 				clear = append(clear, value)
 			case variable && im.address[name] == "" && (sensitive(name) || sensitive(key)):
-				all = append(all, candidate{m, key, value, "var:" + name})
+				all = append(all, candidate{member: m, key: key, value: value, what: "var:" + name})
 			case sensitive(key) && value != "" && !marked(value) && !switched.MatchString(value) && !strings.HasPrefix(value, "/"):
-				all = append(all, candidate{m, key, value, "val:" + value})
+				all = append(all, candidate{member: m, key: key, value: value, what: "val:" + value})
 			default:
 				clear = append(clear, value)
 			}
 		}
 		clear = append(append(clear, m.Command...), m.Entrypoint...)
 		if m.HealthCheck != nil {
-			clear = append(clear, m.HealthCheck.Test...)
+			clear = append(clear, im.checkInTheClear(m)...)
 		}
 	}
 	for _, text := range clear {
@@ -105,6 +107,10 @@ func (im *importer) sortSecrets() {
 			continue
 		}
 		name, known := im.secrets.of[c.what]
+		if len(c.member.Secrets)+len(im.secrets.env[c.member.Name]) >= mostMounts || !known && len(im.secrets.generated) >= mostGenerated {
+			im.left(c.member.Name, "environment."+c.key, im.placeOfVariable(c.member, c.key), fmt.Sprintf("a container has at most %d secrets, and an application %d, so this one is in the clear", mostMounts, mostGenerated), "one file of the program's configuration for several of them: files: [{path, content, template: true}]")
+			continue
+		}
 		if !known {
 			users := map[*member]bool{}
 			for _, o := range all {
@@ -116,6 +122,36 @@ func (im *importer) sortSecrets() {
 		}
 		im.secrets.mount(c.member.Name, c.key, name)
 	}
+}
+
+// checkInTheClear are the words of a check, without the variables that its shell has from
+// the container's environment.
+func (im *importer) checkInTheClear(m *member) []string {
+	words := slices.Clone(m.HealthCheck.Test)
+	if len(words) == 0 || words[0] != "CMD-SHELL" {
+		return words
+	}
+	for i, w := range words {
+		words[i] = mark.ReplaceAllStringFunc(w, func(ref string) string {
+			name, _ := onlyMark(ref)
+			if m.variable(name) != "" {
+				return ""
+			}
+			return ref
+		})
+	}
+	return words
+}
+
+// variable is the one in a member's environment that is a variable of the file, and that a
+// shell can read.
+func (m *member) variable(name string) string {
+	for _, key := range sortedKeys(m.env) {
+		if v, ok := onlyMark(*m.env[key]); ok && v == name && named.FindString(key) == key {
+			return key
+		}
+	}
+	return ""
 }
 
 // elsewhere tells whether a secret is in a text in the clear.
@@ -144,19 +180,22 @@ func (im *importer) makeSecret(c candidate, users int) string {
 	}
 	name := im.secrets.unique(slug(label))
 	im.secrets.of[c.what] = name
-	at := im.placeOfVariable(c.member, c.key)
+	field, at := c.field, c.at
+	if field == "" {
+		field, at = "environment."+c.key, im.placeOfVariable(c.member, c.key)
+	}
 	n := mapping()
 	n.set("name", scalar(name))
 	if other := im.dialect.foreign(label); other != "" && len(im.settings) < mostSettings {
 		n.set("secret", scalar(true))
-		im.settings = append(im.settings, n.from(c.member.Name, "environment."+c.key, at))
-		im.left(c.member.Name, "environment."+c.key, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", label, other, name), "what the language will say of another application, once it can")
+		im.settings = append(im.settings, n.from(c.member.Name, field, at))
+		im.left(c.member.Name, field, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", label, other, name), "what the language will say of another application, once it can")
 		return name
 	}
 	if users == 1 && issued.MatchString(strings.ToUpper(label)) && len(im.settings) < mostSettings {
 		n.set("secret", scalar(true))
-		im.settings = append(im.settings, n.from(c.member.Name, "environment."+c.key, at))
-		im.note(c.member.Name, "environment."+c.key, at, fmt.Sprintf("it is the setting %s, which its owner has; the variable does not exist while that is not set", name))
+		im.settings = append(im.settings, n.from(c.member.Name, field, at))
+		im.note(c.member.Name, field, at, fmt.Sprintf("it is the setting %s, which its owner has; the variable does not exist while that is not set", name))
 		return name
 	}
 	literal := strings.TrimPrefix(c.what, "val:")
@@ -175,7 +214,7 @@ func (im *importer) makeSecret(c candidate, users int) string {
 		n.set("shown", scalar(true))
 	}
 	im.secrets.generated = append(im.secrets.generated, n)
-	im.note(c.member.Name, "environment."+c.key, at, fmt.Sprintf("the node makes the secret %s, another one everywhere", name))
+	im.note(c.member.Name, field, at, fmt.Sprintf("the node makes the secret %s, another one everywhere", name))
 	return name
 }
 

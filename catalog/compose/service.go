@@ -232,9 +232,8 @@ func (im *importer) container(ctx context.Context, m *member) {
 	}
 	im.privileges(m, at)
 	im.restarts(m, at)
-	for _, c := range m.Configs {
-		im.left(m.Name, "configs", at("configs", c.Source), "configuration files are not in the language yet: "+cmp.Or(c.Target, "/"+c.Source), "an image built with the file, or the program's settings in its environment")
-	}
+	im.configs(m)
+	im.furtherHosts(m)
 	if m.ContainerName != "" && m.ContainerName != m.name {
 		im.note(m.Name, "container_name", at("container_name"), "the container is called "+m.name)
 	}
@@ -251,9 +250,21 @@ var numeric = regexp.MustCompile(`^[0-9]{1,5}(:[0-9]{1,5})?$`)
 func (im *importer) user(m *member, at Place) {
 	switch u := m.User; {
 	case u == "":
-		if m.env["PUID"] != nil {
-			im.left(m.Name, "environment.PUID", im.place("services", m.Name, "environment", "PUID"), "the image starts as root, and changes to another user by itself: here a container has no capability for that", "user: \"UID:GID\", if the image can start as that; otherwise another image")
-		} else {
+		switch {
+		case m.env["PUID"] != nil: // its program becomes that user, and gives it its files
+			m.User = "0:0"
+			m.node.set("user", scalar(m.User))
+			for _, c := range becoming {
+				if !slices.ContainsFunc(m.CapAdd, func(have string) bool { return capability(have) == c }) {
+					m.CapAdd = append(m.CapAdd, c)
+				}
+			}
+			im.left(m.Name, "environment.PUID", im.placeOfVariable(m, "PUID"), "the image starts as root, and changes to another user by itself; it has the capabilities that this mostly takes", "user: \"UID:GID\" without capabilities, if the image can start as that; otherwise those of them that it needs")
+		case len(m.CapAdd) > 0: // whoever else it is would not have them
+			m.User = "0:0"
+			m.node.set("user", scalar(m.User))
+			im.left(m.Name, "user", im.place("services", m.Name, "cap_add"), "capabilities are given to a user that is named, and here none is, so it is root", "user: \"UID:GID\", if the program is somebody else; no capabilities, if it needs them only to become another user")
+		default:
 			im.note(m.Name, "user", at, "no user is named: a program that begins as root stays root, without capabilities; if it must become somebody, name that user")
 		}
 	case u == "root" || u == "root:root":
@@ -267,11 +278,18 @@ func (im *importer) user(m *member, at Place) {
 	}
 }
 
+// becoming are the capabilities by which a program that starts as root becomes another
+// user, and gives it its files.
+var becoming = []string{"CHOWN", "DAC_OVERRIDE", "FOWNER", "SETGID", "SETUID"}
+
+func capability(name string) string { return strings.TrimPrefix(strings.ToUpper(name), "CAP_") }
+
 // words are those of a command, with settings in the place of variables.
 func (im *importer) words(m *member, field string, all []string) *node {
 	if len(all) == 0 {
 		return nil
 	}
+	all = im.script(m, field, all)
 	out := sequence()
 	for i, w := range all {
 		before := ""
@@ -297,6 +315,9 @@ func (im *importer) dependencies(m *member) {
 			}
 			continue // what became of that service has been said
 		}
+		if d.Restart {
+			im.note(m.Name, "depends_on."+dep+".restart", im.place("services", m.Name, "depends_on", dep, "restart"), "a restart of one container restarts no other")
+		}
 		n := mapping()
 		n.set("container", scalar(im.members[i].name))
 		if d.Condition == types.ServiceConditionHealthy {
@@ -321,18 +342,18 @@ func (im *importer) privileges(m *member, at func(string, ...string) Place) {
 	}
 	capabilities := sequence()
 	for _, c := range m.CapAdd {
-		if m.User == "" {
-			im.left(m.Name, "cap_add", at("cap_add", c), "a capability is given to a user that is named, and here none is: "+c, "user: \"UID:GID\" with capabilities: ["+c+"], or none of both, if the program needs it only to become another user")
+		if m.User == "" { // what the file says is no user that the language has
+			im.left(m.Name, "cap_add", at("cap_add", c), "a capability is given to a user that is named by its number: "+c, "user: \"UID:GID\" with capabilities: ["+c+"]")
 			continue
 		}
-		capabilities.add(scalar(strings.TrimPrefix(strings.ToUpper(c), "CAP_")).from(m.Name, "cap_add", at("cap_add", c)))
+		capabilities.add(scalar(capability(c)).from(m.Name, "cap_add", at("cap_add", c)))
 	}
 	if len(capabilities.items) > 0 {
 		m.node.set("capabilities", capabilities)
 	}
 	devices := sequence()
 	for _, d := range m.Devices {
-		n := device(d.Source, d.Target)
+		n := im.device(m, d.Source, d.Target, at("devices", d.Source))
 		if n == nil {
 			im.left(m.Name, "devices", at("devices", d.Source), "which device of a node "+d.Source+" is depends on its start", "devices: [{class, id}], with its name in /dev/serial/by-id or /dev/v4l/by-id; the program without it")
 			continue
@@ -347,9 +368,6 @@ func (im *importer) privileges(m *member, at func(string, ...string) Place) {
 			im.left(m.Name, "security_opt", at("security_opt", o), "what confines a container is not loosened: "+o, "the program without it")
 		}
 	}
-	for _, h := range sortedKeys(m.ExtraHosts) {
-		im.left(m.Name, "extra_hosts", at("extra_hosts", h), "names of other machines are not given to containers: "+h, "the address itself, as a setting; another application by requires")
-	}
 	switch mode := m.NetworkMode; {
 	case mode == "" || mode == "bridge" || mode == "default":
 	case mode == "host":
@@ -361,8 +379,12 @@ func (im *importer) privileges(m *member, at func(string, ...string) Place) {
 	}
 }
 
-// device gives a device by its class, where its name says the class; nil elsewhere.
-func device(source, target string) *node {
+// attached are devices whose number depends on the order in which a node finds them.
+var attached = regexp.MustCompile(`^/dev/(?:(tty(?:USB|ACM|AMA|S))|(video))[0-9]+$`)
+
+// device gives a device by its class, where its name says the class; nil elsewhere. Of
+// those that the name does not tell apart, the owner says which it is.
+func (im *importer) device(m *member, source, target string, at Place) *node {
 	n := mapping()
 	dir, id := path.Split(source)
 	switch {
@@ -376,6 +398,19 @@ func device(source, target string) *node {
 		n.set("class", scalar("serial"))
 	case dir == "/dev/v4l/by-id/":
 		n.set("class", scalar("video"))
+	case attached.MatchString(source) && len(im.settings) < mostSettings:
+		class := "serial"
+		if strings.HasPrefix(source, "/dev/video") {
+			class = "video"
+		}
+		n.set("class", scalar(class))
+		setting := im.secrets.unique(class + "-device")
+		s := mapping()
+		s.set("name", scalar(setting))
+		s.set("default", scalar("none"))
+		im.settings = append(im.settings, s.from(m.Name, "devices", at))
+		id = "{{setting:" + setting + "}}"
+		im.note(m.Name, "devices", at, fmt.Sprintf("which device %s is depends on a node's start, so its owner names it: the setting %s", source, setting))
 	default:
 		return nil
 	}

@@ -316,7 +316,7 @@ func parse(name string, text []byte) (docs []*yaml.Node, err error) {
 // environment is what variables are: the file .env, and over it what the caller says.
 func (im *importer) environment() (map[string]string, error) {
 	env := map[string]string{}
-	if _, err := os.Lstat(filepath.Join(im.root, ".env")); err == nil {
+	if info, err := os.Lstat(filepath.Join(im.root, ".env")); err == nil && !(info.Mode()&fs.ModeSymlink != 0 && nowhere(im.root)) {
 		_, text, err := im.open(".env", im.root, Place{File: ".env"})
 		if err != nil {
 			return nil, err
@@ -329,6 +329,13 @@ func (im *importer) environment() (map[string]string, error) {
 		env[k] = v
 	}
 	return env, nil
+}
+
+// nowhere tells whether .env is a link to what is not there, as where its target is made
+// later.
+func nowhere(root string) bool {
+	_, err := os.Stat(filepath.Join(root, ".env"))
+	return errors.Is(err, fs.ErrNotExist)
 }
 
 func mapped(m map[string]string) func(string) (string, bool) {

@@ -183,6 +183,9 @@ func usage(path []string) use {
 	case "read_only", "privileged", "init", "tty", "stdin_open", "internal", "disable", "oom_kill_disable":
 		return inFlag
 	}
+	if path[0] == "configs" && path[len(path)-1] == "content" {
+		return inText
+	}
 	if path[0] == "configs" || path[0] == "secrets" {
 		return inElse
 	}

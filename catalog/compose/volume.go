@@ -62,6 +62,7 @@ func (im *importer) kept(m *member, say bool) (all []mount) {
 				continue
 			case def.DriverOpts["type"] == "tmpfs":
 				if say {
+					im.note("", "volumes."+v.Source+".driver_opts", im.place("volumes", v.Source, "driver_opts"), "it is a file system in memory, of its container alone")
 					im.tmpfs(m, v.Target, nil, at)
 				}
 				continue
@@ -70,13 +71,32 @@ func (im *importer) kept(m *member, say bool) (all []mount) {
 			case def.DriverOpts["device"] != "" || def.Driver != "" && def.Driver != "local":
 				left(fmt.Sprintf("the volume %s lies elsewhere (%s); the application gets one on the node", v.Source, cmp.Or(def.DriverOpts["device"], def.Driver)), "a copy of its data; a folder of the owner's, once the language has them")
 			}
+			for _, o := range sortedKeys(def.DriverOpts) {
+				if say {
+					im.note("", "volumes."+v.Source+".driver_opts."+o, im.place("volumes", v.Source, "driver_opts", o), "volumes are directories of the node: "+def.DriverOpts[o])
+				}
+			}
+			if v.Volume != nil && v.Volume.NoCopy {
+				note("a volume begins empty, whatever the image has there")
+			}
 			if v.Volume != nil && v.Volume.Subpath != "" {
 				left("a part of a volume is not mounted alone: "+v.Volume.Subpath, "a volume of its own for that part")
 				continue
 			}
 			all = append(all, mount{"volume:" + v.Source, slug(v.Source), v})
 		case types.VolumeTypeBind:
-			if kept := im.bind(v, left, note); kept != nil {
+			carry := func(source string) {
+				if say {
+					im.carry(m, "volumes", source, v.Target, "", v.ReadOnly, at)
+				}
+			}
+			if files := im.onlyRead(v); files != nil {
+				if say {
+					im.carryFolder(m, v.Source, v.Target, files, at)
+				}
+				continue
+			}
+			if kept := im.bind(v, carry, left, note); kept != nil {
 				all = append(all, *kept)
 			}
 		default:
@@ -96,8 +116,7 @@ var (
 
 // bind makes a volume of a directory that lies beside the file, or of one anywhere else
 // that is the application's by its name.
-func (im *importer) bind(v types.ServiceVolumeConfig, left func(reason, instead string), note func(string)) *mount {
-	const oneFile = "an image built with the file, or the program's settings in its environment"
+func (im *importer) bind(v types.ServiceVolumeConfig, carry func(source string), left func(reason, instead string), note func(string)) *mount {
 	source := v.Source
 	rel := im.relative(source)
 	beside := !strings.HasPrefix(rel, "..") && !filepath.IsAbs(rel)
@@ -120,16 +139,16 @@ func (im *importer) bind(v types.ServiceVolumeConfig, left func(reason, instead 
 		info, err := os.Stat(source)
 		switch {
 		case err == nil && !info.IsDir(), err != nil && asFile.MatchString(source):
-			left(fmt.Sprintf("files are not in the language yet: %s at %s", rel, v.Target), oneFile)
+			carry(source)
 			return nil
 		case err == nil && hasFiles(source):
-			left(fmt.Sprintf("the volume of %s begins empty: what is in %s is not carried", v.Target, rel), oneFile)
+			left(fmt.Sprintf("the volume of %s begins empty: what is in %s is not carried", v.Target, rel), "files: [{path, source}] for what the program only reads, and an image built with the rest")
 		}
 	case ofSystem.MatchString(source) && !im.near(source):
 		left(fmt.Sprintf("%s is the node's own, and no container sees it", source), "nothing; what the program needs of it cannot be carried")
 		return nil
 	case asFile.MatchString(source):
-		left(fmt.Sprintf("files are not in the language yet: %s at %s", source, v.Target), oneFile)
+		left(fmt.Sprintf("the file %s, at %s, is elsewhere", source, v.Target), "files: [{path: "+v.Target+", source}], with the file beside the manifest")
 		return nil
 	case ofStore.MatchString(source + "/"):
 		note(fmt.Sprintf("%s becomes a volume of the application", source))
@@ -144,6 +163,20 @@ func (im *importer) bind(v types.ServiceVolumeConfig, left func(reason, instead 
 		}
 	}
 	return &mount{"bind:" + source, cmp.Or(name, slug(path.Base(v.Target)), "files"), v}
+}
+
+// onlyRead gives the files of a directory beside the compose file that is only read.
+func (im *importer) onlyRead(v types.ServiceVolumeConfig) []string {
+	written := slices.ContainsFunc(im.members, func(o *member) bool {
+		return slices.ContainsFunc(o.Volumes, func(other types.ServiceVolumeConfig) bool { return other.Source == v.Source && !other.ReadOnly })
+	})
+	if rel := im.relative(v.Source); !v.ReadOnly || written || rel == "." || strings.HasPrefix(rel, "..") || filepath.IsAbs(rel) {
+		return nil
+	}
+	if p, err := im.inside(v.Source, im.root, Place{}); err != nil || p != v.Source {
+		return nil
+	}
+	return im.folder(v.Source)
 }
 
 // near tells whether a path and the directory have more in common than the root of all.
@@ -172,7 +205,7 @@ func (im *importer) share() {
 				}
 				taken[name] = true
 				known = &volume{name: name}
-				known.uid, known.gid = ids(m.User)
+				known.uid, known.gid = m.owner()
 				im.volumes[v.source] = known
 			}
 			if !slices.Contains(known.uses, m) {
@@ -181,6 +214,22 @@ func (im *importer) share() {
 			known.written = known.written || !v.ReadOnly
 		}
 	}
+}
+
+// owner is whose the files of a member are: the user that its program becomes, or starts as.
+func (m *member) owner() (uid, gid int) {
+	number := func(key string) int {
+		v := m.env[key]
+		if v == nil {
+			return 0
+		}
+		n, _ := strconv.Atoi(*v)
+		return min(max(n, 0), 65535)
+	}
+	if m.env["PUID"] != nil && (m.User == "" || m.User == "0:0") {
+		return number("PUID"), number("PGID")
+	}
+	return ids(m.User)
 }
 
 func ids(user string) (uid, gid int) {
@@ -222,7 +271,7 @@ func (im *importer) mounts(m *member) {
 		if known.gid > 0 {
 			n.set("gid", scalar(known.gid))
 		}
-		if uid, gid := ids(m.User); uid != known.uid || gid != known.gid {
+		if uid, gid := m.owner(); uid != known.uid || gid != known.gid {
 			im.left(m.Name, "volumes", at, fmt.Sprintf("the volume %s is that of %s, too, which runs as another user, and its files have one owner", known.name, known.uses[0].name), "the same user for both containers")
 		}
 		if len(known.uses) > 1 {

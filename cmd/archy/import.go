@@ -1,6 +1,7 @@
 package main
 
 import (
+	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
@@ -8,7 +9,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"os/exec"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
@@ -19,15 +22,20 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/compose"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 )
 
-// registryTimeout is how long one registry may take to say what a tag means.
-const registryTimeout = 15 * time.Second
+// How long registries may take to say what a tag means: one of them, and all together.
+const (
+	registryTimeout   = 15 * time.Second
+	registriesTimeout = time.Minute
+)
 
 func importing() *cobra.Command {
 	var (
 		o           compose.Options
 		output, run string
+		container   string
 		env         []string
 		pin, force  bool
 	)
@@ -37,7 +45,8 @@ func importing() *cobra.Command {
 
 A directory stands for the compose file in it. Several files of one directory are merged,
 the later over the earlier. A file that begins with "podman run" or "docker run" is one of
-command lines. Variables have the values of the file .env and of --env, and never those of
+command lines, and a file of JSON, or - for standard input, what "podman inspect" or
+"docker inspect" printed of containers. Variables have the values of the file .env and of --env, and never those of
 your own environment.
 
 What cannot be carried is listed, with the line where it stands and with what would do
@@ -50,13 +59,15 @@ nothing is written.`,
 		RunE: func(cmd *cobra.Command, args []string) error {
 			logrus.SetOutput(io.Discard) // of the library, which warns about what is listed here anyway
 			if pin {
-				o.Digest = digest
+				ctx, cancel := context.WithTimeout(cmd.Context(), registriesTimeout)
+				defer cancel()
+				o.Digest = func(_ context.Context, ref string) (string, error) { return digest(ctx, ref, registryTimeout) }
 			}
 			var err error
 			if o.Env, err = assignments(env); err != nil {
 				return fmt.Errorf("--env: %w", err)
 			}
-			r, err := imported(cmd.Context(), o, run, args)
+			r, err := imported(cmd, o, run, container, args)
 			if err != nil {
 				return usage.Wrap(err)
 			}
@@ -70,6 +81,7 @@ nothing is written.`,
 	f.StringVarP(&output, "output", "o", "manifest.yaml", "the manifest to write; - for standard output")
 	f.BoolVar(&force, "force", false, "replace the manifest if it exists")
 	f.StringVar(&run, "run", "", "a command line, podman run … or docker run …, in place of files")
+	f.StringVar(&container, "container", "", "a container of Podman on this machine, in place of files")
 	f.StringVar(&o.ID, "id", "", "id of the application; default: what the files or the directory are called")
 	f.StringArrayVar(&o.Profiles, "profile", nil, "carry the services of a profile, too; once for each")
 	f.StringArrayVar(&env, "env", nil, "NAME=VALUE of a variable, over those of the file .env; once for each")
@@ -79,7 +91,26 @@ nothing is written.`,
 }
 
 // imported converts a command line, or files, which are all in one directory.
-func imported(ctx context.Context, o compose.Options, run string, args []string) (*compose.Result, error) {
+func imported(cmd *cobra.Command, o compose.Options, run, container string, args []string) (*compose.Result, error) {
+	ctx := cmd.Context()
+	if container != "" || len(args) == 1 && args[0] == "-" {
+		o.Dir = "."
+		if container != "" && (run != "" || len(args) > 0) {
+			return nil, errors.New("--container stands in place of files and of --run; give one of them")
+		}
+		if container == "" {
+			text, err := io.ReadAll(io.LimitReader(cmd.InOrStdin(), compose.MaxSize+1))
+			if err != nil {
+				return nil, err
+			}
+			return compose.ImportInspect(ctx, "standard input", text, o)
+		}
+		text, err := inspect(ctx, container)
+		if err != nil {
+			return nil, err
+		}
+		return compose.ImportInspect(ctx, container, text, o)
+	}
 	if run != "" {
 		if len(args) > 0 {
 			return nil, errors.New("--run stands in place of files; give one or the other")
@@ -113,11 +144,31 @@ func imported(ctx context.Context, o compose.Options, run string, args []string)
 		if err != nil {
 			return nil, err
 		}
+		if t := bytes.TrimSpace(text); bytes.HasPrefix(t, []byte("[")) {
+			return compose.ImportInspect(ctx, o.Files[0], text, o)
+		}
 		if is {
 			return compose.ImportRun(ctx, o.Files[0], text, o)
 		}
 	}
 	return compose.Import(ctx, o)
+}
+
+// inspectTimeout is how long Podman may take to say what a container is.
+const inspectTimeout = 30 * time.Second
+
+// inspect asks Podman on this machine about a container.
+func inspect(ctx context.Context, container string) ([]byte, error) {
+	ctx, cancel := context.WithTimeout(ctx, inspectTimeout)
+	defer cancel()
+	var said bytes.Buffer
+	c := exec.CommandContext(ctx, "podman", "container", "inspect", "--", container)
+	c.Stderr = &said
+	out, err := c.Output()
+	if err != nil {
+		return nil, fmt.Errorf("asking Podman about the container %s: %w %s", container, err, plain.Clip(plain.Text(strings.TrimSpace(said.String())), 300))
+	}
+	return out, nil
 }
 
 // place writes the whole manifest or nothing.
@@ -164,12 +215,12 @@ func report(cmd *cobra.Command, r *compose.Result, output string) error {
 }
 
 // digest asks an image's registry what a tag means now.
-func digest(ctx context.Context, ref string) (string, error) {
+func digest(ctx context.Context, ref string, timeout time.Duration) (string, error) {
 	r, err := name.ParseReference(ref)
 	if err != nil {
 		return "", err
 	}
-	ctx, cancel := context.WithTimeout(ctx, registryTimeout)
+	ctx, cancel := context.WithTimeout(ctx, timeout)
 	defer cancel()
 	d, err := remote.Head(r, remote.WithContext(ctx))
 	if err != nil {

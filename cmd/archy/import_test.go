@@ -1,15 +1,20 @@
 package main
 
 import (
+	"bytes"
+	"context"
+	"errors"
 	"io"
 	"io/fs"
 	"log"
+	"net/http"
 	"net/http/httptest"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/google/go-containerregistry/pkg/name"
 	"github.com/google/go-containerregistry/pkg/registry"
@@ -82,12 +87,61 @@ func registered(t *testing.T) (ref, digest string) {
 
 func TestARegistrySaysWhatATagMeans(t *testing.T) {
 	ref, want := registered(t)
-	got, err := digest(t.Context(), ref)
+	got, err := digest(t.Context(), ref, registryTimeout)
 	if err != nil || got != want {
 		t.Errorf("%q, %v; expected %s", got, err, want)
 	}
-	if _, err := digest(t.Context(), strings.Replace(ref, "1.2.3", "9", 1)); err == nil {
+	if _, err := digest(t.Context(), strings.Replace(ref, "1.2.3", "9", 1), registryTimeout); err == nil {
 		t.Error("a tag that there is not has a digest")
+	}
+}
+
+func TestARegistryThatSaysNothingIsNotWaitedFor(t *testing.T) {
+	end := make(chan struct{})
+	s := httptest.NewServer(http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		select {
+		case <-end:
+		case <-r.Context().Done():
+		}
+	}))
+	t.Cleanup(s.Close)
+	t.Cleanup(func() { close(end) })
+	_, err := digest(t.Context(), strings.TrimPrefix(s.URL, "http://")+"/tools/page:1", 50*time.Millisecond)
+	if !errors.Is(err, context.DeadlineExceeded) {
+		t.Errorf("%v, expected that the time is over", err)
+	}
+}
+
+// TestAContainerOfPodmanIsAskedFor: by a program of that name, and what inspect prints is
+// taken from standard input and from a file, too.
+func TestAContainerOfPodmanIsAskedFor(t *testing.T) {
+	dir := t.TempDir()
+	const said = `[{"Name": "page", "ImageName": "docker.io/example/page:1.2", "Config": {"Cmd": ["serve"]}, "HostConfig": {}}]`
+	file := filepath.Join(dir, "page.json")
+	if err := os.WriteFile(file, []byte(said), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	podman := "#!/bin/sh\n[ \"$*\" = \"container inspect -- page\" ] || { echo no such container >&2; exit 125; }\ncat " + file + "\n"
+	if err := os.WriteFile(filepath.Join(dir, "podman"), []byte(podman), 0o700); err != nil {
+		t.Fatal(err)
+	}
+	t.Setenv("PATH", dir+":/bin:/usr/bin")
+	for _, args := range [][]string{{"--container", "page"}, {"-"}, {file}} {
+		c := importing()
+		c.Flags().Bool("json", false, "")
+		var out bytes.Buffer
+		c.SetIn(strings.NewReader(said))
+		c.SetOut(&out)
+		c.SetErr(io.Discard)
+		c.SilenceUsage, c.SilenceErrors = true, true
+		c.SetArgs(append([]string{"--output", "-"}, args...))
+		_ = c.ExecuteContext(t.Context()) // something is left for the author
+		if !strings.Contains(out.String(), "command: [serve]") {
+			t.Errorf("%q: %s", args, out.String())
+		}
+	}
+	if _, err := inspect(t.Context(), "other"); err == nil || !strings.Contains(err.Error(), "no such container") {
+		t.Errorf("%v", err)
 	}
 }
 
