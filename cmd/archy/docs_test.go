@@ -10,6 +10,7 @@ import (
 	"testing"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/quadlettest"
 )
 
 // onLab marks the commands of the guide that need nodes.
@@ -91,7 +92,7 @@ func TestPatternsAreManifests(t *testing.T) {
 		ids = append(ids, m.ID)
 		files, err := rendered(m, nil)
 		if err == nil {
-			err = convert(files)
+			err = quadlettest.Generate(files)
 		}
 		if err != nil {
 			t.Errorf("%s: %v", m.ID, err)
