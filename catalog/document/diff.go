@@ -175,7 +175,7 @@ func kindOf(path string) Kind {
 		switch part {
 		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",
 			"entrypoint", "files", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls",
-			"capabilities", "devices", "cpus", "pids":
+			"capabilities", "devices", "storage", "cpus", "pids":
 			return Privilege
 		case "ports", "interfaces":
 			return Exposure
