@@ -134,25 +134,32 @@ func (o *Offer) Update(id, source, digest string, now time.Time) (*catalog.Entry
 	return e, nil
 }
 
+// Node is what privileges depend on, of the node that gives them.
+type Node interface {
+	Installed(app string) bool
+	// On is a manifest with the node's folders of its owner's filled in.
+	On(m *manifest.Manifest) *manifest.Manifest
+}
+
 // NewPrivileges are those that an update of an application adds: the version's own, and
 // all of those applications that it brings along, because they are not installed.
-func (o *Offer) NewPrivileges(from, to *manifest.Manifest, installed func(app string) bool, now time.Time) []string {
-	return append(manifest.NewPrivileges(from, to), o.broughtAlong(to, (*manifest.Manifest).Privileges, installed, now)...)
+func (o *Offer) NewPrivileges(from, to *manifest.Manifest, node Node, now time.Time) []string {
+	return append(manifest.NewPrivileges(node.On(from), node.On(to)), o.broughtAlong(to, (*manifest.Manifest).Privileges, node, now)...)
 }
 
 // Grants are what an installation needs the owner's consent to: the application's own
-// capabilities and devices, and those of what it brings along.
-func (o *Offer) Grants(m *manifest.Manifest, installed func(app string) bool, now time.Time) []string {
-	return append(m.Grants(), o.broughtAlong(m, (*manifest.Manifest).Grants, installed, now)...)
+// capabilities, devices and folders, and those of what it brings along.
+func (o *Offer) Grants(m *manifest.Manifest, node Node, now time.Time) []string {
+	return append(node.On(m).Grants(), o.broughtAlong(m, (*manifest.Manifest).Grants, node, now)...)
 }
 
 // broughtAlong are privileges of those applications that another one brings along.
-func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Manifest) []string, installed func(app string) bool, now time.Time) (all []string) {
+func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Manifest) []string, node Node, now time.Time) (all []string) {
 	met, open := map[string]bool{by.ID: true}, slices.Clone(by.Requires)
 	for len(open) > 0 {
 		app := open[0].App
 		open = open[1:]
-		if met[app] || installed(app) {
+		if met[app] || node.Installed(app) {
 			continue
 		}
 		met[app] = true
@@ -160,7 +167,7 @@ func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Ma
 		if err != nil {
 			continue // then the request is refused, with this reason
 		}
-		for _, p := range privileges(entry.Manifest) {
+		for _, p := range privileges(node.On(entry.Manifest)) {
 			all = append(all, "installs "+app+", which "+p)
 		}
 		open = append(open, entry.Manifest.Requires...)

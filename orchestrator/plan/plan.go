@@ -297,7 +297,7 @@ func (p *planning) stopping(d *state.Desired) bool {
 }
 
 // waitsFor says what an application that is to be started waits for; empty where
-// all it requires is ready.
+// all it requires is ready, and its folders are there.
 func (p *planning) waitsFor(d *state.Desired) string {
 	for _, r := range d.Manifest.Requires {
 		dep := p.desired[r.App]
@@ -316,6 +316,11 @@ func (p *planning) waitsFor(d *state.Desired) string {
 		}
 		if !p.linked(d.App, dep) {
 			return fmt.Sprintf("waiting for %s: it is not on their network yet", r.App)
+		}
+	}
+	for _, name := range d.Manifest.Storage() {
+		if why := p.Observed.Folders[name]; why != "" {
+			return fmt.Sprintf("waiting for its folder %s: %s", name, why)
 		}
 	}
 	return ""
