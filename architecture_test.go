@@ -69,7 +69,7 @@ func TestImportsPointOneWay(t *testing.T) {
 var rooms = [][]string{
 	{"fault", "api", "api/apiconnect", "archive"},
 	{"host", "state", "quadlet"},
-	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce"},
+	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce", "storage"},
 	{"offer", "render", "operation"},
 	{"request", "plan", "view"}, // pure
 	{"perform", "ready", "backup", "rollout", "waiting", "prober"},

@@ -367,7 +367,7 @@ func CheckInvariants(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 	for _, where := range s.Leaks {
 		say("a secret's value stands in the %s", where)
 	}
-	return wrong
+	return slices.Concat(wrong, checkOwners(s))
 }
 
 // shares tells whether a member has a directory of the node together with others.

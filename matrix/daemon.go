@@ -37,18 +37,22 @@ func (e *Environment) do(ctx context.Context, rec *Recorder, verb string, purge 
 // what it is to have, and goes on. Before, the daemon must refuse it, and ask for all that
 // the manifest says.
 func (e *Environment) installed(ctx context.Context) (*api.Progress, error) {
+	m, err := e.owned(ctx)
+	if err != nil {
+		return nil, err
+	}
 	asked, err := e.Daemon.GetApp(ctx, connect.NewRequest(&api.GetAppRequest{Id: e.App.ID}))
 	if err != nil {
 		return nil, fmt.Errorf("asking what it is to have: %w", err)
 	}
 	if asked.Msg.State == api.State_STATE_NOT_INSTALLED {
-		for _, g := range e.App.Grants() {
+		for _, g := range m.Grants() {
 			if !slices.Contains(asked.Msg.NewPrivileges, g) {
 				return nil, fmt.Errorf("its owner is not told that it %s", g)
 			}
 		}
 		if _, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID})); connect.CodeOf(err) != connect.CodeFailedPrecondition {
-			return nil, fmt.Errorf("it is installed without its owner's consent to what it has: it %s (%w)", strings.Join(e.App.Grants(), "; it "), cmp.Or(err, errAccepted))
+			return nil, fmt.Errorf("it is installed without its owner's consent to what it has: it %s (%w)", strings.Join(m.Grants(), "; it "), cmp.Or(err, errAccepted))
 		}
 	}
 	op, err := e.Daemon.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: e.App.ID, Consent: asked.Msg.NewPrivileges}))

@@ -33,7 +33,8 @@ type Facts struct {
 	Requirers []Requirer        // applications that may require this one
 	Node      manifest.Node     // what texts may say of it
 
-	Apps map[string]*manifest.Manifest // that are installed, those among them that it requires
+	Apps    map[string]*manifest.Manifest // that are installed, those among them that it requires
+	Folders map[string]manifest.Folder    // of its owner's, by name; nil: as the manifest has them
 }
 
 // Expectation is what an application's containers, units and networks must be. It follows
@@ -62,6 +63,7 @@ type Meant struct {
 	Hostname     string                 // empty: the container's id
 	ReadOnly     bool                   // its root file system
 	Volumes      map[string]VolumeMeant // by path
+	Marks        []string               // files without which it does not start, in folders of the owner's
 	Files        map[string]FileMeant   // by path
 	Tmpfs        []TmpfsMeant
 	ShmSize      uint64         // bytes; 0: Podman's own size
@@ -131,6 +133,9 @@ func ExpectationOf(m *manifest.Manifest, f Facts) (*Expectation, error) {
 	if err != nil {
 		return nil, err
 	}
+	if f.Folders != nil {
+		m = m.WithFolders(f.Folders)
+	}
 	e := &Expectation{App: m.ID, Networks: map[string]Bridge{networkOf(m.ID): {Internal: !m.Internet(), Isolate: "strict"}}}
 	for _, r := range m.Requires {
 		if links(r, f.Apps) {
@@ -158,6 +163,7 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		out.User = fmt.Sprintf("%d:%d", uid, gid)
 	}
 	out.grant(m, c)
+	out.store(c)
 	for _, v := range c.Volumes {
 		out.Volumes[v.Path] = VolumeMeant{manifest.VolumeDir(f.DataDir, m.ID, v.Name), v.ReadOnly}
 	}

@@ -97,7 +97,7 @@ func (c *Meant) saysGrants(add func(name, value string)) {
 }
 
 func (c *Meant) keepsGroups() bool {
-	return slices.ContainsFunc(c.Devices, func(d DeviceMeant) bool { return d.Group })
+	return len(c.Marks) > 0 || slices.ContainsFunc(c.Devices, func(d DeviceMeant) bool { return d.Group })
 }
 
 // quota is the limit of processor time as a unit has it.

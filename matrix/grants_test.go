@@ -86,6 +86,29 @@ var grantedLanguage = map[string]said{
 			{web, `"GroupAdd": []`, `"GroupAdd": ["sudo"]`}:                                                      "container pair: additional group sudo is set, and none is meant",
 		},
 	},
+	"a folder of the owner's": {
+		change: func(_, web *manifest.Container) {
+			web.Storage = []manifest.StorageMount{{Name: "photos", Path: "/photos", Access: manifest.ReadWrite, Dir: "/home/node/archipelago-gate/photos"}}
+		},
+		shows: []edit{
+			{factsFile, "volume db 77", "place /home/node/archipelago-gate/photos 88\nvolume db 77"},
+			{factsFile, "mount 200 /dev/null ", "inside 200 /photos 0 0 2770 88\nmount 200 /photos rw,nosuid,nodev ext4 /home/node/archipelago-gate/photos -\nmount 200 /dev/null "},
+			{factsFile, "property pair.service KillMode mixed", "property pair.service KillMode mixed\nproperty pair.service ExecStartPre { path=/usr/bin/test ; argv[]=/usr/bin/test -e /home/node/archipelago-gate/photos/.archipelago-photos ; ignore_errors=no ; pid=0 }"},
+			{factsFile, "process 200 201 serve 100999 100999 100999", "process 200 201 serve 100999 100999 100999,20,1000"},
+			{web, `"Mounts": []`, `"Mounts": [{"Type": "bind", "Source": "/home/node/archipelago-gate/photos", "Destination": "/photos"}]`},
+			{web, `"StopTimeout": 3`, `"StopTimeout": 3, "CreateCommand": ["podman", "run", "--group-add", "keep-groups"]`},
+		},
+		absent: "", // the look is incomplete
+		more:   "", // likewise
+		faults: map[edit]string{
+			{factsFile, "0 0 2770 88", "0 0 2770 99"}:                                   "container pair: mount /photos is another directory than /home/node/archipelago-gate/photos, inode 99 instead of 88",
+			{factsFile, "/photos 88\n", "/photos absent\n"}:                             "container pair: mount /photos is another directory than",
+			{factsFile, "mount 200 /photos rw", "mount 200 /photos ro"}:                 "container pair: mount /photos is /home/node/archipelago-gate/photos, read-only, wanted",
+			{web, `"Source": "/home/node/archipelago-gate/photos"`, `"Source": "/etc"`}: "container pair: mount /photos is /etc, writable, wanted",
+			{factsFile, "/usr/bin/test -e /home", "/usr/bin/true /home"}:                "container pair: its unit's ExecStartPre is /usr/bin/true",
+			{web, `"--group-add", "keep-groups"`, `"--x"`}:                              "container pair: additional group keep-groups is missing, wanted set",
+		},
+	},
 	"a USB device, which is where the node has it": {
 		change: func(_, web *manifest.Container) { web.Devices = []manifest.Device{{Class: "usb", ID: "1a6e:089a"}} },
 		shows: []edit{
@@ -197,7 +220,13 @@ var plantedGrants = map[string]planting{
 	"another stick":             {"granted.container", "Stick_0001", "Stick_0002", "[Container] AddDevice is"},
 	"no groups":                 {"granted.container", "GroupAdd=keep-groups\n", "", "[Container] GroupAdd is missing, wanted keep-groups"},
 	"another group":             {"granted.container", "GroupAdd=keep-groups", "GroupAdd=0", "[Container] GroupAdd is 0, wanted keep-groups"},
-	"groups for another":        {"granted-db.container", "Pull=never", "Pull=never\nGroupAdd=keep-groups", "[Container] GroupAdd is keep-groups, and none is meant"},
+	"groups for another":        {"granted-db.container", "Pull=never", "Pull=never\nGroupAdd=0", "[Container] GroupAdd is 0 and keep-groups, wanted keep-groups"},
+	"a folder less":             {"granted.container", "Volume=/srv/photos:/photos\n", "", "[Container] Volume /photos is missing, wanted /srv/photos"},
+	"a folder more":             {"granted.container", "PidsLimit", "Volume=/srv/music:/music\nPidsLimit", "[Container] Volume /music is /srv/music, and none is meant"},
+	"another folder":            {"granted.container", "Volume=/srv/photos:", "Volume=/srv:", "[Container] Volume /photos is /srv, wanted /srv/photos"},
+	"a folder to write to":      {"granted-db.container", ":/photos:ro", ":/photos", "[Container] Volume /photos is /srv/photos, wanted /srv/photos, ro"},
+	"an empty mount point":      {"granted.container", "ExecStartPre=/usr/bin/test -e", "ExecStartPre=/usr/bin/test -n", "[Service] ExecStartPre is /usr/bin/test -n"},
+	"whatever is there":         {"granted.container", "ExecStartPre=/usr/bin/test -e \"/srv/photos/.archipelago-photos\"\n", "", "[Service] ExecStartPre is missing"},
 	"more processor time":       {"granted.container", "CPUQuota=150%", "CPUQuota=250%", "[Service] CPUQuota is 250%, wanted 150%"},
 	"no limit of it":            {"granted-db.container", "CPUQuota=25%\n", "", "[Service] CPUQuota is missing, wanted 25%"},
 	"more processes":            {"granted.container", "PidsLimit=200", "PidsLimit=-1", "[Container] PidsLimit is -1, wanted 200"},
@@ -212,6 +241,8 @@ var plantedInGrantedServices = map[string]planting{
 	"a device more":         {"", "--device /dev/net/tun", "--device /dev/net/tun --device /dev/fuse", "service granted.service: --device is"},
 	"a device less":         {"", "--device /dev/net/tun ", "", "service granted.service: --device is"},
 	"no groups":             {"", "--group-add keep-groups ", "", "--group-add is missing, wanted keep-groups"},
+	"a folder to write to":  {"", "-v /srv/photos:/photos:ro", "-v /srv/photos:/photos", "--volume /photos is /srv/photos, wanted /srv/photos, ro"},
+	"another folder":        {"", "-v /srv/music:/music", "-v /etc:/music", "--volume /music is /etc, wanted /srv/music"},
 	"more processes":        {"", "--pids-limit 200", "--pids-limit 0", "--pids-limit is 0, wanted 200"},
 	"a name less":           {"", "--network archipelago-granted:alias=cache,alias=db", "--network archipelago-granted", "--network archipelago-granted is set, wanted alias=cache,alias=db"},
 	"an address of its own": {"", "--network archipelago-granted:alias=cache,alias=db", "--network archipelago-granted:alias=cache,alias=db,ip=10.89.0.9", "--network archipelago-granted is alias=cache,alias=db,ip=10.89.0.9, wanted"},

@@ -32,7 +32,7 @@ const programOnNode = ".cache/archipelago-gate/look"
 type questions struct {
 	app, dataDir   string
 	since          time.Time
-	units, volumes []string // units by name, volumes by directory
+	units, volumes []string // units by name, volumes and folders of the owner's by directory
 	mains          []string // main processes of its containers: "PID:PID of conmon"
 	others         []string // main processes of other containers
 	inside         []string // paths in containers: "PID:/path"
@@ -49,6 +49,13 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 	}
 	for _, name := range m.Volumes() {
 		q.volumes = append(q.volumes, manifest.VolumeDir(dataDir, m.ID, name))
+	}
+	for _, c := range m.Containers {
+		for _, f := range c.Storage {
+			if dir := placeOfFolder(f); !slices.Contains(q.volumes, dir) {
+				q.volumes = append(q.volumes, dir)
+			}
+		}
 	}
 	q.devices = devicesOf(m)
 	for _, seen := range s.Containers {
@@ -82,6 +89,9 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 		}
 		for _, v := range c.Volumes {
 			q.inside = append(q.inside, seen.pid+":"+v.Path)
+		}
+		for _, f := range c.Storage {
+			q.inside = append(q.inside, seen.pid+":"+f.Path)
 		}
 	}
 	return q
@@ -235,6 +245,9 @@ func (r *reading) fact(f []string, line string) error {
 			return errForm
 		}
 		r.Volumes[f[1]] = VolSeen{f[2], uid, gid, f[5]}
+	case tag == "place" && n == 3:
+		r.volumes++
+		r.Places[f[1]] = strings.TrimPrefix(f[2], "absent")
 	case tag == "folder" && n == 3 && f[2] == "absent":
 		r.folders++
 	case tag == "folder" && n == 3 && f[2] == "there":

@@ -214,6 +214,9 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 		w.must("its unit's Requires "+d+".service", "set")
 		w.must("its unit's After "+d+".service", "set")
 	}
+	for _, mark := range c.Marks {
+		w.also("its unit's ExecStartPre", "/usr/bin/test -e "+mark)
+	}
 	for _, app := range c.Joins {
 		w["its unit's ExecStartPost "+app] = want{text: "set", optional: true} // while it is installed
 	}

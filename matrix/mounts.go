@@ -147,8 +147,8 @@ func (s *Snapshot) volume(r *Details, mount Mount, dir string) string {
 			source = b.Source
 		}
 	}
-	if on, in := s.Volumes[filepath.Base(dir)], r.Inside[mount.Target]; source == dir && on.Inode != in.Inode {
-		source = fmt.Sprintf("another directory than %s, inode %s instead of %s", dir, cmp.Or(in.Inode, "unknown"), on.Inode)
+	if on, in := s.inodeOf(dir), r.Inside[mount.Target]; source == dir && on != in.Inode {
+		source = fmt.Sprintf("another directory than %s, inode %s instead of %s", dir, cmp.Or(in.Inode, "unknown"), on)
 	}
 	return source + ", " + access(mount.Options)
 }

@@ -123,6 +123,9 @@ func (c *Meant) directives() wanted {
 	if c.CPU > 0 {
 		w.must("[Service] CPUQuota", c.quota())
 	}
+	for _, mark := range c.Marks {
+		w.also("[Service] ExecStartPre", `/usr/bin/test -e "`+mark+`"`)
+	}
 	for _, app := range c.Joins {
 		w.must("[Service] ExecStartPost "+app, "set")
 	}

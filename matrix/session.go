@@ -33,7 +33,8 @@ type Session struct {
 
 	mu      sync.Mutex
 	browser *Browser
-	mend    map[string]bool // applications that may be brought to where a step begins, once
+	owners  map[string]manifest.Folder // the folders of the node's owner that the gate has made, by name
+	mend    map[string]bool            // applications that may be brought to where a step begins, once
 
 	prepared sync.Once
 	fixture  error // why the first cell could not be begun
@@ -133,13 +134,18 @@ type Environment struct {
 // expectation is what the application must be on this node, which has a host name.
 func (e *Environment) expectation(host string) (*Expectation, error) {
 	id := e.App.ID
-	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Node: NodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id], Apps: e.Shard.there})
+	return ExpectationOf(e.App, Facts{DataDir: nodes.DataDir, Folders: e.foldersOf(e.App), Node: NodeOf(host), Config: e.Shard.Config[id], Requirers: e.Shard.Requirers[id], Apps: e.Shard.there})
 }
 
-// lookAt is a look at an application as its settings make it, of which one may name a device.
+// lookAt is a look at an application as its settings make it, of which one may name a device,
+// and with the owner's folders where the gate has them.
 func (s *Session) lookAt(ctx context.Context, m *manifest.Manifest, since time.Time) (*Snapshot, error) {
 	if filled, err := m.With(s.Shard.Config[m.ID], manifest.Node{}); err == nil {
 		m = filled
+	}
+	m, err := s.placed(ctx, m)
+	if err != nil {
+		return nil, err
 	}
 	return s.sees(ctx, m, since)
 }

@@ -15,6 +15,7 @@ type Snapshot struct {
 	Units      map[string]UnitSeen // the application's services, from systemd
 	Files      []string            // unit files of the application, from the disk
 	Volumes    map[string]VolSeen  // by volume name, from the disk
+	Places     map[string]string   // of the owner's folders that a manifest names: directory -> inode, empty where it is gone
 	Folders    []string            // of the application alone that are there, below the data directory, from the disk
 	Secrets    map[string]FileSeen // by secret name, from the disk
 	Forms      map[string][]string // of those, such as "hex:32", from the disk
@@ -43,7 +44,7 @@ type Snapshot struct {
 // newSnapshot is one in which nothing was seen yet.
 func newSnapshot() *Snapshot {
 	return &Snapshot{
-		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
+		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Places: map[string]string{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
 		Open: map[int]bool{}, Exposed: map[int]bool{}, Proxied: map[int]string{}, Bridges: map[string]Bridge{},
 		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{}, Devices: map[string]string{}, Elsewhere: map[string]string{},
 	}

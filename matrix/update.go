@@ -167,6 +167,9 @@ func (o onNode) read(ctx context.Context, m *manifest.Manifest) error {
 // update agrees to what the release may do more than the one before, as an owner does who
 // reads it in My Apps and goes on.
 func (o onNode) update(ctx context.Context, from, to *manifest.Manifest) error {
+	if _, err := (&Environment{Session: o.env.Session, App: to}).owned(ctx); err != nil {
+		return err
+	}
 	asked, err := o.env.Daemon.GetApp(ctx, connect.NewRequest(&api.GetAppRequest{Id: to.ID}))
 	if err != nil {
 		return fmt.Errorf("asking what it may do more: %w", err)

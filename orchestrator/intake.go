@@ -32,7 +32,7 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 		what += " --purge"
 	}
 	r.audit(req.Who, req.App, what+settings(r.manifest(req.App), req.Config), err)
-	if errors.Is(err, request.ErrDevice) {
+	if errors.Is(err, request.ErrDevice) || errors.Is(err, request.ErrFolder) {
 		r.Wake() // it may be plugged in before the next try
 	}
 	if err != nil {

@@ -97,6 +97,7 @@ func (r *Reconciler) observe(ctx context.Context, records []state.Desired) (host
 		return obs, err
 	}
 	obs.Missing = r.missingVolumes()
+	obs.Folders = r.folders.Look(r.store.Records().Folders)
 	if !r.known.Load().SameContainers(obs) {
 		kept := obs
 		kept.Files, kept.Units = nil, nil // what the page shows needs neither

@@ -36,6 +36,8 @@ type fakeHost struct {
 	calls []string
 
 	secrets map[string]string // by name
+	shared  string            // what the mark of a folder holds
+	noShare error             // why none can be shared
 
 	observed func()                      // called once, when an observation has been made and not been given yet
 	hang     chan struct{}               // where it is set, nothing is observed until it is closed
@@ -89,6 +91,10 @@ func (h *fakeHost) HasImage(context.Context, string) (bool, error) { return fals
 func (h *fakeHost) EnsureImage(context.Context, string, func(string)) error {
 	return h.do("image", nil)
 }
+func (h *fakeHost) ShareFolder(context.Context, string, string, bool) (string, int, error) {
+	return h.shared, 0, h.noShare
+}
+
 func (h *fakeHost) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) error {
 	return h.do("volumes", func() {
 		for _, o := range owners {

@@ -27,6 +27,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/rollout"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/storage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/waiting"
 )
 
@@ -47,6 +48,8 @@ type Engine interface {
 	EnsureProber(ctx context.Context) error
 	// Follow has changes of these units become events.
 	Follow(units []string) error
+	// ShareFolder opens a folder of the owner's to containers, and gives what its mark holds.
+	ShareFolder(ctx context.Context, dir, name string, all bool) (id string, left int, err error)
 }
 
 // Reconciler owns the applications of one node.
@@ -71,6 +74,8 @@ type Reconciler struct {
 	rollout    *rollout.Rollout
 	pages      *waiting.Pages
 	webs       webs
+	folders    storage.Watcher
+	place      func(name, dir, dataDir string) (string, error) // where a folder may lie
 	metrics    *metrics
 
 	wake     chan struct{}
@@ -88,6 +93,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 		engine: engine, store: store, secrets: sec, dataDir: dataDir, disk: disk, log: log,
 		renderer:   &render.Renderer{DataDir: dataDir},
 		operations: operation.New(),
+		place:      storage.Place,
 		webs:       webs{changed: make(chan struct{})},
 		wake:       make(chan struct{}, 1), observed: make(chan struct{}),
 	}
@@ -105,6 +111,10 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 	r.backups = &backup.Manager{Engine: engine, Node: backupNode{r}, Store: store, Secrets: sec, DataDir: dataDir, Snapshots: perform.Snapshots(dataDir), Log: log}
 	r.rollout = rollout.New(r, log)
 	r.metrics = newMetrics(r)
+	r.renderer.SetFolders(store.Records().Folders)
+	if err := store.FoldersBroken(); err != nil {
+		log.Error("the owner's folders", "error", err)
+	}
 	for app, err := range store.Broken() {
 		log.Error("unreadable record", "app", app, "error", err)
 	}

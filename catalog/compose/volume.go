@@ -69,7 +69,7 @@ func (im *importer) kept(m *member, say bool) (all []mount) {
 			case bool(def.External):
 				left(fmt.Sprintf("the volume %s is somebody else's; the application gets one of its own", v.Source), "a copy of its data; requires: [{app: ID}], if it is another application's")
 			case def.DriverOpts["device"] != "" || def.Driver != "" && def.Driver != "local":
-				left(fmt.Sprintf("the volume %s lies elsewhere (%s); the application gets one on the node", v.Source, cmp.Or(def.DriverOpts["device"], def.Driver)), "a copy of its data; a folder of the owner's, once the language has them")
+				left(fmt.Sprintf("the volume %s lies elsewhere (%s); the application gets one on the node", v.Source, cmp.Or(def.DriverOpts["device"], def.Driver)), "a copy of its data; storage: [{name, path, access}], which is a folder that the owner names")
 			}
 			for _, o := range sortedKeys(def.DriverOpts) {
 				if say {
@@ -134,7 +134,7 @@ func (im *importer) bind(v types.ServiceVolumeConfig, carry func(source string),
 		left(fmt.Sprintf("the data of %q is not reached from here", strings.Split(rel, "/")[1]), "what the language will say of another application, once it can")
 		return nil
 	case beside && rel == sharedFolders || strings.HasPrefix(rel, sharedFolders+"/"):
-		left("a folder that a store keeps for all applications; it becomes a volume of this one alone", "a folder of the owner's, once the language has them")
+		left("a folder that a store keeps for all applications; it becomes a volume of this one alone", "storage: [{name, path, access}], which is a folder that the owner names")
 	case beside:
 		info, err := os.Stat(source)
 		switch {
@@ -153,7 +153,7 @@ func (im *importer) bind(v types.ServiceVolumeConfig, carry func(source string),
 	case ofStore.MatchString(source + "/"):
 		note(fmt.Sprintf("%s becomes a volume of the application", source))
 	default:
-		left(fmt.Sprintf("%s is a folder of the owner's; it becomes a volume of the application, which begins empty", source), "a folder of the owner's, once the language has them")
+		left(fmt.Sprintf("%s is a folder of the owner's; it becomes a volume of the application, which begins empty", source), "storage: [{name, path, access}], which is a folder that the owner names")
 	}
 	name := slug(strings.TrimPrefix(strings.TrimPrefix(rel, "data/"), sharedFolders+"/"))
 	if !beside {

@@ -198,7 +198,7 @@ func kindOf(path string) Kind {
 		switch part {
 		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",
 			"entrypoint", "files", "hostname", "read_only", "memory", "shm_size", "ulimits", "sysctls",
-			"capabilities", "devices", "cpus", "pids", "imports":
+			"capabilities", "devices", "storage", "cpus", "pids", "imports":
 			return Privilege
 		case "ports", "interfaces", "exports":
 			return Exposure

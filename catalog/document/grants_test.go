@@ -19,6 +19,7 @@ func TestDiffShowsWhatAContainerIsGiven(t *testing.T) {
 	after := entry(manifest.Container{
 		Capabilities: []string{"SETUID", "KILL", "CHOWN"}, CPUs: 1.5, Pids: 200, ExtraHosts: map[string]string{"db": "hub"},
 		Devices: []manifest.Device{{Class: "gpu"}, {Class: "serial", ID: "usb-a", Path: "/dev/ttyUSB0"}},
+		Storage: []manifest.StorageMount{{Name: "photos", Path: "/photos", Access: manifest.ReadWrite}},
 	})
 	var lines []string
 	for _, l := range Diff(before, after)[0].Lines {
@@ -32,6 +33,9 @@ func TestDiffShowsWhatAContainerIsGiven(t *testing.T) {
 		`privilege containers.hub.devices./dev/ttyUSB0.path "" "/dev/ttyUSB0"`,
 		`privilege containers.hub.devices.gpu.class "" "gpu"`,
 		`privilege containers.hub.pids "100" "200"`,
+		`privilege containers.hub.storage.photos.access "" "read_write"`,
+		`privilege containers.hub.storage.photos.name "" "photos"`,
+		`privilege containers.hub.storage.photos.path "" "/photos"`,
 		`other containers.hub.extra_hosts.db "" "hub"`,
 	}
 	if !slices.Equal(lines, want) {

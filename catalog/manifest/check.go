@@ -141,6 +141,7 @@ func (d *document) checkContainer(m *Manifest, i int, c Container, secrets, port
 		volumes[v.Name] = true
 		target(v.Path, "containers", i, "volumes", j, "path")
 	}
+	d.checkStorage(i, c, target)
 	for j, t := range c.Tmpfs {
 		target(t.Path, "containers", i, "tmpfs", j)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 // What a container may have beyond its own files and its own network, with its owner's
-// consent: capabilities and devices. There is no field for a privileged container, for the
+// consent: capabilities, devices and the owner's folders. There is no field for a privileged container, for the
 // host's network or for the engine's socket.
 
 // capabilities are those that a container may ask for (capabilities(7)), with what they are
@@ -136,8 +136,11 @@ func (m *Manifest) Devices() (all []Device) {
 	return all
 }
 
-// KeepsGroups tells whether the container's processes keep the groups of the node's user.
-func (c Container) KeepsGroups() bool { return slices.ContainsFunc(c.Devices, Device.Grouped) }
+// KeepsGroups tells whether the container's processes keep the groups of the node's user: by
+// those it has devices, and folders of the owner's.
+func (c Container) KeepsGroups() bool {
+	return len(c.Storage) > 0 || slices.ContainsFunc(c.Devices, Device.Grouped)
+}
 
 // Grants are the privileges that need the owner's consent before the application is
 // installed, in the words of Privileges.
@@ -149,6 +152,9 @@ func (m *Manifest) Grants() []string {
 		}
 		for _, d := range c.Devices {
 			all = append(all, fmt.Sprintf("%s in its container %s", d.words(), c.Name))
+		}
+		for _, s := range c.Storage {
+			all = append(all, fmt.Sprintf("%s in its container %s", s.words(), c.Name))
 		}
 	}
 	slices.Sort(all)

@@ -34,6 +34,7 @@ func asks(fields string) string {
 func TestWhatAContainerMayAskForIsRead(t *testing.T) {
 	m, err := Parse("m.yaml", []byte(asks(`capabilities: [NET_RAW, NET_ADMIN]
     devices: [{class: serial, id: "{{setting:stick}}", path: /dev/ttyACM0}, {class: video, id: usb-Cam-video-index0, path: /dev/video0}, {class: usb, id: "1a6e:089a"}, {class: gpu}, {class: tun}]
+    storage: [{name: photos, path: /photos, access: read_write}, {name: music, path: /music, access: read_only}]
     cpus: 0.29
     pids: 200
     extra_hosts: {db: hub-db}`)))
@@ -65,6 +66,8 @@ func TestWhatAContainerMayAskForIsRead(t *testing.T) {
 		"makes network tunnels in its container hub",
 		"may change the addresses, routes and filters of its own networks (NET_ADMIN) in its container hub",
 		"may send and read any packets in its own networks (NET_RAW) in its container hub",
+		"reads and writes your folder photos in its container hub",
+		"reads your folder music in its container hub",
 		"uses the node's USB device 1a6e:089a in its container hub",
 		"uses the node's camera or video device usb-Cam-video-index0 in its container hub",
 		"uses the node's graphics processor in its container hub",
@@ -77,6 +80,13 @@ func TestWhatAContainerMayAskForIsRead(t *testing.T) {
 		if !slices.Contains(m.Privileges(), g) {
 			t.Errorf("%q is no privilege", g)
 		}
+	}
+	on = m.WithFolders(map[string]Folder{"photos": {Dir: "/srv/photos"}}).Grants()
+	if !slices.Contains(on, "reads and writes your folder photos (/srv/photos) in its container hub") || !slices.Contains(on, want[4]) || !slices.Equal(m.Grants(), want) {
+		t.Errorf("on a node: %q", on)
+	}
+	if got := m.Storage(); !slices.Equal(got, []string{"music", "photos"}) {
+		t.Errorf("%q", got)
 	}
 	if got := filled.Devices()[2].Rule("plugdev"); got != `SUBSYSTEM=="usb", ATTR{idVendor}=="1a6e", ATTR{idProduct}=="089a", SYMLINK+="archipelago/usb-1a6e-089a", GROUP="plugdev", MODE="0660"` {
 		t.Error(got)
@@ -128,17 +138,29 @@ func TestWhatNoContainerMayAskForIsRefused(t *testing.T) {
 		"devices: [{class: serial, id: a, path: /dev/x}, {class: serial, id: b, path: /dev/x}]": `containers[0].devices[1]: "/dev/x" is already used by containers[0].devices[0]`,
 		"devices: [{class: tun}]":                                                               "containers[0].devices[0].class: a tunnel needs the capability NET_ADMIN, too",
 		"devices: [{class: gpu, mode: rwm}]":                                                    "containers[0].devices[0].mode: unknown field",
-		"cpus: 0":                                                                               "m.yaml:10:11: containers[0].cpus: 0 is less than 1/20",
-		"cpus: 33":                                                                              "containers[0].cpus: 33 is more than 32",
-		"cpus: 0.123":                                                                           "containers[0].cpus:",
-		"cpus: half":                                                                            "containers[0].cpus:",
-		"pids: 1":                                                                               "m.yaml:10:11: containers[0].pids: 1 is less than 8",
-		"extra_hosts: {db: miniflux}":                                                           `m.yaml:10:23: containers[0].extra_hosts.db: no container is named "miniflux"`,
-		"extra_hosts: {db: 192.0.2.1}":                                                          "containers[0].extra_hosts.db:",
-		"extra_hosts: {hub: hub-db}":                                                            `m.yaml:10:19: containers[0].extra_hosts.hub: "hub" is the name of a container already`,
-		"extra_hosts: {chain: hub-db}":                                                          `containers[0].extra_hosts.chain: "chain" is the name of what the application requires`,
-		"extra_hosts: {localhost: hub-db}":                                                      "localhost is the container itself",
-		"extra_hosts: {a.b: hub-db}":                                                            "not a valid name",
+		"storage: [{name: photos, path: /photos}]":                                              "m.yaml:10:15: containers[0].storage[0]: missing property 'access'",
+		"storage: [{name: photos, access: read_only}]":                                          "containers[0].storage[0]: missing property 'path'",
+		"storage: [{path: /photos, access: read_only}]":                                         "containers[0].storage[0]: missing property 'name'",
+		"storage: [{name: photos, path: /photos, access: write}]":                               "m.yaml:10:53: containers[0].storage[0].access:",
+		"storage: [{name: photos, path: /photos, access: read_only, dir: /srv}]":                "containers[0].storage[0].dir: unknown field",
+		"storage: [{name: ../x, path: /photos, access: read_only}]":                             "containers[0].storage[0].name:",
+		"storage: [{name: photos, path: photos, access: read_only}]":                            "containers[0].storage[0].path:",
+		"storage: [{name: photos, path: /a/../etc, access: read_only}]":                         `containers[0].storage[0].path: "/a/../etc" is not a clean absolute path`,
+		"storage: [{name: photos, path: /proc/x, access: read_only}]":                           "containers[0].storage[0].path: /proc belongs to the engine",
+		"storage: [{name: photos, path: /a, access: read_only}, {name: photos, path: /b, access: read_only}]": `m.yaml:10:67: containers[0].storage[1].name: the container has the folder "photos" already, as storage[0]`,
+		"storage: [{name: photos, path: /a, access: read_only}, {name: music, path: /a, access: read_only}]":  `containers[0].storage[1].path: "/a" is already used by containers[0].storage[0].path`,
+		"storage: []":                      "containers[0].storage:",
+		"cpus: 0":                          "m.yaml:10:11: containers[0].cpus: 0 is less than 1/20",
+		"cpus: 33":                         "containers[0].cpus: 33 is more than 32",
+		"cpus: 0.123":                      "containers[0].cpus:",
+		"cpus: half":                       "containers[0].cpus:",
+		"pids: 1":                          "m.yaml:10:11: containers[0].pids: 1 is less than 8",
+		"extra_hosts: {db: miniflux}":      `m.yaml:10:23: containers[0].extra_hosts.db: no container is named "miniflux"`,
+		"extra_hosts: {db: 192.0.2.1}":     "containers[0].extra_hosts.db:",
+		"extra_hosts: {hub: hub-db}":       `m.yaml:10:19: containers[0].extra_hosts.hub: "hub" is the name of a container already`,
+		"extra_hosts: {chain: hub-db}":     `containers[0].extra_hosts.chain: "chain" is the name of what the application requires`,
+		"extra_hosts: {localhost: hub-db}": "localhost is the container itself",
+		"extra_hosts: {a.b: hub-db}":       "not a valid name",
 	} {
 		_, err := Parse("m.yaml", []byte(asks(fields)))
 		var all *Error

@@ -5,7 +5,7 @@
 //
 // What the language cannot say is refused: there is no field for a privileged
 // container, the host's network, the engine's socket or a host path. Capabilities and
-// devices are from lists, and need the owner's consent.
+// devices are from lists, and need the owner's consent, as do folders that the owner names.
 package manifest
 
 import (
@@ -150,6 +150,8 @@ type Container struct {
 
 	Capabilities []string `json:"capabilities,omitempty"` // see capabilities for those that there are
 	Devices      []Device `json:"devices,omitempty"`
+
+	Storage []StorageMount `json:"storage,omitempty"` // the owner's folders
 
 	Secrets     []SecretMount `json:"secrets,omitempty"`
 	Imports     []Import      `json:"imports,omitempty"` // of other applications, in the main container alone

@@ -365,7 +365,7 @@ func hint(name string) string {
 	case "network", "network_mode", "pid", "ipc":
 		return "; every application has its own network, the host's namespaces cannot be shared"
 	case "hostPath", "host_path", "bind", "mounts":
-		return "; volumes are directories of the application's own, host paths cannot be mounted"
+		return "; volumes are directories of the application's own, and a container's 'storage' are folders that the owner names; no host path can be mounted"
 	}
 	return ""
 }

@@ -92,7 +92,7 @@ func command() *cobra.Command {
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort), "address on loopback of the RPC for programs on the node, unencrypted")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "address of the RPC and My Apps, over TLS")
 	addNames(serve, &d.names)
-	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), manual.Command())
+	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), shareCommand(), manual.Command())
 	usage.Mark(root)
 	return root
 }

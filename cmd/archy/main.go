@@ -82,7 +82,7 @@ func Command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.storage(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}
@@ -196,7 +196,7 @@ func (a *app) operation(verb string) *cobra.Command {
 	}
 	if verb == "install" || verb == "adopt" {
 		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to what it asks for beyond what all applications have, in exactly the words that it is printed in; once for each")
-		c.Long = c.Short + ". If it asks for capabilities\nor devices, these are shown first and need your consent: an answer on a terminal, or\n--accept. Without, nothing is done; exit status 1."
+		c.Long = c.Short + ". If it asks for capabilities,\ndevices or folders of yours, these are shown first and need your consent: an answer on a\nterminal, or --accept. Without, nothing is done; exit status 1."
 	}
 	if verb == "install" {
 		c.Flags().StringArrayVar(&set, "set", nil, "NAME=VALUE of a setting that is not to have its default; once for each; of a secret one NAME=-, as with 'archy configure'")

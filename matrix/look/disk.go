@@ -55,8 +55,13 @@ func searchable(dir string) bool { return unix.Access(dir, unix.X_OK) == nil }
 func (a *answer) volumes(data string, dirs []string) {
 	for _, dir := range dirs {
 		var st unix.Stat_t
+		err := unix.Lstat(dir, &st)
 		switch {
-		case unix.Lstat(dir, &st) == nil:
+		case !strings.HasPrefix(dir, data+"/") && err == nil:
+			a.say("place", dir, fmt.Sprint(st.Ino))
+		case !strings.HasPrefix(dir, data+"/") && err == unix.ENOENT:
+			a.say("place", dir, "absent")
+		case err == nil:
 			a.say("volume", filepath.Base(dir), fmt.Sprintf("%d %d %d %o", st.Ino, st.Uid, st.Gid, st.Mode&0o7777))
 		case searchable(data):
 			a.say("volume", filepath.Base(dir), "absent")

@@ -2589,6 +2589,346 @@ func (x *StatusResponse) GetEngineVersion() string {
 	return ""
 }
 
+type AddStorageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Dir           string                 `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`  // absolute; the folder is where it leads to
+	All           bool                   `protobuf:"varint,3,opt,name=all,proto3" json:"all,omitempty"` // open what is in it already, too
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddStorageRequest) Reset() {
+	*x = AddStorageRequest{}
+	mi := &file_orchestrator_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddStorageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddStorageRequest) ProtoMessage() {}
+
+func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddStorageRequest.ProtoReflect.Descriptor instead.
+func (*AddStorageRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *AddStorageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddStorageRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *AddStorageRequest) GetAll() bool {
+	if x != nil {
+		return x.All
+	}
+	return false
+}
+
+type AddStorageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Storage       *Storage               `protobuf:"bytes,1,opt,name=storage,proto3" json:"storage,omitempty"`
+	Left          uint32                 `protobuf:"varint,2,opt,name=left,proto3" json:"left,omitempty"` // with all: files that could not be opened
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddStorageResponse) Reset() {
+	*x = AddStorageResponse{}
+	mi := &file_orchestrator_proto_msgTypes[45]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddStorageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddStorageResponse) ProtoMessage() {}
+
+func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[45]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddStorageResponse.ProtoReflect.Descriptor instead.
+func (*AddStorageResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{45}
+}
+
+func (x *AddStorageResponse) GetStorage() *Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return nil
+}
+
+func (x *AddStorageResponse) GetLeft() uint32 {
+	if x != nil {
+		return x.Left
+	}
+	return 0
+}
+
+type ListStorageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListStorageRequest) Reset() {
+	*x = ListStorageRequest{}
+	mi := &file_orchestrator_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListStorageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListStorageRequest) ProtoMessage() {}
+
+func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListStorageRequest.ProtoReflect.Descriptor instead.
+func (*ListStorageRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+}
+
+type ListStorageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Storage       []*Storage             `protobuf:"bytes,1,rep,name=storage,proto3" json:"storage,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListStorageResponse) Reset() {
+	*x = ListStorageResponse{}
+	mi := &file_orchestrator_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListStorageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListStorageResponse) ProtoMessage() {}
+
+func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListStorageResponse.ProtoReflect.Descriptor instead.
+func (*ListStorageResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *ListStorageResponse) GetStorage() []*Storage {
+	if x != nil {
+		return x.Storage
+	}
+	return nil
+}
+
+type RemoveStorageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveStorageRequest) Reset() {
+	*x = RemoveStorageRequest{}
+	mi := &file_orchestrator_proto_msgTypes[48]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveStorageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveStorageRequest) ProtoMessage() {}
+
+func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[48]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
+func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{48}
+}
+
+func (x *RemoveStorageRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveStorageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveStorageResponse) Reset() {
+	*x = RemoveStorageResponse{}
+	mi := &file_orchestrator_proto_msgTypes[49]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveStorageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveStorageResponse) ProtoMessage() {}
+
+func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[49]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
+func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{49}
+}
+
+type Storage struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Dir           string                 `protobuf:"bytes,2,opt,name=dir,proto3" json:"dir,omitempty"`
+	Apps          []string               `protobuf:"bytes,3,rep,name=apps,proto3" json:"apps,omitempty"`       // that have it
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"` // why it cannot be used now, and what to do; empty where it can
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Storage) Reset() {
+	*x = Storage{}
+	mi := &file_orchestrator_proto_msgTypes[50]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Storage) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Storage) ProtoMessage() {}
+
+func (x *Storage) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[50]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Storage.ProtoReflect.Descriptor instead.
+func (*Storage) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{50}
+}
+
+func (x *Storage) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Storage) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *Storage) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+func (x *Storage) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
@@ -2781,7 +3121,25 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\vobserved_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"observedAt\x12\x14\n" +
 	"\x05stale\x18\x05 \x01(\tR\x05stale\x12%\n" +
-	"\x0eengine_version\x18\x06 \x01(\tR\rengineVersion*\xe7\x01\n" +
+	"\x0eengine_version\x18\x06 \x01(\tR\rengineVersion\"K\n" +
+	"\x11AddStorageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x10\n" +
+	"\x03all\x18\x03 \x01(\bR\x03all\"[\n" +
+	"\x12AddStorageResponse\x121\n" +
+	"\astorage\x18\x01 \x01(\v2\x17.archipelago.v1.StorageR\astorage\x12\x12\n" +
+	"\x04left\x18\x02 \x01(\rR\x04left\"\x14\n" +
+	"\x12ListStorageRequest\"H\n" +
+	"\x13ListStorageResponse\x121\n" +
+	"\astorage\x18\x01 \x03(\v2\x17.archipelago.v1.StorageR\astorage\"*\n" +
+	"\x14RemoveStorageRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x17\n" +
+	"\x15RemoveStorageResponse\"]\n" +
+	"\aStorage\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x12\n" +
+	"\x04apps\x18\x03 \x03(\tR\x04apps\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -2794,7 +3152,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xc1\x0f\n" +
+	"2\xd1\x11\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -2821,7 +3179,11 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x05Watch\x12\x1c.archipelago.v1.WatchRequest\x1a\x18.archipelago.v1.Progress0\x01\x12V\n" +
 	"\vCredentials\x12\".archipelago.v1.CredentialsRequest\x1a#.archipelago.v1.CredentialsResponse\x12>\n" +
 	"\x04Logs\x12\x1b.archipelago.v1.LogsRequest\x1a\x17.archipelago.v1.LogLine0\x01\x12L\n" +
-	"\x06Status\x12\x1d.archipelago.v1.StatusRequest\x1a\x1e.archipelago.v1.StatusResponse\"\x03\x90\x02\x01B?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
+	"\x06Status\x12\x1d.archipelago.v1.StatusRequest\x1a\x1e.archipelago.v1.StatusResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\n" +
+	"AddStorage\x12!.archipelago.v1.AddStorageRequest\x1a\".archipelago.v1.AddStorageResponse\x12[\n" +
+	"\vListStorage\x12\".archipelago.v1.ListStorageRequest\x1a#.archipelago.v1.ListStorageResponse\"\x03\x90\x02\x01\x12\\\n" +
+	"\rRemoveStorage\x12$.archipelago.v1.RemoveStorageRequest\x1a%.archipelago.v1.RemoveStorageResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
 
 var (
 	file_orchestrator_proto_rawDescOnce sync.Once
@@ -2836,7 +3198,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                     // 0: archipelago.v1.State
 	(*App)(nil),                    // 1: archipelago.v1.App
@@ -2883,93 +3245,108 @@ var file_orchestrator_proto_goTypes = []any{
 	(*LogLine)(nil),                // 42: archipelago.v1.LogLine
 	(*StatusRequest)(nil),          // 43: archipelago.v1.StatusRequest
 	(*StatusResponse)(nil),         // 44: archipelago.v1.StatusResponse
-	nil,                            // 45: archipelago.v1.App.ConfigEntry
-	nil,                            // 46: archipelago.v1.Subscription.RefusedEntry
-	nil,                            // 47: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                            // 48: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                            // 49: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                            // 50: archipelago.v1.CredentialsResponse.SecretsEntry
-	(*timestamppb.Timestamp)(nil),  // 51: google.protobuf.Timestamp
+	(*AddStorageRequest)(nil),      // 45: archipelago.v1.AddStorageRequest
+	(*AddStorageResponse)(nil),     // 46: archipelago.v1.AddStorageResponse
+	(*ListStorageRequest)(nil),     // 47: archipelago.v1.ListStorageRequest
+	(*ListStorageResponse)(nil),    // 48: archipelago.v1.ListStorageResponse
+	(*RemoveStorageRequest)(nil),   // 49: archipelago.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),  // 50: archipelago.v1.RemoveStorageResponse
+	(*Storage)(nil),                // 51: archipelago.v1.Storage
+	nil,                            // 52: archipelago.v1.App.ConfigEntry
+	nil,                            // 53: archipelago.v1.Subscription.RefusedEntry
+	nil,                            // 54: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                            // 55: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                            // 56: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                            // 57: archipelago.v1.CredentialsResponse.SecretsEntry
+	(*timestamppb.Timestamp)(nil),  // 58: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	45, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	51, // 3: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	51, // 4: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	51, // 5: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	46, // 6: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	51, // 7: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	52, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	58, // 3: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	58, // 4: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	58, // 5: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	53, // 6: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	58, // 7: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,  // 8: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	51, // 9: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	47, // 10: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	48, // 11: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	58, // 9: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	54, // 10: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	55, // 11: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	19, // 12: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	49, // 13: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	56, // 13: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
 	24, // 14: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	51, // 15: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	51, // 16: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	58, // 15: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	58, // 16: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	31, // 17: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	50, // 18: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	51, // 19: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	51, // 20: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	7,  // 21: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 22: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 23: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 24: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 25: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 26: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 27: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 28: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 29: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 30: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 31: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 32: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 33: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 34: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 35: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 36: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 37: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 38: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 39: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 40: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 41: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 42: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 43: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 44: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 45: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 46: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	8,  // 47: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 48: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 49: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 50: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 51: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 52: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 53: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 54: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 55: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 56: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 57: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 58: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 59: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 60: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 61: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 62: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 63: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 64: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 65: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 66: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 67: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 68: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 69: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 70: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 71: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 72: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	47, // [47:73] is the sub-list for method output_type
-	21, // [21:47] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	57, // 18: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	58, // 19: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	58, // 20: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	51, // 21: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	51, // 22: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	7,  // 23: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 24: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 25: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 26: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 27: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 28: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 29: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 30: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 31: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 32: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 33: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 34: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 35: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 36: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 37: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 38: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 39: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 40: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 41: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 42: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 43: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 44: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 45: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 46: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 47: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 48: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	45, // 49: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	47, // 50: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	49, // 51: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	8,  // 52: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 53: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 54: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 55: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 56: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 57: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 58: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 59: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 60: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 61: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 62: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 63: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 64: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 65: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 66: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 67: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 68: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 69: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 70: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 71: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 72: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 73: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 74: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 75: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 76: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 77: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	46, // 78: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	48, // 79: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	50, // 80: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	52, // [52:81] is the sub-list for method output_type
+	23, // [23:52] is the sub-list for method input_type
+	23, // [23:23] is the sub-list for extension type_name
+	23, // [23:23] is the sub-list for extension extendee
+	0,  // [0:23] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -2987,7 +3364,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   50,
+			NumMessages:   57,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

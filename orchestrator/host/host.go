@@ -29,6 +29,7 @@ type Observation struct {
 	UnitFiles  map[string]string    // where systemd looks for units, generated ones aside: name -> path
 	Missing    map[string][]string  // application -> volumes that were initialised and are not there
 	Devices    map[string]Device    `json:",omitempty"` // of manifest.DevicePlaces, by path; nil where nobody looked
+	Folders    map[string]string    `json:",omitempty"` // of the owner's, by name: why it cannot be used, empty where it can
 }
 
 // Device is a device of the node that applications may ask for.

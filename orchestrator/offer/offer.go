@@ -165,26 +165,33 @@ func (o *Offer) Update(id, source, digest string, now time.Time) (*catalog.Entry
 	return e, nil
 }
 
+// Node is what privileges depend on, of the node that gives them.
+type Node interface {
+	Installed(app string) bool
+	// On is a manifest with the node's folders of its owner's filled in.
+	On(m *manifest.Manifest) *manifest.Manifest
+}
+
 // NewPrivileges are those that an update of an application adds: the version's own, and
 // all of those applications that it brings along, because they are not installed.
-func (o *Offer) NewPrivileges(from, to *manifest.Manifest, installed func(app string) bool, now time.Time) []string {
-	return append(manifest.NewPrivileges(from, to), o.broughtAlong(to, (*manifest.Manifest).Privileges, installed, now)...)
+func (o *Offer) NewPrivileges(from, to *manifest.Manifest, node Node, now time.Time) []string {
+	return append(manifest.NewPrivileges(node.On(from), node.On(to)), o.broughtAlong(to, (*manifest.Manifest).Privileges, node, now)...)
 }
 
 // Grants are what an installation needs the owner's consent to: the application's own
-// capabilities and devices, and those of what it brings along.
-func (o *Offer) Grants(m *manifest.Manifest, installed func(app string) bool, now time.Time) []string {
-	return append(m.Grants(), o.broughtAlong(m, (*manifest.Manifest).Grants, installed, now)...)
+// capabilities, devices and folders, and those of what it brings along.
+func (o *Offer) Grants(m *manifest.Manifest, node Node, now time.Time) []string {
+	return append(node.On(m).Grants(), o.broughtAlong(m, (*manifest.Manifest).Grants, node, now)...)
 }
 
 // broughtAlong are privileges of those applications that another one brings along: the same,
 // and in the same order, as a request takes them along.
-func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Manifest) []string, installed func(app string) bool, now time.Time) (all []string) {
+func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Manifest) []string, node Node, now time.Time) (all []string) {
 	met := map[string]bool{by.ID: true}
 	var visit func(m *manifest.Manifest)
 	visit = func(m *manifest.Manifest) {
 		for _, r := range m.Requires {
-			if r.Optional || slices.ContainsFunc(r.Apps(), func(app string) bool { return met[app] || installed(app) }) {
+			if r.Optional || slices.ContainsFunc(r.Apps(), func(app string) bool { return met[app] || node.Installed(app) }) {
 				continue
 			}
 			for _, app := range r.Apps() {
@@ -193,7 +200,7 @@ func (o *Offer) broughtAlong(by *manifest.Manifest, privileges func(*manifest.Ma
 					continue // the next alternative; without one the request is refused, with this reason
 				}
 				met[app] = true
-				for _, p := range privileges(entry.Manifest) {
+				for _, p := range privileges(node.On(entry.Manifest)) {
 					all = append(all, "installs "+app+", which "+p)
 				}
 				visit(entry.Manifest)

@@ -334,7 +334,8 @@ func (p *planning) stopping(d *state.Desired) bool {
 }
 
 // waitsFor says what a version of an application that is to be started waits for; empty
-// where all it requires is ready. It never waits for what is optional.
+// where all it requires is ready, and its folders are there. It never waits for what is
+// optional.
 func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 	for _, app := range slices.Sorted(maps.Keys(p.met(d, m))) {
 		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(p.met(d, m)[app]) {
@@ -358,6 +359,11 @@ func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 		}
 		if !p.linked(d.App, r, dep) {
 			return fmt.Sprintf("waiting for %s: it is not on their network yet", r.App)
+		}
+	}
+	for _, name := range m.Storage() {
+		if why := p.Observed.Folders[name]; why != "" {
+			return fmt.Sprintf("waiting for its folder %s: %s", name, why)
 		}
 	}
 	return ""

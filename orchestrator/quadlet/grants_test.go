@@ -52,11 +52,27 @@ func TestFurtherNamesAreInTheApplicationsOwnNetworkAlone(t *testing.T) {
 // Everybody may make tunnels; what the node gives to a group needs it.
 func TestOnlyADeviceOfAGroupKeepsTheGroups(t *testing.T) {
 	m := granted(t, nil)
+	m.Containers[0].Storage = nil
 	c := &m.Containers[0]
 	for class, want := range map[string][]string{"tun": nil, "gpu": {"keep-groups"}} {
 		c.Devices = []manifest.Device{{Class: class}}
 		if got := values(Render(m, "/d", true).Files["granted.container"], "GroupAdd"); !slices.Equal(got, want) {
 			t.Errorf("%s: %q, expected %q", class, got, want)
 		}
+	}
+}
+
+// What is on the node has its place from the owner; without, an example stands for it.
+func TestAFolderIsWhereTheOwnerHasIt(t *testing.T) {
+	m := granted(t, nil).WithFolders(map[string]manifest.Folder{"photos": {Dir: "/mnt/My disk/photos"}})
+	u := Render(m, "/d", true).Files["granted.container"]
+	if got := values(u, "Volume"); !slices.Equal(got, []string{"/mnt/My disk/photos:/photos"}) {
+		t.Errorf("%q", got)
+	}
+	if got := values(u, "ExecStartPre"); !slices.Equal(got, []string{`/usr/bin/test -e "/mnt/My disk/photos/.archipelago-photos"`}) {
+		t.Errorf("%q", got)
+	}
+	if got := values(Render(m, "/d", true).Files["granted-db.container"], "Volume"); !slices.Equal(got, []string{"/mnt/My disk/photos:/photos:ro", "/srv/music:/music"}) {
+		t.Errorf("%q", got)
 	}
 }

@@ -27,6 +27,9 @@ const (
 	stopMargin         = 5 * time.Second
 )
 
+// storageOption is how Podman mounts a folder of the owner's.
+var storageOption = map[string]string{manifest.ReadWrite: "", manifest.ReadOnly: ":ro"}
+
 // Unit is one rendered application.
 type Unit struct {
 	Files map[string]string // file name in the Quadlet directory -> content
@@ -147,6 +150,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 			line("Volume", mount)
 		}
 	}
+	for _, s := range c.Storage {
+		line("Volume", s.Place()+":"+s.Path+storageOption[s.Access])
+	}
 	for _, f := range c.Files {
 		line("Volume", FilesDir(dataDir, m.ID)+"/"+FileName(c, f)+":"+f.Path+":ro")
 	}
@@ -229,6 +235,11 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	line("StopTimeout", fmt.Sprint(int(c.StopTimeout.Or(defaultStopTimeout).Seconds()))) // Podman takes a bare number of seconds here
 	b.WriteString("\n[Service]\n")
+	for _, s := range c.Storage {
+		// Also at a restart without the daemon: what is to lie on a disk that is not there
+		// must not be written into its empty mount point.
+		line("ExecStartPre", "/usr/bin/test -e "+quote(s.Place()+"/"+manifest.Mark(s.Name)))
+	}
 	line("Restart", "always")
 	line("RestartSec", seconds(restartDelay))
 	line("RestartSteps", fmt.Sprint(restartSteps))

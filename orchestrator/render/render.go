@@ -23,8 +23,19 @@ type Renderer struct {
 	DataDir string        // where applications' folders are
 	Node    manifest.Node // that they run on
 
-	mu   sync.Mutex
-	done map[key]*Rendering
+	mu      sync.Mutex
+	folders map[string]manifest.Folder // the owner's; nil: nobody has said, and examples stand for them
+	done    map[key]*Rendering
+}
+
+// SetFolders says which folders the node's owner has named. What is rendered from now on is
+// in them, or is not rendered.
+func (r *Renderer) SetFolders(folders map[string]manifest.Folder) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if r.folders == nil || !maps.Equal(r.folders, folders) {
+		r.folders, r.done = folders, nil
+	}
 }
 
 type key struct {
@@ -47,8 +58,8 @@ type Rendering struct {
 // Render fills in settings (config) and the owner's own images (overrides, by
 // member), and renders. Where boot is true, the members start with the machine;
 // requirers are the applications that require this one; apps are those that it requires
-// and has. The error is that of a setting that the manifest does not take, or of something
-// that another application does not offer.
+// and has. The error is that of a setting that the manifest does not take, of something that
+// another application does not offer, or of a folder that the node does not know.
 func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]string, boot bool, requirers []quadlet.Requirer, apps map[string]*manifest.Manifest) (*Rendering, error) {
 	k := key{m, mapKey(config), mapKey(overrides), boot, fmt.Sprint(requirers), exportsKey(apps)}
 	r.mu.Lock()
@@ -71,6 +82,14 @@ func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]str
 			}
 		}
 		filled = &own
+	}
+	if r.folders != nil {
+		filled = filled.WithFolders(r.folders)
+		for _, name := range filled.Storage() {
+			if r.folders[name].Dir == "" {
+				return nil, fmt.Errorf("its folder %s is not known any more; 'archy storage add %s DIR' says where it is", name, name)
+			}
+		}
 	}
 	out := &Rendering{Unit: quadlet.Render(filled, r.DataDir, boot, requirers...), Manifest: filled}
 	for _, c := range filled.Ordered() {

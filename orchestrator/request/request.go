@@ -31,6 +31,11 @@ var (
 	// ErrDevice is wrapped, beside ErrRefused, where the node lacks a device, or its user may
 	// not use it.
 	ErrDevice = errors.New("a device is missing")
+	// ErrFolder is wrapped, beside ErrRefused, where a folder of the owner's has no name on
+	// the node, or cannot be used now.
+	ErrFolder = errors.New("a folder is missing")
+	// ErrUnknownFolder is returned for a name that the owner has given no folder.
+	ErrUnknownFolder = errors.New("unknown folder")
 )
 
 // The operations, as people and programs name them.
@@ -132,12 +137,15 @@ func (d *deciding) install(rec *state.Desired, installed bool, r Request) error 
 	if data := d.records.Data[r.App]; data.Migration > rec.Manifest.Migration {
 		return formatRefused(r.App, data.Migration, rec.Manifest)
 	}
-	asked := d.offer.Grants(rec.Manifest, d.records.Installed, d.now)
+	asked := d.offer.Grants(rec.Manifest, d.records, d.now)
 	if err := d.admit(rec, rec.Manifest); err != nil {
 		return err
 	}
 	for _, r := range append(slices.Clone(d.decided), *rec) {
 		if err := d.devices(r.App, r.Manifest, r.Config); err != nil {
+			return err
+		}
+		if err := d.folders(r.App, r.Manifest); err != nil {
 			return err
 		}
 	}
@@ -184,6 +192,11 @@ func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.De
 	d := &deciding{records: records, offer: o, now: now}
 	if err := d.admit(&rec, rec.Manifest); err != nil {
 		return nil, err
+	}
+	for _, r := range append(slices.Clone(d.decided), rec) {
+		if err := d.folders(r.App, r.Manifest); err != nil {
+			return nil, err
+		}
 	}
 	return append(d.decided, rec), nil
 }

@@ -44,7 +44,7 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 	if _, err := to.With(rec.Config, manifest.Node{}); err != nil {
 		return fmt.Errorf("%w: %w", ErrRefused, err)
 	}
-	asked := d.offer.NewPrivileges(rec.Manifest, to, d.records.Installed, d.now)
+	asked := d.offer.NewPrivileges(rec.Manifest, to, d.records, d.now)
 	if err := d.used(to); err != nil {
 		return err
 	}
@@ -53,6 +53,9 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 	}
 	for _, along := range append(slices.Clone(d.decided), state.Desired{App: rec.App, Manifest: to, Config: rec.Config}) {
 		if err := d.devices(along.App, along.Manifest, along.Config); err != nil {
+			return err
+		}
+		if err := d.folders(along.App, along.Manifest); err != nil {
 			return err
 		}
 	}

@@ -75,7 +75,7 @@ func fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession):
+	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession), errors.Is(err, request.ErrUnknownFolder):
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, request.ErrNotInstalled), errors.Is(err, request.ErrRefused), errors.Is(err, operation.ErrBusy), errors.Is(err, secrets.ErrInUse):
 		return connect.NewError(connect.CodeFailedPrecondition, err)

@@ -5,6 +5,8 @@ import (
 	"maps"
 	"slices"
 	"strings"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // Records are all records of a store at one time. They are never changed.
@@ -12,6 +14,8 @@ type Records struct {
 	All    []Desired        // that can be read, sorted by application; of one in Broken nothing is carried out
 	Data   map[string]Data  // of all applications that have data here
 	Broken map[string]error // applications of which a record cannot be used
+
+	Folders map[string]manifest.Folder // the owner's, by name
 }
 
 // Get gives an application's record, or ErrNotFound.
@@ -32,6 +36,9 @@ func (r Records) Installed(app string) bool {
 	return err == nil && d.Goal != Absent
 }
 
+// On is a manifest with the owner's folders filled in.
+func (r Records) On(m *manifest.Manifest) *manifest.Manifest { return m.WithFolders(r.Folders) }
+
 // Records gives all records as they are now.
 func (s *Store) Records() Records {
 	s.mu.RLock()
@@ -47,7 +54,7 @@ func (s *Store) Records() Records {
 		for _, app := range slices.Sorted(maps.Keys(s.byApp)) {
 			all = append(all, s.byApp[app])
 		}
-		s.snapshot = &Records{All: all, Data: maps.Clone(s.dataOf), Broken: s.broken}
+		s.snapshot = &Records{All: all, Data: maps.Clone(s.dataOf), Broken: s.broken, Folders: s.folders}
 	}
 	return *s.snapshot
 }

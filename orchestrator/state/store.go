@@ -10,6 +10,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
@@ -37,7 +38,10 @@ type Store struct {
 	mu       sync.RWMutex // held for moments only; writers hold writing too
 	byApp    map[string]Desired
 	dataOf   map[string]Data
-	snapshot *Records // of both; nil where they have changed since
+	folders  map[string]manifest.Folder // the owner's, by name; replaced, never changed
+	snapshot *Records                   // of these; nil where they have changed since
+
+	foldersBroken error // why the record of folders cannot be used; fixed once the store is open
 }
 
 // Open reads the directory and creates it, private to its owner, where it is missing.
@@ -82,6 +86,7 @@ func (s *Store) load() (err error) {
 	if s.dataOf, err = s.data.readAll(s); err != nil {
 		return err
 	}
+	s.loadFolders()
 	for app, d := range s.byApp {
 		s.seen[app] = d.Generation
 		s.byApp[app] = d.digested()

@@ -191,13 +191,13 @@ func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 			if catalog.CompareVersions(entry.Manifest.Version, d.Manifest.Version) < 0 {
 				v.remark("version " + entry.Manifest.Version + ", which " + entry.Source.String() + " offers, is older: it does not take its place by itself")
 			}
-			v.NewPrivileges = in.Offer.NewPrivileges(d.Manifest, entry.Manifest, in.Records.Installed, in.Now)
+			v.NewPrivileges = in.Offer.NewPrivileges(d.Manifest, entry.Manifest, in.Records, in.Now)
 			if len(v.NewPrivileges) > 0 && d.Goal != state.Absent {
 				v.remark("version " + entry.Manifest.Version + " waits for your consent, as it asks for more: it " + strings.Join(v.NewPrivileges, "; it "))
 			}
 		}
 		if d.Goal == "" || d.Goal == state.Absent {
-			v.NewPrivileges = in.Offer.Grants(entry.Manifest, in.Records.Installed, in.Now)
+			v.NewPrivileges = in.Offer.Grants(entry.Manifest, in.Records, in.Now)
 			if len(v.NewPrivileges) > 0 {
 				v.remark("to be installed, it needs your consent: it " + strings.Join(v.NewPrivileges, "; it "))
 			}

@@ -99,6 +99,14 @@ const (
 	OrchestratorLogsProcedure = "/archipelago.v1.Orchestrator/Logs"
 	// OrchestratorStatusProcedure is the fully-qualified name of the Orchestrator's Status RPC.
 	OrchestratorStatusProcedure = "/archipelago.v1.Orchestrator/Status"
+	// OrchestratorAddStorageProcedure is the fully-qualified name of the Orchestrator's AddStorage RPC.
+	OrchestratorAddStorageProcedure = "/archipelago.v1.Orchestrator/AddStorage"
+	// OrchestratorListStorageProcedure is the fully-qualified name of the Orchestrator's ListStorage
+	// RPC.
+	OrchestratorListStorageProcedure = "/archipelago.v1.Orchestrator/ListStorage"
+	// OrchestratorRemoveStorageProcedure is the fully-qualified name of the Orchestrator's
+	// RemoveStorage RPC.
+	OrchestratorRemoveStorageProcedure = "/archipelago.v1.Orchestrator/RemoveStorage"
 )
 
 // OrchestratorClient is a client for the archipelago.v1.Orchestrator service.
@@ -156,6 +164,13 @@ type OrchestratorClient interface {
 	Logs(context.Context, *connect.Request[api.LogsRequest]) (*connect.ServerStreamForClient[api.LogLine], error)
 	// Status tells how the daemon and the engine below it are.
 	Status(context.Context, *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error)
+	// AddStorage gives a directory of the owner's a name, by which applications may have it
+	// with the owner's consent, and opens it to them.
+	AddStorage(context.Context, *connect.Request[api.AddStorageRequest]) (*connect.Response[api.AddStorageResponse], error)
+	// ListStorage gives the owner's folders.
+	ListStorage(context.Context, *connect.Request[api.ListStorageRequest]) (*connect.Response[api.ListStorageResponse], error)
+	// RemoveStorage forgets a folder that no application has. It deletes nothing in it.
+	RemoveStorage(context.Context, *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error)
 }
 
 // NewOrchestratorClient constructs a client for the archipelago.v1.Orchestrator service. By
@@ -331,6 +346,25 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		addStorage: connect.NewClient[api.AddStorageRequest, api.AddStorageResponse](
+			httpClient,
+			baseURL+OrchestratorAddStorageProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("AddStorage")),
+			connect.WithClientOptions(opts...),
+		),
+		listStorage: connect.NewClient[api.ListStorageRequest, api.ListStorageResponse](
+			httpClient,
+			baseURL+OrchestratorListStorageProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListStorage")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		removeStorage: connect.NewClient[api.RemoveStorageRequest, api.RemoveStorageResponse](
+			httpClient,
+			baseURL+OrchestratorRemoveStorageProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RemoveStorage")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -362,6 +396,9 @@ type orchestratorClient struct {
 	credentials     *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
 	logs            *connect.Client[api.LogsRequest, api.LogLine]
 	status          *connect.Client[api.StatusRequest, api.StatusResponse]
+	addStorage      *connect.Client[api.AddStorageRequest, api.AddStorageResponse]
+	listStorage     *connect.Client[api.ListStorageRequest, api.ListStorageResponse]
+	removeStorage   *connect.Client[api.RemoveStorageRequest, api.RemoveStorageResponse]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -494,6 +531,21 @@ func (c *orchestratorClient) Status(ctx context.Context, req *connect.Request[ap
 	return c.status.CallUnary(ctx, req)
 }
 
+// AddStorage calls archipelago.v1.Orchestrator.AddStorage.
+func (c *orchestratorClient) AddStorage(ctx context.Context, req *connect.Request[api.AddStorageRequest]) (*connect.Response[api.AddStorageResponse], error) {
+	return c.addStorage.CallUnary(ctx, req)
+}
+
+// ListStorage calls archipelago.v1.Orchestrator.ListStorage.
+func (c *orchestratorClient) ListStorage(ctx context.Context, req *connect.Request[api.ListStorageRequest]) (*connect.Response[api.ListStorageResponse], error) {
+	return c.listStorage.CallUnary(ctx, req)
+}
+
+// RemoveStorage calls archipelago.v1.Orchestrator.RemoveStorage.
+func (c *orchestratorClient) RemoveStorage(ctx context.Context, req *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error) {
+	return c.removeStorage.CallUnary(ctx, req)
+}
+
 // OrchestratorHandler is an implementation of the archipelago.v1.Orchestrator service.
 type OrchestratorHandler interface {
 	// ListApps gives every application of the node's catalog with its last known state.
@@ -549,6 +601,13 @@ type OrchestratorHandler interface {
 	Logs(context.Context, *connect.Request[api.LogsRequest], *connect.ServerStream[api.LogLine]) error
 	// Status tells how the daemon and the engine below it are.
 	Status(context.Context, *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error)
+	// AddStorage gives a directory of the owner's a name, by which applications may have it
+	// with the owner's consent, and opens it to them.
+	AddStorage(context.Context, *connect.Request[api.AddStorageRequest]) (*connect.Response[api.AddStorageResponse], error)
+	// ListStorage gives the owner's folders.
+	ListStorage(context.Context, *connect.Request[api.ListStorageRequest]) (*connect.Response[api.ListStorageResponse], error)
+	// RemoveStorage forgets a folder that no application has. It deletes nothing in it.
+	RemoveStorage(context.Context, *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error)
 }
 
 // NewOrchestratorHandler builds an HTTP handler from the service implementation. It returns the
@@ -720,6 +779,25 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorAddStorageHandler := connect.NewUnaryHandler(
+		OrchestratorAddStorageProcedure,
+		svc.AddStorage,
+		connect.WithSchema(orchestratorMethods.ByName("AddStorage")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorListStorageHandler := connect.NewUnaryHandler(
+		OrchestratorListStorageProcedure,
+		svc.ListStorage,
+		connect.WithSchema(orchestratorMethods.ByName("ListStorage")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRemoveStorageHandler := connect.NewUnaryHandler(
+		OrchestratorRemoveStorageProcedure,
+		svc.RemoveStorage,
+		connect.WithSchema(orchestratorMethods.ByName("RemoveStorage")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/archipelago.v1.Orchestrator/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OrchestratorListAppsProcedure:
@@ -774,6 +852,12 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorLogsHandler.ServeHTTP(w, r)
 		case OrchestratorStatusProcedure:
 			orchestratorStatusHandler.ServeHTTP(w, r)
+		case OrchestratorAddStorageProcedure:
+			orchestratorAddStorageHandler.ServeHTTP(w, r)
+		case OrchestratorListStorageProcedure:
+			orchestratorListStorageHandler.ServeHTTP(w, r)
+		case OrchestratorRemoveStorageProcedure:
+			orchestratorRemoveStorageHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -885,4 +969,16 @@ func (UnimplementedOrchestratorHandler) Logs(context.Context, *connect.Request[a
 
 func (UnimplementedOrchestratorHandler) Status(context.Context, *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Status is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) AddStorage(context.Context, *connect.Request[api.AddStorageRequest]) (*connect.Response[api.AddStorageResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.AddStorage is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListStorage(context.Context, *connect.Request[api.ListStorageRequest]) (*connect.Response[api.ListStorageResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListStorage is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RemoveStorage(context.Context, *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveStorage is not implemented"))
 }
