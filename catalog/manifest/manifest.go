@@ -54,6 +54,12 @@ type Manifest struct {
 	Adopts     []Adoption           `json:"adopts,omitempty"`
 	Hooks      Hooks                `json:"hooks,omitzero"`
 	Scripts    []ProviderScript     `json:"provider_scripts,omitempty"`
+
+	Listing
+
+	// Beside are the files of the pictures of a manifest that was read with what stands beside
+	// it, by digest.
+	Beside map[string]string `json:"-"`
 }
 
 // Setting is a value that the owner may choose; {{setting:NAME}} stands for it in texts. A
