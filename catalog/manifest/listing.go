@@ -59,8 +59,8 @@ func (d *document) checkListing(m *Manifest) {
 }
 
 // Pictures are the digests of all pictures of a published manifest, the icon's first.
-func (m *Manifest) Pictures() (digests []string) {
-	for _, p := range append([]string{m.Icon}, m.Screenshots...) {
+func (l *Listing) Pictures() (digests []string) {
+	for _, p := range append([]string{l.Icon}, l.Screenshots...) {
 		if strings.HasPrefix(p, digestPrefix) && !slices.Contains(digests, p) {
 			digests = append(digests, p)
 		}

@@ -24,10 +24,10 @@ const (
 
 const digestPrefix = "sha256:"
 
-// PicturesDir holds the pictures of published manifests, each in a file that PictureFile
-// names: beside the applications' folders of a catalog on the disk. No application has this
-// name.
-const PicturesDir = "_pictures"
+// PicturesDir is the directory that holds the pictures of published manifests, each in a file
+// that PictureFile names: beside the applications' folders of a catalog on a node's disk,
+// beside a signed catalog, and in a mirror.
+const PicturesDir = "pictures"
 
 // ErrPicture is wrapped where bytes are no picture that may be shown.
 var ErrPicture = errors.New("not a picture that can be shown")
@@ -47,14 +47,14 @@ func PictureFile(digest string) string {
 	return name
 }
 
-// CheckPicture looks at the bytes of a picture of the manifest before anybody sees them:
+// CheckPicture looks at the bytes of one of the pictures before anybody sees them:
 // whether they are the ones that the digest names, and show something and do nothing. It
 // gives their media type; otherwise ErrPicture is wrapped.
-func (m *Manifest) CheckPicture(digest string, b []byte) (mediaType string, err error) {
+func (l *Listing) CheckPicture(digest string, b []byte) (mediaType string, err error) {
 	if have := PictureDigest(b); have != digest {
 		return "", fmt.Errorf("%w: its digest is %s, expected %s", ErrPicture, have, digest)
 	}
-	mediaType, wrong := pictureType(b, m.Icon == digest)
+	mediaType, wrong := pictureType(b, l.Icon == digest)
 	if wrong != nil {
 		return "", fmt.Errorf("%w: %w", ErrPicture, wrong[0])
 	}
