@@ -130,8 +130,10 @@ type App struct {
 	NewPrivileges []string `protobuf:"bytes,16,rep,name=new_privileges,json=newPrivileges,proto3" json:"new_privileges,omitempty"`
 	// The settings whose values are secret: they go in, and never come out.
 	SecretSettings []string `protobuf:"bytes,17,rep,name=secret_settings,json=secretSettings,proto3" json:"secret_settings,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What a store shows of the version installed, or else of the one offered.
+	Listing       *Listing `protobuf:"bytes,18,opt,name=listing,proto3" json:"listing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -279,6 +281,13 @@ func (x *App) GetNewPrivileges() []string {
 func (x *App) GetSecretSettings() []string {
 	if x != nil {
 		return x.SecretSettings
+	}
+	return nil
+}
+
+func (x *App) GetListing() *Listing {
+	if x != nil {
+		return x.Listing
 	}
 	return nil
 }
@@ -2589,11 +2598,122 @@ func (x *StatusResponse) GetEngineVersion() string {
 	return ""
 }
 
+// Listing is what a store shows of an application; what its manifest leaves out is empty.
+type Listing struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Category string                 `protobuf:"bytes,1,opt,name=category,proto3" json:"category,omitempty"`
+	Tagline  string                 `protobuf:"bytes,2,opt,name=tagline,proto3" json:"tagline,omitempty"`
+	// "sha256:HEX"; My Apps serves it as /apps/ID/pictures/HEX. So it does the screenshots.
+	Icon      string   `protobuf:"bytes,3,opt,name=icon,proto3" json:"icon,omitempty"`
+	Website   string   `protobuf:"bytes,4,opt,name=website,proto3" json:"website,omitempty"`
+	Source    string   `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`       // where the program's source is
+	License   string   `protobuf:"bytes,6,opt,name=license,proto3" json:"license,omitempty"`     // an SPDX expression
+	Languages []string `protobuf:"bytes,7,rep,name=languages,proto3" json:"languages,omitempty"` // BCP 47
+	// Of GetApp only.
+	Description   string   `protobuf:"bytes,8,opt,name=description,proto3" json:"description,omitempty"` // in a subset of Markdown: paragraphs, lists, emphasis, code, links
+	Screenshots   []string `protobuf:"bytes,9,rep,name=screenshots,proto3" json:"screenshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listing) Reset() {
+	*x = Listing{}
+	mi := &file_orchestrator_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listing) ProtoMessage() {}
+
+func (x *Listing) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listing.ProtoReflect.Descriptor instead.
+func (*Listing) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *Listing) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *Listing) GetTagline() string {
+	if x != nil {
+		return x.Tagline
+	}
+	return ""
+}
+
+func (x *Listing) GetIcon() string {
+	if x != nil {
+		return x.Icon
+	}
+	return ""
+}
+
+func (x *Listing) GetWebsite() string {
+	if x != nil {
+		return x.Website
+	}
+	return ""
+}
+
+func (x *Listing) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Listing) GetLicense() string {
+	if x != nil {
+		return x.License
+	}
+	return ""
+}
+
+func (x *Listing) GetLanguages() []string {
+	if x != nil {
+		return x.Languages
+	}
+	return nil
+}
+
+func (x *Listing) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Listing) GetScreenshots() []string {
+	if x != nil {
+		return x.Screenshots
+	}
+	return nil
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
 	"\n" +
-	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x04\n" +
+	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x05\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2617,7 +2737,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x06source\x18\x0e \x01(\tR\x06source\x12#\n" +
 	"\rrelease_notes\x18\x0f \x01(\tR\freleaseNotes\x12%\n" +
 	"\x0enew_privileges\x18\x10 \x03(\tR\rnewPrivileges\x12'\n" +
-	"\x0fsecret_settings\x18\x11 \x03(\tR\x0esecretSettings\x1a9\n" +
+	"\x0fsecret_settings\x18\x11 \x03(\tR\x0esecretSettings\x121\n" +
+	"\alisting\x18\x12 \x01(\v2\x17.archipelago.v1.ListingR\alisting\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
@@ -2781,7 +2902,17 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\vobserved_at\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\n" +
 	"observedAt\x12\x14\n" +
 	"\x05stale\x18\x05 \x01(\tR\x05stale\x12%\n" +
-	"\x0eengine_version\x18\x06 \x01(\tR\rengineVersion*\xe7\x01\n" +
+	"\x0eengine_version\x18\x06 \x01(\tR\rengineVersion\"\x81\x02\n" +
+	"\aListing\x12\x1a\n" +
+	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x18\n" +
+	"\atagline\x18\x02 \x01(\tR\atagline\x12\x12\n" +
+	"\x04icon\x18\x03 \x01(\tR\x04icon\x12\x18\n" +
+	"\awebsite\x18\x04 \x01(\tR\awebsite\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x18\n" +
+	"\alicense\x18\x06 \x01(\tR\alicense\x12\x1c\n" +
+	"\tlanguages\x18\a \x03(\tR\tlanguages\x12 \n" +
+	"\vdescription\x18\b \x01(\tR\vdescription\x12 \n" +
+	"\vscreenshots\x18\t \x03(\tR\vscreenshots*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -2836,7 +2967,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 50)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 51)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                     // 0: archipelago.v1.State
 	(*App)(nil),                    // 1: archipelago.v1.App
@@ -2883,93 +3014,95 @@ var file_orchestrator_proto_goTypes = []any{
 	(*LogLine)(nil),                // 42: archipelago.v1.LogLine
 	(*StatusRequest)(nil),          // 43: archipelago.v1.StatusRequest
 	(*StatusResponse)(nil),         // 44: archipelago.v1.StatusResponse
-	nil,                            // 45: archipelago.v1.App.ConfigEntry
-	nil,                            // 46: archipelago.v1.Subscription.RefusedEntry
-	nil,                            // 47: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                            // 48: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                            // 49: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                            // 50: archipelago.v1.CredentialsResponse.SecretsEntry
-	(*timestamppb.Timestamp)(nil),  // 51: google.protobuf.Timestamp
+	(*Listing)(nil),                // 45: archipelago.v1.Listing
+	nil,                            // 46: archipelago.v1.App.ConfigEntry
+	nil,                            // 47: archipelago.v1.Subscription.RefusedEntry
+	nil,                            // 48: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                            // 49: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                            // 50: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                            // 51: archipelago.v1.CredentialsResponse.SecretsEntry
+	(*timestamppb.Timestamp)(nil),  // 52: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	45, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	51, // 3: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	51, // 4: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	51, // 5: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	46, // 6: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	51, // 7: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
-	1,  // 8: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	51, // 9: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	47, // 10: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	48, // 11: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
-	19, // 12: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	49, // 13: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	24, // 14: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	51, // 15: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	51, // 16: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
-	31, // 17: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	50, // 18: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	51, // 19: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	51, // 20: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	7,  // 21: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 22: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 23: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 24: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 25: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 26: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 27: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 28: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 29: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 30: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 31: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 32: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 33: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 34: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 35: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 36: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 37: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 38: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 39: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 40: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 41: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 42: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 43: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 44: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 45: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 46: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	8,  // 47: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 48: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 49: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 50: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 51: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 52: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 53: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 54: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 55: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 56: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 57: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 58: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 59: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 60: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 61: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 62: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 63: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 64: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 65: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 66: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 67: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 68: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 69: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 70: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 71: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 72: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	47, // [47:73] is the sub-list for method output_type
-	21, // [21:47] is the sub-list for method input_type
-	21, // [21:21] is the sub-list for extension type_name
-	21, // [21:21] is the sub-list for extension extendee
-	0,  // [0:21] is the sub-list for field type_name
+	46, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	45, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	52, // 4: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	52, // 5: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	52, // 6: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	47, // 7: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	52, // 8: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	1,  // 9: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
+	52, // 10: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	48, // 11: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	49, // 12: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	19, // 13: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
+	50, // 14: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	24, // 15: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
+	52, // 16: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	52, // 17: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	31, // 18: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	51, // 19: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	52, // 20: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	52, // 21: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	7,  // 22: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 23: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 24: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 25: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 26: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 27: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 28: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 29: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 30: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 31: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 32: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 33: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 34: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 35: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 36: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 37: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 38: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 39: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 40: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 41: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 42: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 43: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 44: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 45: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 46: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 47: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	8,  // 48: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 49: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 50: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 51: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 52: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 53: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 54: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 55: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 56: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 57: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 58: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 59: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 60: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 61: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 62: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 63: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 64: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 65: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 66: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 67: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 68: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 69: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 70: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 71: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 72: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 73: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	48, // [48:74] is the sub-list for method output_type
+	22, // [22:48] is the sub-list for method input_type
+	22, // [22:22] is the sub-list for extension type_name
+	22, // [22:22] is the sub-list for extension extendee
+	0,  // [0:22] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -2987,7 +3120,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   50,
+			NumMessages:   51,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
