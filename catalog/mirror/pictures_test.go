@@ -27,8 +27,15 @@ func TestPicturesArePublishedWithTheirCatalog(t *testing.T) {
 	}
 	d := document.Next(nil, "feature", time.Now(), time.Hour)
 	d.Entries = []document.Entry{e}
+	envelope, err := d.Encode()
+	if err == nil {
+		d, err = document.Decode(envelope)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	dir, beside := t.TempDir(), t.TempDir()
-	c := Signed{Name: "feature.json", Document: d, Envelope: []byte("signed"), Pictures: filepath.Join(beside, manifest.PicturesDir)}
+	c := Signed{Name: "feature.json", Document: d, Envelope: envelope, Pictures: filepath.Join(beside, manifest.PicturesDir)}
 	if _, err := Publish(dir, Chain{}, c); !errors.Is(err, catalog.ErrNoPicture) || len(tree(t, dir)) != 0 {
 		t.Fatalf("without its icon: %v; written: %v", err, tree(t, dir))
 	}
