@@ -80,7 +80,10 @@ func Load(dirs ...string) (Catalog, error) {
 				problems = append(problems, fmt.Errorf("%s: id %q differs from the folder's name %q", file, m.ID, e.Name()))
 			case c[m.ID] != nil:
 				problems = append(problems, fmt.Errorf("%s: app %q is already in another folder of the catalog", file, m.ID))
+			case notes != "" && m.ReleaseNotes != "":
+				problems = append(problems, fmt.Errorf("%s: release_notes: NOTES beside the manifest holds them already; keep one of the two", file))
 			default:
+				published(m, dir)
 				c[m.ID] = &Entry{Manifest: m, Dir: filepath.Join(dir, e.Name()), Notes: notes, Source: Source{From: FromDisk}}
 			}
 		}

@@ -299,12 +299,8 @@ func TestReleasesAreOfferedByASignedCatalog(t *testing.T) {
 			t.Errorf("it offers %q, expected %q", have, apps)
 		}
 	}
-	text, err := os.ReadFile("../catalog/apps/mosquitto/manifest.yaml")
-	if err != nil {
-		t.Fatal(err)
-	}
 	release := func(id, version string) *manifest.Manifest {
-		m, err := manifest.Parse(id, text)
+		m, err := manifest.ParseFile("../catalog/apps/mosquitto/manifest.yaml")
 		if err != nil {
 			t.Fatal(err)
 		}

@@ -44,6 +44,7 @@ const (
 type Deployment struct {
 	Binary      string            // path of the daemon, statically linked for the node
 	Catalog     map[string][]byte // application id -> published manifest
+	Pictures    map[string][]byte // of these manifests, by the names of their files
 	Environment []string          // added to the daemon's environment, "NAME=value"
 }
 
@@ -129,6 +130,11 @@ func (d Deployment) archive() ([]byte, error) {
 	}
 	for _, id := range slices.Sorted(maps.Keys(d.Catalog)) {
 		if err := add("catalog/"+id+"/manifest.yaml", d.Catalog[id]); err != nil {
+			return nil, err
+		}
+	}
+	for _, name := range slices.Sorted(maps.Keys(d.Pictures)) {
+		if err := add("catalog/"+manifest.PicturesDir+"/"+name, d.Pictures[name]); err != nil {
 			return nil, err
 		}
 	}

@@ -82,9 +82,12 @@ func TestDeploymentInstallsWhatOwnersInstall(t *testing.T) {
 		}
 	}
 	dropIn := filepath.Join(home, ".config/systemd/user/archipelago.service.d/deployment.conf")
-	d := Deployment{Catalog: map[string][]byte{"one": []byte("1"), "two": []byte("2")}, Environment: []string{"A=b c"}}
+	d := Deployment{Catalog: map[string][]byte{"one": []byte("1"), "two": []byte("2")}, Pictures: map[string][]byte{"0123": []byte("<svg/>")}, Environment: []string{"A=b c"}}
 	deploy(d, "")
 	if got := read(t, dropIn); got != "[Service]\nEnvironment=\"A=b c\"\n" {
+		t.Error(got)
+	}
+	if got := read(t, own+"/catalog/pictures/0123"); got != "<svg/>" {
 		t.Error(got)
 	}
 	deploy(d, "same")
@@ -95,7 +98,7 @@ func TestDeploymentInstallsWhatOwnersInstall(t *testing.T) {
 	if got := read(t, own+"/catalog/two/manifest.yaml"); got != "changed" {
 		t.Error(got)
 	}
-	for _, gone := range []string{"catalog/one", "old", "new"} {
+	for _, gone := range []string{"catalog/one", "catalog/pictures", "old", "new"} {
 		if _, err := os.Stat(filepath.Join(own, gone)); !os.IsNotExist(err) {
 			t.Errorf("%s is still there: %v", gone, err)
 		}

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
@@ -118,3 +119,13 @@ func (r *Reconciler) Scripts(app string) []manifest.ProviderScript {
 // has any, the one that My Apps links to first, and a channel that is closed when that
 // has changed.
 func (r *Reconciler) Webs() (map[string][]int, <-chan struct{}) { return r.webs.get() }
+
+// Picture gives a picture of an application's manifest from the node's own disk, and its
+// media type. catalog.ErrNoPicture is wrapped where it is not there.
+func (r *Reconciler) Picture(app string, of *manifest.Listing, digest string) (b []byte, mediaType string, err error) {
+	e := r.disk[app]
+	if e == nil {
+		return nil, "", fmt.Errorf("%w: %s is not on this disk", catalog.ErrNoPicture, app)
+	}
+	return e.Picture(of, digest)
+}

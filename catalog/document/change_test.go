@@ -92,7 +92,7 @@ func TestDiffShowsPrivilegesAndPortsFirst(t *testing.T) {
 		`port containers.miniflux.ports.debug.host "" "6060"`,
 		`port containers.miniflux.ports.debug.name "" "debug"`,
 		fmt.Sprintf(`image containers.miniflux.image.digest %q %q`, digest, "sha256:"+strings.Repeat("1", 64)),
-		`other summary "Minimalist feed reader" "Other words"`,
+		`listing summary "Minimalist feed reader" "Other words"`,
 		`other version "2.2.6.1" "2.3"`,
 	}
 	if strings.Join(lines, "\n") != strings.Join(want, "\n") {

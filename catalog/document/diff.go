@@ -22,10 +22,11 @@ const (
 	Exposure  Kind = "port"      // what can reach it
 	Data      Kind = "data"      // where its data is, and in what format
 	Program   Kind = "image"
+	Shown     Kind = "listing" // what a store shows, and nothing that runs
 	Other     Kind = "other"
 )
 
-var kinds = []Kind{Privilege, Exposure, Data, Program, Other}
+var kinds = []Kind{Privilege, Exposure, Data, Program, Shown, Other}
 
 // Line is one difference; Old is empty for something new, New for something removed.
 type Line struct {
@@ -194,6 +195,10 @@ func shared(was, is *Entry) (out []string) {
 
 // kindOf classifies a path by the manifest's field that it is in.
 func kindOf(path string) Kind {
+	switch top, _, _ := strings.Cut(path, "."); top {
+	case "icon", "category", "tagline", "description", "website", "source", "license", "screenshots", "release_notes", "languages", "name", "summary":
+		return Shown
+	}
 	for part := range strings.SplitSeq(path, ".") {
 		switch part {
 		case "user", "secrets", "requires", "hooks", "adopts", "provider_scripts", "tmpfs", "generated_secrets", "command", "resources", "network",

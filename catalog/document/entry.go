@@ -12,6 +12,7 @@ import (
 	"sync"
 	"time"
 
+	jsonv2 "github.com/go-json-experiment/json"
 	"github.com/go-json-experiment/json/jsontext"
 	"github.com/zeebo/blake3"
 
@@ -68,6 +69,14 @@ func images(m *manifest.Manifest) (map[string]string, error) {
 		out[c.Name] = c.Image.Pinned()
 	}
 	return out, nil
+}
+
+// Listing is what a store shows of the application, as far as the entry can be read.
+func (e *Entry) Listing() (l manifest.Listing) {
+	if !e.ImageOnly() {
+		_ = jsonv2.Unmarshal(e.Manifest, &l) // of the others' fields, nothing is asked
+	}
+	return l
 }
 
 // ImageOnly says whether the entry only overrides images.

@@ -78,7 +78,7 @@ func TestEveryTemplateIsWise(t *testing.T) {
 				continue
 			}
 			for _, w := range warnings {
-				if w.Rule == manifest.RuleNoIcon || w.Rule == manifest.RuleNoCanary && len(m.Volumes()) == 0 {
+				if slices.Contains([]string{manifest.RuleNoIcon, manifest.RuleNoCategory, manifest.RuleNoTagline}, w.Rule) || w.Rule == manifest.RuleNoCanary && len(m.Volumes()) == 0 {
 					continue
 				}
 				t.Errorf("%s: %v", template.Name, w)

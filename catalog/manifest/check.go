@@ -100,6 +100,7 @@ func (d *document) check(m *Manifest) {
 	d.checkHooks(names, m.Hooks.PreUpdate, "pre_update")
 	d.checkHooks(names, m.Hooks.PostUpdate, "post_update")
 	d.checkAdopts(m, names, secrets, volumes)
+	d.checkListing(m)
 	for _, b := range []struct {
 		name  string
 		value Duration

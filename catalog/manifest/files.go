@@ -120,39 +120,12 @@ func (d *document) pack(m *Manifest) {
 	}
 }
 
-// beside reads a text that stands beside the manifest: a regular file, to which no link
-// leads out of the application's folder.
+// beside reads a text that stands beside the manifest.
 func (d *document) beside(name string) (string, error) {
 	if d.dir == "" {
 		return "", fmt.Errorf("%q would stand beside a manifest on the disk, which this is not; give its content", name)
 	}
-	if path.Clean(name) != name || !fs.ValidPath(name) {
-		return "", fmt.Errorf("%q leaves the application's folder", name)
-	}
-	root, err := os.OpenRoot(d.dir)
-	if err != nil {
-		return "", err
-	}
-	defer root.Close()
-	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not keep anybody waiting
-	if err != nil {
-		if wrapped := (*fs.PathError)(nil); errors.As(err, &wrapped) {
-			err = wrapped.Err
-		}
-		return "", fmt.Errorf("%q: %w", name, err)
-	}
-	defer f.Close()
-	switch info, err := f.Stat(); {
-	case err != nil:
-		return "", err
-	case !info.Mode().IsRegular():
-		return "", fmt.Errorf("%q is no regular file", name)
-	case info.Size() == 0:
-		return "", fmt.Errorf("%q is empty", name)
-	case info.Size() > MaxFile:
-		return "", fmt.Errorf("%q is %d bytes, too large for a file in a manifest; the limit is %d", name, info.Size(), MaxFile)
-	}
-	b, err := io.ReadAll(io.LimitReader(f, MaxFile))
+	b, err := d.bytesBeside(name, MaxFile)
 	switch {
 	case err != nil:
 		return "", err
@@ -160,6 +133,38 @@ func (d *document) beside(name string) (string, error) {
 		return "", fmt.Errorf("%q is not a text in UTF-8, which alone a manifest can hold", name)
 	}
 	return string(b), nil
+}
+
+// bytesBeside reads what stands beside the manifest, up to a limit: a regular file, to which
+// no link leads out of the application's folder.
+func (d *document) bytesBeside(name string, limit int64) ([]byte, error) {
+	if path.Clean(name) != name || !fs.ValidPath(name) {
+		return nil, fmt.Errorf("%q leaves the application's folder", name)
+	}
+	root, err := os.OpenRoot(d.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	f, err := root.OpenFile(name, os.O_RDONLY|syscall.O_NONBLOCK, 0) // a pipe must not keep anybody waiting
+	if err != nil {
+		if wrapped := (*fs.PathError)(nil); errors.As(err, &wrapped) {
+			err = wrapped.Err
+		}
+		return nil, fmt.Errorf("%q: %w", name, err)
+	}
+	defer f.Close()
+	switch info, err := f.Stat(); {
+	case err != nil:
+		return nil, err
+	case !info.Mode().IsRegular():
+		return nil, fmt.Errorf("%q is no regular file", name)
+	case info.Size() == 0:
+		return nil, fmt.Errorf("%q is empty", name)
+	case info.Size() > limit:
+		return nil, fmt.Errorf("%q is %d bytes, too large for a file in a manifest; the limit is %d", name, info.Size(), limit)
+	}
+	return io.ReadAll(io.LimitReader(f, limit))
 }
 
 // isText tells whether a manifest can hold it: UTF-8 without control characters but those of

@@ -5,8 +5,6 @@ import (
 	"regexp"
 	"slices"
 	"strings"
-
-	"github.com/goccy/go-yaml/ast"
 )
 
 // The rules of warnings.
@@ -18,6 +16,8 @@ const (
 	RuleNoBudget    = "no-budget"
 	RuleEnvSecret   = "secret-in-environment"
 	RuleNoIcon      = "no-icon"
+	RuleNoCategory  = "no-category"
+	RuleNoTagline   = "no-tagline"
 )
 
 // Rules are all rules, with what each is about.
@@ -35,6 +35,8 @@ var Rules = map[string]string{
 	RuleNoBudget:     "An application says how long it takes to start",
 	RuleEnvSecret:    "Secrets are files, not environment variables",
 	RuleNoIcon:       "An application has an icon",
+	RuleNoCategory:   "An application is of a category",
+	RuleNoTagline:    "An application has a tagline",
 }
 
 // Lint reads a manifest as Parse does and, beside what is wrong with it, says what is
@@ -119,13 +121,5 @@ func (d *document) lint(m *Manifest) {
 	if m.Budget.Start == 0 {
 		warn(RuleNoBudget, nil, false, "no budget: the gate grants a start %.0f s; expected what the application takes on a small machine, such as budget: {start: 60s, reboot: 90s}", DefaultStartBudget.Seconds())
 	}
-	if theGrammar().schema.at("properties", "icon") != nil && !d.has("icon") {
-		warn(RuleNoIcon, nil, false, "no icon: My Apps and the store show a blank one")
-	}
-}
-
-// has tells whether the document has a field at the top.
-func (d *document) has(name string) bool {
-	m, ok := d.root.(*ast.MappingNode)
-	return ok && slices.ContainsFunc(m.Values, func(v *ast.MappingValueNode) bool { return keyText(v) == name })
+	d.lintListing(m, warn)
 }

@@ -50,6 +50,12 @@ type Manifest struct {
 	Adopts     []Adoption           `json:"adopts,omitempty"`
 	Hooks      Hooks                `json:"hooks,omitzero"`
 	Scripts    []ProviderScript     `json:"provider_scripts,omitempty"`
+
+	Listing
+
+	// Beside are the files of the pictures of a manifest that was read with what stands beside
+	// it, by digest.
+	Beside map[string]string `json:"-"`
 }
 
 // Condition is one of several that all must hold before the application is ready

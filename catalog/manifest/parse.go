@@ -194,6 +194,7 @@ func (d *document) read(src []byte) (*Manifest, error) {
 		return nil, nil
 	}
 	d.pack(&m)
+	d.packPictures(&m)
 	d.check(&m)
 	d.suggest(&m, d.problems)
 	return &m, nil
@@ -236,6 +237,7 @@ func ParseCanonical(name string, js []byte) (*Manifest, error) {
 	}
 	doc := document{name: name}
 	doc.pack(&m)
+	doc.packPictures(&m)
 	doc.check(&m)
 	if len(doc.problems) > 0 {
 		return refuse(doc.error())

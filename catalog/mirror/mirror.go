@@ -4,6 +4,7 @@
 //	root/1.json    the first root document
 //	root/2.json    its successor, and so on
 //	beta.json      the signed catalog of a channel
+//	pictures/HEX   an icon or a screenshot that one names by this SHA-256
 package mirror
 
 import (
@@ -47,6 +48,7 @@ type Signed struct {
 	Name     string // what errors call it, such as the file that it was read from
 	Document *document.Document
 	Envelope []byte
+	Pictures string // directory with those of its entries that the mirror lacks
 }
 
 // ErrDamaged is wrapped when a mirror holds something that cannot be read, so that nothing
@@ -105,8 +107,9 @@ func noneAfter(dir string, missing int64) error {
 // the files of the catalogs. A catalog that is not newer than the one there is refused
 // with document.ErrRollback, unless it is the same; so is one that has dropped a
 // revocation, and one whose entries require each other in a circle. A catalog there that
-// cannot be read is ErrDamaged. All are checked before any is
-// written, and the roots are written first: a node that finds a catalog can verify it.
+// cannot be read is ErrDamaged. One whose pictures are not to be had is ErrNoPicture. All are
+// checked before any is written, and the roots and pictures are written first: a node that
+// finds a catalog can verify it, and show it.
 func Publish(dir string, roots Chain, catalogs ...Signed) (files []string, err error) {
 	taken := map[string]bool{}
 	var problems []error
@@ -135,10 +138,14 @@ func Publish(dir string, roots Chain, catalogs ...Signed) (files []string, err e
 			}
 		}
 	}
-	if err := errors.Join(problems...); err != nil {
+	pictures, err := lacking(dir, catalogs)
+	if err := errors.Join(append(problems, err)...); err != nil {
 		return nil, err
 	}
 	if err := os.MkdirAll(filepath.Join(dir, filepath.Dir(Root(1))), 0o755); err != nil {
+		return nil, err
+	}
+	if err := WritePictures(dir, pictures); err != nil {
 		return nil, err
 	}
 	first := roots.Newest - int64(len(roots.Documents)) + 1

@@ -50,7 +50,7 @@ func tree(t *testing.T, dir string) map[string]string {
 
 func TestTheLayoutIsAContract(t *testing.T) {
 	// Nodes in the field ask for these; they cannot change.
-	if Root(1) != "root/1.json" || Root(12) != "root/12.json" || Catalog("beta") != "beta.json" || Channel("/srv/mirror/beta.json") != "beta" {
+	if Root(1) != "root/1.json" || Root(12) != "root/12.json" || Catalog("beta") != "beta.json" || Channel("/srv/mirror/beta.json") != "beta" || Picture("sha256:"+strings.Repeat("0", 64)) != "pictures/"+strings.Repeat("0", 64) {
 		t.Error(Root(1), Root(12), Catalog("beta"), Channel("/srv/mirror/beta.json"))
 	}
 }
@@ -84,7 +84,7 @@ func TestPublish(t *testing.T) {
 		err      error
 	}{
 		"the same again":               {[]Signed{beta}, nil},
-		"the same, signed by another":  {[]Signed{{beta.Name, beta.Document, []byte("other signatures")}}, nil},
+		"the same, signed by another":  {[]Signed{{Name: beta.Name, Document: beta.Document, Envelope: []byte("other signatures")}}, nil},
 		"a newer one":                  {[]Signed{signed(t, key, "beta", 8, time.Hour)}, nil},
 		"an older one":                 {[]Signed{signed(t, key, "beta", 6, time.Hour)}, document.ErrRollback},
 		"another one of that serial":   {[]Signed{signed(t, key, "beta", 7, time.Minute)}, document.ErrRollback},

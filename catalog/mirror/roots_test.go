@@ -123,7 +123,7 @@ func TestARevocationStaysPublished(t *testing.T) {
 		if d, err = document.Peek(envelope); err != nil {
 			t.Fatal(err)
 		}
-		return Signed{"beta.json", d, envelope}
+		return Signed{Name: "beta.json", Document: d, Envelope: envelope}
 	}
 	dir := t.TempDir()
 	roots := Chain{Documents: [][]byte{[]byte("one")}, Newest: 1}

@@ -226,7 +226,7 @@ func (d *daemon) run(ctx context.Context) error {
 		m.Handle("GET /ca.crt", trust)
 		m.Handle("GET /trust", trust)
 	}
-	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Log: log}).Handler())
+	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Pictures: sub.Picture, Log: log}).Handler())
 	plain.Handle("/", web.ToTLS(secure.Addr().(*net.TCPAddr).Port))
 	serve := func(h http.Handler) *http.Server {
 		return &http.Server{

@@ -12,6 +12,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/channel"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 	"github.com/archipelago-cloud/archipelago/catalog/publish"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/lab"
@@ -25,7 +26,7 @@ func buildCommand() *cobra.Command {
 	var previous, out string
 	c := &cobra.Command{
 		Use: "build", Short: "Build the catalog of channel feature from directories of manifests",
-		Long:    "Build the catalog of channel feature. Every manifest is checked, and Podman's own\ngenerator must accept its units. Images that are built here are rebuilt if their\ncontext has changed, and pushed to the registry; every image is pinned by digest.\nThe same input and --created give the same bytes.",
+		Long:    "Build the catalog of channel feature. Every manifest is checked, and Podman's own\ngenerator must accept its units. Images that are built here are rebuilt if their\ncontext has changed, and pushed to the registry; every image is pinned by digest.\nThe same input and --created give the same bytes. Icons and screenshots are written to\nthe directory pictures beside the output, each named by its digest.",
 		Example: "  catalog build --output feature.json\n  catalog build --previous feature.json --registry registry.example/archipelago --output feature.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) (err error) {
@@ -54,6 +55,13 @@ func buildCommand() *cobra.Command {
 			defer func() { err = errors.Join(err, stop()) }()
 			builder.Engine, builder.Images, builder.Units = engine, filepath.Join(cache, "archipelago", "registry"), units
 			d, err := builder.Build(cmd.Context(), cat, before, v, cmd.ErrOrStderr())
+			if err != nil {
+				return err
+			}
+			pictures, err := cat.Pictures()
+			if err == nil {
+				err = mirror.WritePictures(filepath.Dir(out), pictures)
+			}
 			if err != nil {
 				return err
 			}

@@ -15,6 +15,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/description"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/catalog/mirror"
 	"github.com/archipelago-cloud/archipelago/catalog/publish"
 	"github.com/archipelago-cloud/archipelago/catalog/sign"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
@@ -86,7 +87,7 @@ func localImages(of *manifest.Manifest) ([]byte, error) {
 
 // prepare makes what a script needs but cannot make without an engine and two nodes: a
 // catalog as 'catalog build --registry' leaves it (feature.json), and as it does without
-// (local.json, of miniflux), and runs of the gate over it: green/
+// (local.json, of miniflux), their pictures in built/pictures, and runs of the gate over it: green/
 // and weak/, of one cycle, signed by gate.key; stranger/, by another; red/, which cannot be
 // signed; and waived/, whose failures of radicale a waiver by one.key excuses.
 // $RECIPIENT and id.txt are an age identity.
@@ -113,6 +114,13 @@ func prepare(e *testscript.Env, apps string) error {
 		return err
 	}
 	cat, err := catalog.Load(apps)
+	if err != nil {
+		return err
+	}
+	pictures, err := cat.Pictures()
+	if err == nil {
+		err = mirror.WritePictures(filepath.Join(e.WorkDir, "built"), pictures)
+	}
 	if err != nil {
 		return err
 	}

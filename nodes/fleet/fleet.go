@@ -123,6 +123,10 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 			return err
 		}
 	}
+	pictures, err := cat.Pictures()
+	if err != nil {
+		return err
+	}
 	f.stop() // of an earlier catalog
 	f.tunnels.Wait()
 	life, stop := context.WithCancel(context.WithoutCancel(ctx))
@@ -138,7 +142,7 @@ func (f *Fleet) Equip(ctx context.Context, binary string, cat catalog.Catalog, b
 		})
 		g.Go(func() error {
 			var err error
-			if n.Token, err = n.SSH.Deploy(gctx, nodes.Deployment{Binary: binary, Catalog: files, Environment: environment}); err != nil {
+			if n.Token, err = n.SSH.Deploy(gctx, nodes.Deployment{Binary: binary, Catalog: files, Pictures: pictures, Environment: environment}); err != nil {
 				return err
 			}
 			n.Authority, err = n.SSH.Authority(gctx)

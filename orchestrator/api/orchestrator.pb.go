@@ -130,8 +130,10 @@ type App struct {
 	NewPrivileges []string `protobuf:"bytes,16,rep,name=new_privileges,json=newPrivileges,proto3" json:"new_privileges,omitempty"`
 	// The settings whose values are secret: they go in, and never come out.
 	SecretSettings []string `protobuf:"bytes,17,rep,name=secret_settings,json=secretSettings,proto3" json:"secret_settings,omitempty"`
-	unknownFields  protoimpl.UnknownFields
-	sizeCache      protoimpl.SizeCache
+	// What a store shows of the version installed, or else of the one offered.
+	Listing       *Listing `protobuf:"bytes,18,opt,name=listing,proto3" json:"listing,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
 }
 
 func (x *App) Reset() {
@@ -279,6 +281,13 @@ func (x *App) GetNewPrivileges() []string {
 func (x *App) GetSecretSettings() []string {
 	if x != nil {
 		return x.SecretSettings
+	}
+	return nil
+}
+
+func (x *App) GetListing() *Listing {
+	if x != nil {
+		return x.Listing
 	}
 	return nil
 }
@@ -2929,11 +2938,122 @@ func (x *Storage) GetProblem() string {
 	return ""
 }
 
+// Listing is what a store shows of an application; what its manifest leaves out is empty.
+type Listing struct {
+	state    protoimpl.MessageState `protogen:"open.v1"`
+	Category string                 `protobuf:"bytes,1,opt,name=category,proto3" json:"category,omitempty"`
+	Tagline  string                 `protobuf:"bytes,2,opt,name=tagline,proto3" json:"tagline,omitempty"`
+	// "sha256:HEX"; My Apps serves it as /apps/ID/pictures/HEX. So it does the screenshots.
+	Icon      string   `protobuf:"bytes,3,opt,name=icon,proto3" json:"icon,omitempty"`
+	Website   string   `protobuf:"bytes,4,opt,name=website,proto3" json:"website,omitempty"`
+	Source    string   `protobuf:"bytes,5,opt,name=source,proto3" json:"source,omitempty"`       // where the program's source is
+	License   string   `protobuf:"bytes,6,opt,name=license,proto3" json:"license,omitempty"`     // an SPDX expression
+	Languages []string `protobuf:"bytes,7,rep,name=languages,proto3" json:"languages,omitempty"` // BCP 47
+	// Of GetApp only.
+	Description   string   `protobuf:"bytes,8,opt,name=description,proto3" json:"description,omitempty"` // in a subset of Markdown: paragraphs, lists, emphasis, code, links
+	Screenshots   []string `protobuf:"bytes,9,rep,name=screenshots,proto3" json:"screenshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Listing) Reset() {
+	*x = Listing{}
+	mi := &file_orchestrator_proto_msgTypes[51]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Listing) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Listing) ProtoMessage() {}
+
+func (x *Listing) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[51]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Listing.ProtoReflect.Descriptor instead.
+func (*Listing) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{51}
+}
+
+func (x *Listing) GetCategory() string {
+	if x != nil {
+		return x.Category
+	}
+	return ""
+}
+
+func (x *Listing) GetTagline() string {
+	if x != nil {
+		return x.Tagline
+	}
+	return ""
+}
+
+func (x *Listing) GetIcon() string {
+	if x != nil {
+		return x.Icon
+	}
+	return ""
+}
+
+func (x *Listing) GetWebsite() string {
+	if x != nil {
+		return x.Website
+	}
+	return ""
+}
+
+func (x *Listing) GetSource() string {
+	if x != nil {
+		return x.Source
+	}
+	return ""
+}
+
+func (x *Listing) GetLicense() string {
+	if x != nil {
+		return x.License
+	}
+	return ""
+}
+
+func (x *Listing) GetLanguages() []string {
+	if x != nil {
+		return x.Languages
+	}
+	return nil
+}
+
+func (x *Listing) GetDescription() string {
+	if x != nil {
+		return x.Description
+	}
+	return ""
+}
+
+func (x *Listing) GetScreenshots() []string {
+	if x != nil {
+		return x.Screenshots
+	}
+	return nil
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
 	"\n" +
-	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xf7\x04\n" +
+	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x05\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -2957,7 +3077,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x06source\x18\x0e \x01(\tR\x06source\x12#\n" +
 	"\rrelease_notes\x18\x0f \x01(\tR\freleaseNotes\x12%\n" +
 	"\x0enew_privileges\x18\x10 \x03(\tR\rnewPrivileges\x12'\n" +
-	"\x0fsecret_settings\x18\x11 \x03(\tR\x0esecretSettings\x1a9\n" +
+	"\x0fsecret_settings\x18\x11 \x03(\tR\x0esecretSettings\x121\n" +
+	"\alisting\x18\x12 \x01(\v2\x17.archipelago.v1.ListingR\alisting\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
@@ -3139,7 +3260,17 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
 	"\x03dir\x18\x02 \x01(\tR\x03dir\x12\x12\n" +
 	"\x04apps\x18\x03 \x03(\tR\x04apps\x12\x18\n" +
-	"\aproblem\x18\x04 \x01(\tR\aproblem*\xe7\x01\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\"\x81\x02\n" +
+	"\aListing\x12\x1a\n" +
+	"\bcategory\x18\x01 \x01(\tR\bcategory\x12\x18\n" +
+	"\atagline\x18\x02 \x01(\tR\atagline\x12\x12\n" +
+	"\x04icon\x18\x03 \x01(\tR\x04icon\x12\x18\n" +
+	"\awebsite\x18\x04 \x01(\tR\awebsite\x12\x16\n" +
+	"\x06source\x18\x05 \x01(\tR\x06source\x12\x18\n" +
+	"\alicense\x18\x06 \x01(\tR\alicense\x12\x1c\n" +
+	"\tlanguages\x18\a \x03(\tR\tlanguages\x12 \n" +
+	"\vdescription\x18\b \x01(\tR\vdescription\x12 \n" +
+	"\vscreenshots\x18\t \x03(\tR\vscreenshots*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -3198,7 +3329,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 57)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                     // 0: archipelago.v1.State
 	(*App)(nil),                    // 1: archipelago.v1.App
@@ -3252,101 +3383,103 @@ var file_orchestrator_proto_goTypes = []any{
 	(*RemoveStorageRequest)(nil),   // 49: archipelago.v1.RemoveStorageRequest
 	(*RemoveStorageResponse)(nil),  // 50: archipelago.v1.RemoveStorageResponse
 	(*Storage)(nil),                // 51: archipelago.v1.Storage
-	nil,                            // 52: archipelago.v1.App.ConfigEntry
-	nil,                            // 53: archipelago.v1.Subscription.RefusedEntry
-	nil,                            // 54: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                            // 55: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                            // 56: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                            // 57: archipelago.v1.CredentialsResponse.SecretsEntry
-	(*timestamppb.Timestamp)(nil),  // 58: google.protobuf.Timestamp
+	(*Listing)(nil),                // 52: archipelago.v1.Listing
+	nil,                            // 53: archipelago.v1.App.ConfigEntry
+	nil,                            // 54: archipelago.v1.Subscription.RefusedEntry
+	nil,                            // 55: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                            // 56: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                            // 57: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                            // 58: archipelago.v1.CredentialsResponse.SecretsEntry
+	(*timestamppb.Timestamp)(nil),  // 59: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	52, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	58, // 3: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	58, // 4: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	58, // 5: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	53, // 6: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	58, // 7: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
-	1,  // 8: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	58, // 9: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	54, // 10: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	55, // 11: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
-	19, // 12: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	56, // 13: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	24, // 14: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	58, // 15: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	58, // 16: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
-	31, // 17: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	57, // 18: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	58, // 19: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	58, // 20: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	51, // 21: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
-	51, // 22: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	7,  // 23: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 24: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 25: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 26: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 27: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 28: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 29: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 30: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 31: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 32: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 33: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 34: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 35: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 36: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 37: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 38: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 39: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 40: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 41: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 42: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 43: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 44: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 45: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 46: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 47: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 48: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	45, // 49: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	47, // 50: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	49, // 51: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	8,  // 52: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 53: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 54: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 55: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 56: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 57: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 58: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 59: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 60: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 61: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 62: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 63: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 64: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 65: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 66: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 67: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 68: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 69: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 70: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 71: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 72: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 73: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 74: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 75: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 76: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 77: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	46, // 78: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	48, // 79: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	50, // 80: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	52, // [52:81] is the sub-list for method output_type
-	23, // [23:52] is the sub-list for method input_type
-	23, // [23:23] is the sub-list for extension type_name
-	23, // [23:23] is the sub-list for extension extendee
-	0,  // [0:23] is the sub-list for field type_name
+	53, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	52, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	59, // 4: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	59, // 5: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	59, // 6: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	54, // 7: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	59, // 8: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	1,  // 9: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
+	59, // 10: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	55, // 11: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	56, // 12: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	19, // 13: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
+	57, // 14: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	24, // 15: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
+	59, // 16: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	59, // 17: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	31, // 18: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	58, // 19: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	59, // 20: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	59, // 21: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	51, // 22: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	51, // 23: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	7,  // 24: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 25: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 26: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 27: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 28: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 29: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 30: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 31: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 32: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 33: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 34: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 35: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 36: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 37: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 38: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 39: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 40: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 41: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 42: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 43: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 44: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 45: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 46: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 47: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 48: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 49: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	45, // 50: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	47, // 51: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	49, // 52: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	8,  // 53: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 54: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 55: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 56: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 57: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 58: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 59: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 60: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 61: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 62: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 63: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 64: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 65: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 66: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 67: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 68: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 69: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 70: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 71: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 72: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 73: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 74: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 75: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 76: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 77: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 78: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	46, // 79: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	48, // 80: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	50, // 81: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	53, // [53:82] is the sub-list for method output_type
+	24, // [24:53] is the sub-list for method input_type
+	24, // [24:24] is the sub-list for extension type_name
+	24, // [24:24] is the sub-list for extension extendee
+	0,  // [0:24] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -3364,7 +3497,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   57,
+			NumMessages:   58,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -105,7 +105,9 @@ func (s *Server) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]
 	if err != nil {
 		return nil, fail(err)
 	}
-	return connect.NewResponse(app(v)), nil
+	a := app(v)
+	a.Listing.Description, a.Listing.Screenshots = v.Manifest.Description, v.Manifest.Screenshots
+	return connect.NewResponse(a), nil
 }
 
 var states = map[view.State]api.State{
@@ -124,6 +126,7 @@ var states = map[view.State]api.State{
 func app(v view.View) *api.App {
 	m := v.Manifest
 	a := &api.App{Id: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, State: states[v.State], Error: v.Error, Generation: v.Generation, Note: v.Note, Config: v.Config, Source: v.Source, ReleaseNotes: v.Notes, NewPrivileges: v.NewPrivileges}
+	a.Listing = &api.Listing{Category: m.Category, Tagline: m.Tagline, Icon: m.Icon, Website: m.Website, Source: m.SourceCode, License: m.License, Languages: m.Languages}
 	for _, s := range m.Settings {
 		if s.Secret {
 			a.SecretSettings = append(a.SecretSettings, s.Name)

@@ -143,6 +143,13 @@ type Subscription struct {
 	held   document.Document // the one in force, without its entries
 	under  int64             // version of the root that it was verified with
 	status Status
+
+	pictures struct {
+		turns   chan struct{} // holds one for each that is being fetched
+		keeping sync.Mutex
+		limit   int64                // bytes that are kept
+		missing map[string]time.Time // since when no mirror has them; mu is held
+	}
 }
 
 // Open reads the subscription on disk; where that cannot be read, nothing is followed, and
@@ -154,6 +161,7 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 		return nil, fmt.Errorf("opening the subscription: %w", err)
 	}
 	s := &Subscription{dir: dir, now: now, changed: changed, client: newClient(), limits: defaultLimits, replace: atomicfile.Write, wake: make(chan struct{}, 1)}
+	s.pictures.turns, s.pictures.limit = make(chan struct{}, pictureTries), picturesBytes
 	rec, err := s.read()
 	switch {
 	case errors.Is(err, ErrNone):

@@ -159,7 +159,18 @@ func (w *world) serial() int64 {
 // any web server, is a mirror, and keys that change there change on the node.
 func TestANodeFollowsWhatAPublisherWrites(t *testing.T) {
 	w := newWorld(t)
-	dir := t.TempDir()
+	dir, beside := t.TempDir(), t.TempDir()
+	cat, err := catalog.Load("../../catalog/apps")
+	if err != nil {
+		t.Fatal(err)
+	}
+	pictures, err := cat.Pictures()
+	if err == nil {
+		err = mirror.WritePictures(beside, pictures)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
 	w.wrap = func(http.Handler) http.Handler { return http.FileServer(http.Dir(dir)) }
 	publish := func(roots mirror.Chain, envelope []byte) {
 		t.Helper()
@@ -167,7 +178,7 @@ func TestANodeFollowsWhatAPublisherWrites(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		if _, err := mirror.Publish(dir, roots, mirror.Signed{Name: "beta", Document: d, Envelope: envelope}); err != nil {
+		if _, err := mirror.Publish(dir, roots, mirror.Signed{Name: "beta", Document: d, Envelope: envelope, Pictures: filepath.Join(beside, manifest.PicturesDir)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -180,6 +191,10 @@ func TestANodeFollowsWhatAPublisherWrites(t *testing.T) {
 	}
 	if changed, err := w.sub.Refresh(t.Context()); !changed || err != nil || w.serial() != 1 {
 		t.Fatal(changed, err, w.serial())
+	}
+	app := cat["mosquitto"]
+	if b, _, err := w.sub.Picture(t.Context(), &app.Listing, app.Icon); err != nil || string(b) != string(pictures[manifest.PictureFile(app.Icon)]) {
+		t.Error("its icon:", err)
 	}
 	publish(mirror.Chain{Documents: [][]byte{first, second}, Newest: 2}, w.document("beta", 2, expires, w.keys[1]))
 	if changed, err := w.sub.Refresh(t.Context()); !changed || err != nil || w.serial() != 2 {

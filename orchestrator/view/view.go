@@ -4,6 +4,7 @@
 package view
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"maps"
@@ -184,7 +185,7 @@ func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 	if err != nil {
 		unavailable = err.Error()
 	} else {
-		v.Notes = entry.Notes
+		v.Notes = cmp.Or(entry.Notes, strings.Join(strings.Fields(entry.ReleaseNotes), " "))
 		if digest := in.Offer.Digest(id); d.Manifest != nil && digest != d.Digest {
 			v.Available, v.Declined = entry.Manifest, digest == d.Declined
 			v.Backward = !entry.Source.Forward(entry.Manifest.Version, catalog.ParseSource(d.Source), d.Manifest.Version)

@@ -5,6 +5,7 @@ package web
 
 import (
 	"bytes"
+	"cmp"
 	"context"
 	"embed"
 	"errors"
@@ -43,6 +44,7 @@ type Server struct {
 	Reconciler *orchestrator.Reconciler
 	Guard      *access.Guard
 	Sessions   *access.Sessions
+	Pictures   Pictures // those that are not on the disk; nil for none
 	Log        *slog.Logger
 
 	pages *template.Template
@@ -59,6 +61,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("GET /{$}", s.signedIn(s.page))
 	mux.HandleFunc("GET /events", s.signedIn(s.events))
+	mux.HandleFunc("GET /apps/{id}", s.signedIn(s.about))
+	mux.HandleFunc("GET /apps/{id}/pictures/{digest}", s.signedIn(s.picture))
 	mux.HandleFunc("POST /apps/{id}/{verb}", s.signedIn(s.act))
 	mux.HandleFunc("POST /sessions/{id}/end", s.signedIn(s.endSession))
 	return headers(access.SameOrigin(inTime(mux, formTime)))
@@ -166,7 +170,8 @@ func (s *Server) ended(w http.ResponseWriter, r *http.Request, err error) {
 
 // row is one application on the page.
 type row struct {
-	ID, Name, Version, Summary, Source string
+	ID, Name, Version, Tagline, Source string
+	Icon                               string // its path; empty for none
 	State, Class, Error, Note          string
 	Open                               string
 	Actions                            []action
@@ -194,33 +199,37 @@ func (s *Server) listing(host string) listing {
 		}
 	}
 	for _, v := range views {
-		m := v.Manifest
-		r := row{ID: m.ID, Name: m.Name, Version: m.Version, Summary: m.Summary, Source: v.Source, State: string(v.State), Error: v.Error, Note: v.Note,
-			Class: strings.ReplaceAll(string(v.State), " ", "-")}
-		switch v.Goal {
-		case "", state.Absent:
-			if v.Error == "" {
-				r.Consent = v.NewPrivileges
-				r.Actions = []action{{"install", "Install", installs(m, r.Consent)}}
-			}
-		case state.Running:
-			if web, port, ok := m.Web(); ok && v.State == view.Up {
-				r.Open = fmt.Sprintf("https://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
-			}
-			if v.State == view.Failed {
-				r.Actions = append(r.Actions, action{"start", "Try again", ""})
-			}
-			r.Actions = append(r.Actions, action{"restart", "Restart", ""}, action{"stop", "Stop", ""}, uninstall(m))
-		case state.Stopped:
-			r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
-		}
-		if a := v.Available; a != nil && v.Goal != state.Absent && v.State != view.Updating {
-			r.Consent = v.NewPrivileges
-			r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + asks(r.Consent) + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
-		}
-		l.Apps = append(l.Apps, r)
+		l.Apps = append(l.Apps, rowOf(v, host))
 	}
 	return l
+}
+
+func rowOf(v view.View, host string) row {
+	m := v.Manifest
+	r := row{ID: m.ID, Name: m.Name, Version: m.Version, Tagline: cmp.Or(m.Tagline, m.Summary), Icon: picturePath(m.ID, m.Icon), Source: v.Source, State: string(v.State), Error: v.Error, Note: v.Note,
+		Class: strings.ReplaceAll(string(v.State), " ", "-")}
+	switch v.Goal {
+	case "", state.Absent:
+		if v.Error == "" {
+			r.Consent = v.NewPrivileges
+			r.Actions = []action{{"install", "Install", installs(m, r.Consent)}}
+		}
+	case state.Running:
+		if web, port, ok := m.Web(); ok && v.State == view.Up {
+			r.Open = fmt.Sprintf("https://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), web.Path)
+		}
+		if v.State == view.Failed {
+			r.Actions = append(r.Actions, action{"start", "Try again", ""})
+		}
+		r.Actions = append(r.Actions, action{"restart", "Restart", ""}, action{"stop", "Stop", ""}, uninstall(m))
+	case state.Stopped:
+		r.Actions = []action{{"start", "Start", ""}, uninstall(m)}
+	}
+	if a := v.Available; a != nil && v.Goal != state.Absent && v.State != view.Updating {
+		r.Consent = v.NewPrivileges
+		r.Actions = append([]action{{"update", "Update to " + a.Version, "Update " + m.Name + " to " + a.Version + "? " + asks(r.Consent) + sentence(v.Notes) + "Its data is copied first, and goes back if the update fails."}}, r.Actions...)
+	}
+	return r
 }
 
 // installs asks for the consent that an installation needs; empty where it needs none.
