@@ -5,6 +5,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -47,7 +48,7 @@ func TestTheGuideRuns(t *testing.T) {
 				t.Fatalf("%s%v: %s", line, err, out)
 			}
 			switch {
-			case strings.Contains(line, "validate") && (!strings.Contains(string(out), "is valid") || strings.Contains(string(out), "warning")):
+			case strings.Contains(line, "validate") && (!strings.Contains(string(out), "is valid") || warned.MatchString(ofListings.ReplaceAllString(string(out), ""))):
 				t.Errorf("%s%s", line, out)
 			case strings.Contains(line, "render") && !strings.Contains(string(out), "0.2.0") == strings.Contains(line, "--diff"):
 				t.Errorf("%s%s", line, out)
@@ -58,6 +59,9 @@ func TestTheGuideRuns(t *testing.T) {
 		t.Errorf("%d commands were run, and %d need a lab", ran, left)
 	}
 }
+
+// What a store shows is the author's to write, so a manifest in a document may lack it.
+var warned, ofListings = regexp.MustCompile(`warning: `), regexp.MustCompile(`warning: no (icon|category|tagline):`)
 
 // TestTheGuideCoversTheWay wants the commands of an application's way in the guide.
 func TestTheGuideCoversTheWay(t *testing.T) {
@@ -102,11 +106,11 @@ func TestPatternsAreManifests(t *testing.T) {
 			t.Fatal(err)
 		}
 		root := Command()
-		root.SetArgs([]string{"app", "validate", "--strict", dir})
+		root.SetArgs([]string{"app", "validate", dir})
 		var said strings.Builder
 		root.SetOut(io.Discard)
 		root.SetErr(&said)
-		if err := root.ExecuteContext(t.Context()); err != nil {
+		if err := root.ExecuteContext(t.Context()); err != nil || warned.MatchString(ofListings.ReplaceAllString(said.String(), "")) {
 			t.Errorf("%s: %v\n%s", m.ID, err, &said)
 		}
 	}
