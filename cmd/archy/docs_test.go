@@ -5,7 +5,6 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
