@@ -87,6 +87,8 @@ prepare() {
 	if [ ! -e "$root/etc/systemd/system/multi-user.target.wants/network-online.target" ]; then
 		step "having boot wait for the network, as Podman's units expect"
 		run systemctl add-wants multi-user.target network-online.target
+		# And now: until it is reached, Podman's units wait for it, 90 seconds long.
+		if booted; then run systemctl start --no-block network-online.target; fi
 	fi
 	tmp=$(mktemp -d)
 	trap 'rm -rf "$tmp"' EXIT
