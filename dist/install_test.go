@@ -134,6 +134,7 @@ func TestDryRunPrintsEveryStepAndChangesNothing(t *testing.T) {
 		"loginctl enable-linger archipelago\n",
 		"install -d -o archipelago -g archipelago -m 0711 " + manifest.DataDir + "\n",
 		"systemctl add-wants multi-user.target network-online.target\n",
+		"systemctl start --no-block network-online.target\n",
 		"/etc/sysctl.d/60-archipelago.conf\n", "systemd-sysctl /etc/sysctl.d/60-archipelago.conf\n",
 		"visudo --check", "/etc/sudoers.d/archipelago\n",
 		"mv -f /home/archipelago/.local/bin/archipelago.rollback.new /home/archipelago/.local/bin/archipelago.rollback\n",
