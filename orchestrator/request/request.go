@@ -235,6 +235,9 @@ func (d *deciding) collision(m *manifest.Manifest) error {
 					return fmt.Errorf("%w: %s and %s both use port %s of the node", ErrRefused, m.ID, other.App, p)
 				}
 			}
+			if name := manifest.Ambiguous(m, theirs); name != "" {
+				return fmt.Errorf("%w: %s and %s share a network, as one of them requires the other, and %q is a container of one of them and a further name of one of the other's: what is meant for that could reach the wrong one", ErrRefused, m.ID, other.App, name)
+			}
 			for _, c := range m.Containers {
 				if _, taken := theirs.Container(c.Name); taken {
 					return fmt.Errorf("%w: %s and %s both name a container %q", ErrRefused, m.ID, other.App, c.Name)
