@@ -181,6 +181,40 @@ func TestWhatIsInstalledStaysAsItIs(t *testing.T) {
 	}
 }
 
+// TestRootWritesNothingInTheUsersDirectories: a link that the daemon's user, or whoever has
+// become it, makes there would have root write, and give away, a file anywhere.
+func TestRootWritesNothingInTheUsersDirectories(t *testing.T) {
+	t.Parallel()
+	older, cut, none := blank(t), blank(t), blank(t)
+	for _, m := range []machine{older, cut} {
+		m.complete(t)
+		write(t, m.root+"/run/user/1000/bus", "", 0o600)
+	}
+	write(t, older.root+"/home/archipelago/"+Program, "older", 0o755)
+	write(t, cut.root+"/home/archipelago/.config/systemd/user/archipelago.restart", "", 0o644)
+	for name, c := range map[string]struct {
+		m    machine
+		args []string
+	}{
+		"an installation": {none, []string{"install", "archipelago", none.release + "/archipelago-linux-amd64", none.release}},
+		"an upgrade":      {older, []string{"install", "archipelago", older.release + "/archipelago-linux-amd64", older.release}},
+		"one cut off":     {cut, []string{"install", "archipelago", cut.release + "/archipelago-linux-amd64", cut.release}},
+		"a removal":       {older, []string{"remove", "archipelago"}},
+	} {
+		cmd := exec.Command("/bin/sh", append([]string{"node.sh"}, c.args...)...)
+		cmd.Env = append(os.Environ(), "PATH="+c.m.path+":"+os.Getenv("PATH"), "ARCHIPELAGO_ROOT="+c.m.root, "DRY_RUN=1")
+		out, err := cmd.CombinedOutput()
+		if err != nil || !strings.Contains(string(out), "/home/archipelago/.") {
+			t.Errorf("%s: %v: %s", name, err, out)
+		}
+		for line := range strings.Lines(string(out)) {
+			if strings.Contains(line, "/home/archipelago") && !strings.HasPrefix(line, "  runuser -u archipelago -- ") {
+				t.Errorf("%s: as root: %s", name, line)
+			}
+		}
+	}
+}
+
 // TestAnImageIsPreparedWithoutSystemd is how the lab's nodes are built, and a package in an
 // image of the owner's own.
 func TestAnImageIsPreparedWithoutSystemd(t *testing.T) {

@@ -25,12 +25,20 @@ step() { echo "$1"; }
 as_user() { run runuser -u "$user" -- env "HOME=$home" "XDG_RUNTIME_DIR=/run/user/$uid" "$@"; }
 booted() { [ -d "$root/run/systemd/system" ]; } # not so in a container's image that is being built
 
-# place SOURCE TARGET MODE OWNER: installs a file by rename, unless it is there already.
-# Sets changed.
+# put SOURCE TARGET MODE: writes a file of the user's. The user does it: in its directories,
+# a link of its own making would lead root anywhere.
+put() {
+	as_user rm -f "$2"
+	as_user dd status=none "of=$2" <"$1"
+	as_user chmod "$3" "$2"
+}
+
+# place SOURCE TARGET MODE: puts a file there by rename, unless it is there already. Sets
+# changed.
 place() {
-	if cmp -s "$1" "$root$2" && [ "$(stat -c %a:%U "$root$2")" = "${3#0}:$4" ]; then return; fi
-	run install -m "$3" -o "$4" -g "$4" "$1" "$2.new"
-	run mv -f "$2.new" "$2"
+	if [ -f "$root$2" ] && cmp -s "$1" "$root$2" && [ "$(stat -c %a:%U "$root$2")" = "${3#0}:$user" ]; then return; fi
+	put "$1" "$2.new" "$3"
+	as_user mv -f "$2.new" "$2"
 	changed=1
 }
 
@@ -113,22 +121,22 @@ prepare() {
 # install_daemon PROGRAM DIR
 install_daemon() {
 	step "installing the daemon"
-	for dir in .local .local/bin .config .config/systemd .config/systemd/user .config/systemd/user/podman.service.d; do
-		[ -d "$root$home/$dir" ] || run install -d -o "$user" -g "$user" "$home/$dir"
+	for dir in "$home/.local/bin" "$units/podman.service.d"; do
+		[ -d "$root$dir" ] || as_user mkdir -p "$dir"
 	done
 	# An installation that was cut off before its restart has left this mark.
 	restart=$units/archipelago.restart
 	changed=
-	if [ -e "$root$restart" ]; then changed=1; else run touch "$restart"; fi
-	place "$2/rollback.sh" "$program.rollback" 0755 "$user"
-	place "$2/archipelago.service" "$units/archipelago.service" 0644 "$user"
-	place "$2/archipelago-prober.service" "$units/archipelago-prober.service" 0644 "$user"
-	place "$2/podman-service.conf" "$units/podman.service.d/archipelago.conf" 0644 "$user"
+	if [ -e "$root$restart" ]; then changed=1; else as_user touch "$restart"; fi
+	place "$2/rollback.sh" "$program.rollback" 0755
+	place "$2/archipelago.service" "$units/archipelago.service" 0644
+	place "$2/archipelago-prober.service" "$units/archipelago-prober.service" 0644
+	place "$2/podman-service.conf" "$units/podman.service.d/archipelago.conf" 0644
 	trial=
 	if [ ! -e "$root$program" ]; then
-		place "$1" "$program" 0755 "$user"
+		place "$1" "$program" 0755
 	elif [ -z "${KEEP_DAEMON:-}" ] && ! cmp -s "$1" "$root$program"; then
-		if serves; then trial=1; else place "$1" "$program" 0755 "$user"; fi
+		if serves; then trial=1; else place "$1" "$program" 0755; fi
 	fi
 	if ! booted; then
 		echo "systemd does not run here. On the machine that boots from this, finish as root: sh $2/node.sh install $user $1 $2"
@@ -143,19 +151,19 @@ install_daemon() {
 	if [ -n "$trial" ]; then
 		# The new one is on trial: if it does not serve, the one that is there returns, and
 		# this fails. The prober follows its program.
-		run install -m 0755 -o "$user" -g "$user" "$1" "$program.candidate"
+		put "$1" "$program.candidate" 0755
 		upgraded=0
 		as_user "$program.candidate" upgrade --unsigned "$program.candidate" || upgraded=$?
-		run rm -f "$program.candidate"
+		as_user rm -f "$program.candidate"
 		[ "$upgraded" = 0 ] || exit "$upgraded"
 	elif [ -n "$changed" ]; then
 		# A trial belongs to the program that it was begun for.
-		run rm -f "$program.trial"
+		as_user rm -f "$program.trial"
 		as_user systemctl --user restart archipelago.service
 	fi
 	[ -z "$changed" ] || as_user systemctl --user restart archipelago-prober.service
 	as_user systemctl --user start archipelago.service archipelago-prober.service
-	run rm -f "$restart"
+	as_user rm -f "$restart"
 	look
 }
 
@@ -186,10 +194,11 @@ remove() {
 		step "stopping the daemon"
 		as_user systemctl --user disable --quiet --now archipelago.service archipelago-prober.service || true
 	fi
-	run rm -f "$program" "$program.rollback" "$program.previous" "$program.trial" "$program.candidate" \
+	as_user rm -f "$program" "$program.rollback" "$program.previous" "$program.trial" "$program.candidate" \
 		"$units/archipelago.service" "$units/archipelago-prober.service" "$units/archipelago.restart" \
 		"$units/default.target.wants/archipelago.service" "$units/default.target.wants/archipelago-prober.service" \
-		"$units/podman.service.d/archipelago.conf" /etc/sudoers.d/archipelago
+		"$units/podman.service.d/archipelago.conf"
+	run rm -f /etc/sudoers.d/archipelago
 	if booted && [ -e "$root/run/user/$uid/bus" ]; then as_user systemctl --user daemon-reload || true; fi
 	echo "The data in $data stays, and installed applications run on as services of $user."
 }

@@ -69,16 +69,9 @@ func (d *document) checkProcess(m *Manifest, i int, c Container) {
 	d.checkSpans(ulimits, c.Ulimits, "limit", "containers", i, "ulimits")
 	d.checkSpans(sysctls, c.Sysctls, "parameter of a network namespace", "containers", i, "sysctls")
 	// A container answers to its host name in every network that it is on, also where
-	// another application is; no container of that has a dot in its name.
-	if h := c.Hostname; h != "" {
-		if h != c.Name && !strings.HasPrefix(h, m.ID+".") {
-			d.report(at("containers", i, "hostname"), false, "expected %q, or a name that begins with %q: others reach the container by it", c.Name, m.ID+".")
-		}
-		for j, other := range m.Containers[:i] {
-			if other.Hostname == h {
-				d.report(at("containers", i, "hostname"), false, "%q is already that of containers[%d]", h, j)
-			}
-		}
+	// another application is: it must be no name that this means to find on the internet.
+	if h := c.Hostname; h != "" && h != c.Name && h != c.Name+".internal" {
+		d.report(at("containers", i, "hostname"), false, "expected %q or %q: others reach the container by it", c.Name, c.Name+".internal")
 	}
 	if c.ReadOnly && c.ShmSize != "" {
 		d.report(at("containers", i, "shm_size"), false, "with read_only, /dev/shm is read-only, too")

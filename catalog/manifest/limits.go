@@ -21,6 +21,27 @@ func (m *Manifest) Aliases(member string) (names []string) {
 	return names
 }
 
+// Ambiguous gives a further name of a container of one of two applications that is the name
+// of a container of the other's, where they share a network because one requires the other:
+// what is meant for the one could reach the other. It is empty where there is none.
+func Ambiguous(a, b *Manifest) string {
+	_, one := a.Requirement(b.ID)
+	_, other := b.Requirement(a.ID)
+	if !one && !other {
+		return ""
+	}
+	for _, m := range [][2]*Manifest{{a, b}, {b, a}} {
+		for _, c := range m[0].Containers {
+			for _, name := range m[0].Aliases(c.Name) {
+				if _, taken := m[1].Container(name); taken {
+					return name
+				}
+			}
+		}
+	}
+	return ""
+}
+
 // checkExtraHosts wants each further name to lead to one member, and to be nobody else's:
 // the main container sees it beside the names of what is required.
 func (d *document) checkExtraHosts(m *Manifest, names map[string]int) {

@@ -181,7 +181,12 @@ func (o *Offer) NewPrivileges(from, to *manifest.Manifest, node Node, now time.T
 // Grants are what an installation needs the owner's consent to: the application's own
 // capabilities, devices and folders, and those of what it brings along.
 func (o *Offer) Grants(m *manifest.Manifest, node Node, now time.Time) []string {
-	return append(node.On(m).Grants(), o.broughtAlong(m, (*manifest.Manifest).Grants, node, now)...)
+	return append(node.On(m).Grants(), o.GrantsAlong(m, node, now)...)
+}
+
+// GrantsAlong are those of Grants that are of what the application brings along.
+func (o *Offer) GrantsAlong(m *manifest.Manifest, node Node, now time.Time) []string {
+	return o.broughtAlong(m, (*manifest.Manifest).Grants, node, now)
 }
 
 // broughtAlong are privileges of those applications that another one brings along: the same,

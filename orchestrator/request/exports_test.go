@@ -89,3 +89,23 @@ func TestTheChoiceIsInTheRecord(t *testing.T) {
 		t.Errorf("%+v, %v", got, err)
 	}
 }
+
+// TestNobodyAnswersToAnothersName: what requires an application is on a network with it, and
+// found there by its own name. Podman gives the addresses of all that have a name.
+func TestNobodyAnswersToAnothersName(t *testing.T) {
+	further := func(m *manifest.Manifest) { m.Containers[0].ExtraHosts = map[string]string{"db": m.ID} }
+	victim := app("b", exporting("web"), further)
+	thief := app("db", using("b", "web"))
+	install := request.Request{App: "db", Verb: request.Install, Consent: []string{"reaches what b exports as web"}}
+	update := request.Request{App: "db", Verb: request.Update, Consent: []string{"requires b, and installs it where it is missing", "reaches what b exports as web", "reaches what b exports as web, where that is installed"}}
+	newer := func(m *manifest.Manifest) { m.Version = "2" }
+	because := []string{`db and b share a network`, `"db" is a container of one of them and a further name`}
+	decide(t, []decision{
+		{name: "what requires it", records: records(installed(victim)), offer: disk(thief), request: install, refused: request.ErrRefused, because: because},
+		{name: "what it requires", records: records(installed(app("db", exporting("web")))), offer: disk(app("b", using("db", "web"), further)), request: request.Request{App: "b", Verb: request.Install, Consent: []string{"reaches what db exports as web"}}, refused: request.ErrRefused, because: []string{"b and db share a network"}},
+		{name: "what comes along", offer: disk(victim, thief), request: install, refused: request.ErrRefused, because: because},
+		{name: "an update", records: records(installed(app("db")), installed(victim)), offer: disk(app("db", using("b", "web"), newer)), request: update, refused: request.ErrRefused, because: because},
+		{name: "an update, where it is optional", records: records(installed(app("db")), installed(victim)), offer: disk(app("db", using("b", "web"), optional, newer)), request: update, refused: request.ErrRefused, because: because},
+		{name: "what has nothing to do with it", records: records(installed(victim)), offer: disk(app("db")), request: request.Request{App: "db", Verb: request.Install}, want: "db"},
+	})
+}

@@ -189,6 +189,7 @@ func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.De
 	if why := o.Revoked(rec.App, rec.Manifest.Version); why != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrRefused, rec.App, why)
 	}
+	asked := o.GrantsAlong(rec.Manifest, records, now)
 	d := &deciding{records: records, offer: o, now: now}
 	if err := d.admit(&rec, rec.Manifest); err != nil {
 		return nil, err
@@ -197,6 +198,10 @@ func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.De
 		if err := d.folders(r.App, r.Manifest); err != nil {
 			return nil, err
 		}
+	}
+	// A backup brings back what its owner has agreed to; not so what comes along.
+	if len(asked) > 0 {
+		return nil, fmt.Errorf("%w: %w: to be brought back, %s needs what asks for more than applications have by themselves: it %s; install that first, and agree to it", ErrRefused, ErrConsent, rec.App, strings.Join(asked, "; it "))
 	}
 	return append(d.decided, rec), nil
 }
@@ -234,6 +239,9 @@ func (d *deciding) collision(m *manifest.Manifest) error {
 				if slices.Contains(theirs.NodePorts(), p) {
 					return fmt.Errorf("%w: %s and %s both use port %s of the node", ErrRefused, m.ID, other.App, p)
 				}
+			}
+			if name := manifest.Ambiguous(m, theirs); name != "" {
+				return fmt.Errorf("%w: %s and %s share a network, as one of them requires the other, and %q is a container of one of them and a further name of one of the other's: what is meant for that could reach the wrong one", ErrRefused, m.ID, other.App, name)
 			}
 			for _, c := range m.Containers {
 				if _, taken := theirs.Container(c.Name); taken {

@@ -56,6 +56,17 @@ func TestABackupOfWhatHasAFolderWantsIt(t *testing.T) {
 	}
 }
 
+func TestABackupBringsNothingAlongThatItsOwnerHasNotAgreedTo(t *testing.T) {
+	rec := installed(app("b", requires("a"), photos))
+	got, err := request.Restored(knowing(records()), disk(app("a", photos)), now, rec)
+	if !errors.Is(err, request.ErrConsent) || !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "installs a, which reads and writes your folder photos (/srv/photos)") {
+		t.Errorf("%s, %v", says(got), err)
+	}
+	if _, err := request.Restored(knowing(records(installed(app("a", photos)))), disk(), now, rec); err != nil {
+		t.Errorf("it is installed: %v", err)
+	}
+}
+
 func TestAFolderIsForgottenOnceNobodyHasIt(t *testing.T) {
 	for _, c := range []struct {
 		name    string

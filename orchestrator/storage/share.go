@@ -43,9 +43,6 @@ func Share(dir, name string, all bool, as As) (id string, left int, err error) {
 		return "", 0, err
 	}
 	defer root.Close()
-	if err := os.Chdir(dir); err != nil {
-		return "", 0, err
-	}
 	// Where that is not for the node's user to do, it may be done already.
 	if err := open(root, "."); err != nil && !notOurs(err) {
 		return "", 0, err
@@ -157,14 +154,40 @@ func openAll(root *os.Root) (left int, err error) {
 	})
 }
 
-// try has one user make a file and directories, and another one change them.
+// try has one user make a file and directories, and another one change them. Applications
+// that have the folder may put links in the place of these meanwhile: each script works in a
+// directory that was opened before, and follows none.
 func try(root *os.Root, as As) (err error) {
 	dir := ".archipelago-try-" + strings.ToLower(rand.Text())
-	defer func() { err = errors.Join(err, root.RemoveAll(dir)) }()
-	if err := as(first, "umask 022 && mkdir "+dir+" && mkdir "+dir+"/a && echo one > "+dir+"/b"); err != nil {
+	defer func() { err = errors.Join(err, in(root, ".", func() error { return root.RemoveAll(dir) })) }()
+	for _, step := range []struct {
+		in     string
+		uid    int
+		script string // with noclobber, the shell makes files and follows no link
+	}{
+		{".", first, "umask 022 && mkdir " + dir},
+		{dir, first, "umask 022 && set -C && mkdir a && echo one > b"},
+		{dir, second, "echo two | dd status=none oflag=append,nofollow conv=nocreat,notrunc of=b && rm b"},
+		{path.Join(dir, "a"), second, "set -C && echo two > c"},
+	} {
+		if err := in(root, step.in, func() error { return as(step.uid, step.script) }); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+// in does something with a directory of the folder as the current one.
+func in(root *os.Root, dir string, do func() error) error {
+	f, err := root.OpenFile(dir, os.O_RDONLY|syscall.O_DIRECTORY|syscall.O_NOFOLLOW, 0)
+	if err != nil {
 		return err
 	}
-	return as(second, "echo two >> "+dir+"/b && echo two > "+dir+"/a/c && rm "+dir+"/b")
+	defer f.Close()
+	if err := f.Chdir(); err != nil {
+		return err
+	}
+	return do()
 }
 
 // KeepingGroups is As in Podman's user namespace.

@@ -190,6 +190,45 @@ func TestWhatIsThereAlreadyIsOpenedOnRequestOnly(t *testing.T) {
 	}
 }
 
+// TestWhoTriesAFolderFollowsNoLink: an application that has the folder sees the trial begin,
+// and puts links in the place of what it makes.
+func TestWhoTriesAFolderFollowsNoLink(t *testing.T) {
+	for _, place := range []string{"", "a", "b"} {
+		dir, outside := t.TempDir(), t.TempDir()
+		if err := errors.Join(os.Chmod(outside, 0o777), os.Chmod(filepath.Dir(outside), 0o777)); err != nil {
+			t.Fatal(err)
+		}
+		victim := outside
+		if place == "b" {
+			victim = filepath.Join(outside, "victim")
+			if err := errors.Join(os.WriteFile(victim, []byte("mine\n"), 0o666), os.Chmod(victim, 0o666)); err != nil {
+				t.Fatal(err)
+			}
+		}
+		t.Chdir(dir)
+		swapped := false
+		_, _, err := Share(dir, "photos", false, func(uid int, script string) error {
+			if all, _ := filepath.Glob(filepath.Join(dir, ".archipelago-try-*", place)); len(all) == 1 && !swapped {
+				swapped = true
+				if err := errors.Join(os.RemoveAll(all[0]), os.Symlink(victim, all[0])); err != nil {
+					t.Fatal(err)
+				}
+			}
+			return as(os.Getegid())(uid, script)
+		})
+		if err == nil || !swapped {
+			t.Errorf("%q: accepted (%v), %v", place, swapped, err)
+		}
+		left, _ := os.ReadDir(outside)
+		if place != "b" && len(left) > 0 {
+			t.Errorf("%q: %v is made outside", place, left)
+		}
+		if b, err := os.ReadFile(victim); place == "b" && (err != nil || string(b) != "mine\n") {
+			t.Errorf("%q is written to outside: %v", b, err)
+		}
+	}
+}
+
 func TestAFolderThatCannotBeSharedIsRefusedAndGetsNoMark(t *testing.T) {
 	dir := t.TempDir()
 	t.Chdir(dir)
