@@ -158,6 +158,11 @@ func (d *document) read(src []byte) (*Manifest, error) {
 		refuse(Problem{File: d.name, Line: line, Column: col, Rule: RuleSyntax, Message: fmt.Sprintf("control character %#x; a manifest is text", src[i])})
 		return nil, nil
 	}
+	if i := nestedTooDeep(src); i >= 0 {
+		line := 1 + bytes.Count(src[:i], []byte("\n"))
+		refuse(Problem{File: d.name, Line: line, Column: i - bytes.LastIndexByte(src[:i], '\n'), Rule: RuleSyntax, Message: fmt.Sprintf("nested more than %d deep; a manifest is flat", maxNesting)})
+		return nil, nil
+	}
 	file, err := parser.ParseBytes(src, 0)
 	if err != nil {
 		refuse(syntaxProblem(d.name, err))
