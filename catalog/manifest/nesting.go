@@ -1,10 +1,10 @@
 package manifest
 
-// maxNesting bounds how deep a text nests, far above what a manifest needs: the parser calls
+// maxDepth bounds how deep a text nests, far above what a manifest needs: the parser calls
 // itself for each level, and takes minutes and gigabytes for some hundred thousand.
-const maxNesting = 200
+const maxDepth = 200
 
-// nestedTooDeep gives the offset at which a text opens more than maxNesting brackets that are
+// nestedTooDeep gives the offset at which a text opens more than maxDepth brackets that are
 // not closed, or has a line that opens as many lists by dashes; -1 where none does. It does not
 // know quotes: no text of so many brackets is worth an exception.
 func nestedTooDeep(src []byte) int {
@@ -22,7 +22,7 @@ func nestedTooDeep(src []byte) int {
 				dashes++
 			}
 		}
-		if open > maxNesting || dashes > maxNesting {
+		if open > maxDepth || dashes > maxDepth {
 			return i
 		}
 	}

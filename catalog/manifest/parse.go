@@ -160,7 +160,7 @@ func (d *document) read(src []byte) (*Manifest, error) {
 	}
 	if i := nestedTooDeep(src); i >= 0 {
 		line := 1 + bytes.Count(src[:i], []byte("\n"))
-		refuse(Problem{File: d.name, Line: line, Column: i - bytes.LastIndexByte(src[:i], '\n'), Rule: RuleSyntax, Message: fmt.Sprintf("nested more than %d deep; a manifest is flat", maxNesting)})
+		refuse(Problem{File: d.name, Line: line, Column: i - bytes.LastIndexByte(src[:i], '\n'), Rule: RuleSyntax, Message: fmt.Sprintf("nested more than %d deep; a manifest is flat", maxDepth)})
 		return nil, nil
 	}
 	file, err := parser.ParseBytes(src, 0)
