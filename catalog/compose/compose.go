@@ -57,8 +57,8 @@ func (r *Result) Left() (left []Item) {
 
 // Place is a line of a file, from 1; 0 where it is the whole file.
 type Place struct {
-	File string
-	Line int
+	File string `json:"file"`
+	Line int    `json:"line"`
 }
 
 func (p Place) String() string {
@@ -74,11 +74,11 @@ func (p Place) before(other Place) bool {
 
 // Item is something that a manifest does not carry, or not as it was.
 type Item struct {
-	Place   Place
-	Field   string // such as services.web.privileged
-	Reason  string
-	Instead string // what would do instead; may be empty
-	Note    bool   // it needs no work of the author's
+	Place
+	Field   string `json:"field"` // such as services.web.privileged
+	Reason  string `json:"reason"`
+	Instead string `json:"instead,omitempty"` // what would do instead; may be empty
+	Note    bool   `json:"note"`              // it needs no work of the author's
 
 	service string
 }

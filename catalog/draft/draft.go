@@ -80,8 +80,11 @@ func Make(o Options) (map[string][]byte, error) {
 	if !id.MatchString(o.ID) {
 		return nil, fmt.Errorf("%q is no id: expected lower-case letters, digits and hyphens, at most 63", o.ID)
 	}
-	if (o.Template == "companion") != (o.Requires != "") {
-		return nil, fmt.Errorf("a companion, and nothing else, names the application that it requires")
+	if o.Template == "companion" && o.Requires == "" {
+		return nil, fmt.Errorf("a companion is for another application: name it with --requires")
+	}
+	if o.Template != "companion" && o.Requires != "" {
+		return nil, fmt.Errorf("--requires: only the template companion is for another application, not %s", o.Template)
 	}
 	if o.Name == "" {
 		o.Name = strings.ToUpper(o.ID[:1]) + strings.ReplaceAll(o.ID[1:], "-", " ")
@@ -97,7 +100,7 @@ func Make(o Options) (map[string][]byte, error) {
 	if _, err := manifest.Parse("manifest.yaml", text); err != nil {
 		return nil, fmt.Errorf("this image and these options give no valid manifest; write it by hand, beginning with a template alone:\n%w", err)
 	}
-	files := map[string][]byte{"manifest.yaml": text}
+	files := map[string][]byte{"manifest.yaml": text, "icon.svg": []byte(icon)}
 	for _, from := range s.contexts() {
 		if err := add(files, from.template, from.dir, o.Name); err != nil {
 			return nil, err

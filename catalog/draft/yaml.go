@@ -32,13 +32,20 @@ const (
 `
 )
 
+// icon stands in My Apps and a store until the application has its own.
+const icon = `<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 64 64">
+  <rect width="64" height="64" rx="14" fill="#555753"/>
+  <circle cx="32" cy="32" r="14" fill="#fff"/>
+</svg>
+`
+
 // yaml writes the manifest. (By hand: text/template would keep every method in the program,
 // which makes archy a fifth larger.)
 func (s *sketch) yaml() []byte {
 	var b strings.Builder
 	put := func(format string, args ...any) { fmt.Fprintf(&b, format, args...) }
 	put("# The manifest of %s. What its fields mean:\n# %s\n# Check it with 'archy app validate', and see its units with 'archy app render'.\n", s.Name, manifest.Page)
-	put("apiVersion: %s\nid: %s\nname: %s\nversion: %s\nsummary: %s\ncontainers:\n", manifest.APIVersion, s.ID, Quote(s.Name), Quote(s.Version), Quote(s.Summary))
+	put("apiVersion: %s\nid: %s\nname: %s\nversion: %s\nsummary: %s\ntagline: %s\n# TODO: an icon of its own, and the category that it belongs to.\nicon: icon.svg\ncategory: other\ncontainers:\n", manifest.APIVersion, s.ID, Quote(s.Name), Quote(s.Version), Quote(s.Summary), Quote("TODO: what makes somebody want it"))
 	database := s.Template == "database"
 	if database {
 		put(postgres, s.ID)

@@ -5,6 +5,7 @@ package usage
 import (
 	"errors"
 	"fmt"
+	"strings"
 
 	"github.com/spf13/cobra"
 )
@@ -38,6 +39,9 @@ func Mark(c *cobra.Command) {
 func mark(c *cobra.Command) {
 	if args := c.Args; args != nil {
 		c.Args = func(cmd *cobra.Command, s []string) error {
+			if len(s) > 0 && cmd.HasSubCommands() {
+				return unknown(cmd, s[0])
+			}
 			if err := errors.Join(args(cmd, s), cmd.ValidateRequiredFlags()); err != nil {
 				return Wrap(fmt.Errorf("%w\nusage: %s", err, cmd.UseLine()))
 			}
@@ -47,7 +51,7 @@ func mark(c *cobra.Command) {
 	if c.HasSubCommands() && !c.Runnable() {
 		c.Args = func(cmd *cobra.Command, s []string) error {
 			if len(s) > 0 {
-				return Wrap(fmt.Errorf("unknown command %q for %q", s[0], cmd.CommandPath()))
+				return unknown(cmd, s[0])
 			}
 			return nil
 		}
@@ -56,4 +60,16 @@ func mark(c *cobra.Command) {
 	for _, sub := range c.Commands() {
 		mark(sub)
 	}
+}
+
+// unknown refuses the name of a command that there is not, and says which one it is like.
+func unknown(c *cobra.Command, name string) error {
+	err := fmt.Errorf("unknown command %q for %q", name, c.CommandPath())
+	if c.SuggestionsMinimumDistance <= 0 {
+		c.SuggestionsMinimumDistance = 2
+	}
+	if like := c.SuggestionsFor(name); len(like) > 0 {
+		return Wrap(fmt.Errorf("%w; did you mean %s?", err, strings.Join(like, " or ")))
+	}
+	return Wrap(fmt.Errorf("%w; see '%s --help'", err, c.CommandPath()))
 }
