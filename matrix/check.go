@@ -94,7 +94,7 @@ func CheckRunning(m *manifest.Manifest, s *Snapshot) (wrong []string) {
 			}
 		}
 	}
-	return slices.Concat(CheckUp(m, s), wrong, CheckKept(m, s))
+	return slices.Concat(CheckUp(m, s), wrong, checkReached(m, s), CheckKept(m, s))
 }
 
 // CheckKept requires data and secrets to be in place, with the right owner and mode.

@@ -321,6 +321,15 @@ func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 			p.add("its unit's "+name, value)
 		}
 	}
+	for file, text := range s.DropIns {
+		if name, its := strings.CutPrefix(file, unit+".d/"); its {
+			says := "of a text that is not meant"
+			if text == stopsOnce {
+				says = "that stops it once"
+			}
+			p.add("its unit's drop-in "+name, says)
+		}
+	}
 	if limit, ok := s.MemoryMax[unit]; ok {
 		p.add("memory.max of its unit's cgroup", limit)
 	}

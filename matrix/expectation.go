@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"slices"
 	"strconv"
@@ -25,6 +26,13 @@ const (
 	checkRetries    = 3
 	shmSize         = 65536000 // bytes
 )
+
+// stopsOnce is the digest of the one drop-in that a container's service has.
+var stopsOnce = fmt.Sprintf("%x", sha256.Sum256([]byte(`# Written by archipelago; changes are overwritten.
+[Service]
+ExecStopPost=
+ExecStopPost=-/bin/sh -c '[ ! -e %t/%N.cid ] || exec /usr/bin/podman rm -v -f -i --cidfile=%t/%N.cid'
+`)))
 
 // Facts are what a node and its owner add to a manifest.
 type Facts struct {

@@ -54,6 +54,24 @@ func links(r manifest.Requirement, others map[string]*manifest.Manifest) bool {
 	return r.Uses == nil
 }
 
+// checkReached requires the containers of others that an application uses to be on the network
+// that it shares with them, where they run and are healthy.
+func checkReached(m *manifest.Manifest, s *Snapshot) (wrong []string) {
+	for _, r := range m.Requires {
+		reaches := r.Reaches
+		if reaches == nil && r.Linked() {
+			reaches = []string{r.App}
+		}
+		for _, c := range s.Containers {
+			up := c.State == "running" && (c.Health == "" || c.Health == "healthy")
+			if up && c.App == r.App && slices.Contains(reaches, c.Name) && !slices.Contains(c.Networks, linkOf(m.ID, r.App)) {
+				wrong = append(wrong, fmt.Sprintf("container %s, which it uses, is not on network %s", c.Name, linkOf(m.ID, r.App)))
+			}
+		}
+	}
+	return wrong
+}
+
 // imported adds what a container has of other applications.
 func (m *Meant) imported(c manifest.Container, dataDir string) {
 	uid, gid := c.IDs()

@@ -123,6 +123,20 @@ func TestOnlyWhatServesAnExportIsOnALink(t *testing.T) {
 			t.Errorf("%s: %q, expected %q", name, wrong, c.want)
 		}
 	}
+	for name, c := range map[string]struct {
+		seen Seen
+		want []string
+	}{
+		"linked":                               {Seen{Name: "chain-rpc", State: "running", Health: "healthy", Networks: []string{"archipelago-chain", link}}, nil},
+		"not linked":                           {Seen{Name: "chain-rpc", State: "running", Health: "healthy", Networks: []string{"archipelago-chain"}}, []string{"container chain-rpc, which it uses, is not on network " + link}},
+		"not linked yet, while it is starting": {Seen{Name: "chain-rpc", State: "running", Health: "starting", Networks: []string{"archipelago-chain"}}, nil},
+		"one that is not used":                 {Seen{Name: "chain", State: "running", Networks: []string{"archipelago-chain"}}, nil},
+	} {
+		c.seen.App = "chain"
+		if wrong := checkReached(on, &Snapshot{Containers: []Seen{c.seen}}); !slices.Equal(wrong, c.want) {
+			t.Errorf("%s: %q, expected %q", name, wrong, c.want)
+		}
+	}
 	own := &Snapshot{Containers: []Seen{{Name: "wallet", App: "wallet", Networks: []string{"archipelago-wallet", link}, Mounts: []string{nodes.DataDir + "/chain/blocks"}, Rootless: true}}}
 	if wrong := CheckInvariants(on, own); len(wrong) > 0 {
 		t.Errorf("%q", wrong)

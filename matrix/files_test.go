@@ -103,7 +103,7 @@ func TestALeakOfAKeyIsFoundAndOneOfACertificateIsNone(t *testing.T) {
 func TestAFileIsLookedAtInItsContainer(t *testing.T) {
 	m := stack()
 	m.Containers[0].Files = []manifest.File{{Path: "/etc/db.conf", Content: "x"}}
-	if q := asMeant(nil).ask(m, nodes.DataDir, noon); !slices.Contains(q.inside, "100:/etc/db.conf") || !slices.Equal(q.texts, []string{"100:/etc/db.conf"}) {
+	if q := asMeant(nil).ask(m, nodes.DataDir, noon); !slices.Contains(q.inside, "100:/etc/db.conf") || !slices.Contains(q.texts, "100:/etc/db.conf") {
 		t.Errorf("looked for are %q and %q", q.inside, q.texts)
 	}
 	// What the node does not say of a file that is mounted is not taken for anything.

@@ -14,6 +14,9 @@ const (
 	second200 = "process 200 201 serve 100999 100999 100999 0000000000000000 0000000000000000 0000000000000000 0000000000000000 0000000000000000"
 )
 
+// textOfRPC is the digest of what stands for the secret rpc of the application chain.
+const textOfRPC = "73ce0359cd5f0418e9cd3e6c6a92c53cf2819d987830e6a4d1699d2cad75d41c"
+
 // all are the five sets of a program that has them, and bounded those of one that has given
 // all up.
 func all(set string) string { return strings.TrimSuffix(strings.Repeat(set+" ", 5), " ") }
@@ -91,7 +94,7 @@ var grantedLanguage = map[string]said{
 			web.Storage = []manifest.StorageMount{{Name: "photos", Path: "/photos", Access: manifest.ReadWrite, Dir: "/home/node/archipelago-gate/photos"}}
 		},
 		shows: []edit{
-			{factsFile, "volume db 77", "place /home/node/archipelago-gate/photos 88\nvolume db 77"},
+			{factsFile, "volume db 77", "place /home/node/archipelago-gate/photos 88 " + witnessed + "\nvolume db 77"},
 			{factsFile, "mount 200 /dev/null ", "inside 200 /photos 0 0 2770 88\nmount 200 /photos rw,nosuid,nodev ext4 /home/node/archipelago-gate/photos -\nmount 200 /dev/null "},
 			{factsFile, "property pair.service KillMode mixed", "property pair.service KillMode mixed\nproperty pair.service ExecStartPre { path=/usr/bin/test ; argv[]=/usr/bin/test -e /home/node/archipelago-gate/photos/.archipelago-photos ; ignore_errors=no ; pid=0 }"},
 			{factsFile, "process 200 201 serve 100999 100999 100999", "process 200 201 serve 100999 100999 100999,20,1000"},
@@ -102,11 +105,32 @@ var grantedLanguage = map[string]said{
 		more:   "", // likewise
 		faults: map[edit]string{
 			{factsFile, "0 0 2770 88", "0 0 2770 99"}:                                   "container pair: mount /photos is another directory than /home/node/archipelago-gate/photos, inode 99 instead of 88",
-			{factsFile, "/photos 88\n", "/photos absent\n"}:                             "container pair: mount /photos is another directory than",
+			{factsFile, "/photos 88 " + witnessed, "/photos absent -"}:                  "container pair: mount /photos is another directory than",
 			{factsFile, "mount 200 /photos rw", "mount 200 /photos ro"}:                 "container pair: mount /photos is /home/node/archipelago-gate/photos, read-only, wanted",
 			{web, `"Source": "/home/node/archipelago-gate/photos"`, `"Source": "/etc"`}: "container pair: mount /photos is /etc, writable, wanted",
 			{factsFile, "/usr/bin/test -e /home", "/usr/bin/true /home"}:                "container pair: its unit's ExecStartPre is /usr/bin/true",
 			{web, `"--group-add", "keep-groups"`, `"--x"`}:                              "container pair: additional group keep-groups is missing, wanted set",
+		},
+	},
+	"data and a credential of another application": {
+		change: func(_, web *manifest.Container) {
+			web.Imports = []manifest.Import{{Of: "chain", Name: "blocks", App: "chain.blocks", Path: "/blocks", ReadOnly: true}, {Of: "chain", Name: "rpc", App: "chain.rpc.password", Path: "/run/secrets/rpc"}}
+		},
+		shows: []edit{
+			{factsFile, "volume db 77", "place /var/lib/archipelago/chain/blocks 88 -\nvolume db 77"},
+			{factsFile, "mount 200 /dev/null ", "inside 200 /blocks 0 0 755 88\nmount 200 /blocks ro,nosuid,nodev ext4 /chain/blocks -\ninside 200 /run/secrets/rpc 100999 100999 400 89\ntext 200 /run/secrets/rpc " + textOfRPC + "\nmount 200 /run/secrets/rpc rw ext4 /storage/userdata/secrets/chain.rpc -\nmount 200 /dev/null "},
+			{web, `"Mounts": []`, `"Mounts": [{"Type": "bind", "Source": "/var/lib/archipelago/chain/blocks", "Destination": "/blocks"}]`},
+			{web, `"StopTimeout": 3`, `"StopTimeout": 3, "Secrets": [{"Name": "chain.rpc", "UID": 1000, "GID": 1000, "Mode": 256}]`},
+		},
+		absent: "", // the look is incomplete
+		more:   "", // likewise
+		faults: map[edit]string{
+			{factsFile, "0 0 755 88", "0 0 755 99"}:                          "container pair: mount /blocks is another directory than /var/lib/archipelago/chain/blocks, inode 99 instead of 88",
+			{factsFile, "mount 200 /blocks ro", "mount 200 /blocks rw"}:      "container pair: mount /blocks is /var/lib/archipelago/chain/blocks, writable, wanted",
+			{web, `archipelago/chain/blocks"`, `archipelago/chain/wallets"`}: "container pair: mount /blocks is /var/lib/archipelago/chain/wallets, read-only, wanted",
+			{factsFile, textOfRPC, textOfDB}:                                 "container pair: secret /run/secrets/rpc is mode 400 of 1000:1000, with another value, wanted",
+			{factsFile, "100999 100999 400 89", "100999 100999 444 89"}:      "container pair: secret /run/secrets/rpc is mode 444 of 1000:1000, with its value, wanted",
+			{factsFile, "secrets/chain.rpc -", "secrets/chain.admin -"}:      "container pair: mount /run/secrets/rpc is another file, /storage/userdata/secrets/chain.admin",
 		},
 	},
 	"a USB device, which is where the node has it": {

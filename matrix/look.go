@@ -32,7 +32,7 @@ const programOnNode = ".cache/archipelago-gate/look"
 type questions struct {
 	app, dataDir   string
 	since          time.Time
-	units, volumes []string // units by name, volumes and folders of the owner's by directory
+	units, volumes []string // units by name, volumes, those of others too, and folders of the owner's by directory
 	mains          []string // main processes of its containers: "PID:PID of conmon"
 	others         []string // main processes of other containers
 	inside         []string // paths in containers: "PID:/path"
@@ -56,6 +56,11 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 				q.volumes = append(q.volumes, dir)
 			}
 		}
+		for _, in := range c.Imports {
+			if dir := manifest.VolumeDir(dataDir, in.Of, in.Name); in.Mounts() && !slices.Contains(q.volumes, dir) {
+				q.volumes = append(q.volumes, dir)
+			}
+		}
 	}
 	q.devices = devicesOf(m)
 	for _, seen := range s.Containers {
@@ -73,11 +78,15 @@ func (s *Snapshot) ask(m *manifest.Manifest, dataDir string, since time.Time) qu
 		for _, sec := range c.Secrets {
 			if sec.Path != "" {
 				q.inside = append(q.inside, seen.pid+":"+sec.Path)
+				q.texts = append(q.texts, seen.pid+":"+sec.Path)
 			}
 		}
 		for _, in := range c.Imports {
 			if in.Path != "" && in.Of != "" {
 				q.inside = append(q.inside, seen.pid+":"+in.Path)
+			}
+			if in.Path != "" && in.Credential() {
+				q.texts = append(q.texts, seen.pid+":"+in.Path)
 			}
 		}
 		for _, r := range m.Requires {
@@ -245,9 +254,11 @@ func (r *reading) fact(f []string, line string) error {
 			return errForm
 		}
 		r.Volumes[f[1]] = VolSeen{f[2], uid, gid, f[5]}
-	case tag == "place" && n == 3:
+	case tag == "place" && n == 4:
 		r.volumes++
-		r.Places[f[1]] = strings.TrimPrefix(f[2], "absent")
+		r.Places[f[1]] = PlaceSeen{strings.TrimPrefix(f[2], "absent"), f[3]}
+	case tag == "dropin" && n == 4:
+		r.DropIns[f[1]+".d/"+f[2]] = f[3]
 	case tag == "folder" && n == 3 && f[2] == "absent":
 		r.folders++
 	case tag == "folder" && n == 3 && f[2] == "there":

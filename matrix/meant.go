@@ -125,7 +125,7 @@ func (c *Meant) wantMounts(w wanted) {
 		}
 		owner := fmt.Sprintf("mode 400 of %d:%d", s.UID, s.GID)
 		w.must("mount "+s.Target, "secret "+s.Name)
-		w.must("secret "+s.Target, owner)
+		w.must("secret "+s.Target, owner+", with its value")
 		w.must("secret "+s.Name+" in Podman", owner)
 	}
 }
@@ -198,6 +198,7 @@ func check(argv []string) string {
 // wantUnit adds what systemd must have been told.
 func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 	w.must("its unit's WantedBy", "default.target")
+	w.must("its unit's drop-in archipelago.conf", "that stops it once")
 	memory := "infinity"
 	if c.Memory > 0 {
 		memory = fmt.Sprint(c.Memory)

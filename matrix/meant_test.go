@@ -109,7 +109,11 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 		{"NoNewPrivileges off", factsFile, "0000000000000000 1 2\nprocess 200 201", "0000000000000000 0 2\nprocess 200 201", "container pair: no_new_privs is 0 and 1, wanted 1"},
 		{"a port that is not declared", web, `"80/tcp":`, `"90/tcp": [{"HostIp": "0.0.0.0", "HostPort": "18999"}], "80/tcp":`, "container pair: published port 18999/tcp is every address to 90, and none is meant"},
 		{"a health check that is always true", db, `"Test": ["CMD", "ready", "-q"]`, `"Test": ["CMD", "true", "anyway"]`, `container pair-db: health check is ["CMD","true","anyway"], wanted ["CMD","ready","-q"]`},
-		{"secrets that everyone can read", factsFile, "inside 100 /run/secrets/password 100099 100101 400", "inside 100 /run/secrets/password 100099 100101 444", "container pair-db: secret /run/secrets/password is mode 444 of 100:102, wanted mode 400 of 100:102"},
+		{"secrets that everyone can read", factsFile, "inside 100 /run/secrets/password 100099 100101 400", "inside 100 /run/secrets/password 100099 100101 444", "container pair-db: secret /run/secrets/password is mode 444 of 100:102, with its value, wanted mode 400 of 100:102, with its value"},
+		{"another secret's value", factsFile, "text 100 /run/secrets/password 4f", "text 100 /run/secrets/password 5f", "container pair-db: secret /run/secrets/password is mode 400 of 100:102, with another value, wanted"},
+		{"a drop-in that says more", factsFile, "dropin pair.service archipelago.conf ", "dropin pair.service archipelago.conf 0", "container pair: its unit's drop-in archipelago.conf is of a text that is not meant, wanted that stops it once"},
+		{"a drop-in more", factsFile, "dropin pair.service archipelago.conf ", "dropin pair.service more.conf 0\ndropin pair.service archipelago.conf ", "container pair: its unit's drop-in more.conf is of a text that is not meant, and none is meant"},
+		{"no drop-in", factsFile, "dropin pair.service archipelago.conf", "dropin other.service archipelago.conf", "container pair: its unit's drop-in archipelago.conf is missing"},
 		{"no limit of memory", factsFile, "property pair-db.service MemoryMax 67108864", "property pair-db.service MemoryMax infinity", "container pair-db: its unit's MemoryMax is infinity, wanted 67108864"},
 
 		{"another image", web, digestOf("a"), digestOf("e"), "container pair: image is sha256:eeee"},
@@ -149,7 +153,7 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 		{"a tmpfs with programs of root", factsFile, "mount 100 /run/db rw,nosuid,nodev", "mount 100 /run/db rw,nodev", "container pair-db: mount /run/db is tmpfs, writable, mode 1777, without nosuid"},
 		{"a directory in place of a tmpfs", factsFile, "mount 100 /run/db rw,nosuid,nodev,relatime tmpfs", "mount 100 /run/db rw,nosuid,nodev,relatime ext4", "container pair-db: mount /run/db is / of a ext4"},
 		{"another secret", factsFile, "/userdata/secrets/pair.password", "/userdata/secrets/pair.token", "container pair-db: mount /run/secrets/password is another file, "},
-		{"a secret of another owner", factsFile, "inside 100 /run/secrets/password 100099 100101", "inside 100 /run/secrets/password 1000 1000", "container pair-db: secret /run/secrets/password is mode 400 of 0:0, wanted mode 400 of 100:102"},
+		{"a secret of another owner", factsFile, "inside 100 /run/secrets/password 100099 100101", "inside 100 /run/secrets/password 1000 1000", "container pair-db: secret /run/secrets/password is mode 400 of 0:0, with its value, wanted mode 400 of 100:102, with its value"},
 		{"a secret that Podman holds otherwise", db, `"Mode": 256`, `"Mode": 292`, "container pair-db: secret pair.password in Podman is mode 444 of 100:102, wanted mode 400 of 100:102"},
 		{"a secret more", web, `"StopTimeout": 3`, `"StopTimeout": 3, "Secrets": [{"Name": "other.key", "Mode": 256}]`, "container pair: secret other.key in Podman is mode 400 of 0:0, and none is meant"},
 		{"a read-only image", web, `"ReadonlyRootfs": false`, `"ReadonlyRootfs": true`, "container pair: root file system is read-only in Podman alone, and none is meant"},
@@ -257,7 +261,7 @@ func TestWhatTheLabsKernelSaysIsRead(t *testing.T) {
 	if err := s.read(string(b), questions{volumes: []string{"/var/lib/archipelago/page/data"}, inside: []string{"11014:/data", "11014:/run/secrets/key"}}); err != nil {
 		t.Fatal(err)
 	}
-	m := Meant{Name: "page", User: "1000:1000", Volumes: map[string]VolumeMeant{"/data": {Dir: "/var/lib/archipelago/page/data"}}, Tmpfs: []TmpfsMeant{{Target: "/tmp"}}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
+	m := Meant{App: "page", Name: "page", User: "1000:1000", Volumes: map[string]VolumeMeant{"/data": {Dir: "/var/lib/archipelago/page/data"}}, Tmpfs: []TmpfsMeant{{Target: "/tmp"}}, Secrets: []SecretMeant{{Name: "page.key", Target: "/run/secrets/key", UID: 1000, GID: 1000}}}
 	seen, w := properties{}, wanted{}
 	s.addSecurity(seen, s.Containers[0], &m)
 	s.addMounts(seen, s.Containers[0].running, &m)

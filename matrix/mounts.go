@@ -116,7 +116,11 @@ func (s *Snapshot) addMounts(p properties, r *Details, m *Meant) {
 	}
 	for _, sec := range m.Secrets {
 		if in, ok := r.Inside[sec.Target]; ok {
-			p.add("secret "+sec.Target, fmt.Sprintf("mode %s of %s:%s", in.Mode, s.inside(in.UID, s.SubUID), s.inside(in.GID, s.SubGID)))
+			value := "with its value"
+			if r.Texts[sec.Target] != sec.text(m.App) {
+				value = "with another value"
+			}
+			p.add("secret "+sec.Target, fmt.Sprintf("mode %s of %s:%s, %s", in.Mode, s.inside(in.UID, s.SubUID), s.inside(in.GID, s.SubGID), value))
 		}
 	}
 	switch kernels := has(last["/"].Options, "ro"); {

@@ -2,6 +2,7 @@ package matrix
 
 import (
 	"cmp"
+	"crypto/sha256"
 	"fmt"
 	"strings"
 
@@ -31,6 +32,12 @@ func (c inspection) variables() map[string]string {
 		}
 	}
 	return out
+}
+
+// text is the digest of what a container reads of the secret, with a name in place of the value:
+// of the application's own without the application's name.
+func (s SecretMeant) text(app string) string {
+	return fmt.Sprintf("%x", sha256.Sum256([]byte("{{secret:"+strings.TrimPrefix(s.Name, app+".")+"}}")))
 }
 
 // secretSize is that of a generated secret of which the manifest says none: characters,

@@ -10,23 +10,24 @@ import (
 // same time. Nothing that it shows comes from the daemon.
 type Snapshot struct {
 	Boot       nodes.BootID
-	Host       string              // the node's name
-	Containers []Seen              // every container of the user, from Podman's API
-	Units      map[string]UnitSeen // the application's services, from systemd
-	Files      []string            // unit files of the application, from the disk
-	Volumes    map[string]VolSeen  // by volume name, from the disk
-	Places     map[string]string   // of the owner's folders that a manifest names: directory -> inode, empty where it is gone
-	Folders    []string            // of the application alone that are there, below the data directory, from the disk
-	Secrets    map[string]FileSeen // by secret name, from the disk
-	Forms      map[string][]string // of those, such as "hex:32", from the disk
-	Stored     []string            // the application's secrets in Podman's store
-	Networks   []string            // names, from Podman's API
-	Open       map[int]bool        // published TCP port -> answers: a web interface's on the node's loopback, any other from outside
-	Exposed    map[int]bool        // published port of a web interface -> answers from outside, as it must not
-	Proxied    map[int]string      // published port of a web interface that is not open -> what its proxy answers
-	Podmans    map[string]string   // Podman's own volumes -> the application that they are labelled with; nil: not asked for, since there are containers
-	UserID     int                 // of the node's user
-	SubUID     int                 // first subordinate uid
+	Host       string               // the node's name
+	Containers []Seen               // every container of the user, from Podman's API
+	Units      map[string]UnitSeen  // the application's services, from systemd
+	Files      []string             // unit files of the application, from the disk
+	Volumes    map[string]VolSeen   // by volume name, from the disk
+	Places     map[string]PlaceSeen // of the owner's folders that a manifest names, and of other applications' volumes, by directory
+	DropIns    map[string]string    // those of the application's units, by UNIT.d/NAME -> SHA-256 of its text
+	Folders    []string             // of the application alone that are there, below the data directory, from the disk
+	Secrets    map[string]FileSeen  // by secret name, from the disk
+	Forms      map[string][]string  // of those, such as "hex:32", from the disk
+	Stored     []string             // the application's secrets in Podman's store
+	Networks   []string             // names, from Podman's API
+	Open       map[int]bool         // published TCP port -> answers: a web interface's on the node's loopback, any other from outside
+	Exposed    map[int]bool         // published port of a web interface -> answers from outside, as it must not
+	Proxied    map[int]string       // published port of a web interface that is not open -> what its proxy answers
+	Podmans    map[string]string    // Podman's own volumes -> the application that they are labelled with; nil: not asked for, since there are containers
+	UserID     int                  // of the node's user
+	SubUID     int                  // first subordinate uid
 	SubGID     int
 	Leaks      []string // places that hold a secret's value and must not
 
@@ -44,7 +45,7 @@ type Snapshot struct {
 // newSnapshot is one in which nothing was seen yet.
 func newSnapshot() *Snapshot {
 	return &Snapshot{
-		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Places: map[string]string{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
+		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Places: map[string]PlaceSeen{}, DropIns: map[string]string{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
 		Open: map[int]bool{}, Exposed: map[int]bool{}, Proxied: map[int]string{}, Bridges: map[string]Bridge{},
 		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{}, Devices: map[string]string{}, Elsewhere: map[string]string{},
 	}
@@ -78,6 +79,12 @@ type VolSeen struct {
 	Inode    string
 	UID, GID int
 	Mode     string
+}
+
+// PlaceSeen is a directory that is not the application's own.
+type PlaceSeen struct {
+	Inode   string // empty where it is gone
+	Witness string // SHA-256 of the gate's own file in it; "-" where there is none
 }
 
 // FileSeen is a secret's file: what identifies the content, and who may read it.

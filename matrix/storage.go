@@ -3,6 +3,7 @@ package matrix
 import (
 	"cmp"
 	"context"
+	"crypto/sha256"
 	"fmt"
 	"maps"
 	"path/filepath"
@@ -12,12 +13,20 @@ import (
 	"connectrpc.com/connect"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
 )
 
 // gateFolders is where the gate makes the folders that applications want of a node's owner,
 // below the home directory of its user.
 const gateFolders = "archipelago-gate"
+
+// witnessFile is the gate's own file in a folder of the owner's, as look has it, and witnessText
+// what is in it: whoever deletes or changes what is the owner's does it to that, too.
+const (
+	witnessFile = "archipelago-gate.txt"
+	witnessText = "This is the owner's, and stays as it is."
+)
 
 // placeOfFolder is where a folder of the owner's is: by an expectation of no node, where the
 // daemon renders it without one.
@@ -39,11 +48,14 @@ func (s *Session) placed(ctx context.Context, m *manifest.Manifest) (*manifest.M
 	if len(s.foldersOf(m)) == len(names) {
 		return m.WithFolders(s.foldersOf(m)), nil
 	}
-	made := "mkdir -p"
+	script := "cd"
 	for _, name := range names {
-		made += " " + gateFolders + "/" + name
+		dir := gateFolders + "/" + name
+		file := dir + "/" + witnessFile
+		// At once: another process may look.
+		script += fmt.Sprintf(" && mkdir -p %[1]s && echo %[2]s >%[3]s.$$ && mv %[3]s.$$ %[3]s", dir, nodes.Quote(witnessText), file)
 	}
-	home, err := s.SSH.Run(ctx, "cd && "+made+" && pwd -P")
+	home, err := s.SSH.Run(ctx, script+" && pwd -P")
 	if err != nil {
 		return nil, fmt.Errorf("making the folders of %s: %w", m.ID, err)
 	}
@@ -86,20 +98,30 @@ func (e *Environment) owned(ctx context.Context) (*manifest.Manifest, error) {
 	return m, nil
 }
 
-// checkOwners requires the owner's folders to be there, whatever is done to applications.
+var witnessed = fmt.Sprintf("%x", sha256.Sum256([]byte(witnessText+"\n")))
+
+// checkOwners requires the owner's folders to be there, with what is in them, whatever is done
+// to applications.
 func checkOwners(s *Snapshot) (wrong []string) {
 	for _, dir := range slices.Sorted(maps.Keys(s.Places)) {
-		if s.Places[dir] == "" {
+		switch at := s.Places[dir]; {
+		case strings.HasPrefix(dir, nodes.DataDir+"/"): // another application's volume: of its own cells
+		case at.Inode == "":
 			wrong = append(wrong, fmt.Sprintf(dataGone+"the owner's folder %s was deleted", dir))
+		case at.Witness == "-":
+			wrong = append(wrong, fmt.Sprintf(dataGone+"what was in the owner's folder %s was deleted", dir))
+		case at.Witness != witnessed:
+			wrong = append(wrong, fmt.Sprintf(dataGone+"what was in the owner's folder %s was changed", dir))
 		}
 	}
 	return wrong
 }
 
-// inodeOf is that of a directory on the node: of a volume, or of a folder of the owner's.
+// inodeOf is that of a directory on the node: of a volume, or of a place that is not the
+// application's own.
 func (s *Snapshot) inodeOf(dir string) string {
-	if inode, ok := s.Places[dir]; ok {
-		return inode
+	if at, ok := s.Places[dir]; ok {
+		return at.Inode
 	}
 	return s.Volumes[filepath.Base(dir)].Inode
 }

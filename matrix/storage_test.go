@@ -10,11 +10,17 @@ import (
 
 // The owner's folders stay, whatever becomes of applications.
 func TestAFolderOfTheOwnersThatIsGoneIsRed(t *testing.T) {
-	for inode, want := range map[string][]string{"88": nil, "": {dataGone + "the owner's folder /srv/photos was deleted"}} {
+	for at, want := range map[PlaceSeen][]string{
+		{"88", witnessed}: nil,
+		{"", "-"}:         {dataGone + "the owner's folder /srv/photos was deleted"},
+		{"88", "-"}:       {dataGone + "what was in the owner's folder /srv/photos was deleted"},
+		{"88", "ab"}:      {dataGone + "what was in the owner's folder /srv/photos was changed"},
+	} {
 		s := newSnapshot()
-		s.Places["/srv/photos"] = inode
+		s.Places["/srv/photos"] = at
+		s.Places[nodes.DataDir+"/chain/blocks"] = PlaceSeen{"99", "-"} // another application's
 		if wrong := CheckInvariants(stack(), s); !slices.Equal(wrong, want) {
-			t.Errorf("inode %q: %q", inode, wrong)
+			t.Errorf("%q: %q", at, wrong)
 		}
 	}
 }

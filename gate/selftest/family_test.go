@@ -21,27 +21,38 @@ var family = []string{"chain", "node", "leaf"}
 // familyWith writes the catalog of the family, with chain edited by replacing old by new.
 func familyWith(t *testing.T, replacements ...string) string {
 	t.Helper()
+	dir := catalogOf(t, "family", family...)
+	file := filepath.Join(dir, "chain", "manifest.yaml")
+	b, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, []byte(strings.NewReplacer(replacements...).Replace(string(b))), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// catalogOf writes the catalog of fixtures that belong together.
+func catalogOf(t *testing.T, folder string, ids ...string) string {
+	t.Helper()
 	dir := t.TempDir()
 	image, err := fs.Sub(fixture, "fixture/image")
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, id := range family {
+	for _, id := range ids {
 		if err := os.CopyFS(filepath.Join(dir, id, "image"), image); err != nil {
 			t.Fatal(err)
 		}
 		if err := os.Chmod(filepath.Join(dir, id, "image", "entrypoint"), 0o755); err != nil {
 			t.Fatal(err)
 		}
-		b, err := fixture.ReadFile("fixture/family/" + id + ".yaml")
+		b, err := fixture.ReadFile("fixture/" + folder + "/" + id + ".yaml")
 		if err != nil {
 			t.Fatal(err)
 		}
-		text := string(b)
-		if id == "chain" {
-			text = strings.NewReplacer(replacements...).Replace(text)
-		}
-		if err := os.WriteFile(filepath.Join(dir, id, "manifest.yaml"), []byte(text), 0o644); err != nil {
+		if err := os.WriteFile(filepath.Join(dir, id, "manifest.yaml"), b, 0o644); err != nil {
 			t.Fatal(err)
 		}
 	}

@@ -14,8 +14,8 @@ func TestFixturesAreValid(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	families, err := filepath.Glob("fixture/family/*.yaml")
-	if err != nil || len(files) == 0 || len(families) != 3 {
+	families, err := filepath.Glob("fixture/*/*.yaml")
+	if err != nil || len(files) == 0 || len(families) != 5 {
 		t.Fatalf("%d and %d fixtures, %v", len(files), len(families), err)
 	}
 	for _, file := range append(files, families...) {

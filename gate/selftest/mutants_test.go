@@ -136,6 +136,7 @@ var rendered = []struct{ old, by, reason string }{
 // others are faults of what the daemon does, with the step at which they must be seen.
 var others = []planted{
 	{name: "the drop-in of its service is left at uninstall", fault: fault.DropInLeft, app: "page", steps: []string{matrix.Install, matrix.Uninstall}, red: matrix.Uninstall, reason: "unit file page.service.d/archipelago.conf is left"},
+	{name: "the drop-in of its service says more", fault: fault.DropInMore, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "its unit's drop-in archipelago.conf is of a text that is not meant"},
 	{name: "the prober looks at nothing", fault: fault.ProberDead, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "not healthy within its budget of 30s"},
 	{name: "prepare is skipped", fault: "skip:prepare", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
 	{name: "write-units is skipped", fault: "skip:write-units", app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: "page"},
@@ -179,7 +180,7 @@ var machines = []struct {
 // that MUTANTS_TABLE names. It is red where one survives. As it may take half an hour, it
 // says what became of each at once.
 func TestMutants(t *testing.T) {
-	all := slices.Concat(plantedFaults, others, lessGranted())
+	all := slices.Concat(plantedFaults, others, lessGranted(), otherwiseShared())
 	for _, r := range rendered {
 		name := fmt.Sprintf("`%s` is `%s`", r.old, strings.ReplaceAll(r.by, "\n", " "))
 		if r.by == "" {
@@ -319,6 +320,24 @@ func lessGranted() (all []planted) {
 		{"processor time is not limited", "CPUQuota=75%", "", "its unit's CPUQuotaPerSecUSec is infinity, wanted 750ms"},
 	} {
 		all = append(all, planted{name: c.name, fault: rendering(c.old, c.by), edit: granted, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: c.reason})
+	}
+	return all
+}
+
+// otherwiseShared are faults of a daemon that gives an application something other of another
+// one, or of its owner, than is meant.
+func otherwiseShared() (all []planted) {
+	for _, c := range []struct{ name, old, by, reason string }{
+		{"everybody in the container can read another application's credential", "target=/run/secrets/token,uid=1000,gid=1000,mode=0400", "target=/run/secrets/token,uid=1000,gid=1000,mode=0444", "secret /run/secrets/token is mode 444 of 1000:1000"},
+		{"another application's credential is missing", "Secret=lender.token,type=mount,target=/run/secrets/token,uid=1000,gid=1000,mode=0400", "", "mount /run/secrets/token is missing"},
+		{"another application's volume can be written to", "lender/data:/lent:ro", "lender/data:/lent", "mount /lent is /var/lib/archipelago/lender/data, writable, wanted"},
+		{"all data of another application is there", "lender/data:/lent:ro", "lender:/lent:ro", "mount /lent is /var/lib/archipelago/lender, read-only, wanted"},
+		{"there is no link to another application", "Network=archipelago-borrower.lender.network", "", "archipelago-borrower.lender"},
+		{"the owner's folder cannot be written to", ":/folder", ":/folder:ro", "mount /folder is"},
+		{"the owner's folder is used whatever is there", "ExecStartPre=/usr/bin/test -e", "ExecStartPre=/usr/bin/test -n", "its unit's ExecStartPre is /usr/bin/test -n"},
+		{"the groups of the node's user are not kept", "GroupAdd=keep-groups", "", "additional group keep-groups is missing"},
+	} {
+		all = append(all, planted{name: c.name, fault: rendering(c.old, c.by), from: sharedWith, app: "borrower", steps: []string{matrix.Install}, red: matrix.Install, reason: c.reason})
 	}
 	return all
 }

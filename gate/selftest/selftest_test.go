@@ -133,6 +133,7 @@ type planted struct {
 	fault  string   // of the daemon, as package fault reads it
 	edit   []string // of the application: old and new texts, in turns
 	app    string
+	from   func(t *testing.T, edit ...string) string // its catalog; nil: that of page and pair
 	steps  []string
 	cycles int    // 0: one
 	red    string // step; ofNode: what is said of the node over all cycles
@@ -276,7 +277,11 @@ func freeNodes() chan string {
 // gate runs the gate on a node with the fault planted.
 func (c planted) gate(t *testing.T, daemon, node string) (int, *reports.Report) {
 	t.Helper()
-	args := []string{"--catalog", catalogWith(t, c.edit...), "--cycles", strconv.Itoa(max(c.cycles, 1)), "--only", node, "--apps", c.app, "--steps", strings.Join(c.steps, ",")}
+	from := c.from
+	if from == nil {
+		from = catalogWith
+	}
+	args := []string{"--catalog", from(t, c.edit...), "--cycles", strconv.Itoa(max(c.cycles, 1)), "--only", node, "--apps", c.app, "--steps", strings.Join(c.steps, ",")}
 	var env []string
 	if c.fault != "" {
 		args = append(args, "--daemon", daemon)

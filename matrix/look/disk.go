@@ -37,12 +37,16 @@ func (a *answer) files(dir, label, app string) {
 	}
 }
 
-// dropIns tells which of the daemon's are there, that change these units.
+// dropIns tells which drop-ins change these units, with the digests of their texts, and that
+// the daemon's own is a file of the application.
 func (a *answer) dropIns(dir string, units []string) {
 	for _, unit := range units {
-		file := unit + ".d/archipelago.conf"
-		if _, err := os.Lstat(filepath.Join(dir, file)); err == nil {
-			a.say("file", file)
+		for _, name := range visible(filepath.Join(dir, unit+".d")) {
+			file := unit + ".d/" + name
+			a.say("dropin", unit, name, content(filepath.Join(dir, file)))
+			if name == "archipelago.conf" {
+				a.say("file", file)
+			}
 		}
 	}
 }
@@ -51,22 +55,37 @@ func (a *answer) dropIns(dir string, units []string) {
 // one is not known to be absent.
 func searchable(dir string) bool { return unix.Access(dir, unix.X_OK) == nil }
 
-// volumes tells of directories whose they are.
-func (a *answer) volumes(data string, dirs []string) {
+// witness is a file of the gate's in a folder of the owner's, which nobody else may change.
+const witness = "archipelago-gate.txt"
+
+// volumes tells of directories whose they are: of the application's own volumes, and of other
+// places, with what the gate has left there.
+func (a *answer) volumes(data, app string, dirs []string) {
+	own := filepath.Join(data, app) + "/"
 	for _, dir := range dirs {
 		var st unix.Stat_t
 		err := unix.Lstat(dir, &st)
 		switch {
-		case !strings.HasPrefix(dir, data+"/") && err == nil:
-			a.say("place", dir, fmt.Sprint(st.Ino))
-		case !strings.HasPrefix(dir, data+"/") && err == unix.ENOENT:
-			a.say("place", dir, "absent")
+		case !strings.HasPrefix(dir, own) && err == nil:
+			a.say("place", dir, fmt.Sprint(st.Ino), content(filepath.Join(dir, witness)))
+		case !strings.HasPrefix(dir, own) && err == unix.ENOENT:
+			a.say("place", dir, "absent", none)
 		case err == nil:
 			a.say("volume", filepath.Base(dir), fmt.Sprintf("%d %d %d %o", st.Ino, st.Uid, st.Gid, st.Mode&0o7777))
 		case searchable(data):
 			a.say("volume", filepath.Base(dir), "absent")
 		}
 	}
+}
+
+// content is the digest of a file's text.
+func content(file string) string {
+	text, err := os.ReadFile(file)
+	if err != nil {
+		return none
+	}
+	sum := sha256.Sum256(text)
+	return hex.EncodeToString(sum[:])
 }
 
 // folders tells which of the application's own are there.

@@ -91,7 +91,7 @@ func (a *answer) look(args []string, stdin io.Reader) {
 	a.units(units)
 	a.files(filepath.Join(home, unitFiles), label, app)
 	a.dropIns(filepath.Join(home, userUnits), units)
-	a.volumes(data, volumes)
+	a.volumes(data, app, volumes)
 	a.folders(data, app)
 	values := a.secrets(filepath.Join(data, "_daemon/secrets", app))
 	a.namespaces("self")

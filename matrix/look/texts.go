@@ -16,7 +16,8 @@ const tooShort = 8
 
 // texts tells the digests of what containers read in files, "PID:/path", with {{secret:NAME}}
 // in place of the values of the application's secrets, and {{secret:APP.NAME}} of others':
-// these stay on the node. Longer ones come first, which a shorter one may be a part of.
+// these stay on the node. Longer ones come first, which a shorter one may be a part of; one that is too short to be told from other text is left,
+// unless it is all there is.
 func (a *answer) texts(secrets, app string, lenders, files []string) {
 	if len(files) == 0 {
 		return
@@ -25,7 +26,7 @@ func (a *answer) texts(secrets, app string, lenders, files []string) {
 	var known []secret
 	for i, whose := range append([]string{app}, lenders...) {
 		for _, name := range visible(filepath.Join(secrets, whose)) {
-			if b, err := os.ReadFile(filepath.Join(secrets, whose, name)); err == nil && len(b) >= tooShort {
+			if b, err := os.ReadFile(filepath.Join(secrets, whose, name)); err == nil && len(b) > 0 {
 				of, _, _ := strings.Cut(name, ".")
 				if i > 0 {
 					of = whose + "." + of
@@ -43,7 +44,9 @@ func (a *answer) texts(secrets, app string, lenders, files []string) {
 			continue
 		}
 		for _, s := range known {
-			text = bytes.ReplaceAll(text, s.value, s.name)
+			if len(s.value) >= tooShort || bytes.Equal(text, s.value) {
+				text = bytes.ReplaceAll(text, s.value, s.name)
+			}
 		}
 		sum := sha256.Sum256(text)
 		a.say("text", pid, path, hex.EncodeToString(sum[:]))

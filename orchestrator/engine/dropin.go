@@ -38,15 +38,19 @@ func dropIns(units string, names []string) (files []string) {
 
 // writeDropIns has the services of these unit files stop by stopOnce.
 func writeDropIns(units string, names []string) (changed bool, err error) {
+	text := []byte(stopOnce)
+	if fault.Planted(fault.DropInMore) {
+		text = append(text, "RuntimeMaxSec=1h\n"...)
+	}
 	for _, file := range dropIns(units, names) {
-		if same(file, []byte(stopOnce)) {
+		if same(file, text) {
 			continue
 		}
 		changed = true
 		if err := os.MkdirAll(filepath.Dir(file), 0o755); err != nil {
 			return changed, err
 		}
-		if err := atomicfile.Write(file, []byte(stopOnce), 0o644); err != nil {
+		if err := atomicfile.Write(file, text, 0o644); err != nil {
 			return changed, fmt.Errorf("writing a drop-in: %w", err)
 		}
 	}

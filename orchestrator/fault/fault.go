@@ -21,6 +21,7 @@ const (
 	NetworkLeft        = "network-left"
 	FolderLeft         = "folder-left"
 	DropInLeft         = "drop-in-left"
+	DropInMore         = "drop-in-more" // it bounds the life of its service, too
 	ProxyAnswers       = "proxy-answers"
 
 	// From one operation to the next.

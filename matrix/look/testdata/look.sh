@@ -196,7 +196,7 @@ devices() {
 
 # The digests of what containers read in files, with {{secret:NAME}} in place of the values
 # of secrets: these stay on the node. Longer ones come first, which a shorter one may be a
-# part of; one that is too short to be told from other text is left.
+# part of; one that is too short to be told from other text is left, unless it is all there is.
 texts() {
   local LC_ALL=C p pid text v f values=() names=()
   while IFS=' ' read -r _ f; do
@@ -204,14 +204,14 @@ texts() {
     values+=("${v%.}")
     f=${f##*/}
     names+=("{{secret:${f%%.*}}}")
-  done < <(for f in "$secrets"/*; do [ -f "$f" ] && v=$(stat -c %s "$f") && ((v >= 8)) && echo "$v $f"; done | sort -rn)
+  done < <(for f in "$secrets"/*; do [ -f "$f" ] && v=$(stat -c %s "$f") && ((v > 0)) && echo "$v $f"; done | sort -rn)
   for p in $texts; do
     pid=${p%%:*} p=${p#*:}
     # In the container's user namespace, where its user's files can be read.
     text=$(nsenter -t "$pid" -U --preserve-credentials cat "/proc/$pid/root$p" 2>/dev/null && echo .) || continue
     text=${text%.}
     for f in "${!values[@]}"; do
-      text=${text//"${values[f]}"/"${names[f]}"}
+      if ((${#values[f]} >= 8)) || [ "$text" = "${values[f]}" ]; then text=${text//"${values[f]}"/"${names[f]}"}; fi
     done
     v=$(printf %s "$text" | sha256sum)
     echo "text $pid $p ${v%% *}"
@@ -242,7 +242,10 @@ look() {
     echo "file ${f##*/}"
   done
   for f in $units; do
-    [ ! -e ~/.config/systemd/user/"$f.d/archipelago.conf" ] || echo "file $f.d/archipelago.conf"
+    for p in ~/.config/systemd/user/"$f.d"/*; do
+      [ ! -f "$p" ] || { v=$(sha256sum "$p") && echo "dropin $f ${p##*/} ${v%% *}"; }
+      [ "${p##*/}" != archipelago.conf ] || echo "file $f.d/archipelago.conf"
+    done
   done
   for v in $volumes; do
     if f=$(stat -c '%i %u %g %a' "$v" 2>/dev/null); then echo "volume ${v##*/} $f"
