@@ -64,7 +64,7 @@ func healthy() *Snapshot {
 		Exposed:  map[int]bool{8080: false},
 	}
 	detailed := asMeant(nil)
-	s.Bridges, s.Properties, s.MemoryMax, s.Namespaces, s.Listening = detailed.Bridges, detailed.Properties, detailed.MemoryMax, detailed.Namespaces, detailed.Listening
+	s.Bridges, s.Properties, s.MemoryMax, s.TasksMax, s.Namespaces, s.Listening = detailed.Bridges, detailed.Properties, detailed.MemoryMax, detailed.TasksMax, detailed.Namespaces, detailed.Listening
 	for i, d := range detailed.Containers {
 		s.Containers[i].pid, s.Containers[i].running, s.Containers[i].namespaces = d.pid, d.running, d.namespaces
 	}
