@@ -65,7 +65,7 @@ func healthy() *Snapshot {
 	}
 	detailed := asMeant(nil)
 	s.DropIns = detailed.DropIns
-	s.Bridges, s.Properties, s.MemoryMax, s.Namespaces, s.Listening = detailed.Bridges, detailed.Properties, detailed.MemoryMax, detailed.Namespaces, detailed.Listening
+	s.Bridges, s.Properties, s.MemoryMax, s.TasksMax, s.Namespaces, s.Listening = detailed.Bridges, detailed.Properties, detailed.MemoryMax, detailed.TasksMax, detailed.Namespaces, detailed.Listening
 	for i, d := range detailed.Containers {
 		s.Containers[i].pid, s.Containers[i].running, s.Containers[i].namespaces = d.pid, d.running, d.namespaces
 	}

@@ -102,7 +102,6 @@ type Details struct {
 	Limits     map[string]string     // soft and hard, by name
 	Parent     map[string]string     // those of the process that started it
 	Inside     map[string]InsideSeen // files and directories, by their path in it
-	Pids       string                // processes at most, by its cgroups; empty where those set none
 	Texts      map[string]string     // SHA-256 of files' texts, without values of secrets, by their path in it
 }
 
@@ -332,6 +331,9 @@ func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 	}
 	if limit, ok := s.MemoryMax[unit]; ok {
 		p.add("memory.max of its unit's cgroup", limit)
+	}
+	if limit, ok := s.TasksMax[unit]; ok {
+		p.add("pids.max of its unit's cgroup", limit)
 	}
 }
 

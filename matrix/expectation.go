@@ -91,7 +91,7 @@ type Meant struct {
 	Start        time.Duration // until systemd gives up a start
 	Memory       uint64        // bytes; 0: no limit
 	CPU          time.Duration // of processor time in a second; 0: no limit
-	Pids         int           // processes at most; 0: as Podman's settings say
+	Pids         int           // processes and threads at most; 0: as the node's settings say
 	DependsOn    []string      // containers whose units are required, and started before
 	Follows      []string      // containers of other applications, whose units are started before
 	Joins        []string      // applications whose network it joins once it has started

@@ -73,7 +73,7 @@ func (c *Meant) grant(m *manifest.Manifest, from manifest.Container) {
 }
 
 // grantFlags are the arguments of podman-run(1) that the generator makes of directives.
-var grantFlags = map[string]string{"AddCapability": "--cap-add", "AddDevice": "--device", "GroupAdd": "--group-add", "PidsLimit": "--pids-limit"}
+var grantFlags = map[string]string{"AddCapability": "--cap-add", "AddDevice": "--device", "GroupAdd": "--group-add"}
 
 // saysGrants gives the directives that a container has only where its manifest says so; of
 // some there may be several.
@@ -90,9 +90,6 @@ func (c *Meant) saysGrants(add func(name, value string)) {
 	}
 	if c.keepsGroups() {
 		add("GroupAdd", "keep-groups")
-	}
-	if c.Pids > 0 {
-		add("PidsLimit", fmt.Sprint(c.Pids))
 	}
 }
 
@@ -190,7 +187,7 @@ func (s *Snapshot) addGroups(p properties, q Process, m *Meant) {
 }
 
 // wantGrants adds what the container must be given, and no more.
-func (c *Meant) wantGrants(w wanted, s *Snapshot, r *Details) {
+func (c *Meant) wantGrants(w wanted, s *Snapshot) {
 	if c.has("SETUID") || c.has("SETGID") {
 		w.may("user of its processes")
 	}
@@ -212,13 +209,25 @@ func (c *Meant) wantGrants(w wanted, s *Snapshot, r *Details) {
 		}
 		w.must("mount "+target, d.Node+", writable")
 	}
+}
+
+// podmanTasks are the processes and threads that a unit may have beside its container's.
+const podmanTasks = 64
+
+// tasks is how many processes and threads the container's unit may have.
+func (c *Meant) tasks() string { return fmt.Sprint(c.Pids + podmanTasks) }
+
+// wantTasks adds the limit of them, which the node's settings say where the manifest does not.
+func (c *Meant) wantTasks(w wanted, s *Snapshot) {
+	const told, kept = "its unit's TasksMax", "pids.max of its unit's cgroup"
 	if c.Pids == 0 {
-		w.may("processes at most") // Podman's settings say
+		w[told] = want{any: true}
+		w.may(kept)
 		return
 	}
-	w.must("limit of processes", fmt.Sprint(c.Pids))
-	if r.Pids != "" { // where the node can limit them
-		w.must("processes at most", fmt.Sprint(c.Pids))
+	w.must(told, c.tasks())
+	if _, limits := s.TasksMax[c.Name+".service"]; limits { // where the node can limit them
+		w.must(kept, c.tasks())
 	}
 }
 
@@ -230,11 +239,8 @@ func addGrants(p properties, r *Details) {
 	for _, g := range r.given("--group-add") { // which shows also what Podman does not count among groups
 		p.add("additional group "+g, "set")
 	}
-	for _, n := range r.given("--pids-limit") {
-		p.add("limit of processes", n)
-	}
-	if r.Pids != "" {
-		p.add("processes at most", r.Pids)
+	for _, n := range r.given("--pids-limit") { // with which it would not start everywhere
+		p.add("Podman's limit of processes", n)
 	}
 }
 

@@ -162,14 +162,15 @@ var grantedLanguage = map[string]said{
 	"a limit of processes": {
 		change: func(_, web *manifest.Container) { web.Pids = 200 },
 		shows: []edit{
-			{factsFile, "limit 200 own Max_processes", "pids 200 200\nlimit 200 own Max_processes"},
-			{web, `"StopTimeout": 3`, `"StopTimeout": 3, "CreateCommand": ["podman", "run", "--pids-limit", "200"]`},
+			{factsFile, "pair.service TasksMax 4915", "pair.service TasksMax 264"},
+			{factsFile, "tasks pair.service 4915", "tasks pair.service 264"},
 		},
-		absent: "container pair: limit of processes is missing, wanted 200",
-		more:   "container pair: limit of processes is 200, and none is meant",
+		absent: "container pair: its unit's TasksMax is 4915, wanted 264",
+		more:   "", // the node's settings may say so
 		faults: map[edit]string{
-			{factsFile, "pids 200 200", "pids 200 2048"}:             "container pair: processes at most is 2048, wanted 200",
-			{web, `"--pids-limit", "200"`, `"--pids-limit", "2000"`}: "container pair: limit of processes is 2000, wanted 200",
+			{factsFile, "pair.service TasksMax 264", "pair.service TasksMax 2640"}:                                   "container pair: its unit's TasksMax is 2640, wanted 264",
+			{factsFile, "tasks pair.service 264", "tasks pair.service max"}:                                          "container pair: pids.max of its unit's cgroup is max, wanted 264",
+			{web, `"StopTimeout": 3`, `"StopTimeout": 3, "CreateCommand": ["podman", "run", "--pids-limit", "200"]`}: "container pair: Podman's limit of processes is 200, and none is meant",
 		},
 	},
 }
@@ -203,12 +204,10 @@ func TestWhatIsGrantedIsSeenOrRed(t *testing.T) {
 // that cannot limit them.
 func TestALimitOfProcessesIsTheNodesWhereNoneIsMeant(t *testing.T) {
 	one := grantedLanguage["a limit of processes"]
-	one.shows = one.shows[:1]
 	if wrong := lookAtSaid(t, one, false, true, edit{}); len(wrong) > 0 {
 		t.Errorf("%q", wrong)
 	}
-	one.shows = grantedLanguage["a limit of processes"].shows[1:]
-	if wrong := lookAtSaid(t, one, true, true, edit{}); len(wrong) > 0 {
+	if wrong := lookAtSaid(t, one, true, true, edit{factsFile, "tasks pair.service 264\n", ""}); len(wrong) > 0 {
 		t.Errorf("%q", wrong)
 	}
 }
@@ -246,15 +245,18 @@ var plantedGrants = map[string]planting{
 	"another group":             {"granted.container", "GroupAdd=keep-groups", "GroupAdd=0", "[Container] GroupAdd is 0, wanted keep-groups"},
 	"groups for another":        {"granted-db.container", "Pull=never", "Pull=never\nGroupAdd=0", "[Container] GroupAdd is 0 and keep-groups, wanted keep-groups"},
 	"a folder less":             {"granted.container", "Volume=/srv/photos:/photos\n", "", "[Container] Volume /photos is missing, wanted /srv/photos"},
-	"a folder more":             {"granted.container", "PidsLimit", "Volume=/srv/music:/music\nPidsLimit", "[Container] Volume /music is /srv/music, and none is meant"},
+	"a folder more":             {"granted.container", "StopTimeout", "Volume=/srv/music:/music\nStopTimeout", "[Container] Volume /music is /srv/music, and none is meant"},
 	"another folder":            {"granted.container", "Volume=/srv/photos:", "Volume=/srv:", "[Container] Volume /photos is /srv, wanted /srv/photos"},
 	"a folder to write to":      {"granted-db.container", ":/photos:ro", ":/photos", "[Container] Volume /photos is /srv/photos, wanted /srv/photos, ro"},
 	"an empty mount point":      {"granted.container", "ExecStartPre=/usr/bin/test -e", "ExecStartPre=/usr/bin/test -n", "[Service] ExecStartPre is /usr/bin/test -n"},
 	"whatever is there":         {"granted.container", "ExecStartPre=/usr/bin/test -e \"/srv/photos/.archipelago-photos\"\n", "", "[Service] ExecStartPre is missing"},
 	"more processor time":       {"granted.container", "CPUQuota=150%", "CPUQuota=250%", "[Service] CPUQuota is 250%, wanted 150%"},
 	"no limit of it":            {"granted-db.container", "CPUQuota=25%\n", "", "[Service] CPUQuota is missing, wanted 25%"},
-	"more processes":            {"granted.container", "PidsLimit=200", "PidsLimit=-1", "[Container] PidsLimit is -1, wanted 200"},
-	"a limit that is not meant": {"granted-db.container", "Pull=never", "Pull=never\nPidsLimit=1", "[Container] PidsLimit is 1, and none is meant"},
+	"more processes":            {"granted.container", "TasksMax=264", "TasksMax=infinity", "[Service] TasksMax is infinity, wanted 264"},
+	"no limit of them":          {"granted.container", "TasksMax=264\n", "", "[Service] TasksMax is missing, wanted 264"},
+	"none left for Podman":      {"granted.container", "TasksMax=264", "TasksMax=200", "[Service] TasksMax is 200, wanted 264"},
+	"a limit that is not meant": {"granted-db.container", "CPUQuota", "TasksMax=1\nCPUQuota", "[Service] TasksMax is 1, and none is meant"},
+	"a limit of Podman's":       {"granted.container", "Pull=never", "Pull=never\nPidsLimit=200", "[Container] PidsLimit is 200, and none is meant"},
 	"a name less":               {"granted-db.container", ":alias=cache,alias=db", ":alias=db", "[Container] Network archipelago-granted.network is alias=db, wanted alias=cache,alias=db"},
 	"another's name":            {"granted.container", "granted.network", "granted.network:alias=db", "[Container] Network archipelago-granted.network is alias=db, wanted set"},
 }
@@ -267,7 +269,7 @@ var plantedInGrantedServices = map[string]planting{
 	"no groups":             {"", "--group-add keep-groups ", "", "--group-add is missing, wanted keep-groups"},
 	"a folder to write to":  {"", "-v /srv/photos:/photos:ro", "-v /srv/photos:/photos", "--volume /photos is /srv/photos, wanted /srv/photos, ro"},
 	"another folder":        {"", "-v /srv/music:/music", "-v /etc:/music", "--volume /music is /etc, wanted /srv/music"},
-	"more processes":        {"", "--pids-limit 200", "--pids-limit 0", "--pids-limit is 0, wanted 200"},
+	"a limit of Podman's":   {"", "--stop-timeout 10", "--stop-timeout 10 --pids-limit 200", "--pids-limit is 200, and none is meant"},
 	"a name less":           {"", "--network archipelago-granted:alias=cache,alias=db", "--network archipelago-granted", "--network archipelago-granted is set, wanted alias=cache,alias=db"},
 	"an address of its own": {"", "--network archipelago-granted:alias=cache,alias=db", "--network archipelago-granted:alias=cache,alias=db,ip=10.89.0.9", "--network archipelago-granted is alias=cache,alias=db,ip=10.89.0.9, wanted"},
 }

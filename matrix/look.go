@@ -242,6 +242,8 @@ func (r *reading) fact(f []string, line string) error {
 		r.Properties[f[1]][f[2]] = strings.TrimSpace(value)
 	case tag == "memory" && n == 3:
 		r.MemoryMax[f[1]] = f[2]
+	case tag == "tasks" && n == 3:
+		r.TasksMax[f[1]] = f[2]
 	case tag == "file" && n == 2:
 		r.Files = append(r.Files, f[1])
 	case tag == "volume" && n == 3 && f[2] == "absent":
@@ -289,8 +291,6 @@ func (r *reading) fact(f []string, line string) error {
 		into[f[3]] = f[4] + " " + f[5]
 	case tag == "inside" && n == 7 && c != nil:
 		run.Inside[f[2]] = InsideSeen{f[3], f[4], f[5], f[6]}
-	case tag == "pids" && n == 3 && c != nil:
-		run.Pids = f[2]
 	case tag == "device" && n == 3:
 		r.Devices[f[1]] = strings.TrimPrefix(f[2], "absent")
 	case tag == "elsewhere" && n == 3:

@@ -61,7 +61,7 @@ func (c *Meant) wanted(s *Snapshot, seen Seen) wanted {
 	for _, n := range c.Networks {
 		w.must("network "+n, strings.Join(append([]string{"joined"}, c.namesIn(n)...), " "))
 	}
-	c.wantGrants(w, s, seen.running)
+	c.wantGrants(w, s)
 	for _, n := range c.MayNetworks {
 		w["network "+n] = want{text: "joined", optional: true}
 	}
@@ -231,4 +231,5 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 		}
 		w.must("memory.max of its unit's cgroup", limit)
 	}
+	c.wantTasks(w, s)
 }

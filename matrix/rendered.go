@@ -123,6 +123,9 @@ func (c *Meant) directives() wanted {
 	if c.CPU > 0 {
 		w.must("[Service] CPUQuota", c.quota())
 	}
+	if c.Pids > 0 {
+		w.must("[Service] TasksMax", c.tasks())
+	}
 	for _, mark := range c.Marks {
 		w.also("[Service] ExecStartPre", `/usr/bin/test -e "`+mark+`"`)
 	}

@@ -34,6 +34,7 @@ type Snapshot struct {
 	Bridges    map[string]Bridge            // networks, by name, from Podman's API
 	Properties map[string]map[string]string // of the application's units, by unit and name, from systemd
 	MemoryMax  map[string]string            // limit of a unit's cgroup, where the node can limit memory
+	TasksMax   map[string]string            // limit of a unit's cgroup, where the node can limit processes
 	Namespaces map[string]string            // the node's own, by kind
 	Listening  []Socket                     // on any address of the node
 	Devices    map[string]string            // those that a manifest names, by path on the node -> what that leads to; empty where it is not there
@@ -47,7 +48,7 @@ func newSnapshot() *Snapshot {
 	return &Snapshot{
 		Units: map[string]UnitSeen{}, Volumes: map[string]VolSeen{}, Places: map[string]PlaceSeen{}, DropIns: map[string]string{}, Secrets: map[string]FileSeen{}, Forms: map[string][]string{},
 		Open: map[int]bool{}, Exposed: map[int]bool{}, Proxied: map[int]string{}, Bridges: map[string]Bridge{},
-		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, Namespaces: map[string]string{}, Devices: map[string]string{}, Elsewhere: map[string]string{},
+		Properties: map[string]map[string]string{}, MemoryMax: map[string]string{}, TasksMax: map[string]string{}, Namespaces: map[string]string{}, Devices: map[string]string{}, Elsewhere: map[string]string{},
 	}
 }
 

@@ -155,6 +155,7 @@ func TestWhatNoContainerMayAskForIsRefused(t *testing.T) {
 		"cpus: 0.123":                      "containers[0].cpus:",
 		"cpus: half":                       "containers[0].cpus:",
 		"pids: 1":                          "m.yaml:10:11: containers[0].pids: 1 is less than 8",
+		"pids: 2049":                       "m.yaml:10:11: containers[0].pids: 2049 is more than 2048",
 		"extra_hosts: {db: miniflux}":      `m.yaml:10:23: containers[0].extra_hosts.db: no container is named "miniflux"`,
 		"extra_hosts: {db: 192.0.2.1}":     "containers[0].extra_hosts.db:",
 		"extra_hosts: {hub: hub-db}":       `m.yaml:10:19: containers[0].extra_hosts.hub: "hub" is the name of a container already`,

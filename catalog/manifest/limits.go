@@ -80,6 +80,19 @@ func (d *document) checkExtraHosts(m *Manifest, names map[string]int) {
 // (CPUQuota= in systemd.resource-control(5)): 100 is one processor. 0: as much as there is.
 func (c Container) CPUPercent() int { return int(math.Round(c.CPUs * 100)) }
 
+// ownTasks are how many processes and threads a unit needs to start and stop its container.
+const ownTasks = 64
+
+// Tasks is how many processes and threads the container's unit may have, as systemd counts
+// them (TasksMax= in systemd.resource-control(5)): those of the container, and Podman's own
+// that start, watch and stop it. 0: as the node's settings say.
+func (c Container) Tasks() int {
+	if c.Pids == 0 {
+		return 0
+	}
+	return c.Pids + ownTasks
+}
+
 // newLimits says which limits of a container's processors and processes one version widens.
 func newLimits(from, to Container) (more []string) {
 	widened := func(format string, old, limit float64) {

@@ -151,7 +151,7 @@ type Container struct {
 	Ulimits     map[string]int    `json:"ulimits,omitempty"`     // soft and hard; see ulimits for names and bounds
 	Sysctls     map[string]int    `json:"sysctls,omitempty"`     // see sysctls for names and bounds
 	CPUs        float64           `json:"cpus,omitempty"`        // at most, such as 1.5; default: all
-	Pids        int               `json:"pids,omitempty"`        // processes and threads at most; default: Podman's
+	Pids        int               `json:"pids,omitempty"`        // processes and threads at most; see Tasks
 	ExtraHosts  map[string]string `json:"extra_hosts,omitempty"` // further names of members, for all of them; see Aliases
 
 	Capabilities []string `json:"capabilities,omitempty"` // see capabilities for those that there are

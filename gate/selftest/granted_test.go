@@ -11,12 +11,13 @@ import (
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
-// granted gives the application page what needs its owner's consent, and a limit. One of
-// processes is not among them: the lab's nodes have no controller for it.
+// granted gives the application page what needs its owner's consent, and limits. The one of
+// processes is told systemd, though the lab's nodes have no controller for it.
 var granted = []string{"    stop_timeout:", `    capabilities: [NET_BIND_SERVICE, NET_ADMIN]
     devices: [{class: tun}]
     extra_hosts: {site: page}
     cpus: 0.75
+    pids: 100
     stop_timeout:`}
 
 // openTunnels has everybody on a node of the lab be able to make tunnels, as on a machine

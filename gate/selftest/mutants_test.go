@@ -128,7 +128,7 @@ var rendered = []struct{ old, by, reason string }{
 	// what nobody has agreed to, and limits that nobody has set
 	{"Pull=never", "Pull=never\nAddDevice=/dev/net/tun", "mount /dev/net/tun is"},
 	{"Pull=never", "Pull=never\nGroupAdd=keep-groups", "additional group keep-groups is set, and none is meant"},
-	{"Pull=never", "Pull=never\nPidsLimit=100", "limit of processes is 100, and none is meant"},
+	{"Pull=never", "Pull=never\nPidsLimit=100", "Podman's limit of processes is 100, and none is meant"},
 	{"Network=archipelago-page.network", "Network=archipelago-page.network:alias=other", "network archipelago-page is joined other"},
 	{"MemoryMax=64M", "MemoryMax=64M\nCPUQuota=50%", "its unit's CPUQuotaPerSecUSec is 500ms, wanted infinity"},
 }
@@ -318,6 +318,7 @@ func lessGranted() (all []planted) {
 		{"another device is given in its place", "AddDevice=/dev/net/tun", "AddDevice=/dev/fuse:/dev/net/tun", "mount /dev/net/tun is another device, /fuse of a"},
 		{"a further name is not given", ":alias=site", "", "network archipelago-page is joined, wanted joined site"},
 		{"processor time is not limited", "CPUQuota=75%", "", "its unit's CPUQuotaPerSecUSec is infinity, wanted 750ms"},
+		{"more processes are allowed than are meant", "TasksMax=164", "TasksMax=1640", "its unit's TasksMax is 1640, wanted 164"},
 	} {
 		all = append(all, planted{name: c.name, fault: rendering(c.old, c.by), edit: granted, app: "page", steps: []string{matrix.Install}, red: matrix.Install, reason: c.reason})
 	}

@@ -18,35 +18,6 @@ func put(t *testing.T, file, content string) {
 	}
 }
 
-// What a container's processes are limited to may stand above them, up to its unit; what is
-// above that is of others too.
-func TestTheLeastLimitOfProcessesInTheUnitCounts(t *testing.T) {
-	const unit = "/user.slice/app.slice/pair.service"
-	const payload = unit + "/libpod-payload-b"
-	for name, c := range map[string]struct {
-		group  string
-		limits map[string]string
-		want   string
-	}{
-		"its own":        {payload, map[string]string{payload: "200", unit: "max"}, "200"},
-		"above it":       {payload + "/inner", map[string]string{payload + "/inner": "max", payload: "200", unit: "300"}, "200"},
-		"less below":     {payload + "/inner", map[string]string{payload + "/inner": "100", payload: "200"}, "100"},
-		"less above":     {payload + "/inner", map[string]string{payload + "/inner": "200", payload: "100"}, "100"},
-		"of its unit":    {payload, map[string]string{payload: "2048", unit: "100"}, "2048"},
-		"none":           {payload, map[string]string{payload: "max", unit: "max"}, ""},
-		"no controller":  {payload, nil, ""},
-		"of all of them": {payload, map[string]string{payload: "max", "/user.slice": "50"}, ""},
-	} {
-		root := t.TempDir()
-		for dir, limit := range c.limits {
-			put(t, root+dir+"/pids.max", limit+"\n")
-		}
-		if got := pidsLimit(root, c.group); got != c.want {
-			t.Errorf("%s: %q, expected %q", name, got, c.want)
-		}
-	}
-}
-
 func TestItIsToldWhereADeviceLeads(t *testing.T) {
 	dir := t.TempDir()
 	put(t, dir+"/ttyUSB3", "")

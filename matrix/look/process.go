@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
-	"strconv"
 	"strings"
 )
 
@@ -119,9 +118,6 @@ func (a *answer) mainProcess(main, parent string) {
 	}
 	if group := cgroup(main); group != "" {
 		a.say("cgroup", main, group)
-		if least := pidsLimit(cgroups, group); least != "" {
-			a.say("pids", main, least)
-		}
 	} else {
 		known = false
 	}
@@ -131,21 +127,6 @@ func (a *answer) mainProcess(main, parent string) {
 	if !known || !a.limits(main, main, "own") || !a.limits(main, parent, "parent") {
 		a.say("gone", main)
 	}
-}
-
-// cgroups is where the one hierarchy is mounted.
-const cgroups = "/sys/fs/cgroup"
-
-// pidsLimit is the least limit of processes that a cgroup has, or one between it and its unit,
-// which is no container's own; empty where there is none.
-func pidsLimit(root, group string) (least string) {
-	for ; strings.Contains(group, ".service/"); group = group[:strings.LastIndexByte(group, '/')] {
-		n, err := strconv.Atoi(lines(root + group + "/pids.max")[0])
-		if have, _ := strconv.Atoi(least); err == nil && (least == "" || n < have) {
-			least = strconv.Itoa(n)
-		}
-	}
-	return least
 }
 
 // mount tells of a mount (proc_pid_mountinfo(5)).

@@ -16,7 +16,7 @@ var identityProperties = []string{"Id", "LoadState", "ActiveState", "SubState", 
 // properties are what is asked of a unit.
 var properties = strings.Join(append(slices.Clone(identityProperties),
 	"Type", "Restart", "RestartUSec", "RestartSteps", "RestartMaxDelayUSec", "StartLimitIntervalUSec", "TimeoutStartUSec", "TimeoutStopUSec", "MemoryMax",
-	"Requires", "After", "SuccessExitStatus", "KillMode", "CPUQuotaPerSecUSec", "ExecCondition", "ExecStartPre", "ExecStartPost", "ExecReload"), ",")
+	"Requires", "After", "SuccessExitStatus", "KillMode", "CPUQuotaPerSecUSec", "TasksMax", "ExecCondition", "ExecStartPre", "ExecStartPost", "ExecReload"), ",")
 
 // units tells what systemd says of some units, by one question.
 func (a *answer) units(names []string) {
@@ -44,9 +44,8 @@ func (a *answer) units(names []string) {
 			}
 		}
 		if group := v["ControlGroup"]; group != "" {
-			if b, err := os.ReadFile("/sys/fs/cgroup" + group + "/memory.max"); err == nil && len(b) > 0 {
-				a.say("memory", v["Id"], strings.TrimSpace(string(b)))
-			}
+			a.limit("memory", v["Id"], group+"/memory.max")
+			a.limit("tasks", v["Id"], group+"/pids.max")
 		}
 		clear(v)
 	}
@@ -63,6 +62,13 @@ func (a *answer) units(names []string) {
 		}
 	}
 	unit()
+}
+
+// limit tells what a unit's cgroup is limited to, where there is a controller for it.
+func (a *answer) limit(what, unit, file string) {
+	if b, err := os.ReadFile("/sys/fs/cgroup" + file); err == nil && len(b) > 0 {
+		a.say(what, unit, strings.TrimSpace(string(b)))
+	}
 }
 
 // services tells the states of all services that systemd has loaded, by one question; whether

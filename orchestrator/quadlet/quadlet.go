@@ -176,9 +176,6 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	for _, name := range slices.Sorted(maps.Keys(c.Sysctls)) {
 		line("Sysctl", fmt.Sprintf("%s=%d", name, c.Sysctls[name]))
 	}
-	if c.Pids > 0 {
-		line("PidsLimit", fmt.Sprint(c.Pids))
-	}
 	secret := func(name, path, env string) {
 		if env != "" {
 			line("Secret", fmt.Sprintf("%s,type=env,target=%s", name, env))
@@ -257,6 +254,10 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	if c.CPUPercent() > 0 {
 		line("CPUQuota", fmt.Sprintf("%d%%", c.CPUPercent())) // systemd expands no specifier here
+	}
+	if c.Pids > 0 {
+		// Podman's own PidsLimit= keeps a container from starting on a node without the controller.
+		line("TasksMax", fmt.Sprint(c.Tasks()))
 	}
 	return b.String()
 }

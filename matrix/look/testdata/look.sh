@@ -36,7 +36,7 @@ units() {
   [ -n "$units" ] || return 0
   local told
   # shellcheck disable=SC2086 # a list of units
-  if ! told=$(systemctl --user show -p Id,LoadState,ActiveState,SubState,WantedBy,Type,Restart,RestartUSec,RestartSteps,RestartMaxDelayUSec,StartLimitIntervalUSec,TimeoutStartUSec,TimeoutStopUSec,MemoryMax,ControlGroup,Requires,After,SuccessExitStatus,KillMode,CPUQuotaPerSecUSec,ExecCondition,ExecStartPre,ExecStartPost,ExecReload $units); then
+  if ! told=$(systemctl --user show -p Id,LoadState,ActiveState,SubState,WantedBy,Type,Restart,RestartUSec,RestartSteps,RestartMaxDelayUSec,StartLimitIntervalUSec,TimeoutStartUSec,TimeoutStopUSec,MemoryMax,ControlGroup,Requires,After,SuccessExitStatus,KillMode,CPUQuotaPerSecUSec,TasksMax,ExecCondition,ExecStartPre,ExecStartPost,ExecReload $units); then
     echo failed systemctl
     return
   fi
@@ -48,6 +48,8 @@ units() {
         if (name !~ /^(Id|LoadState|ActiveState|SubState|WantedBy|ControlGroup)$/) print "property", v["Id"], name, v[name]
       file = "/sys/fs/cgroup" v["ControlGroup"] "/memory.max"
       if (v["ControlGroup"] != "" && (getline max < file) > 0) print "memory", v["Id"], max
+      file = "/sys/fs/cgroup" v["ControlGroup"] "/pids.max"
+      if (v["ControlGroup"] != "" && (getline max < file) > 0) print "tasks", v["Id"], max
       split("", v)
     }
     /=/  { at = index($0, "="); name = substr($0, 1, at - 1); v[name] = (name in v ? v[name] " " : "") substr($0, at + 1) } # a line for each command
@@ -90,21 +92,14 @@ processes() {
       close(file)
       return n
     }
-    function main_process(main, parent,  file, line, f, n, i, dir, pids) {
+    function main_process(main, parent,  file, line, f, n, i) {
       n = 0
       file = "/proc/" main "/uid_map"
       if ((getline line < file) > 0) { split(line, f, " "); print "root", main, f[2]; n++ }
       close(file)
       file = "/proc/" main "/cgroup"
-      while ((getline line < file) > 0) if (line ~ /^0::/) { dir = substr(line, 4); print "cgroup", main, dir; n++ }
+      while ((getline line < file) > 0) if (line ~ /^0::/) { print "cgroup", main, substr(line, 4); n++ }
       close(file)
-      pids = "" # the least that its cgroup says, or one between it and its unit
-      for (; dir ~ /\.service\//; sub(/\/[^\/]*$/, "", dir)) {
-        file = "/sys/fs/cgroup" dir "/pids.max"
-        if ((getline line < file) > 0 && line ~ /^[0-9]+$/ && (pids == "" || line + 0 < pids)) pids = line + 0
-        close(file)
-      }
-      if (pids != "") print "pids", main, pids
       file = "/proc/" main "/mountinfo"
       while ((getline line < file) > 0) {
         split(line, f, " ")
