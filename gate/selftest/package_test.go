@@ -65,7 +65,7 @@ type bareMachine struct {
 func (m bareMachine) try(script string) (string, error) {
 	m.Helper()
 	var said bytes.Buffer
-	err := m.lab.Exec(m.Context(), lab.Bare.Name, &said, script)
+	err := m.lab.Exec(m.Context(), lab.Bare.Name, &said, "exec 2>&1\n"+script)
 	m.Logf("%s: %v\n%s", script, err, said.String())
 	return said.String(), err
 }
