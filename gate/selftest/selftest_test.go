@@ -199,7 +199,7 @@ var plantedFaults = []planted{
 	{name: "the health check is always true", fault: healthyAnyway, app: "page",
 		steps: []string{matrix.Install}, red: matrix.Install, reason: `container page: health check is ["CMD","true","anyway"], wanted ["CMD","/usr/bin/busybox"`},
 	{name: "everyone in the container can read its secrets", fault: secretsReadable, app: "page",
-		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: secret /run/secrets/key is mode 444 of 1000:1000, wanted mode 400 of 1000:1000"},
+		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: secret /run/secrets/key is mode 444 of 1000:1000, with its value, wanted mode 400 of 1000:1000"},
 	{name: "the limit of memory is left out", fault: noMemoryLimit, edit: limited, app: "page",
 		steps: []string{matrix.Install}, red: matrix.Install, reason: "container page: its unit's MemoryMax is infinity, wanted 67108864"},
 	{name: "the daemon says that a stopped application runs", fault: fault.SaysRunning, app: "page",
