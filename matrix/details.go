@@ -306,8 +306,8 @@ func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 			}
 		case "ExecCondition", "ExecStartPre", "ExecStartPost", "ExecReload":
 			for _, command := range execArgv.FindAllStringSubmatch(value, -1) {
-				if app, ok := joining(command[1]); ok && name == "ExecStartPost" {
-					p.add("its unit's ExecStartPost "+app, "set")
+				if app, who, ok := joining(command[1]); ok && name == "ExecStartPost" {
+					p.add("its unit's ExecStartPost "+app, who)
 				} else {
 					p.add("its unit's "+name, command[1])
 				}
@@ -340,14 +340,17 @@ func (s *Snapshot) addUnit(p properties, container string, m *Meant) {
 // execArgv is a command as systemctl shows it.
 var execArgv = regexp.MustCompile(`argv\[\]=(.*?) ;`)
 
-// joining reads the command that links a container to an application that requires it:
-// "/usr/bin/podman network connect archipelago-APP.CONTAINER CONTAINER".
-func joining(command string) (app string, ok bool) {
+// joining reads the command that links a container to an application that requires its own:
+// "/usr/bin/podman network connect archipelago-APP.OWN CONTAINER". who is "CONTAINER of OWN".
+func joining(command string) (app, who string, ok bool) {
 	link, found := strings.CutPrefix(command, "/usr/bin/podman network connect "+networkOf(""))
-	network, container, _ := strings.Cut(link, " ")
-	app, ok = strings.CutSuffix(network, "."+container)
-	return app, found && ok
+	app, rest, dotted := strings.Cut(link, ".")
+	own, container, spaced := strings.Cut(rest, " ")
+	return app, container + " of " + own, found && dotted && spaced
 }
+
+// joiner is who of joining, as it is meant.
+func (c *Meant) joiner() string { return c.Name + " of " + c.App }
 
 func addProbe(p properties, name string, h *probeSeen) {
 	if h == nil || len(h.Test) == 0 || h.Test[0] == "NONE" {

@@ -219,7 +219,7 @@ func (c *Meant) wantUnit(w wanted, s *Snapshot) {
 		w.also("its unit's ExecStartPre", "/usr/bin/test -e "+mark)
 	}
 	for _, app := range c.Joins {
-		w["its unit's ExecStartPost "+app] = want{text: "set", optional: true} // while it is installed
+		w["its unit's ExecStartPost "+app] = want{text: c.joiner(), optional: true} // while it is installed
 	}
 	for _, app := range c.Follows {
 		w.must("its unit's After "+app+".service", "set")

@@ -130,7 +130,7 @@ func (c *Meant) directives() wanted {
 		w.also("[Service] ExecStartPre", `/usr/bin/test -e "`+mark+`"`)
 	}
 	for _, app := range c.Joins {
-		w.must("[Service] ExecStartPost "+app, "set")
+		w.must("[Service] ExecStartPost "+app, c.joiner())
 	}
 	w.must("[Install] WantedBy", "default.target")
 	return w
@@ -242,8 +242,8 @@ func split(name, value string) (subjects []string, about string, err error) {
 	case "MemoryMax":
 		return one("", fmt.Sprint(bytesOf(value)), true)
 	case "ExecStartPost":
-		if app, ok := joining(strings.TrimPrefix(value, "-")); ok {
-			return one(app, "set", true)
+		if app, who, ok := joining(strings.TrimPrefix(value, "-")); ok {
+			return one(app, who, true)
 		}
 	}
 	return one("", value, true)

@@ -123,7 +123,7 @@ func TestARenderingIsAsMeant(t *testing.T) {
 func TestWhoeverIsRequiredJoins(t *testing.T) {
 	e, files := units(t)
 	e.Containers[1].Joins = []string{"wallet"}
-	if wrong := CheckRendered(e, files); !slices.Equal(wrong, []string{"unit file pair.container: [Service] ExecStartPost wallet is missing, wanted set"}) {
+	if wrong := CheckRendered(e, files); !slices.Equal(wrong, []string{"unit file pair.container: [Service] ExecStartPost wallet is missing, wanted pair of pair"}) {
 		t.Errorf("%q", wrong)
 	}
 	files["pair.container"] = strings.Replace(files["pair.container"], "\n[Install]", "ExecStartPost=-/usr/bin/podman network connect archipelago-wallet.pair pair\n\n[Install]", 1)
