@@ -337,8 +337,9 @@ func (p *planning) stopping(d *state.Desired) bool {
 // where all it requires is ready, and its folders are there. It never waits for what is
 // optional.
 func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
-	for _, app := range slices.Sorted(maps.Keys(p.met(d, m))) {
-		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(p.met(d, m)[app]) {
+	met := p.met(d, m)
+	for _, app := range slices.Sorted(maps.Keys(met)) {
+		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(met[app]) {
 			return fmt.Sprintf("waiting for %s, which is being updated with the data that it has of it", app)
 		}
 	}
