@@ -1,7 +1,9 @@
 # make alone lists the targets.
 #
 # Variables of 'make gate': CYCLES, APPS, STEPS (comma-separated), NODES (an inventory
-# file; default: the lab), CATALOG (directories of manifests; default: catalog/apps). make turns every failure into its own status 2; the
+# file; default: the lab), CATALOG (directories of manifests; default: catalog/apps and
+# catalog/field), PREVIOUS (the releases to update from; default: catalog/previous, where the run
+# has catalog/field, which it is of). make turns every failure into its own status 2; the
 # gate's own status is that of 'out/bin/gate run'.
 
 VERSION ?= $(shell git describe --tags --always --dirty 2>/dev/null || echo 0.0.0-dev)
@@ -31,12 +33,14 @@ build: ## build the daemon, the commands and the suites into out/bin
 setup: build ## install the programs that the gate runs, or name those that are missing
 	$(GATE) setup $$(if [ -n "$$CI" ] || [ ! -t 0 ]; then echo --yes; fi)
 
+PREVIOUS ?= $(if $(filter catalog/field,$(patsubst %/,%,$(or $(CATALOG),catalog/field))),catalog/previous)
+
 .PHONY: gate
 gate: setup ## run the gate: build, bring the lab up, run, report
-	$(GATE) run $(if $(CYCLES),--cycles $(CYCLES)) $(if $(APPS),--apps $(APPS)) $(if $(STEPS),--steps $(STEPS)) $(if $(NODES),--nodes $(NODES)) $(foreach d,$(CATALOG),--catalog $(d))
+	$(GATE) run $(if $(CYCLES),--cycles $(CYCLES)) $(if $(APPS),--apps $(APPS)) $(if $(STEPS),--steps $(STEPS)) $(if $(NODES),--nodes $(NODES)) $(foreach d,$(CATALOG),--catalog $(d)) $(if $(PREVIOUS),--previous $(PREVIOUS))
 
 .PHONY: l0
-l0: ## level 0: manifests of catalog/apps and catalog/field, and what the daemon of this source renders, without a node
+l0: ## level 0: manifests of catalog/apps, catalog/field, catalog/upstream and catalog/previous, and what the daemon of this source renders, without a node
 	go test ./matrix -count=1 -run '^TestMatrix$$' -ginkgo.label-filter=l0
 
 .PHONY: l1
@@ -44,30 +48,28 @@ l1: setup ## level 1: the lifecycle by RPC, on one lab node
 	$(GATE) run --cycles 1 --only .228 --steps install,stop,start,restart,reinstall,uninstall $(if $(APPS),--apps $(APPS))
 
 .PHONY: lint
-lint: ## gofmt, go vet, staticcheck and shellcheck
+lint: ## gofmt, go vet, staticcheck, shellcheck and actionlint
 	test -z "$$(gofmt -l $$(git ls-files '*.go') | tee /dev/stderr)"
 	go vet ./...
 	go vet -tags lab,faults ./...
 	go tool staticcheck -tags lab ./...
 	$(call install,shellcheck,shellcheck)
 	{ git ls-files '*.sh'; git grep -lIE '^#!/(bin/|usr/bin/env )(ba)?sh' -- ':!*.txtar'; } | sort -u | xargs shellcheck
-
-.PHONY: unit
-unit: ## tests that need no node; also those of applications' own programs, which are modules of their own
-	$(BROWSER)
-	go test ./...
-	for m in $$(git ls-files 'catalog/**/go.mod'); do (cd $$(dirname $$m) && go vet . && go test .) || exit; done
+	go tool actionlint $$(git ls-files '.github/workflows' '.forgejo/workflows')
 
 # The packages that start goroutines.
 RACE := ./orchestrator/... ./nodes/... ./matrix/... ./gate/... ./catalog/publish
 
-.PHONY: race
-race: ## the tests of what runs concurrently, with the race detector
+.PHONY: unit
+unit: ## tests that need no node, those of what runs concurrently with the race detector; also those of applications' own programs, which are modules of their own
 	$(BROWSER)
-	CGO_ENABLED=1 go test -race $(RACE)
+	$(call install,restic,restic)
+	CGO_ENABLED=1 go test -race -timeout 20m $(RACE)
+	go test $$(go list ./... | grep -vxF "$$(go list $(RACE))")
+	for m in $$(git ls-files 'catalog/**/go.mod'); do (cd $$(dirname $$m) && go vet . && go test .) || exit; done
 
 .PHONY: gate-selftest
-gate-selftest: setup ## planted faults must be red, healthy runs green, on the lab
+gate-selftest: setup ## a few planted faults must be red, healthy runs green, on the lab
 	go test -p 1 -tags lab -count=1 -timeout 40m -v ./gate/selftest ./cmd/gate
 
 .PHONY: mutants
@@ -80,7 +82,7 @@ faults: setup ## what a small server does to its applications, on both lab nodes
 
 .PHONY: few-faults
 few-faults: setup
-	cd gate/faults && FAULTS_CUTS=$(or $(CUTS),8) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s --label-filter '!long' .
+	cd gate/faults && FAULTS_CUTS=$(or $(CUTS),4) go run github.com/onsi/ginkgo/v2/ginkgo run --tags lab --procs 2 --silence-skips --poll-progress-after 120s --label-filter '!long' .
 
 .PHONY: deb
 deb: build ## Debian's packages of a node (archipelago) and of the commands (archipelago-tools), into out/deb
@@ -115,7 +117,7 @@ vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 	go run ./gate/vuln
 
 .PHONY: test
-test: lint unit race gate-selftest few-faults ## everything: what CI runs
+test: lint unit gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
 bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; manifests rendered; compose files imported; BLAKE3 against b3sum
@@ -124,9 +126,10 @@ bench: setup ## the daemon against bare systemctl and podman; the planner; catal
 	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
 
 .PHONY: docs
-docs: ## render docs/*.dot, write docs/manifest.md, and bring the recovery times of 'make faults' into TESTING.md
+docs: ## render docs/*.dot, write docs/manifest.md, and bring the last full run and what 'make faults' and 'make mutants' measured into TESTING.md
 	$(call install,dot,graphviz)
 	go test ./catalog/manifest -count=1 -run TestReferenceIsThatOfTheSchema -update
+	go test . -count=1 -run '^TestTestingSaysWhatTheLastFullRunCovered$$' -update
 	sh docs/render.sh
 
 .PHONY: proto

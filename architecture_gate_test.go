@@ -30,6 +30,7 @@ var gateRooms = []gateRoom{
 	{"gate/trend", nil},
 	{"gate/runner", []string{"catalog/manifest", "gate/plan", "gate/vitals", "matrix/...", "nodes", "nodes/fleet", "reports"}},
 	{"gate/verdict", []string{"gate/plan", "gate/trend", "matrix/...", "reports"}},
+	{"gate/history", []string{"catalog/description", "gate/plan", "gate/trend", "gate/verdict", "matrix/...", "reports"}},
 	{"gate/attest", []string{"catalog", "gate/plan", "gate/verdict", "catalog/proof", "catalog/sign", "matrix/...", "reports"}},
 	{"gate/release", []string{"gate/attest", "gate/plan", "catalog", "catalog/description", "catalog/document", "catalog/sign", "reports"}},
 	{"gate", []string{"gate/...", "matrix/...", "nodes/...", "catalog", "catalog/manifest", "reports"}},

@@ -69,10 +69,11 @@ func TestImportsPointOneWay(t *testing.T) {
 var rooms = [][]string{
 	{"fault", "api", "api/apiconnect", "archive"},
 	{"host", "state", "quadlet"},
-	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce", "storage"},
+	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce", "storage", "repository"},
 	{"offer", "render", "operation"},
 	{"request", "plan", "view"}, // pure
-	{"perform", "ready", "backup", "rollout", "waiting", "prober"},
+	{"drill"},
+	{"perform", "ready", "backup", "rollout", "waiting", "prober", "images"},
 	{""}, // the loop
 	{"rpc", "web", "proxy"},
 }

@@ -42,6 +42,7 @@ type Entry struct {
 	Publisher string
 	Notes     string // of the release
 	Waiver    *Waiver
+	Proof     string // what a gate's run showed of it, as the signed catalog says; empty where nothing
 }
 
 // Manifest returns an application's manifest, or nil if the catalog has none.

@@ -19,7 +19,7 @@ import (
 // answers of programs.
 type machine struct{ release, root, path string }
 
-const packages = "systemd podman crun netavark aardvark-dns passt uidmap fuse-overlayfs nftables dbus-user-session libpam-systemd sudo ca-certificates"
+const packages = "systemd podman crun netavark aardvark-dns passt uidmap fuse-overlayfs nftables dbus-user-session libpam-systemd sudo ca-certificates restic openssh-client"
 
 // blank is a Debian 13 with a release of two programs, on which nothing is installed.
 func blank(t *testing.T) machine {

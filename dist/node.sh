@@ -44,7 +44,7 @@ place() {
 
 packages() {
 	echo systemd podman crun netavark aardvark-dns passt uidmap fuse-overlayfs nftables \
-		dbus-user-session libpam-systemd sudo ca-certificates
+		dbus-user-session libpam-systemd sudo ca-certificates restic openssh-client
 }
 
 # about finds the user's id and home. A dry run knows none of a user that it has not created.

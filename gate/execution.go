@@ -252,7 +252,7 @@ func (e *execution) equip(ctx context.Context, f *fleet.Fleet) error {
 		return err
 	}
 	fmt.Fprintln(e.Observer, "gate: publishing images, deploying the daemon")
-	if err := f.Equip(ctx, e.Daemon, selected, l.Engine, e.Environment, io.Discard); err != nil {
+	if err := f.Equip(ctx, e.Daemon, selected, l.Engine, e.Environment, e.Observer); err != nil {
 		return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
 	if err := e.generated(ctx, f); err != nil {

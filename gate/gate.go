@@ -11,6 +11,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -59,13 +60,17 @@ func Plan(o Options, name string) (*plan.Plan, error) {
 	if err != nil {
 		return nil, err
 	}
-	return plan.New(name, o.Version, o.Request, o.Catalog, known)
+	p, err := plan.New(name, o.Version, o.Request, o.Catalog, known)
+	if err == nil && p.Shard != nil {
+		p.Shard.Host, err = os.Hostname()
+	}
+	return p, err
 }
 
 // Run plans a run, carries it out and judges it. A run that was cut short gives both an
 // outcome, over the results there are, and the error that cut it short; Resume goes on.
 func Run(ctx context.Context, o Options) (*Outcome, error) {
-	p, err := Plan(o, fmt.Sprintf("%s-%04x", time.Now().UTC().Format("20060102-150405"), os.Getpid()&0xffff))
+	p, err := Plan(o, newName())
 	if err != nil {
 		return nil, err
 	}
@@ -76,6 +81,11 @@ func Run(ctx context.Context, o Options) (*Outcome, error) {
 	return carryOut(ctx, o, p, dir, true)
 }
 
+// newName is the name of a run that begins now.
+func newName() string {
+	return fmt.Sprintf("%s-%04x", time.Now().UTC().Format("20060102-150405"), os.Getpid()&0xffff)
+}
+
 // Resume goes on with a run as it was planned; the request counts for nothing. The daemon
 // and the catalog must be those that the run began with. To a run in which nothing is left to
 // do, nothing is added: no session, no result, no later end.
@@ -83,6 +93,9 @@ func Resume(ctx context.Context, name string, o Options) (*Outcome, error) {
 	dir, p, err := open(o.Out, name)
 	if err != nil {
 		return nil, err
+	}
+	if len(p.Shards) > 0 {
+		return nil, fmt.Errorf("%w: run %s was merged from %s; resume those, each on its machine, and merge again", plan.ErrUsage, p.Run, strings.Join(p.ShardRuns(), ", "))
 	}
 	left, err := runner.Left(p, dir)
 	if err != nil {
@@ -170,6 +183,7 @@ func conclude(dir string, p *plan.Plan) (*reports.Report, error) {
 	if err != nil {
 		return fail(err)
 	}
+	r.Green = lastGreen(dir, p.Run)
 	if err := errors.Join(reports.Render(dir, r), reports.Write(dir, reports.AttestationFile, statement)); err != nil {
 		return fail(err)
 	}

@@ -4,8 +4,10 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/gate/runner"
@@ -23,6 +25,7 @@ func (e *execution) history() (results []reports.Result, earlier []reports.Earli
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, nil, fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 	}
+	var todo []string
 	for _, d := range dirs {
 		if !d.IsDir() || d.Name() == filepath.Base(e.dir) {
 			continue
@@ -31,11 +34,36 @@ func (e *execution) history() (results []reports.Result, earlier []reports.Earli
 		if _, err := os.Stat(filepath.Join(run, reports.PlanFile)); errors.Is(err, fs.ErrNotExist) {
 			continue // it came to nothing
 		}
+		todo = append(todo, run)
+	}
+	// What was merged is looked at shard by shard. The same one may be here several times, perhaps
+	// with what came later: the longest counts.
+	type record struct {
+		dir   string
+		plan  *plan.Plan
+		bytes int64
+	}
+	found := map[string]record{}
+	for len(todo) > 0 {
+		run := todo[0]
+		todo = todo[1:]
 		_, p, err := open(e.Out, run)
 		if err != nil {
 			return nil, nil, fmt.Errorf("an earlier run: %w; or move that run away", err)
 		}
-		one, err := sameDigests(run, p, e.plan)
+		for i := range p.Shards {
+			todo = append(todo, filepath.Join(run, filepath.FromSlash(plan.ShardDir(i))))
+		}
+		one := record{dir: run, plan: p}
+		if info, err := os.Stat(filepath.Join(run, reports.ResultsFile)); err == nil {
+			one.bytes = info.Size()
+		}
+		if before, twice := found[p.Run]; len(p.Shards) == 0 && (!twice || one.bytes > before.bytes) {
+			found[p.Run] = one
+		}
+	}
+	for _, run := range slices.Sorted(maps.Keys(found)) {
+		one, err := sameDigests(found[run].dir, found[run].plan, e.plan)
 		if err != nil {
 			return nil, nil, fmt.Errorf("%w: an earlier run of the same digests: %w; move it away if it is of no account", plan.ErrUsage, err)
 		}

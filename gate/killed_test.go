@@ -72,7 +72,7 @@ func put(dir string, p *plan.Plan, version string) error {
 func wrote(t *testing.T, dir string) map[string]string {
 	t.Helper()
 	out := map[string]string{}
-	for _, pattern := range []string{"*.json", "*.html", "*.xml", "*.md", "apps/*.html", manifestsDir + "/*.json"} {
+	for _, pattern := range []string{"*.json", "*.html", "*.xml", "*.md", "apps/*.html", reports.ManifestsDir + "/*.json"} {
 		files, err := filepath.Glob(filepath.Join(dir, pattern))
 		if err != nil {
 			t.Fatal(err)
@@ -123,7 +123,7 @@ func whole(t *testing.T, when, dir string, one, two map[string]string) {
 	judged := func(files map[string]string) map[string]string {
 		files = maps.Clone(files)
 		maps.DeleteFunc(files, func(name, _ string) bool {
-			return name == reports.SignedFile || filepath.Dir(name) == manifestsDir
+			return name == reports.SignedFile || filepath.Dir(name) == reports.ManifestsDir
 		})
 		return files
 	}

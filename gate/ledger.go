@@ -41,13 +41,20 @@ type entry struct {
 	Daemon string            `json:"daemon,omitempty"`
 	Red    map[string]string `json:"red,omitempty"`
 	Node   bool              `json:"node,omitempty"`
-	Prev   string            `json:"prev"` // SHA-256 of the line before
+	// Shards are the runs that the run was merged from.
+	Shards []string `json:"shards,omitempty"`
+	Prev   string   `json:"prev"` // SHA-256 of the line before
 }
 
-// enter appends a line to the ledger in out, and gives the lines before it. Two gates may do
-// so at the same time. A last line without an end is what a gate leaves that was killed while
-// it wrote; it is cut off.
+// enter appends a line to the ledger in out, and gives the lines before it.
 func enter(out string, e entry) (before []entry, err error) {
+	return enterAll(out, func([]entry) []entry { return []entry{e} })
+}
+
+// enterAll appends lines to the ledger in out, which it is asked for once the lines before them are
+// known. Two gates may do so at the same time. A last line without an end is what a gate leaves
+// that was killed while it wrote; it is cut off.
+func enterAll(out string, more func(before []entry) []entry) (before []entry, err error) {
 	file := filepath.Join(out, ledgerFile)
 	f, err := os.OpenFile(file, os.O_CREATE|os.O_RDWR, 0o644)
 	if err != nil {
@@ -62,15 +69,22 @@ func enter(out string, e entry) (before []entry, err error) {
 		return nil, err
 	}
 	b = b[:bytes.LastIndexByte(b, '\n')+1]
-	if before, e.Prev, err = readLedger(file, b); err != nil {
-		return nil, err
-	}
-	line, err := json.Marshal(e)
+	before, last, err := readLedger(file, b)
 	if err != nil {
 		return nil, err
 	}
-	_, err = f.WriteAt(append(line, '\n'), int64(len(b)))
-	err = errors.Join(err, f.Truncate(int64(len(b)+len(line)+1)), f.Sync())
+	var lines []byte
+	for _, e := range more(before) {
+		e.Prev = last
+		line, err := json.Marshal(e)
+		if err != nil {
+			return nil, err
+		}
+		last = reports.Digest(line)
+		lines = append(append(lines, line...), '\n')
+	}
+	_, err = f.WriteAt(lines, int64(len(b)))
+	err = errors.Join(err, f.Truncate(int64(len(b)+len(lines))), f.Sync())
 	if len(b) == 0 {
 		err = errors.Join(err, atomicfile.SyncDir(out)) // it may be new
 	}
@@ -96,8 +110,9 @@ func readLedger(file string, b []byte) (all []entry, last string, err error) {
 // pastRuns gives the other runs of a subject, and those of other subjects in which the same daemon
 // was red with an application as the subject has it, in the order in which they began: what is
 // changed beside them makes them no other bits. The latest end of a run is its verdict; one that
-// did not end is red if it has said so, or has none.
-func pastRuns(all []entry, subject reports.Subject, run string) (out []reports.PastRun) {
+// did not end is red if it has said so, or has none. A run and those that it was merged from are
+// one.
+func pastRuns(all []entry, subject reports.Subject, own ...string) (out []reports.PastRun) {
 	same, covered, red := map[string]bool{}, map[string]bool{}, map[string][]string{} // by run
 	digest := plan.SubjectDigest(subject)
 	for _, e := range all {
@@ -119,9 +134,14 @@ func pastRuns(all []entry, subject reports.Subject, run string) (out []reports.P
 			red[e.Run] = append(red[e.Run], again...)
 		}
 	}
+	for _, e := range all {
+		if e.Verdict == reports.Red && (same[e.Run] || covered[e.Run]) {
+			own = append(own, e.Shards...)
+		}
+	}
 	at := map[string]int{}
 	for _, e := range all {
-		if e.Run == run || !same[e.Run] && !covered[e.Run] {
+		if slices.Contains(own, e.Run) || !same[e.Run] && !covered[e.Run] {
 			continue
 		}
 		i, seen := at[e.Run]
@@ -146,7 +166,7 @@ func pastRuns(all []entry, subject reports.Subject, run string) (out []reports.P
 func (e *execution) enterBegin() error {
 	before, err := enter(e.Out, e.line())
 	if err == nil {
-		e.plan.Before = pastRuns(before, e.plan.Subject, e.plan.Run)
+		e.plan.Before = pastRuns(before, e.plan.Subject, append(e.plan.ShardRuns(), e.plan.Run)...)
 	}
 	return err
 }
@@ -174,15 +194,21 @@ func (e *execution) others() error {
 	if err != nil {
 		return err
 	}
-	all, _, err := readLedger(file, b[:bytes.LastIndexByte(b, '\n')+1])
+	all, err := wholeLedger(file, b)
 	if err == nil {
 		e.plan.Before = pastRuns(all, e.plan.Subject, e.plan.Run)
 	}
 	return err
 }
 
+// wholeLedger reads a ledger as it is on disk, perhaps with an unfinished last line.
+func wholeLedger(file string, b []byte) ([]entry, error) {
+	all, _, err := readLedger(file, b[:bytes.LastIndexByte(b, '\n')+1])
+	return all, err
+}
+
 func (e *execution) line() entry {
-	return entry{Run: e.plan.Run, Subject: plan.SubjectDigest(e.plan.Subject), At: time.Now().UTC(), Daemon: e.plan.Subject.Daemon}
+	return entry{Run: e.plan.Run, Subject: plan.SubjectDigest(e.plan.Subject), At: time.Now().UTC(), Daemon: e.plan.Subject.Daemon, Shards: e.plan.ShardRuns()}
 }
 
 // enterEnd notes what the run has come to.

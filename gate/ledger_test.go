@@ -294,3 +294,39 @@ func TestNothingIsAddedToARunInWhichNothingIsLeftToDo(t *testing.T) {
 		}
 	}
 }
+
+// TestAMergedRunAndItsShardsAreOneRun has shards and what they were merged into be red, before and
+// after the merge.
+func TestAMergedRunAndItsShardsAreOneRun(t *testing.T) {
+	whole := reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a0", "b": "b0"}}
+	end := func(run string, came reports.Verdict, red map[string]string, shards ...string) entry {
+		tested := whole
+		if shards == nil { // it is of one application
+			tested.Manifests = red
+		}
+		if came != reports.Red {
+			red = nil
+		}
+		return entry{Run: run, Subject: plan.SubjectDigest(tested), Ended: true, Verdict: came, Daemon: "d0", Red: red, Shards: shards}
+	}
+	a, b := map[string]string{"a": "a0"}, map[string]string{"b": "b0"}
+	otherwise := reports.Subject{Daemon: "d0", Manifests: map[string]string{"a": "a1", "b": "b0"}}
+	for name, c := range map[string]struct {
+		all     []entry
+		subject reports.Subject
+		own     []string
+		want    string
+	}{
+		"red, and merged":                     {[]entry{end("s1", reports.Red, a), end("s2", reports.Green, b), end("m", reports.Red, a, "s1", "s2")}, whole, nil, "m"},
+		"two of them red, and merged":         {[]entry{end("s1", reports.Red, a), end("s2", reports.Red, b), end("m", reports.Red, whole.Manifests, "s1", "s2")}, whole, nil, "m"},
+		"not merged":                          {[]entry{end("s1", reports.Red, a), end("s2", reports.Red, b)}, whole, nil, "s1 (a), s2 (b)"},
+		"the run itself, and its shards":      {[]entry{end("s1", reports.Red, a), end("s2", reports.Red, b), end("m", "", whole.Manifests, "s1", "s2")}, whole, []string{"m", "s1", "s2"}, ""},
+		"red after it was merged":             {[]entry{end("s2", reports.Incomplete, b), end("m", reports.Incomplete, a, "s1", "s2"), end("s2", reports.Red, b)}, whole, nil, "s2 (b)"},
+		"merged red for what is mended since": {[]entry{end("s1", reports.Red, a), end("m", reports.Red, a, "s1", "s2"), end("s2", reports.Red, b)}, otherwise, nil, "s2 (b)"},
+	} {
+		p := plan.Plan{Before: pastRuns(c.all, c.subject, c.own...)}
+		if got := strings.Join(p.RedBefore(), ", "); got != c.want {
+			t.Errorf("%s: %q, expected %q", name, got, c.want)
+		}
+	}
+}

@@ -21,8 +21,7 @@ import (
 )
 
 const (
-	binDir       = "bin"       // of a run: the programs that it is made with
-	manifestsDir = "manifests" // of a run: what was published to the nodes, in canonical form
+	binDir = "bin" // of a run: the programs that it is made with
 
 	daemonPin, suitePin, lookPin, archyPin = "archipelago", "matrix.test", runner.LookName, "archy"
 )
@@ -145,7 +144,7 @@ func copyProgram(from, to string) (string, error) {
 // subject names.
 func (e *execution) keepManifests(published map[string][]byte) error {
 	for id, b := range published {
-		if err := reports.Write(e.dir, filepath.Join(manifestsDir, id+".json"), b); err != nil {
+		if err := reports.Write(e.dir, filepath.Join(reports.ManifestsDir, id+".json"), b); err != nil {
 			return fmt.Errorf("%w: %w", runner.ErrIncomplete, err)
 		}
 	}

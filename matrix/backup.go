@@ -1,7 +1,6 @@
 package matrix
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 
@@ -52,11 +51,7 @@ func backUpAndRestore(ctx context.Context, env *Environment, rec *Recorder) erro
 
 // restore has the daemon bring back an application from a backup, and waits for the end.
 func (e *Environment) restore(ctx context.Context, backup []byte, id age.Identity) error {
-	z, err := zip.NewReader(bytes.NewReader(backup), int64(len(backup)))
-	if err != nil {
-		return err
-	}
-	b, err := client.OpenBackup(z, []age.Identity{id})
+	b, err := client.OpenBackup(bytes.NewReader(backup), int64(len(backup)), []age.Identity{id})
 	if err != nil {
 		return err
 	}

@@ -31,12 +31,16 @@ func checkBudget(m *manifest.Manifest, verb string, took time.Duration) error {
 	return fmt.Errorf("%s took %s by the gate's clock: its budget is %s, and %s for the machine", verb, took.Round(time.Second), own, machineShare)
 }
 
+// stopShare is what a container's stop may take beyond its stop timeout. Its unit is given more,
+// for a shutdown, where all stop at once.
+const stopShare = 5 * time.Second
+
 // ownBudget is how long the application itself may take: to start, what its manifest says; to
-// stop, what its units are given, one after the other.
+// stop, their stop timeouts, one after the other.
 func ownBudget(m *manifest.Manifest, verb string) (d time.Duration) {
 	if verb != Start {
 		for _, c := range m.Containers {
-			d += c.StopTimeout.Or(stopTimeout) + stopMargin
+			d += c.StopTimeout.Or(stopTimeout) + stopShare
 		}
 	}
 	if verb != Stop {

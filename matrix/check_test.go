@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/reports"
 )
 
 func stack() *manifest.Manifest {
@@ -323,5 +324,17 @@ func TestChecks(t *testing.T) {
 				t.Errorf("%q, expected %q", wrong, c.want)
 			}
 		})
+	}
+}
+
+// TestAReportTakesApartWhatWitnessesSay wants a report to show what is compared as it was: what
+// was expected, and what was seen.
+func TestAReportTakesApartWhatWitnessesSay(t *testing.T) {
+	err := Verdict(compare("container page", wanted{"user": {text: "100"}, "label a": {text: "1"}, "init": {text: ""}}, properties{"user": "0", "label b": "2", "init": "yes"}))
+	want := []reports.Difference{
+		{What: "container page: init", Expected: "empty", Seen: "yes"}, {What: "container page: label a", Expected: "1", Seen: "missing"},
+		{What: "container page: user", Expected: "100", Seen: "0"}, {What: "container page: label b", Seen: "2"}}
+	if got := reports.Differences("invariant: " + err.Error()); !slices.Equal(got, want) {
+		t.Errorf("%q, expected %q", got, want)
 	}
 }

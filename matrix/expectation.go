@@ -17,7 +17,7 @@ import (
 // that renders.
 const (
 	stopTimeout     = 10 * time.Second // where the manifest gives none
-	stopMargin      = 5 * time.Second  // that the unit gives a stop beyond that
+	stopMargin      = 10 * time.Second // that the unit gives a stop beyond that
 	restartDelay    = 200 * time.Millisecond
 	restartSteps    = 8
 	restartMaxDelay = time.Minute
@@ -165,7 +165,7 @@ func meant(m *manifest.Manifest, c manifest.Container, f Facts) Meant {
 		Entrypoint: c.Entrypoint, Command: c.Command, WorkingDir: c.WorkingDir, Init: c.Init, Hostname: c.Hostname, ReadOnly: c.ReadOnly,
 		ShmSize: bytesOf(c.ShmSize), Ulimits: c.Ulimits, Sysctls: c.Sysctls, StopSignal: c.StopSignal,
 		Volumes: map[string]VolumeMeant{}, Files: filesMeant(m, c, f.DataDir), Networks: []string{networkOf(m.ID)},
-		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: m.StartBudget(), Memory: bytesOf(cmp.Or(c.Memory, m.Resources.Memory)),
+		StopTimeout: c.StopTimeout.Or(stopTimeout), Start: max(m.StartBudget(), m.RebootBudget()), Memory: bytesOf(cmp.Or(c.Memory, m.Resources.Memory)),
 	}
 	if c.User != "" {
 		out.User = fmt.Sprintf("%d:%d", uid, gid)

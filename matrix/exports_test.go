@@ -36,8 +36,8 @@ Restart=always
 RestartSec=200ms
 RestartSteps=8
 RestartMaxDelaySec=60s
-TimeoutStartSec=60s
-TimeoutStopSec=15s
+TimeoutStartSec=120s
+TimeoutStopSec=20s
 SuccessExitStatus=143
 
 [Install]

@@ -46,8 +46,15 @@ type outcome struct {
 }
 
 // Each does work for every application that has not failed, side by side.
-func (g *Group) Each(ctx context.Context, work Work) {
+func (g *Group) Each(ctx context.Context, work Work) { g.few(ctx, len(g.cells), work) }
+
+// few does the same for so many at a time: a command in a container has ten seconds, whatever
+// the others do.
+func (g *Group) few(ctx context.Context, most int, work Work) {
+	turns := make(chan struct{}, most)
 	do := func(c *cell) {
+		turns <- struct{}{}
+		defer func() { <-turns }()
 		defer c.rec.stopClock()
 		if c.err == nil {
 			c.err = work(ctx, c.env, c.rec)

@@ -144,7 +144,8 @@ func (l *Listener) printed(ctx context.Context, archy, app string) saying {
 	return sayingOf(where, listedAs(r.Apps, app), nil)
 }
 
-// shown is what an application's card on My Apps' page shows.
+// shown is what an application's card on My Apps' first page shows, or, of one that is not
+// installed and has none there, on the application's own page.
 func (l *Listener) shown(ctx context.Context, app string) saying {
 	w := saying{where: "My Apps", silent: true}
 	page, err := l.page(ctx)
@@ -153,6 +154,20 @@ func (l *Listener) shown(ctx context.Context, app string) saying {
 		return w
 	}
 	w.state, w.err = cardState(page, app)
+	if w.state != "" || w.err != nil {
+		return w
+	}
+	own, status, err := l.get(ctx, "/apps/"+url.PathEscape(app), "")
+	switch {
+	case err != nil:
+		w.err = err
+	case status == http.StatusOK:
+		if w.state, w.err = cardState(own, app); w.err == nil && w.state != "" && w.state != wordNotInstalled {
+			w.err = fmt.Errorf("its own page says %q, and the first page does not list it", w.state)
+		}
+	case status != http.StatusNotFound:
+		w.err = fmt.Errorf("its own page: status %d", status)
+	}
 	return w
 }
 

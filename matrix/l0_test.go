@@ -24,14 +24,15 @@ import (
 // levelZero makes the specs that need no node: every manifest is valid, survives a
 // round trip, and is rendered by the daemon under test into what is meant.
 func levelZero(t *testing.T) {
-	dirs := []string{filepath.Join("..", "catalog", "apps"), filepath.Join("..", "catalog", "field")}
+	// Catalogs, each a whole one: the last has earlier releases of what the first has.
+	whole := [][]string{{filepath.Join("..", "catalog", "apps"), filepath.Join("..", "catalog", "field"), filepath.Join("..", "catalog", "upstream")}, {filepath.Join("..", "catalog", "previous")}}
 	if dir := os.Getenv(CatalogVariable); dir != "" {
-		dirs = []string{dir}
+		whole = [][]string{{dir}}
 	}
 	daemon := sync.OnceValues(func() (string, error) { return daemonUnderTest(t) })
 	var apps []string
 	var err error
-	for _, dir := range dirs {
+	for _, dir := range slices.Concat(whole...) {
 		entries, unread := os.ReadDir(dir)
 		err = errors.Join(err, unread)
 		for _, e := range entries {
@@ -42,7 +43,7 @@ func levelZero(t *testing.T) {
 		It("finds the catalog", func() { Expect(err).NotTo(HaveOccurred()) })
 		for _, app := range apps {
 			file := filepath.Join(app, "manifest.yaml")
-			Describe(filepath.Base(app), Label("app:"+filepath.Base(app)), func() {
+			Describe(app, Label("app:"+filepath.Base(app)), func() {
 				It("has a valid manifest", func() {
 					_, err := manifest.ParseFile(file)
 					Expect(err).NotTo(HaveOccurred())
@@ -70,8 +71,10 @@ func levelZero(t *testing.T) {
 			})
 		}
 		It("has no two applications in each other's way", func() {
-			_, err := catalog.Load(dirs...)
-			Expect(err).NotTo(HaveOccurred())
+			for _, dirs := range whole {
+				_, err := catalog.Load(dirs...)
+				Expect(err).NotTo(HaveOccurred())
+			}
 		})
 	})
 }

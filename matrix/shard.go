@@ -48,6 +48,7 @@ type Shard struct {
 	Archy   string               `json:"archy,omitempty"`  // path of the owner's command, where its word is to be heard too
 	Look    string               `json:"look"`             // path of the witnesses' program for the node
 	Cycle   int                  `json:"cycle"`
+	Turns   string               `json:"turns,omitempty"`  // file that a node of a machine locks while it reboots, which several nodes share
 	Bare    bool                 `json:"bare,omitempty"`   // the node began the cycle without any image
 	Browse  bool                 `json:"browse,omitempty"` // the run opens pages in a browser
 	Steps   []string             `json:"steps"`

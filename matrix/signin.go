@@ -24,6 +24,9 @@ func (v *visit) fillIn(ctx context.Context, l *manifest.Login) (submitted bool) 
 		{"password", l.Form.Password, typing(l.Form.Password, v.secret)},
 		{"submit", l.Form.Submit, chromedp.Click(chromedp.CSS(l.Form.Submit), chromedp.NodeVisible)},
 	} {
+		if s.selector == "" {
+			continue // a form that asks for the password alone
+		}
 		if err := chromedp.Do(bounded, s.act); err != nil {
 			v.fault("sign-in: login.form.%s: nothing visible matches %q within %s (%v)", s.field, s.selector, v.browser.patient(), err)
 			return false

@@ -5,6 +5,8 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
+	"syscall"
 	"time"
 
 	"connectrpc.com/connect"
@@ -19,6 +21,8 @@ const powerEvery, powerFirst = 5, 3
 
 const (
 	rebootTimeout  = 5 * time.Minute
+	atATime        = 4                // applications that are looked at closely, of all of a node
+	turnTimeout    = 15 * time.Minute // for a reboot, and all applications after it
 	restartCommand = "systemctl --user restart " + nodes.DaemonUnit
 )
 
@@ -32,7 +36,18 @@ func (s *Shard) cutsPower() bool {
 
 // surviveReboot reboots the node once, or cuts its power, and watches all applications
 // come back by themselves, each within its budget.
+//
+// Nodes that share a machine take turns: what starts on one of them would otherwise be judged by
+// the load of the others, too. And pages are asked for when everything is back.
 func surviveReboot(ctx context.Context, g *Group) {
+	if g.Shard.Turns != "" {
+		turn, err := takeTurn(ctx, g.Shard.Turns)
+		g.Once(ctx, func(context.Context) error { return err })
+		if err != nil {
+			return
+		}
+		defer turn.Close()
+	}
 	bounded, cancel := context.WithTimeoutCause(ctx, rebootTimeout, fmt.Errorf("%w: the node did not come back within %s of a reboot", nodes.ErrLost, rebootTimeout))
 	defer cancel()
 	var boot nodes.BootID
@@ -68,6 +83,9 @@ func surviveReboot(ctx context.Context, g *Group) {
 		if rec.before.Boot == boot {
 			return fmt.Errorf("boot identity is still %s: the node was not rebooted", boot)
 		}
+		return nil
+	})
+	g.few(ctx, atATime, func(ctx context.Context, env *Environment, rec *Recorder) error {
 		if err := env.SSH.AwaitDaemon(ctx); err != nil {
 			return err
 		}
@@ -80,6 +98,23 @@ func surviveReboot(ctx context.Context, g *Group) {
 		}
 		return wrap("after the reboot", signInAgain(ctx, env, rec))
 	})
+}
+
+// takeTurn waits until no other node of this machine reboots; closing the file ends the turn, and
+// so does the end of the process.
+func takeTurn(ctx context.Context, file string) (turn *os.File, err error) {
+	turn, err = os.OpenFile(file, os.O_CREATE|os.O_RDWR|syscall.O_CLOEXEC, 0o600)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	err = await(ctx, turnTimeout, "the reboot of another node of this machine to be over", func() error {
+		return syscall.Flock(int(turn.Fd()), syscall.LOCK_EX|syscall.LOCK_NB)
+	})
+	if err != nil {
+		turn.Close()
+		return nil, fmt.Errorf("%w: %w", ErrIncomplete, err)
+	}
+	return turn, nil
 }
 
 // lostForGood makes a failure of a node that is away after a reboot which the gate asked for,
@@ -124,7 +159,7 @@ func surviveRestarts(ctx context.Context, g *Group) {
 	for _, way := range []struct{ how, command string }{{"restarted", restartCommand}, {"killed", forced(nodes.DaemonUnit, "systemctl --user kill --signal=SIGKILL "+nodes.DaemonUnit)}} {
 		g.Once(ctx, func(ctx context.Context) error { return g.endDaemon(ctx, way.command) })
 		untouched := func(after string) {
-			g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
+			g.few(ctx, atATime, func(ctx context.Context, env *Environment, rec *Recorder) error {
 				now, err := env.look(ctx, rec)
 				if err != nil {
 					return err
@@ -146,7 +181,7 @@ func surviveRestarts(ctx context.Context, g *Group) {
 	})
 	g.Once(ctx, func(ctx context.Context) error { return g.endDaemon(ctx, restartCommand) })
 	wrong, unmet := stopWatching(), g.unmet()
-	g.Each(ctx, func(ctx context.Context, env *Environment, rec *Recorder) error {
+	g.few(ctx, atATime, func(ctx context.Context, env *Environment, rec *Recorder) error {
 		if err := cmp.Or(wrong[env.App.ID], unmet[env.App.ID]); err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package matrix
 
 import (
+	"cmp"
 	"fmt"
 	"net"
 	"net/http"
@@ -25,6 +26,7 @@ const (
 type application struct {
 	body, script string // of the first page
 	mine         string // of the owner's
+	user         string // that it takes; without it, theUser
 	password     string // that it takes
 	status       int    // of the owner's page
 }
@@ -35,7 +37,7 @@ func (a application) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	case "/":
 		fmt.Fprintf(w, thePage, a.body, a.script)
 	case "/sign-in":
-		if r.PostFormValue("u") == theUser && r.PostFormValue("p") == a.password {
+		if r.PostFormValue("u") == cmp.Or(a.user, theUser) && r.PostFormValue("p") == a.password {
 			http.SetCookie(w, &http.Cookie{Name: "session", Value: "1", Path: "/", HttpOnly: true, Secure: true})
 			http.Redirect(w, r, "/mine", http.StatusSeeOther)
 			return
@@ -125,6 +127,7 @@ func TestTheBrowserSignsInAsTheOwner(t *testing.T) {
 		note   string
 	}{
 		{name: "a form"},
+		{name: "a form whose user is given", app: application{user: "x"}, change: func(in *manifest.Interface) { in.Login.Form.User = "" }},
 		{name: "a form that refuses the password", app: application{password: "another"}, want: []string{`proxy: sign-in: nothing visible matches "#owner" with "Signed in as owner"`}},
 		{name: "what only the owner sees, for all", app: application{body: `<p id="owner">Signed in as owner</p>`}, want: []string{`proxy: sign-in: "#owner" with "Signed in as owner" is visible before it, and proves nothing`}},
 		{name: "no such field", change: func(in *manifest.Interface) { in.Login.Form.Password = "#pin" }, want: []string{`proxy: sign-in: login.form.password: nothing visible matches "#pin" within 10s`}},

@@ -178,6 +178,7 @@ type speaker struct {
 	apiconnect.UnimplementedOrchestratorHandler
 	list, one   *api.App
 	card, gauge string
+	own         string // its own page; empty: there is none
 	signIns     int
 	signedOut   bool
 }
@@ -221,6 +222,13 @@ func (s *speaker) serve(t *testing.T) *Listener {
 		}
 		fmt.Fprintf(w, "<article class=\"app\" id=\"app-other\" data-state=\"stopped\">\n<span class=\"state stopped\">stopped</span></article>\n%s", s.card)
 	})
+	mux.HandleFunc("GET /apps/pair", func(w http.ResponseWriter, r *http.Request) {
+		if s.own == "" {
+			http.NotFound(w, r)
+			return
+		}
+		fmt.Fprint(w, s.own)
+	})
 	mux.HandleFunc("GET /metrics", func(w http.ResponseWriter, r *http.Request) {
 		if r.Header.Get("Authorization") != "Bearer sesame" {
 			w.WriteHeader(http.StatusUnauthorized)
@@ -256,6 +264,8 @@ func TestTheDaemonIsHeardEverywhere(t *testing.T) {
 		{"the single answer hides it", func(s *speaker) { s.one = nil }, "GetApp: the daemon does not list pair"},
 		{"the page lies", func(s *speaker) { s.card = strings.ReplaceAll(card, "running", "stopped") }, `My Apps: the daemon says "stopped" of pair`},
 		{"the page hides it", func(s *speaker) { s.card = "" }, "My Apps: the daemon does not list pair"},
+		{"the page hides it, and its own page does not", func(s *speaker) { s.card, s.own = "", card }, `its own page says "running", and the first page does not list it`},
+		{"it is said not to be installed", func(s *speaker) { s.card, s.own = "", strings.ReplaceAll(card, "running", "not installed") }, `My Apps: the daemon says "not installed" of pair`},
 		{"the page shows it twice", func(s *speaker) { s.card = card + card }, "it has 2 cards of pair"},
 		{"the page reads otherwise", func(s *speaker) { s.card = strings.Replace(card, ">running<", ">stopped<", 1) }, `has the state "running", and reads otherwise`},
 		{"the metrics lie", func(s *speaker) { s.gauge = strings.Replace(gauge, "running", "stopped", 1) }, `metrics: the daemon says "stopped" of pair`},

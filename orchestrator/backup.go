@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
@@ -29,19 +30,24 @@ func (n backupNode) Watch(app string) (v view.View, busy bool, changed <-chan st
 	return v, op.Busy, changed, err
 }
 
-func (n backupNode) restored(d state.Desired) func(state.Records) ([]state.Desired, error) {
+func (n backupNode) Filled(m *manifest.Manifest, config map[string]string) (filled *manifest.Manifest, name string, err error) {
+	filled, err = m.With(config, n.r.renderer.Node)
+	return filled, n.r.renderer.Node.Domain, err
+}
+
+func (n backupNode) restored(d state.Desired, consent []string) func(state.Records) ([]state.Desired, error) {
 	return func(records state.Records) ([]state.Desired, error) {
-		return request.Restored(records, n.r.Offer(), time.Now(), d)
+		return request.Restored(records, n.r.Offer(), time.Now(), d, consent)
 	}
 }
 
-func (n backupNode) Admit(d state.Desired) error {
-	_, err := n.restored(d)(n.r.store.Records())
+func (n backupNode) Admit(d state.Desired, consent []string) error {
+	_, err := n.restored(d, consent)(n.r.store.Records())
 	return err
 }
 
-func (n backupNode) Restore(d state.Desired) (generation uint64, err error) {
-	if generation, err = n.r.accept(n.restored(d)); err != nil {
+func (n backupNode) Restore(d state.Desired, consent []string) (generation uint64, err error) {
+	if generation, err = n.r.accept(n.restored(d, consent)); err != nil {
 		return 0, fmt.Errorf("restoring %s: %w", d.App, err)
 	}
 	return generation, nil

@@ -122,3 +122,39 @@ func TestAKilledContainerIsBackAtOnce(t *testing.T) {
 		}
 	})
 }
+
+// TestWhoLooksHearsThatTheEngineIsSilent: an engine that does not answer, and gives no error
+// either, is told of as soon as that is said.
+func TestWhoLooksHearsThatTheEngineIsSilent(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := empty()
+		r := node(t, h, t.TempDir())
+		time.Sleep(time.Second)
+		if r.Heard().Stale != "" {
+			t.Fatal(r.Heard().Stale)
+		}
+		hang := make(chan struct{})
+		h.mu.Lock()
+		h.hang = hang
+		h.mu.Unlock()
+		r.Wake()
+		time.Sleep(time.Second)
+		_, changed := r.Changes()
+		begin := time.Now()
+		select {
+		case <-changed:
+		case <-time.After(time.Minute):
+			t.Fatal("it is not told of")
+		}
+		if heard := r.Heard(); heard.Stale == "" || heard.Silent.IsZero() || time.Since(begin) > 2*host.Silence {
+			t.Errorf("after %s: %+v", time.Since(begin), heard)
+		}
+		_, changed = r.Changes()
+		close(hang)
+		<-changed
+		time.Sleep(time.Second)
+		if r.Heard().Stale != "" {
+			t.Error(r.Heard().Stale)
+		}
+	})
+}

@@ -123,6 +123,9 @@ func (r *Reconciler) ImportSecret(app, name, value, who string) error {
 // Audit records what is not an operation on an application, such as a sign-in.
 func (r *Reconciler) Audit(who, what string, refused error) { r.audit(who, "", what, refused) }
 
+// AuditOf records what was asked of an application and refused before it became a request.
+func (r *Reconciler) AuditOf(app, who, what string, refused error) { r.audit(who, app, what, refused) }
+
 func (r *Reconciler) audit(who, app, what string, refused error) {
 	if err := r.store.Audit(who, app, what, refused); err != nil {
 		r.log.Error("audit", "error", err)

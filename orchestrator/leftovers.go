@@ -8,9 +8,11 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
+	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -27,7 +29,7 @@ func needless(name string, records state.Records) bool {
 	switch first, _, _ := strings.Cut(kind, "."); {
 	case strings.HasPrefix(name, doomed):
 		return true
-	case kind == "new", first == "backup": // an incomplete copy; one of data that is in its place
+	case kind == "new", first == "backup", kind == "trial": // an incomplete copy; one of data that is in its place
 		return true
 	case kind == "restore", kind == "restore.tar": // of a file that its owner has
 		return true
@@ -78,6 +80,31 @@ func (r *Reconciler) setAside() {
 	}
 }
 
+// endDrills removes what restore drills have left that a cut ended, before their volumes are
+// deleted. Where that fails, it is tried again whenever it is looked whether a backup is due.
+func (r *Reconciler) endDrills(ctx context.Context) {
+	if r.AwaitObserved(ctx) != nil {
+		return
+	}
+	if err := r.drills.Sweep(ctx, r.known.Load().Observation); err != nil && ctx.Err() == nil {
+		r.log.Error("what a restore drill has left", "error", err)
+	}
+}
+
+// drilled names a drill that is on record and not under way.
+func (r *Reconciler) drilled() host.Finding {
+	const name = "restore drills"
+	under := r.drills.Under()
+	app, err := r.drills.Left()
+	switch {
+	case err != nil:
+		return host.Finding{Name: name, Detail: err.Error()}
+	case app == "" || under || r.drills.Under():
+		return host.Finding{Name: name, OK: true, Detail: "nothing is left of any"}
+	}
+	return host.Finding{Name: name, Detail: "the trial of a backup of " + app + " has not been removed", Remedy: "the daemon tries again every minute; 'journalctl --user -u archipelago' says why it fails"}
+}
+
 // sweep deletes what was set aside. What cannot be deleted is named by Findings, and tried
 // again at the next start.
 func (r *Reconciler) sweep(ctx context.Context) {
@@ -96,15 +123,19 @@ func (r *Reconciler) sweep(ctx context.Context) {
 // Findings are what on the node does not fit its records: copies that nobody uses, and
 // containers of applications that are not installed.
 func (r *Reconciler) Findings(ctx context.Context) []host.Finding {
-	before := r.store.Records()
+	before, drilling := r.store.Records(), r.drills.Under()
 	obs, err := r.engine.Observe(ctx)
 	strays := host.Finding{Name: "containers of no application"}
 	if err != nil {
 		strays.Detail = err.Error()
 	} else {
-		strays = named(strays.Name, stray(obs, before, r.store.Records()), "podman rm --force NAME", "they carry this daemon's label, and no record has their application: ")
+		all := slices.DeleteFunc(stray(obs, before, r.store.Records()), func(name string) bool {
+			_, of := drill.Of(name)
+			return drilling && of
+		})
+		strays = named(strays.Name, all, "podman rm --force NAME", "they carry this daemon's label, and no record has their application: ")
 	}
-	return []host.Finding{strays, r.leftovers()}
+	return []host.Finding{strays, r.leftovers(), r.drilled(), r.moves(), r.overdue()}
 }
 
 // stray are the containers that bear an application's label, of which there was no record
@@ -143,7 +174,47 @@ func (r *Reconciler) leftovers() host.Finding {
 			}
 		}
 	}
+	halves, err := r.halves()
+	if err != nil {
+		return host.Finding{Name: name, Detail: err.Error()}
+	}
+	if len(halves) > 0 {
+		return named(name, append(halves, names...), "look at them, and remove what you do not need; 'archy uninstall --purge APP' deletes what is in the directory of an application", "nothing uses them (those without a directory are in "+perform.Snapshots(r.dataDir)+"): ")
+	}
 	return named(name, names, "look at them, and remove what you do not need; those called "+doomed+"… are deleted when the daemon next starts", "in "+perform.Snapshots(r.dataDir)+", and nothing uses them: ")
+}
+
+// appID is what the directory of an application is called.
+var appID = regexp.MustCompile(`^[a-z0-9-]+$`)
+
+// halves are directories in those of applications that were to become volumes, where whoever
+// made them was cut off, and nobody goes on; and all of an application that no record knows:
+// of a restore that was cut, or of a record that is lost.
+func (r *Reconciler) halves() (dirs []string, err error) {
+	homes, err := os.ReadDir(r.dataDir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, home := range homes {
+		app := home.Name()
+		d, err := r.store.Get(app)
+		// While work is under way, and until an adoption has ended, somebody goes on.
+		if !home.IsDir() || !appID.MatchString(app) || r.operations.Status(app).Busy || r.backups.Under(app) != "" || err == nil && len(d.Adopted) > 0 {
+			continue
+		}
+		nobodys := errors.Is(err, state.ErrNotFound) && r.store.Data(app).App == ""
+		inside, err := os.ReadDir(filepath.Join(r.dataDir, app))
+		if err != nil {
+			continue // it may have been deleted meanwhile, or be none of an application's
+		}
+		for _, e := range inside {
+			volume, half := strings.CutSuffix(e.Name(), incomplete)           // no volume's name has a dot
+			if nobodys || half && r.store.Data(app).Places[volume].To == "" { // or else it is being moved there
+				dirs = append(dirs, filepath.Join(r.dataDir, app, e.Name()))
+			}
+		}
+	}
+	return dirs, nil
 }
 
 // named is a finding that is good where there are no names.

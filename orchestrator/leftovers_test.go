@@ -34,7 +34,7 @@ func TestWhatACutLeavesIsDeletedOrNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		gone := []string{"idle", "idle.old", "idle.new", "idle.backup", "idle.backup.new", "idle.backup.pipe", "moving.new", "stranger.restore", "stranger.restore.tar", doomed + "0"}
+		gone := []string{"idle", "idle.old", "idle.new", "idle.backup", "idle.backup.new", "idle.backup.pipe", "idle.trial", "moving.new", "stranger.restore", "stranger.restore.tar", doomed + "0"}
 		stay := []string{"moving", "moving.old", "back", "back.old", "stranger", "stranger.old", "stranger.restore.old", "anything.else"}
 		for _, name := range slices.Concat(gone, stay) {
 			if err := os.MkdirAll(filepath.Join(perform.Snapshots(dir+"/data"), name, "db"), 0o700); err != nil {
@@ -61,6 +61,57 @@ func TestWhatACutLeavesIsDeletedOrNamed(t *testing.T) {
 		}
 		f := r.leftovers()
 		if want := "anything.else, stranger, stranger.old, stranger.restore.old"; f.OK || !strings.HasSuffix(f.Detail, ": "+want) || f.Remedy == "" {
+			t.Errorf("%+v, expected %s", f, want)
+		}
+	})
+}
+
+// TestAHalfOfAVolumeIsNamed: what a cut left beside volumes may be all of somebody's data, or
+// half of it; it is its owner's to look at, unless the adoption goes on with it.
+func TestAHalfOfAVolumeIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		for _, name := range []string{"pair/db", "pair/db.new", "adopting/db.new", "stranger/files.new", "_daemon/snapshots", "_daemon/x.new"} {
+			if err := os.MkdirAll(filepath.Join(dir, "data", name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := nodeWith(t, empty(), dir, nil)
+		if err := r.store.PutData(state.Data{App: "pair", Version: "1", Volumes: []string{"db"}}); err != nil {
+			t.Fatal(err)
+		}
+		m := *pair()
+		m.ID = "adopting"
+		if _, err := r.store.Accept([]state.Desired{{App: "adopting", Goal: state.Stopped, Manifest: &m, Adopted: map[string]string{"adopting": "old"}}}); err != nil {
+			t.Fatal(err)
+		}
+		f := r.leftovers()
+		if f.OK || !strings.Contains(f.Detail, dir+"/data/pair/db.new") || !strings.Contains(f.Detail, dir+"/data/stranger/files.new") || strings.Contains(f.Detail, "adopting") || strings.Contains(f.Detail, "_daemon/x") || strings.Contains(f.Detail, "pair/db,") {
+			t.Errorf("%+v", f)
+		}
+	})
+}
+
+// TestDataOfNoApplicationIsNamed: a restore that a cut ended, or a record that is lost, leaves
+// data that an installation would take for its own.
+func TestDataOfNoApplicationIsNamed(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		for _, name := range []string{"kept/db", "installed/db", "nobodys/db", "nobodys/files", "nothing", "lost+found/x", ".cache/x", "_daemon/state"} {
+			if err := os.MkdirAll(filepath.Join(dir, "data", name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		r := nodeWith(t, empty(), dir, nil)
+		m := *pair()
+		m.ID = "installed"
+		if _, err := r.store.Accept([]state.Desired{{App: "installed", Goal: state.Stopped, Manifest: &m}}); err != nil {
+			t.Fatal(err)
+		}
+		if err := r.store.PutData(state.Data{App: "kept", Version: "1", Volumes: []string{"db"}}); err != nil {
+			t.Fatal(err)
+		}
+		if f, want := r.leftovers(), ": "+dir+"/data/nobodys/db, "+dir+"/data/nobodys/files"; f.OK || !strings.HasSuffix(f.Detail, want) || !strings.Contains(f.Remedy, "uninstall --purge") {
 			t.Errorf("%+v, expected %s", f, want)
 		}
 	})

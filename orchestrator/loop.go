@@ -7,7 +7,6 @@ import (
 	"slices"
 	"time"
 
-	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
@@ -29,6 +28,7 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	}
 	r.ensureProber(ctx, obs)
 	records := r.store.Records()
+	r.renderer.SetMoved(records.Moved())
 	plans := plan.Make(plan.Input{Desired: records.All, Data: records.Data, Broken: records.Broken, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
 	r.metrics.pass.Observe(time.Since(begin).Seconds())
 	asked := generations(before)
@@ -76,6 +76,8 @@ func generations(records []state.Desired) map[string]uint64 {
 // observe asks the engine, and the disk for volumes that should be there.
 func (r *Reconciler) observe(ctx context.Context, records []state.Desired) (host.Observation, error) {
 	r.know(func(k *host.Known) { k.Asked = time.Now() })
+	silent := time.AfterFunc(host.Silence+settle, func() { r.operations.Changed("") }) // who looks is to see that
+	defer silent.Stop()
 	members := map[string]string{}
 	for _, d := range records {
 		if d.Manifest != nil {
@@ -93,6 +95,7 @@ func (r *Reconciler) observe(ctx context.Context, records []state.Desired) (host
 		// FM6, the engine does not answer: the last known state stays, with its age;
 		// nothing is torn down.
 		r.know(func(k *host.Known) { k.Asked, k.Stale = time.Time{}, err.Error() })
+		r.operations.Changed("")
 		r.log.Warn("observing", "error", err)
 		return obs, err
 	}
@@ -131,7 +134,7 @@ func (r *Reconciler) missingVolumes() map[string][]string {
 	missing := map[string][]string{}
 	for _, d := range r.store.All() {
 		for _, v := range r.store.Data(d.App).Volumes {
-			if _, err := os.Stat(manifest.VolumeDir(r.dataDir, d.App, v)); err != nil {
+			if _, err := os.Stat(r.store.Data(d.App).Dir(r.dataDir, d.App, v)); err != nil {
 				missing[d.App] = append(missing[d.App], v)
 			}
 		}

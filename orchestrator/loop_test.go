@@ -8,6 +8,7 @@ import (
 	"log/slog"
 	"maps"
 	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"sync"
@@ -18,8 +19,10 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
+	"github.com/archipelago-cloud/archipelago/internal/restictest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
+	"github.com/archipelago-cloud/archipelago/orchestrator/render"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -38,6 +41,7 @@ type fakeHost struct {
 	secrets map[string]string // by name
 	shared  string            // what the mark of a folder holds
 	noShare error             // why none can be shared
+	restic  *restictest.Runner
 
 	observed func()                      // called once, when an observation has been made and not been given yet
 	hang     chan struct{}               // where it is set, nothing is observed until it is closed
@@ -45,12 +49,24 @@ type fakeHost struct {
 	starting func(context.Context) error // where it is set, what a start comes to
 	deleting func(dir string) error      // where it is set, called for what is deleted
 	begun    func()                      // called once, before a start
+	paging   func()                      // where it is set, called before a page is asked for
+
+	copying func(from, to string) error // where it is set, called for a volume that moves
+	spoils  func(unit string) bool      // where it is set, whether what is started spoils its data and ends
+	cut     int                         // calls until it is down; 0: it stays up
 }
+
+var errCut = errors.New("the power is cut")
 
 func (h *fakeHost) do(method string, change func()) error {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, method)
+	if h.cut > 0 {
+		if h.cut--; h.cut == 0 {
+			h.down = errCut
+		}
+	}
 	if h.down != nil {
 		return fmt.Errorf("%w: %w", host.ErrUnavailable, h.down)
 	}
@@ -87,12 +103,25 @@ func (h *fakeHost) Observe(ctx context.Context) (o host.Observation, err error) 
 	}
 	return o, err
 }
-func (h *fakeHost) HasImage(context.Context, string) (bool, error) { return false, nil }
+func (h *fakeHost) HasImage(_ context.Context, name string) (bool, error) {
+	return !strings.HasPrefix(name, "localhost/"), nil // none of the owner's own
+}
 func (h *fakeHost) EnsureImage(context.Context, string, func(string)) error {
 	return h.do("image", nil)
 }
+func (h *fakeHost) RemoveImage(_ context.Context, pinned string) error {
+	return h.do("remove-image "+pinned, nil)
+}
+func (h *fakeHost) ImageSpace() (uint64, error) { return 1 << 40, nil }
 func (h *fakeHost) ShareFolder(context.Context, string, string, bool) (string, int, error) {
 	return h.shared, 0, h.noShare
+}
+
+func (h *fakeHost) Restic(ctx context.Context, line func([]byte), argv ...string) error {
+	if err := h.do("restic", nil); err != nil {
+		return err
+	}
+	return h.restic.Restic(ctx, line, argv...)
 }
 
 func (h *fakeHost) EnsureVolumes(_ context.Context, owners []host.VolumeOwner) error {
@@ -117,11 +146,44 @@ func (h *fakeHost) DeleteTree(_ context.Context, dir string) error {
 	}
 	return err
 }
-func (h *fakeHost) Inspect(context.Context, string) (host.Inspection, error) {
-	return host.Inspection{StartedAt: time.Now()}, nil
+func (h *fakeHost) Inspect(_ context.Context, name string) (host.Inspection, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	c := h.obs.Containers[name]
+	if c.StartedAt.IsZero() {
+		c.StartedAt = time.Now()
+	}
+	i := host.Inspection{State: c.State, StartedAt: c.StartedAt}
+	if c.State == "running" {
+		i.Health = "healthy"
+	}
+	return i, nil
 }
+func (h *fakeHost) Page(context.Context, string, int, string, string) (host.Page, error) {
+	if h.paging != nil {
+		h.paging()
+	}
+	return host.Page{Status: 200, Title: "Pair"}, h.do("page", nil)
+}
+func (h *fakeHost) FreeMemory() (int64, error)                          { return 8 << 30, nil }
 func (h *fakeHost) CopyVolumes(context.Context, []string, string) error { return h.do("copy", nil) }
 func (h *fakeHost) PutBack(context.Context, string, string) error       { return h.do("put-back", nil) }
+func (h *fakeHost) Refill(context.Context, string, string) error        { return h.do("refill", nil) }
+func (h *fakeHost) CopyTo(_ context.Context, from, to string) error {
+	err := h.do("copy-to", nil)
+	if h.copying != nil && err == nil {
+		err = h.copying(from, to)
+	}
+	return err
+}
+func (h *fakeHost) DeleteMoved(_ context.Context, dir string) error {
+	if err := h.do("delete-moved", nil); err != nil {
+		return err
+	}
+	err := os.RemoveAll(dir)
+	os.Remove(filepath.Dir(dir)) // if it is empty
+	return err
+}
 func (h *fakeHost) TakeOver(context.Context, string, host.VolumeOwner) error {
 	return h.do("take-over", nil)
 }
@@ -156,12 +218,19 @@ func (h *fakeHost) StartUnits(ctx context.Context, units []string) error {
 	if starting != nil {
 		return starting(ctx)
 	}
+	h.mu.Lock()
+	spoiled := h.spoils != nil && h.down == nil && h.spoils(h.obs.Files["pair.container"])
+	h.mu.Unlock()
+	if spoiled {
+		return errors.Join(errors.New("it does not start"), h.do("start", nil))
+	}
 	return h.do("start", func() {
 		for _, u := range units {
 			name := strings.TrimSuffix(u, ".service")
 			_, spec, _ := strings.Cut(h.obs.Files[name+".container"], manifest.LabelSpec+"=")
 			spec, _, _ = strings.Cut(spec, "\"")
-			h.obs.Containers[name] = host.Container{ID: fmt.Sprint(len(h.calls)), Name: name, App: "pair", Spec: spec, State: "running"}
+			app := slices.Collect(maps.Keys(render.FilesByApp(map[string]string{name: h.obs.Files[name+".container"]})))
+			h.obs.Containers[name] = host.Container{ID: fmt.Sprint(len(h.calls)), Name: name, App: strings.Join(app, " "), Spec: spec, State: "running", StartedAt: time.Now()}
 			h.obs.Units[u] = host.Unit{Active: "active"}
 		}
 	})
@@ -172,8 +241,9 @@ func (h *fakeHost) StopUnit(_ context.Context, unit string) error {
 		h.obs.Units[unit] = host.Unit{Active: "inactive"}
 	})
 }
-func (h *fakeHost) Remove(_ context.Context, _ string, containers []string) error {
+func (h *fakeHost) Remove(_ context.Context, app string, containers []string) error {
 	return h.do("remove", func() {
+		maps.DeleteFunc(h.secrets, func(name, _ string) bool { return strings.HasPrefix(name, app+".") })
 		for _, c := range containers {
 			delete(h.obs.Containers, c)
 		}

@@ -17,13 +17,16 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/images"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/ready"
 	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/rollout"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -44,6 +47,10 @@ type Engine interface {
 	perform.Engine
 	ready.Engine
 	backup.Engine
+	drill.Engine
+	images.Engine
+	moveEngine
+	repository.Runner
 	// EnsureProber has the prober's unit be that of this release, and run.
 	EnsureProber(ctx context.Context) error
 	// Follow has changes of these units become events.
@@ -71,7 +78,9 @@ type Reconciler struct {
 	performer  *perform.Performer
 	readiness  *ready.Watcher
 	backups    *backup.Manager
+	drills     *drill.Drills
 	rollout    *rollout.Rollout
+	images     *images.Keeper
 	pages      *waiting.Pages
 	webs       webs
 	folders    storage.Watcher
@@ -82,6 +91,7 @@ type Reconciler struct {
 	observed chan struct{} // closed at the first observation
 	workers  sync.WaitGroup
 	swept    atomic.Bool // what was left by a cut is deleted
+	moving   sync.Mutex  // held while a volume is moved, and while what a move has left is deleted
 
 	prober bool // whether its unit is that of this release; passes alone use it
 }
@@ -106,12 +116,15 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 	r.known.Store(&known)
 	r.members.Store(&map[string]string{})
 	r.pages = waiting.NewPages(r.Waiting)
-	r.performer = perform.New(engine, store, sec, r.operations, r.pages, dataDir, log)
+	r.images = images.New(engine, store, r.neededImages, log)
+	r.performer = perform.New(keeping{engine, r.images}, store, sec, r.operations, r.pages, dataDir, log)
 	r.readiness = &ready.Watcher{Engine: engine, Records: store.All, Changed: func(app string) { r.operations.Changed(app); r.Wake() }}
-	r.backups = &backup.Manager{Engine: engine, Node: backupNode{r}, Store: store, Secrets: sec, DataDir: dataDir, Snapshots: perform.Snapshots(dataDir), Log: log}
+	r.drills = drill.New(engine, r.performer.Start, dataDir, log)
+	r.backups = &backup.Manager{Engine: engine, Node: backupNode{r}, Store: store, Secrets: sec, DataDir: dataDir, Snapshots: perform.Snapshots(dataDir), To: repositories(engine, dataDir), Drills: r.drills, Log: log}
 	r.rollout = rollout.New(r, log)
 	r.metrics = newMetrics(r)
 	r.renderer.SetFolders(store.Records().Folders)
+	r.renderer.SetMoved(store.Records().Moved())
 	if err := store.FoldersBroken(); err != nil {
 		log.Error("the owner's folders", "error", err)
 	}
@@ -127,7 +140,8 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer r.workers.Wait()
 	defer r.pages.CloseAll()
 	r.workers.Go(func() { r.readiness.Run(ctx) })
-	r.workers.Go(func() { r.sweep(ctx) })
+	r.workers.Go(func() { r.endDrills(ctx); r.sweep(ctx); r.settleMoves(ctx) })
+	r.workers.Go(func() { r.images.Run(ctx) })
 	var pace pace
 	for ctx.Err() == nil {
 		begin := time.Now()

@@ -23,6 +23,49 @@ func (r *Reconciler) Apps() (views []view.View, at time.Time, stale string) {
 	return view.All(in), known.At, known.Why(in.Now)
 }
 
+// Installed gives every application that is on record, sorted by id, and how far what is
+// known of the engine holds. However large the catalog, it costs what is installed.
+func (r *Reconciler) Installed() ([]view.View, Hearing) {
+	known := r.known.Load()
+	in := r.input(known)
+	return view.Installed(in), heard(known, in.Now)
+}
+
+// Hearing is how far what is known of the engine holds.
+type Hearing struct {
+	At     time.Time // when it was last heard
+	Stale  string    // why that is not now; empty where it is
+	Silent time.Time // since when it has not answered a question; zero where it has
+}
+
+// Heard gives how far what is known of the engine holds.
+func (r *Reconciler) Heard() Hearing { return heard(r.known.Load(), time.Now()) }
+
+func heard(k *host.Known, now time.Time) Hearing {
+	h := Hearing{At: k.At, Stale: k.Why(now)}
+	if h.Stale != "" && k.Stale == "" {
+		h.Silent = k.Asked
+	}
+	return h
+}
+
+// Changes gives a number that grows whenever what is shown of applications may have changed,
+// and a channel that is closed at the next time. What changes with the hour alone, such as a
+// backup's age, is not told of.
+func (r *Reconciler) Changes() (n uint64, changed <-chan struct{}) { return r.operations.WatchAny() }
+
+// Preview gives the records that a request would have written, its own last, or why it
+// would be refused. Nothing is written, and nothing is done.
+func (r *Reconciler) Preview(req request.Request) ([]state.Desired, error) {
+	return request.Decide(r.store.Records(), r.Offer(), r.known.Load().Observation, time.Now(), req)
+}
+
+// History gives what was asked of an application, or refused, the newest first; of the
+// node where app is empty.
+func (r *Reconciler) History(app string, most int) ([]state.Asked, error) {
+	return r.store.Asked(app, most)
+}
+
 // App gives one application.
 func (r *Reconciler) App(id string) (view.View, error) {
 	v, ok := view.Of(r.input(r.known.Load()), id)
@@ -32,10 +75,22 @@ func (r *Reconciler) App(id string) (view.View, error) {
 	return v, nil
 }
 
+// AppsOf gives applications in the order of their ids; those that nobody knows are left out.
+func (r *Reconciler) AppsOf(ids []string) []view.View {
+	in := r.input(r.known.Load())
+	views := make([]view.View, 0, len(ids))
+	for _, id := range ids {
+		if v, ok := view.Of(in, id); ok {
+			views = append(views, v)
+		}
+	}
+	return views
+}
+
 func (r *Reconciler) input(known *host.Known) view.Input {
 	return view.Input{
 		Operations: r.operations.All(), Records: r.store.Records(), Observed: known.Observation,
-		Ready: r.readiness.Answers(), Offer: r.Offer(), Now: time.Now(),
+		Ready: r.readiness.Answers(), Offer: r.Offer(), Backups: r.backups.Backups(time.Now()), Now: time.Now(),
 	}
 }
 

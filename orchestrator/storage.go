@@ -59,6 +59,9 @@ func (r *Reconciler) addFolder(ctx context.Context, f *Folder, dir string, all b
 		return 0, fmt.Errorf("%w: %w", request.ErrRefused, err)
 	}
 	fits := func(folders map[string]manifest.Folder) error {
+		if at := overlap(f.Dir, r.store.Records()); at != "" {
+			return fmt.Errorf("%w: %w: %s and %s, where a volume of an application was moved, would share files", request.ErrRefused, storage.ErrPlace, f.Dir, at)
+		}
 		if err := storage.Fits(f.Name, f.Dir, folders); err != nil {
 			return fmt.Errorf("%w: %w", request.ErrRefused, err)
 		}

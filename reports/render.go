@@ -2,12 +2,9 @@ package reports
 
 import (
 	"bytes"
-	_ "embed"
-	"encoding/base64"
+	"cmp"
 	"errors"
 	"fmt"
-	"html/template"
-	"io/fs"
 	"math"
 	"path/filepath"
 	"slices"
@@ -17,9 +14,6 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/internal/plain"
 )
-
-//go:embed report.html
-var reportHTML string
 
 // Render writes every rendering of a report into the run's directory.
 func Render(dir string, r *Report) error {
@@ -47,131 +41,6 @@ func Render(dir string, r *Report) error {
 		errs = append(errs, Write(dir, filepath.Join("apps", r.Apps[i].ID+".html"), page))
 	}
 	return errors.Join(errs...)
-}
-
-// heat is one square of the heat map of applications and steps.
-type heat struct {
-	App, Step                     string
-	Passed, Failed, NotRun, Total int
-	Class                         string
-}
-
-type shot struct {
-	App, Node string
-	Data      template.URL
-}
-
-type failure struct {
-	Result
-	Links []link
-}
-
-type link struct{ Name, Href string }
-
-type view struct {
-	*Report
-	Single   bool // one application's page, a folder below
-	Heat     [][]heat
-	Failures []failure
-	Shots    []shot
-	Max      float64 // longest p95
-	Counts   map[string]int
-}
-
-// Href is where a page finds a file of the run.
-func (v view) Href(file string) string {
-	if v.Single {
-		file = "../" + file
-	}
-	return filepath.ToSlash(file)
-}
-
-// HTML gives one self-contained page, with the screenshots from dir in it.
-func HTML(dir string, r *Report) ([]byte, error) {
-	v := view{Report: r, Single: len(r.Apps) == 1 && len(r.Asked.Apps) > 1, Counts: map[string]int{}}
-	for _, a := range r.Apps {
-		row := make([]heat, len(r.Asked.Steps))
-		shots := map[string]string{}
-		for _, c := range a.Cells {
-			i := slices.Index(r.Asked.Steps, c.Step)
-			h := &row[i]
-			h.App, h.Step = a.ID, c.Step
-			h.Total++
-			v.Counts[string(c.Status)]++
-			switch c.Status {
-			case Passed:
-				h.Passed++
-			case Failed:
-				h.Failed++
-				f := failure{Result: c}
-				for _, e := range c.Evidence {
-					f.Links = append(f.Links, link{filepath.Base(e), v.Href(e)})
-				}
-				v.Failures = append(v.Failures, f)
-			default:
-				h.NotRun++
-			}
-			for _, e := range c.Evidence {
-				if filepath.Base(e) == "screenshot.png" {
-					shots[c.Node] = e // the last cycle's
-				}
-			}
-		}
-		for i := range row {
-			switch h := &row[i]; {
-			case h.Failed > 0:
-				h.Class = "failed"
-			case h.NotRun > 0:
-				h.Class = "notrun"
-			default:
-				h.Class = "passed"
-			}
-		}
-		v.Heat = append(v.Heat, row)
-		for _, node := range r.Asked.Nodes {
-			file, ok := shots[node]
-			if !ok {
-				continue
-			}
-			b, err := readFile(dir, file)
-			if errors.Is(err, fs.ErrNotExist) {
-				continue
-			}
-			if err != nil {
-				return nil, err
-			}
-			v.Shots = append(v.Shots, shot{a.ID, node, template.URL("data:image/png;base64," + base64.StdEncoding.EncodeToString(b))})
-		}
-	}
-	slices.SortFunc(v.Failures, func(a, b failure) int { return a.At.Compare(b.At) })
-	for _, t := range r.Timing {
-		v.Max = max(v.Max, t.P95)
-	}
-	t, err := template.New("report").Funcs(template.FuncMap{
-		"upper":    strings.ToUpper,
-		"headline": Headline,
-		"again":    Again,
-		"seconds":  func(s float64) string { return fmt.Sprintf("%.1f", s) },
-		"share": func(part, whole float64) float64 {
-			if whole == 0 {
-				return 0
-			}
-			return 100 * part / whole
-		},
-		"join":  strings.Join,
-		"short": func(s string) string { return s[:min(12, len(s))] },
-		"lasted": func(s float64) string {
-			return fmt.Sprintf("%d min %02d s", int(s)/60, int(s)%60)
-		},
-	}).Parse(reportHTML)
-	if err != nil {
-		return nil, err
-	}
-	var b bytes.Buffer
-	if err := t.Execute(&b, v); err != nil {
-		return nil, err
-	}
-	return []byte(plain.Text(b.String())), nil
 }
 
 // JUnit gives the results in the format that Jenkins and GitLab read: a suite for each
@@ -208,7 +77,9 @@ func JUnit(r *Report) ([]byte, error) {
 				s.AddTestcase(tc)
 			}
 			s.Time = fmt.Sprintf("%.3f", total)
-			all.AddSuite(s)
+			if len(s.Testcases) > 0 || len(r.Shards) == 0 { // a machine of a merged run has some of the applications
+				all.AddSuite(s)
+			}
 		}
 	}
 	for _, h := range r.Health {
@@ -250,6 +121,12 @@ func Summary(r *Report) string {
 		p("This is a SMOKE, and can release nothing: %s.\n", strings.Join(r.SmokeWhy, "; "))
 	}
 	p("Run %s, %d cycles of %s on %s, %.0f s.\n", r.Run, r.Asked.Cycles, strings.Join(r.Asked.Apps, ", "), strings.Join(r.Asked.Nodes, " and "), r.Seconds)
+	for _, s := range r.Shards {
+		p("- %s", s)
+	}
+	if len(r.Shards) > 0 {
+		p("")
+	}
 	if r.First != nil {
 		p("First failure: **%s**: %s\n", r.First.Cell, r.First.Reason)
 		p("Again: `%s`\n", r.Reproduce(r.First.Cell))
@@ -274,6 +151,9 @@ func Summary(r *Report) string {
 		p("| %s | %d | %.1f | %.1f | %.0f | %.0f | %.0f | %.0f | %.0f |", t.Step, t.Cells, t.P50, t.P95, t.Timing.Engine, t.Timing.App, t.Timing.Witness, t.Timing.Browser, t.Timing.Gate)
 	}
 	p("")
+	if r.CPU != nil {
+		p("%s.\n", r.CPU.Says())
+	}
 	for _, c := range r.Checklist {
 		box, why := "x", ""
 		if !c.Met {
@@ -359,6 +239,11 @@ func Again(r *Report) string {
 	return s
 }
 
+// String says who tested what.
+func (s Shard) String() string {
+	return fmt.Sprintf("%s (run %s, gate on %s): %s on %s", s.Machine, s.Run, cmp.Or(s.Host, "a machine without a name"), strings.Join(s.Apps, ", "), strings.Join(s.Nodes, " and "))
+}
+
 // Reproduce is the command, in the directory of the source, that runs a cell again by itself: a
 // cycle of its application on its node up to its step, with the programs of this run. What
 // comes of it diagnoses; the cell stays what it is.
@@ -367,11 +252,17 @@ func (r *Report) Reproduce(c Cell) string {
 	if i := slices.Index(steps, c.Step); i >= 0 {
 		steps = steps[:i+1]
 	}
+	run, node := r.Run, c.Node
+	for _, s := range r.Shards { // its machine has the programs, and knows the node by a shorter name
+		if slices.Contains(s.Nodes, c.Node) {
+			run, node = s.Run, strings.TrimPrefix(c.Node, s.Machine+"/")
+		}
+	}
 	bin := ""
 	if len(r.Judge.Suite) > 0 {
-		bin = fmt.Sprintf(" --daemon out/gate/%[1]s/bin/archipelago --suite out/gate/%[1]s/bin/matrix.test", r.Run)
+		bin = fmt.Sprintf(" --daemon out/gate/%[1]s/bin/archipelago --suite out/gate/%[1]s/bin/matrix.test", run)
 	}
-	return fmt.Sprintf("out/bin/gate run --cycles 1 --apps %s --only %s --steps %s%s", c.App, c.Node, strings.Join(steps, ","), bin)
+	return fmt.Sprintf("out/bin/gate run --cycles 1 --apps %s --only %s --steps %s%s", c.App, node, strings.Join(steps, ","), bin)
 }
 
 // Headline is the verdict in a few words, with SMOKE in front if it is one. A verdict under

@@ -1,12 +1,19 @@
 package reports
 
 import (
+	"bytes"
+	"crypto/sha256"
+	"encoding/base64"
 	"encoding/json"
 	"encoding/xml"
 	"errors"
 	"flag"
+	"fmt"
+	"image"
+	"image/png"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -41,6 +48,7 @@ func sample() *Report {
 		},
 		Timing: []StepTime{{Step: "install", Cells: 4, P50: 3, P95: 4, Total: 14, Timing: Timing{Engine: 7, App: 7}}, {Step: "stop", Cells: 3, P50: 1, P95: 1, Total: 3, Timing: Timing{Engine: 1.5, App: 1.5}}},
 		First:  &red,
+		Green:  &Comparison{Run: "20251231-120000-0001", Started: at.Add(-24 * time.Hour), Changes: []string{"daemon: abababababab, was cdcdcdcdcdcd"}, Steps: []StepThen{{"stop", 0.5, 1}}},
 		Health: []NodeHealth{{Node: ".228", Cycles: 20, Starts: 4, Unread: []string{"kernel: it is not this node's own"},
 			Trends: []Trend{{What: "containers", First: 1, Last: 1, Limit: 3},
 				{What: "memory of the daemon", Unit: "MiB", First: 40, Last: 97, Slope: 3, Low: 2.5, High: 3.5, Limit: 32, TooMuch: true}},
@@ -162,20 +170,157 @@ func TestRenderingsAreAsTheGoldenFiles(t *testing.T) {
 	}
 }
 
+// TestPageNeedsNothingElse wants a page to have one script, which the page itself names by its
+// digest so that a browser runs no other, and nothing that a browser would fetch.
 func TestPageNeedsNothingElse(t *testing.T) {
-	page, err := HTML(t.TempDir(), sample())
+	r := sample()
+	one := *r
+	one.Apps = r.Apps[1:]
+	for _, r := range []*Report{r, &one} {
+		b, err := HTML(t.TempDir(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		page := string(b)
+		for _, bad := range []string{"http://", "https://", "@import", "url(", "<iframe", "<object", "<form", "javascript:"} {
+			if strings.Contains(page, bad) {
+				t.Errorf("the page has %q", bad)
+			}
+		}
+		if m := regexp.MustCompile(`(?i)<[^>]*\s(on\w+|srcset)\s*=|<[^>]*\ssrc\s*=\s*"?[^d"]|<script[^>]|<link (?:[^r]|rel="[^i])`).FindString(page); m != "" {
+			t.Errorf("the page has %q", m)
+		}
+		policy := regexp.MustCompile(`<meta http-equiv="Content-Security-Policy" content="([^"]*)">`).FindStringSubmatch(page)
+		scripts := regexp.MustCompile(`(?s)<script>(.*?)</script>`).FindAllStringSubmatch(page, -1)
+		if policy == nil || len(scripts) != 1 || strings.Count(page, "<script") != 1 {
+			t.Fatalf("policy %q, scripts %q", policy, scripts)
+		}
+		sum := sha256.Sum256([]byte(scripts[0][1]))
+		want := "default-src 'none'; img-src data:; style-src 'unsafe-inline'; script-src 'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'; base-uri 'none'; form-action 'none'"
+		if policy[1] != want || strings.Index(page, policy[0]) > strings.Index(page, "<style>") {
+			t.Errorf("the policy is %q, expected %q, before all else", policy[1], want)
+		}
+		for _, want := range []string{"SMOKE", "RED", "feeds on .198, cycle 1, stop", "port 8082 still answers &lt;b&gt;"} {
+			if !strings.Contains(page, want) {
+				t.Errorf("the page lacks %q", want)
+			}
+		}
+	}
+}
+
+func TestDifferences(t *testing.T) {
+	for reason, want := range map[string][]Difference{
+		`invariant: container page: its unit's Restart is no, wanted always; container page: secret key is missing, wanted mode 400 of 100`: {
+			{"container page: its unit's Restart", "always", "no"}, {"container page: secret key", "mode 400 of 100", "missing"}},
+		`container page: extra host other:192.0.2.1 is set, and none is meant`:          {{"container page: extra host other:192.0.2.1", "", "set"}},
+		`network page: internal is false and isolate is "", wanted false and "strict"`:  {{"network page: internal", `false and "strict"`, `false and isolate is ""`}},
+		`proxy: the title is "Welcome", expected one with "Page"`:                       {{"proxy: the title", `one with "Page"`, `"Welcome"`}},
+		`proxy: /: status 404, expected 200`:                                            {{"proxy: /", "200", "status 404"}},
+		`port 8082 still answers`:                                                       {{"", "", "port 8082 still answers"}},
+		`waited 28.8s for page to be back after the reboot, budget 30s: member is gone`: {{"page to be back after the reboot", "within 30s", "after 28.8s: member is gone"}},
+		``: {{}},
+	} {
+		if got := Differences(reason); !slices.Equal(got, want) {
+			t.Errorf("%s: %q, expected %q", reason, got, want)
+		}
+	}
+}
+
+// TestTheWorstFailureComesFirst has data be lost once, among more reasons than a page shows; it says
+// what a failure that is none of a kind says, too.
+func TestTheWorstFailureComesFirst(t *testing.T) {
+	r := sample()
+	a := &r.Apps[1]
+	fail := func(kind Failure, reason string) {
+		a.Cells = append(a.Cells, Result{Cell: Cell{"feeds", ".228", len(a.Cells), "stop"}, Status: Failed, Kind: kind, Reason: reason, At: r.Started.Add(time.Duration(len(a.Cells)) * time.Second)})
+	}
+	for i := range 2 * maxList {
+		for range 2 {
+			fail("", "no answer from "+strings.Repeat("x", i+1))
+		}
+	}
+	fail("", "the canary is another one")
+	fail(DataLoss, "the canary is another one")
+	fail(Invariant, "it runs twice")
+	page, err := HTML(t.TempDir(), r)
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, bad := range []string{"http://", "https://", "<script", "@import", "url("} {
-		if strings.Contains(string(page), bad) {
-			t.Errorf("the page has %q", bad)
+	_, kinds, _ := strings.Cut(string(page), "Failures by reason")
+	kinds, _, _ = strings.Cut(kinds, "</table>")
+	rows := strings.Split(kinds, "<tr data-find")
+	if len(rows) != maxList+1 || !strings.Contains(rows[1], "data-loss") || !strings.Contains(rows[1], "the canary is") || !strings.Contains(rows[2], "it runs twice") || !strings.Contains(rows[3], "no answer") {
+		t.Errorf("%d rows, the first: %.900s", len(rows), rows[1:])
+	}
+}
+
+// TestAReasonIsFoundByEachOfItsApplications has more applications fail for one reason than are named
+// with it.
+func TestAReasonIsFoundByEachOfItsApplications(t *testing.T) {
+	r := sample()
+	for i := range 2 * maxAt {
+		a := App{ID: fmt.Sprintf("app-%02d", i), Verdict: Red}
+		a.Cells = []Result{{Cell: Cell{a.ID, ".228", 1, "stop"}, Status: Failed, Reason: "no answer"}}
+		r.Apps, r.Asked.Apps = append(r.Apps, a), append(r.Asked.Apps, a.ID)
+	}
+	page, err := HTML(t.TempDir(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	row := regexp.MustCompile(`<tr data-find="(no answer[^"]*)"`).FindStringSubmatch(string(page))
+	if row == nil {
+		t.Fatal("there is no such row")
+	}
+	for _, a := range r.Apps[2:] {
+		if !strings.Contains(row[1], " "+a.ID) || !strings.Contains(row[1], " stop") {
+			t.Errorf("who looks for %s finds %d bytes without it", a.ID, len(row[1]))
 		}
 	}
-	for _, want := range []string{"SMOKE", "RED", "feeds on .198, cycle 1, stop", "port 8082 still answers &lt;b&gt;"} {
-		if !strings.Contains(string(page), want) {
-			t.Errorf("the page lacks %q", want)
+}
+
+// TestEveryRedCellHasItsPlace has an application of which more is red than its page tells in detail:
+// the page of the run leads to each of its cells.
+func TestEveryRedCellHasItsPlace(t *testing.T) {
+	r := sample()
+	a := &r.Apps[1]
+	for range 100 {
+		a.Cells = append(a.Cells, Result{Cell: Cell{"feeds", "shard-1/.228", len(a.Cells), "stop"}, Status: Failed, Evidence: []string{"evidence/e.txt"}, Reason: strings.TrimSuffix(strings.Repeat(strings.Repeat("x", maxTold)+"; ", maxFaults), "; ")})
+	}
+	r.Apps = r.Apps[1:]
+	page, err := HTML(t.TempDir(), r)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, c := range r.Apps[0].Cells {
+		if id := (failure{Result: c}).ID(); c.Status == Failed && strings.Count(string(page), `id="`+id+`"`) != 1 {
+			t.Errorf("the page has no place %s", id)
 		}
+	}
+}
+
+// A square of which a cell was not run, or that has none, is not green.
+func TestASquareThatIsNotWholeIsNotGreen(t *testing.T) {
+	r := sample()
+	r.Apps[0].Cells[1].Status = NotRun
+	r.Asked.Steps = append(r.Asked.Steps, "reboot-survive")
+	page, err := HTML(t.TempDir(), r)
+	for _, want := range []string{`<td class="notrun" title="broker reboot-survive: 0 passed, 0 failed, 0 not run">`, `<td class="notrun" title="broker stop: 1 passed, 0 failed, 1 not run">`} {
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %s, %v", want, err)
+		}
+	}
+}
+
+func TestReasonsAreAlikeWithoutWhatIsParticular(t *testing.T) {
+	of := func(app, node, reason string) string {
+		return alike(Result{Cell: Cell{App: app, Node: node}, Reason: reason})
+	}
+	a := of("feeds", ".228", `feeds-db on .228: port 8082 is "x", image sha256:0123456789abcdef`)
+	if b := of("broker", ".198", `broker-db on .198: port 1883 is "yy", image sha256:fedcba9876543210`); a != b {
+		t.Errorf("%q and %q", a, b)
+	}
+	if b := of("broker", ".198", `broker-db on .198: port 1883 is closed, image sha256:fedcba9876543210`); a == b {
+		t.Errorf("%q", a)
 	}
 }
 
@@ -268,6 +413,54 @@ func TestWhatIsWrongWithANodeIsSaidInEveryOutput(t *testing.T) {
 	few := NodeHealth{Node: "x", Cycles: 1}
 	if got := few.Says(); !strings.HasSuffix(got, "0 problems; too few cycles to say anything of what grows") {
 		t.Error(got)
+	}
+}
+
+func TestARunIsComparedWithTheLastGreenOne(t *testing.T) {
+	r := sample()
+	says := func(want string) {
+		t.Helper()
+		page, err := HTML(t.TempDir(), r)
+		if err != nil || !strings.Contains(string(page), want) {
+			t.Errorf("the page lacks %q, %v", want, err)
+		}
+	}
+	says(`<a href="../20251231-120000-0001/report.html">20251231-120000-0001</a>`)
+	says("<li>daemon: abababababab, was cdcdcdcdcdcd</li>")
+	r.Green.Changes = nil
+	says("What is tested, by what and where is the same")
+	r.Green = &Comparison{Why: "history: <b>disk full"}
+	says("history: &lt;b&gt;disk full")
+}
+
+// TestAScreenshotIsMadeSmallerOrLinked has a run keep pictures that are none, or too large.
+func TestAScreenshotIsMadeSmallerOrLinked(t *testing.T) {
+	var whole bytes.Buffer
+	if err := png.Encode(&whole, image.NewGray(image.Rect(0, 0, 1280, 800))); err != nil {
+		t.Fatal(err)
+	}
+	var huge bytes.Buffer
+	if err := png.Encode(&huge, image.NewGray(image.Rect(0, 0, 5000, 4000))); err != nil {
+		t.Fatal(err)
+	}
+	for name, c := range map[string]struct {
+		b    []byte
+		made bool
+	}{"a page": {whole.Bytes(), true}, "huge": {huge.Bytes(), false}, "no picture": {[]byte("<svg>"), false}, "cut": {whole.Bytes()[:200], false}, "nothing": {nil, false}} {
+		dir := t.TempDir()
+		r := sample()
+		file := "evidence/broker/screenshot.png"
+		r.Apps[0].Cells[0].Evidence = []string{file}
+		if err := Write(dir, file, c.b); err != nil {
+			t.Fatal(err)
+		}
+		page, err := HTML(dir, r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if made := strings.Contains(string(page), "data:image/jpeg"); made != c.made || !strings.Contains(string(page), `<a href="`+file+`">`) {
+			t.Errorf("%s: in the page %v", name, made)
+		}
 	}
 }
 

@@ -242,7 +242,39 @@ type Report struct {
 	Away     []Away    `json:"rebooted_while_away,omitempty"`
 	Previous *Previous `json:"previous,omitempty"`
 
+	Shards []Shard `json:"shards,omitempty"` // the runs that this one was merged from
+
 	Health []NodeHealth `json:"node_health,omitempty"`
+	CPU    *CPU         `json:"cpu,omitempty"` // nil where a node cannot show it
+
+	Green *Comparison `json:"last_green,omitempty"` // nil: no run beside this one was green before it
+}
+
+// Comparison is how a run differs from the last green one before it.
+type Comparison struct {
+	Run     string     `json:"run,omitempty"`
+	Started time.Time  `json:"started,omitzero"`
+	Changes []string   `json:"changes,omitempty"` // in what was tested, and where
+	Steps   []StepThen `json:"steps,omitempty"`   // with the applications that both have
+	Why     string     `json:"why,omitempty"`     // it cannot be had
+}
+
+// StepThen is the median time of a step's cells that passed, in seconds: then and now.
+type StepThen struct {
+	Step string  `json:"step"`
+	Then float64 `json:"then"`
+	Now  float64 `json:"now"`
+}
+
+// Shard is a run that a merged one was joined from: what one machine tested.
+type Shard struct {
+	Machine string   `json:"machine"`        // what the names of its nodes begin with
+	Host    string   `json:"host,omitempty"` // of the gate, as it calls itself
+	Run     string   `json:"run"`
+	Apps    []string `json:"apps"`
+	Nodes   []string `json:"nodes"`
+	Plan    string   `json:"plan"`    // SHA-256
+	Results string   `json:"results"` // SHA-256
 }
 
 // Waived is an application that somebody excuses by a waiver, for one manifest, in one run as

@@ -24,6 +24,7 @@ const (
 	JUnitFile       = "junit.xml"
 	SummaryFile     = "summary.md"
 	AttestationFile = "attestation.json"
+	ManifestsDir    = "manifests" // what was published to the nodes, in canonical form, by application
 	WaiversDir      = "waivers"
 	SignedFile      = "attestation.dsse.json" // the same, signed
 )

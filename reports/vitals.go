@@ -20,6 +20,37 @@ type Vitals struct {
 	OOMKills int64              `json:"oom_kills,omitempty"`
 	Restarts map[string]int     `json:"restarts,omitempty"` // by unit, as systemd counts them
 	Unread   []string           `json:"unread,omitempty"`   // what the node cannot show, with the reason
+
+	Used *Used `json:"used,omitempty"` // nil where the node cannot show it
+	CPU  *CPU  `json:"cpu,omitempty"`  // that the cycle cost
+}
+
+// Used is what a node's user has used of CPUs since the boot, in seconds.
+type Used struct {
+	Services float64 `json:"services"` // the daemon, the prober, Podman and applications
+	Sessions float64 `json:"sessions"` // in the gate's connections: what witnesses run on the node, and images that are brought
+}
+
+// CPU is what cells cost, in seconds of a CPU. What a node uses while it shuts down is not
+// counted.
+type CPU struct {
+	Services float64 `json:"services"` // on nodes: the daemon, the prober, Podman and applications
+	Sessions float64 `json:"sessions"` // on nodes, in the gate's connections: what witnesses run, and images that are brought
+	Suite    float64 `json:"suite"`    // on the gate's machine: the suite's processes, with their browsers
+	Gate     float64 `json:"gate"`     // on the gate's machine: the gate itself
+	Cells    int     `json:"cells,omitempty"`
+}
+
+// Add sums two costs.
+func (c CPU) Add(o CPU) CPU {
+	return CPU{c.Services + o.Services, c.Sessions + o.Sessions, c.Suite + o.Suite, c.Gate + o.Gate, c.Cells + o.Cells}
+}
+
+// Says puts a cost into a sentence.
+func (c CPU) Says() string {
+	all := c.Services + c.Sessions + c.Suite + c.Gate
+	return fmt.Sprintf("A cell cost %.2f seconds of a CPU (%.0f over %d cells): %.0f %% the daemon, Podman and applications, %.0f %% the gate's connections to the nodes, %.0f %% the suite and its browsers, %.0f %% the gate",
+		all/float64(c.Cells), all, c.Cells, 100*c.Services/all, 100*c.Sessions/all, 100*c.Suite/all, 100*c.Gate/all)
 }
 
 // Finding is something that happened on a node and must not.

@@ -98,28 +98,32 @@ var breaks = strings.NewReplacer("\n", " ", "\r", " ", "\t", " ", "\u2028", " ",
 // importer is one import under way.
 type importer struct {
 	Options
-	root      string             // Dir, without symbolic links
-	sources   map[string]*source // by path
-	order     []*source
-	uses      map[string]use   // of each text with variables in it
-	places    map[string]Place // where each of these was first seen
-	vars      map[string]*variable
-	fixed     map[string]bool   // variables that also stand where the language takes none
-	address   map[string]string // variable that holds a service's address -> service
-	dialect   dialect
-	project   *types.Project
-	members   []*member // in the order of the files
-	aliases   map[string]string
-	items     []Item
-	secrets   *secrets
-	settings  []*node
-	volumes   map[string]*volume
-	portNames map[string]bool
-	nodePorts map[manifest.NodePort]bool
-	env       map[string]string // of the files and the caller
-	filesSize int               // of all texts that are carried, in bytes
-	slowest   time.Duration     // of the times that the checks give a start
-	top       *node
+	root        string             // Dir, without symbolic links
+	sources     map[string]*source // by path
+	order       []*source
+	uses        map[string]use    // of each text with variables in it
+	names       map[string]bool   // variables that are the names of containers
+	amount      map[string]string // the field that each of these is, where it is an amount
+	places      map[string]Place  // where each of these was first seen
+	vars        map[string]*variable
+	fixed       map[string]bool   // variables that also stand where the language takes none
+	address     map[string]string // variable that holds a service's address -> service
+	dialect     dialect
+	project     *types.Project
+	members     []*member // in the order of the files
+	aliases     map[string]string
+	items       []Item
+	secrets     *secrets
+	settings    []*node
+	volumes     map[string]*volume
+	folders     map[string]string // of the owner's: where they are -> their names
+	folderNames map[string]bool
+	portNames   map[string]bool
+	nodePorts   map[manifest.NodePort]bool
+	env         map[string]string // of the files and the caller
+	filesSize   int               // of all texts that are carried, in bytes
+	slowest     time.Duration     // of the times that the checks give a start
+	top         *node
 }
 
 // member is a service that becomes a container.
@@ -160,9 +164,9 @@ func newImporter(o Options) (*importer, error) {
 		return nil, fmt.Errorf("reading %s: %w", o.Dir, err)
 	}
 	return &importer{
-		Options: o, root: abs, sources: map[string]*source{}, uses: map[string]use{}, places: map[string]Place{},
+		Options: o, root: abs, sources: map[string]*source{}, uses: map[string]use{}, names: map[string]bool{}, amount: map[string]string{}, places: map[string]Place{},
 		vars: map[string]*variable{}, fixed: map[string]bool{}, address: map[string]string{}, aliases: map[string]string{},
-		volumes: map[string]*volume{}, secrets: newSecrets(), portNames: map[string]bool{}, nodePorts: map[manifest.NodePort]bool{},
+		volumes: map[string]*volume{}, secrets: newSecrets(), folders: map[string]string{}, folderNames: map[string]bool{}, portNames: map[string]bool{}, nodePorts: map[manifest.NodePort]bool{},
 	}, nil
 }
 
@@ -179,7 +183,10 @@ func (im *importer) convert(ctx context.Context, files []string) (*Result, error
 	if im.project, err = im.load(ctx, files, env); err != nil {
 		return nil, err
 	}
-	im.dialect.extension(im.project.Extensions)
+	slices.SortFunc(im.items, func(a, b Item) int { // the library reads in no order
+		return cmp.Or(cmp.Compare(a.File, b.File), cmp.Compare(a.Line, b.Line), cmp.Compare(a.Field, b.Field), cmp.Compare(a.Reason, b.Reason))
+	})
+	im.extensions()
 	if im.ID, err = im.identify(); err != nil {
 		return nil, err
 	}

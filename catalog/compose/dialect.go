@@ -10,6 +10,7 @@ import (
 	"strconv"
 	"strings"
 
+	"github.com/compose-spec/compose-go/v2/types"
 	"go.yaml.in/yaml/v4"
 )
 
@@ -25,41 +26,38 @@ type dialect struct {
 	main      string // service
 	dependsOn []string
 	exports   map[string]string // of exports.sh
-	described Place
+	described Place             // of the dependencies
+	inside    int               // port of the main service's page in its container
+	shown     []described
+	asked     map[string]asked // by variable
 }
 
 // proxyService is the service by which a store says which port is the web interface.
 const proxyService = "app_proxy"
 
-// recognise reads what stands beside the compose file: NAME-app.yml, and exports.sh.
+// recognise reads what stands beside the compose file: NAME-app.yml or config.json, and
+// exports.sh.
 func (im *importer) recognise(env map[string]string) (dialect, error) {
-	d := dialect{exports: map[string]string{}}
-	found, _ := filepath.Glob(filepath.Join(im.root, "*-app.yml"))
-	slices.Sort(found)
-	if len(found) > 0 {
-		name := filepath.Base(found[0])
-		_, text, err := im.open(name, im.root, Place{File: name})
-		if err != nil {
-			return d, err
-		}
-		var about struct {
-			ID, Name, Version, Tagline, Path string
-			Port                             int
-			Dependencies                     []string
-		}
-		docs, err := parse(name, text)
-		if err != nil {
-			return d, err
-		}
-		if err := docs[0].Decode(&about); err != nil {
-			return d, fmt.Errorf("%s: %w", name, err)
-		}
-		d.id, d.name, d.version, d.summary, d.path, d.port, d.dependsOn = about.ID, about.Name, about.Version, about.Tagline, about.Path, about.Port, about.Dependencies
-		d.described = Place{File: name}
-		if _, k := child(docs[0], "dependencies"); k != nil {
-			d.described.Line = k.Line
-		}
+	d := dialect{exports: map[string]string{}, asked: map[string]asked{}}
+	about, name, err := im.descriptions()
+	if err != nil {
+		return d, err
 	}
+	if about != nil {
+		d.described = Place{File: name}
+		im.describedBy(&d, about, name, "")
+		get := func(key string) string {
+			v, _ := child(about, key)
+			if v == nil || v.Kind != yaml.ScalarNode || v.Tag == "!!null" {
+				return ""
+			}
+			return v.Value
+		}
+		d.id, d.name, d.version, d.summary = get("id"), get("name"), get("version"), cmp.Or(get("tagline"), get("short_desc"))
+		d.path = cmp.Or(get("path"), get("url_suffix"))
+		d.port, _ = strconv.Atoi(get("port"))
+	}
+	im.asks(&d)
 	d.self = cmp.Or(im.ID, d.id, im.named(), "app")
 	if _, err := os.Lstat(filepath.Join(im.root, "exports.sh")); err == nil {
 		if err := im.exports(&d, env); err != nil {
@@ -121,7 +119,7 @@ func (im *importer) exports(d *dialect, env map[string]string) error {
 			continue
 		}
 		if _, again := d.exports[m[1]]; !again {
-			im.note("", "exports.sh", Place{"exports.sh", line}, m[1]+" is taken from here; what other applications may use is not in the language yet")
+			im.note("", "exports.sh", Place{"exports.sh", line}, m[1]+" is taken from here; what other applications may use of this one is said by exports")
 		}
 		d.exports[m[1]] = value
 	}
@@ -137,10 +135,17 @@ func (d dialect) value(name string, u use) (string, bool) {
 	if v, ok := d.exports[name]; ok {
 		return v, true
 	}
+	if a := d.asked[name]; a.fallback != "" && u&inText == 0 {
+		return a.fallback, true
+	}
 	switch name {
 	case "APP_DATA_DIR", "APP_ROOT", "ROOT_FOLDER_HOST", "UMBREL_ROOT":
 		if u&(inVolume|inElse) != 0 {
 			return map[bool]string{true: ".", false: "./" + sharedFolders}[strings.HasPrefix(name, "APP_")], true
+		}
+	case "APP_PORT":
+		if u == inPort && d.port > 0 {
+			return strconv.Itoa(d.port), true
 		}
 	case "AppID", "APP_ID":
 		return d.self, true
@@ -168,6 +173,19 @@ const othersFolder = "_app"
 // sharedFolders stands for what a store keeps for all applications.
 const sharedFolders = "_shared"
 
+// extensions read what stands in the files themselves.
+func (im *importer) extensions() {
+	im.dialect.extension(im.project.Extensions)
+	im.dialect.pages(im.project.Services)
+	for _, s := range im.order {
+		for _, doc := range s.docs {
+			if x, _ := child(doc, "x-casaos"); x != nil && x.Kind == yaml.MappingNode {
+				im.describedBy(&im.dialect, x, s.name, "x-casaos.")
+			}
+		}
+	}
+}
+
 // extension reads what stands in the file itself: a description under x-casaos.
 func (d *dialect) extension(all map[string]any) {
 	x, ok := all["x-casaos"].(map[string]any)
@@ -193,6 +211,21 @@ func (d *dialect) extension(all map[string]any) {
 	d.port, _ = strconv.Atoi(text(x["port_map"]))
 }
 
+// pages reads which service has the page, and at which of its ports, where a store says it
+// in an extension of the service.
+func (d *dialect) pages(services types.Services) {
+	for _, name := range sortedKeys(services) {
+		x, ok := services[name].Extensions["x-runtipi"].(map[string]any)
+		if !ok {
+			continue
+		}
+		is, _ := x["is_main"].(bool)
+		if port := number(x["internal_port"]); port > 0 && port < 65536 && (is || d.inside == 0) {
+			d.main, d.inside = name, port
+		}
+	}
+}
+
 // describe writes the head of the manifest.
 func (im *importer) describe() {
 	d := im.dialect
@@ -209,9 +242,7 @@ func (im *importer) describe() {
 	if s := oneLine(d.summary); s != "" {
 		im.top.set("summary", scalar(s).from("", "summary", d.described))
 	}
-	for _, other := range d.dependsOn {
-		im.left("", "dependencies", d.described, fmt.Sprintf("it requires %q of its store, and what of that is used is not in the language yet", other), "requires: [{app: ID}], with the id that the application has in this catalog")
-	}
+	im.list()
 }
 
 var versionForm = regexp.MustCompile(`^[0-9][0-9A-Za-z.+~_-]{0,63}$`)

@@ -128,10 +128,13 @@ func silent(t *testing.T, dir, name string) (all []string) {
 func TestNothingIsDroppedSilently(t *testing.T) {
 	names, dirs, _ := cases(t)
 	for _, name := range names {
-		for _, file := range usualNames[0] {
-			for _, p := range silent(t, dirs[name], file) {
-				t.Errorf("%s: nobody notices whether there is %s", name, p)
+		t.Run(name, func(t *testing.T) {
+			t.Parallel() // each has a directory of its own
+			for _, file := range usualNames[0] {
+				for _, p := range silent(t, dirs[name], file) {
+					t.Errorf("nobody notices whether there is %s", p)
+				}
 			}
-		}
+		})
 	}
 }

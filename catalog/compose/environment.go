@@ -2,11 +2,13 @@ package compose
 
 import (
 	"bytes"
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
 	"regexp"
 	"strings"
+	"time"
 
 	"github.com/compose-spec/compose-go/v2/dotenv"
 )
@@ -18,6 +20,8 @@ const (
 	mostSettings  = 30
 	mostMounts    = 16
 	mostGenerated = 30
+	mostRetries   = 20
+	longestStop   = 10 * time.Minute
 )
 
 // readEnv gives a member its environment: that of its files, and over it its own.
@@ -32,6 +36,9 @@ func (im *importer) readEnv(m *member, env map[string]string) error {
 			continue
 		case errors.Is(err, fs.ErrNotExist) && (im.MissingEnvFiles || im.dialect.id != ""): // a store's hooks may make it
 			im.left(m.Name, "env_file", at, name+" is not there, so its variables are not carried", "environment: of the container")
+			continue
+		case errors.Is(err, errOutside) && im.MissingEnvFiles:
+			im.left(m.Name, "env_file", at, name+" is elsewhere, and is not read, so its variables are not carried", "environment: of the container")
 			continue
 		case errors.Is(err, fs.ErrNotExist):
 			return fmt.Errorf("%s: the env_file %s is not there: write it, or give --without-env-files to go on without its variables", at, name)
@@ -90,7 +97,7 @@ func (im *importer) variables(m *member) {
 		}
 		value := *m.env[key]
 		if name, ok := onlyMark(value); ok && im.address[name] == "" {
-			if k := im.vars[name]; im.reached(m, field, value, at) == value && k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && !k.amid && im.optional(m, key, k) {
+			if k := im.vars[name]; im.reached(m, field, value, at) == value && k.setting == "" && (!k.defaults || k.fallback == "") && k.required == "" && !k.amid && !im.dialect.asked[name].answered() && im.optional(m, key, k) {
 				continue
 			}
 		}
@@ -134,15 +141,21 @@ func (im *importer) optional(m *member, key string, k *variable) bool {
 		im.left(m.Name, "environment."+key, at, fmt.Sprintf("the variable %s has no value, and there are more of that kind than an application has settings, or a container secrets; it is left out", k.name), "a value in .env, or one file of the program's configuration for several of them")
 		return true
 	}
-	name := im.settingName(k.name)
+	name, known := im.secrets.of["var:"+k.name]
+	if known { // another container has it, too
+		im.secrets.mount(m.Name, key, name)
+		return true
+	}
+	name = im.settingName(k.name)
 	s := mapping()
 	s.set("name", scalar(name))
 	s.set("secret", scalar(true))
+	im.dialect.asked[k.name].setting(s)
 	im.settings = append(im.settings, s.from(m.Name, "environment."+key, at))
 	im.secrets.mount(m.Name, key, name)
 	im.secrets.of["var:"+k.name] = name
 	if other := im.dialect.foreign(k.name); other != "" {
-		im.left(m.Name, "environment."+key, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", k.name, other, name), "what the language will say of another application, once it can")
+		im.left(m.Name, "environment."+key, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", k.name, other, name), "requires: [{app: ID, uses: [EXPORT]}] and {{app:ID.EXPORT.host}}, {{app:ID.EXPORT.port}} or imports in its place")
 		return true
 	}
 	im.note(m.Name, "environment."+key, at, fmt.Sprintf("the variable %s has no value: it is the setting %s, and does not exist while that is not set", k.name, name))
@@ -171,7 +184,11 @@ func (im *importer) inTheClear(m *member, field, text string, at Place) string {
 		if k.setting != "" {
 			return "{{setting:" + k.setting + "}}"
 		}
-		value, guessed := k.fallback, false
+		ask, isAsked := im.dialect.asked[name]
+		value, guessed := cmp.Or(ask.fallback, k.fallback), false
+		if value == "" && ask.kind == "boolean" {
+			value = "false"
+		}
 		if value == "" {
 			value, guessed = im.guess(name), true
 		}
@@ -183,10 +200,13 @@ func (im *importer) inTheClear(m *member, field, text string, at Place) string {
 		s := mapping()
 		s.set("name", scalar(k.setting))
 		s.set("default", scalar(value))
+		ask.setting(s)
 		im.settings = append(im.settings, s)
 		switch {
+		case guessed && isAsked:
+			im.note(m.Name, field, at, fmt.Sprintf("the store asks for %s; it is the setting %s, with the default %q until its owner says it", name, k.setting, value))
 		case guessed && storesOwn.MatchString(name):
-			im.left(m.Name, field, at, fmt.Sprintf("%s is what a store sets, of itself or of another application; the setting %s stands for it", name, k.setting), "a default that is right everywhere, until the language can say it")
+			im.left(m.Name, field, at, fmt.Sprintf("%s is what a store sets, of itself or of another application; the setting %s stands for it", name, k.setting), "a default that is right everywhere, or {{app:ID.EXPORT.host}} of an application that it requires")
 		case guessed:
 			reason := fmt.Sprintf("the variable %s has no value; the setting %s stands for it, with the default %q", name, k.setting, value)
 			if k.required != "" {

@@ -171,7 +171,11 @@ func (im *importer) health(m *member) {
 		im.slowest = max(im.slowest, time.Duration(*h.StartPeriod))
 	}
 	if h.Retries != nil && *h.Retries > 0 {
-		n.set("retries", scalar(int(min(*h.Retries, 1<<20))).from(m.Name, "healthcheck.retries", im.place("services", m.Name, "healthcheck", "retries")))
+		at := im.place("services", m.Name, "healthcheck", "retries")
+		if *h.Retries > mostRetries {
+			im.note(m.Name, "healthcheck.retries", at, fmt.Sprintf("%d in a row are many: it is %d, the most there are", *h.Retries, mostRetries))
+		}
+		n.set("retries", scalar(int(min(*h.Retries, mostRetries))))
 	}
 	m.node.set("health", n.from(m.Name, "healthcheck", at))
 }

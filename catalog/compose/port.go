@@ -78,6 +78,9 @@ func (im *importer) web() {
 		im.members[i].http = port
 		return
 	}
+	if main.http = im.dialect.inside; main.http > 0 && main.Name == im.dialect.main {
+		return
+	}
 	main.http, _ = webPort(main.ServiceConfig)
 	if d := im.dialect; d.port > 0 {
 		for _, p := range main.Ports {
@@ -89,6 +92,27 @@ func (im *importer) web() {
 	if main.http == 0 {
 		for _, m := range im.members { // behind a main container without a page
 			if m.http, _ = webPort(m.ServiceConfig); m.http > 0 {
+				return
+			}
+		}
+		im.exposed(main)
+	}
+}
+
+// exposed takes a port that a container has for a proxy's sake as the page's, where nothing at
+// all is published: a proxy of somebody else's was to publish it.
+func (im *importer) exposed(main *member) {
+	for _, m := range im.members {
+		if len(m.Ports) > 0 {
+			return
+		}
+	}
+	for _, m := range append([]*member{main}, im.members...) {
+		for _, e := range m.Expose {
+			port, err := strconv.Atoi(strings.TrimSuffix(e, "/tcp"))
+			if err == nil && port > 0 && port < 65536 && !slices.Contains(neverWeb, port) {
+				m.http = port
+				im.note(m.Name, "expose", im.place("services", m.Name, "expose"), fmt.Sprintf("port %d is for a proxy, which is the node's here: it is the web interface", port))
 				return
 			}
 		}
@@ -237,6 +261,8 @@ func (im *importer) closing() {
 		im.top.set("budget", budget)
 	}
 	im.networks()
+	im.requires()
+	im.unasked()
 	for _, e := range sortedKeys(im.project.Extensions) {
 		if e != "x-casaos" {
 			im.note("", e, im.place(e), "an extension: what refers to it is carried where it is used")

@@ -80,7 +80,7 @@ func (im *importer) sortSecrets() {
 			switch {
 			case !variableName.MatchString(key):
 				clear = append(clear, value)
-			case variable && im.address[name] == "" && (sensitive(name) || sensitive(key)):
+			case variable && im.address[name] == "" && (sensitive(name) || sensitive(key) || im.dialect.asked[name].secret()):
 				all = append(all, candidate{member: m, key: key, value: value, what: "var:" + name})
 			case sensitive(key) && value != "" && !marked(value) && !switched.MatchString(value) && !strings.HasPrefix(value, "/"):
 				all = append(all, candidate{member: m, key: key, value: value, what: "val:" + value})
@@ -189,17 +189,21 @@ func (im *importer) makeSecret(c candidate, users int) string {
 	if other := im.dialect.foreign(label); other != "" && len(im.settings) < mostSettings {
 		n.set("secret", scalar(true))
 		im.settings = append(im.settings, n.from(c.member.Name, field, at))
-		im.left(c.member.Name, field, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", label, other, name), "what the language will say of another application, once it can")
+		im.left(c.member.Name, field, at, fmt.Sprintf("%s is what %q offers others; the setting %s stands for it", label, other, name), "requires: [{app: ID, uses: [EXPORT]}] and {{app:ID.EXPORT.host}}, {{app:ID.EXPORT.port}} or imports in its place")
 		return name
 	}
-	if users == 1 && issued.MatchString(strings.ToUpper(label)) && len(im.settings) < mostSettings {
+	ask := im.dialect.asked[label]
+	if ask.kind != "random" && (users == 1 || ask.kind != "") && issued.MatchString(strings.ToUpper(label)) && len(im.settings) < mostSettings {
 		n.set("secret", scalar(true))
+		ask.setting(n)
 		im.settings = append(im.settings, n.from(c.member.Name, field, at))
 		im.note(c.member.Name, field, at, fmt.Sprintf("it is the setting %s, which its owner has; the variable does not exist while that is not set", name))
 		return name
 	}
 	literal := strings.TrimPrefix(c.what, "val:")
 	switch {
+	case ask.secret():
+		ask.generated(n)
 	case uuidForm.MatchString(literal):
 		n.set("form", scalar("uuid"))
 	case hexForm.MatchString(literal) || strings.HasSuffix(label, "SEED"):
@@ -210,7 +214,7 @@ func (im *importer) makeSecret(c candidate, users int) string {
 	case base64Form.MatchString(literal):
 		n.set("form", scalar("base64"))
 	}
-	if shownWord.MatchString(strings.ToUpper(label)) {
+	if shownWord.MatchString(strings.ToUpper(label)) && ask.kind != "random" {
 		n.set("shown", scalar(true))
 	}
 	im.secrets.generated = append(im.secrets.generated, n)

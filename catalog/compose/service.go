@@ -201,7 +201,9 @@ func (im *importer) container(ctx context.Context, m *member) {
 	if w := im.words(m, "command", m.Command); w != nil {
 		n.set("command", w.from(m.Name, "command", at("command")))
 	}
-	if m.WorkingDir != "" {
+	if m.WorkingDir != "" && path.Clean(m.WorkingDir) == "/" {
+		im.left(m.Name, "working_dir", at("working_dir"), "the root of the container is no directory to work in: it is the image's own", "whole paths in the command, if the program needs the root")
+	} else if m.WorkingDir != "" {
 		n.set("working_dir", scalar(m.WorkingDir).from(m.Name, "working_dir", at("working_dir")))
 	}
 	if m.Init != nil && *m.Init {
@@ -221,7 +223,10 @@ func (im *importer) container(ctx context.Context, m *member) {
 	im.dependencies(m)
 	im.ports(m)
 	if d := m.StopGracePeriod; d != nil && *d > 0 {
-		n.set("stop_timeout", duration(time.Duration(*d)).from(m.Name, "stop_grace_period", at("stop_grace_period")))
+		if time.Duration(*d) > longestStop {
+			im.left(m.Name, "stop_grace_period", at("stop_grace_period"), fmt.Sprintf("a stop takes at most %s, which it is here", longestStop), "a program that needs no more, or keeps its data whatever ends it")
+		}
+		n.set("stop_timeout", duration(min(time.Duration(*d), longestStop)).from(m.Name, "stop_grace_period", at("stop_grace_period")))
 	}
 	if m.StopSignal != "" {
 		signal := strings.ToUpper(m.StopSignal)

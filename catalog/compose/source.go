@@ -57,6 +57,8 @@ func (im *importer) usual() (files []string, err error) {
 
 var windowsPath = regexp.MustCompile(`^[A-Za-z]:[\\/]|\\`)
 
+var errOutside = errors.New("is outside")
+
 // inside gives the path of a file that a file names, and refuses what is outside of the
 // directory, by whatever way.
 func (im *importer) inside(name, dir string, from Place) (string, error) {
@@ -77,7 +79,7 @@ func (im *importer) inside(name, dir string, from Place) (string, error) {
 	}
 	for _, p := range []string{p, real} {
 		if rel, err := filepath.Rel(im.root, p); err != nil || rel == ".." || strings.HasPrefix(rel, "../") {
-			return "", fmt.Errorf("%s: %s is outside of %s, and is not read; import from the directory that holds all files", from, name, im.Dir)
+			return "", fmt.Errorf("%s: %s %w of %s, and is not read; import from the directory that holds all files", from, name, errOutside, im.Dir)
 		}
 	}
 	return p, nil

@@ -43,6 +43,7 @@ const (
 	inPort
 	inName // where something has to stand
 	inFlag
+	inAmount // a number or a size, or how long something takes
 	inElse
 )
 
@@ -107,6 +108,9 @@ var (
 	braced = regexp.MustCompile(`(?s)^([A-Za-z_][A-Za-z0-9_]*)(?:(:?[-?+])(.*))?$`)
 )
 
+// addressWord matches a variable that is the address at which a port is published.
+var addressWord = regexp.MustCompile(`(^|_)(IP|ADDR|ADDRESS|BIND|INTERFACE)$|^HOST$`)
+
 // closing finds the brace that closes the first one.
 func closing(s string) int {
 	depth := 0
@@ -159,6 +163,9 @@ func (im *importer) survey(s *source, doc *yaml.Node) {
 func (im *importer) seen(text string, at Place, path []string) {
 	u := usage(path)
 	im.uses[text] |= u
+	if u == inAmount {
+		im.amount[text] = path[len(path)-1]
+	}
 	if _, ok := im.places[text]; !ok {
 		im.places[text] = at
 	}
@@ -166,12 +173,21 @@ func (im *importer) seen(text string, at Place, path []string) {
 	if isService {
 		service = path[1]
 	}
+	if isService && path[len(path)-1] == "container_name" {
+		_, _ = expand(text, func(r reference) (string, error) { im.names[r.name] = true; return "", nil })
+	}
 	if u != inText && u != 0 {
 		_, _ = expand(text, func(r reference) (string, error) { im.fixed[r.name] = true; return "", nil })
 	}
 	if isService && path[len(path)-1] == "ipv4_address" {
 		_, _ = expand(text, func(r reference) (string, error) { im.address[r.name] = service; return "", nil })
 	}
+}
+
+// amounts are what stands for one that has no value: mostly none.
+var amounts = map[string]string{
+	"shm_size": "0", "mem_limit": "0", "mem_reservation": "0", "memswap_limit": "0", "memory": "0", "cpus": "0", "cpu_count": "0", "cpu_shares": "0", "cpu_quota": "0", "pids_limit": "0", "pids": "0",
+	"mem_swappiness": "0", "oom_score_adj": "0", "replicas": "1", "scale": "1", "stop_grace_period": "10s", "interval": "30s", "timeout": "30s", "start_period": "30s", "start_interval": "5s", "retries": "3",
 }
 
 // usage is by the names that lead to a text.
@@ -182,6 +198,9 @@ func usage(path []string) use {
 	switch path[len(path)-1] {
 	case "read_only", "privileged", "init", "tty", "stdin_open", "internal", "disable", "oom_kill_disable":
 		return inFlag
+	}
+	if _, ok := amounts[path[len(path)-1]]; ok && path[0] == "services" && len(path) > 2 && path[2] != "environment" {
+		return inAmount
 	}
 	if path[0] == "configs" && path[len(path)-1] == "content" {
 		return inText
@@ -199,9 +218,9 @@ func usage(path []string) use {
 		return inVolume
 	case "ports":
 		return inPort
-	case "labels", "annotations", "logging", "container_name", "networks", "expose", "profiles":
+	case "labels", "annotations", "logging", "networks", "expose", "profiles":
 		return 0
-	case "extra_hosts":
+	case "extra_hosts", "container_name", "hostname":
 		return inName
 	}
 	return inElse
@@ -258,6 +277,8 @@ func (im *importer) value(r reference, text string, lookup template.Mapping) (st
 		}
 	}
 	switch {
+	case u == inText && im.names[r.name]: // of a container
+		return slug(r.name), nil
 	case u == inText:
 		k := im.vars[r.name]
 		if k == nil {
@@ -273,6 +294,12 @@ func (im *importer) value(r reference, text string, lookup template.Mapping) (st
 		return string(markBegin) + r.name + string(markEnd), nil
 	case u&inVolume != 0:
 		return "./" + strings.ToLower(r.name), nil
+	case u&inAmount != 0:
+		amount := amounts[im.amount[text]]
+		im.left("", im.amount[text], im.places[text], fmt.Sprintf("the variable %s has no value; %s stands for it", r.name, amount), "a value in .env, or --env "+r.name+"=…")
+		return amount, nil
+	case u&inPort != 0 && addressWord.MatchString(r.name):
+		return "0.0.0.0", nil
 	case u&inPort != 0:
 		if strings.ContainsAny(text, "0123456789") {
 			return "", nil
@@ -281,8 +308,8 @@ func (im *importer) value(r reference, text string, lookup template.Mapping) (st
 		return "8080", nil
 	case u == inFlag:
 		return "false", nil
-	case u == inName:
-		return strings.ReplaceAll(strings.ToLower(r.name), "_", "-"), nil
+	case u&inName != 0:
+		return strings.Trim(slug(r.name), "-"), nil
 	case strings.HasSuffix(r.op, "?"):
 		return "", fmt.Errorf("the variable %s needs a value (%s): write it into .env, or give --env %[1]s=…", r.name, r.arg)
 	}

@@ -90,6 +90,12 @@ func (im *importer) kept(m *member, say bool) (all []mount) {
 					im.carry(m, "volumes", source, v.Target, "", v.ReadOnly, at)
 				}
 			}
+			if name, is := im.ownersFolder(v); is {
+				if say {
+					im.ownersMount(m, name, v, at)
+				}
+				continue
+			}
 			if files := im.onlyRead(v); files != nil {
 				if say {
 					im.carryFolder(m, v.Source, v.Target, files, at)
@@ -131,10 +137,11 @@ func (im *importer) bind(v types.ServiceVolumeConfig, carry func(source string),
 		note("the node's clock is everybody's; the zone is the variable TZ")
 		return nil
 	case beside && strings.HasPrefix(rel, othersFolder+"/"):
-		left(fmt.Sprintf("the data of %q is not reached from here", strings.Split(rel, "/")[1]), "what the language will say of another application, once it can")
+		left(fmt.Sprintf("the data of %q is not reached from here", strings.Split(rel, "/")[1]), "requires: [{app: ID, uses: [EXPORT]}] and imports, if that application exports it")
 		return nil
-	case beside && rel == sharedFolders || strings.HasPrefix(rel, sharedFolders+"/"):
-		left("a folder that a store keeps for all applications; it becomes a volume of this one alone", "storage: [{name, path, access}], which is a folder that the owner names")
+	case beside && strings.HasPrefix(rel, sharedFolders+"/app-data/"):
+		left(fmt.Sprintf("the data of %q is not reached from here", strings.Split(rel, "/")[2]), "requires: [{app: ID, uses: [EXPORT]}] and imports, if that application exports it")
+		return nil
 	case beside:
 		info, err := os.Stat(source)
 		switch {
@@ -155,7 +162,7 @@ func (im *importer) bind(v types.ServiceVolumeConfig, carry func(source string),
 	default:
 		left(fmt.Sprintf("%s is a folder of the owner's; it becomes a volume of the application, which begins empty", source), "storage: [{name, path, access}], which is a folder that the owner names")
 	}
-	name := slug(strings.TrimPrefix(strings.TrimPrefix(rel, "data/"), sharedFolders+"/"))
+	name := slug(strings.TrimPrefix(rel, "data/"))
 	if !beside {
 		name = slug(path.Base(source))
 		if generic.MatchString(name) {

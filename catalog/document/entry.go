@@ -197,6 +197,9 @@ func (d *Document) read(e *Entry, disk, before catalog.Catalog, now time.Time) (
 		return nil, fmt.Errorf("%w: entry %q: %w", ErrRefused, e.ID, err)
 	}
 	out := &catalog.Entry{Notes: e.Notes, Publisher: e.Publisher, Waiver: e.Waiver, Source: catalog.Source{From: catalog.FromCatalog, Document: d.Head(), SHA256: e.SHA256}}
+	if e.Proof != nil && d.examined && catalog.NeedsProof(d.Channel) {
+		out.Proof = e.Proof.String()
+	}
 	var err error
 	if e.ImageOnly() {
 		out.Source.From = catalog.FromBoth

@@ -70,6 +70,9 @@ func (p *published) offered() error {
 	if said := d.Proven(p.t.Context(), p.policy); (said == nil) != (refused["feeds"] == nil) {
 		p.t.Errorf("publisher %v, node %v", said, refused["feeds"])
 	}
+	if e := merged["feeds"]; e != nil && e.Proof != d.Entry("feeds").Proof.String() {
+		p.t.Errorf("the node says of its proof: %q", e.Proof)
+	}
 	return refused["feeds"]
 }
 

@@ -81,6 +81,9 @@ func TestEveryTemplateIsWise(t *testing.T) {
 				if w.Rule == manifest.RuleNoCanary && len(m.Volumes()) == 0 {
 					continue
 				}
+				if w.Rule == manifest.RuleWholeApp && template.Name == "companion" {
+					continue // what the other application exports is not known
+				}
 				t.Errorf("%s: %v", template.Name, w)
 			}
 			for _, c := range m.Containers {

@@ -93,7 +93,7 @@ func (s *sketch) yaml() []byte {
 		put("generated_secrets: [{name: db-password}]\n")
 	}
 	if s.Requires != "" {
-		put("requires: [{app: %s}]\n", s.Requires)
+		put("# TODO: uses: [NAME] of what it exports, if it does; without it, this reaches all of its main container\nrequires: [{app: %s}]\n", s.Requires)
 	}
 	if s.InterfacesYAML != "" {
 		put("interfaces:\n  %s\n", s.InterfacesYAML)

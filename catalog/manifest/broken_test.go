@@ -208,6 +208,8 @@ func TestWarningsAreOfWhatIsValidAndUnwise(t *testing.T) {
 		{"icon: icon.svg\n", "", RuleNoIcon, "1:1"},
 		{"category: web\n", "", RuleNoCategory, "1:1"},
 		{"tagline: Two of a kind\n", "", RuleNoTagline, "1:1"},
+		{"tagline: Two of a kind\n", "tagline: Two of a kind\nrequires: [{app: chain}]\n", RuleWholeApp, "25:12"},
+		{"tagline: Two of a kind\n", "tagline: Two of a kind\nrequires: [{app: chain, uses: []}]\n", "", ""},
 		{"path: /run/secrets/password}", "env: PASSWORD}", RuleEnvSecret, "10:37"},
 		{"    depends_on:", "    environment: {ADMIN_PASSWORD: hunter2}\n    depends_on:", RuleEnvSecret, "16:35"},
 		{"    depends_on:", "    environment: {API_TOKEN: hunter2}\n    depends_on:", RuleEnvSecret, "16:30"},

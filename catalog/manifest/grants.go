@@ -10,7 +10,8 @@ import (
 )
 
 // What a container may have beyond its own files and its own network, with its owner's
-// consent: capabilities, devices and the owner's folders. There is no field for a privileged container, for the
+// consent: capabilities, devices, the owner's folders, and what it reaches or sets of other
+// applications. There is no field for a privileged container, for the
 // host's network or for the engine's socket.
 
 // capabilities are those that a container may ask for (capabilities(7)), with what they are

@@ -235,3 +235,23 @@ func TestSchemaAndClassesAgree(t *testing.T) {
 		t.Errorf("looked for are %q and %q", dirs, single)
 	}
 }
+
+// What an application sets of another one is asked for; that it joins the network of one which
+// exports nothing is said, to the owner and to whoever reads what a catalog changes.
+func TestWhatAnApplicationDoesToOthersIsSaid(t *testing.T) {
+	m := &Manifest{ID: "a", Requires: []Requirement{{App: "b", Config: map[string]string{"k": "x"}}, {App: "c", Uses: []string{}}}}
+	sets, joins := `changes the setting k of b to "x"`, "joins the network of b, and reaches every port of its main container"
+	if got := m.Grants(); !slices.Equal(got, []string{sets}) {
+		t.Errorf("asked for is %q", got)
+	}
+	if got := m.Privileges(); !slices.Contains(got, sets) || !slices.Contains(got, "requires b, joins its network, and installs it where it is missing") || !slices.Contains(got, "requires c, and installs it where it is missing") {
+		t.Errorf("privileges: %q", got)
+	}
+	if got := m.Shares(); !slices.Equal(got, []string{joins, sets}) {
+		t.Errorf("between it and others: %q", got)
+	}
+	exporting := &Manifest{ID: "b", Exports: map[string]Export{"api": {Port: 80}}}
+	if err := m.Lacks(m.Requires[0], exporting); err == nil || !strings.Contains(err.Error(), "lets nothing be reached but its exports: api") {
+		t.Errorf("an application that says what may be reached is joined as a whole: %v", err)
+	}
+}

@@ -46,8 +46,9 @@ type Login struct {
 }
 
 // LoginForm is where user and password are typed and what is clicked, as CSS selectors.
+// User is empty where the form asks for the password alone.
 type LoginForm struct {
-	User     string `json:"user"`
+	User     string `json:"user,omitempty"`
 	Password string `json:"password"`
 	Submit   string `json:"submit"`
 }

@@ -15,6 +15,7 @@ const (
 	RuleNoCanary    = "no-canary"
 	RuleNoBudget    = "no-budget"
 	RuleEnvSecret   = "secret-in-environment"
+	RuleWholeApp    = "requires-whole-application"
 	RuleNoIcon      = "no-icon"
 	RuleNoCategory  = "no-category"
 	RuleNoTagline   = "no-tagline"
@@ -34,6 +35,7 @@ var Rules = map[string]string{
 	RuleNoCanary:     "A canary proves that data is kept",
 	RuleNoBudget:     "An application says how long it takes to start",
 	RuleEnvSecret:    "Secrets are files, not environment variables",
+	RuleWholeApp:     "An application says what it uses of those that it requires",
 	RuleNoIcon:       "An application has an icon",
 	RuleNoCategory:   "An application is of a category",
 	RuleNoTagline:    "An application has a tagline",
@@ -120,6 +122,11 @@ func (d *document) lint(m *Manifest) {
 	}
 	if m.Budget.Start == 0 {
 		warn(RuleNoBudget, nil, false, "no budget: the gate grants a start %.0f s; expected what the application takes on a small machine, such as budget: {start: 60s, reboot: 90s}", DefaultStartBudget.Seconds())
+	}
+	for i, r := range m.Requires {
+		if r.Uses == nil {
+			warn(RuleWholeApp, at("requires", i), false, "it joins the network of %s and reaches every port of its main container, as long as that exports nothing; expected what it uses, such as uses: [api], or uses: [] for nothing", strings.Join(r.Apps(), " or "))
+		}
 	}
 	d.lintListing(m, warn)
 }

@@ -199,6 +199,8 @@ type Volume struct {
 	GID      int    `json:"gid,omitempty"`
 	Shared   bool   `json:"shared,omitempty"`
 	ReadOnly bool   `json:"read_only,omitempty"` // for this container
+
+	At string `json:"-"` // where its owner has moved it on the node; WithMoved fills it in
 }
 
 // SecretMount is a generated secret, or a secret setting, in the container: as a file at

@@ -3,7 +3,6 @@ package manifest
 import (
 	"cmp"
 	"fmt"
-	"maps"
 	"slices"
 	"strconv"
 	"strings"
@@ -42,9 +41,6 @@ func (m *Manifest) Privileges() []string {
 			add("requires %s, and installs it where it is missing", apps)
 		default:
 			add("requires %s, joins its network, and installs it where it is missing", apps)
-		}
-		for _, k := range slices.Sorted(maps.Keys(r.Config)) {
-			add("changes the setting %s of %s to %q", k, apps, r.Config[k])
 		}
 	}
 	for _, a := range m.Adopts {

@@ -10,9 +10,17 @@ import (
 
 // Shares are what goes between the application and others, in words for its owner: what it
 // reaches of them, and what it lets them reach.
-func (m *Manifest) Shares() []string { return append(m.reaches(), m.offers()...) }
+func (m *Manifest) Shares() (all []string) {
+	for _, r := range m.Requires {
+		if r.Uses == nil { // of one without exports, which alone can be reached so
+			all = append(all, fmt.Sprintf("joins the network of %s, and reaches every port of its main container", strings.Join(r.Apps(), " or ")))
+		}
+	}
+	return append(append(all, m.reaches()...), m.offers()...)
+}
 
-// reaches are what the application has of others, in words for its owner.
+// reaches are what the application has of others, and what it changes there, in words for
+// its owner.
 func (m *Manifest) reaches() (all []string) {
 	add := func(format string, args ...any) { all = append(all, fmt.Sprintf(format, args...)) }
 	wants := m.wants()
@@ -21,6 +29,9 @@ func (m *Manifest) reaches() (all []string) {
 		where := ""
 		if r.Optional {
 			where = ", where that is installed"
+		}
+		for _, k := range slices.Sorted(maps.Keys(r.Config)) {
+			add("changes the setting %s of %s to %q", k, apps, r.Config[k])
 		}
 		of := func(w want, export string) bool { return w.export == export && slices.Contains(r.Apps(), w.app) }
 		for _, name := range r.Uses {

@@ -17,6 +17,8 @@ func TestASignInIsRead(t *testing.T) {
 		`  web: {port: web, login: {user: admin, secret: password, form: {user: "#u", password: "#p", submit: button}}, expect: {title: Pair, selector: form, signed_in: {selector: "#out", text: Sign out}, hosts: [tiles.example], tolerate: [{text: "/a.map: status 404", reason: upstream leaves it out}]}}
 `: {Port: "web", Login: &Login{User: "admin", Secret: "password", Form: &LoginForm{"#u", "#p", "button"}},
 			Expect: Expect{Title: "Pair", Selector: "form", SignedIn: &SignedIn{"#out", "Sign out"}, Hosts: []string{"tiles.example"}, Tolerate: []Toleration{{"/a.map: status 404", "upstream leaves it out"}}}},
+		`  web: {port: web, login: {user: admin, secret: password, form: {password: "#p", submit: button}}, expect: {title: Pair, selector: form, signed_in: {selector: "#out"}}}
+`: {Port: "web", Login: &Login{User: "admin", Secret: "password", Form: &LoginForm{Password: "#p", Submit: "button"}}, Expect: Expect{Title: "Pair", Selector: "form", SignedIn: &SignedIn{Selector: "#out"}}},
 		`  web: {port: web, login: {user: admin, secret: password, basic: true}, expect: {title: Pair, selector: form, signed_in: {selector: "#out"}}}
 `: {Port: "web", Login: &Login{User: "admin", Secret: "password", Basic: true}, Expect: Expect{Title: "Pair", Selector: "form", SignedIn: &SignedIn{Selector: "#out"}}},
 	} {

@@ -45,7 +45,7 @@ type Proof struct {
 	Attestation string    `json:"attestation"` // SHA-256 of the gate's statement, in hex
 	Run         string    `json:"run"`
 	Daemon      string    `json:"daemon"`   // SHA-256 of the one that the run tested
-	Nodes       int       `json:"nodes"`    // of the run
+	Nodes       int       `json:"nodes"`    // of the run; of a merged one, those that tested the application
 	Cycles      int       `json:"cycles"`   // of the application that were green, one for each node
 	Cells       int       `json:"cells"`    // of the application in the run that passed
 	Finished    time.Time `json:"finished"` // the run; in UTC, to the second
@@ -88,12 +88,32 @@ type Predicate struct {
 	Smoke         bool             `json:"smoke"`
 	AnotherPolicy []string         `json:"anotherPolicy,omitempty"` // what the built-in one demands beyond the run's
 	Nodes         []struct{}       `json:"nodes"`
+	Shards        []Shard          `json:"shards,omitempty"` // of a merged run: who tested which applications
 	Waivers       []Waived         `json:"waivers,omitempty"`
 	Run           string           `json:"run"`
 	Finished      time.Time        `json:"finished"`
 	Oldest        time.Time        `json:"oldestResult"` // that counts: the run is as old as that, whenever it was resumed
 	Proofs        map[string]Tally `json:"proofs"`       // cycles, by application
 	Cells         map[string]int   `json:"cells"`        // that passed, by application
+}
+
+// Shard is the part of a merged run that one machine did.
+type Shard struct {
+	Apps  []string `json:"apps"`
+	Nodes []string `json:"nodes"`
+}
+
+// nodes are how many tested an application.
+func (p *Predicate) nodes(app string) int {
+	if len(p.Shards) == 0 {
+		return len(p.Nodes)
+	}
+	for _, s := range p.Shards {
+		if slices.Contains(s.Apps, app) {
+			return len(s.Nodes)
+		}
+	}
+	return 0
 }
 
 // Tally counts cycles.
@@ -207,7 +227,7 @@ func (e *Evidence) Of(t Tested, promoted time.Time) (Proof, error) {
 	case t.Waiver.Check() != nil:
 		return fail("is excused at %s, and cannot be: %w", t.App, t.Waiver.Check())
 	}
-	out := Proof{Attestation: e.Digest, Run: p.Run, Daemon: e.subjects["archipelago"], Nodes: len(p.Nodes), Cycles: p.Proofs[t.App].Green, Cells: p.Cells[t.App],
+	out := Proof{Attestation: e.Digest, Run: p.Run, Daemon: e.subjects["archipelago"], Nodes: p.nodes(t.App), Cycles: p.Proofs[t.App].Green, Cells: p.Cells[t.App],
 		Finished: p.Finished.UTC().Truncate(time.Second), Promoted: promoted.UTC().Truncate(time.Second)}
 	oldest := out.Finished
 	if !p.Oldest.IsZero() && p.Oldest.Before(oldest) {

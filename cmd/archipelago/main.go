@@ -92,7 +92,7 @@ func command() *cobra.Command {
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort), "address on loopback of the RPC for programs on the node, unencrypted")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "address of the RPC and My Apps, over TLS")
 	addNames(serve, &d.names)
-	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), shareCommand(), manual.Command())
+	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), pageCommand(), shareCommand(), manual.Command())
 	usage.Mark(root)
 	return root
 }
@@ -200,12 +200,13 @@ func (d *daemon) run(ctx context.Context) error {
 		return fmt.Errorf("listening: %w", err)
 	}
 	secure = proxy.RefuseContainers(secure)
+	// Before anything is begun that what they work on may be in the way of.
+	if err := eng.EndHelpers(ctx); err != nil {
+		log.Error("the daemon before this one", "error", err)
+	}
 	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
 	r.SetNode(nodeNamed(d.names.Host))
-	sub, err := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
-	if err != nil {
-		return err
-	}
+	sub := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
 	switch st, err := sub.Status(); {
 	case err != nil && !errors.Is(err, subscription.ErrNone):
 		log.Error("the signed catalog", "error", err)
@@ -217,7 +218,8 @@ func (d *daemon) run(ctx context.Context) error {
 	guard := access.NewGuard(sessions)
 	mux := http.NewServeMux()
 	plain := http.NewServeMux() // the unencrypted port's
-	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: time.Now()}).Handler(guard)
+	started := time.Now()
+	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
 	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
 	metrics := guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
 	for _, m := range []*http.ServeMux{mux, plain} {
@@ -226,7 +228,9 @@ func (d *daemon) run(ctx context.Context) error {
 		m.Handle("GET /ca.crt", trust)
 		m.Handle("GET /trust", trust)
 	}
-	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Pictures: sub.Picture, Log: log}).Handler())
+	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started}
+	pages := &web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Pictures: sub.Picture, Engine: eng, Subscription: sub, About: about, Log: log}
+	mux.Handle("/", pages.Handler())
 	plain.Handle("/", web.ToTLS(secure.Addr().(*net.TCPAddr).Port))
 	serve := func(h http.Handler) *http.Server {
 		return &http.Server{
@@ -239,6 +243,8 @@ func (d *daemon) run(ctx context.Context) error {
 	wg.Go(func() { r.Run(ctx) })
 	wg.Go(func() { sub.Run(ctx) })
 	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
+	wg.Go(func() { r.Backups().Run(ctx) })
+	wg.Go(func() { pages.Run(ctx) })
 	node := certificate.Local(d.names.Host)
 	webs := &proxy.Server{Source: r, TLS: authority.Config(), Token: token, Domain: node, Log: log}
 	wg.Go(func() { webs.Serve(ctx) })

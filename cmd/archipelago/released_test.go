@@ -48,9 +48,13 @@ func TestEveryManifestEverReleasedIsRenderedByThisDaemon(t *testing.T) {
 
 // TestEveryManifestOfTheCatalogIsTakenByPodman does the same with what the next release ships.
 func TestEveryManifestOfTheCatalogIsTakenByPodman(t *testing.T) {
-	files, err := filepath.Glob("../../catalog/apps/*/manifest.yaml")
-	if err != nil || len(files) < 3 {
-		t.Fatal(files, err)
+	var files []string
+	for _, dir := range []string{"apps", "field", "upstream", "previous"} {
+		of, err := filepath.Glob("../../catalog/" + dir + "/*/manifest.yaml")
+		if err != nil || len(of) < 3 {
+			t.Fatal(dir, of, err)
+		}
+		files = append(files, of...)
 	}
 	for _, file := range files {
 		m, err := manifest.ParseFile(file)

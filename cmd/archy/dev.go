@@ -280,6 +280,23 @@ func home(id string) string {
 	return quoted(manifest.DataDir + "/" + manifest.OwnDir + "/catalog/" + id)
 }
 
+// beside refuses a build directory to which a symbolic link leads: everything in it is sent
+// to the node.
+func beside(dir, build string) error {
+	base, err := filepath.EvalSymlinks(dir)
+	if err != nil {
+		return err
+	}
+	wanted := filepath.Join(base, build)
+	switch real, err := filepath.EvalSymlinks(wanted); {
+	case err != nil:
+		return err
+	case real != wanted:
+		return fmt.Errorf("%s leads to %s by a symbolic link, and what is there would be sent to the node; expected the directory itself beside the manifest", filepath.Join(dir, build), real)
+	}
+	return nil
+}
+
 // build builds those images on the node whose contexts have changed, under the names that
 // take the place of published ones.
 func (d *development) build(ctx context.Context, m *manifest.Manifest) error {
@@ -288,6 +305,9 @@ func (d *development) build(ctx context.Context, m *manifest.Manifest) error {
 			continue
 		}
 		dir := filepath.Join(filepath.Dir(d.file), c.Image.Build)
+		if err := beside(filepath.Dir(d.file), c.Image.Build); err != nil {
+			return fmt.Errorf("the image of %s: %w", c.Name, err)
+		}
 		digest, err := buildcontext.Digest(os.DirFS(dir))
 		if err != nil {
 			return fmt.Errorf("the image of %s: %w", c.Name, err)

@@ -444,7 +444,7 @@ func TestWhatANodeWouldChange(t *testing.T) {
 	if strings.Contains(got, "photos.network") || !strings.Contains(n.read("rendered"), `--setting "cache=1,2=3"`) {
 		t.Errorf("%s\n%s", got, n.read("rendered"))
 	}
-	if diff("--setting", "cache=7"); !strings.Contains(n.read("rendered"), `--setting "cache=7"`) {
+	if diff("--set", "cache=7"); !strings.Contains(n.read("rendered"), `--setting "cache=7"`) {
 		t.Error(n.read("rendered"))
 	}
 }
@@ -461,5 +461,17 @@ func TestTheStepsAreTheGates(t *testing.T) {
 	}
 	if !slices.Equal(slices.Sorted(slices.Values(steps)), slices.Sorted(slices.Values(steplist))) {
 		t.Errorf("the gate's steps are %q, and completed are %q", steps, steplist)
+	}
+}
+
+func TestABuildDirectoryIsNoLink(t *testing.T) {
+	dir, elsewhere := t.TempDir(), t.TempDir()
+	if err := os.Symlink(elsewhere, filepath.Join(dir, "image")); err != nil {
+		t.Fatal(err)
+	}
+	d := &development{file: filepath.Join(dir, "manifest.yaml"), built: map[string]string{}}
+	m := &manifest.Manifest{ID: "a", Containers: []manifest.Container{{Name: "a", Image: manifest.Image{Build: "image"}}}}
+	if err := d.build(t.Context(), m); err == nil || !strings.Contains(err.Error(), "the image of a: "+filepath.Join(dir, "image")+" leads to ") {
+		t.Errorf("a link is built: %v", err)
 	}
 }

@@ -1,7 +1,6 @@
 package main
 
 import (
-	"archive/zip"
 	"bufio"
 	"context"
 	"crypto/sha256"
@@ -227,17 +226,27 @@ func (a *app) doctor() *cobra.Command {
 }
 
 func (a *app) backup() *cobra.Command {
-	var out string
+	var out, to string
 	var recipients []string
 	c := &cobra.Command{
-		Use: "backup APP", Short: "Back up an application: settings, volumes, and secrets encrypted with age",
-		Long:              "Back up an application to a zip file with its settings, its volumes, and its secrets,\nwhich are encrypted with age to the recipients. The application is stopped while its\nvolumes are copied on the node.",
-		Example:           "  age-keygen -o key.txt\n  archy backup APP --recipient age1… --output backup.zip",
+		Use: "backup APP", Short: "Back up an application into a repository, or into one file",
+		Long:              "Back up an application with its settings, volumes and secrets. The application is stopped\nwhile its volumes are copied on the node. With --to, the backup goes into a repository\n(archy repository), encrypted, and only what is new is stored. Otherwise it becomes one\nfile here, for moving house: the node encrypts all of it with age to the recipients.",
+		Example:           "  archy backup APP --to disk\n  age-keygen -o key.txt\n  archy backup APP --recipient age1… --output backup.zip.age",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
+			if to != "" {
+				if err := oneOf(cmd, "to", "recipient", "output"); err != nil {
+					return err
+				}
+				c, err := a.client()
+				if err != nil {
+					return err
+				}
+				return a.backupTo(cmd, c, args[0], to)
+			}
 			if len(recipients) == 0 {
-				return usage.Wrap(errors.New("--recipient: name at least one age public key; otherwise nobody could read the secrets"))
+				return usage.Wrap(errors.New("--recipient: name at least one age public key; otherwise nobody could read the backup"))
 			}
 			for _, r := range recipients {
 				if _, err := age.ParseX25519Recipient(r); err != nil {
@@ -245,7 +254,7 @@ func (a *app) backup() *cobra.Command {
 				}
 			}
 			if out == "" {
-				out = args[0] + ".zip"
+				out = args[0] + ".zip.age"
 			}
 			c, err := a.client()
 			if err != nil {
@@ -267,19 +276,34 @@ func (a *app) backup() *cobra.Command {
 			return nil
 		},
 	}
-	c.Flags().StringVarP(&out, "output", "o", "", "file to write; default: APP.zip")
-	c.Flags().StringSliceVarP(&recipients, "recipient", "r", nil, "age public key that can decrypt the secrets; may be given again")
+	c.Flags().StringVar(&to, "to", "", "the repository to back up into")
+	c.Flags().StringVarP(&out, "output", "o", "", "file to write; default: APP.zip.age")
+	c.Flags().StringSliceVarP(&recipients, "recipient", "r", nil, "age public key that can decrypt the backup; may be given again")
 	return c
 }
 
 func (a *app) restore() *cobra.Command {
-	var identity string
+	var identity, from, snapshot string
+	var accept []string
 	c := &cobra.Command{
-		Use: "restore FILE", Short: "Restore a backup and wait until the application runs",
-		Long:    "Restore a backup on a node where the application is not installed and has no data. The\nsecrets are decrypted here: the identity does not leave this machine.",
-		Example: "  archy restore backup.zip --identity key.txt",
+		Use: "restore FILE|APP", Short: "Restore a backup and wait until the application runs",
+		Long:    "Restore a backup on a node where the application is not installed and has no data.\nWith --from, APP comes back from a repository (archy repository): its newest snapshot, or\nthe one that --snapshot names. Otherwise FILE is a backup in one file, which\nis decrypted here: the identity does not leave this machine. Where the backup's manifest is\nnot the one of the node's catalog, that and what it may do beyond it need your consent.\nBackups of earlier releases, which are zip files, are restored, too.",
+		Example: "  archy restore APP --from disk\n  archy restore APP --from disk --snapshot 71b15237\n  archy restore backup.zip.age --identity key.txt",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
+			if from != "" {
+				if err := oneOf(cmd, "from", "identity"); err != nil {
+					return err
+				}
+				c, err := a.client()
+				if err != nil {
+					return err
+				}
+				return a.restoreFrom(cmd, c, args[0], from, snapshot, accept)
+			}
+			if identity == "" || snapshot != "" {
+				return usage.Wrap(errors.New("name the identity that decrypts the file with --identity, or the repository with --from"))
+			}
 			keys, err := os.Open(identity)
 			if err != nil {
 				return usage.Wrap(fmt.Errorf("--identity: %w", err))
@@ -289,16 +313,21 @@ func (a *app) restore() *cobra.Command {
 			if err != nil {
 				return usage.Wrap(fmt.Errorf("--identity %s: %w", identity, err))
 			}
-			z, err := zip.OpenReader(args[0])
+			f, err := os.Open(args[0])
 			if err != nil {
-				return usage.Wrap(fmt.Errorf("%s: %w", args[0], err))
+				return usage.Wrap(err)
 			}
-			defer z.Close()
-			backup, err := client.OpenBackup(&z.Reader, identities)
+			defer f.Close()
+			info, err := f.Stat()
+			if err != nil {
+				return usage.Wrap(err)
+			}
+			backup, err := client.OpenBackup(f, info.Size(), identities)
 			if err != nil {
 				return usage.Wrap(fmt.Errorf("%s: %w", args[0], err))
 			}
 			defer backup.Close()
+			backup.Accept(accept)
 			c, err := a.client()
 			if err != nil {
 				return err
@@ -310,8 +339,10 @@ func (a *app) restore() *cobra.Command {
 			return a.await(cmd, c, op, "restore")
 		},
 	}
-	c.Flags().StringVarP(&identity, "identity", "i", "", "file with the age identity that can decrypt the secrets")
-	c.MarkFlagRequired("identity")
+	c.Flags().StringVarP(&identity, "identity", "i", "", "file with the age identity that can decrypt the backup")
+	c.Flags().StringVar(&from, "from", "", "the repository to restore from")
+	c.Flags().StringVar(&snapshot, "snapshot", "", "with --from: the beginning of a snapshot's id; default: the newest of this node's, or of the only one that made any")
+	c.Flags().StringArrayVar(&accept, "accept", nil, "agree to what the node's catalog does not vouch for, in exactly the words of the refusal; once for each")
 	return c
 }
 

@@ -104,6 +104,12 @@ func (a *app) appPublish() *cobra.Command {
 			if to != "" && (key == "" || len(roots) == 0) {
 				return usage.Wrap(errors.New("--to: what a mirror has is signed: name --key and --root too"))
 			}
+			if len(roots) > 0 && to == "" {
+				return usage.Wrap(errors.New("--root goes with --to, the mirror whose catalog it vouches for; name that, or leave out --root"))
+			}
+			if identity != "" && key == "" {
+				return usage.Wrap(errors.New("--identity goes with --key, the key that it opens; name that, or leave out --identity"))
+			}
 			dir, err := catalogOf(args[0])
 			if err != nil {
 				return err
@@ -160,6 +166,7 @@ func (a *app) appPublish() *cobra.Command {
 			if err := os.Rename(fresh, out); err != nil {
 				return err
 			}
+			fmt.Fprintf(cmd.ErrOrStderr(), "%s is now %s\n", fresh, out)
 			if to == "" {
 				return nil
 			}

@@ -31,7 +31,7 @@ func (a *app) appRender() *cobra.Command {
 		Use: "render PATH", Short: "Print the units that a daemon of this version would write for an application",
 		Long: "Print the Quadlet files that a daemon of this version would write for an application that\nis to run: PATH is its manifest, or the directory that holds it. With --diff, print what\nchanges in them since another manifest, or since another version of this one in git; or, with --diff node,\nwhat this would change on the node that you are signed in to, with its daemon, its settings\nand its name.\n\n" +
 			"Images that the publisher builds have no reference yet.",
-		Example: "  archy app render photos\n  archy app render photos --setting cache=100\n  archy app render photos --diff HEAD\n  archy app render photos --diff old/manifest.yaml\n  archy app render photos --diff node",
+		Example: "  archy app render photos\n  archy app render photos --set cache=100\n  archy app render photos --diff HEAD\n  archy app render photos --diff old/manifest.yaml\n  archy app render photos --diff node",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
 			file := manifestIn(args[0])
@@ -71,7 +71,7 @@ func (a *app) appRender() *cobra.Command {
 			return a.units(cmd, m.ID, changes)
 		},
 	}
-	c.Flags().StringToStringVar(&settings, "setting", nil, "a setting, NAME=VALUE; may be given again")
+	c.Flags().StringToStringVar(&settings, "set", nil, "a setting, NAME=VALUE; may be given again")
 	c.Flags().StringVar(&against, "diff", "", "show what changes since this manifest, since this version in git, or on the node")
 	reachFlag(c, &ssh)
 	return c
@@ -91,7 +91,7 @@ func (a *app) units(cmd *cobra.Command, id string, files map[string]string) erro
 func rendered(m *manifest.Manifest, settings map[string]string) (map[string]string, error) {
 	r, err := (&render.Renderer{DataDir: manifest.DataDir}).Render(m, settings, nil, true, nil, nil)
 	if err != nil {
-		return nil, fmt.Errorf("--setting: %w", err)
+		return nil, fmt.Errorf("--set: %w", err)
 	}
 	return r.Files, nil
 }

@@ -2,6 +2,8 @@ package main
 
 import (
 	"context"
+	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -223,7 +225,42 @@ func prepare(e *testscript.Env, apps string) error {
 			return err
 		}
 	}
-	return nil
+	return mergedRun(e, pinned, gateKey)
+}
+
+// mergedRun writes a run that was merged from those of two shards.
+func mergedRun(e *testscript.Env, pinned catalog.Catalog, by *sign.Signer) error {
+	dir, now := filepath.Join(e.WorkDir, "merged"), time.Now().UTC()
+	write := func(dir string, p *plan.Plan, results []reports.Result) error {
+		lines, err := reports.Encode(results)
+		return errors.Join(err, reports.WriteJSON(filepath.Join(dir, reports.PlanFile), p), reports.Write(dir, reports.ResultsFile, lines))
+	}
+	for i := range 2 {
+		p, err := plan.New(fmt.Sprint("shard", i), "test", plan.Request{Slice: plan.Slice{Number: i + 1, Of: 2}}, pinned, []reports.Node{{Name: ".228", HostKey: "a"}, {Name: ".198", HostKey: "b"}})
+		if err != nil {
+			return err
+		}
+		p.Identify(strings.Repeat("d", 64), pinned)
+		p.Judge.Policy = plan.PolicyDigest(p.Policy)
+		p.Sessions = []plan.Session{{Started: now.Add(-time.Hour), Finished: now}}
+		var results []reports.Result
+		for _, c := range p.Cells() {
+			results = append(results, reports.Result{Cell: c, Status: reports.Passed, Seconds: 1, At: now})
+		}
+		at := filepath.Join(dir, filepath.FromSlash(plan.ShardDir(i)))
+		if err := errors.Join(os.MkdirAll(at, 0o755), write(at, p, results)); err != nil {
+			return err
+		}
+	}
+	m, results, err := attest.Merge(dir, "merged", 2)
+	if err != nil {
+		return err
+	}
+	if err := write(dir, m, results); err != nil {
+		return err
+	}
+	envelope, err := attest.Sign(e.T().(testing.TB).Context(), dir, now, by)
+	return errors.Join(err, os.WriteFile(filepath.Join(dir, reports.SignedFile), envelope, 0o644))
 }
 
 func TestCallsInDocumentsAreTaken(t *testing.T) { script.Documented(t, "../..", command) }

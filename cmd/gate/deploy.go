@@ -2,7 +2,6 @@ package main
 
 import (
 	"fmt"
-	"io"
 
 	"github.com/spf13/cobra"
 
@@ -62,8 +61,15 @@ func (a *app) deployCommand() *cobra.Command {
 			if err := f.Visit(cmd.Context(), take...); err != nil {
 				return err
 			}
-			if err := f.Equip(cmd.Context(), a.daemon, cat, l.Engine, nil, io.Discard); err != nil {
+			if err := f.Equip(cmd.Context(), a.daemon, cat, l.Engine, nil, out); err != nil {
 				return err
+			}
+			if a.inventory == "" {
+				for _, m := range f.Nodes {
+					if err := l.Engine.GiveBase(cmd.Context(), m.SSH, out); err != nil {
+						return err
+					}
+				}
 			}
 			for _, m := range f.Nodes {
 				fmt.Fprintf(out, "node %s: %s\n  sign in: gate lab ssh %s cat %s/%s/state/token | archy login %s --fingerprint %s\n", m.Name, m.RPC(), m.Name, nodes.DataDir, manifest.OwnDir, m.RPC(), m.Authority.Fingerprint())

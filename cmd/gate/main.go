@@ -121,7 +121,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 		beside = filepath.Dir(self)
 	}
 	f := root.PersistentFlags()
-	f.StringArrayVar(&a.catalogDirs, "catalog", []string{"catalog/apps"}, "directory of manifests; may be repeated")
+	f.StringArrayVar(&a.catalogDirs, "catalog", []string{"catalog/apps", "catalog/field"}, "directory of manifests; may be repeated")
 	f.StringVar(&a.document, "document", "", "a signed catalog instead of directories: exactly what is to be released")
 	f.StringVar(&a.previous, "previous", "", "the channel's last releases, a signed catalog or a directory of manifests: in cycles 4, 14, … an install installs that one first and updates it, and back; default: no update is tried")
 	f.StringArrayVar(&a.roots, "root", nil, "with --document, or a signed catalog as --previous: file of the root document that says whose signatures count; successors follow in order")
@@ -130,7 +130,7 @@ nothing was run; 3 incomplete: the gate or a node failed, 'gate resume' goes on.
 	f.StringVar(&a.suite, "suite", filepath.Join(beside, "matrix.test"), "the compiled suite")
 	f.StringVar(&a.look, "look", "", "what the witnesses run on the nodes, built for those; default: look, beside the suite")
 	f.StringVar(&a.out, "out", "out/gate", "directory of runs")
-	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.releaseCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), a.cleanCommand(), setupCommand(), versionCommand(), manual.Command())
+	root.AddCommand(a.planCommand(), a.runCommand(), a.resumeCommand(), a.reportCommand(), a.mergeCommand(), keys.Command("gate"), a.signCommand(), a.waiveCommand(), a.releaseCommand(), a.verifyCommand(), a.labCommand(), a.nodesCommand(), a.deployCommand(), a.trendsCommand(), a.bisectCommand(), a.badgeCommand(), a.cleanCommand(), setupCommand(), versionCommand(), manual.Command())
 	usage.Mark(root)
 	return root
 }

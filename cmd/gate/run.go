@@ -27,6 +27,8 @@ type request struct {
 	plan.Request
 	policy string
 	json   bool
+
+	shard, durations string
 }
 
 func (q *request) flags(c *cobra.Command) {
@@ -36,6 +38,8 @@ func (q *request) flags(c *cobra.Command) {
 	f.StringSliceVar(&q.Apps, "apps", nil, "applications, with those they require; default: those of the policy, all of the catalog")
 	f.StringSliceVar(&q.Nodes, "only", nil, "names of nodes; default: all of the inventory")
 	f.StringSliceVar(&q.Steps, "steps", nil, "steps; default: those of the policy, all nine")
+	f.StringVar(&q.shard, "shard", "", "one shard of several, such as 2/3: a share of the applications, those that require one another together; 'gate merge' joins the runs")
+	f.StringVar(&q.durations, "durations", "", "with --shard: report.json of an earlier run, by whose times the shards are balanced, the same file for all; default: all applications count the same")
 	f.BoolVar(&q.json, "json", false, "print JSON")
 	c.PreRunE = func(cmd *cobra.Command, _ []string) error {
 		if cmd.Flags().Changed("cycles") && q.Cycles == 0 {
@@ -60,6 +64,8 @@ func (a *app) options(ctx context.Context, q *request) (gate.Options, error) {
 	q.Previous, q.PreviousSource, err = a.earlier(ctx)
 	problems = append(problems, err)
 	q.Policy, err = keys.Policy(q.policy)
+	problems = append(problems, err)
+	q.Slice, err = slice(q.shard, q.durations)
 	if err := errors.Join(append(problems, err)...); err != nil {
 		return gate.Options{}, err
 	}
@@ -98,6 +104,11 @@ func (a *app) planCommand() *cobra.Command {
 			}
 			w := cmd.OutOrStdout()
 			fmt.Fprintf(w, "apps    %s\nnodes   %s\nsteps   %s\ncycles  %d\ncells   %d\n", strings.Join(p.Asked.Apps, ", "), strings.Join(p.Asked.Nodes, ", "), strings.Join(p.Asked.Steps, ", "), p.Asked.Cycles, len(p.Cells()))
+			if p.Shard != nil {
+				for i, apps := range p.Shard.Split {
+					fmt.Fprintf(w, "shard   %d of %d: %s\n", i+1, len(p.Shard.Split), strings.Join(apps, ", "))
+				}
+			}
 			for _, app := range p.Ordered() {
 				if needs := p.Requires[app]; len(needs) > 0 {
 					fmt.Fprintf(w, "family  %s after %s, and gone before\n", app, strings.Join(needs, ", "))
@@ -136,7 +147,7 @@ func (a *app) runCommand() *cobra.Command {
 	q := &request{}
 	c := &cobra.Command{
 		Use: "run", Short: "Run the gate and write its report",
-		Example: "  gate run\n  gate run --previous beta.json --root root.json\n  gate run --cycles 1 --apps APP,OTHER --only .228",
+		Example: "  gate run\n  gate run --previous beta.json --root root.json\n  gate run --cycles 1 --apps APP,OTHER --only .228\n  gate run --shard 2/3 --durations last.json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			o, err := a.options(cmd.Context(), q)

@@ -44,6 +44,7 @@ func TestScripts(t *testing.T) {
 		Dir: "testdata",
 		Setup: func(e *testscript.Env) error {
 			e.Setenv("CATALOG", root+"/../../catalog/apps")
+			e.Setenv("FIELD", root+"/../../catalog/field")
 			var private ed25519.PrivateKey
 			for _, name := range []string{"HOSTKEY", "OTHERKEY"} {
 				public, key, err := ed25519.GenerateKey(rand.Reader)

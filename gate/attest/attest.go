@@ -81,6 +81,11 @@ func judge(dir string) (*plan.Plan, *reports.Report, []byte, error) {
 	if err := p.Check(results); err != nil {
 		return nil, nil, nil, err
 	}
+	if len(p.Shards) > 0 {
+		if err := follows(dir, p, raw); err != nil {
+			return nil, nil, nil, err
+		}
+	}
 	r := verdict.Judge(p, results)
 	r.Results = reports.Digest(raw)
 	if err := sameEvidence(dir, results); err != nil {

@@ -56,6 +56,7 @@ type predicate struct {
 	Before   []reports.PastRun        `json:"before,omitempty"`    // other runs of this very subject
 	Health   []reports.NodeHealth     `json:"nodeHealth,omitempty"`
 	Away     []reports.Away           `json:"rebootedWhileAway,omitempty"`
+	Shards   []reports.Shard          `json:"shards,omitempty"`   // runs that it was merged from, each on its own machine
 	Previous *reports.Previous        `json:"previous,omitempty"` // earlier releases that were given
 	Updates  map[string]string        `json:"updates,omitempty"`  // by application: whether it went through an update
 }
@@ -78,7 +79,7 @@ func encode(r *reports.Report, plan, results []byte) ([]byte, error) {
 		PredicateType: proof.PredicateType,
 		Predicate: predicate{
 			Smoke: r.Smoke, Policy: r.Policy, AnotherPolicy: r.AnotherPolicy, Asked: r.Asked, Nodes: r.Nodes, Waivers: r.Waivers, Run: r.Run,
-			Finished: r.Finished, Oldest: r.Oldest, Away: r.Away, Previous: r.Previous, Updates: map[string]string{}, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Before: r.Before, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
+			Finished: r.Finished, Oldest: r.Oldest, Away: r.Away, Shards: r.Shards, Previous: r.Previous, Updates: map[string]string{}, Judge: r.Judge, Warnings: r.Warnings, Bare: r.Bare, Reruns: r.Reruns, Earlier: r.Earlier, Before: r.Before, Health: r.Health, Proofs: map[string]reports.Proof{}, Cells: map[string]int{},
 			Configuration: []configuration{{reports.PlanFile, digest(plan)}, {reports.ResultsFile, digest(results)}},
 		},
 	}

@@ -13,6 +13,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/labtest"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
@@ -31,6 +32,7 @@ func TestLifecycleAgainstBareSystemctl(t *testing.T) {
 	for _, app := range []string{"mosquitto", "miniflux"} {
 		m := f.Published[app].Manifest
 		daemon, bare := map[string][]float64{}, map[string][]float64{}
+		daemonCPU, bareCPU := map[string][]float64{}, map[string][]float64{}
 		rpc := node.Client()
 		// Images and volumes are there before the first measured round, for both.
 		for _, verb := range []string{"install", "uninstall"} {
@@ -40,22 +42,16 @@ func TestLifecycleAgainstBareSystemctl(t *testing.T) {
 		}
 		for range rounds {
 			for _, op := range operations {
-				begin := time.Now()
-				if _, err := rpc.Do(t.Context(), op, app, false, nil); err != nil {
-					t.Fatal(err)
-				}
-				daemon[op] = append(daemon[op], time.Since(begin).Seconds())
+				took, cpu := costOf(t, node, func() error { _, err := rpc.Do(t.Context(), op, app, false, nil); return err })
+				daemon[op], daemonCPU[op] = append(daemon[op], took), append(daemonCPU[op], cpu)
 			}
 			scripts := byHand(m)
 			if _, err := node.SSH.Run(t.Context(), "systemctl --user stop "+nodes.DaemonUnit); err != nil {
 				t.Fatal(err)
 			}
 			for _, op := range operations {
-				begin := time.Now()
-				if _, err := node.SSH.Run(t.Context(), scripts[op]); err != nil {
-					t.Fatal(err)
-				}
-				bare[op] = append(bare[op], time.Since(begin).Seconds())
+				took, cpu := costOf(t, node, func() error { _, err := node.SSH.Run(t.Context(), scripts[op]); return err })
+				bare[op], bareCPU[op] = append(bare[op], took), append(bareCPU[op], cpu)
 			}
 			if _, err := node.SSH.Run(t.Context(), "systemctl --user start "+nodes.DaemonUnit); err != nil {
 				t.Fatal(err)
@@ -64,15 +60,31 @@ func TestLifecycleAgainstBareSystemctl(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		fmt.Printf("\n%s, median of %d rounds, seconds\n%-10s %8s %8s %7s\n", app, rounds, "", "daemon", "bare", "ratio")
-		var all, allBare float64
+		fmt.Printf("\n%s, median of %d rounds\n%-10s %8s %8s %7s %8s %8s %7s\n", app, rounds, "", "daemon s", "bare s", "ratio", "CPU-s", "CPU-s", "ratio")
+		var all, allBare, allCPU, allBareCPU float64
 		for _, op := range operations {
-			d, b := median(daemon[op]), median(bare[op])
-			all, allBare = all+d, allBare+b
-			fmt.Printf("%-10s %8.2f %8.2f %6.2fx\n", op, d, b, d/b)
+			d, b, dc, bc := median(daemon[op]), median(bare[op]), median(daemonCPU[op]), median(bareCPU[op])
+			all, allBare, allCPU, allBareCPU = all+d, allBare+b, allCPU+dc, allBareCPU+bc
+			fmt.Printf("%-10s %8.2f %8.2f %6.2fx %8.2f %8.2f %6.2fx\n", op, d, b, d/b, dc, bc, dc/bc)
 		}
-		fmt.Printf("%-10s %8.2f %8.2f %6.2fx\n", "lifecycle", all, allBare, all/allBare)
+		fmt.Printf("%-10s %8.2f %8.2f %6.2fx %8.2f %8.2f %6.2fx\n", "lifecycle", all, allBare, all/allBare, allCPU, allBareCPU, allCPU/allBareCPU)
 	}
+}
+
+// costOf is how long an operation took, and what it cost the node's user until a second after it:
+// CPU-seconds, without those of asking.
+func costOf(t *testing.T, node *fleet.Node, do func() error) (took, cpu float64) {
+	t.Helper()
+	first := useOf(t, node)
+	before := useOf(t, node)
+	asking := before.cpu - first.cpu
+	begin := time.Now()
+	if err := do(); err != nil {
+		t.Fatal(err)
+	}
+	took = time.Since(begin).Seconds()
+	hold(t, time.Second) // what ends after the answer is part of the cost
+	return took, (useOf(t, node).cpu - before.cpu - asking).Seconds()
 }
 
 // byHand are the same operations as a person would type them, with the very units

@@ -116,13 +116,17 @@ var _ = Describe("kill -9 of the daemon", func() {
 		Expect(onNode(ctx, "podman ps -aq --filter name=page | wc -l")).To(Or(Equal("0"), Equal("1")))
 	}
 
-	for _, verb := range plan.Verbs {
+	for i, verb := range plan.Verbs {
 		l, ok := lives[verb]
 		if !ok {
 			continue
 		}
-		for _, point := range []string{"before", "after"} {
-			It(fmt.Sprintf("%s %s", point, verb), func(ctx SpecContext) {
+		for j, point := range []string{"before", "after"} {
+			labels := Label() // in 'make few-faults', each action on one side of it
+			if i%2 != j {
+				labels = Label("long")
+			}
+			It(fmt.Sprintf("%s %s", point, verb), labels, func(ctx SpecContext) {
 				cut(ctx, point, string(verb), l)
 			}, SpecTimeout(3*time.Minute))
 		}

@@ -234,8 +234,11 @@ var _ = Describe("applications that require others", func() {
 
 	It("bring them, wait for them, order them and keep them", func(ctx SpecContext) {
 		fresh(ctx)
-		op, err := rpc.Request(ctx, "install", "lightning", false)
+		_, err := rpc.Request(ctx, "install", "lightning", false)
+		Expect(err).To(MatchError(ContainSubstring(`it changes the setting prune of chain to "0"; it changes the setting txindex of chain to "1"`)))
+		installing, err := rpc.Install(ctx, connect.NewRequest(&api.InstallRequest{Id: "lightning", Consent: []string{`changes the setting prune of chain to "0"`, `changes the setting txindex of chain to "1"`}}))
 		Expect(err).NotTo(HaveOccurred())
+		op := installing.Msg
 		// What is required came with it, configured as needed, and is not ready.
 		settled(ctx, app("chain"), nil, bound)
 		Expect(onNode(ctx, "podman exec chain printenv PRUNE TXINDEX")).To(Equal("0\n1"))
@@ -367,7 +370,7 @@ var _ = Describe("a backup", func() {
 		password := onNode(ctx, "cat %s/_daemon/secrets/ledger/db-password", nodes.DataDir)
 
 		identity, recipient := ageKey(home)
-		file := filepath.Join(home, "ledger.zip")
+		file := filepath.Join(home, "ledger.zip.age")
 		out, err := archy(ctx, home, nil, "backup", "ledger", "--recipient", recipient, "--output", file)
 		Expect(err).NotTo(HaveOccurred(), out)
 		b, err := os.ReadFile(file)
@@ -381,8 +384,8 @@ var _ = Describe("a backup", func() {
 		purge(ctx, "ledger")
 		damaged := append([]byte{}, b...)
 		damaged[len(damaged)/2] ^= 1
-		Expect(os.WriteFile(filepath.Join(home, "damaged.zip"), damaged, 0o600)).To(Succeed())
-		out, err = archy(ctx, home, nil, "restore", filepath.Join(home, "damaged.zip"), "--identity", identity)
+		Expect(os.WriteFile(filepath.Join(home, "damaged.zip.age"), damaged, 0o600)).To(Succeed())
+		out, err = archy(ctx, home, nil, "restore", filepath.Join(home, "damaged.zip.age"), "--identity", identity)
 		Expect(err).To(HaveOccurred(), out)
 		Expect(matrix.CheckPurged(look(ctx, app("ledger")))).To(BeEmpty(), "a damaged backup left something")
 
@@ -396,4 +399,59 @@ var _ = Describe("a backup", func() {
 		Expect(signIn(ctx, "ledger-db", password, "SELECT 1")).To(Equal("1"))
 		Expect(onNode(ctx, "ls %s/_daemon/snapshots", nodes.DataDir)).To(BeEmpty())
 	}, SpecTimeout(5*time.Minute))
+})
+
+// ofDrills is what a node has of restore drills: containers, units, networks, secrets, records.
+const ofDrills = `podman ps -a --format '{{.Names}}' | grep ^drill_; podman network ls -q | grep drill_; podman secret ls --format '{{.Name}}' | grep ^drill_; ls ~/.config/containers/systemd | grep drill_; ls %[1]s/_daemon/snapshots %[1]s/_daemon/drill.json 2>/dev/null | grep -v :$; true`
+
+var _ = Describe("a restore drill", func() {
+	It("starts an application from its newest backup, beside the one that runs, and outlives a kill and a damaged backup", func(ctx SpecContext) {
+		fresh(ctx)
+		home := loggedIn(ctx)
+		do(ctx, "install", "ledger")
+		settled(ctx, app("ledger"), nil, bootBound)
+		localSQL(ctx, "ledger-db", "CREATE TABLE coins (n int); INSERT INTO coins SELECT generate_series(1, 1000);")
+		DeferCleanup(func(ctx SpecContext) {
+			archy(ctx, home, nil, "repository", "remove", "disk")
+			asRoot(ctx, "rm -rf /srv/drill-backups")
+		})
+		asRoot(ctx, "install -d -o "+onNode(ctx, "id -un")+" /srv/drill-backups")
+		for _, args := range [][]string{{"repository", "add", "disk", "/srv/drill-backups/ledger"}, {"backup", "ledger", "--to", "disk"}} {
+			out, err := archy(ctx, home, nil, args...)
+			Expect(err).NotTo(HaveOccurred(), out)
+		}
+		before := settled(ctx, app("ledger"), nil, bound)
+		left := func() string { return onNode(ctx, ofDrills, nodes.DataDir) }
+
+		out, err := archy(ctx, home, nil, "repository", "prove", "disk", "ledger")
+		Expect(err).NotTo(HaveOccurred(), out)
+		Expect(out).To(ContainSubstring("it came up from it: 2 of 2 containers run and are healthy; / answers with status 200"))
+		Expect(left()).To(BeEmpty())
+		settled(ctx, app("ledger"), before, bound)
+
+		By("the daemon is killed while the second one runs")
+		cut := make(chan error, 1)
+		go func() {
+			_, err := archy(ctx, home, nil, "repository", "prove", "disk", "ledger")
+			cut <- err
+		}()
+		Eventually(func() string { return onNode(ctx, "podman ps --format '{{.Names}}'; true") }, bootBound, 200*time.Millisecond).Should(ContainSubstring("drill_ledger-db"))
+		Expect(onNode(ctx, "podman inspect drill_ledger-db --format '{{json .NetworkSettings.Ports}} {{json .HostConfig.Binds}}'")).NotTo(ContainSubstring("HostPort"))
+		onNode(ctx, "systemctl --user kill -s KILL %s", nodes.DaemonUnit)
+		begin := time.Now()
+		Expect(<-cut).To(HaveOccurred())
+		Eventually(left, bootBound, time.Second).Should(BeEmpty())
+		recovered(begin, bootBound)
+		settled(ctx, app("ledger"), before, bound)
+
+		By("the backup is damaged")
+		onNode(ctx, `for f in $(find /srv/drill-backups/ledger/data -type f); do chmod u+w $f; printf damaged | dd of=$f conv=notrunc status=none; done`)
+		out, err = archy(ctx, home, nil, "repository", "prove", "disk", "ledger")
+		Expect(err).To(HaveOccurred(), out)
+		out, err = archy(ctx, home, nil, "apps")
+		Expect(err).NotTo(HaveOccurred(), out)
+		Expect(out).To(ContainSubstring("could not be restored on trial"))
+		Expect(left()).To(BeEmpty())
+		settled(ctx, app("ledger"), before, bound)
+	}, SpecTimeout(10*time.Minute))
 })

@@ -378,6 +378,8 @@ var _ = Describe("an application", func() {
 		recovered(begin, app("page").StartBudget())
 		settled(ctx, app("page"), before, bound)
 		check()
+		// The page ignores SIGTERM: Podman ended it, within its own stop time.
+		Expect(onNode(ctx, "journalctl --user -u page --since @%d -o cat --no-pager | grep 'timed out'; true", begin.Unix())).To(BeEmpty())
 	}, SpecTimeout(2*time.Minute))
 
 	It("is told to stop while it is starting", func(ctx SpecContext) {

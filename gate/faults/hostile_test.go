@@ -35,7 +35,7 @@ const (
 	minPageAttacks, minPageControls, minPosts = 40, 2, 5
 	pageBound                                 = 3 * time.Minute
 
-	// thisBrowser is the id of the session of whoever looks at My Apps, as its list says.
+	// thisBrowser is the id of the session of whoever looks at My Apps, as the list on its page System says.
 	thisBrowser = `document.querySelector("#browsers li:has(strong)")?.id.replace("session-", "") ?? ""`
 )
 
@@ -128,6 +128,7 @@ var _ = Describe("a hostile application", func() {
 
 	It("gets nothing by its page in the browser of an owner who is signed in", func(ctx SpecContext) {
 		tab := signedIn(ctx, hostilePort+manifest.ProxyOffset)
+		browse(tab, chromedp.Navigate(node.RPC()+"/system"), chromedp.WaitVisible(chromedp.CSS("#browsers")))
 		secret, here := session(tab), evaluate[string](tab, browserBound, thisBrowser)
 		Expect(sessions(ctx)).To(ContainElement(here))
 
@@ -154,7 +155,9 @@ var _ = Describe("a hostile application", func() {
 		browse(tab, chromedp.Navigate(node.RPC()+"/"))
 		Expect(evaluate[string](tab, browserBound, "location.pathname")).To(Equal("/"), "the owner has to sign in again")
 		browse(tab, chromedp.WaitVisible(chromedp.CSS(`#app-page[data-state="running"]`)))
+		browse(tab, chromedp.Navigate(node.RPC()+"/system"), chromedp.WaitVisible(chromedp.CSS("#browsers")))
 		Expect(evaluate[string](tab, browserBound, thisBrowser)).To(Equal(here), "the owner is in another session")
+		browse(tab, chromedp.Navigate(node.RPC()+"/"), chromedp.WaitVisible(chromedp.CSS("#app-page")))
 		Expect(session(tab) == secret).To(BeTrue(), "the session has another secret") // not printed
 		Expect(sessions(ctx)).To(ContainElement(here), "the owner's session has ended")
 		others(ctx)

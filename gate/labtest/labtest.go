@@ -54,9 +54,15 @@ func Hold(t testing.TB, i int) (*fleet.Fleet, *lab.Lab) {
 	return f, l
 }
 
-// OneNode brings the lab up and gives its first node: held, empty, with the built
-// daemon and the catalog of a directory. It is left empty.
+// OneNode is Node with the lab's first one.
 func OneNode(t *testing.T, root, catalogDir string) (*fleet.Fleet, *lab.Lab) {
+	t.Helper()
+	return Node(t, root, catalogDir, 0)
+}
+
+// Node brings the lab up and gives one of its nodes: held, empty, with the built daemon
+// and the catalog of a directory. It is left empty.
+func Node(t *testing.T, root, catalogDir string, i int) (*fleet.Fleet, *lab.Lab) {
 	t.Helper()
 	bin, err := Up(t.Context(), root)
 	if err != nil {
@@ -66,7 +72,7 @@ func OneNode(t *testing.T, root, catalogDir string) (*fleet.Fleet, *lab.Lab) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f, l := Hold(t, 0)
+	f, l := Hold(t, i)
 	if err := f.Clean(t.Context()); err != nil {
 		t.Fatal(err)
 	}

@@ -136,7 +136,7 @@ func (p *Plan) seconds(app, step string) float64 {
 // Needs are the applications that one requires, directly or through others, each after
 // those it requires itself.
 func (p *Plan) Needs(app string) []string {
-	all := p.reach(p.Requires, app)
+	all := reach(p.Requires, app)
 	return slices.DeleteFunc(p.Ordered(), func(a string) bool { return !all[a] })
 }
 
@@ -149,14 +149,14 @@ func (p *Plan) RequiredBy(app string) []string {
 			by[r] = append(by[r], a)
 		}
 	}
-	all := p.reach(by, app)
+	all := reach(by, app)
 	out := slices.DeleteFunc(p.Ordered(), func(a string) bool { return !all[a] })
 	slices.Reverse(out)
 	return out
 }
 
 // reach gives what is reached from an application, without itself.
-func (p *Plan) reach(edges map[string][]string, from string) map[string]bool {
+func reach(edges map[string][]string, from string) map[string]bool {
 	seen := map[string]bool{}
 	todo := slices.Clone(edges[from])
 	for len(todo) > 0 {

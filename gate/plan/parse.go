@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"maps"
+	"path"
 	"path/filepath"
 	"regexp"
 	"slices"
@@ -17,6 +18,7 @@ import (
 // manifests have them, nodes' as inventories do.
 var (
 	appName  = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
+	ofShard  = regexp.MustCompile(`^shard-[1-9][0-9]{0,2}/[A-Za-z0-9.][A-Za-z0-9._-]{0,62}$`) // of a merged run
 	nodeName = regexp.MustCompile(`^[A-Za-z0-9.][A-Za-z0-9._-]{0,62}$`)
 )
 
@@ -25,7 +27,10 @@ const maxCells = 2_000_000
 
 // bounded refuses a run of more cells.
 func (p *Plan) bounded() error {
-	cells := float64(p.Asked.Cycles) * float64(len(p.Asked.Nodes)) * float64(len(p.Asked.Apps)) * float64(len(p.Asked.Steps))
+	cells := 0.0
+	for _, part := range p.Parts() {
+		cells += float64(part.Asked.Cycles) * float64(len(part.Asked.Nodes)) * float64(len(part.Asked.Apps)) * float64(len(part.Asked.Steps))
+	}
 	if cells > maxCells {
 		return fmt.Errorf("%w: %.0f cells; at most %d are judged: ask for fewer cycles", ErrUsage, cells, maxCells)
 	}
@@ -42,7 +47,7 @@ func Parse(b []byte) (*Plan, error) {
 	var problems []error
 	check := func(what string, form *regexp.Regexp, names ...string) {
 		for _, n := range names {
-			if !form.MatchString(n) || n == ".." || n == "." {
+			if base := path.Base(n); !form.MatchString(n) || base == ".." || base == "." {
 				problems = append(problems, fmt.Errorf("%w: %s: %s %q: expected %s", ErrUsage, reports.PlanFile, what, n, form))
 			}
 		}
@@ -52,9 +57,16 @@ func Parse(b []byte) (*Plan, error) {
 	for _, app := range slices.Sorted(maps.Keys(p.Requires)) {
 		check("app", appName, append(p.Requires[app], app)...)
 	}
-	check("node", nodeName, p.Asked.Nodes...)
+	node := nodeName
+	if len(p.Shards) > 0 {
+		node = ofShard
+	}
+	check("node", node, p.Asked.Nodes...)
 	for _, n := range p.Nodes {
-		check("node", nodeName, n.Name)
+		check("node", node, n.Name)
+	}
+	if p.Shard != nil {
+		check("app", appName, slices.Concat(p.Shard.Split...)...)
 	}
 	for _, s := range p.Asked.Steps {
 		if _, known := matrix.FindStep(s); !known {
@@ -78,9 +90,12 @@ func Parse(b []byte) (*Plan, error) {
 // Check refuses results that the plan's run cannot have given: of an application, a node, a
 // cycle or a step that it does not have, or with evidence that is not in its directory.
 func (p *Plan) Check(results []reports.Result) error {
+	parts := p.Parts()
 	for _, r := range results {
-		known := slices.Contains(p.Asked.Nodes, r.Node) && r.Cycle >= 0 && r.Cycle <= MaxCycles
-		if !known || !r.OfNode() && (!slices.Contains(p.Asked.Apps, r.App) || !slices.Contains(p.Asked.Steps, r.Step)) {
+		known := slices.ContainsFunc(parts, func(part *Plan) bool {
+			return slices.Contains(part.Asked.Nodes, r.Node) && (r.OfNode() || slices.Contains(part.Asked.Apps, r.App) && slices.Contains(part.Asked.Steps, r.Step))
+		})
+		if !known || r.Cycle < 0 || r.Cycle > MaxCycles {
 			return fmt.Errorf("%w: %s: a result of %q, which the plan does not have", ErrUsage, reports.ResultsFile, r.Cell)
 		}
 		files := slices.Concat(r.Evidence, slices.Collect(maps.Keys(r.Digests)))

@@ -51,6 +51,9 @@ type Plan struct {
 
 	Previous *reports.Previous `json:"previous,omitempty"` // earlier releases, from which installs go through an update
 
+	Shard  *Shard   `json:"shard,omitempty"`  // nil: the run is not split
+	Shards []Merged `json:"shards,omitempty"` // the runs that this one was merged from
+
 	Boots map[string]Boot `json:"boots,omitempty"` // by node, the last one known
 	Away  []reports.Away  `json:"rebooted_while_away,omitempty"`
 	Jumps []reports.Jump  `json:"clock_jumps,omitempty"`
@@ -103,6 +106,8 @@ type Request struct {
 
 	Previous       catalog.Catalog // earlier releases
 	PreviousSource string          // where they are from; empty: none are given
+
+	Slice Slice // of all this, for one machine of several
 }
 
 // New checks a request against the applications and nodes there are; of a node, its name
@@ -170,8 +175,14 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 	if err := errors.Join(problems...); err != nil {
 		return nil, err
 	}
+	var shard *Shard
+	if r.Slice.Of > 0 {
+		if shard, apps, requires = r.Slice.shard(apps, requires, cat, r.Previous, usage); shard == nil {
+			return nil, errors.Join(problems...)
+		}
+	}
 	p := &Plan{
-		Run: run, Gate: version, Policy: policy, Release: released, Versions: map[string]string{},
+		Run: run, Gate: version, Policy: policy, Release: released, Shard: shard, Versions: map[string]string{},
 		Asked:    reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: apps},
 		Requires: requires, Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
 		Judge: reports.Judge{Policy: PolicyDigest(policy)}, Previous: previous(r.PreviousSource, r.Previous, apps),
@@ -295,9 +306,16 @@ func inOrder(steps []string) (out []string) {
 	return out
 }
 
-// Cells are all cells asked for, in the order of cycle, node, application, step.
+// Cells are all cells asked for, in the order of cycle, node, application, step: of a merged run,
+// those of each machine.
 func (p *Plan) Cells() []reports.Cell {
 	var out []reports.Cell
+	if len(p.Shards) > 0 {
+		for _, part := range p.Parts() {
+			out = append(out, part.Cells()...)
+		}
+		return out
+	}
 	for k := 1; k <= p.Asked.Cycles; k++ {
 		for _, n := range p.Asked.Nodes {
 			for _, a := range p.Asked.Apps {

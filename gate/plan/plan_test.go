@@ -190,7 +190,7 @@ func TestACatalogOfAToyIsNotTheReleases(t *testing.T) {
 	if why := of(policy.Catalog...).SmokeWhy(); len(policy.Catalog) == 0 || len(why) > 0 {
 		t.Errorf("all of %q: SMOKE because of %q", policy.Catalog, why)
 	}
-	if why := of("toy").SmokeWhy(); !slices.Equal(why, []string{"without the release's app " + strings.Join(policy.Catalog, ", ")}) {
+	if why := of("toy").SmokeWhy(); !slices.Equal(why, []string{"without the release's app " + some(policy.Catalog)}) {
 		t.Errorf("SMOKE because of %q", why)
 	}
 	if why := of(append(policy.Catalog[1:], "toy")...).SmokeWhy(); !slices.Equal(why, []string{"without the release's app " + policy.Catalog[0]}) {
@@ -199,12 +199,12 @@ func TestACatalogOfAToyIsNotTheReleases(t *testing.T) {
 	// A policy of one's own that names only the toy is another policy, for whoever demands the release's.
 	own := policy
 	own.Apps, own.Catalog = []string{"toy"}, nil
-	if why := planned(t, family("toy"), Request{Policy: own}).Missing(policy); !slices.Contains(why, "without the release's app "+strings.Join(policy.Catalog, ", ")) {
+	if why := planned(t, family("toy"), Request{Policy: own}).Missing(policy); !slices.Contains(why, "without the release's app "+some(policy.Catalog)) {
 		t.Errorf("%q", why)
 	}
-	some := policy
-	some.Apps = policy.Catalog[:1]
-	if why := planned(t, family(policy.Catalog...), Request{Apps: policy.Catalog[:1]}).Missing(some); !slices.Contains(why, "without the release's app "+strings.Join(policy.Catalog[1:], ", ")) {
+	one := policy
+	one.Apps = policy.Catalog[:1]
+	if why := planned(t, family(policy.Catalog...), Request{Apps: policy.Catalog[:1]}).Missing(one); !slices.Contains(why, "without the release's app "+some(policy.Catalog[1:])) {
 		t.Errorf("fewer were tested than the catalog has: %q", why)
 	}
 }

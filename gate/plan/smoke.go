@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"encoding/base64"
 	"fmt"
+	"path"
 	"slices"
 	"strings"
 
@@ -24,6 +25,15 @@ func (p *Plan) Required() reports.Policy {
 	return policy
 }
 
+// some names the first of a list, and says how many more there are.
+func some(list []string) string {
+	const most = 10
+	if len(list) <= most {
+		return strings.Join(list, ", ")
+	}
+	return fmt.Sprintf("%s and %d more", strings.Join(list[:most], ", "), len(list)-most)
+}
+
 // SmokeWhy says what keeps the run from releasing anything; empty means that it is no
 // SMOKE.
 func (p *Plan) SmokeWhy() []string { return p.Missing(p.Required()) }
@@ -31,24 +41,35 @@ func (p *Plan) SmokeWhy() []string { return p.Missing(p.Required()) }
 // Missing says what a policy demands and the run does not do. A policy without a list of
 // applications demands all of the catalog.
 func (p *Plan) Missing(policy reports.Policy) (why []string) {
+	if p.Shard != nil {
+		why = append(why, fmt.Sprintf("only %s, which 'gate merge' joins with the others", p.Shard))
+	}
 	if p.Asked.Cycles < policy.Cycles {
 		why = append(why, fmt.Sprintf("%d of %d cycles", p.Asked.Cycles, policy.Cycles))
 	}
-	_, twins := p.machines()
-	why = append(why, twins...)
-	for i, node := range p.Filled(policy) {
-		if node == "" {
-			why = append(why, "no "+Role(policy, i))
+	for n, part := range p.Parts() { // each machine of a merged run tested what no other one did
+		on := ""
+		if len(p.Shards) > 0 {
+			on = " on " + p.Shards[n].Machine
+		}
+		_, twins := part.machines()
+		why = append(why, twins...)
+		for i, node := range part.Filled(policy) {
+			if node == "" {
+				why = append(why, "no "+Role(policy, i)+on)
+			}
 		}
 	}
 	missing := func(what string, need, have []string) {
 		if m := Without(need, have); len(m) > 0 {
-			why = append(why, fmt.Sprintf("without %s %s", what, strings.Join(m, ", ")))
+			why = append(why, fmt.Sprintf("without %s %s", what, some(m)))
 		}
 	}
 	missing("step", policy.Steps, p.Asked.Steps)
 	if policy.Hardware {
-		why = append(why, p.notHardware()...)
+		for _, part := range p.Parts() {
+			why = append(why, part.notHardware()...)
+		}
 	}
 	if policy.Update {
 		why = append(why, p.notUpdated()...)
@@ -107,7 +128,7 @@ func (p *Plan) notHardware() (why []string) {
 // was planned under a policy that demands less. Otherwise it is empty: then a run that
 // does too little is a SMOKE.
 func (p *Plan) AnotherPolicy() []string {
-	if p.Policy.Cycles == 0 {
+	if p.Policy.Cycles == 0 || PolicyDigest(p.Policy) == PolicyDigest(Default()) {
 		return nil // it was made under the built-in one
 	}
 	required := p.Required()
@@ -146,8 +167,8 @@ func (p *Plan) Filled(policy reports.Policy) []string {
 	free, _ := p.machines()
 	out := make([]string, len(policy.Nodes))
 	for i, name := range policy.Nodes {
-		if j := slices.Index(free, name); j >= 0 {
-			out[i] = name
+		if j := slices.IndexFunc(free, func(node string) bool { return path.Base(node) == name }); j >= 0 {
+			out[i] = free[j]
 			free = slices.Delete(free, j, j+1)
 		}
 	}

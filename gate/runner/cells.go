@@ -13,6 +13,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -21,7 +22,7 @@ import (
 func (r *Runner) recall() error {
 	r.done, r.broken, r.last = map[reports.Cell]reports.Status{}, map[reports.Cell]int{}, map[place]reports.Cell{}
 	r.left, r.resumed, r.stopped, r.boots = map[place]bool{}, map[place]bool{}, map[place]string{}, map[string]nodes.BootID{}
-	r.asked = map[string]int{}
+	r.asked, r.without = map[string]int{}, map[place]string{}
 	for _, res := range r.Results {
 		if res.OfNode() {
 			continue
@@ -176,7 +177,8 @@ func lastOf(results []reports.Result, c reports.Cell) int {
 }
 
 // todo gives the applications and steps of a job that have no result yet. What cannot be
-// run, because something failed earlier in the cycle, is recorded as not run.
+// run, because something failed earlier in the cycle or an image cannot be had, is recorded
+// as not run.
 func (r *Runner) todo(j *plan.Job) (apps, steps []string, err error) {
 	r.mu.Lock()
 	defer r.mu.Unlock()
@@ -201,12 +203,31 @@ func (r *Runner) todo(j *plan.Job) (apps, steps []string, err error) {
 	return apps, steps, nil
 }
 
-// blocked says what in the same cycle keeps a cell from being run; the lock is held.
+// unavailable remembers what needs an image that cannot be had on this node: it is not run
+// there, nor is what requires it. That says nothing about the application, and covers nothing.
+func (r *Runner) unavailable(n *fleet.Node, without map[string]string) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	for _, i := range r.Fleet.Images {
+		why, is := without[i.Ref]
+		if !is {
+			continue
+		}
+		for _, app := range i.Apps {
+			r.without[place{n.Name, app}] = fmt.Sprintf("its image %s cannot be had here: %s", i.Ref, why)
+		}
+	}
+}
+
+// blocked says what keeps a cell from being run, mostly in the same cycle; the lock is held.
 func (r *Runner) blocked(c reports.Cell) string {
 	for _, app := range append(r.Plan.Needs(c.App), c.App) {
 		fixture := ""
 		if app != c.App {
 			fixture = fmt.Sprintf("fixture %s, which it requires: ", app)
+		}
+		if why := r.without[place{c.Node, app}]; why != "" {
+			return fixture + why
 		}
 		for _, s := range matrix.StepNames() {
 			switch r.done[reports.Cell{App: app, Node: c.Node, Cycle: c.Cycle, Step: s}] {

@@ -13,7 +13,10 @@ import (
 	"testing"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/gate/plan"
+	"github.com/archipelago-cloud/archipelago/gate/verdict"
 	"github.com/archipelago-cloud/archipelago/matrix"
 	"github.com/archipelago-cloud/archipelago/nodes"
 	"github.com/archipelago-cloud/archipelago/nodes/fleet"
@@ -22,12 +25,13 @@ import (
 
 // fake is a node that does as it is told.
 type fake struct {
-	mu     sync.Mutex
-	boot   func(asked int) string // which boot it is on; nil: always the same
-	asked  int
-	images []string // what was done to its images
-	left   []string
-	full   error
+	mu      sync.Mutex
+	boot    func(asked int) string // which boot it is on; nil: always the same
+	asked   int
+	images  []string // what was done to its images
+	left    []string
+	full    error
+	without map[string]string
 
 	vitals func(asked int) string        // more of what it says of itself; nil: nothing is wrong
 	since  []string                      // cursors of the looks
@@ -60,9 +64,9 @@ func (f *fake) Boot(context.Context) (nodes.BootID, error) {
 
 func (f *fake) LastWords(context.Context) (string, error) { return "power failure", nil }
 
-func (f *fake) Pull(_ context.Context, images []fleet.Image) error {
+func (f *fake) Pull(_ context.Context, images []fleet.Image) (map[string]string, error) {
 	f.images = append(f.images, fmt.Sprintf("pulled %d", len(images)))
-	return f.full
+	return f.without, f.full
 }
 
 func (f *fake) Bare(context.Context) ([]string, error) {
@@ -262,5 +266,54 @@ func TestACycleWithoutImagesIsGoneOnWithAsItIs(t *testing.T) {
 	}
 	if len(x.images) > 0 || !slices.Equal(y.images, []string{"pulled 0", "bare"}) {
 		t.Errorf("images of the node in the middle of it: %q, of the one before it: %q", x.images, y.images)
+	}
+}
+
+// An application whose image cannot be had is not run, with the reason, and so is what
+// requires it; the others are.
+func TestWhatHasNoImageHereIsNotRunAndCoversNothing(t *testing.T) {
+	app := func(id string, requires ...string) *catalog.Entry {
+		m := &manifest.Manifest{ID: id, Containers: []manifest.Container{{Name: id}}}
+		for _, r := range requires {
+			m.Requires = append(m.Requires, manifest.Requirement{App: r})
+		}
+		return &catalog.Entry{Manifest: m}
+	}
+	dir := t.TempDir()
+	r, _ := runnerOf(t, dir, catalog.Catalog{"chain": app("chain"), "wallet": app("wallet", "chain"), "page": app("page")})
+	onOneNode(r, 2)
+	r.Fleet.Images = []fleet.Image{{Ref: "there", Apps: []string{"page", "wallet"}}, {Ref: "away", Apps: []string{"chain"}}}
+	f := &fake{without: map[string]string{"away": "manifest unknown"}}
+	r.Machine = func(*fleet.Node) Machine { return f }
+	if err := r.Run(t.Context()); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]string{
+		"chain":  "its image away cannot be had here: manifest unknown",
+		"wallet": "fixture chain, which it requires: its image away cannot be had here: manifest unknown",
+	}
+	cells := 0
+	for c, res := range statuses(t, dir) {
+		switch {
+		case res.OfNode():
+		case want[c.App] == "" && res.Status != reports.Passed, want[c.App] != "" && (res.Status != reports.NotRun || res.Reason != want[c.App]):
+			t.Errorf("%s: %s, %q", c, res.Status, res.Reason)
+		default:
+			cells++
+		}
+	}
+	if cells != len(r.Plan.Cells()) {
+		t.Errorf("%d of %d cells are accounted for", cells, len(r.Plan.Cells()))
+	}
+	j := verdict.Judge(r.Plan, r.Results)
+	verdicts := map[string]reports.Verdict{}
+	for _, a := range j.Apps {
+		verdicts[a.ID] = a.Verdict
+	}
+	if j.Verdict != reports.Incomplete || verdicts["chain"] != reports.Incomplete || verdicts["wallet"] != reports.Incomplete || verdicts["page"] != reports.Green {
+		t.Errorf("%s, %v", j.Verdict, verdicts)
+	}
+	if err := verdict.Releasable(j, time.Now()); err == nil {
+		t.Error("it can release")
 	}
 }

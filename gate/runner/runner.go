@@ -37,8 +37,9 @@ type Machine interface {
 	Boot(context.Context) (nodes.BootID, error)
 	// LastWords are what the node's journal says of its boots and of the end of the last one.
 	LastWords(context.Context) (string, error)
-	// Pull has images on the node, and refuses where they would not fit.
-	Pull(context.Context, []fleet.Image) error
+	// Pull has images on the node, and refuses where they would not fit. It gives those that
+	// registries other than the gate's own do not, by reference, with why.
+	Pull(context.Context, []fleet.Image) (without map[string]string, err error)
 	// Clock compares the node's clock with this machine's.
 	Clock(context.Context) (nodes.Clock, error)
 	// Check compares the node with what nodes need; nodes.ErrRefused where it lacks something.
@@ -48,6 +49,8 @@ type Machine interface {
 	// Vitals are what the node says of itself and of what happened since a cursor of its
 	// journal, for package vitals; none: since no time.
 	Vitals(ctx context.Context, since string) (string, error)
+	// CPU is what the node has used of CPUs since the boot, for package vitals.
+	CPU(context.Context) (string, error)
 }
 
 // Runner carries out a plan on a fleet.
@@ -71,6 +74,7 @@ type Runner struct {
 	left    map[place]bool                  // on the node, as far as is known
 	resumed map[place]bool                  // begun before, and not yet gone on with
 	stopped map[place]string                // why an application is let be on a node
+	without map[place]string                // why an application has no image on a node
 	boots   map[string]nodes.BootID         // by node
 	asked   map[string]int                  // by node, the cycle in which archy was last asked
 	browsed bool                            // a browser could be started
@@ -81,6 +85,7 @@ type Runner struct {
 
 	findings int          // in journals, whose evidence has a file each
 	spent    atomic.Int64 // bytes of the run's evidence
+	meter    meter
 }
 
 // place is an application on a node.
@@ -152,9 +157,11 @@ func (r *Runner) node(ctx context.Context, n *fleet.Node) error {
 	}
 	// A resumption in the middle of the cycle without images leaves the pulling to the daemon.
 	if bare := r.Plan.Bare; !r.begun(n.Name, bare) || !r.open(n.Name, bare, bare) {
-		if err := r.machine(n).Pull(ctx, r.Fleet.Images); err != nil {
+		without, err := r.machine(n).Pull(ctx, r.Fleet.Images)
+		if err != nil {
 			return fmt.Errorf("%s: pulling images: %w", n.Node, err)
 		}
+		r.unavailable(n, without)
 	}
 	if seen < 0 {
 		if err := r.health(ctx, n, 0); err != nil {
@@ -218,7 +225,11 @@ func (r *Runner) cycle(ctx context.Context, n *fleet.Node, k int) error {
 		}
 	}
 	if slices.ContainsFunc(r.Plan.Asked.Apps, func(a string) bool { return r.Plan.Updates(a, k) }) {
-		if err := r.machine(n).Pull(ctx, r.Fleet.PreviousImages); err != nil {
+		without, err := r.machine(n).Pull(ctx, r.Fleet.PreviousImages)
+		for ref, why := range without {
+			err = errors.Join(err, fmt.Errorf("%s: %s", ref, why))
+		}
+		if err != nil {
 			return fmt.Errorf("%s: pulling images of earlier releases: %w", n.Node, err)
 		}
 	}
@@ -287,6 +298,9 @@ func (r *Runner) job(ctx context.Context, n *fleet.Node, j *plan.Job) error {
 		reboots := slices.Contains(steps, matrix.RebootSurvive)
 		if reboots {
 			if err := r.rebooting(n); err != nil {
+				return err
+			}
+			if err := r.counted(ctx, n); err != nil {
 				return err
 			}
 		}

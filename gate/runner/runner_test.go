@@ -34,6 +34,9 @@ func TestMain(m *testing.M) {
 	if ok {
 		suite(s)
 	}
+	// Under the race detector, each of the hundreds of suites that are run here would pause
+	// for a second before it ends.
+	os.Setenv("GORACE", "atexit_sleep_ms=0")
 	os.Exit(m.Run())
 }
 

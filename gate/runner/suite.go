@@ -93,6 +93,7 @@ func (r *Runner) shard(ctx context.Context, n *fleet.Node, j *plan.Job, apps, st
 	var rest sync.WaitGroup
 	rest.Go(func() { io.Copy(io.Discard, results) })
 	exit := cmd.Wait()
+	r.meter.process(n.Name, cmd.ProcessState)
 	results.Close()
 	rest.Wait()
 	if unread != nil {
@@ -152,11 +153,17 @@ func newLog(name string) (f *os.File, err error) {
 	}
 }
 
+// turnsFile is in the directory of a run: the nodes of a lab share this machine, and reboot in turn.
+const turnsFile = "reboots.lock"
+
 var errSilent = errors.New("the suite says nothing")
 
 // describe says what a process of the suite is to do.
 func (r *Runner) describe(n *fleet.Node, j *plan.Job, apps, steps []string) *matrix.Shard {
 	s := &matrix.Shard{Run: r.Plan.Run, Dir: r.Dir, Node: *n.Node, Host: n.Identity.Host, RPC: n.RPC(), Token: n.Token, Trusted: n.Authority, Look: filepath.Join(filepath.Dir(r.Suite), LookName), Cycle: j.Cycle, Bare: j.Cycle == r.Plan.Bare, Browse: slices.Contains(r.Plan.Asked.Steps, matrix.UIReachable), Steps: steps, EvidenceFull: r.full()}
+	if i := slices.IndexFunc(r.Plan.Nodes, func(at reports.Node) bool { return at.Name == n.Name }); i >= 0 && r.Plan.Nodes[i].Kind == reports.Lab {
+		s.Turns = filepath.Join(r.Dir, turnsFile)
+	}
 	fixtures, absent := r.around(j, apps)
 	manifests := func(ids []string) (out []*manifest.Manifest) {
 		for _, a := range ids {

@@ -43,6 +43,12 @@ func (r *Runner) health(ctx context.Context, n *fleet.Node, k int) error {
 	if err != nil {
 		return fmt.Errorf("%s: cycle %d: %w", n.Node, k, err)
 	}
+	if look.Used != nil {
+		r.meter.node(n.Name, *look.Used, look.Boot != before.Boot)
+		if cost := r.meter.take(n.Name); k > 0 {
+			look.CPU = &cost
+		}
+	}
 	own := reports.NodeResult(n.Name, k, look.Vitals, time.Now().UTC())
 	var lines []string
 	for _, f := range look.Findings {

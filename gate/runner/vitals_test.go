@@ -26,8 +26,10 @@ func (f *fake) Vitals(_ context.Context, since string) (string, error) {
 		more = f.vitals(len(f.since))
 	}
 	f.since = append(f.since, since)
-	return fmt.Sprintf("boot boot/1\ncursor n=%d;t=7fffffffffff\nprogram d0\nmeasure containers 1\nmeasure volumes 1\nmeasure networks 1\nmeasure secrets 1\nmeasure processes 1\nmeasure files 1\nmeasure daemon-memory 5\nmeasure daemon-files 6\nunread podman-memory: podman.service does not run\nmeasure disk 7\n%send\n", len(f.since), more), nil
+	return fmt.Sprintf("boot boot/1\ncursor n=%d;t=7fffffffffff\nprogram d0\nmeasure containers 1\nmeasure volumes 1\nmeasure networks 1\nmeasure secrets 1\nmeasure processes 1\nmeasure files 1\nmeasure daemon-memory 5\nmeasure daemon-files 6\nunread podman-memory: podman.service does not run\nmeasure disk 7\nused %d000000 %d000000\n%send\n", len(f.since), 10*len(f.since), len(f.since), more), nil
 }
+
+func (f *fake) CPU(context.Context) (string, error) { return "used 5000000 1000000\n", nil }
 
 func failed(unit string) string {
 	return fmt.Sprintf(`user {"__REALTIME_TIMESTAMP":"9","SYSLOG_IDENTIFIER":"systemd","USER_UNIT":%q,"MESSAGE_ID":"d9b373ed55a64feb8242e02dbe79a49c","UNIT_RESULT":"oom-kill","MESSAGE":"planted"}`+"\n", unit)
@@ -61,6 +63,17 @@ func TestANodeIsLookedAtAtTheEndOfEveryCycle(t *testing.T) {
 		if res.Status != reports.Passed || res.Vitals == nil || res.Vitals.Measures["files"] != 1 {
 			t.Errorf("cycle %d: %+v", k, res)
 		}
+	}
+	// Each look says 10 s of services and 1 s of sessions more, and before the reboot there were
+	// 5 s and 1 s since the boot: the counters had begun anew.
+	for k := 1; k <= 2; k++ {
+		c := got[reports.Cell{Node: "x", Cycle: k, Step: reports.NodeLook}].Vitals.CPU
+		if c == nil || c.Services != 10*float64(k+1) || c.Suite <= 0 || c.Gate < 0 {
+			t.Errorf("cycle %d cost %+v", k, c)
+		}
+	}
+	if c := got[reports.Cell{Node: "x", Cycle: 0, Step: reports.NodeLook}].Vitals.CPU; c != nil {
+		t.Errorf("what came before the first cycle cost %+v", c)
 	}
 	// A session that finds everything done has nothing to look at; one whose last look is
 	// missing takes it.
@@ -135,7 +148,9 @@ func TestTheScriptReadsARecordedJournal(t *testing.T) {
 	stub("journalctl", `[[ -z "$MUTE" || "$*" != *"$MUTE"* || "$*" = *--show-cursor* ]] || exit 1
 case "$*" in
   *--show-cursor*) echo; echo "-- cursor: s=1;t=65f000000000000" ;;
-  *MESSAGE_ID=*PODMAN_HEALTH_STATUS=unhealthy*) [[ "$*" = *--after-cursor=CURSOR* ]] && grep -h MESSAGE_ID `+recorded+`/*.jsonl ;;
+  *MESSAGE_ID=*PODMAN_HEALTH_STATUS=unhealthy*)
+    for term; do [[ $term != MESSAGE_ID=* ]] || asked+=(-e "\"${term#*=}\""); done
+    [[ "$*" = *--after-cursor=CURSOR* ]] && grep -hF "${asked[@]}" `+recorded+`/*.jsonl ;;
   *_COMM=podman*) grep -h '"_COMM": "podman"' `+recorded+`/healthy.jsonl; [ -z "$FULL" ] || echo '{"__REALTIME_TIMESTAMP":"9","_COMM":"podman","_SYSTEMD_USER_UNIT":"page.service","MESSAGE":"write: No space left on device"}' ;;
 esac`)
 	stub("podman", `case "$*" in
@@ -154,10 +169,20 @@ esac`)
 	if err := os.WriteFile(fast, []byte("sleep() { SECONDS=$((SECONDS + 5)); }\n"), 0o644); err != nil {
 		t.Fatal(err)
 	}
+	slice := filepath.Join(bin, fmt.Sprintf("user.slice/user-%d.slice", os.Getuid()))
+	manager := filepath.Join(slice, fmt.Sprintf("user@%d.service", os.Getuid()))
+	if err := os.MkdirAll(manager, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	for dir, usec := range map[string]int{slice: 7_500_000, manager: 7_000_000} {
+		if err := os.WriteFile(filepath.Join(dir, "cpu.stat"), fmt.Appendf(nil, "usage_usec %d\nuser_usec 1\nsystem_usec 2\n", usec), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
 	run := func(since string, env ...string) string {
 		t.Helper()
 		cmd := exec.Command("sh", "-c", fleet.VitalsCommand(since, false))
-		cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), fmt.Sprintf("DAEMON=%d", os.Getpid())), env...)
+		cmd.Env = append(append(os.Environ(), "PATH="+bin+":"+os.Getenv("PATH"), fmt.Sprintf("DAEMON=%d", os.Getpid()), "CGROUPS="+bin), env...)
 		out, err := cmd.Output()
 		if err != nil {
 			t.Fatal(err)
@@ -172,6 +197,12 @@ esac`)
 	m := first.Measures
 	if m["containers"] != 2 || m["volumes"] != 0 || m["disk"] != 30 || m["daemon-memory"] < 1<<20 || m["processes"] < 1 || first.Restarts["page.service"] != 3 || len(first.Restarts) != 1 {
 		t.Errorf("%+v", first.Vitals)
+	}
+	if first.Used == nil || *first.Used != (reports.Used{Services: 7, Sessions: 0.5}) {
+		t.Errorf("%+v", first.Used)
+	}
+	if none, err := vitals.Read(run("", "CGROUPS=/nowhere"), owners, reports.Vitals{}); err != nil || none.Used != nil {
+		t.Errorf("%+v, %v", none, err)
 	}
 	if !slices.ContainsFunc(first.Unread, func(s string) bool { return strings.HasPrefix(s, "podman-memory: ") }) {
 		t.Errorf("%q", first.Unread)

@@ -121,7 +121,7 @@ var rendered = []struct{ old, by, reason string }{
 	{"RestartSteps=8", "", "its unit's RestartSteps is 0"},
 	{"RestartMaxDelaySec=60s", "RestartMaxDelaySec=1h", "its unit's RestartMaxDelayUSec is 1h0m0s"},
 	{"TimeoutStartSec=30s", "TimeoutStartSec=infinity", "its unit's TimeoutStartUSec is infinity"},
-	{"TimeoutStopSec=6s", "TimeoutStopSec=10min", "its unit's TimeoutStopUSec is 10m0s"},
+	{"TimeoutStopSec=11s", "TimeoutStopSec=10min", "its unit's TimeoutStopUSec is 10m0s"},
 	{"SuccessExitStatus=143", "", "its unit's SuccessExitStatus is empty, wanted 143"},
 	{"MemoryMax=64M", "MemoryMax=640M", "its unit's MemoryMax is 671088640"},
 	{"[Service]", "[Service]\nExecStartPost=/bin/true", "its unit's ExecStartPost"},

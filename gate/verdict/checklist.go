@@ -4,6 +4,7 @@ import (
 	"cmp"
 	"fmt"
 	"slices"
+	"strings"
 
 	"github.com/archipelago-cloud/archipelago/gate/plan"
 	"github.com/archipelago-cloud/archipelago/matrix"
@@ -41,14 +42,14 @@ func checklist(p *plan.Plan, r *reports.Report) []reports.Criterion {
 			return s.Level == l && (len(names) == 0 || slices.Contains(names, c.Step))
 		})
 	}
-	cycles := func(node string) (bool, string) {
+	cycles := func(nodes []string) (bool, string) {
 		switch {
-		case node == "":
+		case slices.Contains(nodes, ""):
 			return false, "no machine in this role"
 		case r.Asked.Cycles < r.Policy.Cycles:
 			return false, fmt.Sprintf("%d of %d cycles were asked for", r.Asked.Cycles, r.Policy.Cycles)
 		}
-		return cells(func(c reports.Result) bool { return c.Node == node })
+		return cells(func(c reports.Result) bool { return slices.Contains(nodes, c.Node) })
 	}
 	var out []reports.Criterion
 	add := func(id, text string, met bool, why string) {
@@ -63,9 +64,14 @@ func checklist(p *plan.Plan, r *reports.Report) []reports.Criterion {
 	add("reboot", "A reboot is survived (L3)", met, why)
 	met, why = level("L3", matrix.RestartSurvive)
 	add("daemon-restart", "A restart of the daemon is survived (L3)", met, why)
-	for i, node := range p.Filled(r.Policy) {
-		met, why = cycles(node)
-		add(plan.RoleID(r.Policy, i)+"-node", fmt.Sprintf("%d cycles on %s", r.Policy.Cycles, cmp.Or(node, r.Policy.Nodes[i])), met, why)
+	for i, name := range r.Policy.Nodes {
+		var nodes []string // one of each machine
+		for _, part := range p.Parts() {
+			nodes = append(nodes, part.Filled(r.Policy)[i])
+		}
+		met, why = cycles(nodes)
+		there := strings.Join(slices.DeleteFunc(nodes, func(n string) bool { return n == "" }), ", ")
+		add(plan.RoleID(r.Policy, i)+"-node", fmt.Sprintf("%d cycles on %s", r.Policy.Cycles, cmp.Or(there, name)), met, why)
 	}
 	// Every cell checks them; one that did not pass leaves them unproven.
 	met, why = cells(func(reports.Result) bool { return true })

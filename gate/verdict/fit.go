@@ -63,7 +63,9 @@ func fitness(p *plan.Plan, r *reports.Report, results []reports.Result) (why []s
 		why = append(why, "its results are not chained: a line could have been taken out")
 	}
 	if p.Looks && len(results) > 0 {
-		why = append(why, unseen(p, results)...)
+		for _, part := range p.Parts() {
+			why = append(why, unseen(part, results)...)
+		}
 	}
 	for _, res := range results {
 		if res.OfNode() && res.Status == reports.Failed && (len(res.Evidence) == 0 || len(res.Digests) < len(res.Evidence)) {

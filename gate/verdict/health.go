@@ -56,7 +56,7 @@ func measures() []measure {
 	}
 }
 
-// health judges the nodes of a run: what was found in a cycle, and what grew over all of them.
+// health judges the nodes of a run, or of one machine of a merged run, as that by itself did: what was found in a cycle, and what grew over all of them.
 func health(p *plan.Plan, r *reports.Report, results []reports.Result) (out []reports.NodeHealth) {
 	looks := map[string]map[int]reports.Vitals{}
 	problems := map[string][]reports.Problem{}
@@ -75,7 +75,7 @@ func health(p *plan.Plan, r *reports.Report, results []reports.Result) (out []re
 			problems[res.Node] = append(problems[res.Node], reports.Problem{Cycle: res.Cycle, What: res.Reason, Evidence: res.Evidence})
 		}
 	}
-	starts := startTimes(r)
+	starts := startTimes(p.Asked.Nodes, r)
 	for _, node := range p.Asked.Nodes {
 		h := reports.NodeHealth{Node: node, Problems: problems[node]}
 		series := map[string][]trend.Point{}
@@ -184,9 +184,9 @@ type starts struct {
 
 // startTimes gives those of every step that starts an application by itself. An install
 // pulls images, and is none of them.
-func startTimes(r *reports.Report) (out []starts) {
+func startTimes(nodes []string, r *reports.Report) (out []starts) {
 	for _, a := range r.Apps {
-		for _, node := range r.Asked.Nodes {
+		for _, node := range nodes {
 			for _, step := range []string{matrix.Start, matrix.Restart, matrix.RebootSurvive} {
 				s := starts{node: node, what: fmt.Sprintf("time of %s of %s", step, a.ID)}
 				for _, c := range a.Cells {

@@ -61,26 +61,29 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 		verdicts[apps[a].Verdict]++
 		r.Apps = append(r.Apps, *apps[a])
 	}
-	r.Health = health(p, r, results)
+	for _, part := range p.Parts() {
+		r.Health = append(r.Health, health(part, r, results)...)
+	}
+	for _, s := range p.Shards {
+		r.Shards = append(r.Shards, s.Shard)
+	}
 	switch {
 	case verdicts[reports.Red] > 0 || slices.ContainsFunc(r.Health, func(h reports.NodeHealth) bool { return len(h.Problems) > 0 }):
 		r.Verdict = reports.Red
-	case verdicts[reports.Incomplete] > 0:
+	case verdicts[reports.Incomplete] > 0, len(r.Apps) == 0:
 		r.Verdict = reports.Incomplete
 	default:
 		r.Verdict = reports.Green
 	}
-	for i, s := range p.Sessions {
-		if i == 0 {
-			r.Started = s.Started
+	for _, part := range p.Parts() {
+		started, finished, seconds := worked(part, results)
+		if r.Started.IsZero() || !started.IsZero() && started.Before(r.Started) {
+			r.Started = started
 		}
-		if s.Finished.IsZero() && i == len(p.Sessions)-1 {
-			s.Finished = latest(s.Started, results) // the gate was killed, or is at work
+		if finished.After(r.Finished) {
+			r.Finished = finished
 		}
-		if !s.Finished.IsZero() {
-			r.Finished = s.Finished
-			r.Seconds += s.Finished.Round(0).Sub(s.Started.Round(0)).Seconds() // as they are on disk
-		}
+		r.Seconds += seconds
 	}
 	for _, j := range p.Jumps {
 		if !j.Away {
@@ -90,6 +93,7 @@ func Judge(p *plan.Plan, results []reports.Result) *reports.Report {
 	r.Oldest = oldest(r, results)
 	r.Checklist = checklist(p, r)
 	r.Timing = timing(r)
+	r.CPU = cpu(r, results)
 	prove(p, r)
 	r.Unfit = fitness(p, r, results)
 	return r
@@ -117,10 +121,27 @@ func oldest(r *reports.Report, results []reports.Result) (at time.Time) {
 	return at
 }
 
-// latest is when the last result after a time came about; zero if there was none.
-func latest(after time.Time, results []reports.Result) (at time.Time) {
+// worked is when the work of one machine began and ended, and how long it took without pauses.
+func worked(p *plan.Plan, results []reports.Result) (started, finished time.Time, seconds float64) {
+	for i, s := range p.Sessions {
+		if i == 0 {
+			started = s.Started
+		}
+		if s.Finished.IsZero() && i == len(p.Sessions)-1 {
+			s.Finished = latest(s.Started, p.Asked.Nodes, results) // the gate was killed, or is at work
+		}
+		if !s.Finished.IsZero() {
+			finished = s.Finished
+			seconds += s.Finished.Round(0).Sub(s.Started.Round(0)).Seconds() // as they are on disk
+		}
+	}
+	return started, finished, seconds
+}
+
+// latest is when the last result of these nodes after a time came about; zero if there was none.
+func latest(after time.Time, nodes []string, results []reports.Result) (at time.Time) {
 	for _, res := range results {
-		if res.At.After(after) && res.At.After(at) {
+		if slices.Contains(nodes, res.Node) && res.At.After(after) && res.At.After(at) {
 			at = res.At
 		}
 	}
@@ -137,7 +158,7 @@ func judgeApp(a *reports.App, steps []string, results []reports.Result) {
 			failed[r.Step] = failed[r.Step] || r.Status == reports.Failed
 		}
 	}
-	red, open := false, false
+	red, open := false, len(a.Cells) == 0 // nothing was asked for: then nothing is known
 	for _, c := range a.Cells {
 		red = red || c.Status == reports.Failed
 		open = open || c.Status != reports.Failed && c.Status != reports.Passed
@@ -194,6 +215,39 @@ func timing(r *reports.Report) []reports.StepTime {
 		out = append(out, t)
 	}
 	return out
+}
+
+// cpu is what the run's cycles cost, and how many cells had begun in them; nil where that is
+// not known of all cycles.
+func cpu(r *reports.Report, results []reports.Result) *reports.CPU {
+	var all reports.CPU
+	looked := map[reports.Cell]bool{}
+	of := func(c reports.Cell) reports.Cell { return reports.Cell{Node: c.Node, Cycle: c.Cycle} }
+	for _, res := range results {
+		if !res.OfNode() || res.Cycle == 0 || res.Vitals == nil {
+			continue
+		}
+		if res.Vitals.CPU == nil {
+			return nil
+		}
+		all = all.Add(*res.Vitals.CPU)
+		looked[of(res.Cell)] = true
+	}
+	for _, a := range r.Apps {
+		for _, c := range a.Cells {
+			if c.Status == reports.NotRun {
+				continue
+			}
+			if !looked[of(c.Cell)] {
+				return nil
+			}
+			all.Cells++
+		}
+	}
+	if all.Cells == 0 {
+		return nil
+	}
+	return &all
 }
 
 // percentile by the nearest rank; sorted must be ascending.

@@ -3,6 +3,7 @@ package verdict
 import (
 	"math"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 
@@ -147,6 +148,49 @@ func TestNothingRunIsNotGreen(t *testing.T) {
 	}
 }
 
+func TestWhatWasNotAskedForTicksNoBox(t *testing.T) {
+	p, err := plan.New("run", "v", plan.Request{Steps: []string{matrix.Install}}, cat(), known)
+	if err != nil {
+		t.Fatal(err)
+	}
+	r := Judge(p, passed(p))
+	for _, id := range []string{"ui", "reboot", "daemon-restart"} {
+		i := slices.IndexFunc(r.Checklist, func(c reports.Criterion) bool { return c.ID == id })
+		if c := r.Checklist[i]; c.Met || c.Why != "not asked for in this run" {
+			t.Errorf("%+v", c)
+		}
+	}
+}
+
+// TestWhatHasNoCellIsNotGreen has plans that no gate makes: of no cycle, and of no application.
+func TestWhatHasNoCellIsNotGreen(t *testing.T) {
+	none := release(t)
+	none.Asked.Cycles = 0
+	if r := Judge(none, nil); r.Verdict != reports.Incomplete || r.Apps[0].Verdict != reports.Incomplete {
+		t.Errorf("of no cycle, it is %s, and its applications %s", r.Verdict, r.Apps[0].Verdict)
+	}
+	empty := release(t)
+	empty.Asked.Apps = nil
+	if r := Judge(empty, nil); r.Verdict != reports.Incomplete {
+		t.Errorf("of no application, it is %s", r.Verdict)
+	}
+}
+
+// TestStartTimesAreNoLookAtANode has all that passed be timed, and nobody have looked at the nodes.
+func TestStartTimesAreNoLookAtANode(t *testing.T) {
+	p := release(t)
+	p.Looks = true
+	results := passed(p)
+	for i := range results {
+		results[i].Timing = reports.Timing{App: 1}
+	}
+	r := Judge(p, results)
+	i := slices.IndexFunc(r.Checklist, func(c reports.Criterion) bool { return c.ID == "nodes" })
+	if c := r.Checklist[i]; len(r.Health) == 0 || c.Met || !strings.Contains(c.Why, "was not looked at") {
+		t.Errorf("%+v of %+v", c, r.Health)
+	}
+}
+
 func TestPercentilesAreOfTheNearestRank(t *testing.T) {
 	s := []float64{1, 2, 3, 4, 5, 6, 7, 8, 9, 10}
 	if p50, p95 := percentile(s, .5), percentile(s, .95); p50 != 5 || p95 != 10 {
@@ -226,5 +270,35 @@ func TestARedCellWithoutEvidenceIsAFaultOfTheGate(t *testing.T) {
 		if r := Judge(p, results); (len(r.Unfit) == 0) != c.fit {
 			t.Errorf("%v, %v: %q", c.evidence, c.digests, r.Unfit)
 		}
+	}
+}
+
+func TestWhatACellCostsIsSaidWhereAllOfItIsKnown(t *testing.T) {
+	p := release(t)
+	cost := func(without int) *reports.CPU {
+		results := passed(p)
+		for k := 1; k <= p.Asked.Cycles; k++ {
+			for _, n := range p.Asked.Nodes {
+				look := reports.NodeResult(n, k, reports.Vitals{}, time.Unix(1, 0))
+				if k != without {
+					look.Vitals.CPU = &reports.CPU{Services: 6, Sessions: 1, Suite: 2.5, Gate: 0.5}
+				}
+				results = append(results, look)
+			}
+		}
+		return Judge(p, results).CPU
+	}
+	cycles := float64(p.Asked.Cycles * len(p.Asked.Nodes))
+	cells := len(passed(p))
+	if c := cost(0); c == nil || *c != (reports.CPU{Services: 6 * cycles, Sessions: cycles, Suite: 2.5 * cycles, Gate: 0.5 * cycles, Cells: cells}) {
+		t.Fatalf("%+v", c)
+	} else if said := c.Says(); !strings.Contains(said, "60 % the daemon, Podman and applications, 10 % the gate's connections to the nodes, 25 % the suite and its browsers, 5 % the gate") {
+		t.Error(said)
+	}
+	if c := cost(3); c != nil {
+		t.Errorf("a cycle is unknown, and the run cost %+v", c)
+	}
+	if c := Judge(p, passed(p)).CPU; c != nil {
+		t.Errorf("no cycle is known, and the run cost %+v", c)
 	}
 }

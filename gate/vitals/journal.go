@@ -17,6 +17,7 @@ import (
 const (
 	starting  = "7d4958e842da4a758f6c1cdc7b36dcc5" // a start job has begun
 	stopping  = "de5b426a63be47a7b6ac3eaac82e2f6f" // a stop job has begun
+	stopped   = "9d1aaa27d60140bd96365438aad20286"
 	exited    = "98e322203f7a4ed290d09fe03c09fe15"
 	failed    = "d9b373ed55a64feb8242e02dbe79a49c"
 	restarted = "5eb03494b6584870a536b337290809b3" // a restart is scheduled
@@ -159,6 +160,30 @@ func (j *journal) findings(until time.Time) []reports.Finding {
 // must not do, the step that stops looks for.
 var clean = []string{"exit-code", "signal"}
 
+// says tells whether it is systemd that says it, of a unit that is watched.
+func (j *journal) says(e entry) bool {
+	return e.get("SYSLOG_IDENTIFIER") == "systemd" && j.watched(e.unit())
+}
+
+// restarts tells whether systemd ended the unit that fails in entry i in mid-start, to restart it:
+// so it does when what that needs restarts, and says it afterwards only. The restart is the job
+// that the start was, by its number, since that had not ended; where a unit failed by itself, it
+// had, and a restart after that is another job.
+func (j *journal) restarts(i int, start string) bool {
+	for _, e := range j.user[i+1:] {
+		if e.unit() != j.user[i].unit() || !j.says(e) {
+			continue
+		}
+		switch e.get("MESSAGE_ID") {
+		case stopped:
+			return e.get("JOB_TYPE") == "restart" && e.get("JOB_ID") == start && start != ""
+		case starting, restarted, failed:
+			return false
+		}
+	}
+	return false
+}
+
 // units judges what systemd said of units.
 func (j *journal) units() {
 	marks := map[string][]time.Time{} // by unit
@@ -189,6 +214,7 @@ func (j *journal) units() {
 	failures, restarts := map[string]int{}, map[string]int{} // marks used up, by unit
 	ends := map[string]bool{}                                // by unit, whether a stop was asked for
 	exits := map[string][]entry{}                            // by unit, what came before its failure
+	starts := map[string]string{}                            // by unit, the job of its last start
 	var begun, lost time.Time                                // of Podman's service: its start; a failure at once that is still open
 	var why []entry
 	podman := func() { // says of that failure
@@ -198,14 +224,14 @@ func (j *journal) units() {
 		lost = time.Time{}
 	}
 	defer podman()
-	for _, e := range j.user {
+	for i, e := range j.user {
 		u := e.unit()
-		if e.get("SYSLOG_IDENTIFIER") != "systemd" || !j.watched(u) {
+		if !j.says(e) {
 			continue
 		}
 		switch e.get("MESSAGE_ID") {
 		case starting:
-			ends[u], exits[u] = false, nil
+			ends[u], exits[u], starts[u] = false, nil, e.get("JOB_ID")
 			if u == podmanUnit {
 				if e.at().Sub(lost) <= secondTry {
 					lost = time.Time{}
@@ -224,7 +250,7 @@ func (j *journal) units() {
 			lines := append(exits[u], e)
 			exits[u] = nil
 			switch result := e.get("UNIT_RESULT"); {
-			case ends[u] && slices.Contains(clean, result):
+			case slices.Contains(clean, result) && (ends[u] || j.restarts(i, starts[u])):
 			case result == "start-limit-hit":
 				j.note(j.owner(u), u+" was started too often, and given up", lines...)
 			case slices.Contains(clean, result) && (wasAsked(e, failures) || booting(e)):

@@ -59,6 +59,8 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 		case "measure":
 			name, value, _ := strings.Cut(rest, " ")
 			l.Measures[name], err = measured(value)
+		case "used":
+			l.Used, err = used(rest)
 		case "oom":
 			l.OOMKills, err = strconv.ParseInt(rest, 10, 64)
 		case "restarts":
@@ -100,6 +102,9 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 			}
 		}
 	}
+	if l.Used == nil && !slices.ContainsFunc(l.Unread, func(u string) bool { return strings.HasPrefix(u, "cpu: ") }) {
+		return nil, fmt.Errorf("%w: it says neither what it used of CPUs nor why not", ErrIncomplete)
+	}
 	if before.Cursor == "" {
 		return l, nil
 	}
@@ -110,6 +115,26 @@ func Read(answer string, owners map[string]string, before reports.Vitals) (*Look
 	l.Findings = j.findings(until)
 	l.counted(before, j)
 	return l, nil
+}
+
+// used reads what a node has used, in microseconds.
+func used(s string) (*reports.Used, error) {
+	services, sessions, _ := strings.Cut(s, " ")
+	a, err := measured(services)
+	b, wrong := measured(sessions)
+	return &reports.Used{Services: a / 1e6, Sessions: b / 1e6}, errors.Join(err, wrong)
+}
+
+// Used reads what a node said of its CPUs alone; nil where it cannot show it.
+func Used(answer string) (*reports.Used, error) {
+	what, rest, _ := strings.Cut(strings.TrimSpace(answer), " ")
+	switch what {
+	case "used":
+		return used(rest)
+	case "unread":
+		return nil, nil
+	}
+	return nil, fmt.Errorf("%w: %.200q", ErrIncomplete, answer)
 }
 
 // measured reads a measure: a number that JSON has, and that sums of are numbers, too. With

@@ -5,11 +5,13 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"regexp"
 	"slices"
 	"strings"
 	"testing"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/nodes/fleet"
 	"github.com/archipelago-cloud/archipelago/reports"
 )
 
@@ -19,9 +21,15 @@ import (
 //go:embed testdata/healthy.jsonl
 var healthy string
 
+// restart is what systemd says where page starts, and ledger-db, which it needs, is restarted; the
+// times are made up.
+//
+//go:embed testdata/restarted.jsonl
+var restart string
+
 var owners = map[string]string{"page.service": "page", "ledger.service": "ledger", "ledger-db.service": "ledger"}
 
-const measures = "program d0\nmeasure containers 3\nmeasure volumes 1\nmeasure networks 2\nmeasure secrets 0\nmeasure processes 9\nmeasure files 80\nmeasure daemon-memory 5\nmeasure daemon-files 6\nunread podman-memory: podman.service does not run\nmeasure disk 7\n"
+const measures = "program d0\nmeasure containers 3\nmeasure volumes 1\nmeasure networks 2\nmeasure secrets 0\nmeasure processes 9\nmeasure files 80\nmeasure daemon-memory 5\nmeasure daemon-files 6\nunread podman-memory: podman.service does not run\nmeasure disk 7\nused 9000000 500000\n"
 
 var (
 	after  = time.Date(2026, 11, 28, 13, 37, 0, 0, time.UTC) // the recording
@@ -75,6 +83,15 @@ func again(seconds int, unit string) string {
 	return at(seconds, unit, restarted, unit+": Scheduled restart job, restart counter is at 1.", "N_RESTARTS", "1")
 }
 
+// begin is the beginning of a start by a job; end is the end of a stop by one that restarts.
+func begin(seconds int, unit, job string) string {
+	return at(seconds, unit, starting, "Starting", "JOB_TYPE", "start", "JOB_ID", job)
+}
+
+func end(seconds int, unit, job string) string {
+	return at(seconds, unit, stopped, "Stopped", "JOB_TYPE", "restart", "JOB_ID", job)
+}
+
 func mark(seconds int, unit string) string {
 	return at(seconds, "", "", "asked "+unit, "SYSLOG_IDENTIFIER", Marker)
 }
@@ -88,16 +105,18 @@ func TestWhatIsNormalIsNotFound(t *testing.T) {
 		"a first try that fails at a boot":           {exit(1, "page.service"), fail(1, "page.service", "exit-code"), again(2, "page.service"), mark(5, Rebooted), fail(6, "page.service", "exit-code"), again(7, "page.service")},
 		"a prober that fails at a boot":              {mark(1, Rebooted), fail(2, proberUnit, "exit-code"), again(3, proberUnit)},
 		"a mark that journald took in late":          {exit(1, "page.service"), fail(1, "page.service", "exit-code"), mark(2, "page.service"), again(3, "page.service")},
+		"a restart while it starts":                  strings.Split("user "+strings.ReplaceAll(strings.TrimSpace(restart), "\n", "\nuser "), "\n"),
 		"a stop cut short by a reboot":               {at(1, "page.service", stopping, "Stopping"), at(60, "page.service", starting, "Starting")},
 		"unhealthy while it is stopped":              {at(1, "page.service", stopping, "Stopping"), at(2, "", "", "", "PODMAN_EVENT", "health_status", "PODMAN_HEALTH_STATUS", "unhealthy", "PODMAN_NAME", "page")},
 		"another program of the user":                {exit(1, "backup.service"), fail(1, "backup.service", "exit-code"), again(2, "backup.service")},
 		"a container that writes like Podman": {at(1, "page.service", "", "no space left on device", "_COMM", "conmon", "CONTAINER_NAME", "page"),
 			at(1, "page.service", "", "write: no space left on device", "_COMM", "podman", "PODMAN_EVENT", "health_status")},
-		"a program that writes like systemd":  {at(1, "page.service", failed, "page.service: Failed with result 'oom-kill'.", "UNIT_RESULT", "oom-kill", "SYSLOG_IDENTIFIER", "page")},
-		"a drive without a medium":            {said(1, "blk_update_request: I/O error, dev fd0, sector 0 op 0x0")},
-		"what the next look will see":         {exit(4000, "page.service"), fail(4000, "page.service", "exit-code"), again(4001, "page.service")},
-		"counters that stood so before":       {"oom 1", "restarts page.service 1"},
-		"a restart of another program's unit": {"restarts backup.service 4"},
+		"a program that writes like systemd":   {at(1, "page.service", failed, "page.service: Failed with result 'oom-kill'.", "UNIT_RESULT", "oom-kill", "SYSLOG_IDENTIFIER", "page")},
+		"a drive without a medium":             {said(1, "blk_update_request: I/O error, dev fd0, sector 0 op 0x0")},
+		"what the next look will see":          {exit(4000, "page.service"), fail(4000, "page.service", "exit-code"), again(4001, "page.service")},
+		"counters that stood so before":        {"oom 1", "restarts page.service 1"},
+		"a counted restart that was asked for": {mark(1, "page.service"), fail(1, "page.service", "signal"), again(2, "page.service"), "restarts page.service 2"},
+		"a restart of another program's unit":  {"restarts backup.service 4"},
 	} {
 		l, err := Read(answer(more...), owners, before)
 		if err != nil || len(l.Findings) > 0 {
@@ -112,6 +131,14 @@ func TestWhatMustNotBeInAJournalIsFoundWithItsLines(t *testing.T) {
 		more                  []string
 	}{
 		{"crash", "page", "page.service failed: exit-code", "status=137", []string{exit(1, "page.service"), fail(1, "page.service", "exit-code")}},
+		{"crash, and a stop much later", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "1"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), begin(2, "page.service", "1"), end(3, "page.service", "1")}},
+		// systemd says the same of all three, but for the job.
+		{"crash, and a restart before it is tried again", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "64"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), end(1, "page.service", "79")}},
+		{"crash of what an earlier look saw start, and a restart", "page", "page.service failed: exit-code", "status=137", []string{exit(1, "page.service"), fail(1, "page.service", "exit-code"), end(1, "page.service", "79")}},
+		{"a journal without jobs", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", ""), exit(1, "page.service"), fail(1, "page.service", "exit-code"), end(1, "page.service", "")}},
+		{"crash, and the restart of another", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "1"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), end(1, "ledger.service", "1")}},
+		{"killed in a restart", "page", "page.service failed: timeout", "timeout", []string{begin(0, "page.service", "1"), fail(1, "page.service", "timeout"), end(1, "page.service", "1")}},
+		{"stopped in mid-start, and not restarted", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "1"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), at(1, "page.service", stopped, "Stopped", "JOB_TYPE", "stop", "JOB_ID", "1")}},
 		{"restart", "page", "page.service restarted, and nobody asked for it", "restart counter is at 1", []string{again(2, "page.service")}},
 		{"more often than asked for", "page", "page.service restarted, and nobody asked for it", "restart counter", []string{mark(1, "page.service"), again(2, "page.service"), again(4, "page.service")}},
 		{"long after it was asked for", "page", "page.service failed: exit-code", "137", []string{mark(1, "page.service"), exit(90, "page.service"), fail(90, "page.service", "exit-code")}},
@@ -165,6 +192,21 @@ func TestWhatMustNotBeInAJournalIsFoundWithItsLines(t *testing.T) {
 	}
 }
 
+// What the script does not ask a node for is never found, and nothing else shows that.
+func TestTheScriptAsksForAllThatIsLookedFor(t *testing.T) {
+	script := fleet.VitalsCommand("s=1", true)
+	for _, id := range []string{starting, stopping, stopped, exited, failed, restarted, oomKilled, dumped} {
+		if !strings.Contains(script, id) {
+			t.Errorf("it does not ask for the message %s", id)
+		}
+	}
+	for _, field := range []string{"MESSAGE", "MESSAGE_ID", "USER_UNIT", "_SYSTEMD_USER_UNIT", "UNIT_RESULT", "JOB_TYPE", "JOB_ID", "SYSLOG_IDENTIFIER", "_COMM", "_PID", "CONTAINER_NAME", "PODMAN_EVENT", "PODMAN_NAME", "PODMAN_HEALTH_STATUS", "COREDUMP_USER_UNIT"} {
+		if !regexp.MustCompile(`(?m)^fields=(\S+,)?` + field + `(,|$)`).MatchString(script) {
+			t.Errorf("it does not ask for the field %s", field)
+		}
+	}
+}
+
 // Anyone may write to a journal, at any length: little of it is kept.
 func TestALongLineOfAJournalIsCut(t *testing.T) {
 	j := &journal{}
@@ -201,6 +243,8 @@ func TestAnAnswerThatIsNotWholeIsRefused(t *testing.T) {
 		"no memory":          strings.Replace(whole, "measure daemon-memory 5\n", "", 1),
 		"no reason":          strings.Replace(whole, "unread podman-memory: podman.service does not run\n", "", 1),
 		"another's reason":   strings.Replace(whole, "measure disk 7\n", "unread kernel: it is not this node's own\n", 1),
+		"no use of CPUs":     strings.Replace(whole, "used 9000000 500000\n", "", 1),
+		"half a use of CPUs": strings.Replace(whole, "used 9000000 500000\n", "used 9000000\n", 1),
 		"half a measure":     strings.Replace(whole, "measure secrets 0\n", "measure secrets\n", 1),
 	} {
 		if _, err := Read(text, owners, before); !errors.Is(err, ErrIncomplete) {
@@ -222,6 +266,26 @@ func TestAMeasureIsANumber(t *testing.T) {
 		l, err := Read(answer("measure disk "+value), owners, before)
 		if (err == nil) != good || err != nil && !errors.Is(err, ErrIncomplete) {
 			t.Errorf("%q: %+v, %v", value, l, err)
+		}
+	}
+}
+
+func TestWhatANodeUsedOfCPUsIsRead(t *testing.T) {
+	l, err := Read(answer(), owners, before)
+	if err != nil || l.Used == nil || *l.Used != (reports.Used{Services: 9, Sessions: 0.5}) {
+		t.Errorf("%+v, %v", l, err)
+	}
+	for said, want := range map[string]*reports.Used{
+		"used 2000000 1000000\n": {Services: 2, Sessions: 1},
+		"unread cpu: no\n":       nil,
+	} {
+		if got, err := Used(said); err != nil || (got == nil) != (want == nil) || got != nil && *got != *want {
+			t.Errorf("%q: %+v, %v", said, got, err)
+		}
+	}
+	for _, said := range []string{"", "used", "used -1 2", "boot 1"} {
+		if _, err := Used(said); err == nil {
+			t.Errorf("%q was taken", said)
 		}
 	}
 }

@@ -88,7 +88,7 @@ func (m *machine) run(command string) (out string, calls []string) {
 func TestResetTakesWhatIsOfApplicationsAndNothingElse(t *testing.T) {
 	const units = "~/.config/containers/systemd/"
 	gone := []string{units + "page.container", units + "page.network", "page/data/file", "two words/file",
-		"_daemon/state/desired/page.json", "_daemon/state/data/page.json", "_daemon/state/observed.json", "_daemon/state/accept.json", "_daemon/secrets/page/key", "_daemon/snapshots/page"}
+		"_daemon/state/desired/page.json", "_daemon/state/data/page.json", "_daemon/state/observed.json", "_daemon/state/accept.json", "_daemon/secrets/page/key", "_daemon/snapshots/page", "_daemon/files/page/key.0123456789abcdef"}
 	kept := []string{units + "foreign.container", "_gate", "_daemon/state/token", "_daemon/catalog/page/manifest.yaml", "lost+found/file"}
 	const dropIn, own = "~/.config/systemd/user/page.service.d/archipelago.conf", "~/.config/systemd/user/podman.service.d/archipelago.conf"
 	m := newMachine(t, slices.Concat(gone, kept, []string{dropIn, own})...)

@@ -15,6 +15,7 @@ import (
 	"path/filepath"
 	"slices"
 	"strconv"
+	"strings"
 	"sync"
 
 	"golang.org/x/sync/errgroup"
@@ -91,8 +92,14 @@ func Assemble(ctx context.Context, machines []nodes.Node) (*Fleet, error) {
 func images(ctx context.Context, p *publish.Publisher, cat catalog.Catalog) (out []Image) {
 	for _, id := range cat.IDs() {
 		for _, c := range cat[id].Containers {
-			if ref := c.Image.Pinned(); !slices.ContainsFunc(out, func(i Image) bool { return i.Ref == ref }) {
-				out = append(out, Image{ref, p.Size(ctx, ref)})
+			ref := c.Image.Pinned()
+			i := slices.IndexFunc(out, func(i Image) bool { return i.Ref == ref })
+			if i < 0 {
+				i = len(out)
+				out = append(out, Image{Ref: ref, Bytes: p.Size(ctx, ref), Own: strings.HasPrefix(ref, publish.Registry+"/")})
+			}
+			if !slices.Contains(out[i].Apps, id) {
+				out[i].Apps = append(out[i].Apps, id)
 			}
 		}
 	}

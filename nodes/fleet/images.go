@@ -5,6 +5,7 @@ import (
 	_ "embed"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 	"time"
@@ -14,8 +15,10 @@ import (
 
 // Image is one that applications of the run have, as nodes pull it.
 type Image struct {
-	Ref   string // with its digest
-	Bytes int64  // of its layers, as they are transferred; 0 if that is not known
+	Ref   string   // with its digest
+	Bytes int64    // of its layers, as they are transferred; 0 if that is not known
+	Apps  []string // that have it
+	Own   bool     // served by the gate itself: it can always be had
 }
 
 const (
@@ -32,29 +35,38 @@ const (
 var imagesScript string
 
 // Pull has images on the node: those that are missing are pulled by digest, one after the
-// other. A node without the room for them is ErrRefused, before the first is pulled.
-func (n *Node) Pull(ctx context.Context, images []Image) error {
+// other. A node without the room for them is ErrRefused, before the first is pulled. What
+// registries other than the gate's own do not give is in without, by reference, with why.
+func (n *Node) Pull(ctx context.Context, images []Image) (without map[string]string, err error) {
 	var refs []string
 	for _, i := range images {
 		refs = append(refs, i.Ref)
 	}
 	out, err := n.SSH.Run(ctx, bash(imagesScript, refs...))
 	if err != nil {
-		return err
+		return nil, err
 	}
 	missing, err := judgeRoom(out, images)
 	if err != nil {
-		return fmt.Errorf("%s: %w: %w", n.Node, nodes.ErrRefused, err)
+		return nil, fmt.Errorf("%s: %w: %w", n.Node, nodes.ErrRefused, err)
 	}
-	for _, ref := range missing {
-		bounded, cancel := context.WithTimeoutCause(ctx, pullTimeout, fmt.Errorf("%s was not pulled within %s", ref, pullTimeout))
-		_, err := n.SSH.Run(bounded, "podman pull --quiet "+nodes.Quote(ref))
+	without = map[string]string{}
+	for _, i := range images {
+		if !slices.Contains(missing, i.Ref) {
+			continue
+		}
+		bounded, cancel := context.WithTimeoutCause(ctx, pullTimeout, fmt.Errorf("%s was not pulled within %s", i.Ref, pullTimeout))
+		_, err := n.SSH.Run(bounded, "podman pull --quiet "+nodes.Quote(i.Ref))
 		cancel()
-		if err != nil {
-			return err
+		switch {
+		case err == nil:
+		case i.Own || ctx.Err() != nil || errors.Is(err, nodes.ErrLost):
+			return nil, err
+		default:
+			without[i.Ref] = err.Error()
 		}
 	}
-	return nil
+	return without, nil
 }
 
 // judgeRoom takes what images.sh printed, and gives the images that the node has not; an

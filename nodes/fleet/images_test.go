@@ -7,7 +7,7 @@ import (
 )
 
 func TestImagesMustFit(t *testing.T) {
-	images := []Image{{"r/a@sha256:1", 100 << 20}, {"r/b@sha256:2", 300 << 20}, {"r/c@sha256:3", 0}}
+	images := []Image{{Ref: "r/a@sha256:1", Bytes: 100 << 20}, {Ref: "r/b@sha256:2", Bytes: 300 << 20}, {Ref: "r/c@sha256:3", Bytes: 0}}
 	for _, c := range []struct {
 		name, facts string
 		missing     []string

@@ -41,5 +41,5 @@ for d in *; do
   esac
 done
 rm -rf _daemon/state/desired _daemon/state/data _daemon/state/observed.json _daemon/state/accept.json _daemon/secrets
-podman unshare rm -rf _daemon/snapshots
+podman unshare rm -rf _daemon/snapshots _daemon/files
 true

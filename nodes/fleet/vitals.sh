@@ -1,4 +1,5 @@
 #!/bin/bash
+# Follows cpu.sh.
 # Says how a node is at the end of a cycle, a fact a line, and "end" in the end: measures of
 # what must not grow, and what its journal and its kernel said since the cursor $1 (none: not
 # asked). $2 is the node's data directory; $3 is "own" where the kernel's log is about this
@@ -6,7 +7,7 @@
 set -o pipefail
 since=$1 data=$2 kernel=$3
 most=8000000 # bytes
-fields=MESSAGE,MESSAGE_ID,USER_UNIT,UNIT_RESULT,SYSLOG_IDENTIFIER,_COMM,_PID,_SYSTEMD_USER_UNIT,CONTAINER_NAME,PODMAN_EVENT,PODMAN_NAME,PODMAN_HEALTH_STATUS,COREDUMP_USER_UNIT
+fields=MESSAGE,MESSAGE_ID,USER_UNIT,UNIT_RESULT,JOB_TYPE,JOB_ID,SYSLOG_IDENTIFIER,_COMM,_PID,_SYSTEMD_USER_UNIT,CONTAINER_NAME,PODMAN_EVENT,PODMAN_NAME,PODMAN_HEALTH_STATUS,COREDUMP_USER_UNIT
 
 measure() { # NAME COMMAND...: the number of lines that it prints
   local name=$1 told
@@ -95,6 +96,7 @@ journal() {
   for id in 7d4958e842da4a758f6c1cdc7b36dcc5 de5b426a63be47a7b6ac3eaac82e2f6f 98e322203f7a4ed290d09fe03c09fe15 d9b373ed55a64feb8242e02dbe79a49c 5eb03494b6584870a536b337290809b3 fe6faa94e7774663a0da52717891d8ef; do
     units+=("MESSAGE_ID=$id" +)
   done
+  units+=(MESSAGE_ID=9d1aaa27d60140bd96365438aad20286 JOB_TYPE=restart +) # the end of a stop, of a restart's
   since --user "${units[@]}" PODMAN_HEALTH_STATUS=unhealthy + SYSLOG_IDENTIFIER=archipelago-gate | sed 's/^/user /' || echo "failed journal of the user"
   since --user _COMM=podman + _COMM=archipelago |
     some 'no space left on device|read-only file system|input/output error|structure needs cleaning|database disk image is malformed|disk quota exceeded' | sed 's/^/user /' || echo "failed journal of Podman"
@@ -138,6 +140,7 @@ look() {
     echo failed podman
   fi
   counters
+  used
   [ -z "$since" ] || journal
   echo end
 }

@@ -9,6 +9,7 @@ import (
 	"io"
 	"io/fs"
 	"iter"
+	"math"
 	"net"
 	"os"
 	"os/exec"
@@ -120,6 +121,9 @@ func (e *Engine) Start(ctx context.Context) error {
 	cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+confFile)
 	cmd.Stdout, cmd.Stderr = log, log
 	cmd.SysProcAttr = &syscall.SysProcAttr{Setsid: true}
+	if err := keepInherited(); err != nil {
+		return fmt.Errorf("starting the engine: %w", err)
+	}
 	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("starting the engine: %w", err)
 	}
@@ -145,6 +149,17 @@ func (e *Engine) Start(ctx context.Context) error {
 		}
 	}
 	return nil
+}
+
+// keepInherited keeps what this process was started with, beside its standard streams,
+// from the programs that it starts from now on. A lock of the caller's, such as that of
+// flock(1), would otherwise be held for as long as the engine runs.
+func keepInherited() error {
+	err := unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
+	if errors.Is(err, unix.ENOSYS) || errors.Is(err, unix.EINVAL) {
+		return nil // before Linux 5.11
+	}
+	return err
 }
 
 // Stop ends the service and empties its run directory. Remove the containers first.
@@ -237,20 +252,33 @@ func (e *Engine) Bindings(ctx context.Context) (context.Context, error) {
 	return bindings.NewConnection(ctx, e.URL())
 }
 
-// Podman runs Podman's own client against the engine; its output goes to w.
+// Podman runs Podman's own client against the engine; its output goes to w. The last of it is
+// in the error: what a build prints, and so why it failed, comes by the standard output.
 func (e *Engine) Podman(ctx context.Context, w io.Writer, args ...string) error {
 	if err := e.foreign(); err != nil {
 		return err
 	}
-	var errs strings.Builder
+	var said tail
+	out := io.MultiWriter(w, &said)
 	cmd := exec.CommandContext(ctx, "podman", append([]string{"--remote", "--url", e.URL()}, args...)...)
-	cmd.Stdout, cmd.Stderr = w, io.MultiWriter(w, &errs)
+	cmd.Stdout, cmd.Stderr = out, out // the same one: the two are not written at once
 	cmd.WaitDelay = 5 * time.Second
 	if err := cmd.Run(); err != nil {
-		return fmt.Errorf("podman %s: %w: %s", strings.Join(args, " "), err, lastLines(errs.String(), 5))
+		return fmt.Errorf("podman %s: %w: %s", strings.Join(args, " "), err, lastLines(string(said), 8))
 	}
 	return nil
 }
+
+// tail keeps the last of what is written to it: an image may be, which is large.
+type tail []byte
+
+func (t *tail) Write(b []byte) (int, error) {
+	*t = append(*t, b[max(0, len(b)-tailBytes):]...)
+	*t = (*t)[max(0, len(*t)-tailBytes):]
+	return len(b), nil
+}
+
+const tailBytes = 4096
 
 // trusted are the authorities that this machine trusts, in PEM, where Debian keeps them.
 const trusted = "/etc/ssl/certs/ca-certificates.crt"

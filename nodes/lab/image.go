@@ -11,8 +11,11 @@ import (
 	"path/filepath"
 	"time"
 
+	"golang.org/x/sync/errgroup"
+
 	"github.com/archipelago-cloud/archipelago/catalog/buildcontext"
 	"github.com/archipelago-cloud/archipelago/dist"
+	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
 //go:embed all:image
@@ -25,6 +28,7 @@ const suite = "trixie"
 const (
 	repository   = "localhost/archipelago"
 	registryBase = "docker.io/library/debian:" + suite
+	baseTag      = repository + "/base:" + suite // of the bare Debian here
 )
 
 // baseAge is how long a bare Debian is built on. What is built on a newer one is built
@@ -35,24 +39,23 @@ const baseAge = 7 * 24 * time.Hour
 // than a week, the image is pulled or, if the registry does not answer, bootstrapped from
 // Debian's archive. If neither answers, an old one is still built on, and w is told.
 func (e *Engine) Base(ctx context.Context, w io.Writer) (string, error) {
-	tag := repository + "/base:" + suite
-	id, made, err := e.image(ctx, tag)
+	id, made, err := e.image(ctx, baseTag)
 	if err != nil {
 		return "", err
 	}
 	if id != "" && time.Since(made) < baseAge {
 		return id, nil
 	}
-	if err := e.newBase(ctx, tag, w); err != nil {
+	if err := e.newBase(ctx, baseTag, w); err != nil {
 		if id == "" || ctx.Err() != nil {
 			return "", err
 		}
 		fmt.Fprintf(w, "building on the Debian %s of %s, because a newer one cannot be had: %v\n", suite, made.Format(time.DateOnly), err)
 		return id, nil
 	}
-	id, _, err = e.image(ctx, tag)
+	id, _, err = e.image(ctx, baseTag)
 	if err == nil && id == "" {
-		err = fmt.Errorf("the engine has no image %s after making it", tag)
+		err = fmt.Errorf("the engine has no image %s after making it", baseTag)
 	}
 	return id, err
 }
@@ -73,6 +76,35 @@ func (e *Engine) newBase(ctx context.Context, tag string, w io.Writer) error {
 		return fmt.Errorf("bootstrapping Debian %s: %w: %s", suite, err, lastLines(string(out), 5))
 	}
 	return e.Podman(ctx, w, "import", "--quiet", tar, tag)
+}
+
+const giveTimeout = 5 * time.Minute // 120 MB, perhaps to a slow disk
+
+// GiveBase gives a node the Debian that images are built on, under the name by which their
+// Containerfiles know it: it may reach no registry. A node that has one keeps it.
+func (e *Engine) GiveBase(ctx context.Context, node *nodes.Client, w io.Writer) error {
+	if _, err := node.Run(ctx, "podman image exists "+registryBase); err == nil {
+		return nil
+	}
+	if _, err := e.Base(ctx, w); err != nil {
+		return err
+	}
+	fmt.Fprintf(w, "bringing Debian %s to node %s, for images that are built there\n", suite, node.Node.Name)
+	ctx, cancel := context.WithTimeout(ctx, giveTimeout)
+	defer cancel()
+	g, ctx := errgroup.WithContext(ctx)
+	out, in := io.Pipe()
+	g.Go(func() error {
+		err := e.Podman(ctx, in, "save", "--quiet", baseTag)
+		in.CloseWithError(err) // which ends what is sent, well or badly
+		return err
+	})
+	g.Go(func() error {
+		err := node.Stream(ctx, "podman load --quiet >/dev/null && podman tag "+baseTag+" "+registryBase+" && podman untag "+baseTag+" "+baseTag, out, w)
+		out.CloseWithError(err)
+		return err
+	})
+	return g.Wait()
 }
 
 // What the nodes' Containerfile builds: a node by default, or the stage before it.

@@ -52,6 +52,7 @@ type Passwords struct {
 	file    string
 	hashing chan struct{} // holds one for each hash in progress
 	wait    time.Duration // how long a check waits for its place
+	changed func()        // called when there is another password; nil for nobody
 	hash    func(password, salt []byte, time, memory uint32, threads uint8, length uint32) []byte
 }
 
@@ -72,7 +73,13 @@ func (p *Passwords) Set(password string) error {
 	key := p.hash([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
 	b64 := base64.RawStdEncoding
 	line := fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s\n", argon2.Version, argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
-	return atomicfile.Write(p.file, []byte(line), 0o600)
+	if err := atomicfile.Write(p.file, []byte(line), 0o600); err != nil {
+		return err
+	}
+	if p.changed != nil {
+		p.changed()
+	}
+	return nil
 }
 
 // Check tells whether a password is the owner's; never where none has been set. Where

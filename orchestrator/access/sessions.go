@@ -65,17 +65,41 @@ type Sessions struct {
 
 	mu   sync.Mutex // held for moments only: each page waits for it, and must not for the disk
 	kept []kept     // the oldest first
+
+	changing sync.Mutex
+	changed  chan struct{} // closed when who is signed in may have changed; nil where nobody watches
 }
 
 // OpenSessions keeps them in a directory that is private to the daemon. A damaged file
 // signs nobody in; the next sign-in replaces it.
 func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
 	s := &Sessions{file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
+	passwords.changed = s.tell
 	var err error
 	if s.kept, err = readSessions(s.file); err != nil {
 		log.Error("no browser is signed in any more; the next sign-in writes the file again", "error", err)
 	}
 	return s
+}
+
+// Changed gives a channel that is closed when a session has begun or ended, or another
+// password has ended them all. That one's time is over is not told of: see Session.Ends.
+func (s *Sessions) Changed() <-chan struct{} {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.changed == nil {
+		s.changed = make(chan struct{})
+	}
+	return s.changed
+}
+
+func (s *Sessions) tell() {
+	s.changing.Lock()
+	defer s.changing.Unlock()
+	if s.changed != nil {
+		close(s.changed)
+		s.changed = nil
+	}
 }
 
 type sessionsFile struct {
@@ -107,6 +131,7 @@ func readSessions(file string) ([]kept, error) {
 // writing and mu, which is let go while the disk is written.
 func (s *Sessions) change(all []kept) error {
 	s.kept = all
+	s.tell()
 	s.mu.Unlock()
 	defer s.mu.Lock()
 	b, err := json.MarshalIndent(sessionsFile{sessionsFormat, all}, "", "\t")
@@ -203,6 +228,14 @@ func (s *Sessions) find(r *http.Request) Session {
 		}
 	}
 	return Session{}
+}
+
+// byID gives what is kept of a session. The caller holds mu.
+func (s *Sessions) byID(id string) *kept {
+	if i := slices.IndexFunc(s.kept, func(k kept) bool { return k.ID == id }); i >= 0 {
+		return &s.kept[i]
+	}
+	return nil
 }
 
 func onLoopback(address string) bool {

@@ -131,7 +131,9 @@ type App struct {
 	// The settings whose values are secret: they go in, and never come out.
 	SecretSettings []string `protobuf:"bytes,17,rep,name=secret_settings,json=secretSettings,proto3" json:"secret_settings,omitempty"`
 	// What a store shows of the version installed, or else of the one offered.
-	Listing       *Listing `protobuf:"bytes,18,opt,name=listing,proto3" json:"listing,omitempty"`
+	Listing *Listing `protobuf:"bytes,18,opt,name=listing,proto3" json:"listing,omitempty"`
+	// Where the node has repositories, and the application is to be backed up.
+	Backup        *Backup `protobuf:"bytes,19,opt,name=backup,proto3" json:"backup,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -288,6 +290,13 @@ func (x *App) GetSecretSettings() []string {
 func (x *App) GetListing() *Listing {
 	if x != nil {
 		return x.Listing
+	}
+	return nil
+}
+
+func (x *App) GetBackup() *Backup {
+	if x != nil {
+		return x.Backup
 	}
 	return nil
 }
@@ -1279,6 +1288,9 @@ type RestoreHeader struct {
 	Backup        []byte                 `protobuf:"bytes,1,opt,name=backup,proto3" json:"backup,omitempty"` // backup.json
 	Secrets       map[string]string      `protobuf:"bytes,2,rep,name=secrets,proto3" json:"secrets,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
 	VolumesSha256 string                 `protobuf:"bytes,3,opt,name=volumes_sha256,json=volumesSha256,proto3" json:"volumes_sha256,omitempty"`
+	// What the owner agrees to: that the backup's manifest is another one than the catalog's,
+	// and what that may do beyond the catalog's. A restore that asks for others is refused.
+	Consent       []string `protobuf:"bytes,4,rep,name=consent,proto3" json:"consent,omitempty"`
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -1332,6 +1344,13 @@ func (x *RestoreHeader) GetVolumesSha256() string {
 		return x.VolumesSha256
 	}
 	return ""
+}
+
+func (x *RestoreHeader) GetConsent() []string {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
 }
 
 type SetPasswordRequest struct {
@@ -2710,6 +2729,118 @@ func (x *AddStorageResponse) GetLeft() uint32 {
 	return 0
 }
 
+type MoveVolumeRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Volume        string                 `protobuf:"bytes,2,opt,name=volume,proto3" json:"volume,omitempty"`
+	Dir           string                 `protobuf:"bytes,3,opt,name=dir,proto3" json:"dir,omitempty"` // absolute; the volume comes to be dir/ID/VOLUME. Empty: the application's own directory.
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveVolumeRequest) Reset() {
+	*x = MoveVolumeRequest{}
+	mi := &file_orchestrator_proto_msgTypes[46]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveVolumeRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveVolumeRequest) ProtoMessage() {}
+
+func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[46]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveVolumeRequest.ProtoReflect.Descriptor instead.
+func (*MoveVolumeRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+}
+
+func (x *MoveVolumeRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MoveVolumeRequest) GetVolume() string {
+	if x != nil {
+		return x.Volume
+	}
+	return ""
+}
+
+func (x *MoveVolumeRequest) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+type MoveVolumeResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Dir           string                 `protobuf:"bytes,1,opt,name=dir,proto3" json:"dir,omitempty"`         // in the last message: where the volume is now
+	Message       string                 `protobuf:"bytes,2,opt,name=message,proto3" json:"message,omitempty"` // in those before: what is being done
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MoveVolumeResponse) Reset() {
+	*x = MoveVolumeResponse{}
+	mi := &file_orchestrator_proto_msgTypes[47]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MoveVolumeResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MoveVolumeResponse) ProtoMessage() {}
+
+func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[47]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MoveVolumeResponse.ProtoReflect.Descriptor instead.
+func (*MoveVolumeResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+}
+
+func (x *MoveVolumeResponse) GetDir() string {
+	if x != nil {
+		return x.Dir
+	}
+	return ""
+}
+
+func (x *MoveVolumeResponse) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
 type ListStorageRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2718,7 +2849,7 @@ type ListStorageRequest struct {
 
 func (x *ListStorageRequest) Reset() {
 	*x = ListStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2730,7 +2861,7 @@ func (x *ListStorageRequest) String() string {
 func (*ListStorageRequest) ProtoMessage() {}
 
 func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2743,7 +2874,7 @@ func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageRequest.ProtoReflect.Descriptor instead.
 func (*ListStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+	return file_orchestrator_proto_rawDescGZIP(), []int{48}
 }
 
 type ListStorageResponse struct {
@@ -2755,7 +2886,7 @@ type ListStorageResponse struct {
 
 func (x *ListStorageResponse) Reset() {
 	*x = ListStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2767,7 +2898,7 @@ func (x *ListStorageResponse) String() string {
 func (*ListStorageResponse) ProtoMessage() {}
 
 func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2780,7 +2911,7 @@ func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageResponse.ProtoReflect.Descriptor instead.
 func (*ListStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+	return file_orchestrator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *ListStorageResponse) GetStorage() []*Storage {
@@ -2799,7 +2930,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +2942,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +2955,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{48}
+	return file_orchestrator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -2842,7 +2973,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2854,7 +2985,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2867,7 +2998,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{49}
+	return file_orchestrator_proto_rawDescGZIP(), []int{51}
 }
 
 type Storage struct {
@@ -2882,7 +3013,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2894,7 +3025,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2907,7 +3038,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{50}
+	return file_orchestrator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *Storage) GetName() string {
@@ -2958,7 +3089,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2970,7 +3101,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2983,7 +3114,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{51}
+	return file_orchestrator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *Listing) GetCategory() string {
@@ -3049,11 +3180,1161 @@ func (x *Listing) GetScreenshots() []string {
 	return nil
 }
 
+type AddRepositoryRequest struct {
+	state protoimpl.MessageState `protogen:"open.v1"`
+	Name  string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	// An absolute path on the node, sftp:USER@HOST:/PATH, s3:https://HOST/BUCKET or rest:https://HOST/PATH.
+	Url string `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	// Of a repository that is there already; empty makes one, with a new key.
+	RecoveryKey string `protobuf:"bytes,3,opt,name=recovery_key,json=recoveryKey,proto3" json:"recovery_key,omitempty"`
+	// What reaches it, by names such as AWS_ACCESS_KEY_ID and RESTIC_REST_PASSWORD. It does not come out again.
+	Environment   map[string]string `protobuf:"bytes,4,rep,name=environment,proto3" json:"environment,omitempty" protobuf_key:"bytes,1,opt,name=key" protobuf_val:"bytes,2,opt,name=value"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddRepositoryRequest) Reset() {
+	*x = AddRepositoryRequest{}
+	mi := &file_orchestrator_proto_msgTypes[54]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddRepositoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddRepositoryRequest) ProtoMessage() {}
+
+func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[54]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddRepositoryRequest.ProtoReflect.Descriptor instead.
+func (*AddRepositoryRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{54}
+}
+
+func (x *AddRepositoryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddRepositoryRequest) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *AddRepositoryRequest) GetRecoveryKey() string {
+	if x != nil {
+		return x.RecoveryKey
+	}
+	return ""
+}
+
+func (x *AddRepositoryRequest) GetEnvironment() map[string]string {
+	if x != nil {
+		return x.Environment
+	}
+	return nil
+}
+
+type AddRepositoryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Repository    *Repository            `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
+	RecoveryKey   string                 `protobuf:"bytes,2,opt,name=recovery_key,json=recoveryKey,proto3" json:"recovery_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddRepositoryResponse) Reset() {
+	*x = AddRepositoryResponse{}
+	mi := &file_orchestrator_proto_msgTypes[55]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddRepositoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddRepositoryResponse) ProtoMessage() {}
+
+func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[55]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddRepositoryResponse.ProtoReflect.Descriptor instead.
+func (*AddRepositoryResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{55}
+}
+
+func (x *AddRepositoryResponse) GetRepository() *Repository {
+	if x != nil {
+		return x.Repository
+	}
+	return nil
+}
+
+func (x *AddRepositoryResponse) GetRecoveryKey() string {
+	if x != nil {
+		return x.RecoveryKey
+	}
+	return ""
+}
+
+type ListRepositoriesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRepositoriesRequest) Reset() {
+	*x = ListRepositoriesRequest{}
+	mi := &file_orchestrator_proto_msgTypes[56]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRepositoriesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRepositoriesRequest) ProtoMessage() {}
+
+func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[56]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRepositoriesRequest.ProtoReflect.Descriptor instead.
+func (*ListRepositoriesRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{56}
+}
+
+type ListRepositoriesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Repositories  []*Repository          `protobuf:"bytes,1,rep,name=repositories,proto3" json:"repositories,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListRepositoriesResponse) Reset() {
+	*x = ListRepositoriesResponse{}
+	mi := &file_orchestrator_proto_msgTypes[57]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListRepositoriesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListRepositoriesResponse) ProtoMessage() {}
+
+func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[57]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListRepositoriesResponse.ProtoReflect.Descriptor instead.
+func (*ListRepositoriesResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{57}
+}
+
+func (x *ListRepositoriesResponse) GetRepositories() []*Repository {
+	if x != nil {
+		return x.Repositories
+	}
+	return nil
+}
+
+type RemoveRepositoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRepositoryRequest) Reset() {
+	*x = RemoveRepositoryRequest{}
+	mi := &file_orchestrator_proto_msgTypes[58]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRepositoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRepositoryRequest) ProtoMessage() {}
+
+func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[58]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRepositoryRequest.ProtoReflect.Descriptor instead.
+func (*RemoveRepositoryRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{58}
+}
+
+func (x *RemoveRepositoryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveRepositoryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RecoveryKey   string                 `protobuf:"bytes,1,opt,name=recovery_key,json=recoveryKey,proto3" json:"recovery_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveRepositoryResponse) Reset() {
+	*x = RemoveRepositoryResponse{}
+	mi := &file_orchestrator_proto_msgTypes[59]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveRepositoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveRepositoryResponse) ProtoMessage() {}
+
+func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[59]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveRepositoryResponse.ProtoReflect.Descriptor instead.
+func (*RemoveRepositoryResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{59}
+}
+
+func (x *RemoveRepositoryResponse) GetRecoveryKey() string {
+	if x != nil {
+		return x.RecoveryKey
+	}
+	return ""
+}
+
+type GetRecoveryKeyRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecoveryKeyRequest) Reset() {
+	*x = GetRecoveryKeyRequest{}
+	mi := &file_orchestrator_proto_msgTypes[60]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecoveryKeyRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecoveryKeyRequest) ProtoMessage() {}
+
+func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[60]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecoveryKeyRequest.ProtoReflect.Descriptor instead.
+func (*GetRecoveryKeyRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{60}
+}
+
+func (x *GetRecoveryKeyRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type GetRecoveryKeyResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	RecoveryKey   string                 `protobuf:"bytes,1,opt,name=recovery_key,json=recoveryKey,proto3" json:"recovery_key,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetRecoveryKeyResponse) Reset() {
+	*x = GetRecoveryKeyResponse{}
+	mi := &file_orchestrator_proto_msgTypes[61]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetRecoveryKeyResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetRecoveryKeyResponse) ProtoMessage() {}
+
+func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[61]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetRecoveryKeyResponse.ProtoReflect.Descriptor instead.
+func (*GetRecoveryKeyResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{61}
+}
+
+func (x *GetRecoveryKeyResponse) GetRecoveryKey() string {
+	if x != nil {
+		return x.RecoveryKey
+	}
+	return ""
+}
+
+type Repository struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Url           string                 `protobuf:"bytes,2,opt,name=url,proto3" json:"url,omitempty"`
+	Problem       string                 `protobuf:"bytes,3,opt,name=problem,proto3" json:"problem,omitempty"` // why it cannot be used, or is damaged; empty where nothing is known against it
+	Schedule      *Schedule              `protobuf:"bytes,4,opt,name=schedule,proto3" json:"schedule,omitempty"`
+	Checked       *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=checked,proto3" json:"checked,omitempty"` // when a part of it was last read and found to be whole
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Repository) Reset() {
+	*x = Repository{}
+	mi := &file_orchestrator_proto_msgTypes[62]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Repository) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Repository) ProtoMessage() {}
+
+func (x *Repository) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[62]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Repository.ProtoReflect.Descriptor instead.
+func (*Repository) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{62}
+}
+
+func (x *Repository) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Repository) GetUrl() string {
+	if x != nil {
+		return x.Url
+	}
+	return ""
+}
+
+func (x *Repository) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Repository) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+func (x *Repository) GetChecked() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Checked
+	}
+	return nil
+}
+
+type Schedule struct {
+	state  protoimpl.MessageState `protogen:"open.v1"`
+	Hours  int32                  `protobuf:"varint,1,opt,name=hours,proto3" json:"hours,omitempty"`  // between two backups of an application; -1 for none but on demand
+	Window string                 `protobuf:"bytes,2,opt,name=window,proto3" json:"window,omitempty"` // when they may begin, local time, such as "02:00-05:00"; empty: always
+	// How many snapshots of an application stay: the last ones, and the newest of each of so
+	// many days, weeks and months.
+	KeepLast      uint32 `protobuf:"varint,3,opt,name=keep_last,json=keepLast,proto3" json:"keep_last,omitempty"`
+	KeepDaily     uint32 `protobuf:"varint,4,opt,name=keep_daily,json=keepDaily,proto3" json:"keep_daily,omitempty"`
+	KeepWeekly    uint32 `protobuf:"varint,5,opt,name=keep_weekly,json=keepWeekly,proto3" json:"keep_weekly,omitempty"`
+	KeepMonthly   uint32 `protobuf:"varint,6,opt,name=keep_monthly,json=keepMonthly,proto3" json:"keep_monthly,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Schedule) Reset() {
+	*x = Schedule{}
+	mi := &file_orchestrator_proto_msgTypes[63]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Schedule) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Schedule) ProtoMessage() {}
+
+func (x *Schedule) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[63]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
+func (*Schedule) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{63}
+}
+
+func (x *Schedule) GetHours() int32 {
+	if x != nil {
+		return x.Hours
+	}
+	return 0
+}
+
+func (x *Schedule) GetWindow() string {
+	if x != nil {
+		return x.Window
+	}
+	return ""
+}
+
+func (x *Schedule) GetKeepLast() uint32 {
+	if x != nil {
+		return x.KeepLast
+	}
+	return 0
+}
+
+func (x *Schedule) GetKeepDaily() uint32 {
+	if x != nil {
+		return x.KeepDaily
+	}
+	return 0
+}
+
+func (x *Schedule) GetKeepWeekly() uint32 {
+	if x != nil {
+		return x.KeepWeekly
+	}
+	return 0
+}
+
+func (x *Schedule) GetKeepMonthly() uint32 {
+	if x != nil {
+		return x.KeepMonthly
+	}
+	return 0
+}
+
+type SetRepositoryRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Schedule      *Schedule              `protobuf:"bytes,2,opt,name=schedule,proto3" json:"schedule,omitempty"` // all of it: hours of 0 and no keep_… stand for the defaults
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRepositoryRequest) Reset() {
+	*x = SetRepositoryRequest{}
+	mi := &file_orchestrator_proto_msgTypes[64]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRepositoryRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRepositoryRequest) ProtoMessage() {}
+
+func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[64]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRepositoryRequest.ProtoReflect.Descriptor instead.
+func (*SetRepositoryRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{64}
+}
+
+func (x *SetRepositoryRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetRepositoryRequest) GetSchedule() *Schedule {
+	if x != nil {
+		return x.Schedule
+	}
+	return nil
+}
+
+type SetRepositoryResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Repository    *Repository            `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetRepositoryResponse) Reset() {
+	*x = SetRepositoryResponse{}
+	mi := &file_orchestrator_proto_msgTypes[65]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetRepositoryResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetRepositoryResponse) ProtoMessage() {}
+
+func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[65]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetRepositoryResponse.ProtoReflect.Descriptor instead.
+func (*SetRepositoryResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{65}
+}
+
+func (x *SetRepositoryResponse) GetRepository() *Repository {
+	if x != nil {
+		return x.Repository
+	}
+	return nil
+}
+
+// Backup is what is known of an application's backups in repositories.
+type Backup struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Made          *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=made,proto3" json:"made,omitempty"`                         // of the newest; none where there is none
+	Size          int64                  `protobuf:"varint,2,opt,name=size,proto3" json:"size,omitempty"`                        // of what it holds, in bytes; 0 where that is not known
+	Repository    string                 `protobuf:"bytes,3,opt,name=repository,proto3" json:"repository,omitempty"`             // that has it
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`                   // overdue, damaged, or not to be restored; empty where it is none of that
+	Proven        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=proven,proto3" json:"proven,omitempty"`                     // when one was last restored on trial, all of it
+	Started       *timestamppb.Timestamp `protobuf:"bytes,6,opt,name=started,proto3" json:"started,omitempty"`                   // when the application last came up from one that was restored on trial
+	DataOnly      string                 `protobuf:"bytes,7,opt,name=data_only,json=dataOnly,proto3" json:"data_only,omitempty"` // why it was not started from the last that was restored on trial; empty where it was
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Backup) Reset() {
+	*x = Backup{}
+	mi := &file_orchestrator_proto_msgTypes[66]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Backup) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Backup) ProtoMessage() {}
+
+func (x *Backup) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[66]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Backup.ProtoReflect.Descriptor instead.
+func (*Backup) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{66}
+}
+
+func (x *Backup) GetMade() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Made
+	}
+	return nil
+}
+
+func (x *Backup) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Backup) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *Backup) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Backup) GetProven() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Proven
+	}
+	return nil
+}
+
+func (x *Backup) GetStarted() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Started
+	}
+	return nil
+}
+
+func (x *Backup) GetDataOnly() string {
+	if x != nil {
+		return x.DataOnly
+	}
+	return ""
+}
+
+type MakeSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Repository    string                 `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *MakeSnapshotRequest) Reset() {
+	*x = MakeSnapshotRequest{}
+	mi := &file_orchestrator_proto_msgTypes[67]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *MakeSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*MakeSnapshotRequest) ProtoMessage() {}
+
+func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[67]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use MakeSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*MakeSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{67}
+}
+
+func (x *MakeSnapshotRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *MakeSnapshotRequest) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+type ListSnapshotsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Repository    string                 `protobuf:"bytes,1,opt,name=repository,proto3" json:"repository,omitempty"`
+	Id            string                 `protobuf:"bytes,2,opt,name=id,proto3" json:"id,omitempty"` // of the application; empty for all
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSnapshotsRequest) Reset() {
+	*x = ListSnapshotsRequest{}
+	mi := &file_orchestrator_proto_msgTypes[68]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSnapshotsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSnapshotsRequest) ProtoMessage() {}
+
+func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[68]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
+func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{68}
+}
+
+func (x *ListSnapshotsRequest) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *ListSnapshotsRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type ListSnapshotsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Snapshots     []*Snapshot            `protobuf:"bytes,1,rep,name=snapshots,proto3" json:"snapshots,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListSnapshotsResponse) Reset() {
+	*x = ListSnapshotsResponse{}
+	mi := &file_orchestrator_proto_msgTypes[69]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListSnapshotsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListSnapshotsResponse) ProtoMessage() {}
+
+func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[69]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
+func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{69}
+}
+
+func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
+	if x != nil {
+		return x.Snapshots
+	}
+	return nil
+}
+
+type ProveSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Repository    string                 `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ProveSnapshotRequest) Reset() {
+	*x = ProveSnapshotRequest{}
+	mi := &file_orchestrator_proto_msgTypes[70]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ProveSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ProveSnapshotRequest) ProtoMessage() {}
+
+func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[70]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ProveSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*ProveSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{70}
+}
+
+func (x *ProveSnapshotRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *ProveSnapshotRequest) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+type RestoreSnapshotRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	Repository    string                 `protobuf:"bytes,2,opt,name=repository,proto3" json:"repository,omitempty"`
+	Snapshot      string                 `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"` // the beginning of its id; empty for the newest
+	Consent       []string               `protobuf:"bytes,4,rep,name=consent,proto3" json:"consent,omitempty"`   // as in RestoreHeader
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RestoreSnapshotRequest) Reset() {
+	*x = RestoreSnapshotRequest{}
+	mi := &file_orchestrator_proto_msgTypes[71]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RestoreSnapshotRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RestoreSnapshotRequest) ProtoMessage() {}
+
+func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[71]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
+func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{71}
+}
+
+func (x *RestoreSnapshotRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetRepository() string {
+	if x != nil {
+		return x.Repository
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetSnapshot() string {
+	if x != nil {
+		return x.Snapshot
+	}
+	return ""
+}
+
+func (x *RestoreSnapshotRequest) GetConsent() []string {
+	if x != nil {
+		return x.Consent
+	}
+	return nil
+}
+
+type SnapshotProgress struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Message       string                 `protobuf:"bytes,1,opt,name=message,proto3" json:"message,omitempty"`
+	Done          float64                `protobuf:"fixed64,2,opt,name=done,proto3" json:"done,omitempty"`         // of what message says, from 0 to 1, where that is known
+	Snapshot      *Snapshot              `protobuf:"bytes,3,opt,name=snapshot,proto3" json:"snapshot,omitempty"`   // last of MakeSnapshot and ProveSnapshot
+	Operation     *Operation             `protobuf:"bytes,4,opt,name=operation,proto3" json:"operation,omitempty"` // last of RestoreSnapshot: the application is being started
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SnapshotProgress) Reset() {
+	*x = SnapshotProgress{}
+	mi := &file_orchestrator_proto_msgTypes[72]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SnapshotProgress) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SnapshotProgress) ProtoMessage() {}
+
+func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[72]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SnapshotProgress.ProtoReflect.Descriptor instead.
+func (*SnapshotProgress) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{72}
+}
+
+func (x *SnapshotProgress) GetMessage() string {
+	if x != nil {
+		return x.Message
+	}
+	return ""
+}
+
+func (x *SnapshotProgress) GetDone() float64 {
+	if x != nil {
+		return x.Done
+	}
+	return 0
+}
+
+func (x *SnapshotProgress) GetSnapshot() *Snapshot {
+	if x != nil {
+		return x.Snapshot
+	}
+	return nil
+}
+
+func (x *SnapshotProgress) GetOperation() *Operation {
+	if x != nil {
+		return x.Operation
+	}
+	return nil
+}
+
+type Snapshot struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"` // 64 hexadecimal digits
+	App           string                 `protobuf:"bytes,2,opt,name=app,proto3" json:"app,omitempty"`
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"` // the node that made it
+	Made          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=made,proto3" json:"made,omitempty"`
+	Size          int64                  `protobuf:"varint,5,opt,name=size,proto3" json:"size,omitempty"`   // bytes of what was backed up; 0 where that is not known
+	Added         int64                  `protobuf:"varint,6,opt,name=added,proto3" json:"added,omitempty"` // bytes that it added to the repository
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Snapshot) Reset() {
+	*x = Snapshot{}
+	mi := &file_orchestrator_proto_msgTypes[73]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Snapshot) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Snapshot) ProtoMessage() {}
+
+func (x *Snapshot) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[73]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
+func (*Snapshot) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{73}
+}
+
+func (x *Snapshot) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Snapshot) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Snapshot) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Snapshot) GetMade() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Made
+	}
+	return nil
+}
+
+func (x *Snapshot) GetSize() int64 {
+	if x != nil {
+		return x.Size
+	}
+	return 0
+}
+
+func (x *Snapshot) GetAdded() int64 {
+	if x != nil {
+		return x.Added
+	}
+	return 0
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
 	"\n" +
-	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xaa\x05\n" +
+	"\x12orchestrator.proto\x12\x0earchipelago.v1\x1a\x1fgoogle/protobuf/timestamp.proto\"\xda\x05\n" +
 	"\x03App\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
 	"\x04name\x18\x02 \x01(\tR\x04name\x12\x18\n" +
@@ -3078,7 +4359,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\rrelease_notes\x18\x0f \x01(\tR\freleaseNotes\x12%\n" +
 	"\x0enew_privileges\x18\x10 \x03(\tR\rnewPrivileges\x12'\n" +
 	"\x0fsecret_settings\x18\x11 \x03(\tR\x0esecretSettings\x121\n" +
-	"\alisting\x18\x12 \x01(\v2\x17.archipelago.v1.ListingR\alisting\x1a9\n" +
+	"\alisting\x18\x12 \x01(\v2\x17.archipelago.v1.ListingR\alisting\x12.\n" +
+	"\x06backup\x18\x13 \x01(\v2\x16.archipelago.v1.BackupR\x06backup\x1a9\n" +
 	"\vConfigEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x90\x01\n" +
@@ -3155,11 +4437,12 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x0eRestoreRequest\x127\n" +
 	"\x06header\x18\x01 \x01(\v2\x1d.archipelago.v1.RestoreHeaderH\x00R\x06header\x12\x1a\n" +
 	"\avolumes\x18\x02 \x01(\fH\x00R\avolumesB\x06\n" +
-	"\x04part\"\xd0\x01\n" +
+	"\x04part\"\xea\x01\n" +
 	"\rRestoreHeader\x12\x16\n" +
 	"\x06backup\x18\x01 \x01(\fR\x06backup\x12D\n" +
 	"\asecrets\x18\x02 \x03(\v2*.archipelago.v1.RestoreHeader.SecretsEntryR\asecrets\x12%\n" +
-	"\x0evolumes_sha256\x18\x03 \x01(\tR\rvolumesSha256\x1a:\n" +
+	"\x0evolumes_sha256\x18\x03 \x01(\tR\rvolumesSha256\x12\x18\n" +
+	"\aconsent\x18\x04 \x03(\tR\aconsent\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"0\n" +
@@ -3249,7 +4532,14 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x03all\x18\x03 \x01(\bR\x03all\"[\n" +
 	"\x12AddStorageResponse\x121\n" +
 	"\astorage\x18\x01 \x01(\v2\x17.archipelago.v1.StorageR\astorage\x12\x12\n" +
-	"\x04left\x18\x02 \x01(\rR\x04left\"\x14\n" +
+	"\x04left\x18\x02 \x01(\rR\x04left\"M\n" +
+	"\x11MoveVolumeRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
+	"\x06volume\x18\x02 \x01(\tR\x06volume\x12\x10\n" +
+	"\x03dir\x18\x03 \x01(\tR\x03dir\"@\n" +
+	"\x12MoveVolumeResponse\x12\x10\n" +
+	"\x03dir\x18\x01 \x01(\tR\x03dir\x12\x18\n" +
+	"\amessage\x18\x02 \x01(\tR\amessage\"\x14\n" +
 	"\x12ListStorageRequest\"H\n" +
 	"\x13ListStorageResponse\x121\n" +
 	"\astorage\x18\x01 \x03(\v2\x17.archipelago.v1.StorageR\astorage\"*\n" +
@@ -3270,7 +4560,100 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\alicense\x18\x06 \x01(\tR\alicense\x12\x1c\n" +
 	"\tlanguages\x18\a \x03(\tR\tlanguages\x12 \n" +
 	"\vdescription\x18\b \x01(\tR\vdescription\x12 \n" +
-	"\vscreenshots\x18\t \x03(\tR\vscreenshots*\xe7\x01\n" +
+	"\vscreenshots\x18\t \x03(\tR\vscreenshots\"\xf8\x01\n" +
+	"\x14AddRepositoryRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12!\n" +
+	"\frecovery_key\x18\x03 \x01(\tR\vrecoveryKey\x12W\n" +
+	"\venvironment\x18\x04 \x03(\v25.archipelago.v1.AddRepositoryRequest.EnvironmentEntryR\venvironment\x1a>\n" +
+	"\x10EnvironmentEntry\x12\x10\n" +
+	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"v\n" +
+	"\x15AddRepositoryResponse\x12:\n" +
+	"\n" +
+	"repository\x18\x01 \x01(\v2\x1a.archipelago.v1.RepositoryR\n" +
+	"repository\x12!\n" +
+	"\frecovery_key\x18\x02 \x01(\tR\vrecoveryKey\"\x19\n" +
+	"\x17ListRepositoriesRequest\"Z\n" +
+	"\x18ListRepositoriesResponse\x12>\n" +
+	"\frepositories\x18\x01 \x03(\v2\x1a.archipelago.v1.RepositoryR\frepositories\"-\n" +
+	"\x17RemoveRepositoryRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"=\n" +
+	"\x18RemoveRepositoryResponse\x12!\n" +
+	"\frecovery_key\x18\x01 \x01(\tR\vrecoveryKey\"+\n" +
+	"\x15GetRecoveryKeyRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\";\n" +
+	"\x16GetRecoveryKeyResponse\x12!\n" +
+	"\frecovery_key\x18\x01 \x01(\tR\vrecoveryKey\"\xb8\x01\n" +
+	"\n" +
+	"Repository\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x10\n" +
+	"\x03url\x18\x02 \x01(\tR\x03url\x12\x18\n" +
+	"\aproblem\x18\x03 \x01(\tR\aproblem\x124\n" +
+	"\bschedule\x18\x04 \x01(\v2\x18.archipelago.v1.ScheduleR\bschedule\x124\n" +
+	"\achecked\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\achecked\"\xb8\x01\n" +
+	"\bSchedule\x12\x14\n" +
+	"\x05hours\x18\x01 \x01(\x05R\x05hours\x12\x16\n" +
+	"\x06window\x18\x02 \x01(\tR\x06window\x12\x1b\n" +
+	"\tkeep_last\x18\x03 \x01(\rR\bkeepLast\x12\x1d\n" +
+	"\n" +
+	"keep_daily\x18\x04 \x01(\rR\tkeepDaily\x12\x1f\n" +
+	"\vkeep_weekly\x18\x05 \x01(\rR\n" +
+	"keepWeekly\x12!\n" +
+	"\fkeep_monthly\x18\x06 \x01(\rR\vkeepMonthly\"`\n" +
+	"\x14SetRepositoryRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x124\n" +
+	"\bschedule\x18\x02 \x01(\v2\x18.archipelago.v1.ScheduleR\bschedule\"S\n" +
+	"\x15SetRepositoryResponse\x12:\n" +
+	"\n" +
+	"repository\x18\x01 \x01(\v2\x1a.archipelago.v1.RepositoryR\n" +
+	"repository\"\x8d\x02\n" +
+	"\x06Backup\x12.\n" +
+	"\x04made\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x04made\x12\x12\n" +
+	"\x04size\x18\x02 \x01(\x03R\x04size\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x03 \x01(\tR\n" +
+	"repository\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x122\n" +
+	"\x06proven\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06proven\x124\n" +
+	"\astarted\x18\x06 \x01(\v2\x1a.google.protobuf.TimestampR\astarted\x12\x1b\n" +
+	"\tdata_only\x18\a \x01(\tR\bdataOnly\"E\n" +
+	"\x13MakeSnapshotRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x02 \x01(\tR\n" +
+	"repository\"F\n" +
+	"\x14ListSnapshotsRequest\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x01 \x01(\tR\n" +
+	"repository\x12\x0e\n" +
+	"\x02id\x18\x02 \x01(\tR\x02id\"O\n" +
+	"\x15ListSnapshotsResponse\x126\n" +
+	"\tsnapshots\x18\x01 \x03(\v2\x18.archipelago.v1.SnapshotR\tsnapshots\"F\n" +
+	"\x14ProveSnapshotRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x02 \x01(\tR\n" +
+	"repository\"~\n" +
+	"\x16RestoreSnapshotRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x1e\n" +
+	"\n" +
+	"repository\x18\x02 \x01(\tR\n" +
+	"repository\x12\x1a\n" +
+	"\bsnapshot\x18\x03 \x01(\tR\bsnapshot\x12\x18\n" +
+	"\aconsent\x18\x04 \x03(\tR\aconsent\"\xaf\x01\n" +
+	"\x10SnapshotProgress\x12\x18\n" +
+	"\amessage\x18\x01 \x01(\tR\amessage\x12\x12\n" +
+	"\x04done\x18\x02 \x01(\x01R\x04done\x124\n" +
+	"\bsnapshot\x18\x03 \x01(\v2\x18.archipelago.v1.SnapshotR\bsnapshot\x127\n" +
+	"\toperation\x18\x04 \x01(\v2\x19.archipelago.v1.OperationR\toperation\"\x9a\x01\n" +
+	"\bSnapshot\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x10\n" +
+	"\x03app\x18\x02 \x01(\tR\x03app\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x12.\n" +
+	"\x04made\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04made\x12\x12\n" +
+	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x14\n" +
+	"\x05added\x18\x06 \x01(\x03R\x05added*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -3283,7 +4666,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xd1\x11\n" +
+	"2\x8e\x19\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -3313,8 +4696,19 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x06Status\x12\x1d.archipelago.v1.StatusRequest\x1a\x1e.archipelago.v1.StatusResponse\"\x03\x90\x02\x01\x12S\n" +
 	"\n" +
 	"AddStorage\x12!.archipelago.v1.AddStorageRequest\x1a\".archipelago.v1.AddStorageResponse\x12[\n" +
-	"\vListStorage\x12\".archipelago.v1.ListStorageRequest\x1a#.archipelago.v1.ListStorageResponse\"\x03\x90\x02\x01\x12\\\n" +
-	"\rRemoveStorage\x12$.archipelago.v1.RemoveStorageRequest\x1a%.archipelago.v1.RemoveStorageResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
+	"\vListStorage\x12\".archipelago.v1.ListStorageRequest\x1a#.archipelago.v1.ListStorageResponse\"\x03\x90\x02\x01\x12U\n" +
+	"\n" +
+	"MoveVolume\x12!.archipelago.v1.MoveVolumeRequest\x1a\".archipelago.v1.MoveVolumeResponse0\x01\x12\\\n" +
+	"\rRemoveStorage\x12$.archipelago.v1.RemoveStorageRequest\x1a%.archipelago.v1.RemoveStorageResponse\x12\\\n" +
+	"\rAddRepository\x12$.archipelago.v1.AddRepositoryRequest\x1a%.archipelago.v1.AddRepositoryResponse\x12j\n" +
+	"\x10ListRepositories\x12'.archipelago.v1.ListRepositoriesRequest\x1a(.archipelago.v1.ListRepositoriesResponse\"\x03\x90\x02\x01\x12\\\n" +
+	"\rSetRepository\x12$.archipelago.v1.SetRepositoryRequest\x1a%.archipelago.v1.SetRepositoryResponse\x12e\n" +
+	"\x10RemoveRepository\x12'.archipelago.v1.RemoveRepositoryRequest\x1a(.archipelago.v1.RemoveRepositoryResponse\x12_\n" +
+	"\x0eGetRecoveryKey\x12%.archipelago.v1.GetRecoveryKeyRequest\x1a&.archipelago.v1.GetRecoveryKeyResponse\x12W\n" +
+	"\fMakeSnapshot\x12#.archipelago.v1.MakeSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12a\n" +
+	"\rListSnapshots\x12$.archipelago.v1.ListSnapshotsRequest\x1a%.archipelago.v1.ListSnapshotsResponse\"\x03\x90\x02\x01\x12Y\n" +
+	"\rProveSnapshot\x12$.archipelago.v1.ProveSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12]\n" +
+	"\x0fRestoreSnapshot\x12&.archipelago.v1.RestoreSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01B?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
 
 var (
 	file_orchestrator_proto_rawDescOnce sync.Once
@@ -3329,157 +4723,215 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 58)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
 var file_orchestrator_proto_goTypes = []any{
-	(State)(0),                     // 0: archipelago.v1.State
-	(*App)(nil),                    // 1: archipelago.v1.App
-	(*SubscribeRequest)(nil),       // 2: archipelago.v1.SubscribeRequest
-	(*GetSubscriptionRequest)(nil), // 3: archipelago.v1.GetSubscriptionRequest
-	(*RefreshRequest)(nil),         // 4: archipelago.v1.RefreshRequest
-	(*Subscription)(nil),           // 5: archipelago.v1.Subscription
-	(*Container)(nil),              // 6: archipelago.v1.Container
-	(*ListAppsRequest)(nil),        // 7: archipelago.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),       // 8: archipelago.v1.ListAppsResponse
-	(*GetAppRequest)(nil),          // 9: archipelago.v1.GetAppRequest
-	(*InstallRequest)(nil),         // 10: archipelago.v1.InstallRequest
-	(*UpdateRequest)(nil),          // 11: archipelago.v1.UpdateRequest
-	(*ConfigureRequest)(nil),       // 12: archipelago.v1.ConfigureRequest
-	(*AdoptRequest)(nil),           // 13: archipelago.v1.AdoptRequest
-	(*ImportSecretRequest)(nil),    // 14: archipelago.v1.ImportSecretRequest
-	(*ImportSecretResponse)(nil),   // 15: archipelago.v1.ImportSecretResponse
-	(*BackupRequest)(nil),          // 16: archipelago.v1.BackupRequest
-	(*Chunk)(nil),                  // 17: archipelago.v1.Chunk
-	(*RestoreRequest)(nil),         // 18: archipelago.v1.RestoreRequest
-	(*RestoreHeader)(nil),          // 19: archipelago.v1.RestoreHeader
-	(*SetPasswordRequest)(nil),     // 20: archipelago.v1.SetPasswordRequest
-	(*SetPasswordResponse)(nil),    // 21: archipelago.v1.SetPasswordResponse
-	(*ListSessionsRequest)(nil),    // 22: archipelago.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),   // 23: archipelago.v1.ListSessionsResponse
-	(*Session)(nil),                // 24: archipelago.v1.Session
-	(*EndSessionsRequest)(nil),     // 25: archipelago.v1.EndSessionsRequest
-	(*EndSessionsResponse)(nil),    // 26: archipelago.v1.EndSessionsResponse
-	(*UpgradeRequest)(nil),         // 27: archipelago.v1.UpgradeRequest
-	(*UpgradeResponse)(nil),        // 28: archipelago.v1.UpgradeResponse
-	(*DoctorRequest)(nil),          // 29: archipelago.v1.DoctorRequest
-	(*DoctorResponse)(nil),         // 30: archipelago.v1.DoctorResponse
-	(*Finding)(nil),                // 31: archipelago.v1.Finding
-	(*StartRequest)(nil),           // 32: archipelago.v1.StartRequest
-	(*StopRequest)(nil),            // 33: archipelago.v1.StopRequest
-	(*RestartRequest)(nil),         // 34: archipelago.v1.RestartRequest
-	(*UninstallRequest)(nil),       // 35: archipelago.v1.UninstallRequest
-	(*Operation)(nil),              // 36: archipelago.v1.Operation
-	(*WatchRequest)(nil),           // 37: archipelago.v1.WatchRequest
-	(*Progress)(nil),               // 38: archipelago.v1.Progress
-	(*CredentialsRequest)(nil),     // 39: archipelago.v1.CredentialsRequest
-	(*CredentialsResponse)(nil),    // 40: archipelago.v1.CredentialsResponse
-	(*LogsRequest)(nil),            // 41: archipelago.v1.LogsRequest
-	(*LogLine)(nil),                // 42: archipelago.v1.LogLine
-	(*StatusRequest)(nil),          // 43: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),         // 44: archipelago.v1.StatusResponse
-	(*AddStorageRequest)(nil),      // 45: archipelago.v1.AddStorageRequest
-	(*AddStorageResponse)(nil),     // 46: archipelago.v1.AddStorageResponse
-	(*ListStorageRequest)(nil),     // 47: archipelago.v1.ListStorageRequest
-	(*ListStorageResponse)(nil),    // 48: archipelago.v1.ListStorageResponse
-	(*RemoveStorageRequest)(nil),   // 49: archipelago.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),  // 50: archipelago.v1.RemoveStorageResponse
-	(*Storage)(nil),                // 51: archipelago.v1.Storage
-	(*Listing)(nil),                // 52: archipelago.v1.Listing
-	nil,                            // 53: archipelago.v1.App.ConfigEntry
-	nil,                            // 54: archipelago.v1.Subscription.RefusedEntry
-	nil,                            // 55: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                            // 56: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                            // 57: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                            // 58: archipelago.v1.CredentialsResponse.SecretsEntry
-	(*timestamppb.Timestamp)(nil),  // 59: google.protobuf.Timestamp
+	(State)(0),                       // 0: archipelago.v1.State
+	(*App)(nil),                      // 1: archipelago.v1.App
+	(*SubscribeRequest)(nil),         // 2: archipelago.v1.SubscribeRequest
+	(*GetSubscriptionRequest)(nil),   // 3: archipelago.v1.GetSubscriptionRequest
+	(*RefreshRequest)(nil),           // 4: archipelago.v1.RefreshRequest
+	(*Subscription)(nil),             // 5: archipelago.v1.Subscription
+	(*Container)(nil),                // 6: archipelago.v1.Container
+	(*ListAppsRequest)(nil),          // 7: archipelago.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),         // 8: archipelago.v1.ListAppsResponse
+	(*GetAppRequest)(nil),            // 9: archipelago.v1.GetAppRequest
+	(*InstallRequest)(nil),           // 10: archipelago.v1.InstallRequest
+	(*UpdateRequest)(nil),            // 11: archipelago.v1.UpdateRequest
+	(*ConfigureRequest)(nil),         // 12: archipelago.v1.ConfigureRequest
+	(*AdoptRequest)(nil),             // 13: archipelago.v1.AdoptRequest
+	(*ImportSecretRequest)(nil),      // 14: archipelago.v1.ImportSecretRequest
+	(*ImportSecretResponse)(nil),     // 15: archipelago.v1.ImportSecretResponse
+	(*BackupRequest)(nil),            // 16: archipelago.v1.BackupRequest
+	(*Chunk)(nil),                    // 17: archipelago.v1.Chunk
+	(*RestoreRequest)(nil),           // 18: archipelago.v1.RestoreRequest
+	(*RestoreHeader)(nil),            // 19: archipelago.v1.RestoreHeader
+	(*SetPasswordRequest)(nil),       // 20: archipelago.v1.SetPasswordRequest
+	(*SetPasswordResponse)(nil),      // 21: archipelago.v1.SetPasswordResponse
+	(*ListSessionsRequest)(nil),      // 22: archipelago.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),     // 23: archipelago.v1.ListSessionsResponse
+	(*Session)(nil),                  // 24: archipelago.v1.Session
+	(*EndSessionsRequest)(nil),       // 25: archipelago.v1.EndSessionsRequest
+	(*EndSessionsResponse)(nil),      // 26: archipelago.v1.EndSessionsResponse
+	(*UpgradeRequest)(nil),           // 27: archipelago.v1.UpgradeRequest
+	(*UpgradeResponse)(nil),          // 28: archipelago.v1.UpgradeResponse
+	(*DoctorRequest)(nil),            // 29: archipelago.v1.DoctorRequest
+	(*DoctorResponse)(nil),           // 30: archipelago.v1.DoctorResponse
+	(*Finding)(nil),                  // 31: archipelago.v1.Finding
+	(*StartRequest)(nil),             // 32: archipelago.v1.StartRequest
+	(*StopRequest)(nil),              // 33: archipelago.v1.StopRequest
+	(*RestartRequest)(nil),           // 34: archipelago.v1.RestartRequest
+	(*UninstallRequest)(nil),         // 35: archipelago.v1.UninstallRequest
+	(*Operation)(nil),                // 36: archipelago.v1.Operation
+	(*WatchRequest)(nil),             // 37: archipelago.v1.WatchRequest
+	(*Progress)(nil),                 // 38: archipelago.v1.Progress
+	(*CredentialsRequest)(nil),       // 39: archipelago.v1.CredentialsRequest
+	(*CredentialsResponse)(nil),      // 40: archipelago.v1.CredentialsResponse
+	(*LogsRequest)(nil),              // 41: archipelago.v1.LogsRequest
+	(*LogLine)(nil),                  // 42: archipelago.v1.LogLine
+	(*StatusRequest)(nil),            // 43: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),           // 44: archipelago.v1.StatusResponse
+	(*AddStorageRequest)(nil),        // 45: archipelago.v1.AddStorageRequest
+	(*AddStorageResponse)(nil),       // 46: archipelago.v1.AddStorageResponse
+	(*MoveVolumeRequest)(nil),        // 47: archipelago.v1.MoveVolumeRequest
+	(*MoveVolumeResponse)(nil),       // 48: archipelago.v1.MoveVolumeResponse
+	(*ListStorageRequest)(nil),       // 49: archipelago.v1.ListStorageRequest
+	(*ListStorageResponse)(nil),      // 50: archipelago.v1.ListStorageResponse
+	(*RemoveStorageRequest)(nil),     // 51: archipelago.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),    // 52: archipelago.v1.RemoveStorageResponse
+	(*Storage)(nil),                  // 53: archipelago.v1.Storage
+	(*Listing)(nil),                  // 54: archipelago.v1.Listing
+	(*AddRepositoryRequest)(nil),     // 55: archipelago.v1.AddRepositoryRequest
+	(*AddRepositoryResponse)(nil),    // 56: archipelago.v1.AddRepositoryResponse
+	(*ListRepositoriesRequest)(nil),  // 57: archipelago.v1.ListRepositoriesRequest
+	(*ListRepositoriesResponse)(nil), // 58: archipelago.v1.ListRepositoriesResponse
+	(*RemoveRepositoryRequest)(nil),  // 59: archipelago.v1.RemoveRepositoryRequest
+	(*RemoveRepositoryResponse)(nil), // 60: archipelago.v1.RemoveRepositoryResponse
+	(*GetRecoveryKeyRequest)(nil),    // 61: archipelago.v1.GetRecoveryKeyRequest
+	(*GetRecoveryKeyResponse)(nil),   // 62: archipelago.v1.GetRecoveryKeyResponse
+	(*Repository)(nil),               // 63: archipelago.v1.Repository
+	(*Schedule)(nil),                 // 64: archipelago.v1.Schedule
+	(*SetRepositoryRequest)(nil),     // 65: archipelago.v1.SetRepositoryRequest
+	(*SetRepositoryResponse)(nil),    // 66: archipelago.v1.SetRepositoryResponse
+	(*Backup)(nil),                   // 67: archipelago.v1.Backup
+	(*MakeSnapshotRequest)(nil),      // 68: archipelago.v1.MakeSnapshotRequest
+	(*ListSnapshotsRequest)(nil),     // 69: archipelago.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),    // 70: archipelago.v1.ListSnapshotsResponse
+	(*ProveSnapshotRequest)(nil),     // 71: archipelago.v1.ProveSnapshotRequest
+	(*RestoreSnapshotRequest)(nil),   // 72: archipelago.v1.RestoreSnapshotRequest
+	(*SnapshotProgress)(nil),         // 73: archipelago.v1.SnapshotProgress
+	(*Snapshot)(nil),                 // 74: archipelago.v1.Snapshot
+	nil,                              // 75: archipelago.v1.App.ConfigEntry
+	nil,                              // 76: archipelago.v1.Subscription.RefusedEntry
+	nil,                              // 77: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                              // 78: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                              // 79: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                              // 80: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                              // 81: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),    // 82: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	53, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	52, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
-	59, // 4: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	59, // 5: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	59, // 6: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	54, // 7: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	59, // 8: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
-	1,  // 9: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	59, // 10: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	55, // 11: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	56, // 12: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
-	19, // 13: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	57, // 14: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	24, // 15: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	59, // 16: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	59, // 17: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
-	31, // 18: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	58, // 19: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	59, // 20: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	59, // 21: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	51, // 22: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
-	51, // 23: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	7,  // 24: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 25: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 26: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 27: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 28: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 29: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 30: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 31: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 32: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 33: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 34: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 35: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 36: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 37: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 38: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 39: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 40: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 41: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 42: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 43: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 44: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 45: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 46: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 47: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 48: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 49: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	45, // 50: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	47, // 51: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	49, // 52: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	8,  // 53: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 54: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 55: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 56: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 57: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 58: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 59: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 60: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 61: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 62: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 63: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 64: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 65: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 66: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 67: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 68: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 69: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 70: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 71: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 72: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 73: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 74: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 75: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 76: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 77: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 78: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	46, // 79: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	48, // 80: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	50, // 81: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	53, // [53:82] is the sub-list for method output_type
-	24, // [24:53] is the sub-list for method input_type
-	24, // [24:24] is the sub-list for extension type_name
-	24, // [24:24] is the sub-list for extension extendee
-	0,  // [0:24] is the sub-list for field type_name
+	75, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	54, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	67, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
+	82, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	82, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	82, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	76, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	82, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	1,  // 10: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
+	82, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	77, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	78, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	19, // 14: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
+	79, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	24, // 16: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
+	82, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	82, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	31, // 19: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	80, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	82, // 21: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	82, // 22: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	53, // 23: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	53, // 24: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	81, // 25: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	63, // 26: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	63, // 27: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
+	64, // 28: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
+	82, // 29: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	64, // 30: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
+	63, // 31: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	82, // 32: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	82, // 33: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	82, // 34: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	74, // 35: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
+	74, // 36: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
+	36, // 37: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
+	82, // 38: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	7,  // 39: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 40: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 41: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 42: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 43: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 44: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 45: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 46: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 47: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 48: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 49: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 50: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 51: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 52: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 53: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 54: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 55: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 56: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 57: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 58: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 59: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 60: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 61: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 62: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 63: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 64: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	45, // 65: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	49, // 66: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	47, // 67: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	51, // 68: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	55, // 69: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	57, // 70: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	65, // 71: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	59, // 72: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	61, // 73: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	68, // 74: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	69, // 75: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	71, // 76: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	72, // 77: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	8,  // 78: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 79: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 80: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 81: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 82: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 83: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 84: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 85: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 86: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 87: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 88: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 89: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 90: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 91: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 92: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 93: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 94: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 95: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 96: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 97: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 98: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 99: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 100: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 101: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 102: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 103: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	46, // 104: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	50, // 105: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	48, // 106: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	52, // 107: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	56, // 108: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	58, // 109: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	66, // 110: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	60, // 111: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	62, // 112: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	73, // 113: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	70, // 114: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	73, // 115: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	73, // 116: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	78, // [78:117] is the sub-list for method output_type
+	39, // [39:78] is the sub-list for method input_type
+	39, // [39:39] is the sub-list for extension type_name
+	39, // [39:39] is the sub-list for extension extendee
+	0,  // [0:39] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -3497,7 +4949,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   58,
+			NumMessages:   81,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -1,5 +1,6 @@
-// Package archive owns the form of a backup: a zip file with four members. The daemon
-// writes it, and the client opens it on the owner's machine; neither needs the other.
+// Package archive owns the form of a backup in one file: a zip file with four members,
+// encrypted as a whole with age. The daemon writes it, and the client opens it on the owner's
+// machine; neither needs the other.
 package archive
 
 import (
@@ -10,6 +11,8 @@ import (
 	"fmt"
 	"io"
 	"strings"
+
+	"filippo.io/age"
 )
 
 // Members of a backup.
@@ -36,6 +39,31 @@ type Contents struct {
 	Secrets       []byte
 	Volumes       io.ReadCloser
 	VolumesSHA256 string // in hex
+}
+
+// intro is how every file begins that age has encrypted.
+const intro = "age-encryption.org/"
+
+// Seal gives the writer of a backup's zip file, which encrypts all of it to the recipients.
+// Only once it has been closed, the backup is whole: a part of it is refused when it is read.
+func Seal(w io.Writer, recipients []age.Recipient) (io.WriteCloser, error) {
+	return age.Encrypt(w, recipients...)
+}
+
+// Unseal gives the zip file of a backup of size bytes. Those of release 0.1, whose
+// secrets alone are encrypted, are zip files themselves.
+func Unseal(file io.ReaderAt, size int64, identities []age.Identity) (*zip.Reader, error) {
+	begin := make([]byte, len(intro))
+	if _, err := file.ReadAt(begin, 0); err == nil && string(begin) == intro {
+		if file, size, err = age.DecryptReaderAt(file, size, identities...); err != nil {
+			return nil, err
+		}
+	}
+	z, err := zip.NewReader(file, size)
+	if err != nil {
+		return nil, fmt.Errorf("%w: %w", ErrNotBackup, err)
+	}
+	return z, nil
 }
 
 // Open reads a backup's members. The caller closes the volumes.

@@ -17,8 +17,10 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/render"
+	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -43,10 +45,22 @@ type Node interface {
 	// Watch gives an application as it is, and a channel that is closed when that may
 	// have changed.
 	Watch(app string) (v view.View, busy bool, changed <-chan struct{}, err error)
-	// Admit says why a record cannot be brought back as things are, and accepts
-	// nothing; Restore accepts it, and what it requires.
-	Admit(state.Desired) error
-	Restore(state.Desired) (generation uint64, err error)
+	// Admit says why a record cannot be brought back as things are, and with what the
+	// owner agrees to, and accepts nothing; Restore accepts it, and what it requires.
+	Admit(d state.Desired, consent []string) error
+	Restore(d state.Desired, consent []string) (generation uint64, err error)
+	// Filled is a manifest with settings and what the node has filled in; name is the one
+	// under which its proxy has web interfaces.
+	Filled(m *manifest.Manifest, config map[string]string) (filled *manifest.Manifest, name string, err error)
+}
+
+// Drills start applications from what a backup of them has brought back.
+type Drills interface {
+	// Run says what was seen of one that came up; drill.ErrNotStarted is wrapped where it did
+	// not come to a start, which says nothing of the backup.
+	Run(ctx context.Context, s drill.Source, say func(string)) (seen string, err error)
+	// Tidy removes what a drill has left whose end was cut off.
+	Tidy(ctx context.Context) error
 }
 
 // Manager makes and restores backups.
@@ -57,10 +71,15 @@ type Manager struct {
 	Secrets   *secrets.Store
 	DataDir   string
 	Snapshots string // directory of copies
+	To        *repository.Store
+	Drills    Drills
+	Reserve   int64 // bytes that a restoration from a repository leaves free; 0 stands for 1 GiB
 	Log       *slog.Logger
 
 	mu   sync.Mutex
 	busy map[string]Work // by application
+
+	known map[string]kept // by repository; replaced, and not changed in place
 }
 
 // Work is what is being done with an application's backup.
@@ -108,6 +127,8 @@ type Backup struct {
 	Source   string             `json:"source,omitempty"` // where the manifest was from
 	Config   map[string]string  `json:"config,omitempty"`
 	Data     state.Data         `json:"data"`
+
+	Consent []string `json:"-"` // of whoever restores it: to what the catalog does not vouch for
 }
 
 func (m *Manager) audit(who, app, what string, err error) {
@@ -176,12 +197,13 @@ func (m *Manager) copyStopped(ctx context.Context, app, dir string) (b Backup, e
 	}
 	data := m.Store.Data(app)
 	for _, v := range data.Volumes {
-		dirs = append(dirs, manifest.VolumeDir(m.DataDir, app, v))
+		dirs = append(dirs, data.Dir(m.DataDir, app, v))
 	}
+	data.Places = nil // they are this node's
 	if err := m.Engine.CopyVolumes(ctx, dirs, dir); err != nil {
 		return b, fmt.Errorf("backing up %s: %w", app, err)
 	}
-	return Backup{archive.Format, app, time.Now().UTC(), d.Goal, d.Manifest, d.Source, d.Config, data}, nil
+	return Backup{Format: archive.Format, App: app, Made: time.Now().UTC(), Goal: d.Goal, Manifest: d.Manifest, Source: d.Source, Config: d.Config, Data: data}, nil
 }
 
 // awaitUp waits until an application is up again, has failed, or is not wanted

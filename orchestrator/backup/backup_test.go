@@ -13,6 +13,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -22,6 +23,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
@@ -51,11 +53,18 @@ type node struct {
 	calls  []string
 	fail   map[string]error // by method
 	copied func()           // called while the volumes are copied
+	copies func([]string)   // called with their directories
 	up     bool
 	broken bool // it does not come up any more
 
 	restored []state.Desired
 	admit    error
+
+	drilled  []drill.Source // what was to be started from a backup
+	drilling func(context.Context, drill.Source) (seen string, err error)
+	tidied   int
+	watches  atomic.Int32           // how often an application was looked at
+	unpacks  func(dir string) error // what a backup's volumes hold; nil: the volume db
 }
 
 func (n *node) do(call string) error {
@@ -77,6 +86,9 @@ func (n *node) CopyVolumes(_ context.Context, dirs []string, dir string) error {
 	if n.copied != nil {
 		n.copied()
 	}
+	if n.copies != nil {
+		n.copies(dirs)
+	}
 	for i := range dirs {
 		dirs[i] = filepath.Base(dirs[i])
 	}
@@ -92,8 +104,16 @@ func (n *node) Archive(_ context.Context, _, file string) error {
 	return errors.Join(err, f.Close(), n.do("archive"))
 }
 
-func (n *node) Extract(_ context.Context, file, _ string) error {
+func (n *node) Extract(_ context.Context, file, dir string) error {
 	b, err := os.ReadFile(file)
+	if err != nil {
+		return err
+	}
+	if n.unpacks != nil {
+		err = n.unpacks(dir)
+	} else {
+		err = os.MkdirAll(filepath.Join(dir, "db"), 0o700)
+	}
 	if err != nil {
 		return err
 	}
@@ -132,6 +152,7 @@ func (n *node) pass(app string) {
 }
 
 func (n *node) Watch(app string) (v view.View, busy bool, changed <-chan struct{}, err error) {
+	n.watches.Add(1)
 	op, changed := n.Tracker.Watch(app)
 	d, err := n.store.Get(app)
 	v.Goal, v.State, v.Error = d.Goal, view.Starting, op.Error
@@ -148,9 +169,24 @@ func (n *node) Watch(app string) (v view.View, busy bool, changed <-chan struct{
 	return v, op.Busy, changed, err
 }
 
-func (n *node) Admit(state.Desired) error { return n.admit }
+func (n *node) Filled(m *manifest.Manifest, config map[string]string) (*manifest.Manifest, string, error) {
+	filled, err := m.With(config, manifest.Node{})
+	return filled, "box.local", err
+}
 
-func (n *node) Restore(d state.Desired) (uint64, error) {
+func (n *node) Run(ctx context.Context, s drill.Source, _ func(string)) (string, error) {
+	n.drilled = append(n.drilled, s)
+	if n.drilling != nil {
+		return n.drilling(ctx, s)
+	}
+	return "it runs", nil
+}
+
+func (n *node) Tidy(context.Context) error { n.tidied++; return nil }
+
+func (n *node) Admit(state.Desired, []string) error { return n.admit }
+
+func (n *node) Restore(d state.Desired, _ []string) (uint64, error) {
 	n.restored = append(n.restored, d)
 	return 7, n.do("restore")
 }
@@ -192,7 +228,7 @@ func manager(t *testing.T) (*backup.Manager, *node) {
 	if err := os.Mkdir(snapshots, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	return &backup.Manager{Engine: n, Node: n, Store: store, Secrets: sec, DataDir: filepath.Join(dir, "data"), Snapshots: snapshots, Log: slog.New(slog.DiscardHandler)}, n
+	return &backup.Manager{Engine: n, Node: n, Store: store, Secrets: sec, DataDir: filepath.Join(dir, "data"), Snapshots: snapshots, Drills: n, Log: slog.New(slog.DiscardHandler)}, n
 }
 
 // running is one over a node on which the pair runs.
@@ -210,23 +246,38 @@ func running(t *testing.T) (*backup.Manager, *node) {
 	return m, n
 }
 
+// owner is who can read the backups of a test.
+var owner = sync.OnceValue(func() *age.X25519Identity {
+	id, err := age.GenerateX25519Identity()
+	if err != nil {
+		panic(err)
+	}
+	return id
+})
+
 func write(t *testing.T, m *backup.Manager, w io.Writer) error {
 	t.Helper()
-	id, err := age.GenerateX25519Identity()
+	return m.Write(t.Context(), "pair", []age.Recipient{owner().Recipient()}, "owner", w)
+}
+
+// unsealed is what the owner finds in a backup, of which nothing is in the clear.
+func unsealed(t *testing.T, file []byte) *zip.Reader {
+	t.Helper()
+	plain, size, err := age.DecryptReaderAt(bytes.NewReader(file), int64(len(file)), owner())
+	if err != nil {
+		t.Fatal("the file as a whole is not encrypted to its owner: ", err)
+	}
+	z, err := zip.NewReader(plain, size)
 	if err != nil {
 		t.Fatal(err)
 	}
-	return m.Write(t.Context(), "pair", []age.Recipient{id.Recipient()}, "owner", w)
+	return z
 }
 
 // header reads what a backup is of.
 func header(t *testing.T, file []byte) (b backup.Backup) {
 	t.Helper()
-	z, err := zip.NewReader(bytes.NewReader(file), int64(len(file)))
-	if err != nil {
-		t.Fatal(err)
-	}
-	c, err := archive.Open(z)
+	c, err := archive.Open(unsealed(t, file))
 	if err != nil {
 		t.Fatal(err)
 	}

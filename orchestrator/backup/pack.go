@@ -19,9 +19,15 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
 )
 
-// pack writes the backup file: the volumes from the copy in dir.
+// pack writes the backup file: the volumes from the copy in dir. Nothing of it is in the
+// clear. The secrets are encrypted once more within, as they were when the volumes were not:
+// every client reads both.
 func (m *Manager) pack(ctx context.Context, b Backup, dir string, recipients []age.Recipient, w io.Writer) error {
-	z := zip.NewWriter(w)
+	whole, err := archive.Seal(w, recipients)
+	if err != nil {
+		return err
+	}
+	z := zip.NewWriter(whole)
 	z.RegisterCompressor(zip.Deflate, func(w io.Writer) (io.WriteCloser, error) { return flate.NewWriter(w, flate.BestSpeed) })
 	var sums []byte
 	add := func(name string, method uint16, write func(io.Writer) error) error {
@@ -36,15 +42,10 @@ func (m *Manager) pack(ctx context.Context, b Backup, dir string, recipients []a
 		sums = fmt.Appendf(sums, "%s  %s\n", hex.EncodeToString(h.Sum(nil)), name)
 		return nil
 	}
-	values, err := m.Secrets.All(b.Manifest)
+	values, err := m.values(b)
 	if err != nil {
 		return err
 	}
-	settings, err := m.Secrets.Settings(b.Manifest, b.Config)
-	if err != nil {
-		return err
-	}
-	maps.Copy(values, settings)
 	err = errors.Join(
 		add(archive.Header, zip.Deflate, func(w io.Writer) error { return json.NewEncoder(w).Encode(b) }),
 		add(archive.Secrets, zip.Store, func(w io.Writer) error {
@@ -65,7 +66,24 @@ func (m *Manager) pack(ctx context.Context, b Backup, dir string, recipients []a
 	if _, err := entry.Write(sums); err != nil {
 		return err
 	}
-	return z.Close()
+	if err := z.Close(); err != nil {
+		return err
+	}
+	return whole.Close()
+}
+
+// values are the secrets of what is backed up, and its secret settings.
+func (m *Manager) values(b Backup) (map[string]string, error) {
+	values, err := m.Secrets.All(b.Manifest)
+	if err != nil {
+		return nil, err
+	}
+	settings, err := m.Secrets.Settings(b.Manifest, b.Config)
+	if err != nil {
+		return nil, err
+	}
+	maps.Copy(values, settings)
+	return values, nil
 }
 
 // tar passes the tar that the engine makes through a pipe, so that it takes no space

@@ -11,6 +11,7 @@ import (
 	"maps"
 	"os"
 	"path/filepath"
+	"regexp"
 	"slices"
 	"strings"
 
@@ -26,6 +27,12 @@ import (
 // data on this node. values are its secrets, volumes is the tar, sum its SHA-256 in hex.
 func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]string, volumes io.Reader, sum, who string) (gen uint64, err error) {
 	defer func() { m.audit(who, b.App, "restore", err) }()
+	return m.bringBack(ctx, b, values, func(ctx context.Context) error { return m.unpack(ctx, b, volumes, sum) })
+}
+
+// bringBack does what every restoration does; unpack has the volumes be where the
+// application's are, or leaves nothing.
+func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]string, unpack func(context.Context) error) (gen uint64, err error) {
 	if err := check(b, values); err != nil {
 		return 0, err
 	}
@@ -44,7 +51,7 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 	if b.Goal == state.Stopped {
 		rec.Goal = state.Stopped
 	}
-	if err := m.Node.Admit(rec); err != nil {
+	if err := m.Node.Admit(rec, b.Consent); err != nil {
 		return 0, err
 	}
 	if len(m.Store.Data(b.App).Volumes) > 0 {
@@ -53,7 +60,7 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 	if err := m.nothingThere(b.App); err != nil {
 		return 0, err
 	}
-	if err := m.unpack(ctx, b.App, volumes, sum); err != nil {
+	if err := unpack(ctx); err != nil {
 		return 0, fmt.Errorf("restoring %s: %w", b.App, err)
 	}
 	defer func() {
@@ -71,10 +78,12 @@ func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]strin
 			return 0, err
 		}
 	}
-	if err := m.Store.PutData(b.Data); err != nil {
+	data := b.Data
+	data.Places = nil // no backup says where on this node something is
+	if err := m.Store.PutData(data); err != nil {
 		return 0, err
 	}
-	if gen, err = m.Node.Restore(rec); err != nil {
+	if gen, err = m.Node.Restore(rec, b.Consent); err != nil {
 		return 0, err
 	}
 	return gen, nil
@@ -95,9 +104,11 @@ func derivedLast(m *manifest.Manifest, values map[string]string) []string {
 }
 
 // source is where the backup's manifest was from, as far as its word can be read: what came
-// from a signed catalog is not replaced by the disk's, on this node either.
+// from a signed catalog is not replaced by the disk's, on this node either. Which document it
+// was in is not believed: under another root it says nothing, and after one that is far ahead,
+// no version of this node's catalog would ever be a step forward.
 func source(b Backup) string {
-	return cmp.Or(catalog.ParseSource(b.Source).String(), "backup")
+	return cmp.Or(string(catalog.ParseSource(b.Source).From), "backup")
 }
 
 // nothingThere refuses to restore over data that is on the disk, whatever is on record: it
@@ -114,7 +125,7 @@ func (m *Manager) nothingThere(app string) error {
 	for _, e := range entries {
 		// A file system may be mounted there, with nothing in it yet.
 		dir := filepath.Join(home, e.Name())
-		if inside, err := os.ReadDir(dir); err == nil && e.IsDir() && len(inside) == 0 || len(inside) == 1 && inside[0].Name() == "lost+found" {
+		if inside, err := os.ReadDir(dir); err == nil && e.IsDir() && (len(inside) == 0 || len(inside) == 1 && inside[0].Name() == "lost+found") {
 			continue
 		}
 		return fmt.Errorf("%w: %s is on this node's disk, though not on record; uninstall %s with --purge, or move that away, before a backup takes its place", request.ErrRefused, dir, app)
@@ -132,7 +143,8 @@ func (m *Manager) undo(ctx context.Context, app string) error {
 }
 
 // unpack has the volumes be where the application's are.
-func (m *Manager) unpack(ctx context.Context, app string, volumes io.Reader, sum string) (err error) {
+func (m *Manager) unpack(ctx context.Context, b Backup, volumes io.Reader, sum string) (err error) {
+	app := b.App
 	if err := os.MkdirAll(m.Snapshots, 0o700); err != nil {
 		return err
 	}
@@ -151,8 +163,38 @@ func (m *Manager) unpack(ctx context.Context, app string, volumes io.Reader, sum
 	if err := m.Engine.Extract(ctx, file, dir); err != nil {
 		return err
 	}
+	if err := declared(dir, b.Data.Volumes); err != nil {
+		return err
+	}
 	return m.Engine.PutBack(ctx, dir, home)
 }
+
+// declared wants a directory to hold just these volumes, each a directory: what else a backup
+// brings would lie beside the application's data, and without one of them it would not start.
+func declared(dir string, volumes []string) error {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return fmt.Errorf("%w: what the backup holds cannot be seen: %w", request.ErrRefused, err)
+	}
+	missing := slices.Clone(volumes)
+	for _, e := range entries {
+		switch name := e.Name(); {
+		case !slices.Contains(volumes, name):
+			return fmt.Errorf("%w: the backup holds %q, which is none of its volumes (%s)", request.ErrRefused, name, strings.Join(volumes, ", "))
+		case !e.IsDir():
+			return fmt.Errorf("%w: the volume %s of the backup is no directory", request.ErrRefused, name)
+		default:
+			missing = slices.DeleteFunc(missing, func(v string) bool { return v == name })
+		}
+	}
+	if len(missing) > 0 {
+		return fmt.Errorf("%w: the backup lacks the volume %s, which it says it has", request.ErrRefused, strings.Join(missing, ", "))
+	}
+	return nil
+}
+
+// volumeName is how manifests name volumes.
+var volumeName = regexp.MustCompile(`^[a-z0-9]([a-z0-9-]{0,61}[a-z0-9])?$`)
 
 // check takes nothing on trust: the file may come from anywhere.
 func check(b Backup, values map[string]string) error {
@@ -172,9 +214,12 @@ func check(b Backup, values map[string]string) error {
 	if _, err := b.Manifest.With(b.Config, manifest.Node{}); err != nil {
 		return fmt.Errorf("%w: %w", request.ErrRefused, err)
 	}
-	for _, v := range b.Data.Volumes {
-		if filepath.Base(v) != v || v == "." || v == ".." {
+	for i, v := range b.Data.Volumes {
+		switch {
+		case !volumeName.MatchString(v):
 			return fmt.Errorf("%w: %q is not the name of a volume", request.ErrRefused, v)
+		case slices.Contains(b.Data.Volumes[:i], v):
+			return fmt.Errorf("%w: the backup has the volume %q twice", request.ErrRefused, v)
 		}
 	}
 	for _, name := range slices.Sorted(maps.Keys(values)) {

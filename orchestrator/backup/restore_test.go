@@ -1,7 +1,6 @@
 package backup_test
 
 import (
-	"archive/zip"
 	"bytes"
 	"crypto/sha256"
 	"encoding/hex"
@@ -101,6 +100,34 @@ func TestRestoreIntoAMountPoint(t *testing.T) {
 	}
 }
 
+// TestABackupSaysNothingOfPlaces: of what was moved, its own place is copied, and a restore
+// believes no file where on this node something is.
+func TestABackupSaysNothingOfPlaces(t *testing.T) {
+	m, n := running(t)
+	places := map[string]state.Place{"db": {Dir: "/srv/big/pair/db"}}
+	if err := n.store.PutData(state.Data{App: "pair", Version: "1", Volumes: []string{"db"}, Places: places}); err != nil {
+		t.Fatal(err)
+	}
+	n.copies = func(dirs []string) {
+		if len(dirs) != 1 || dirs[0] != "/srv/big/pair/db" {
+			t.Errorf("copied are %v", dirs)
+		}
+	}
+	var file bytes.Buffer
+	if err := write(t, m, &file); err != nil {
+		t.Fatal(err)
+	}
+	if b := header(t, file.Bytes()); b.Data.Places != nil {
+		t.Errorf("%+v", b.Data)
+	}
+	m, n = manager(t)
+	c := whole()
+	c.Data.Places = map[string]state.Place{"db": {Dir: "/etc", Left: "/home"}}
+	if _, err := restore(t, m, c); err != nil || n.store.Data("pair").Places != nil {
+		t.Errorf("%v: %+v", err, n.store.Data("pair"))
+	}
+}
+
 func TestABackupSaysWhereItsManifestIsFrom(t *testing.T) {
 	m, n := running(t)
 	n.accept(t, state.Running, func(d *state.Desired) { d.Source = "catalog beta 7" })
@@ -108,7 +135,12 @@ func TestABackupSaysWhereItsManifestIsFrom(t *testing.T) {
 	if err := write(t, m, &file); err != nil {
 		t.Fatal(err)
 	}
-	for made, want := range map[string]string{header(t, file.Bytes()).Source: "catalog beta 7", "": "backup", "<b>anything</b>": "backup"} {
+	if made := header(t, file.Bytes()).Source; made != "catalog beta 7" {
+		t.Error(made)
+	}
+	// Which document it was is not believed: with one that is far ahead, nothing would ever be
+	// a step forward.
+	for made, want := range map[string]string{"catalog beta 7": "catalog", "catalog stable 999999999": "catalog", "": "backup", "<b>anything</b>": "backup"} {
 		m, n := manager(t)
 		c := whole()
 		c.Source = made
@@ -144,12 +176,22 @@ func TestRestoreIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, request.ErrRefused, "/data/pair/db is on this node's disk"},
+		{"a link to an empty disk is there", func(t *testing.T, n *node, _ *content) {
+			to := t.TempDir()
+			if err := errors.Join(os.Mkdir(filepath.Join(to, "lost+found"), 0o700), os.MkdirAll(filepath.Join(n.data, "pair"), 0o700), os.Symlink(to, filepath.Join(n.data, "pair", "db"))); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "/data/pair/db is on this node's disk"},
 		{"a volume outside", foreign("../db"), request.ErrRefused, `"../db"`},
 		{"a volume deeper", foreign("db/x"), request.ErrRefused, `"db/x"`},
 		{"an absolute volume", foreign("/etc"), request.ErrRefused, `"/etc"`},
 		{"the volumes' own directory", foreign("."), request.ErrRefused, `"."`},
 		{"the directory above", foreign(".."), request.ErrRefused, `".."`},
 		{"a volume without a name", foreign(""), request.ErrRefused, `""`},
+		{"a volume that is a copy's name", foreign("db.new"), request.ErrRefused, `"db.new"`},
+		{"a volume that is an option", foreign("-rf"), request.ErrRefused, `"-rf"`},
+		{"a volume of two lines", foreign("a\nb"), request.ErrRefused, `"a\nb"`},
+		{"a volume twice", foreign("db"), request.ErrRefused, `"db"`},
 		{"another application's manifest", func(_ *testing.T, _ *node, c *content) { c.App = "other" }, request.ErrRefused, "belong to different applications"},
 		{"another application's data", func(_ *testing.T, _ *node, c *content) { c.Data.App = "other" }, request.ErrRefused, "belong to different applications"},
 		{"no manifest", func(_ *testing.T, _ *node, c *content) { c.Manifest = nil }, request.ErrRefused, "belong to different applications"},
@@ -185,6 +227,43 @@ func TestRestoreIsRefused(t *testing.T) {
 				t.Errorf("refused, and yet it left %v, %v, %v", values, err, n.store.Data("pair"))
 			}
 		})
+	}
+}
+
+// TestABackupBringsItsVolumesAndNothingElse: what its tar holds is compared with what it says
+// it holds before anything of it is put in place.
+func TestABackupBringsItsVolumesAndNothingElse(t *testing.T) {
+	make := func(names ...string) func(string) error {
+		return func(dir string) (err error) {
+			for _, name := range names {
+				err = errors.Join(err, os.MkdirAll(filepath.Join(dir, name), 0o700))
+			}
+			return err
+		}
+	}
+	for _, c := range []struct {
+		name    string
+		unpacks func(dir string) error
+		why     string
+	}{
+		{"a volume that nobody declares", make("db", "pair-wallet"), `holds "pair-wallet", which is none of its volumes (db)`},
+		{"a hidden directory", make("db", ".ssh"), `holds ".ssh"`},
+		{"a link in a volume's place", func(dir string) error {
+			return errors.Join(os.MkdirAll(dir, 0o700), os.Symlink("/etc", filepath.Join(dir, "db")))
+		}, "the volume db of the backup is no directory"},
+		{"a file in a volume's place", func(dir string) error {
+			return errors.Join(os.MkdirAll(dir, 0o700), os.WriteFile(filepath.Join(dir, "db"), nil, 0o600))
+		}, "the volume db of the backup is no directory"},
+		{"no volume", make(""), "lacks the volume db"},
+	} {
+		m, n := manager(t)
+		n.unpacks = c.unpacks
+		if _, err := restore(t, m, whole()); !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), c.why) {
+			t.Errorf("%s: %v, expected %q", c.name, err, c.why)
+		}
+		if got := n.seen(); strings.Contains(got, "put-back") || !strings.HasSuffix(got, "delete pair.restore, delete pair") {
+			t.Errorf("%s: %s", c.name, got)
+		}
 	}
 }
 
@@ -239,18 +318,11 @@ func TestSecretSettingsAreInABackupOnlyEncrypted(t *testing.T) {
 		t.Fatal(err)
 	}
 	n.accept(t, state.Running, func(d *state.Desired) { d.Manifest, d.Config = secretly(), map[string]string{"api-key": ref} })
-	id, err := age.GenerateX25519Identity()
-	if err != nil {
-		t.Fatal(err)
-	}
 	var file bytes.Buffer
-	if err := m.Write(t.Context(), "pair", []age.Recipient{id.Recipient()}, "owner", &file); err != nil {
+	if err := write(t, m, &file); err != nil {
 		t.Fatal(err)
 	}
-	z, err := zip.NewReader(bytes.NewReader(file.Bytes()), int64(file.Len()))
-	if err != nil {
-		t.Fatal(err)
-	}
+	z := unsealed(t, file.Bytes())
 	for _, f := range z.File {
 		r, err := f.Open()
 		if err != nil {
@@ -264,7 +336,7 @@ func TestSecretSettingsAreInABackupOnlyEncrypted(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	sealed, err := age.Decrypt(bytes.NewReader(opened.Secrets), id)
+	sealed, err := age.Decrypt(bytes.NewReader(opened.Secrets), owner())
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -1,7 +1,6 @@
 package client
 
 import (
-	"archive/zip"
 	"bytes"
 	"context"
 	"encoding/json"
@@ -24,11 +23,14 @@ type Backup struct {
 	volumes io.ReadCloser
 }
 
+// Accept says what the owner agrees to, where the backup's manifest is not the catalog's.
+func (b *Backup) Accept(consent []string) { b.header.Consent = consent }
+
 // Close releases the backup.
 func (b *Backup) Close() error { return b.volumes.Close() }
 
-// SaveBackup writes a backup of an application to w, with its secrets encrypted to age
-// recipients, and returns its size in bytes.
+// SaveBackup writes a backup of an application to w, encrypted to age recipients, and
+// returns its size in bytes.
 func (c *Client) SaveBackup(ctx context.Context, app string, recipients []string, w io.Writer) (size int, err error) {
 	stream, err := c.Backup(ctx, connect.NewRequest(&api.BackupRequest{Id: app, Recipients: recipients}))
 	if err != nil {
@@ -68,9 +70,14 @@ func (c *Client) RestoreBackup(ctx context.Context, b *Backup) (*api.Operation, 
 	return op.Msg, nil
 }
 
-// OpenBackup checks a backup's header and secrets against their checksums, and decrypts
-// the secrets. The node checks the volumes when it has received them.
-func OpenBackup(z *zip.Reader, identities []age.Identity) (*Backup, error) {
+// OpenBackup decrypts a backup of size bytes, and checks its header and secrets against their
+// checksums. The node checks the volumes when it has received them. The file stays open as
+// long as the backup is used.
+func OpenBackup(file io.ReaderAt, size int64, identities []age.Identity) (*Backup, error) {
+	z, err := archive.Unseal(file, size, identities)
+	if err != nil {
+		return nil, err
+	}
 	c, err := archive.Open(z)
 	if err != nil {
 		return nil, err

@@ -5,6 +5,7 @@ import (
 	"bytes"
 	"crypto/sha256"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
@@ -34,7 +35,7 @@ func TestOpenBackup(t *testing.T) {
 		}
 		return b.Bytes()
 	}
-	backup := func(secrets []byte) *zip.Reader {
+	zipped := func(secrets []byte) []byte {
 		var b bytes.Buffer
 		z := zip.NewWriter(&b)
 		var sums []byte
@@ -55,22 +56,51 @@ func TestOpenBackup(t *testing.T) {
 		if err := z.Close(); err != nil {
 			t.Fatal(err)
 		}
-		r, err := zip.NewReader(bytes.NewReader(b.Bytes()), int64(b.Len()))
+		return b.Bytes()
+	}
+	// encrypted is what the daemon makes.
+	encrypted := func(b []byte) []byte {
+		var file bytes.Buffer
+		w, err := archive.Seal(&file, []age.Recipient{owner.Recipient()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		return r
+		if _, err := w.Write(b); err != nil {
+			t.Fatal(err)
+		}
+		if err := w.Close(); err != nil {
+			t.Fatal(err)
+		}
+		return file.Bytes()
+	}
+	open := func(b []byte, id age.Identity) (*Backup, error) {
+		return OpenBackup(bytes.NewReader(b), int64(len(b)), []age.Identity{id})
 	}
 
-	got, err := OpenBackup(backup(seal(map[string]string{"db-password": "sesame"})), []age.Identity{owner})
-	if err != nil {
-		t.Fatal(err)
+	good := zipped(seal(map[string]string{"db-password": "sesame"}))
+	for form, file := range map[string][]byte{"the daemon's": encrypted(good), "release 0.1's": good} {
+		got, err := open(file, owner)
+		if err != nil {
+			t.Fatalf("%s: %v", form, err)
+		}
+		defer got.Close()
+		volumes, err := io.ReadAll(got.volumes)
+		if err != nil || string(volumes) != "a tar" || string(got.header.Backup) != `{"app":"feeds"}` || got.header.Secrets["db-password"] != "sesame" ||
+			got.header.VolumesSha256 != fmt.Sprintf("%x", sha256.Sum256(volumes)) {
+			t.Errorf("%s: %v, %q, %v", form, got.header, volumes, err)
+		}
 	}
-	defer got.Close()
-	volumes, err := io.ReadAll(got.volumes)
-	if err != nil || string(volumes) != "a tar" || string(got.header.Backup) != `{"app":"feeds"}` || got.header.Secrets["db-password"] != "sesame" ||
-		got.header.VolumesSha256 != fmt.Sprintf("%x", sha256.Sum256(volumes)) {
-		t.Errorf("%v, %q, %v", got.header, volumes, err)
+	whole := encrypted(good)
+	if _, err := open(whole[:len(whole)-1], owner); err == nil {
+		t.Error("a part of a backup is taken for a whole one")
+	}
+	damaged := bytes.Clone(whole)
+	damaged[len(damaged)-20] ^= 1
+	if _, err := open(damaged, owner); err == nil {
+		t.Error("a damaged backup is opened")
+	}
+	if _, err := open([]byte("a letter"), owner); !errors.Is(err, archive.ErrNotBackup) {
+		t.Errorf("a letter: %v", err)
 	}
 
 	other, err := age.GenerateX25519Identity()
@@ -78,14 +108,16 @@ func TestOpenBackup(t *testing.T) {
 		t.Fatal(err)
 	}
 	for name, c := range map[string]struct {
-		z  *zip.Reader
-		id *age.X25519Identity
+		file []byte
+		id   *age.X25519Identity
+		why  string
 	}{
-		"somebody else's identity": {backup(seal(map[string]string{})), other},
-		"secrets of another form":  {backup(seal([]string{"sesame"})), owner},
-		"secrets in the clear":     {backup([]byte(`{"db-password":"sesame"}`)), owner},
+		"somebody else's identity":        {whole, other, "did not match any"},
+		"somebody else's, of release 0.1": {good, other, archive.Secrets},
+		"secrets of another form":         {encrypted(zipped(seal([]string{"sesame"}))), owner, archive.Secrets},
+		"secrets in the clear":            {encrypted(zipped([]byte(`{"db-password":"sesame"}`))), owner, archive.Secrets},
 	} {
-		if _, err := OpenBackup(c.z, []age.Identity{c.id}); err == nil || !strings.Contains(err.Error(), archive.Secrets) {
+		if _, err := open(c.file, c.id); err == nil || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v", name, err)
 		}
 	}

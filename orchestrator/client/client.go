@@ -17,9 +17,12 @@ import (
 )
 
 const (
-	dialTimeout   = 5 * time.Second
-	answerTimeout = 30 * time.Minute // a backup is answered once the volumes are copied
-	maxMessage    = 16 << 20         // bytes of a message of the daemon's
+	dialTimeout = 5 * time.Second
+	// A backup is answered once the volumes are copied, and a restore once they are unpacked:
+	// both take as long as they get on, which is the daemon's to say. A node that is gone is
+	// found by TCP's probes.
+	answerTimeout = 24 * time.Hour
+	maxMessage    = 16 << 20 // bytes of a message of the daemon's
 )
 
 // ErrOperation is wrapped when an operation was accepted and then failed.
@@ -34,7 +37,11 @@ type Client struct {
 // itself "http://127.0.0.1:7070". The fingerprint is that of the node's CA, SHA-256 in
 // hex; without one, the node must have a certificate that this machine trusts.
 func New(base, token, fingerprint string) *Client {
-	h := &http.Client{
+	return &Client{apiconnect.NewOrchestratorClient(httpClient(base, token, fingerprint), base, connect.WithReadMaxBytes(maxMessage))}
+}
+
+func httpClient(base, token, fingerprint string) *http.Client {
+	return &http.Client{
 		Transport: &bearer{token, Check(base), &http.Transport{
 			TLSClientConfig:       pin(fingerprint),
 			DialContext:           (&net.Dialer{Timeout: dialTimeout}).DialContext,
@@ -45,7 +52,6 @@ func New(base, token, fingerprint string) *Client {
 		// The token is for this daemon, and not for where something else would send it.
 		CheckRedirect: func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse },
 	}
-	return &Client{apiconnect.NewOrchestratorClient(h, base, connect.WithReadMaxBytes(maxMessage))}
 }
 
 // bearer adds the token to requests, unless the address is refused.

@@ -25,6 +25,7 @@ const (
 	changeTimeout = 30 * time.Second
 	pullTimeout   = 30 * time.Minute
 	retireTimeout = 3 * time.Minute
+	removeTimeout = 10 * time.Minute // of one container, with all that it has written outside its volumes
 
 	connectAttempts = 3
 	connectPause    = 200 * time.Millisecond
@@ -55,7 +56,8 @@ type Engine struct {
 	drops   string // directory of the user's units, and of drop-ins for those of the generator
 	systemd *systemd
 	reloads *reloads
-	helper  func(ctx context.Context, l limit, description string, argv ...string) (string, error) // outside
+	helper  func(ctx context.Context, l limit, description string, argv ...string) (string, error)          // outside
+	follows func(ctx context.Context, l limit, description string, said func([]byte), argv ...string) error // follow
 
 	mu        sync.Mutex
 	unmanaged map[string][]string // mounts of unmanaged containers, by container id
@@ -81,7 +83,7 @@ func Open(ctx context.Context) (*Engine, error) {
 		quadlet: filepath.Join(config, "containers", "systemd"), drops: filepath.Join(config, "systemd", "user"),
 		systemd: sd, reloads: newReloads(sd.conn.ReloadContext), unmanaged: map[string][]string{},
 	}
-	e.helper = e.outside
+	e.helper, e.follows = e.outside, e.follow
 	return e, os.MkdirAll(e.quadlet, 0o755)
 }
 

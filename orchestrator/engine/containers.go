@@ -32,7 +32,13 @@ func (p *Podman) Inspect(ctx context.Context, container string) (host.Inspection
 			Status    string
 			Pid       int
 			StartedAt time.Time
-			Health    struct{ Status string }
+			Health    struct {
+				Status string
+				Log    []struct {
+					ExitCode int
+					Output   string
+				}
+			}
 		}
 	}
 	if err := p.call(ctx, http.MethodGet, "/containers/%s/json", nil, nil, &c, container); err != nil {
@@ -43,6 +49,9 @@ func (p *Podman) Inspect(ctx context.Context, container string) (host.Inspection
 	}
 	out := host.Inspection{ID: c.ID, Mounts: c.Mounts, Environment: map[string]string{}, StartedAt: c.State.StartedAt, Labels: c.Config.Labels}
 	out.State, out.Health, out.PID = c.State.Status, c.State.Health.Status, c.State.Pid
+	if log := c.State.Health.Log; len(log) > 0 && log[len(log)-1].ExitCode != 0 {
+		out.Checked = log[len(log)-1].Output
+	}
 	for _, v := range c.Config.Env {
 		k, val, _ := strings.Cut(v, "=")
 		out.Environment[k] = val
@@ -101,13 +110,19 @@ func (e *Engine) removeSecret(ctx context.Context, name string) error {
 
 // Remove deletes an application's containers, secrets and networks.
 func (e *Engine) Remove(ctx context.Context, app string, containers []string) error {
-	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
-	defer cancel()
+	return e.remove(ctx, app, containers, removeTimeout, changeTimeout)
+}
+
+// remove gives each container time of its own, by what it may have written, and the rest a
+// short one.
+func (e *Engine) remove(ctx context.Context, app string, containers []string, each, rest time.Duration) error {
 	for _, c := range containers {
-		if err := e.call(ctx, http.MethodDelete, "/containers/%s", url.Values{"force": {"true"}, "ignore": {"true"}}, nil, nil, c); err != nil && !notFound(err) {
-			return fmt.Errorf("removing container %s: %w", c, err)
+		if err := e.removeContainer(ctx, c, each); err != nil {
+			return err
 		}
 	}
+	ctx, cancel := context.WithTimeout(ctx, rest)
+	defer cancel()
 	var stored []struct{ Spec struct{ Name string } }
 	if err := e.call(ctx, http.MethodGet, "/secrets/json", nil, nil, &stored); err != nil {
 		return fmt.Errorf("listing secrets: %w", err)
@@ -124,6 +139,15 @@ func (e *Engine) Remove(ctx context.Context, app string, containers []string) er
 		return nil
 	}
 	return e.removeNetworks(ctx, app)
+}
+
+func (e *Engine) removeContainer(ctx context.Context, container string, timeout time.Duration) error {
+	ctx, cancel := context.WithTimeout(ctx, timeout)
+	defer cancel()
+	if err := e.call(ctx, http.MethodDelete, "/containers/%s", url.Values{"force": {"true"}, "ignore": {"true"}}, nil, nil, container); err != nil && !notFound(err) {
+		return fmt.Errorf("removing container %s: %w", container, err)
+	}
+	return nil
 }
 
 // Retire stops an unmanaged container and renames it: its name becomes free, and

@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"os/exec"
 	"os/user"
 	"path/filepath"
 	"strconv"
@@ -32,7 +33,7 @@ func (e *Engine) Doctor(ctx context.Context, dataDir string) []host.Finding {
 		}
 		out = append(out, host.Finding{Name: f.Name, OK: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
-	return append(out, doctorDisk(dataDir), doctorClock(), doctorInit(), e.doctorProber(ctx), e.doctorUnmanaged(ctx))
+	return append(out, doctorDisk(dataDir), doctorClock(), doctorInit(), doctorRestic(), e.doctorProber(ctx), e.doctorUnmanaged(ctx))
 }
 
 func good(name, format string, args ...any) host.Finding {
@@ -125,6 +126,16 @@ func doctorInit() host.Finding {
 		}
 	}
 	return good("init", "none, which only applications with 'init: true' need: install the package catatonit for them")
+}
+
+// doctorRestic says whether backups can go to repositories.
+func doctorRestic() host.Finding {
+	const name = "backups"
+	file, err := exec.LookPath("restic")
+	if err != nil {
+		return bad(name, "install the package restic", "restic is not installed: no backup can go to a repository")
+	}
+	return good(name, "%s", file)
 }
 
 func doctorDisk(dataDir string) host.Finding {

@@ -8,7 +8,11 @@ import (
 	"io"
 	"net/http"
 	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
+
+	"golang.org/x/sys/unix"
 )
 
 // HasImage looks for one image by name, without walking the store.
@@ -60,4 +64,29 @@ func (e *Engine) EnsureImage(ctx context.Context, pinned string, progress func(s
 			progress(s)
 		}
 	}
+}
+
+// RemoveImage removes an image. One that a container has, or that somebody has given another
+// name, stays, which is an error; there may be none.
+func (e *Engine) RemoveImage(ctx context.Context, pinned string) error {
+	ctx, cancel := context.WithTimeout(ctx, pullTimeout)
+	defer cancel()
+	if err := e.call(ctx, http.MethodDelete, "/images/%s", url.Values{"force": {"false"}}, nil, nil, pinned); err != nil && !notFound(err) {
+		return fmt.Errorf("removing image %s: %w", pinned, err)
+	}
+	return nil
+}
+
+// ImageSpace is how many bytes are free in the file system of the user's containers and images.
+func (e *Engine) ImageSpace() (free uint64, err error) {
+	home, err := os.UserHomeDir()
+	if err != nil {
+		return 0, err
+	}
+	var st unix.Statfs_t
+	dir := filepath.Join(home, ".local", "share")
+	if err := unix.Statfs(dir, &st); err != nil {
+		return 0, fmt.Errorf("%s: %w", dir, err)
+	}
+	return st.Bavail * uint64(st.Bsize), nil
 }

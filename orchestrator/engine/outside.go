@@ -5,8 +5,10 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"io/fs"
 	"math"
 	"os"
+	"path/filepath"
 	"strings"
 	"sync"
 	"time"
@@ -41,13 +43,19 @@ var (
 	patient = limit{total: 24 * time.Hour, stall: 10 * time.Minute}
 )
 
-const progressEvery = 15 * time.Second // how often it is looked whether a command gets on
+const (
+	progressEvery = 15 * time.Second       // how often it is looked whether a command gets on
+	followEvery   = 500 * time.Millisecond // and what it has written meanwhile
+)
 
 // progress tells whether a command gets on, by the processor time that it has used.
 type progress struct {
 	used  uint64 // ns
 	since time.Time
 }
+
+// helperName begins the names of the units that commands run in, and of what they write to.
+const helperName = "archipelago-helper-"
 
 // stalled tells whether nothing has been used for so long. A time that nobody measures,
 // which systemd gives as the greatest number, says nothing.
@@ -85,6 +93,17 @@ func (e *Engine) await(ctx context.Context, unit string, after time.Duration, en
 // command wrote to standard output; if it failed, the error is what it wrote to standard
 // error.
 func (e *Engine) outside(ctx context.Context, l limit, description string, argv ...string) (string, error) {
+	var said strings.Builder
+	err := e.follow(ctx, l, description, func(b []byte) { said.Write(b[:min(len(b), maxOutput-said.Len())]) }, argv...)
+	if err != nil {
+		return "", err
+	}
+	return said.String(), nil
+}
+
+// follow does the same, and calls said with what the command writes to standard output as it
+// comes, until it returns.
+func (e *Engine) follow(ctx context.Context, l limit, description string, said func([]byte), argv ...string) error {
 	ctx, cancel := context.WithTimeoutCause(ctx, l.total, fmt.Errorf("it took longer than %s", l.total))
 	defer cancel()
 	ctx, end := context.WithCancelCause(ctx)
@@ -93,13 +112,13 @@ func (e *Engine) outside(ctx context.Context, l limit, description string, argv 
 	defer end(nil)
 	e.systemd.mu.Lock()
 	e.systemd.helper++
-	name := fmt.Sprintf("archipelago-helper-%d-%d.service", os.Getpid(), e.systemd.helper)
+	name := fmt.Sprintf(helperName+"%d-%d.service", os.Getpid(), e.systemd.helper)
 	e.systemd.mu.Unlock()
-	var said, failed *os.File
-	for _, f := range []**os.File{&said, &failed} {
+	var out, failed *os.File
+	for _, f := range []**os.File{&out, &failed} {
 		var err error
-		if *f, err = os.CreateTemp(e.runtime, "archipelago-helper-*"); err != nil {
-			return "", err
+		if *f, err = os.CreateTemp(e.runtime, helperName+"*"); err != nil {
+			return err
 		}
 		defer os.Remove((*f).Name())
 		defer (*f).Close()
@@ -112,37 +131,116 @@ func (e *Engine) outside(ctx context.Context, l limit, description string, argv 
 		// worse, read $ in another way once it has reloaded.
 		{Name: "ExecStartEx", Value: godbus.MakeVariant([]execStartEx{{argv[0], argv, []string{"no-env-expand"}}})},
 		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
-		{Name: "StandardOutputFileToAppend", Value: godbus.MakeVariant(said.Name())},
+		{Name: "StandardOutputFileToAppend", Value: godbus.MakeVariant(out.Name())},
 		{Name: "StandardErrorFileToAppend", Value: godbus.MakeVariant(failed.Name())},
 	}, result)
 	if err != nil {
-		return "", err
+		return err
 	}
 	if l.stall > 0 {
 		watching.Go(func() { e.await(ctx, name, l.stall, end) })
 	}
-	select {
-	case r := <-result:
-		if r == "done" {
-			out, err := io.ReadAll(io.LimitReader(said, maxOutput))
-			return string(out), err
+	look := time.NewTicker(followEvery)
+	defer look.Stop()
+	for {
+		var r string
+		select {
+		case <-look.C:
+			if err := passOn(out, said); err != nil {
+				return err
+			}
+			continue
+		case r = <-result:
+		case <-ctx.Done():
+			return e.endHelper(ctx, name)
+		}
+		if err := passOn(out, said); err != nil || r == "done" {
+			return err
 		}
 		b, err := io.ReadAll(io.LimitReader(failed, maxOutput))
 		if text := strings.TrimSpace(string(b)); err == nil && text != "" {
-			return "", errors.New(text)
+			return errors.New(text)
 		}
-		return "", fmt.Errorf("%s; see journalctl --user -u %s", r, name)
-	case <-ctx.Done():
-		// Stopped for certain: it must not change files under whatever runs next.
-		stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
-		defer cancel()
-		ended := make(chan string, 1)
-		if _, err := e.systemd.conn.StopUnitContext(stop, name, "replace", ended); err == nil {
-			select {
-			case <-ended:
-			case <-stop.Done():
-			}
-		}
-		return "", context.Cause(ctx)
+		return fmt.Errorf("%s; see journalctl --user -u %s", r, name)
 	}
+}
+
+// passOn passes on what has been written since it was last called.
+func passOn(from *os.File, to func([]byte)) error {
+	buffer := make([]byte, maxOutput)
+	for {
+		n, err := from.Read(buffer)
+		if n > 0 {
+			to(buffer[:n])
+		}
+		switch {
+		case errors.Is(err, io.EOF):
+			return nil
+		case err != nil:
+			return err
+		}
+	}
+}
+
+// endHelper stops a command whose context has ended, and says why.
+func (e *Engine) endHelper(ctx context.Context, name string) error {
+	// Stopped for certain: it must not change files under whatever runs next.
+	stop, cancel := context.WithTimeout(context.WithoutCancel(ctx), changeTimeout)
+	defer cancel()
+	ended := make(chan string, 1)
+	if _, err := e.systemd.conn.StopUnitContext(stop, name, "replace", ended); err == nil {
+		select {
+		case <-ended:
+		case <-stop.Done():
+		}
+	}
+	return context.Cause(ctx)
+}
+
+// helperUnits are the units of a user's systemd.
+type helperUnits interface {
+	ListUnitsByPatternsContext(ctx context.Context, states, patterns []string) ([]dbus.UnitStatus, error)
+	StopUnitContext(ctx context.Context, name, mode string, ended chan<- string) (int, error)
+}
+
+// EndHelpers ends what a daemon before this one has left running, where it ended without
+// ending that: its commands would go on with directories that this one deletes or fills, and
+// restic would keep half of a copy as a whole backup. It removes what they wrote, which may be
+// secrets. Nothing may have been begun yet.
+func (e *Engine) EndHelpers(ctx context.Context) error {
+	return endHelpers(ctx, e.systemd.conn, e.runtime)
+}
+
+func endHelpers(ctx context.Context, units helperUnits, runtime string) error {
+	ctx, cancel := context.WithTimeout(ctx, changeTimeout)
+	defer cancel()
+	list, err := units.ListUnitsByPatternsContext(ctx, nil, []string{helperName + "*.service"})
+	if err != nil {
+		return fmt.Errorf("what a daemon before this one has left running: %w", err)
+	}
+	var errs []error
+	ended := make(chan string, len(list))
+	waiting := 0
+	for _, u := range list {
+		if _, err := units.StopUnitContext(ctx, u.Name, "replace", ended); err != nil {
+			errs = append(errs, fmt.Errorf("ending %s, which a daemon before this one has left running: %w", u.Name, err))
+			continue
+		}
+		waiting++
+	}
+	for range waiting {
+		select {
+		case <-ended:
+		case <-ctx.Done():
+			return errors.Join(append(errs, fmt.Errorf("ending what a daemon before this one has left running: %w", context.Cause(ctx)))...)
+		}
+	}
+	wrote, err := filepath.Glob(filepath.Join(runtime, helperName+"*"))
+	errs = append(errs, err)
+	for _, name := range wrote {
+		if err := os.Remove(name); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
 }

@@ -167,7 +167,7 @@ func (e *Engine) startUnits(ctx context.Context, units []string) error {
 
 // RestartStarting restarts a unit that systemd has not been told is ready, and reports
 // whether there was one. systemd merges the jobs, so whoever waits for the old start
-// waits for the new one.
+// waits for the new one. Podman ends the container then; see endStarting.
 func (e *Engine) RestartStarting(ctx context.Context, unit string) (bool, error) {
 	// Activating too is one that has been told and joins networks: its SubState is start-post.
 	p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "SubState")
@@ -289,6 +289,9 @@ func (e *Engine) Follow(units []string) error {
 func (e *Engine) UnitChanges(ctx context.Context, changed func(unit string)) {
 	signals := make(chan *godbus.Signal, 256)
 	e.systemd.signals.Signal(signals)
+	var ending sync.WaitGroup
+	defer ending.Wait()
+	before := map[string]string{} // SubState, by unit
 	for {
 		select {
 		case s, ok := <-signals:
@@ -302,12 +305,40 @@ func (e *Engine) UnitChanges(ctx context.Context, changed func(unit string)) {
 						unit := e.systemd.followed[s.Path]
 						e.systemd.mu.Unlock()
 						changed(unit)
+						sub, _ := values["SubState"].Value().(string)
+						if stoppedStarting(before[unit], sub) {
+							ending.Go(func() { e.endStarting(ctx, unit) })
+						}
+						before[unit] = sub
 					}
 				}
 			}
 		case <-ctx.Done():
 			return
 		}
+	}
+}
+
+// stoppedStarting tells, by a unit's SubState before and now, whether systemd stops it before
+// it has started.
+func stoppedStarting(before, now string) bool {
+	return now == "stop-sigterm" && before != "stop" && before != now
+}
+
+// endStarting ends the container of a unit that systemd stops before it has started, as it
+// does where a container that this one needs restarts. systemd then does not ask Podman for
+// it, but sends SIGTERM alone, and kills what ignores that after all the time that a stop may
+// take. Where this fails, it is left at that.
+func (e *Engine) endStarting(ctx context.Context, unit string) {
+	ctx, cancel := context.WithTimeout(ctx, retireTimeout)
+	defer cancel()
+	// By its id, and as long as the unit has not ended: the next container has the same name.
+	c, err := e.Inspect(ctx, strings.TrimSuffix(unit, ".service"))
+	if err != nil {
+		return
+	}
+	if p, err := e.systemd.conn.GetUnitPropertyContext(ctx, unit, "SubState"); err == nil && p.Value.Value() == "stop-sigterm" {
+		e.stopContainer(ctx, c.ID) //nolint:errcheck // systemd kills what is left
 	}
 }
 

@@ -23,6 +23,24 @@ func TestTheLastErrorOfAUnitIsBounded(t *testing.T) {
 	}
 }
 
+func TestAUnitIsStoppedWhileItStarts(t *testing.T) {
+	for _, c := range []struct {
+		before, now string
+		want        bool
+	}{
+		{"start", "stop-sigterm", true},
+		{"", "stop-sigterm", true}, // the daemon has just begun to look
+		{"stop", "stop-sigterm", false},
+		{"stop-sigterm", "stop-sigterm", false},
+		{"running", "stop", false},
+		{"start", "running", false},
+	} {
+		if got := stoppedStarting(c.before, c.now); got != c.want {
+			t.Errorf("%q, then %q: %v", c.before, c.now, got)
+		}
+	}
+}
+
 // TestRemovedUnitsStayRemoved: the directory is synced, after the last is gone.
 func TestRemovedUnitsStayRemoved(t *testing.T) {
 	dir := t.TempDir()

@@ -121,6 +121,32 @@ func (e *Engine) PutBack(ctx context.Context, dir, home string) error {
 	return nil
 }
 
+// Refill has a volume that was moved to dir hold what its copy holds, which is one of several in
+// a directory that PutBack is given next. Called again after a power cut, it continues.
+func (e *Engine) Refill(ctx context.Context, copy, dir string) error {
+	if err := e.runScript(ctx, patient, "refill.sh", copy, dir, filepath.Dir(copy)+".old"); err != nil {
+		return fmt.Errorf("putting volumes back: %w", err)
+	}
+	return nil
+}
+
+// CopyTo makes a directory, of which nothing is there, a complete copy of a volume. Of one that
+// failed, DeleteMoved deletes the rest, whose name ends in ".new".
+func (e *Engine) CopyTo(ctx context.Context, from, to string) error {
+	if err := e.runScript(ctx, patient, "copy-to.sh", spaceReserve, from, to); err != nil {
+		return fmt.Errorf("copying %s: %w", from, err)
+	}
+	return nil
+}
+
+// DeleteMoved deletes a directory that a move has made, and the one above, if that is empty.
+func (e *Engine) DeleteMoved(ctx context.Context, dir string) error {
+	if err := e.runScript(ctx, patient, "delete-moved.sh", dir); err != nil {
+		return fmt.Errorf("deleting %s: %w", dir, err)
+	}
+	return nil
+}
+
 // TakeOver copies what another container kept at from into a new volume, for this
 // owner. An existing volume stays as it is.
 func (e *Engine) TakeOver(ctx context.Context, from string, to host.VolumeOwner) error {

@@ -446,3 +446,173 @@ func TestAMountPointIsAVolume(t *testing.T) {
 		t.Error("the mount point itself is gone")
 	}
 }
+
+// keeping is a directory with a stat that answers of a file system which is of this kind and
+// keeps, or does not keep, owners and modes, and a chown that anybody may call.
+func keeping(t *testing.T, kind, owners string) string {
+	t.Helper()
+	dir := t.TempDir()
+	for name, body := range map[string]string{
+		"stat":  fmt.Sprintf("#!/bin/sh\ncase $1 in -f) echo %s;; *) echo '%s';; esac\n", kind, owners),
+		"chown": "#!/bin/sh\n",
+	} {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte(body), 0o755); err != nil {
+			t.Fatal(err)
+		}
+	}
+	return dir
+}
+
+const kept = "1:1 750"
+
+func TestAVolumeIsCopiedToAnotherDiskWhole(t *testing.T) {
+	root := t.TempDir()
+	from, to := root+"/home/media", root+"/disk/app/media"
+	volume(t, from, "photographs")
+	if err := errors.Join(os.Chmod(from, 0o710), os.WriteFile(from+"/.hidden", nil, 0o600), os.Symlink("file", from+"/link"), os.MkdirAll(root+"/disk", 0o700), os.Mkdir(from+"/lost+found", 0)); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := script(t, keeping(t, "ext2/ext3", kept), "copy-to.sh", "0", from, to); err != nil {
+		t.Fatalf("%v: %s", err, out)
+	}
+	for _, dir := range []string{from, to} {
+		holds(t, dir, "photographs")
+		if info, err := os.Stat(dir); err != nil || info.Mode().Perm() != 0o710 {
+			t.Errorf("%s: %v, %v", dir, info, err)
+		}
+		if link, err := os.Readlink(dir + "/link"); err != nil || link != "file" {
+			t.Errorf("%s: %s, %v", dir, link, err)
+		}
+		if _, err := os.Stat(dir + "/.hidden"); err != nil {
+			t.Error(err)
+		}
+	}
+	absent(t, to+".new", to+"/lost+found")
+}
+
+func TestAVolumeIsNotCopiedWhereItCannotBe(t *testing.T) {
+	for _, c := range []struct {
+		name, kind, owners, reserve string
+		prepare                     func(root string) error
+		why                         string
+	}{
+		{name: "a file system without owners", kind: "msdos", owners: "0:0 755", reserve: "0", why: "(msdos) does not keep owners and modes"},
+		{name: "one in memory", kind: "tmpfs", owners: kept, reserve: "0", why: "in memory (tmpfs)"},
+		{name: "one that is too small", kind: "xfs", owners: kept, reserve: tooMuch, why: "which would leave less than"},
+		{name: "something is there", kind: "xfs", owners: kept, reserve: "0", why: "media is there already", prepare: func(root string) error { return os.MkdirAll(root+"/disk/app/media", 0o700) }},
+		{name: "a link is there", kind: "xfs", owners: kept, reserve: "0", why: "media is there already", prepare: func(root string) error {
+			return errors.Join(os.MkdirAll(root+"/disk/app", 0o700), os.Symlink("nowhere", root+"/disk/app/media"))
+		}},
+		{name: "the disk's directory is not there", kind: "xfs", owners: kept, reserve: "0", why: "No such file", prepare: func(root string) error { return os.Remove(root + "/disk") }},
+		{name: "the volume is a link", kind: "xfs", owners: kept, reserve: "0", why: "media is no directory", prepare: func(root string) error {
+			return errors.Join(os.RemoveAll(root+"/home/media"), os.Symlink(root, root+"/home/media"))
+		}},
+	} {
+		root := t.TempDir()
+		volume(t, root+"/home/media", "photographs")
+		if err := os.Mkdir(root+"/disk", 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if c.prepare != nil {
+			if err := c.prepare(root); err != nil {
+				t.Fatal(err)
+			}
+		}
+		out, err := script(t, keeping(t, c.kind, c.owners), "copy-to.sh", c.reserve, root+"/home/media", root+"/disk/app/media")
+		if err == nil || !strings.Contains(out, c.why) {
+			t.Errorf("%s: %v: %s", c.name, err, out)
+		}
+		absent(t, root+"/disk/app/media.new")
+		if c.name != "the volume is a link" {
+			holds(t, root+"/home/media", "photographs")
+		}
+	}
+}
+
+func TestACopyToAnotherDiskThatIsCutNeverBearsTheName(t *testing.T) {
+	cuts := 0
+	for _, program := range []string{"mkdir", "cp", "chmod", "sync", "mv"} {
+		for n := 1; ; n++ {
+			root := t.TempDir()
+			from, to := root+"/home/media", root+"/disk/app/media"
+			volume(t, from, "photographs")
+			if err := os.Mkdir(root+"/disk", 0o700); err != nil {
+				t.Fatal(err)
+			}
+			_, err := script(t, failing(t, program, n)+":"+keeping(t, "xfs", kept), "copy-to.sh", "0", from, to)
+			holds(t, from, "photographs")
+			if err == nil {
+				break // there is no such call
+			}
+			cuts++
+			if _, there := os.Stat(to); there == nil {
+				holds(t, to, "photographs")
+				continue
+			}
+			// The next attempt is not kept from it by what was left.
+			if out, err := script(t, keeping(t, "xfs", kept), "copy-to.sh", "0", from, to); err != nil {
+				t.Errorf("cut before %s number %d: %v: %s", program, n, err, out)
+			}
+			holds(t, to, "photographs")
+		}
+	}
+	if cuts < 6 {
+		t.Errorf("only %d cuts were made", cuts)
+	}
+}
+
+func TestWhatAMoveMadeIsDeletedAndNothingElse(t *testing.T) {
+	root := t.TempDir()
+	for _, dir := range []string{"/disk/app/media", "/disk/app/db", "/disk/other"} {
+		volume(t, root+dir, "x")
+	}
+	mustScript(t, "delete-moved.sh", root+"/disk/app/media")
+	holds(t, root+"/disk/app/db", "x")
+	absent(t, root+"/disk/app/media")
+	mustScript(t, "delete-moved.sh", root+"/disk/app/db")
+	absent(t, root+"/disk/app")
+	holds(t, root+"/disk/other", "x")
+	mustScript(t, "delete-moved.sh", root+"/disk/app/db") // it is gone
+	mustScript(t, "delete-moved.sh", root+"/away/app/db")
+}
+
+func TestAMovedVolumeIsFilledAgainAfterACut(t *testing.T) {
+	cuts := 0
+	for _, program := range []string{"find", "cp", "sync", "mkdir", "mv", "rm"} {
+		for n := 1; ; n++ {
+			root := t.TempDir()
+			copies, dir := root+"/copy", root+"/disk/app/media"
+			volume(t, copies+"/media", "old")
+			volume(t, copies+"/db", "old")
+			volume(t, dir, "new")
+			volume(t, root+"/home/db", "new")
+			if err := os.WriteFile(dir+"/more", nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			_, err := script(t, failing(t, program, n), "refill.sh", copies+"/media", dir, copies+".old")
+			for range 2 {
+				mustScript(t, "refill.sh", copies+"/media", dir, copies+".old")
+			}
+			mustScript(t, "put-back.sh", copies, root+"/home")
+			holds(t, dir, "old")
+			holds(t, root+"/home/db", "old")
+			absent(t, dir+"/more", root+"/home/media", copies, copies+".old")
+			if t.Failed() {
+				t.Fatalf("cut before %s number %d", program, n)
+			}
+			if err == nil {
+				break // there is no such call
+			}
+			cuts++
+		}
+	}
+	if cuts < 5 {
+		t.Errorf("only %d cuts were made", cuts)
+	}
+	root := t.TempDir()
+	volume(t, root+"/copy/media", "old")
+	if out, err := script(t, "", "refill.sh", root+"/copy/media", root+"/disk/app/media", root+"/copy.old"); err == nil || !strings.Contains(out, "connect and mount its disk") {
+		t.Errorf("%v: %s", err, out)
+	}
+	holds(t, root+"/copy/media", "old")
+}

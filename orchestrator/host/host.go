@@ -94,8 +94,8 @@ func (o Observation) SameContainers(other Observation) bool {
 	return true
 }
 
-// silence is how long an engine that was asked may be silent before that is said.
-const silence = 2 * time.Second
+// Silence is how long an engine that was asked may be silent before that is said.
+const Silence = 2 * time.Second
 
 // Known is what is known of the node: the last observation, and how far it holds.
 type Known struct {
@@ -107,7 +107,7 @@ type Known struct {
 // Why says why what is known is not of now, empty where it is: of an engine that has
 // been asked and is silent, even before the question's own deadline.
 func (k Known) Why(now time.Time) string {
-	if silent := now.Sub(k.Asked); k.Stale == "" && !k.Asked.IsZero() && silent > silence {
+	if silent := now.Sub(k.Asked); k.Stale == "" && !k.Asked.IsZero() && silent > Silence {
 		return fmt.Sprintf("no answer for %d s", int(silent.Seconds()))
 	}
 	return k.Stale
@@ -139,6 +139,14 @@ type Inspection struct {
 	Mounts        []Mount
 	Environment   map[string]string
 	Labels        map[string]string
+	Checked       string // what its last health check said, where that failed
+}
+
+// Page is what a web server in a container answers, redirects followed.
+type Page struct {
+	Status   int    `json:"status"`
+	Title    string `json:"title"`    // as it is served
+	Scripted bool   `json:"scripted"` // scripts run in it, which may change it
 }
 
 // Finding is one thing that applications need of the node, and how it is.

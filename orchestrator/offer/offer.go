@@ -7,6 +7,7 @@ import (
 	"fmt"
 	"maps"
 	"slices"
+	"sync"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -24,60 +25,69 @@ type Offer struct {
 	refused map[string]error   // entries that must not be used, by name
 	signed  *document.Document // its head and revocations; nil where none is followed
 	digests map[string]string  // of manifests that are not the signed catalog's word for word
+
+	filling sync.Once
+	shelf   shelf
 }
 
 // New merges a signed catalog, nil for none, with the disk's. What the offer before
 // it has with the same digest is not validated again.
 func New(signed *document.Document, disk catalog.Catalog, before *Offer, now time.Time) *Offer {
-	o := &Offer{catalog: disk}
-	if signed != nil {
-		var known catalog.Catalog
-		if before != nil {
-			known = before.catalog
-		}
-		o.catalog, o.refused = signed.Merge(disk, known, now)
-		head := *signed
-		head.Entries, head.Attestations = nil, nil // 10,000 applications twice in memory are too many
-		o.signed = &head
+	if signed == nil {
+		all := maps.Clone(disk)
+		return of(all, acyclic(all, nil), nil)
 	}
-	o.digests = map[string]string{}
-	for id, e := range o.catalog {
-		if e.Source.From != catalog.FromCatalog {
-			o.digests[id] = e.Digest()
-		}
+	var known catalog.Catalog
+	if before != nil {
+		known = before.catalog
 	}
-	return o
+	merged, refused := signed.Merge(disk, known, now)
+	head := *signed
+	head.Entries, head.Attestations = nil, nil // 10,000 applications twice in memory are too many
+	return of(merged, refused, &head)
 }
 
 // WithDisk gives the same offer with other manifests on the node's disk. What the signed
 // catalog offers or refuses is as it was.
 func (o *Offer) WithDisk(disk catalog.Catalog) *Offer {
-	out := &Offer{catalog: catalog.Catalog{}, refused: maps.Clone(o.refused), signed: o.signed, digests: map[string]string{}}
+	all := catalog.Catalog{}
 	for id, e := range o.catalog {
 		if e.Source.From != catalog.FromDisk {
-			out.catalog[id] = e
+			all[id] = e
 		}
 	}
 	for id, e := range disk {
-		if out.catalog[id] == nil && out.refused[id] == nil {
+		if all[id] == nil && o.refused[id] == nil {
 			own := *e
 			own.Source = catalog.Source{From: catalog.FromDisk}
-			out.catalog[id] = &own
+			all[id] = &own
 		}
 	}
-	for id, err := range out.catalog.Cycles() {
-		if out.refused == nil {
-			out.refused = map[string]error{}
+	return of(all, acyclic(all, maps.Clone(o.refused)), o.signed)
+}
+
+// acyclic takes the applications that require themselves out of a catalog, and adds them to
+// those that are refused. Merge has done so.
+func acyclic(all catalog.Catalog, refused map[string]error) map[string]error {
+	for id, err := range all.Cycles() {
+		if refused == nil {
+			refused = map[string]error{}
 		}
-		out.refused[id] = fmt.Errorf("%w: %s: %w", ErrRefused, id, err)
-		delete(out.catalog, id)
+		refused[id] = fmt.Errorf("%w: %s: %w", ErrRefused, id, err)
+		delete(all, id)
 	}
-	for id, e := range out.catalog {
+	return refused
+}
+
+// of makes an offer of a catalog in which no application requires itself.
+func of(all catalog.Catalog, refused map[string]error, signed *document.Document) *Offer {
+	digests := map[string]string{}
+	for id, e := range all {
 		if e.Source.From != catalog.FromCatalog {
-			out.digests[id] = e.Digest()
+			digests[id] = e.Digest()
 		}
 	}
-	return out
+	return &Offer{catalog: all, refused: refused, signed: signed, digests: digests}
 }
 
 // IDs are those of all applications that are offered or refused, in no order.
@@ -182,6 +192,21 @@ func (o *Offer) NewPrivileges(from, to *manifest.Manifest, node Node, now time.T
 // capabilities, devices and folders, and those of what it brings along.
 func (o *Offer) Grants(m *manifest.Manifest, node Node, now time.Time) []string {
 	return append(node.On(m).Grants(), o.GrantsAlong(m, node, now)...)
+}
+
+// Unvouched is what of a manifest, which is not from the catalog's hand, the catalog does
+// not vouch for: that it is another one, and the privileges that it has beyond the one that
+// may be installed now; all that need consent where none may.
+func (o *Offer) Unvouched(m *manifest.Manifest, node Node, now time.Time) []string {
+	offered, err := o.Entry(m.ID, now)
+	if err == nil && o.Digest(m.ID) == m.Digest() {
+		return nil
+	}
+	asked := []string{fmt.Sprintf("runs version %s as its backup describes it, which nothing on this node vouches for", m.Version)}
+	if err != nil {
+		return append(asked, node.On(m).Grants()...)
+	}
+	return append(asked, manifest.NewPrivileges(node.On(offered.Manifest), node.On(m))...)
 }
 
 // GrantsAlong are those of Grants that are of what the application brings along.

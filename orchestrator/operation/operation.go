@@ -53,6 +53,8 @@ type Tracker struct {
 	mu      sync.Mutex
 	apps    map[string]*record
 	watched map[string]chan struct{} // closed at the next change
+	any     chan struct{}            // closed at the next change of whichever; nil where nobody watches
+	changes uint64                   // so far, of all
 }
 
 // New gives a tracker that knows of no operation.
@@ -79,10 +81,30 @@ func (t *Tracker) change(app string, by func(*record)) {
 }
 
 func (t *Tracker) notify(app string) {
+	t.notifyAny()
 	if c, ok := t.watched[app]; ok {
 		close(c)
 		delete(t.watched, app)
 	}
+}
+
+func (t *Tracker) notifyAny() {
+	t.changes++
+	if t.any != nil {
+		close(t.any)
+		t.any = nil
+	}
+}
+
+// WatchAny gives a number that grows with every change of any application, and a channel
+// that is closed at the next.
+func (t *Tracker) WatchAny() (changes uint64, changed <-chan struct{}) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	if t.any == nil {
+		t.any = make(chan struct{})
+	}
+	return t.changes, t.any
 }
 
 // Status gives an application's status; the zero value where nothing is known.
@@ -131,6 +153,7 @@ func (t *Tracker) Changed(app string) {
 		t.notify(app)
 		return
 	}
+	t.notifyAny()
 	for app := range maps.Clone(t.watched) {
 		t.notify(app)
 	}

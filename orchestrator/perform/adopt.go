@@ -73,7 +73,7 @@ func (p *Performer) convert(ctx context.Context, d state.Desired, m *manifest.Ma
 			if err := p.store.PutData(data); err != nil {
 				return err
 			}
-			if err := p.engine.TakeOver(ctx, mv.from, mv.to); err != nil {
+			if err := Long(p.observer, m.ID, "taking over "+container+": copying "+mv.volume, func() error { return p.engine.TakeOver(ctx, mv.from, mv.to) }); err != nil {
 				return err
 			}
 		}

@@ -162,8 +162,9 @@ func (p *Performer) snapshot(app string) string { return filepath.Join(Snapshots
 
 // volumeDirs are the directories of an application's volumes that were initialised.
 func (p *Performer) volumeDirs(app string) (dirs []string) {
-	for _, v := range p.store.Data(app).Volumes {
-		dirs = append(dirs, manifest.VolumeDir(p.dataDir, app, v))
+	data := p.store.Data(app)
+	for _, v := range data.Volumes {
+		dirs = append(dirs, data.Dir(p.dataDir, app, v))
 	}
 	return dirs
 }

@@ -39,6 +39,8 @@ type engine struct {
 	healthy   bool
 	values    map[string]string // of secrets, by name
 	files     []host.File
+	takes     time.Duration // that copying, putting back and deleting take
+	said      []string
 }
 
 func (e *engine) do(method string, args ...any) error {
@@ -144,9 +146,17 @@ func (e *engine) CopyVolumes(_ context.Context, dirs []string, dir string) error
 	for i, d := range dirs {
 		names[i] = filepath.Base(d)
 	}
+	time.Sleep(e.takes)
 	return e.do("copy", names, " to ", filepath.Base(dir))
 }
+func (e *engine) Refill(_ context.Context, copy, dir string) error {
+	return e.do("refill", filepath.Base(copy), " ", filepath.Base(filepath.Dir(filepath.Dir(dir))))
+}
+func (e *engine) DeleteMoved(_ context.Context, dir string) error {
+	return e.do("delete-moved", filepath.Base(dir))
+}
 func (e *engine) PutBack(_ context.Context, dir, home string) error {
+	time.Sleep(e.takes)
 	return e.do("put-back", filepath.Base(dir)+" to "+filepath.Base(home))
 }
 func (e *engine) Observe(context.Context) (host.Observation, error) {
@@ -165,12 +175,17 @@ func (e *engine) Remove(_ context.Context, app string, containers []string) erro
 	return e.do("remove", app, " ", containers)
 }
 func (e *engine) DeleteTree(_ context.Context, dir string) error {
+	time.Sleep(e.takes)
 	return e.do("delete", filepath.Base(filepath.Dir(dir))+"/"+filepath.Base(dir))
 }
 
 // Say and Close have the engine be who is told, and whose pages make room.
-func (e *engine) Say(string, string) {}
-func (e *engine) Close(port int)     { e.do("page off", port) }
+func (e *engine) Say(_, message string) {
+	e.mu.Lock()
+	defer e.mu.Unlock()
+	e.said = append(e.said, message)
+}
+func (e *engine) Close(port int) { e.do("page off", port) }
 
 // world is a performer over an engine in memory.
 type world struct {

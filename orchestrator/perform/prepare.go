@@ -2,6 +2,7 @@ package perform
 
 import (
 	"context"
+	"fmt"
 	"maps"
 	"os"
 	"slices"
@@ -61,7 +62,11 @@ func (p *Performer) prepare(ctx context.Context, d state.Desired, m *manifest.Ma
 	if err := p.putFiles(ctx, m, values); err != nil {
 		return err
 	}
-	if err := p.engine.EnsureVolumes(ctx, p.volumeOwners(m)); err != nil {
+	owners, err := p.unmoved(m)
+	if err != nil {
+		return err
+	}
+	if err := p.engine.EnsureVolumes(ctx, owners); err != nil {
 		return err
 	}
 	return p.initialised(p.store.Data(m.ID), m, d.Update != nil)
@@ -148,7 +153,25 @@ func (p *Performer) volumeOwners(m *manifest.Manifest) (owners []host.VolumeOwne
 }
 
 func (p *Performer) volumeOwner(m *manifest.Manifest, v manifest.Volume) host.VolumeOwner {
-	return host.VolumeOwner{Dir: manifest.VolumeDir(p.dataDir, m.ID, v.Name), UID: v.UID, GID: v.GID}
+	return host.VolumeOwner{Dir: p.store.Data(m.ID).Dir(p.dataDir, m.ID, v.Name), UID: v.UID, GID: v.GID}
+}
+
+// unmoved are the volumes that may have to be made. One that was moved never is: where it is
+// not there, its disk is not, and a new one would be written underneath.
+func (p *Performer) unmoved(m *manifest.Manifest) (owners []host.VolumeOwner, err error) {
+	moved := map[string]string{}
+	for volume, place := range p.store.Data(m.ID).Places {
+		moved[place.Dir] = volume
+	}
+	for _, o := range p.volumeOwners(m) {
+		switch volume, is := moved[o.Dir]; {
+		case !is:
+			owners = append(owners, o)
+		case !exists(o.Dir):
+			return nil, fmt.Errorf("its volume %s was moved to %s, which is not there; connect and mount its disk", volume, o.Dir)
+		}
+	}
+	return owners, nil
 }
 
 func exists(path string) bool {

@@ -3,10 +3,12 @@ package perform
 import (
 	"context"
 	"errors"
+	"fmt"
 	"io/fs"
 	"maps"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
@@ -18,6 +20,7 @@ import (
 type removeEngine interface {
 	Remove(ctx context.Context, app string, containers []string) error
 	DeleteTree(ctx context.Context, dir string) error
+	DeleteMoved(ctx context.Context, dir string) error
 }
 
 // remove takes an application off the node, but for its data and secrets.
@@ -50,10 +53,16 @@ func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) 
 
 // purge deletes an application's data and secrets, for ever.
 func (p *Performer) purge(ctx context.Context, d state.Desired) error {
-	p.say(d.App, "deleting data")
+	return Long(p.observer, d.App, "deleting data", func() error { return p.deleteData(ctx, d) })
+}
+
+func (p *Performer) deleteData(ctx context.Context, d state.Desired) error {
 	trees := []string{p.home(d.App)}
 	if fault.Planted(fault.FolderLeft) {
 		trees = p.volumeDirs(d.App)
+	}
+	if err := p.deleteMoved(ctx, d.App); err != nil {
+		return err
 	}
 	for _, dir := range trees {
 		if err := p.engine.DeleteTree(ctx, dir); err != nil {
@@ -79,6 +88,45 @@ func (p *Performer) purge(ctx context.Context, d state.Desired) error {
 		return err
 	}
 	return p.store.DeleteData(d.App)
+}
+
+// deleteMoved deletes what of an application's data is outside its own directory. Where the
+// directory is gone that a move made for the application, the disk is, and with it data that
+// nobody would remember: that is found before anything is deleted.
+func (p *Performer) deleteMoved(ctx context.Context, app string) error {
+	places := p.store.Data(app).Places
+	volumes := slices.Sorted(maps.Keys(places))
+	for _, volume := range volumes {
+		dir := places[volume].Dir
+		if made := filepath.Dir(dir); dir != "" && !exists(made) {
+			return fmt.Errorf("its volume %s is at %s, which is not there, so it cannot be deleted; connect and mount its disk, or, if that is lost, make the directory %s", volume, dir, made)
+		}
+	}
+	for _, volume := range volumes {
+		place := places[volume]
+		doomed := []string{place.Left}
+		if place.To != "" {
+			doomed = append(doomed, place.To, place.To+".new")
+		}
+		if place.Dir != "" {
+			doomed = append(doomed, place.Dir)
+		}
+		for i, dir := range doomed {
+			if dir == "" || filepath.Dir(dir) == p.home(app) {
+				continue
+			}
+			if i == len(doomed)-1 && place.Dir != "" {
+				// On record before it is gone: it is not to be taken for a disk that is.
+				if err := p.store.UpdateData(app, func(d state.Data) state.Data { return d.At(volume, state.Place{Left: dir}) }); err != nil {
+					return err
+				}
+			}
+			if err := p.engine.DeleteMoved(ctx, dir); err != nil {
+				return err
+			}
+		}
+	}
+	return nil
 }
 
 // copies are all that updates, backups and restores have left of an application's data.

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/orchestrator/plan"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
@@ -15,6 +16,7 @@ import (
 const (
 	lookEvery   = 500 * time.Millisecond // at the health of what is starting
 	startsAlone = 30 * time.Second       // that one start may keep others waiting
+	checkWords  = 200                    // bytes of what a health check says that are passed on
 	unheardFor  = 3 * time.Second        // healthy so long, and systemd still waits: its notification is lost
 )
 
@@ -27,6 +29,18 @@ type startEngine interface {
 type unheardEngine interface {
 	RestartStarting(ctx context.Context, unit string) (restarted bool, err error)
 }
+
+// Start starts units as those of an application are started, and waits until every member is
+// healthy, within its budget. All that they refer to is there, and nobody is told of progress.
+func (p *Performer) Start(ctx context.Context, m *manifest.Manifest, units []string) error {
+	own := *p
+	own.observer = nobody{}
+	return own.start(ctx, plan.Action{App: m.ID, Verb: plan.Start, Manifest: m, Units: units}).Err
+}
+
+type nobody struct{}
+
+func (nobody) Say(string, string) {}
 
 // start starts the units and waits until every member serves, within the budget
 // of the application. The prober looks at their health.
@@ -59,7 +73,8 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	p.say(a.App, "starting")
 	var looking sync.WaitGroup
 	done := make(chan struct{})
-	looking.Go(func() { p.unheard(ctx, m, done) })
+	said := ""
+	looking.Go(func() { said = p.unheard(ctx, m, done) })
 	err := p.engine.StartUnits(ctx, a.Units)
 	close(done)
 	looking.Wait()
@@ -69,6 +84,9 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	if err != nil {
 		if cause := context.Cause(ctx); ctx.Err() != nil && cause != nil {
 			err = cause
+			if said != "" {
+				err = fmt.Errorf("%w; the health check of %s", err, said)
+			}
 		}
 		out.Err = fmt.Errorf("%w: %w", ErrStart, err)
 	}
@@ -78,15 +96,16 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 // unheard looks at the health of an application that is starting until done is
 // closed. Podman tells systemd once that a container is healthy, by a datagram from
 // a process that then ends; where that is lost, systemd would wait out the start's
-// budget for an application that serves, so the unit is restarted.
-func (p *Performer) unheard(ctx context.Context, m *manifest.Manifest, done <-chan struct{}) {
+// budget for an application that serves, so the unit is restarted. It gives what the last
+// health check that failed said, and of which container.
+func (p *Performer) unheard(ctx context.Context, m *manifest.Manifest, done <-chan struct{}) (said string) {
 	tick := time.NewTicker(lookEvery)
 	defer tick.Stop()
 	healthy := map[string]time.Time{} // since when, by container
 	for {
 		select {
 		case <-done:
-			return
+			return said
 		case <-tick.C:
 		}
 		for _, c := range m.Containers {
@@ -95,6 +114,9 @@ func (p *Performer) unheard(ctx context.Context, m *manifest.Manifest, done <-ch
 			}
 			// Fails while the container is not there.
 			if seen, err := p.engine.Inspect(ctx, c.Name); err != nil || seen.Health != "healthy" {
+				if words := strings.Fields(seen.Checked); len(words) > 0 {
+					said = fmt.Sprintf("%s says: %s", c.Name, plain.Clip(plain.Text(strings.Join(words, " ")), checkWords))
+				}
 				delete(healthy, c.Name)
 				continue
 			}

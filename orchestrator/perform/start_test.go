@@ -172,6 +172,22 @@ func TestStartHasABudget(t *testing.T) {
 	})
 }
 
+func TestAStartThatFailsSaysWhatTheHealthCheckSaid(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		d := w.record(t)
+		w.starting = hang
+		w.inspected = map[string]host.Inspection{
+			"pair":    {Health: "healthy"},
+			"pair-db": {Health: "starting", Checked: "nc: invalid\x1b[2J option\n-- 'z'"},
+		}
+		out := w.Do(t.Context(), d, start())
+		if out.Err == nil || !strings.Contains(out.Err.Error(), "; the health check of pair-db says: nc: invalid") || strings.ContainsAny(out.Err.Error(), "\x1b\n") {
+			t.Errorf("%q", out.Err)
+		}
+	})
+}
+
 // TestLostNotification: the container is healthy, and systemd was not told.
 func TestLostNotification(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

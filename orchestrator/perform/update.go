@@ -3,6 +3,7 @@ package perform
 import (
 	"context"
 	"fmt"
+	"path/filepath"
 	"slices"
 	"time"
 
@@ -15,6 +16,7 @@ import (
 type copyEngine interface {
 	CopyVolumes(ctx context.Context, dirs []string, dir string) error
 	PutBack(ctx context.Context, dir, home string) error
+	Refill(ctx context.Context, copy, dir string) error
 }
 
 type observeEngine interface {
@@ -23,8 +25,9 @@ type observeEngine interface {
 
 // copy copies the volumes, so that an update that fails loses nothing.
 func (p *Performer) copy(ctx context.Context, app string) error {
-	p.say(app, "copying volumes")
-	if err := p.engine.CopyVolumes(ctx, p.volumeDirs(app), p.snapshot(app)); err != nil {
+	if err := Long(p.observer, app, "copying volumes", func() error {
+		return p.engine.CopyVolumes(ctx, p.volumeDirs(app), p.snapshot(app))
+	}); err != nil {
 		return err
 	}
 	if fault.Planted(fault.UpdateLosesData) {
@@ -98,15 +101,14 @@ func (p *Performer) commit(ctx context.Context, d state.Desired, m *manifest.Man
 // putBack has the copy take the place of the data, and forgets volumes that only
 // the new version had, and its format, which a commit that was cut has recorded.
 func (p *Performer) putBack(ctx context.Context, d state.Desired) error {
-	p.say(d.App, "putting the data back")
-	if err := p.engine.PutBack(ctx, p.snapshot(d.App), p.home(d.App)); err != nil {
+	if err := Long(p.observer, d.App, "putting the data back", func() error { return p.replace(ctx, d) }); err != nil {
 		return err
 	}
 	data := p.store.Data(d.App)
 	data.Version, data.Migration = d.Manifest.Version, d.Manifest.Migration
 	old := d.Manifest.Volumes()
 	for _, v := range d.Update.To.Volumes() {
-		if slices.Contains(old, v) || !slices.Contains(data.Volumes, v) {
+		if slices.Contains(old, v) || slices.Contains(d.Update.Had, v) || !slices.Contains(data.Volumes, v) {
 			continue
 		}
 		if err := p.engine.DeleteTree(ctx, manifest.VolumeDir(p.dataDir, d.App, v)); err != nil {
@@ -115,6 +117,19 @@ func (p *Performer) putBack(ctx context.Context, d state.Desired) error {
 		data.Volumes = slices.DeleteFunc(slices.Clone(data.Volumes), func(have string) bool { return have == v })
 	}
 	return p.store.PutData(data)
+}
+
+// replace has the copies be where the data is.
+func (p *Performer) replace(ctx context.Context, d state.Desired) error {
+	for v, place := range p.store.Data(d.App).Places { // first: PutBack knows the application's own directory alone
+		if place.Dir == "" {
+			continue
+		}
+		if err := p.engine.Refill(ctx, filepath.Join(p.snapshot(d.App), v), place.Dir); err != nil {
+			return err
+		}
+	}
+	return p.engine.PutBack(ctx, p.snapshot(d.App), p.home(d.App))
 }
 
 // rolledBack ends an update that failed: the old version is up again, on its data.

@@ -2,6 +2,8 @@ package perform_test
 
 import (
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -130,6 +132,21 @@ func TestPutBackForgetsVolumesOfTheNewVersion(t *testing.T) {
 	}
 }
 
+// TestARollbackDeletesNoDataFromBeforeTheUpdate: a version may take up again a volume that the
+// one before it had given up, whose data is kept.
+func TestARollbackDeletesNoDataFromBeforeTheUpdate(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.RollingBack), func(d *state.Desired) { d.Update.Had = []string{"db", "index"} })
+	w.putData(t, "db", "index")
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack})
+	if got, want := w.took(), "put-back pair to pair"; out.Err != nil || got != want {
+		t.Errorf("%v: %s, expected %s", out.Err, got, want)
+	}
+	if data := w.store.Data("pair"); !slices.Equal(data.Volumes, []string{"db", "index"}) {
+		t.Errorf("%+v", data)
+	}
+}
+
 // A commit may be cut between its two records, and the update fail after that.
 func TestDataThatIsPutBackHasItsOldFormat(t *testing.T) {
 	w := newWorld(t)
@@ -153,5 +170,40 @@ func TestRolledBack(t *testing.T) {
 	now := w.now(t)
 	if now.Update != nil || now.Declined != next().Digest() || now.Manifest.Version != "1" || !strings.Contains(now.Note, "it does not start; rolled back to 1 on ") {
 		t.Errorf("%+v", now)
+	}
+}
+
+// TestAVolumeThatWasMovedIsPutBackWhereItIs: before what is in the application's own directory,
+// and never made anew.
+func TestAVolumeThatWasMovedIsPutBackWhereItIs(t *testing.T) {
+	w := newWorld(t)
+	d := w.record(t, updating(state.RollingBack))
+	away := filepath.Join(t.TempDir(), "disk", "pair", "db")
+	if err := w.store.PutData(state.Data{App: "pair", Version: "1", Migration: 2, Volumes: []string{"db"}, Places: map[string]state.Place{"db": {Dir: away}}}); err != nil {
+		t.Fatal(err)
+	}
+	if out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Copy}); out.Err != nil || w.took() != "copy [db] to pair" {
+		t.Error(out.Err)
+	}
+	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack})
+	if got, want := w.took(), "refill db disk, put-back pair to pair"; out.Err != nil || got != want {
+		t.Errorf("%v: %s, expected %s", out.Err, got, want)
+	}
+	w.fail["refill"] = errPlanted
+	if out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "put-back") {
+		t.Errorf("%v", out.Err)
+	}
+	if _, err := w.secrets.Ensure(pair("1"), false); err != nil {
+		t.Fatal(err)
+	}
+	prepare := plan.Action{App: "pair", Verb: plan.Prepare, Manifest: pair("1")}
+	if out = w.Do(t.Context(), d, prepare); out.Err == nil || !strings.Contains(out.Err.Error(), away+", which is not there; connect and mount its disk") || strings.Contains(w.took(), "volumes") {
+		t.Errorf("its disk is not there: %v", out.Err)
+	}
+	if err := os.MkdirAll(away, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out = w.Do(t.Context(), d, prepare); out.Err != nil || !strings.HasSuffix(w.took(), ", volumes []") {
+		t.Errorf("%v", out.Err)
 	}
 }

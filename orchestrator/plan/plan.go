@@ -100,7 +100,15 @@ func (p *planning) present(d *state.Desired) Plan {
 	}
 	// Of what is being adopted, volumes are on record before they are there.
 	if gone := p.Observed.Missing[d.App]; len(gone) > 0 && len(d.Adopted) == 0 && (d.Update == nil || d.Update.Phase == state.Staged) {
-		return blocked("its data is gone: %s is missing; put it back, restore a backup, or uninstall with --purge to begin anew", manifest.VolumeDir(p.Renderer.DataDir, d.App, gone[0]))
+		moved := func(volume string) bool { return p.Data[d.App].Places[volume].Dir != "" }
+		i := slices.IndexFunc(gone, func(volume string) bool { return !moved(volume) })
+		switch dir := func(i int) string { return p.Data[d.App].Dir(p.Renderer.DataDir, d.App, gone[i]) }; {
+		case i >= 0:
+			return blocked("its data is gone: %s is missing; put it back, restore a backup, or uninstall with --purge to begin anew", dir(i))
+		case d.Goal == state.Running:
+			// What runs on is left alone, as with a folder of the owner's.
+			return Plan{Waiting: fmt.Sprintf("waiting for the disk of its volume %s: %s is not there; connect and mount it", gone[0], dir(0))}
+		}
 	}
 	r, err := p.render(d, d.Manifest, d.Goal == state.Running)
 	if err != nil {
@@ -299,7 +307,9 @@ func (p *planning) mounted(app string) string {
 		if c.State != "running" || !uses(other.Manifest) && (other.Update == nil || !uses(other.Update.To)) {
 			continue
 		}
-		if strings.Contains(file, "\nVolume="+p.Renderer.DataDir+"/"+app+"/") || !strings.Contains(file, manifest.LabelSpec+"="+c.Spec) {
+		if slices.ContainsFunc(p.homes(app), func(home string) bool {
+			return strings.Contains(file, "\nVolume="+home+"/") || strings.Contains(file, "\nVolume="+home+":")
+		}) || !strings.Contains(file, manifest.LabelSpec+"="+c.Spec) {
 			return "waiting for " + other.App + " to stop, which has data of it"
 		}
 	}
@@ -387,6 +397,18 @@ func (p *planning) notReady(d *state.Desired) string {
 	return ""
 }
 
+// homes are the directories that hold an application's data: its own, and those of volumes
+// that were moved.
+func (p *planning) homes(app string) []string {
+	all := []string{p.Renderer.DataDir + "/" + app}
+	for _, volume := range slices.Sorted(maps.Keys(p.Data[app].Places)) {
+		if dir := p.Data[app].Places[volume].Dir; dir != "" {
+			all = append(all, dir)
+		}
+	}
+	return all
+}
+
 // conflict says what of somebody else's stands in the way: FM5.
 func (p *planning) conflict(app string, r *render.Rendering) string {
 	for _, name := range r.Members {
@@ -399,10 +421,12 @@ func (p *planning) conflict(app string, r *render.Rendering) string {
 			return fmt.Sprintf("the unit file %s has the name of one of the application's, and is not archipelago's; rename or remove it", file)
 		}
 	}
-	home := p.Renderer.DataDir + "/" + app
+	homes := p.homes(app)
 	for _, c := range p.unmanaged {
 		for _, m := range c.Mounts {
-			if m == home || strings.HasPrefix(m, home+"/") || strings.HasPrefix(home+"/", strings.TrimSuffix(m, "/")+"/") {
+			if slices.ContainsFunc(homes, func(home string) bool {
+				return m == home || strings.HasPrefix(m, home+"/") || strings.HasPrefix(home+"/", strings.TrimSuffix(m, "/")+"/")
+			}) {
 				return fmt.Sprintf("the unmanaged container %q (id %.12s) uses the application's data at %s; stop it first", c.Name, c.ID, m)
 			}
 		}

@@ -125,6 +125,9 @@ func beProber() error {
 			return err
 		}
 	}
+	if got, err := Page(context.Background(), in, port, "/", ""); err != nil || got.Status != 200 {
+		return fmt.Errorf("the page in there: %+v, %v", got, err)
+	}
 	if conn, err := net.Dial("tcp", fmt.Sprintf("127.0.0.1:%d", port)); err == nil {
 		conn.Close()
 		return errors.New("the page is there in the prober's own network, too: the test proves nothing")

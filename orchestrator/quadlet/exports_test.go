@@ -1,6 +1,7 @@
 package quadlet
 
 import (
+	"maps"
 	"slices"
 	"testing"
 
@@ -39,4 +40,26 @@ func TestWhatIsImportedIsInTheUnit(t *testing.T) {
 	if body := u.Files["wallet.container"]; len(values(body, "Secret"))+len(values(body, "Volume")) > 0 || len(values(body, "Network")) != 1 || len(u.Files) != 2 {
 		t.Errorf("%d files: %s", len(u.Files), body)
 	}
+}
+
+// What is between two applications in their units: the network of both, the credential and the
+// volume that one has of the other, and who joins whom.
+func TestUnitsOfApplicationsThatShareAreAsTheGoldenFiles(t *testing.T) {
+	lender, err := manifest.ParseFile("testdata/lender.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	borrower, err := manifest.ParseFile("testdata/borrower.yaml")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if borrower, err = borrower.With(nil, manifest.Node{Name: "box", Domain: "box.local", Apps: map[string]*manifest.Manifest{"lender": lender}}); err != nil {
+		t.Fatal(err)
+	}
+	files := Render(lender, "/var/lib/archipelago", true, Requirer{"borrower", borrower.Requires[0].Reaches}).Files
+	maps.Copy(files, Render(borrower, "/var/lib/archipelago", true).Files)
+	if got, want := slices.Sorted(maps.Keys(files)), []string{"archipelago-borrower.lender.network", "archipelago-borrower.network", "archipelago-lender.network", "borrower.container", "lender-db.container", "lender.container"}; !slices.Equal(got, want) {
+		t.Fatalf("files %v, expected %v", got, want)
+	}
+	asGolden(t, files)
 }

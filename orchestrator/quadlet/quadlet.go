@@ -24,7 +24,10 @@ const (
 	restartDelay       = 200 * time.Millisecond
 	restartSteps       = 8 // on the way to the longest delay
 	restartMaxDelay    = time.Minute
-	stopMargin         = 5 * time.Second
+	// What systemd gives a stop beyond the application's own time. At a shutdown every
+	// application stops at once, and Podman's part of each costs about half a CPU-second. It
+	// is also how long a start that has timed out stays there before it is killed.
+	stopMargin = 10 * time.Second
 )
 
 // storageOption is how Podman mounts a folder of the owner's.
@@ -125,6 +128,9 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	webs := m.WebPorts()
 	for _, p := range c.Ports {
+		if p.Host == 0 {
+			continue // of a drill's: reached from inside its network alone
+		}
 		v := fmt.Sprintf("%d:%d", p.Host, p.Container)
 		if p.Protocol == "udp" {
 			v += "/udp"
@@ -135,7 +141,7 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 		line("PublishPort", v)
 	}
 	for _, v := range c.Volumes {
-		mount := manifest.VolumeDir(dataDir, m.ID, v.Name) + ":" + v.Path
+		mount := v.Dir(dataDir, m.ID) + ":" + v.Path
 		if v.ReadOnly {
 			mount += ":ro"
 		}
@@ -143,7 +149,7 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	}
 	for _, in := range c.Imports {
 		if in.Mounts() {
-			mount := manifest.VolumeDir(dataDir, in.Of, in.Name) + ":" + in.Path
+			mount := in.Dir(dataDir) + ":" + in.Path
 			if in.ReadOnly {
 				mount += ":ro"
 			}
@@ -241,7 +247,8 @@ func container(m *manifest.Manifest, c manifest.Container, dataDir string) strin
 	line("RestartSec", seconds(restartDelay))
 	line("RestartSteps", fmt.Sprint(restartSteps))
 	line("RestartMaxDelaySec", seconds(restartMaxDelay))
-	line("TimeoutStartSec", seconds(m.StartBudget()))
+	// At a boot all start at once. The daemon holds to the budget of a start by itself.
+	line("TimeoutStartSec", seconds(max(m.StartBudget(), m.RebootBudget())))
 	line("TimeoutStopSec", seconds(c.StopTimeout.Or(defaultStopTimeout)+stopMargin))
 	// Ended by its signal is how a stop looks.
 	status := "143"

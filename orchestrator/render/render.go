@@ -25,6 +25,7 @@ type Renderer struct {
 
 	mu      sync.Mutex
 	folders map[string]manifest.Folder // the owner's; nil: nobody has said, and examples stand for them
+	moved   manifest.Moved
 	done    map[key]*Rendering
 }
 
@@ -35,6 +36,15 @@ func (r *Renderer) SetFolders(folders map[string]manifest.Folder) {
 	defer r.mu.Unlock()
 	if r.folders == nil || !maps.Equal(r.folders, folders) {
 		r.folders, r.done = folders, nil
+	}
+}
+
+// SetMoved says which volumes the node's owner has moved.
+func (r *Renderer) SetMoved(moved manifest.Moved) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !maps.EqualFunc(r.moved, moved, maps.Equal[map[string]string, map[string]string]) {
+		r.moved, r.done = moved, nil
 	}
 }
 
@@ -91,6 +101,7 @@ func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]str
 			}
 		}
 	}
+	filled = filled.WithMoved(r.moved)
 	out := &Rendering{Unit: quadlet.Render(filled, r.DataDir, boot, requirers...), Manifest: filled}
 	for _, c := range filled.Ordered() {
 		if _, ok := out.Specs[c.Name]; ok {

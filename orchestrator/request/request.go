@@ -38,6 +38,14 @@ var (
 	ErrUnknownFolder = errors.New("unknown folder")
 )
 
+// Unagreed is wrapped, as ErrConsent, where the owner has not agreed to these privileges.
+type Unagreed struct{ Asked []string }
+
+func (u *Unagreed) Error() string { return ErrConsent.Error() }
+
+// Unwrap gives ErrConsent.
+func (u *Unagreed) Unwrap() error { return ErrConsent }
+
 // The operations, as people and programs name them.
 const (
 	Install   = "install"
@@ -150,7 +158,7 @@ func (d *deciding) install(rec *state.Desired, installed bool, r Request) error 
 		}
 	}
 	if missing := without(asked, r.Consent); !installed && len(missing) > 0 {
-		return fmt.Errorf("%w: %w: to be installed, %s asks for more than applications have by themselves: it %s; look at it and agree with 'archy %s %s' or in My Apps", ErrRefused, ErrConsent, rec.App, strings.Join(missing, "; it "), r.Verb, rec.App)
+		return fmt.Errorf("%w: %w: to be installed, %s asks for more than applications have by themselves: it %s; look at it and agree with 'archy %s %s' or in My Apps", ErrRefused, &Unagreed{missing}, rec.App, strings.Join(missing, "; it "), r.Verb, rec.App)
 	}
 	return nil
 }
@@ -179,8 +187,9 @@ func (d *deciding) uninstall(rec *state.Desired, purge bool) error {
 
 // Restored gives the records to accept for an application that a backup brings back;
 // where the backup's version must not be installed here, or the application is, it is
-// refused.
-func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.Desired) ([]state.Desired, error) {
+// refused, and so is what the owner has not agreed to: a backup may have been anywhere, and
+// its manifest is nobody's word but its own where the catalog's is another.
+func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.Desired, consent []string) ([]state.Desired, error) {
 	if have, err := records.Get(rec.App); err == nil {
 		return nil, fmt.Errorf("%w: %s is installed (%s); uninstall it with --purge before a backup takes its place", ErrRefused, rec.App, have.Goal)
 	} else if !errors.Is(err, state.ErrNotFound) {
@@ -189,7 +198,7 @@ func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.De
 	if why := o.Revoked(rec.App, rec.Manifest.Version); why != "" {
 		return nil, fmt.Errorf("%w: %s: %s", ErrRefused, rec.App, why)
 	}
-	asked := o.GrantsAlong(rec.Manifest, records, now)
+	asked := append(o.Unvouched(rec.Manifest, records, now), o.GrantsAlong(rec.Manifest, records, now)...)
 	d := &deciding{records: records, offer: o, now: now}
 	if err := d.admit(&rec, rec.Manifest); err != nil {
 		return nil, err
@@ -199,9 +208,8 @@ func Restored(records state.Records, o *offer.Offer, now time.Time, rec state.De
 			return nil, err
 		}
 	}
-	// A backup brings back what its owner has agreed to; not so what comes along.
-	if len(asked) > 0 {
-		return nil, fmt.Errorf("%w: %w: to be brought back, %s needs what asks for more than applications have by themselves: it %s; install that first, and agree to it", ErrRefused, ErrConsent, rec.App, strings.Join(asked, "; it "))
+	if missing := without(asked, consent); len(missing) > 0 {
+		return nil, fmt.Errorf("%w: %w: to be brought back as its backup says, %s asks for your consent: it %s; look at it, and agree with 'archy restore --accept' to each, in just these words", ErrRefused, &Unagreed{missing}, rec.App, strings.Join(missing, "; it "))
 	}
 	return append(d.decided, rec), nil
 }

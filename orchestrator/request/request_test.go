@@ -320,6 +320,43 @@ func TestCollisions(t *testing.T) {
 	})
 }
 
+// unvouched is what a backup of version 1 says of itself where the catalog has another one.
+const unvouched = "runs version 1 as its backup describes it, which nothing on this node vouches for"
+
+// TestABackupIsComparedWithTheCatalog: where the manifest of a backup is not the catalog's,
+// its owner agrees to that, and to each privilege that is more than the catalog's has.
+func TestABackupIsComparedWithTheCatalog(t *testing.T) {
+	one := app("a")
+	evil := app("a", port(80))
+	for _, c := range []struct {
+		name    string
+		backup  *manifest.Manifest
+		offer   *offer.Offer
+		consent []string
+		asks    []string // nothing: it is brought back
+	}{
+		{name: "it is the catalog's", backup: app("a"), offer: disk(one)},
+		{name: "it is the catalog's, which needs no consent again", backup: app("a", photos), offer: disk(app("a", photos))},
+		{name: "it is another one of the same version", backup: app("a", setting("k")), offer: disk(one), asks: []string{unvouched}},
+		{name: "another one, and its owner agrees", backup: app("a", setting("k")), offer: disk(one), consent: []string{unvouched}},
+		{name: "it may more", backup: evil, offer: disk(one), consent: []string{unvouched}, asks: []string{"publishes port 80/tcp of the node"}},
+		{name: "it may more, and its owner agrees", backup: evil, offer: disk(one), consent: []string{unvouched, "publishes port 80/tcp of the node"}},
+		{name: "it may less than the catalog's newer one", backup: one, offer: disk(app("a", version("2"), port(80))), consent: []string{unvouched}},
+		{name: "the catalog has none", backup: app("a", photos), offer: disk(), asks: []string{unvouched, "reads and writes your folder photos"}},
+	} {
+		rec := state.Desired{App: "a", Goal: state.Running, Manifest: c.backup, Source: "catalog beta 7"}
+		_, err := request.Restored(knowing(records()), c.offer, now, rec, c.consent)
+		if len(c.asks) == 0 && err != nil || len(c.asks) > 0 && (!errors.Is(err, request.ErrConsent) || !errors.Is(err, request.ErrRefused)) {
+			t.Errorf("%s: %v", c.name, err)
+		}
+		for _, words := range c.asks {
+			if err == nil || !strings.Contains(err.Error(), words) {
+				t.Errorf("%s: %v, expected %q", c.name, err, words)
+			}
+		}
+	}
+}
+
 func TestRestored(t *testing.T) {
 	a := app("a", requires("b", "k=x"))
 	rec := state.Desired{App: "a", Goal: state.Stopped, Manifest: a, Source: "backup", Installed: true}
@@ -345,7 +382,7 @@ func TestRestored(t *testing.T) {
 		{"it collides", records(installed(app("c", func(m *manifest.Manifest) { m.Containers[0].Name = "a" }))), disk(b), "", `both name a container "a"`},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			got, err := request.Restored(c.records, c.offer, now, rec)
+			got, err := request.Restored(c.records, c.offer, now, rec, []string{unvouched, `changes the setting k of b to "x"`})
 			if c.because == "" {
 				if s := says(got); err != nil || s != c.want {
 					t.Errorf("%s, %v, expected %s", s, err, c.want)

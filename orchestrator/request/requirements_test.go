@@ -18,30 +18,34 @@ import (
 func TestRequirements(t *testing.T) {
 	install := request.Request{App: "a", Verb: request.Install}
 	b, d := app("b", setting("k"), setting("l")), app("d", setting("k"), setting("l"))
+	agreed := func(consent ...string) request.Request {
+		return request.Request{App: "a", Verb: request.Install, Consent: consent}
+	}
 	diamond := func(ofB, ofC string) *offer.Offer {
 		return disk(app("a", requires("b"), requires("c")), app("b", requires("d", ofB)), app("c", requires("d", ofC)), d)
 	}
 	decide(t, []decision{
 		{name: "one comes along", offer: disk(app("a", requires("b")), b), request: install, want: "b, a"},
-		{name: "configured as it is needed", offer: disk(app("a", requires("b", "k=x")), b), request: install, want: "b k=x, a"},
+		{name: "configured as it is needed", offer: disk(app("a", requires("b", "k=x")), b), request: agreed(`changes the setting k of b to "x"`), want: "b k=x, a"},
 		{name: "each after those it requires", offer: disk(app("a", requires("b")), app("b", requires("c")), app("c", requires("d")), d), request: install, want: "d, c, b, a"},
 		{name: "in the manifest's order", offer: disk(app("a", requires("d"), requires("b")), b, d), request: install, want: "d, b, a"},
 		{name: "one that is installed stays as it is", records: records(installed(b)), offer: disk(app("a", requires("b")), b), request: install, want: "a"},
 		{name: "stopped too", records: records(installed(b, goal(state.Stopped))), offer: disk(app("a", requires("b")), b), request: install, want: "a"},
-		{name: "one that is installed is configured", records: records(installed(b, set("l=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: install, want: "b k=x l=y, a"},
-		{name: "one that is set so already", records: records(installed(b, set("k=x"))), offer: disk(app("a", requires("b", "k=x")), b), request: install, want: "a"},
+		{name: "what is installed is not configured unasked", records: records(installed(b, set("l=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: install, refused: request.ErrConsent, because: []string{`changes the setting k of b to "x"`, "archy install a"}},
+		{name: "one that is installed is configured", records: records(installed(b, set("l=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: agreed(`changes the setting k of b to "x"`), want: "b k=x l=y, a"},
+		{name: "one that is set so already", records: records(installed(b, set("k=x"))), offer: disk(app("a", requires("b", "k=x")), b), request: agreed(`changes the setting k of b to "x"`), want: "a"},
 		{name: "one that its owner has set otherwise", records: records(installed(b, set("k=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: install,
 			refused: request.ErrRefused, because: []string{`a requires k="x" of b, which has another value`, "'archy configure b k=x'"}},
-		{name: "one that is going comes along anew", records: records(installed(b, goal(state.Absent), set("k=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: install, want: "b k=x, a"},
+		{name: "one that is going comes along anew", records: records(installed(b, goal(state.Absent), set("k=y"))), offer: disk(app("a", requires("b", "k=x")), b), request: agreed(`changes the setting k of b to "x"`), want: "b k=x, a"},
 		{name: "one that nobody offers", offer: disk(app("a", requires("b"))), request: install, refused: request.ErrRefused, because: []string{"a requires b", "not in the catalog"}},
 		{name: "a setting that it has not", offer: disk(app("a", requires("b", "none=x")), b), request: install, refused: request.ErrRefused, because: []string{"none"}},
 		{name: "one whose record cannot be read", records: state.Records{Broken: map[string]error{"b": request.ErrRefused}}, offer: disk(app("a", requires("b")), b), request: install, refused: request.ErrRefused},
 		{name: "the same again on install again", records: records(installed(app("a", requires("b", "k=x")))), offer: disk(b), request: install, want: "b k=x, a"},
 
-		{name: "a diamond comes once, with the settings of both", offer: diamond("k=x", "l=y"), request: install, want: "d k=x l=y, b, c, a"},
-		{name: "a diamond that agrees", offer: diamond("k=x", "k=x"), request: install, want: "d k=x, b, c, a"},
+		{name: "a diamond comes once, with the settings of both", offer: diamond("k=x", "l=y"), request: agreed(`installs b, which changes the setting k of d to "x"`, `installs c, which changes the setting l of d to "y"`), want: "d k=x l=y, b, c, a"},
+		{name: "a diamond that agrees", offer: diamond("k=x", "k=x"), request: agreed(`installs b, which changes the setting k of d to "x"`, `installs c, which changes the setting k of d to "x"`), want: "d k=x, b, c, a"},
 		{name: "a diamond that does not agree", offer: diamond("k=x", "k=y"), request: install, refused: request.ErrRefused, because: []string{`c requires k="y" of d, which has another value`, "archy configure d k=y"}},
-		{name: "a diamond over what is installed", records: records(installed(d)), offer: diamond("k=x", "l=y"), request: install, want: "d k=x l=y, b, c, a"},
+		{name: "a diamond over what is installed", records: records(installed(d)), offer: diamond("k=x", "l=y"), request: agreed(`installs b, which changes the setting k of d to "x"`, `installs c, which changes the setting l of d to "y"`), want: "d k=x l=y, b, c, a"},
 	})
 }
 

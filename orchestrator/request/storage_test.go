@@ -48,21 +48,21 @@ func TestAFolderThatTheNodeLacksIsRefusedWithTheRemedy(t *testing.T) {
 
 func TestABackupOfWhatHasAFolderWantsIt(t *testing.T) {
 	rec := installed(app("a", photos))
-	if _, err := request.Restored(records(), disk(), now, rec); !errors.Is(err, request.ErrFolder) {
+	if _, err := request.Restored(records(), disk(rec.Manifest), now, rec, nil); !errors.Is(err, request.ErrFolder) {
 		t.Error(err)
 	}
-	if _, err := request.Restored(knowing(records()), disk(), now, rec); err != nil {
+	if _, err := request.Restored(knowing(records()), disk(rec.Manifest), now, rec, nil); err != nil {
 		t.Error(err)
 	}
 }
 
 func TestABackupBringsNothingAlongThatItsOwnerHasNotAgreedTo(t *testing.T) {
 	rec := installed(app("b", requires("a"), photos))
-	got, err := request.Restored(knowing(records()), disk(app("a", photos)), now, rec)
+	got, err := request.Restored(knowing(records()), disk(rec.Manifest, app("a", photos)), now, rec, nil)
 	if !errors.Is(err, request.ErrConsent) || !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "installs a, which reads and writes your folder photos (/srv/photos)") {
 		t.Errorf("%s, %v", says(got), err)
 	}
-	if _, err := request.Restored(knowing(records(installed(app("a", photos)))), disk(), now, rec); err != nil {
+	if _, err := request.Restored(knowing(records(installed(app("a", photos)))), disk(rec.Manifest), now, rec, nil); err != nil {
 		t.Errorf("it is installed: %v", err)
 	}
 }

@@ -60,9 +60,9 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 		}
 	}
 	if missing := without(asked, r.Consent); len(missing) > 0 {
-		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, ErrConsent, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
+		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, &Unagreed{missing}, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
 	}
-	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged}, ""
+	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged, Had: d.records.Data[rec.App].Volumes}, ""
 	return nil
 }
 

@@ -1,6 +1,7 @@
 package request_test
 
 import (
+	"slices"
 	"testing"
 	"time"
 
@@ -35,6 +36,16 @@ func TestUpdate(t *testing.T) {
 		{name: "its record holds no manifest", records: is(func(d *state.Desired) { d.Manifest = nil }), offer: disk(two), request: update, refused: request.ErrRefused, because: []string{"install it again"}},
 		{name: "it is not offered any more", records: is(), offer: disk(), request: update, refused: request.ErrRefused, because: []string{"a is not in the catalog any more"}},
 	})
+}
+
+// TestAnUpdateKnowsWhichDataWasThereBefore: a rollback deletes what only the new version made.
+func TestAnUpdateKnowsWhichDataWasThereBefore(t *testing.T) {
+	r := records(installed(app("a")))
+	r.Data = map[string]state.Data{"a": {App: "a", Volumes: []string{"db", "given-up"}}}
+	got, err := request.Decide(r, disk(app("a", version("2"))), host.Observation{}, now, request.Request{App: "a", Verb: request.Update})
+	if err != nil || len(got) != 1 || !slices.Equal(got[0].Update.Had, []string{"db", "given-up"}) {
+		t.Errorf("%+v, %v", got, err)
+	}
 }
 
 func TestAnUpdateThatNobodyAskedForOnlyGoesForward(t *testing.T) {

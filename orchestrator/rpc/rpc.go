@@ -32,6 +32,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/subscription"
 )
@@ -75,9 +76,9 @@ func fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession), errors.Is(err, request.ErrUnknownFolder):
+	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession), errors.Is(err, request.ErrUnknownFolder), errors.Is(err, repository.ErrUnknown), errors.Is(err, repository.ErrNoSnapshot):
 		return connect.NewError(connect.CodeNotFound, err)
-	case errors.Is(err, request.ErrNotInstalled), errors.Is(err, request.ErrRefused), errors.Is(err, operation.ErrBusy), errors.Is(err, secrets.ErrInUse):
+	case errors.Is(err, request.ErrNotInstalled), errors.Is(err, request.ErrRefused), errors.Is(err, operation.ErrBusy), errors.Is(err, secrets.ErrInUse), errors.Is(err, repository.ErrRefused), errors.Is(err, repository.ErrNone), errors.Is(err, repository.ErrKey), errors.Is(err, repository.ErrLocked):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
 	case errors.Is(err, context.Canceled):
 		return connect.NewError(connect.CodeCanceled, err)
@@ -138,6 +139,18 @@ func app(v view.View) *api.App {
 	if web, port, ok := m.Web(); ok {
 		a.ProxyPort = uint32(port.Host + manifest.ProxyOffset)
 		a.WebPath = web.Path
+	}
+	if b := v.Backup; b != (view.Backup{}) {
+		a.Backup = &api.Backup{Size: b.Size, Repository: b.Repository, Problem: b.Problem}
+		if !b.Made.IsZero() {
+			a.Backup.Made = timestamppb.New(b.Made)
+		}
+		if !b.Proven.IsZero() {
+			a.Backup.Proven, a.Backup.DataOnly = timestamppb.New(b.Proven), b.DataOnly
+		}
+		if !b.Started.IsZero() {
+			a.Backup.Started = timestamppb.New(b.Started)
+		}
 	}
 	for _, c := range v.Containers {
 		pc := &api.Container{Name: c.Name, Id: c.ID, State: c.State, Health: c.Health}
@@ -238,6 +251,7 @@ func (s *Server) Restore(ctx context.Context, in *connect.ClientStream[api.Resto
 	if err := json.Unmarshal(head.Backup, &b); err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("%s: %w", archive.Header, err))
 	}
+	b.Consent = head.Consent
 	body, w := io.Pipe()
 	go func() {
 		for in.Receive() {

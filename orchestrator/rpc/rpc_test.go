@@ -39,6 +39,12 @@ func serve(t testing.TB, dir string) (http.Handler, *access.Guard, *state.Store)
 
 func server(t testing.TB, dir string) (*Server, *state.Store) {
 	t.Helper()
+	return serverOver(t, dir, nil)
+}
+
+// serverOver is one whose node has an engine.
+func serverOver(t testing.TB, dir string, engine orchestrator.Engine) (*Server, *state.Store) {
+	t.Helper()
 	store, err := state.Open(dir)
 	if err != nil {
 		t.Fatal(err)
@@ -52,11 +58,8 @@ func server(t testing.TB, dir string) (*Server, *state.Store) {
 		Containers: []manifest.Container{{Name: "feeds", Secrets: []manifest.SecretMount{{Name: "api-key", Path: "/run/api-key"}}}}}}}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
 	passwords := access.NewPasswords(dir)
-	r := orchestrator.New(nil, store, sec, cat, t.TempDir(), log)
-	sub, err := subscription.Open(t.Context(), t.TempDir(), time.Now, r.SetCatalog)
-	if err != nil {
-		t.Fatal(err)
-	}
+	r := orchestrator.New(engine, store, sec, cat, t.TempDir(), log)
+	sub := subscription.Open(t.Context(), t.TempDir(), time.Now, r.SetCatalog)
 	return &Server{Reconciler: r, Subscription: sub, Passwords: passwords, Sessions: access.OpenSessions(dir, "sesame", passwords, log), Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}, store
 }
 

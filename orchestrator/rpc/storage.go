@@ -36,6 +36,20 @@ func (s *Server) RemoveStorage(_ context.Context, r *connect.Request[api.RemoveS
 	return connect.NewResponse(&api.RemoveStorageResponse{}), nil
 }
 
+func (s *Server) MoveVolume(ctx context.Context, r *connect.Request[api.MoveVolumeRequest], out *connect.ServerStream[api.MoveVolumeResponse]) error {
+	ctx, cancel := context.WithCancel(ctx)
+	defer cancel()
+	dir, err := s.Reconciler.MoveVolume(ctx, r.Msg.Id, r.Msg.Volume, r.Msg.Dir, who(r), func(message string) {
+		if out.Send(&api.MoveVolumeResponse{Message: message}) != nil {
+			cancel() // nobody waits for it any more
+		}
+	})
+	if err != nil {
+		return fail(err)
+	}
+	return out.Send(&api.MoveVolumeResponse{Dir: dir})
+}
+
 func folder(f orchestrator.Folder) *api.Storage {
 	return &api.Storage{Name: f.Name, Dir: f.Dir, Apps: f.Apps, Problem: f.Problem}
 }

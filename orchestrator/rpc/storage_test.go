@@ -3,10 +3,15 @@ package rpc
 import (
 	"bytes"
 	"net/http"
+	"net/http/httptest"
 	"testing"
+
+	"connectrpc.com/connect"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/api/apiconnect"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -44,5 +49,27 @@ func TestFoldersAreToldAndForgotten(t *testing.T) {
 		if got.Code != c.status || !bytes.Contains(got.Body.Bytes(), []byte(c.want)) {
 			t.Errorf("%s %s: status %d: %s, expected %d, %s", c.verb, c.body, got.Code, got.Body, c.status, c.want)
 		}
+	}
+}
+
+func TestAMoveThatCannotBeIsToldSo(t *testing.T) {
+	s, _ := server(t, t.TempDir())
+	path, h := s.Handler(access.NewGuard(s.Sessions))
+	mux := http.NewServeMux()
+	mux.Handle(path, h)
+	served := httptest.NewServer(mux)
+	defer served.Close()
+	c := apiconnect.NewOrchestratorClient(served.Client(), served.URL)
+	for token, want := range map[string]connect.Code{"sesame": connect.CodeFailedPrecondition, "": connect.CodeUnauthenticated} {
+		r := connect.NewRequest(&api.MoveVolumeRequest{Id: "feeds", Volume: "db", Dir: "/srv"})
+		r.Header().Set("Authorization", "Bearer "+token)
+		stream, err := c.MoveVolume(t.Context(), r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if stream.Receive() || connect.CodeOf(stream.Err()) != want {
+			t.Errorf("token %q: %v, expected %s", token, stream.Err(), want)
+		}
+		stream.Close()
 	}
 }

@@ -1,6 +1,7 @@
 package state
 
 import (
+	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -19,16 +20,49 @@ const (
 	auditKept = 4       // older files, audit.jsonl.1 being the newest of them
 )
 
+// Asked is a line of the audit log: who asked for what, and why that was refused.
+type Asked struct {
+	Time    time.Time `json:"time"`
+	Who     string    `json:"who"`
+	App     string    `json:"app,omitempty"`
+	What    string    `json:"what"`
+	Refused string    `json:"refused,omitempty"`
+}
+
+// Asked gives the newest lines of the audit log that concern an application, or that
+// concern none where app is empty; the newest first. It looks at the newest file alone,
+// and a line that a power cut has left half is none.
+func (s *Store) Asked(app string, most int) (asked []Asked, err error) {
+	s.auditing.Lock()
+	b, err := os.ReadFile(filepath.Join(s.dir, auditFile))
+	s.auditing.Unlock()
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, fmt.Errorf("audit log: %w", err)
+	}
+	var of []byte
+	if app != "" {
+		of = []byte(`"app":"` + app + `"`) // an id needs no escaping
+	}
+	for len(b) > 0 && len(asked) < most {
+		b = bytes.TrimSuffix(b, []byte{'\n'})
+		begin := bytes.LastIndexByte(b, '\n') + 1
+		var line Asked
+		if of != nil && !bytes.Contains(b[begin:], of) {
+			b = b[:begin]
+			continue // most lines are of others, and need not be read
+		}
+		if json.Unmarshal(b[begin:], &line) == nil && line.App == app {
+			asked = append(asked, line)
+		}
+		b = b[:begin]
+	}
+	return asked, nil
+}
+
 // Audit appends durably to the record of who asked for what: one JSON object a line. A
 // file that is full becomes audit.jsonl.1, and the oldest of them goes.
 func (s *Store) Audit(who, app, what string, refused error) error {
-	line := struct {
-		Time    time.Time `json:"time"`
-		Who     string    `json:"who"`
-		App     string    `json:"app,omitempty"`
-		What    string    `json:"what"`
-		Refused string    `json:"refused,omitempty"`
-	}{s.now().UTC(), who, app, what, ""}
+	line := Asked{s.now().UTC(), who, app, what, ""}
 	if refused != nil {
 		line.Refused = refused.Error()
 	}

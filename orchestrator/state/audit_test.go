@@ -113,3 +113,35 @@ func TestAuditLogRotatesWhileManyWrite(t *testing.T) {
 		t.Errorf("%d of 40 lines are there", len(asked))
 	}
 }
+
+func TestTheNewestOfAnApplicationIsAskedOfTheAuditLog(t *testing.T) {
+	dir := t.TempDir()
+	s, err := Open(dir)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if asked, err := s.Asked("feeds", 2); err != nil || len(asked) > 0 {
+		t.Errorf("of nothing: %v, %v", asked, err)
+	}
+	for i := range 3 {
+		for app, refused := range map[string]error{"feeds": errors.New("why"), "feeds-2": nil, "": nil} {
+			if err := s.Audit("owner", app, fmt.Sprint("ask ", i), refused); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	f, err := os.OpenFile(filepath.Join(dir, auditFile), os.O_APPEND|os.O_WRONLY, 0)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := f.WriteString(`{"app":"feeds","what":"cut`); err != nil || f.Close() != nil {
+		t.Fatal(err)
+	}
+	asked, err := s.Asked("feeds", 2)
+	if err != nil || len(asked) != 2 || asked[0].What != "ask 2" || asked[1].What != "ask 1" || asked[0].Refused != "why" {
+		t.Errorf("%+v, %v", asked, err)
+	}
+	if asked, err := s.Asked("", 9); err != nil || len(asked) != 3 {
+		t.Errorf("of the node: %+v, %v", asked, err)
+	}
+}

@@ -81,6 +81,7 @@ type Update struct {
 	Phase      Phase              `json:"phase"`
 	Error      string             `json:"error,omitempty"` // why it is rolled back
 	Generation uint64             `json:"generation"`      // of the request; 0 until Store.Accept assigns it
+	Had        []string           `json:"had,omitempty"`   // volumes that had data before it; a rollback deletes none of them
 }
 
 // Data is what is known of an application's data on this node. It outlives an
@@ -92,4 +93,5 @@ type Data struct {
 	Volumes   []string `json:"volumes,omitempty"`   // the volumes that were initialised
 
 	Settings map[string]string `json:"settings,omitempty"` // what stands for the secret settings that an uninstallation left
+	Places   map[string]Place  `json:"places,omitempty"`   // of volumes that their owner has moved, or is moving
 }

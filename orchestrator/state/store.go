@@ -199,6 +199,11 @@ func (s *Store) Data(app string) Data {
 func (s *Store) PutData(d Data) error {
 	s.writing.Lock()
 	defer s.writing.Unlock()
+	return s.putData(d)
+}
+
+// putData is PutData for whoever holds the writer's lock.
+func (s *Store) putData(d Data) error {
 	if err := s.broken[d.App]; err != nil {
 		return err
 	}
@@ -210,6 +215,18 @@ func (s *Store) PutData(d Data) error {
 	s.snapshot = nil
 	s.dataOf[d.App] = d
 	return nil
+}
+
+// UpdateData changes durably what is known of an application's data; nothing where there is
+// none. The change runs under the store's lock: it must not call the store.
+func (s *Store) UpdateData(app string, change func(Data) Data) error {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	d := s.Data(app)
+	if d.App == "" {
+		return nil
+	}
+	return s.putData(change(d))
 }
 
 // DeleteData forgets an application's data, once it is purged.

@@ -57,7 +57,7 @@ func once(mirror string) int {
 
 // follow is a node's first look at a mirror: fetch, verify, parse, merge.
 func follow(dir, mirror string) (apps catalog.Catalog, s *Subscription, err error) {
-	s, err = Open(context.Background(), dir, time.Now, func(d *document.Document) {
+	s = Open(context.Background(), dir, time.Now, func(d *document.Document) {
 		if d != nil {
 			var refused map[string]error
 			if apps, refused = d.Merge(catalog.Catalog{}, nil, time.Now()); len(refused) > 0 {
@@ -65,9 +65,6 @@ func follow(dir, mirror string) (apps catalog.Catalog, s *Subscription, err erro
 			}
 		}
 	})
-	if err != nil {
-		return nil, nil, err
-	}
 	resp, err := http.Get(mirror + "/root/1.json")
 	if err != nil {
 		return nil, nil, err

@@ -191,7 +191,7 @@ func TestADamagedSubscriptionHasASecondCopy(t *testing.T) {
 	}
 	os.Truncate(w.file(recordFile), 100)
 	os.Truncate(w.file(recordFile+lastGood), 0)
-	w.open() // fails the test where it fails
+	w.open()
 	_, err := w.sub.Status()
 	_, refresh := w.sub.Refresh(t.Context())
 	follow := w.sub.Follow(Config{Channel: "beta"}, w.root(1, 1, w.keys[2:], w.keys[2]))
@@ -199,6 +199,15 @@ func TestADamagedSubscriptionHasASecondCopy(t *testing.T) {
 		if !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), w.dir) {
 			t.Errorf("both are damaged: %s: %v", what, err)
 		}
+	}
+	// Nor does a file in the directory's place keep the daemon from starting.
+	os.RemoveAll(w.dir)
+	if err := os.WriteFile(w.dir, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	w.open()
+	if _, err := w.sub.Status(); !errors.Is(err, ErrDamaged) || !strings.Contains(err.Error(), w.dir) {
+		t.Errorf("a file is in the directory's place: %v", err)
 	}
 }
 
@@ -250,5 +259,43 @@ func TestNobodyWaitsForTheDisk(t *testing.T) {
 	}
 	if err := w.sub.Follow(Config{Channel: "user"}, nil); err != nil || written != 7 {
 		t.Errorf("%v, %d files written", err, written)
+	}
+}
+
+// TestARecordThatLacksWhatEachHasIsDamaged: it is JSON, and has no digest that would not fit.
+func TestARecordThatLacksWhatEachHasIsDamaged(t *testing.T) {
+	for name, text := range map[string]string{
+		"nothing":         `null`,
+		"an empty object": `{}`,
+		"no root":         `{"channel":"stable","mirrors":["http://127.0.0.1:1"]}`,
+		"no channel":      `{"roots":["e30="]}`,
+		"no root's text":  `{"channel":"stable","mirrors":["http://127.0.0.1:1"],"roots":[null]}`,
+	} {
+		t.Run(name, func(t *testing.T) {
+			w := newWorld(t)
+			for _, file := range []string{recordFile, recordFile + lastGood} {
+				if err := os.WriteFile(w.file(file), []byte(text), 0o600); err != nil {
+					t.Fatal(err)
+				}
+			}
+			w.docs = nil
+			w.open()
+			func() {
+				defer func() {
+					if r := recover(); r != nil {
+						t.Errorf("the daemon would end: %v", r)
+					}
+				}()
+				if _, err := w.sub.Refresh(t.Context()); err == nil || errors.Is(err, ErrNone) {
+					t.Errorf("%v: it is taken for one that follows nothing", err)
+				}
+			}()
+			if s, err := w.sub.Status(); !errors.Is(err, ErrDamaged) && name != "no root's text" {
+				t.Errorf("%+v, %v", s, err)
+			}
+			if err := w.sub.Follow(Config{Channel: "stable"}, w.root(1, 1, w.keys[:1], w.keys[0])); err == nil && name != "no root's text" {
+				t.Error("whoever comes first has his root trusted")
+			}
+		})
 	}
 }

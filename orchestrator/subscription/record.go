@@ -63,6 +63,9 @@ func readRecord(file string) (r record, err error) {
 	if i := bytes.LastIndex(b, []byte(digestKey)); i >= 0 && !bytes.Equal(seal(b[:i]), b) {
 		return r, fmt.Errorf("%s: damaged: its content does not match its digest", file)
 	}
+	if r.Channel == "" || len(r.Roots) == 0 { // each has had both since it was first written
+		return r, fmt.Errorf("%s: damaged: it names no channel, or no root", file)
+	}
 	return r, nil
 }
 

@@ -156,24 +156,25 @@ type Subscription struct {
 // Status and Follow say why. changed is called with every document that comes
 // into force, including the one on disk, and with nil when none is in force any more. It
 // is never called concurrently.
-func Open(ctx context.Context, dir string, now func() time.Time, changed func(*document.Document)) (*Subscription, error) {
-	if err := os.MkdirAll(dir, 0o700); err != nil {
-		return nil, fmt.Errorf("opening the subscription: %w", err)
-	}
+func Open(ctx context.Context, dir string, now func() time.Time, changed func(*document.Document)) *Subscription {
 	s := &Subscription{dir: dir, now: now, changed: changed, client: newClient(), limits: defaultLimits, replace: atomicfile.Write, wake: make(chan struct{}, 1)}
 	s.pictures.turns, s.pictures.limit = make(chan struct{}, pictureTries), picturesBytes
+	if err := os.MkdirAll(dir, 0o700); err != nil {
+		s.broken = fmt.Errorf("%w: %w; what is installed runs on", ErrDamaged, err)
+		return s
+	}
 	rec, err := s.read()
 	switch {
 	case errors.Is(err, ErrNone):
-		return s, nil
+		return s
 	case err != nil:
 		s.broken = err
-		return s, nil
+		return s
 	}
 	s.rec, s.status.Config = rec, rec.Config
 	envelope, err := os.ReadFile(filepath.Join(dir, catalogFile))
 	if errors.Is(err, fs.ErrNotExist) {
-		return s, nil
+		return s
 	}
 	// It is verified like one from a mirror: a disk can be edited.
 	var d *document.Document
@@ -184,7 +185,7 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 		s.status.Error = fmt.Sprintf("the catalog on disk: %v", err)
 	}
 	if err != nil && !errors.Is(err, document.ErrExpired) {
-		return s, nil
+		return s
 	}
 	if s.rec.Seen[d.Channel].Serial < d.Serial { // the record was to be written next
 		s.rec.Seen = maps.Clone(s.rec.Seen)
@@ -195,7 +196,7 @@ func Open(ctx context.Context, dir string, now func() time.Time, changed func(*d
 	}
 	s.hold(d)
 	changed(d)
-	return s, nil
+	return s
 }
 
 // Policy is that of the newest root that the node trusts. ErrNone if it trusts none.

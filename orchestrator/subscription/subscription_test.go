@@ -78,11 +78,7 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 
 func (w *world) open() {
 	w.t.Helper()
-	var err error
-	w.sub, err = Open(context.Background(), w.dir, func() time.Time { return w.clock }, func(d *document.Document) { w.docs = append(w.docs, d) })
-	if err != nil {
-		w.t.Fatal(err)
-	}
+	w.sub = Open(context.Background(), w.dir, func() time.Time { return w.clock }, func(d *document.Document) { w.docs = append(w.docs, d) })
 	w.sub.limits = limits{size: 1 << 20, stall: 200 * time.Millisecond, total: 2 * time.Second}
 }
 

@@ -35,9 +35,23 @@ type View struct {
 	Generation    uint64
 	State         State
 	Error         string
+	Doing         string            // what is being done; empty where nothing is
 	Note          string            // what the owner should know: waiting, adopted, rolled back
 	Config        map[string]string // every setting, with its value; of a secret one, "set" or nothing
 	Containers    []host.Container  // one per member; State is empty where there is none
+	Backup        Backup
+}
+
+// Backup is what is known of an application's backups in repositories; the zero value where
+// there are none.
+type Backup struct {
+	Made       time.Time // of the newest
+	Size       int64     // of what it holds, in bytes; 0 where that is not known
+	Repository string    // that has it
+	Proven     time.Time // when one was last restored on trial, all of it; zero where none was
+	Started    time.Time // when the application last came up from one that was restored on trial; zero where it never has
+	DataOnly   string    // why it was not started from the last that was restored on trial; empty where it was, or nobody knows
+	Problem    string    // overdue, damaged, or not to be restored
 }
 
 // State of an application.
@@ -70,6 +84,7 @@ type Input struct {
 	Observed   host.Observation
 	Ready      map[string]host.Readiness
 	Offer      *offer.Offer
+	Backups    map[string]Backup
 	Now        time.Time
 }
 
@@ -81,6 +96,21 @@ func All(in Input) []View {
 		ids = append(ids, d.App)
 	}
 	ids = slices.AppendSeq(ids, maps.Keys(in.Records.Broken))
+	slices.Sort(ids)
+	ids = slices.Compact(ids)
+	views := make([]View, len(ids))
+	for i, id := range ids {
+		views[i] = of(in, id)
+	}
+	return views
+}
+
+// Installed gives every application that is on record, sorted by id.
+func Installed(in Input) []View {
+	ids := slices.Collect(maps.Keys(in.Records.Broken))
+	for _, d := range in.Records.All {
+		ids = append(ids, d.App)
+	}
 	slices.Sort(ids)
 	ids = slices.Compact(ids)
 	views := make([]View, len(ids))
@@ -135,12 +165,17 @@ func of(in Input, id string) View {
 	if d.Goal != state.Absent {
 		v.missing(in)
 	}
+	if v.Backup = in.Backups[id]; v.Backup.Problem != "" {
+		v.remark(v.Backup.Problem)
+	}
 	checked := slices.ContainsFunc(m.Containers, func(c manifest.Container) bool { return c.Health != nil })
 	if checked && up > 0 && !in.Observed.Probing() {
 		v.remark(NotChecked)
 	}
 	op := in.Operations[id]
-	v.Error = op.Error
+	if v.Error = op.Error; op.Busy {
+		v.Doing = op.Message
+	}
 	switch {
 	case d.Goal == "":
 		v.State, v.Error = NotInstalled, unavailable

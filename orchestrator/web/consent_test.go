@@ -19,7 +19,7 @@ import (
 )
 
 // ofOneNode makes daemons of one node, each of which offers another catalog.
-func ofOneNode(t *testing.T) func(catalog.Catalog) *Server {
+func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
 	t.Helper()
 	store, err := state.Open(t.TempDir())
 	if err != nil {
@@ -39,6 +39,16 @@ func ofOneNode(t *testing.T) func(catalog.Catalog) *Server {
 	}
 }
 
+// appPageOf is an application's page, for somebody who need not sign in.
+func appPageOf(t *testing.T, s *Server, app string) string {
+	t.Helper()
+	r := httptest.NewRequest(http.MethodGet, "/apps/"+app, nil)
+	r.SetPathValue("id", app)
+	w := httptest.NewRecorder()
+	s.app(w, r)
+	return w.Body.String()
+}
+
 func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 	daemon := ofOneNode(t)
 	over := func(version string, ports ...manifest.Port) *Server {
@@ -49,16 +59,15 @@ func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 		t.Fatal(err)
 	}
 	s := over("2", manifest.Port{Name: "p2p", Container: 8333, Host: 8333})
-	page := httptest.NewRecorder()
-	s.page(page, httptest.NewRequest(http.MethodGet, "/", nil))
+	page := appPageOf(t, s, "feeds")
 	const privilege = "publishes port 8333/tcp of the node"
-	for _, part := range []string{`<input type="hidden" name="consent" value="` + privilege + `"><button>Update to 2`, "You agree that from then on it " + privilege + ".", "waits for your consent"} {
-		if !strings.Contains(page.Body.String(), part) {
-			t.Errorf("the page lacks %q:\n%s", part, page.Body)
+	for _, part := range []string{`<input type="checkbox" name="consent" value="` + privilege + `" required>`, "Update to 2", "needs your agreement", "waits for your consent"} {
+		if !strings.Contains(page, part) {
+			t.Errorf("the page lacks %q:\n%s", part, page)
 		}
 	}
-	if n := strings.Count(page.Body.String(), `name="consent"`); n != 1 {
-		t.Errorf("%d buttons carry consent", n)
+	if n := strings.Count(page, `name="consent"`); n != 1 {
+		t.Errorf("%d ask for consent", n)
 	}
 	update := func(query, form url.Values) int {
 		r := httptest.NewRequest(http.MethodPost, "/apps/feeds/update?"+query.Encode(), strings.NewReader(form.Encode()))
@@ -66,6 +75,9 @@ func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 		r.SetPathValue("id", "feeds")
 		r.SetPathValue("verb", "update")
 		w := httptest.NewRecorder()
+		if err := r.ParseForm(); err != nil {
+			t.Fatal(err)
+		}
 		s.act(w, r)
 		return w.Code
 	}
@@ -75,7 +87,7 @@ func TestUpdateShowsNewPrivilegesAndCarriesTheConsent(t *testing.T) {
 	if status := update(url.Values{"consent": {privilege}}, nil); status != http.StatusConflict {
 		t.Errorf("with consent in a link: status %d", status)
 	}
-	if status := update(nil, url.Values{"consent": {privilege}}); status != http.StatusNoContent {
+	if status := update(nil, url.Values{"consent": {privilege}}); status != http.StatusSeeOther {
 		t.Errorf("with consent: status %d", status)
 	}
 }

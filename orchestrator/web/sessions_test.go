@@ -98,7 +98,7 @@ func TestThePageListsTheSignedInBrowsersAndSignsThemOut(t *testing.T) {
 	s := site(t, t.TempDir(), "sesame")
 	other, kept := s.owner(t)
 	c, own := s.owner(t)
-	_, body := get(t, c, s.URL+"/")
+	_, body := get(t, c, s.URL+"/system")
 	if n := strings.Count(body, `id="session-`); n != 2 || strings.Count(body, "(this one)") != 1 || !strings.Contains(body, "127.0.0.1") {
 		t.Errorf("%d browsers are shown: %s", n, body)
 	}
@@ -115,7 +115,7 @@ func TestThePageListsTheSignedInBrowsersAndSignsThemOut(t *testing.T) {
 	if _, body := get(t, other, s.URL+"/"); strings.Contains(body, "Feeds") {
 		t.Error("the other browser is still signed in")
 	}
-	if _, body := get(t, c, s.URL+"/"); strings.Count(body, `id="session-`) != 1 {
+	if _, body := get(t, c, s.URL+"/system"); strings.Count(body, `id="session-`) != 1 {
 		t.Errorf("then: %s", body)
 	}
 	post(t, c, s.URL+"/sessions/"+list[0].ID+"/end", nil)

@@ -2,7 +2,9 @@ package web
 
 import (
 	"bytes"
+	"crypto/sha256"
 	_ "embed"
+	"encoding/base64"
 	"html/template"
 	"net/http"
 	"strings"
@@ -10,6 +12,14 @@ import (
 
 //go:embed trust.html
 var trustHTML string
+
+// ownStyle names the one style of a page that stands alone, for its policy.
+func ownStyle(page string) string {
+	_, rest, _ := strings.Cut(page, "<style>")
+	style, _, _ := strings.Cut(rest, "</style>")
+	sum := sha256.Sum256([]byte(style))
+	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
+}
 
 // Trust serves the certificate of the node's CA at /ca.crt, and at /trust a page that says
 // how to have a device trust it. Both are for everyone: they hold no secret.
@@ -21,6 +31,7 @@ func Trust(host, fingerprint string, pem []byte) http.Handler {
 		groups = append(groups, fingerprint[i:i+4])
 	}
 	err := template.Must(template.New("").Parse(trustHTML)).Execute(&page, map[string]any{"Host": host, "Fingerprint": strings.Join(groups, " ")})
+	style := ownStyle(trustHTML)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ca.crt", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-x509-ca-cert")
@@ -31,6 +42,7 @@ func Trust(host, fingerprint string, pem []byte) http.Handler {
 			http.Error(w, "The page could not be rendered.", http.StatusInternalServerError)
 			return
 		}
+		w.Header().Set("Content-Security-Policy", "default-src 'none'; img-src data:; style-src "+style+"; frame-ancestors 'none'; form-action 'none'; base-uri 'none'")
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
 		w.Write(page.Bytes())
 	})

@@ -26,7 +26,10 @@ func TestAnyoneCanGetTheCAAndReadHowToTrustIt(t *testing.T) {
 			t.Errorf("no %q", want)
 		}
 	}
-	if !strings.Contains(pagesHTML, `href="/trust"`) {
+	if page, err := (&Server{pages: parsed()}).execute("signin", struct {
+		frame
+		Problem string
+	}{}); err != nil || !strings.Contains(string(page), `href="/trust"`) {
 		t.Error("the sign-in page does not lead there")
 	}
 }

@@ -1,8 +1,12 @@
 package web
 
 import (
+	"crypto/hmac"
+	"crypto/sha256"
+	"encoding/base64"
 	"io"
 	"log/slog"
+	"maps"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -23,10 +27,18 @@ type node struct {
 	*httptest.Server
 	sessions *access.Sessions
 	dir      string // the daemon's state
+	pages    *Server
 }
 
 // site starts a daemon's page, with the sessions in a directory of the daemon's.
-func site(t *testing.T, dir, token string) *node {
+func site(t *testing.T, dir, token string) *node { return siteFor(t, dir, "/d", token, nil) }
+
+// siteOn is a site with an engine and a directory of data.
+func siteOn(t *testing.T, dir, dataDir string, engine orchestrator.Engine) *node {
+	return siteFor(t, dir, dataDir, "sesame", engine)
+}
+
+func siteFor(t *testing.T, dir, dataDir, token string, engine orchestrator.Engine) *node {
 	t.Helper()
 	store, err := state.Open(dir)
 	if err != nil {
@@ -39,7 +51,8 @@ func site(t *testing.T, dir, token string) *node {
 	cat := catalog.Catalog{"feeds": {Manifest: &manifest.Manifest{ID: "feeds", Name: `Feeds <b>&"`, Version: "1", Containers: []manifest.Container{{Name: "feeds"}}}}}
 	log := slog.New(slog.DiscardHandler)
 	n := &node{sessions: access.OpenSessions(dir, token, access.NewPasswords(dir), log), dir: dir}
-	n.Server = httptest.NewTLSServer((&Server{Reconciler: orchestrator.New(nil, store, sec, cat, "/d", log), Guard: access.NewGuard(n.sessions), Sessions: n.sessions, Log: log}).Handler())
+	n.pages = &Server{Reconciler: orchestrator.New(engine, store, sec, cat, dataDir, log), Guard: access.NewGuard(n.sessions), Sessions: n.sessions, Log: log}
+	n.Server = httptest.NewTLSServer(n.pages.Handler())
 	t.Cleanup(n.Close)
 	return n
 }
@@ -90,6 +103,13 @@ func get(t *testing.T, c *http.Client, address string) (int, string) {
 // without a value is left out.
 func post(t *testing.T, c *http.Client, address string, form url.Values, header ...string) int {
 	t.Helper()
+	form = maps.Clone(form)
+	if form == nil {
+		form = url.Values{}
+	}
+	if !form.Has("form") {
+		form.Set("form", tokenOf(t, c, address))
+	}
 	r, err := http.NewRequest(http.MethodPost, address, strings.NewReader(form.Encode()))
 	if err != nil {
 		t.Fatal(err)
@@ -107,6 +127,21 @@ func post(t *testing.T, c *http.Client, address string, form url.Values, header 
 	}
 	resp.Body.Close()
 	return resp.StatusCode
+}
+
+// tokenOf is what the node's own form to an address carries in this browser.
+func tokenOf(t *testing.T, c *http.Client, address string) string {
+	t.Helper()
+	at, err := url.Parse(address)
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, own := range c.Jar.Cookies(at) {
+		mac := hmac.New(sha256.New, []byte(own.Value))
+		mac.Write([]byte("form " + at.Path))
+		return base64.RawURLEncoding.EncodeToString(mac.Sum(nil)[:16])
+	}
+	return ""
 }
 
 func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
@@ -146,11 +181,17 @@ func TestNothingIsShownOrDoneWithoutSigningIn(t *testing.T) {
 func TestSignedInOwnerSeesAppsEvenBeforeTheEngineAnswers(t *testing.T) {
 	s := site(t, t.TempDir(), "sesame")
 	c, _ := s.owner(t)
+	other, _ := s.owner(t)
 	status, body := get(t, c, s.URL+"/")
 	if status != http.StatusOK || !strings.Contains(body, "Feeds &lt;b&gt;&amp;") || !strings.Contains(body, "the engine has not answered yet") {
 		t.Errorf("status %d: %s", status, body)
 	}
-	if status := post(t, c, s.URL+"/apps/feeds/install", nil); status != http.StatusNoContent {
+	for what, token := range map[string]string{"none": "", "of another form": tokenOf(t, c, s.URL+"/apps/feeds/stop"), "of another session": tokenOf(t, other, s.URL+"/apps/feeds/install")} {
+		if status := post(t, c, s.URL+"/apps/feeds/install", url.Values{"form": {token}}); status != http.StatusForbidden {
+			t.Errorf("install with a token %s: status %d", what, status)
+		}
+	}
+	if status := post(t, c, s.URL+"/apps/feeds/install", nil); status != http.StatusOK {
 		t.Errorf("install: status %d", status)
 	}
 	if status := post(t, c, s.URL+"/apps/nope/install", nil); status != http.StatusNotFound {

@@ -136,10 +136,20 @@ func (f File) each(tell func(p manifest.Problem, warning bool)) {
 	}
 }
 
+// lacks are the fields that warnings miss where they are about what they would be in.
+var lacks = map[string]string{
+	manifest.RuleNoHealth: "health", manifest.RuleNoCanary: "canary", manifest.RuleNoBudget: "budget", manifest.RuleNoIcon: "icon",
+	manifest.RuleNoCategory: "category", manifest.RuleNoTagline: "tagline", manifest.RuleRootUser: "user", manifest.RuleWholeApp: "uses",
+}
+
 // docs is where the language explains the field that a problem is about; for a field that
 // it does not have, where it explains the one around it.
 func docs(p manifest.Problem) string {
-	if a := manifest.Anchor(p.Field); a != "" {
+	field := p.Field
+	if lacks[p.Rule] != "" {
+		field = strings.TrimPrefix(field+"."+lacks[p.Rule], ".")
+	}
+	if a := manifest.Anchor(field); a != "" {
 		return manifest.Page + "#" + a
 	}
 	return manifest.Page

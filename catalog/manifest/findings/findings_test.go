@@ -205,20 +205,36 @@ func BenchmarkCheck(b *testing.B) {
 	dir := b.TempDir()
 	var names []string
 	for i := range 100 {
-		src, err := os.ReadFile(apps[i%len(apps)])
-		if err != nil {
+		app := filepath.Join(dir, fmt.Sprint(i))
+		if err := os.CopyFS(app, os.DirFS(filepath.Dir(apps[i%len(apps)]))); err != nil { // with its icon
 			b.Fatal(err)
 		}
-		name := filepath.Join(dir, fmt.Sprintf("%d.yaml", i))
-		if err := os.WriteFile(name, src, 0o644); err != nil {
-			b.Fatal(err)
-		}
-		names = append(names, name)
+		names = append(names, filepath.Join(app, "manifest.yaml"))
 	}
 	for b.Loop() {
 		files, err := Check(names...)
 		if problems, _, _ := Count(files); err != nil || problems > 0 {
 			b.Fatal(problems, err)
+		}
+	}
+}
+
+func TestEveryWarningLeadsToTheFieldThatIsMissing(t *testing.T) {
+	const bare = "apiVersion: archipelago/v1\nid: a\nname: A\nversion: \"1\"\nrequires: [{app: b}]\ncontainers: [{name: a, image: {build: image}}]\n"
+	_, _, warnings, err := manifest.Lint("m.yaml", []byte(bare))
+	if err != nil {
+		t.Fatal(err)
+	}
+	got := map[string]string{}
+	for _, w := range warnings {
+		got[w.Rule] = strings.TrimPrefix(docs(w), manifest.Page)
+	}
+	for rule, want := range map[string]string{
+		manifest.RuleNoIcon: "#icon", manifest.RuleNoCategory: "#category", manifest.RuleNoTagline: "#tagline", manifest.RuleNoCanary: "#canary", manifest.RuleNoBudget: "#budget",
+		manifest.RuleNoHealth: "#containers.health", manifest.RuleRootUser: "#containers.user", manifest.RuleWholeApp: "#requires.uses",
+	} {
+		if got[rule] != want {
+			t.Errorf("%s leads to %q, expected %q", rule, got[rule], want)
 		}
 	}
 }

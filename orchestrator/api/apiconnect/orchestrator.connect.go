@@ -104,9 +104,38 @@ const (
 	// OrchestratorListStorageProcedure is the fully-qualified name of the Orchestrator's ListStorage
 	// RPC.
 	OrchestratorListStorageProcedure = "/archipelago.v1.Orchestrator/ListStorage"
+	// OrchestratorMoveVolumeProcedure is the fully-qualified name of the Orchestrator's MoveVolume RPC.
+	OrchestratorMoveVolumeProcedure = "/archipelago.v1.Orchestrator/MoveVolume"
 	// OrchestratorRemoveStorageProcedure is the fully-qualified name of the Orchestrator's
 	// RemoveStorage RPC.
 	OrchestratorRemoveStorageProcedure = "/archipelago.v1.Orchestrator/RemoveStorage"
+	// OrchestratorAddRepositoryProcedure is the fully-qualified name of the Orchestrator's
+	// AddRepository RPC.
+	OrchestratorAddRepositoryProcedure = "/archipelago.v1.Orchestrator/AddRepository"
+	// OrchestratorListRepositoriesProcedure is the fully-qualified name of the Orchestrator's
+	// ListRepositories RPC.
+	OrchestratorListRepositoriesProcedure = "/archipelago.v1.Orchestrator/ListRepositories"
+	// OrchestratorSetRepositoryProcedure is the fully-qualified name of the Orchestrator's
+	// SetRepository RPC.
+	OrchestratorSetRepositoryProcedure = "/archipelago.v1.Orchestrator/SetRepository"
+	// OrchestratorRemoveRepositoryProcedure is the fully-qualified name of the Orchestrator's
+	// RemoveRepository RPC.
+	OrchestratorRemoveRepositoryProcedure = "/archipelago.v1.Orchestrator/RemoveRepository"
+	// OrchestratorGetRecoveryKeyProcedure is the fully-qualified name of the Orchestrator's
+	// GetRecoveryKey RPC.
+	OrchestratorGetRecoveryKeyProcedure = "/archipelago.v1.Orchestrator/GetRecoveryKey"
+	// OrchestratorMakeSnapshotProcedure is the fully-qualified name of the Orchestrator's MakeSnapshot
+	// RPC.
+	OrchestratorMakeSnapshotProcedure = "/archipelago.v1.Orchestrator/MakeSnapshot"
+	// OrchestratorListSnapshotsProcedure is the fully-qualified name of the Orchestrator's
+	// ListSnapshots RPC.
+	OrchestratorListSnapshotsProcedure = "/archipelago.v1.Orchestrator/ListSnapshots"
+	// OrchestratorProveSnapshotProcedure is the fully-qualified name of the Orchestrator's
+	// ProveSnapshot RPC.
+	OrchestratorProveSnapshotProcedure = "/archipelago.v1.Orchestrator/ProveSnapshot"
+	// OrchestratorRestoreSnapshotProcedure is the fully-qualified name of the Orchestrator's
+	// RestoreSnapshot RPC.
+	OrchestratorRestoreSnapshotProcedure = "/archipelago.v1.Orchestrator/RestoreSnapshot"
 )
 
 // OrchestratorClient is a client for the archipelago.v1.Orchestrator service.
@@ -132,8 +161,8 @@ type OrchestratorClient interface {
 	// ImportSecret brings in the value of a generated secret, for data that was
 	// initialised with it elsewhere. A value in use is never replaced.
 	ImportSecret(context.Context, *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error)
-	// Backup streams a zip file: settings, volumes, and the secrets encrypted with age
-	// to the recipients.
+	// Backup streams a zip file of settings, volumes and secrets, encrypted as a whole with
+	// age to the recipients.
 	Backup(context.Context, *connect.Request[api.BackupRequest]) (*connect.ServerStreamForClient[api.Chunk], error)
 	// Restore takes what a backup holds: its header and secrets first, then the volumes.
 	Restore(context.Context) *connect.ClientStreamForClient[api.RestoreRequest, api.Operation]
@@ -169,8 +198,34 @@ type OrchestratorClient interface {
 	AddStorage(context.Context, *connect.Request[api.AddStorageRequest]) (*connect.Response[api.AddStorageResponse], error)
 	// ListStorage gives the owner's folders.
 	ListStorage(context.Context, *connect.Request[api.ListStorageRequest]) (*connect.Response[api.ListStorageResponse], error)
+	// MoveVolume moves a volume of an application to another disk, or back, and streams what is
+	// being done until it is there; the application is stopped meanwhile. A call that ends before
+	// leaves everything as it was.
+	MoveVolume(context.Context, *connect.Request[api.MoveVolumeRequest]) (*connect.ServerStreamForClient[api.MoveVolumeResponse], error)
 	// RemoveStorage forgets a folder that no application has. It deletes nothing in it.
 	RemoveStorage(context.Context, *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error)
+	// AddRepository gives a restic repository a name: one that is made, with a new recovery
+	// key, or one that is there, which its recovery key opens.
+	AddRepository(context.Context, *connect.Request[api.AddRepositoryRequest]) (*connect.Response[api.AddRepositoryResponse], error)
+	// ListRepositories gives the repositories that backups go to.
+	ListRepositories(context.Context, *connect.Request[api.ListRepositoriesRequest]) (*connect.Response[api.ListRepositoriesResponse], error)
+	// SetRepository changes when backups are made, and which are kept.
+	SetRepository(context.Context, *connect.Request[api.SetRepositoryRequest]) (*connect.Response[api.SetRepositoryResponse], error)
+	// RemoveRepository forgets a repository, and gives its recovery key. It deletes nothing in it.
+	RemoveRepository(context.Context, *connect.Request[api.RemoveRepositoryRequest]) (*connect.Response[api.RemoveRepositoryResponse], error)
+	// GetRecoveryKey gives what opens a repository when the node is gone.
+	GetRecoveryKey(context.Context, *connect.Request[api.GetRecoveryKeyRequest]) (*connect.Response[api.GetRecoveryKeyResponse], error)
+	// MakeSnapshot backs an application up in a repository. It ends when the application runs
+	// again; where the caller ends before, so does the backup.
+	MakeSnapshot(context.Context, *connect.Request[api.MakeSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error)
+	// ListSnapshots gives those of an application, or of all; the newest first.
+	ListSnapshots(context.Context, *connect.Request[api.ListSnapshotsRequest]) (*connect.Response[api.ListSnapshotsResponse], error)
+	// ProveSnapshot restores an application's newest snapshot on trial, beside its data, starts
+	// the application from it, isolated, where that can be beside the one that is installed, and
+	// deletes what was restored. The last message says what was seen, or why it was not started.
+	ProveSnapshot(context.Context, *connect.Request[api.ProveSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error)
+	// RestoreSnapshot brings an application back that is not installed and has no data here.
+	RestoreSnapshot(context.Context, *connect.Request[api.RestoreSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error)
 }
 
 // NewOrchestratorClient constructs a client for the archipelago.v1.Orchestrator service. By
@@ -359,10 +414,72 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
+		moveVolume: connect.NewClient[api.MoveVolumeRequest, api.MoveVolumeResponse](
+			httpClient,
+			baseURL+OrchestratorMoveVolumeProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("MoveVolume")),
+			connect.WithClientOptions(opts...),
+		),
 		removeStorage: connect.NewClient[api.RemoveStorageRequest, api.RemoveStorageResponse](
 			httpClient,
 			baseURL+OrchestratorRemoveStorageProcedure,
 			connect.WithSchema(orchestratorMethods.ByName("RemoveStorage")),
+			connect.WithClientOptions(opts...),
+		),
+		addRepository: connect.NewClient[api.AddRepositoryRequest, api.AddRepositoryResponse](
+			httpClient,
+			baseURL+OrchestratorAddRepositoryProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("AddRepository")),
+			connect.WithClientOptions(opts...),
+		),
+		listRepositories: connect.NewClient[api.ListRepositoriesRequest, api.ListRepositoriesResponse](
+			httpClient,
+			baseURL+OrchestratorListRepositoriesProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListRepositories")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		setRepository: connect.NewClient[api.SetRepositoryRequest, api.SetRepositoryResponse](
+			httpClient,
+			baseURL+OrchestratorSetRepositoryProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("SetRepository")),
+			connect.WithClientOptions(opts...),
+		),
+		removeRepository: connect.NewClient[api.RemoveRepositoryRequest, api.RemoveRepositoryResponse](
+			httpClient,
+			baseURL+OrchestratorRemoveRepositoryProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RemoveRepository")),
+			connect.WithClientOptions(opts...),
+		),
+		getRecoveryKey: connect.NewClient[api.GetRecoveryKeyRequest, api.GetRecoveryKeyResponse](
+			httpClient,
+			baseURL+OrchestratorGetRecoveryKeyProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("GetRecoveryKey")),
+			connect.WithClientOptions(opts...),
+		),
+		makeSnapshot: connect.NewClient[api.MakeSnapshotRequest, api.SnapshotProgress](
+			httpClient,
+			baseURL+OrchestratorMakeSnapshotProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("MakeSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		listSnapshots: connect.NewClient[api.ListSnapshotsRequest, api.ListSnapshotsResponse](
+			httpClient,
+			baseURL+OrchestratorListSnapshotsProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListSnapshots")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		proveSnapshot: connect.NewClient[api.ProveSnapshotRequest, api.SnapshotProgress](
+			httpClient,
+			baseURL+OrchestratorProveSnapshotProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ProveSnapshot")),
+			connect.WithClientOptions(opts...),
+		),
+		restoreSnapshot: connect.NewClient[api.RestoreSnapshotRequest, api.SnapshotProgress](
+			httpClient,
+			baseURL+OrchestratorRestoreSnapshotProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RestoreSnapshot")),
 			connect.WithClientOptions(opts...),
 		),
 	}
@@ -370,35 +487,45 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // orchestratorClient implements OrchestratorClient.
 type orchestratorClient struct {
-	listApps        *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
-	getApp          *connect.Client[api.GetAppRequest, api.App]
-	install         *connect.Client[api.InstallRequest, api.Operation]
-	start           *connect.Client[api.StartRequest, api.Operation]
-	stop            *connect.Client[api.StopRequest, api.Operation]
-	restart         *connect.Client[api.RestartRequest, api.Operation]
-	uninstall       *connect.Client[api.UninstallRequest, api.Operation]
-	update          *connect.Client[api.UpdateRequest, api.Operation]
-	configure       *connect.Client[api.ConfigureRequest, api.Operation]
-	adopt           *connect.Client[api.AdoptRequest, api.Operation]
-	importSecret    *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
-	backup          *connect.Client[api.BackupRequest, api.Chunk]
-	restore         *connect.Client[api.RestoreRequest, api.Operation]
-	setPassword     *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
-	listSessions    *connect.Client[api.ListSessionsRequest, api.ListSessionsResponse]
-	endSessions     *connect.Client[api.EndSessionsRequest, api.EndSessionsResponse]
-	upgrade         *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
-	doctor          *connect.Client[api.DoctorRequest, api.DoctorResponse]
-	subscribe       *connect.Client[api.SubscribeRequest, api.Subscription]
-	getSubscription *connect.Client[api.GetSubscriptionRequest, api.Subscription]
-	refresh         *connect.Client[api.RefreshRequest, api.Subscription]
-	loadCatalog     *connect.Client[api.Chunk, api.Subscription]
-	watch           *connect.Client[api.WatchRequest, api.Progress]
-	credentials     *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
-	logs            *connect.Client[api.LogsRequest, api.LogLine]
-	status          *connect.Client[api.StatusRequest, api.StatusResponse]
-	addStorage      *connect.Client[api.AddStorageRequest, api.AddStorageResponse]
-	listStorage     *connect.Client[api.ListStorageRequest, api.ListStorageResponse]
-	removeStorage   *connect.Client[api.RemoveStorageRequest, api.RemoveStorageResponse]
+	listApps         *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
+	getApp           *connect.Client[api.GetAppRequest, api.App]
+	install          *connect.Client[api.InstallRequest, api.Operation]
+	start            *connect.Client[api.StartRequest, api.Operation]
+	stop             *connect.Client[api.StopRequest, api.Operation]
+	restart          *connect.Client[api.RestartRequest, api.Operation]
+	uninstall        *connect.Client[api.UninstallRequest, api.Operation]
+	update           *connect.Client[api.UpdateRequest, api.Operation]
+	configure        *connect.Client[api.ConfigureRequest, api.Operation]
+	adopt            *connect.Client[api.AdoptRequest, api.Operation]
+	importSecret     *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
+	backup           *connect.Client[api.BackupRequest, api.Chunk]
+	restore          *connect.Client[api.RestoreRequest, api.Operation]
+	setPassword      *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
+	listSessions     *connect.Client[api.ListSessionsRequest, api.ListSessionsResponse]
+	endSessions      *connect.Client[api.EndSessionsRequest, api.EndSessionsResponse]
+	upgrade          *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
+	doctor           *connect.Client[api.DoctorRequest, api.DoctorResponse]
+	subscribe        *connect.Client[api.SubscribeRequest, api.Subscription]
+	getSubscription  *connect.Client[api.GetSubscriptionRequest, api.Subscription]
+	refresh          *connect.Client[api.RefreshRequest, api.Subscription]
+	loadCatalog      *connect.Client[api.Chunk, api.Subscription]
+	watch            *connect.Client[api.WatchRequest, api.Progress]
+	credentials      *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
+	logs             *connect.Client[api.LogsRequest, api.LogLine]
+	status           *connect.Client[api.StatusRequest, api.StatusResponse]
+	addStorage       *connect.Client[api.AddStorageRequest, api.AddStorageResponse]
+	listStorage      *connect.Client[api.ListStorageRequest, api.ListStorageResponse]
+	moveVolume       *connect.Client[api.MoveVolumeRequest, api.MoveVolumeResponse]
+	removeStorage    *connect.Client[api.RemoveStorageRequest, api.RemoveStorageResponse]
+	addRepository    *connect.Client[api.AddRepositoryRequest, api.AddRepositoryResponse]
+	listRepositories *connect.Client[api.ListRepositoriesRequest, api.ListRepositoriesResponse]
+	setRepository    *connect.Client[api.SetRepositoryRequest, api.SetRepositoryResponse]
+	removeRepository *connect.Client[api.RemoveRepositoryRequest, api.RemoveRepositoryResponse]
+	getRecoveryKey   *connect.Client[api.GetRecoveryKeyRequest, api.GetRecoveryKeyResponse]
+	makeSnapshot     *connect.Client[api.MakeSnapshotRequest, api.SnapshotProgress]
+	listSnapshots    *connect.Client[api.ListSnapshotsRequest, api.ListSnapshotsResponse]
+	proveSnapshot    *connect.Client[api.ProveSnapshotRequest, api.SnapshotProgress]
+	restoreSnapshot  *connect.Client[api.RestoreSnapshotRequest, api.SnapshotProgress]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -541,9 +668,59 @@ func (c *orchestratorClient) ListStorage(ctx context.Context, req *connect.Reque
 	return c.listStorage.CallUnary(ctx, req)
 }
 
+// MoveVolume calls archipelago.v1.Orchestrator.MoveVolume.
+func (c *orchestratorClient) MoveVolume(ctx context.Context, req *connect.Request[api.MoveVolumeRequest]) (*connect.ServerStreamForClient[api.MoveVolumeResponse], error) {
+	return c.moveVolume.CallServerStream(ctx, req)
+}
+
 // RemoveStorage calls archipelago.v1.Orchestrator.RemoveStorage.
 func (c *orchestratorClient) RemoveStorage(ctx context.Context, req *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error) {
 	return c.removeStorage.CallUnary(ctx, req)
+}
+
+// AddRepository calls archipelago.v1.Orchestrator.AddRepository.
+func (c *orchestratorClient) AddRepository(ctx context.Context, req *connect.Request[api.AddRepositoryRequest]) (*connect.Response[api.AddRepositoryResponse], error) {
+	return c.addRepository.CallUnary(ctx, req)
+}
+
+// ListRepositories calls archipelago.v1.Orchestrator.ListRepositories.
+func (c *orchestratorClient) ListRepositories(ctx context.Context, req *connect.Request[api.ListRepositoriesRequest]) (*connect.Response[api.ListRepositoriesResponse], error) {
+	return c.listRepositories.CallUnary(ctx, req)
+}
+
+// SetRepository calls archipelago.v1.Orchestrator.SetRepository.
+func (c *orchestratorClient) SetRepository(ctx context.Context, req *connect.Request[api.SetRepositoryRequest]) (*connect.Response[api.SetRepositoryResponse], error) {
+	return c.setRepository.CallUnary(ctx, req)
+}
+
+// RemoveRepository calls archipelago.v1.Orchestrator.RemoveRepository.
+func (c *orchestratorClient) RemoveRepository(ctx context.Context, req *connect.Request[api.RemoveRepositoryRequest]) (*connect.Response[api.RemoveRepositoryResponse], error) {
+	return c.removeRepository.CallUnary(ctx, req)
+}
+
+// GetRecoveryKey calls archipelago.v1.Orchestrator.GetRecoveryKey.
+func (c *orchestratorClient) GetRecoveryKey(ctx context.Context, req *connect.Request[api.GetRecoveryKeyRequest]) (*connect.Response[api.GetRecoveryKeyResponse], error) {
+	return c.getRecoveryKey.CallUnary(ctx, req)
+}
+
+// MakeSnapshot calls archipelago.v1.Orchestrator.MakeSnapshot.
+func (c *orchestratorClient) MakeSnapshot(ctx context.Context, req *connect.Request[api.MakeSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error) {
+	return c.makeSnapshot.CallServerStream(ctx, req)
+}
+
+// ListSnapshots calls archipelago.v1.Orchestrator.ListSnapshots.
+func (c *orchestratorClient) ListSnapshots(ctx context.Context, req *connect.Request[api.ListSnapshotsRequest]) (*connect.Response[api.ListSnapshotsResponse], error) {
+	return c.listSnapshots.CallUnary(ctx, req)
+}
+
+// ProveSnapshot calls archipelago.v1.Orchestrator.ProveSnapshot.
+func (c *orchestratorClient) ProveSnapshot(ctx context.Context, req *connect.Request[api.ProveSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error) {
+	return c.proveSnapshot.CallServerStream(ctx, req)
+}
+
+// RestoreSnapshot calls archipelago.v1.Orchestrator.RestoreSnapshot.
+func (c *orchestratorClient) RestoreSnapshot(ctx context.Context, req *connect.Request[api.RestoreSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error) {
+	return c.restoreSnapshot.CallServerStream(ctx, req)
 }
 
 // OrchestratorHandler is an implementation of the archipelago.v1.Orchestrator service.
@@ -569,8 +746,8 @@ type OrchestratorHandler interface {
 	// ImportSecret brings in the value of a generated secret, for data that was
 	// initialised with it elsewhere. A value in use is never replaced.
 	ImportSecret(context.Context, *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error)
-	// Backup streams a zip file: settings, volumes, and the secrets encrypted with age
-	// to the recipients.
+	// Backup streams a zip file of settings, volumes and secrets, encrypted as a whole with
+	// age to the recipients.
 	Backup(context.Context, *connect.Request[api.BackupRequest], *connect.ServerStream[api.Chunk]) error
 	// Restore takes what a backup holds: its header and secrets first, then the volumes.
 	Restore(context.Context, *connect.ClientStream[api.RestoreRequest]) (*connect.Response[api.Operation], error)
@@ -606,8 +783,34 @@ type OrchestratorHandler interface {
 	AddStorage(context.Context, *connect.Request[api.AddStorageRequest]) (*connect.Response[api.AddStorageResponse], error)
 	// ListStorage gives the owner's folders.
 	ListStorage(context.Context, *connect.Request[api.ListStorageRequest]) (*connect.Response[api.ListStorageResponse], error)
+	// MoveVolume moves a volume of an application to another disk, or back, and streams what is
+	// being done until it is there; the application is stopped meanwhile. A call that ends before
+	// leaves everything as it was.
+	MoveVolume(context.Context, *connect.Request[api.MoveVolumeRequest], *connect.ServerStream[api.MoveVolumeResponse]) error
 	// RemoveStorage forgets a folder that no application has. It deletes nothing in it.
 	RemoveStorage(context.Context, *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error)
+	// AddRepository gives a restic repository a name: one that is made, with a new recovery
+	// key, or one that is there, which its recovery key opens.
+	AddRepository(context.Context, *connect.Request[api.AddRepositoryRequest]) (*connect.Response[api.AddRepositoryResponse], error)
+	// ListRepositories gives the repositories that backups go to.
+	ListRepositories(context.Context, *connect.Request[api.ListRepositoriesRequest]) (*connect.Response[api.ListRepositoriesResponse], error)
+	// SetRepository changes when backups are made, and which are kept.
+	SetRepository(context.Context, *connect.Request[api.SetRepositoryRequest]) (*connect.Response[api.SetRepositoryResponse], error)
+	// RemoveRepository forgets a repository, and gives its recovery key. It deletes nothing in it.
+	RemoveRepository(context.Context, *connect.Request[api.RemoveRepositoryRequest]) (*connect.Response[api.RemoveRepositoryResponse], error)
+	// GetRecoveryKey gives what opens a repository when the node is gone.
+	GetRecoveryKey(context.Context, *connect.Request[api.GetRecoveryKeyRequest]) (*connect.Response[api.GetRecoveryKeyResponse], error)
+	// MakeSnapshot backs an application up in a repository. It ends when the application runs
+	// again; where the caller ends before, so does the backup.
+	MakeSnapshot(context.Context, *connect.Request[api.MakeSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error
+	// ListSnapshots gives those of an application, or of all; the newest first.
+	ListSnapshots(context.Context, *connect.Request[api.ListSnapshotsRequest]) (*connect.Response[api.ListSnapshotsResponse], error)
+	// ProveSnapshot restores an application's newest snapshot on trial, beside its data, starts
+	// the application from it, isolated, where that can be beside the one that is installed, and
+	// deletes what was restored. The last message says what was seen, or why it was not started.
+	ProveSnapshot(context.Context, *connect.Request[api.ProveSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error
+	// RestoreSnapshot brings an application back that is not installed and has no data here.
+	RestoreSnapshot(context.Context, *connect.Request[api.RestoreSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error
 }
 
 // NewOrchestratorHandler builds an HTTP handler from the service implementation. It returns the
@@ -792,10 +995,72 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorMoveVolumeHandler := connect.NewServerStreamHandler(
+		OrchestratorMoveVolumeProcedure,
+		svc.MoveVolume,
+		connect.WithSchema(orchestratorMethods.ByName("MoveVolume")),
+		connect.WithHandlerOptions(opts...),
+	)
 	orchestratorRemoveStorageHandler := connect.NewUnaryHandler(
 		OrchestratorRemoveStorageProcedure,
 		svc.RemoveStorage,
 		connect.WithSchema(orchestratorMethods.ByName("RemoveStorage")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorAddRepositoryHandler := connect.NewUnaryHandler(
+		OrchestratorAddRepositoryProcedure,
+		svc.AddRepository,
+		connect.WithSchema(orchestratorMethods.ByName("AddRepository")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorListRepositoriesHandler := connect.NewUnaryHandler(
+		OrchestratorListRepositoriesProcedure,
+		svc.ListRepositories,
+		connect.WithSchema(orchestratorMethods.ByName("ListRepositories")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorSetRepositoryHandler := connect.NewUnaryHandler(
+		OrchestratorSetRepositoryProcedure,
+		svc.SetRepository,
+		connect.WithSchema(orchestratorMethods.ByName("SetRepository")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRemoveRepositoryHandler := connect.NewUnaryHandler(
+		OrchestratorRemoveRepositoryProcedure,
+		svc.RemoveRepository,
+		connect.WithSchema(orchestratorMethods.ByName("RemoveRepository")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorGetRecoveryKeyHandler := connect.NewUnaryHandler(
+		OrchestratorGetRecoveryKeyProcedure,
+		svc.GetRecoveryKey,
+		connect.WithSchema(orchestratorMethods.ByName("GetRecoveryKey")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorMakeSnapshotHandler := connect.NewServerStreamHandler(
+		OrchestratorMakeSnapshotProcedure,
+		svc.MakeSnapshot,
+		connect.WithSchema(orchestratorMethods.ByName("MakeSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorListSnapshotsHandler := connect.NewUnaryHandler(
+		OrchestratorListSnapshotsProcedure,
+		svc.ListSnapshots,
+		connect.WithSchema(orchestratorMethods.ByName("ListSnapshots")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorProveSnapshotHandler := connect.NewServerStreamHandler(
+		OrchestratorProveSnapshotProcedure,
+		svc.ProveSnapshot,
+		connect.WithSchema(orchestratorMethods.ByName("ProveSnapshot")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRestoreSnapshotHandler := connect.NewServerStreamHandler(
+		OrchestratorRestoreSnapshotProcedure,
+		svc.RestoreSnapshot,
+		connect.WithSchema(orchestratorMethods.ByName("RestoreSnapshot")),
 		connect.WithHandlerOptions(opts...),
 	)
 	return "/archipelago.v1.Orchestrator/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
@@ -856,8 +1121,28 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorAddStorageHandler.ServeHTTP(w, r)
 		case OrchestratorListStorageProcedure:
 			orchestratorListStorageHandler.ServeHTTP(w, r)
+		case OrchestratorMoveVolumeProcedure:
+			orchestratorMoveVolumeHandler.ServeHTTP(w, r)
 		case OrchestratorRemoveStorageProcedure:
 			orchestratorRemoveStorageHandler.ServeHTTP(w, r)
+		case OrchestratorAddRepositoryProcedure:
+			orchestratorAddRepositoryHandler.ServeHTTP(w, r)
+		case OrchestratorListRepositoriesProcedure:
+			orchestratorListRepositoriesHandler.ServeHTTP(w, r)
+		case OrchestratorSetRepositoryProcedure:
+			orchestratorSetRepositoryHandler.ServeHTTP(w, r)
+		case OrchestratorRemoveRepositoryProcedure:
+			orchestratorRemoveRepositoryHandler.ServeHTTP(w, r)
+		case OrchestratorGetRecoveryKeyProcedure:
+			orchestratorGetRecoveryKeyHandler.ServeHTTP(w, r)
+		case OrchestratorMakeSnapshotProcedure:
+			orchestratorMakeSnapshotHandler.ServeHTTP(w, r)
+		case OrchestratorListSnapshotsProcedure:
+			orchestratorListSnapshotsHandler.ServeHTTP(w, r)
+		case OrchestratorProveSnapshotProcedure:
+			orchestratorProveSnapshotHandler.ServeHTTP(w, r)
+		case OrchestratorRestoreSnapshotProcedure:
+			orchestratorRestoreSnapshotHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -979,6 +1264,46 @@ func (UnimplementedOrchestratorHandler) ListStorage(context.Context, *connect.Re
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListStorage is not implemented"))
 }
 
+func (UnimplementedOrchestratorHandler) MoveVolume(context.Context, *connect.Request[api.MoveVolumeRequest], *connect.ServerStream[api.MoveVolumeResponse]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.MoveVolume is not implemented"))
+}
+
 func (UnimplementedOrchestratorHandler) RemoveStorage(context.Context, *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveStorage is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) AddRepository(context.Context, *connect.Request[api.AddRepositoryRequest]) (*connect.Response[api.AddRepositoryResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.AddRepository is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListRepositories(context.Context, *connect.Request[api.ListRepositoriesRequest]) (*connect.Response[api.ListRepositoriesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListRepositories is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) SetRepository(context.Context, *connect.Request[api.SetRepositoryRequest]) (*connect.Response[api.SetRepositoryResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.SetRepository is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RemoveRepository(context.Context, *connect.Request[api.RemoveRepositoryRequest]) (*connect.Response[api.RemoveRepositoryResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveRepository is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) GetRecoveryKey(context.Context, *connect.Request[api.GetRecoveryKeyRequest]) (*connect.Response[api.GetRecoveryKeyResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.GetRecoveryKey is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) MakeSnapshot(context.Context, *connect.Request[api.MakeSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.MakeSnapshot is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListSnapshots(context.Context, *connect.Request[api.ListSnapshotsRequest]) (*connect.Response[api.ListSnapshotsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListSnapshots is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ProveSnapshot(context.Context, *connect.Request[api.ProveSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ProveSnapshot is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RestoreSnapshot(context.Context, *connect.Request[api.RestoreSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error {
+	return connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RestoreSnapshot is not implemented"))
 }

@@ -72,6 +72,7 @@ type view struct {
 	Query    string
 	Block    *block
 	Found    *transaction
+	Label    string // of what is found
 	Problems []string
 }
 

@@ -1,5 +1,6 @@
 // Ui shows what a Bitcoin node says of itself: how far it is, whom it talks to, and its
-// blocks and transactions. It asks the node's RPC anew for every page and keeps nothing.
+// blocks and transactions. It asks the node's RPC anew for every page, and keeps what the owner
+// notes of transactions.
 package main
 
 import (
@@ -42,9 +43,13 @@ func run() error {
 	if err != nil {
 		return err
 	}
+	notes, err := openLabels("/data/labels.jsonl")
+	if err != nil {
+		return err
+	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	s := &http.Server{Addr: ":8080", Handler: handler(node, password), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
+	s := &http.Server{Addr: ":8080", Handler: handler(node, notes, password), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	go func() {
 		<-ctx.Done()
 		end, cancel := context.WithTimeout(context.Background(), 5*time.Second)
@@ -64,7 +69,7 @@ func secret(file string) (string, error) {
 
 // handler serves the page to the owner alone, and to everybody whether it has anything to
 // show.
-func handler(node *client, password string) http.Handler {
+func handler(node *client, notes *labels, password string) http.Handler {
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /health", func(http.ResponseWriter, *http.Request) {})
 	mux.HandleFunc("GET /status", func(w http.ResponseWriter, r *http.Request) {
@@ -75,23 +80,50 @@ func handler(node *client, password string) http.Handler {
 		json.NewEncoder(w).Encode(map[string]any{"reachable": err == nil, "blocks": c.Blocks, "headers": c.Headers})
 	})
 	want := sha256.Sum256([]byte(password))
-	mux.HandleFunc("GET /{$}", func(w http.ResponseWriter, r *http.Request) {
-		user, given, _ := r.BasicAuth()
-		if sum := sha256.Sum256([]byte(given)); user != "owner" || subtle.ConstantTimeCompare(sum[:], want[:]) != 1 {
-			w.Header().Set("WWW-Authenticate", `Basic realm="Bitcoin node", charset="UTF-8"`)
-			http.Error(w, "My Apps shows the password.", http.StatusUnauthorized)
-			return
+	owner := func(do http.HandlerFunc) http.HandlerFunc {
+		return func(w http.ResponseWriter, r *http.Request) {
+			user, given, _ := r.BasicAuth()
+			if sum := sha256.Sum256([]byte(given)); user != "owner" || subtle.ConstantTimeCompare(sum[:], want[:]) != 1 {
+				w.Header().Set("WWW-Authenticate", `Basic realm="Bitcoin node", charset="UTF-8"`)
+				http.Error(w, "My Apps shows the password.", http.StatusUnauthorized)
+				return
+			}
+			w.Header().Set("Cache-Control", "no-store")
+			do(w, r)
 		}
+	}
+	mux.HandleFunc("GET /{$}", owner(func(w http.ResponseWriter, r *http.Request) {
 		ctx, cancel := context.WithTimeout(r.Context(), 20*time.Second)
 		defer cancel()
 		v := node.look(ctx, strings.TrimSpace(r.URL.Query().Get("q")))
+		if v.Found != nil {
+			v.Label = notes.get(v.Found.Txid)
+		}
 		h := w.Header()
 		h.Set("Content-Type", "text/html; charset=utf-8")
 		h.Set("Content-Security-Policy", "default-src 'none'; style-src 'unsafe-inline'; img-src data:; form-action 'self'")
-		h.Set("Cache-Control", "no-store")
 		if err := page.Execute(w, v); err != nil {
 			log.Print("ui: ", err)
 		}
-	})
+	}))
+	mux.HandleFunc("GET /labels.jsonl", owner(func(w http.ResponseWriter, r *http.Request) {
+		w.Header().Set("Content-Type", "application/jsonl")
+		w.Write(notes.lines())
+	}))
+	mux.HandleFunc("POST /labels", owner(func(w http.ResponseWriter, r *http.Request) {
+		// A browser says where a form came from, and sends the password with those of others, too.
+		if from := r.Header.Get("Sec-Fetch-Site"); from != "" && from != "same-origin" && from != "none" {
+			http.Error(w, "This form is of another page.", http.StatusForbidden)
+			return
+		}
+		r.Body = http.MaxBytesReader(w, r.Body, 16<<10)
+		of := r.PostFormValue("of")
+		if err := notes.set(of, r.PostFormValue("label")); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		w.Header().Set("Location", "./?q="+of)
+		w.WriteHeader(http.StatusSeeOther)
+	}))
 	return mux
 }

@@ -6,6 +6,9 @@ import (
 	"io"
 	"net/http"
 	"net/http/httptest"
+	"net/url"
+	"os"
+	"path/filepath"
 	"strings"
 	"testing"
 	"time"
@@ -42,6 +45,15 @@ func node(t *testing.T, index bool) *client {
 	return &client{s.URL, "archipelago", "rpc", s.Client()}
 }
 
+func notes(t *testing.T) *labels {
+	t.Helper()
+	l, err := openLabels(filepath.Join(t.TempDir(), "labels"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	return l
+}
+
 func get(t *testing.T, c *client, path, password string) (int, string) {
 	t.Helper()
 	r := httptest.NewRequest(http.MethodGet, path, nil)
@@ -49,7 +61,7 @@ func get(t *testing.T, c *client, path, password string) (int, string) {
 		r.SetBasicAuth("owner", password)
 	}
 	w := httptest.NewRecorder()
-	handler(c, "open sesame").ServeHTTP(w, r)
+	handler(c, notes(t), "open sesame").ServeHTTP(w, r)
 	b, err := io.ReadAll(w.Result().Body)
 	if err != nil {
 		t.Fatal(err)
@@ -58,9 +70,11 @@ func get(t *testing.T, c *client, path, password string) (int, string) {
 }
 
 func TestThePageIsTheOwnersAlone(t *testing.T) {
-	for _, password := range []string{"", "open", "open sesame "} {
-		if code, body := get(t, node(t, true), "/", password); code != http.StatusUnauthorized || strings.Contains(body, "192.0.2.1") {
-			t.Errorf("%q: %d %s", password, code, body)
+	for _, path := range []string{"/", "/labels.jsonl"} {
+		for _, password := range []string{"", "open", "open sesame "} {
+			if code, body := get(t, node(t, true), path, password); code != http.StatusUnauthorized || strings.Contains(body, "192.0.2.1") {
+				t.Errorf("%q: %d %s", password, code, body)
+			}
 		}
 	}
 }
@@ -88,5 +102,52 @@ func TestWhatCannotBeHadIsSaid(t *testing.T) {
 	}
 	if _, body := get(t, node(t, true), "/?q=%3Cscript%3E", "open sesame"); !strings.Contains(body, "expected the height") || strings.Contains(body, "<script") {
 		t.Error(body)
+	}
+}
+
+func TestLabelsAreTheOwnersAndOutliveTheProgram(t *testing.T) {
+	l, id := notes(t), strings.Repeat("ab", 32)
+	post := func(of, text, password, site string) (int, string) {
+		r := httptest.NewRequest(http.MethodPost, "/labels", strings.NewReader(url.Values{"of": {of}, "label": {text}}.Encode()))
+		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
+		r.Header.Set("Sec-Fetch-Site", site)
+		r.SetBasicAuth("owner", password)
+		w := httptest.NewRecorder()
+		handler(node(t, true), l, "open sesame").ServeHTTP(w, r)
+		return w.Code, w.Header().Get("Location")
+	}
+	for _, refused := range []struct {
+		of, text, password, site string
+		code                     int
+	}{
+		{id, "mine", "another", "same-origin", http.StatusUnauthorized},
+		{id, "mine", "open sesame", "cross-site", http.StatusForbidden},
+		{id, "mine", "open sesame", "same-site", http.StatusForbidden},
+		{"7", "mine", "open sesame", "same-origin", http.StatusBadRequest},
+		{id, "two\nlines", "open sesame", "same-origin", http.StatusBadRequest},
+		{id, strings.Repeat("x", maxLabel+1), "open sesame", "same-origin", http.StatusBadRequest},
+	} {
+		if code, _ := post(refused.of, refused.text, refused.password, refused.site); code != refused.code || len(l.lines()) > 0 {
+			t.Errorf("%+v: %d %s", refused, code, l.lines())
+		}
+	}
+	if code, to := post(id, "rent \"July\"", "open sesame", "same-origin"); code != http.StatusSeeOther || to != "./?q="+id {
+		t.Errorf("%d %s", code, to)
+	}
+	again, err := openLabels(l.file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if got := again.get(id); got != `rent "July"` || string(again.lines()) != `{"type":"tx","ref":"`+id+`","label":"rent \"July\""}`+"\n" {
+		t.Errorf("%q, %s", got, again.lines())
+	}
+	if post(id, " ", "open sesame", "none"); len(l.lines()) > 0 {
+		t.Errorf("an empty label is kept: %s", l.lines())
+	}
+	if err := os.WriteFile(l.file, []byte("{\n"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := openLabels(l.file); err == nil {
+		t.Error("a broken file is taken for an empty one, and would be written over")
 	}
 }

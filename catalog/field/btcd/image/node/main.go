@@ -9,11 +9,12 @@ import (
 	"os"
 	"os/exec"
 	"os/signal"
+	"sync"
 	"syscall"
 	"time"
 )
 
-const usage = `usage: node run            run btcd; on simnet, mine a block whenever there was none for ten minutes
+const usage = `usage: node run            run btcd; on simnet, mine blocks for what waits, or one after ten minutes without one, and give coins
        node health         whether the RPC answers
        node ready          whether the newest block is of the last day
        node mine TEXT      on simnet, mine a block that holds a text of at most 64 bytes
@@ -53,7 +54,7 @@ func command(ctx context.Context, args []string) error {
 	case verb == "ready" && len(args) == 1:
 		return ready(ctx, c)
 	case verb == "mine" && len(args) == 2:
-		return mine(ctx, c, args[1])
+		return mine(ctx, c, args[1], nil, time.Now())
 	case verb == "texts" && len(args) == 1:
 		return texts(ctx, c, os.Stdout)
 	}
@@ -74,24 +75,38 @@ func run(ctx context.Context) error {
 		return err
 	}
 	if network == "simnet" { // of regtest, btcd deletes the chain at every start
-		mining, end := context.WithCancel(ctx)
-		done := make(chan struct{})
-		go func() { defer close(done); keepMining(mining) }()
-		defer func() { end(); <-done }()
+		own, end := context.WithCancel(ctx)
+		var running sync.WaitGroup
+		running.Add(2)
+		go func() { defer running.Done(); keepMining(own) }()
+		go func() {
+			defer running.Done()
+			if err := serveCoins(own); err != nil {
+				fmt.Fprintln(os.Stderr, "node: coins:", err)
+				cmd.Process.Signal(syscall.SIGTERM)
+			}
+		}()
+		defer func() { end(); running.Wait() }()
 	}
 	err := cmd.Wait()
-	if ctx.Err() != nil && cmd.ProcessState.Success() {
+	switch {
+	case ctx.Err() != nil && cmd.ProcessState.Success():
 		return nil // it was asked to stop
+	case err == nil:
+		return errors.New("btcd has ended")
 	}
 	return err
 }
 
 // ready tells whether the chain is synchronised, as Bitcoin Core does: by the age of the
-// newest block.
+// newest block. That of simnet has to grow first.
 func ready(ctx context.Context, c *client) error {
 	t, err := c.tip(ctx)
 	if err != nil {
 		return err
+	}
+	if os.Getenv("NETWORK") == "simnet" && t.Height < grown {
+		return fmt.Errorf("the chain has %d of its first %d blocks", t.Height, grown)
 	}
 	if age := time.Since(time.Unix(t.Time, 0)); age > 24*time.Hour {
 		return fmt.Errorf("the newest block, number %d, is of %s", t.Height, time.Unix(t.Time, 0).UTC().Format(time.DateOnly))

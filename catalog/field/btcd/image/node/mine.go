@@ -21,15 +21,21 @@ const (
 	// the network on the average. What follows the chain takes an old tip for a chain that
 	// is not synchronised.
 	blockTime = 10 * time.Minute
+	settled   = 6               // blocks after which most take a transaction for settled
 	lookEvery = 2 * time.Second // while btcd does not answer yet; then ten times as long
 	// easiest are the bits of a block that follows an old one; then btcd gives no template.
 	easiest    = "207fffff"
+	noVersion  = 0x20000000 // says nothing (BIP 9)
 	maxText    = 64
 	uniqueSize = 4
 	newest     = 1000 // blocks whose texts are shown
+	// grown is the height of simnet at which segwit and taproot are in force: of its spans of
+	// a hundred blocks (BIP 9), the second asks for them, and the fourth has them.
+	grown = 400
+	past  = 2 * time.Hour // how old the first of these blocks says that it is
 )
 
-// keepMining mines a block now, if there is none of the last ten minutes, and so on.
+// keepMining mines a block now, if one is due, and so on.
 func keepMining(ctx context.Context) {
 	for wait := lookEvery; ; {
 		select {
@@ -47,23 +53,60 @@ func keepMining(ctx context.Context) {
 	}
 }
 
+// mineIfDue mines a block, if there is none of the last ten minutes, and some where
+// transactions wait for one. At first, it mines those without which wallets can do nothing.
 func mineIfDue(ctx context.Context, c *client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	t, err := c.tip(ctx)
-	if err != nil || time.Since(time.Unix(t.Time, 0)) < blockTime {
+	if err != nil {
 		return err
 	}
-	if err := mine(ctx, c, ""); err != nil {
-		fmt.Fprintln(os.Stderr, "node: mining:", err)
+	for ; t.Height < grown; t.Height++ {
+		if err := mine(ctx, c, "", nil, time.Now().Add(-past)); err != nil {
+			return err
+		}
+	}
+	if t, err = c.tip(ctx); err != nil {
 		return err
+	}
+	blocks := 1
+	if time.Since(time.Unix(t.Time, 0)) < blockTime {
+		var next template
+		if err := c.template(ctx, &next); err != nil || len(next.Transactions) == 0 {
+			return err
+		}
+		blocks = settled
+	}
+	for range blocks {
+		if err := mine(ctx, c, "", nil, time.Now()); err != nil {
+			fmt.Fprintln(os.Stderr, "node: mining:", err)
+			return err
+		}
 	}
 	return nil
 }
 
-// mine adds a block with a text to the chain. Another one may be found at the same time,
-// and then it is tried again.
-func mine(ctx context.Context, c *client, text string) error {
+// template is what getblocktemplate says of the next block.
+type template struct {
+	Bits         string
+	Version      uint32 // of the block, which says what it would have in force
+	Value        int64  `json:"coinbasevalue"`
+	Commitment   string `json:"default_witness_commitment"` // a hash, where BIP 145 has the script of an output
+	Transactions []struct{ Data, Txid string }
+}
+
+func (c *client) template(ctx context.Context, t *template) error {
+	return c.call(ctx, "getblocktemplate", t, map[string]any{"capabilities": []string{"coinbasevalue"}})
+}
+
+// commits begins the script of the output that commits to witnesses (BIP 141).
+var commits = []byte{0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed}
+
+// mine adds a block to the chain, with the transactions that wait, and with a text. It pays
+// the script, or nobody, and says that it is of now. Another block may be found at the same
+// time, and then it is tried again.
+func mine(ctx context.Context, c *client, text string, pay []byte, now time.Time) error {
 	if len(text) > maxText {
 		return fmt.Errorf("a text has at most %d bytes", maxText)
 	}
@@ -74,52 +117,70 @@ func mine(ctx context.Context, c *client, text string) error {
 	if info.Chain != "simnet" {
 		return fmt.Errorf("the chain is %s; blocks are mined on simnet alone", info.Chain)
 	}
+	var refused string
 	for range 5 {
 		t, err := c.tip(ctx)
 		if err != nil {
 			return err
 		}
-		var template struct{ Bits string }
-		if t.Bits = easiest; c.call(ctx, "getblocktemplate", &template, map[string]any{"capabilities": []string{"coinbasevalue"}}) == nil {
-			t.Bits = template.Bits
+		next := template{}
+		if c.template(ctx, &next) != nil {
+			next = template{Bits: easiest, Version: noVersion, Value: subsidy(t.Height + 1)}
 		}
-		block, hash, err := newBlock(t, time.Now(), text)
+		block, hash, err := newBlock(t, next, now, text, pay)
 		if err != nil {
 			return err
 		}
-		if err := c.call(ctx, "submitblock", nil, hex.EncodeToString(block)); err != nil {
+		var why *string
+		if err := c.call(ctx, "submitblock", &why, hex.EncodeToString(block)); err != nil {
 			return err
+		}
+		if why != nil {
+			refused = ", and says of the last: " + *why
 		}
 		var h header
 		if err := c.call(ctx, "getblockheader", &h, hash, true); err == nil && h.Confirmations > 0 {
 			return nil
 		}
 	}
-	return errors.New("btcd took none of five blocks")
+	return errors.New("btcd took none of five blocks" + refused)
 }
 
-// newBlock makes a block that follows another one and holds nothing but its coinbase,
-// which pays nobody.
-func newBlock(tip header, now time.Time, text string) (block []byte, hash string, err error) {
-	coinbase, err := newCoinbase(tip.Height+1, text)
+// subsidy is what a block brings its miner, in satoshis, beside the fees.
+func subsidy(height int64) int64 { return 50_0000_0000 >> min(height/210_000, 63) }
+
+// newBlock makes a block that follows another one and holds the transactions of a template.
+func newBlock(tip header, next template, now time.Time, text string, pay []byte) (block []byte, hash string, err error) {
+	coinbase, id, err := newCoinbase(tip.Height+1, next, text, pay)
 	if err != nil {
 		return nil, "", err
 	}
-	previous, err := hex.DecodeString(tip.Hash)
-	if err != nil || len(previous) != sha256.Size {
-		return nil, "", fmt.Errorf("%q is no hash of a block", tip.Hash)
+	ids, body := [][sha256.Size]byte{id}, coinbase
+	for _, t := range next.Transactions {
+		id, err := reversed(t.Txid)
+		if err != nil {
+			return nil, "", err
+		}
+		data, err := hex.DecodeString(t.Data)
+		if err != nil {
+			return nil, "", fmt.Errorf("the transaction %s: %w", t.Txid, err)
+		}
+		ids, body = append(ids, id), append(body, data...)
 	}
-	slices.Reverse(previous)
-	b, err := hex.DecodeString(tip.Bits)
+	previous, err := reversed(tip.Hash)
+	if err != nil {
+		return nil, "", err
+	}
+	b, err := hex.DecodeString(next.Bits)
 	if err != nil || len(b) != 4 || b[0] < 3 {
-		return nil, "", fmt.Errorf("%q are no bits of a block", tip.Bits)
+		return nil, "", fmt.Errorf("%q are no bits of a block", next.Bits)
 	}
 	bits := binary.BigEndian.Uint32(b)
 	target := new(big.Int).Lsh(big.NewInt(int64(bits&0x7fffff)), 8*(uint(b[0])-3))
 
-	head := binary.LittleEndian.AppendUint32(nil, 0x20000000)
-	head = append(head, previous...)
-	root := twice(coinbase)
+	head := binary.LittleEndian.AppendUint32(nil, next.Version)
+	head = append(head, previous[:]...)
+	root := merkleRoot(ids)
 	head = append(head, root[:]...)
 	head = binary.LittleEndian.AppendUint32(head, uint32(max(now.Unix(), tip.Time+1)))
 	head = binary.LittleEndian.AppendUint32(head, bits)
@@ -129,30 +190,81 @@ func newBlock(tip header, now time.Time, text string) (block []byte, hash string
 		sum := twice(head)
 		slices.Reverse(sum[:])
 		if new(big.Int).SetBytes(sum[:]).Cmp(target) <= 0 {
-			return append(append(head, 1), coinbase...), hex.EncodeToString(sum[:]), nil
+			return slices.Concat(head, size(len(ids)), body), hex.EncodeToString(sum[:]), nil
 		}
 	}
-	return nil, "", fmt.Errorf("a block of bits %s is too hard to find here", tip.Bits)
+	return nil, "", fmt.Errorf("a block of bits %s is too hard to find here", next.Bits)
+}
+
+// merkleRoot is the root of the tree of a block's transactions.
+func merkleRoot(row [][sha256.Size]byte) [sha256.Size]byte {
+	for len(row) > 1 {
+		if len(row)%2 == 1 {
+			row = append(row, row[len(row)-1])
+		}
+		var above [][sha256.Size]byte
+		for pair := range slices.Chunk(row, 2) {
+			above = append(above, twice(slices.Concat(pair[0][:], pair[1][:])))
+		}
+		row = above
+	}
+	return row[0]
 }
 
 // newCoinbase is a transaction whose input holds the height (BIP 34), a number that makes
-// it unique, and a text.
-func newCoinbase(height int64, text string) ([]byte, error) {
+// it unique, and a text. It pays the script, or nobody. With a commitment to the witnesses of
+// others, it has one itself (BIP 141), which its id leaves out.
+func newCoinbase(height int64, next template, text string, pay []byte) (tx []byte, id [sha256.Size]byte, err error) {
 	unique := make([]byte, uniqueSize)
 	if _, err := rand.Read(unique); err != nil {
-		return nil, err
+		return nil, id, err
 	}
 	script := slices.Concat(pushHeight(height), push(unique), push([]byte(text)))
-	tx := binary.LittleEndian.AppendUint32(nil, 1)
-	tx = append(tx, 1)
-	tx = append(tx, make([]byte, sha256.Size)...)
-	tx = binary.LittleEndian.AppendUint32(tx, 0xffffffff)
-	tx = append(append(tx, byte(len(script))), script...)
-	tx = binary.LittleEndian.AppendUint32(tx, 0xffffffff)
-	tx = append(tx, 1)
-	tx = binary.LittleEndian.AppendUint64(tx, 0)
-	tx = append(tx, 1, 0x6a) // OP_RETURN
-	return binary.LittleEndian.AppendUint32(tx, 0), nil
+	in := slices.Concat([]byte{1}, make([]byte, sha256.Size), []byte{0xff, 0xff, 0xff, 0xff, byte(len(script))}, script, []byte{0xff, 0xff, 0xff, 0xff})
+
+	outputs := byte(1)
+	out := output(0, []byte{0x6a}) // OP_RETURN
+	if pay != nil {
+		out = output(next.Value, pay)
+	}
+	commitment, err := hex.DecodeString(next.Commitment)
+	if err != nil || len(commitment) != 0 && len(commitment) != sha256.Size {
+		return nil, id, fmt.Errorf("%q is no commitment to witnesses", next.Commitment)
+	}
+	if len(commitment) > 0 {
+		outputs++
+		out = append(out, output(0, append(slices.Clone(commits), commitment...))...)
+	}
+	version, locktime := []byte{1, 0, 0, 0}, []byte{0, 0, 0, 0}
+	tx = slices.Concat(version, in, []byte{outputs}, out, locktime)
+	id = twice(tx)
+	if len(commitment) > 0 {
+		witness := slices.Concat([]byte{1, sha256.Size}, make([]byte, sha256.Size))
+		tx = slices.Concat(version, []byte{0, 1}, in, []byte{outputs}, out, witness, locktime)
+	}
+	return tx, id, nil
+}
+
+func output(value int64, script []byte) []byte {
+	return append(binary.LittleEndian.AppendUint64(nil, uint64(value)), push(script)...)
+}
+
+// size is a count as the protocol has it.
+func size(n int) []byte {
+	if n < 0xfd {
+		return []byte{byte(n)}
+	}
+	return []byte{0xfd, byte(n), byte(n >> 8)} // a block holds fewer than 65,536
+}
+
+// reversed are the bytes of a hash, which is written backwards.
+func reversed(hash string) (out [sha256.Size]byte, err error) {
+	b, err := hex.DecodeString(hash)
+	if err != nil || len(b) != sha256.Size {
+		return out, fmt.Errorf("%q is no hash", hash)
+	}
+	slices.Reverse(b)
+	return [sha256.Size]byte(b), nil
 }
 
 func twice(b []byte) [sha256.Size]byte {

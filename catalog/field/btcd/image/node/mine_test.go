@@ -3,16 +3,20 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
+	"fmt"
 	"math/big"
+	"net/http"
+	"net/http/httptest"
 	"slices"
+	"strings"
 	"testing"
 	"time"
 )
 
 func TestABlockHoldsItsTextAndIsHardEnough(t *testing.T) {
 	now := time.Unix(1_800_000_000, 0)
-	tip := header{Hash: "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206", Height: 16, Time: now.Unix() + 5, Bits: "207fffff"}
-	block, hash, err := newBlock(tip, now, "kept")
+	tip := header{Hash: "0f9188f13cb7b2c71f2a335e3a4fc328bf5beb436012afca590b1a11466e2206", Height: 16, Time: now.Unix() + 5}
+	block, hash, err := newBlock(tip, template{Bits: "207fffff"}, now, "kept", nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -56,6 +60,69 @@ func TestCoinbasesOfOthersHaveNoText(t *testing.T) {
 		}
 		if got := textOf(b); got != "" {
 			t.Errorf("%s: %q", script, got)
+		}
+	}
+}
+
+// The transactions of block 100,000 of Bitcoin, and its root.
+func TestTheRootIsThatOfBitcoin(t *testing.T) {
+	var ids [][32]byte
+	for _, id := range []string{
+		"8c14f0db3df150123e6f3dbbf30f8b955a8249b62ac1d1ff16284aefa3d06d87", "fff2525b8931402dd09222c50775608f75787bd2b87e56995a7bdd30f79702c4",
+		"6359f0868171b1d194cbee1af2f16ea598ae8fad666d9b012c8ed2b79a236ec4", "e9a66845e05d5abc0ad04ec80f774a7e585c6e8db975962d069a522137b80c1d",
+	} {
+		b, err := reversed(id)
+		if err != nil {
+			t.Fatal(err)
+		}
+		ids = append(ids, b)
+	}
+	root := merkleRoot(ids)
+	slices.Reverse(root[:])
+	if got := hex.EncodeToString(root[:]); got != "f3e94742aca4b5ef85488dc37c06c3282295ffec960994b2c0d5ac2a25a95766" {
+		t.Error(got)
+	}
+}
+
+func TestABlockPaysAndCommitsToWitnesses(t *testing.T) {
+	pay := append([]byte{0}, push(bytes.Repeat([]byte{7}, 20))...)
+	plain, id, err := newCoinbase(17, template{Value: subsidy(17)}, "", pay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if want := output(50_0000_0000, pay); !bytes.Contains(plain, want) || id != twice(plain) {
+		t.Errorf("%x does not pay %x", plain, want)
+	}
+	commitment := strings.Repeat("07", 32)
+	with, id, err := newCoinbase(17, template{Commitment: commitment}, "", pay)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !bytes.Equal(with[4:6], []byte{0, 1}) || !strings.Contains(hex.EncodeToString(with), "266a24aa21a9ed"+commitment) || id == twice(with) {
+		t.Errorf("%x has no witness of its own, or its id covers it", with)
+	}
+	if _, _, err := newCoinbase(17, template{Commitment: "6a24aa21a9ed" + commitment}, "", pay); err == nil {
+		t.Error("a script is taken for a hash")
+	}
+	for height, want := range map[int64]int64{1: 50_0000_0000, 209_999: 50_0000_0000, 210_000: 25_0000_0000, 210_000 * 64: 0} {
+		if got := subsidy(height); got != want {
+			t.Errorf("%d: %d", height, got)
+		}
+	}
+}
+
+func TestCoinsAreForThosePermittedAndForAddresses(t *testing.T) {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		fmt.Fprint(w, `{"result": {"isvalid": false}, "error": null}`)
+	}))
+	defer s.Close()
+	for password, want := range map[string]int{"": http.StatusUnauthorized, "another": http.StatusUnauthorized, "rpc": http.StatusBadGateway} {
+		r := httptest.NewRequest(http.MethodPost, "/coins?address=elsewhere", nil)
+		r.SetBasicAuth("archipelago", password)
+		w := httptest.NewRecorder()
+		coins(&client{s.URL, "rpc", s.Client()}).ServeHTTP(w, r)
+		if w.Code != want {
+			t.Errorf("%q: %d %s", password, w.Code, w.Body)
 		}
 	}
 }

@@ -87,7 +87,6 @@ type header struct {
 	Confirmations int64
 	Height        int64
 	Time          int64
-	Bits          string
 	Previous      string `json:"previousblockhash"`
 }
 

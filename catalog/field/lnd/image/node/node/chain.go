@@ -8,6 +8,7 @@ import (
 	"fmt"
 	"net/http"
 	"os"
+	"strings"
 	"time"
 )
 
@@ -31,20 +32,12 @@ func waitForChain(ctx context.Context) (string, error) {
 func chain(ctx context.Context) (string, error) {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
-	password, err := os.ReadFile("/run/secrets/btcd-password")
-	if err != nil {
-		return "", err
-	}
-	client, err := trusting("/run/secrets/btcd-cert")
-	if err != nil {
-		return "", err
-	}
 	var a struct {
 		Result struct{ Chain string }
 		Error  *struct{ Message string }
 	}
 	question := map[string]any{"jsonrpc": "1.0", "id": 1, "method": "getblockchaininfo", "params": []any{}}
-	if err := ask(ctx, client, http.MethodPost, os.Getenv("CHAIN"), question, &a, "archipelago", string(password)); err != nil {
+	if err := askBitcoin(ctx, os.Getenv("CHAIN"), question, &a); err != nil {
 		return "", err
 	}
 	switch {
@@ -54,6 +47,21 @@ func chain(ctx context.Context) (string, error) {
 		return "", fmt.Errorf("its chain is %q; expected mainnet or simnet", a.Result.Chain)
 	}
 	return a.Result.Chain, nil
+}
+
+// askBitcoin asks a service of the Bitcoin node's, with its password.
+func askBitcoin(ctx context.Context, url string, question, answer any) error {
+	password, err := os.ReadFile("/run/secrets/btcd-password")
+	if err != nil {
+		return err
+	}
+	client, err := trusting("/run/secrets/btcd-cert")
+	if err != nil {
+		return err
+	}
+	return ask(ctx, client, http.MethodPost, url, question, answer, func(r *http.Request) {
+		r.SetBasicAuth("archipelago", strings.TrimSpace(string(password)))
+	})
 }
 
 // trusting is a client that trusts the certificate in a file and no other.

@@ -15,13 +15,17 @@ import (
 )
 
 const usage = `usage: node run            run lnd; at its first start, make a wallet
-       node health         whether lnd has opened its wallet`
+       node health         whether lnd has opened its wallet
+       node ready          on simnet, whether the wallet has been given coins
+       node keep TEXT      keep a text as an invoice and as the label of a payment to oneself
+       node kept           the texts that are kept as both`
 
 // The places of what lnd and its companions have, beside lnd.conf.
 const (
 	dataDir         = "/data"
 	certificateFile = dataDir + "/tls.cert" // lnd makes it
-	credentialsDir  = "/credentials"        // which companions read, too
+	credentialsDir  = "/credentials"        // what permits everything
+	limitedDir      = "/limited"            // what permits to look, and to be paid
 	retry           = 2 * time.Second
 )
 
@@ -45,6 +49,12 @@ func command(ctx context.Context, args []string) error {
 		return run(ctx)
 	case len(args) == 1 && args[0] == "health":
 		return health(ctx)
+	case len(args) == 1 && args[0] == "ready":
+		return ready(ctx)
+	case len(args) == 2 && args[0] == "keep":
+		return keepText(ctx, args[1])
+	case len(args) == 1 && args[0] == "kept":
+		return keptTexts(ctx, os.Stdout)
 	}
 	return errors.New(usage)
 }
@@ -55,13 +65,13 @@ func run(ctx context.Context) error {
 	if err != nil {
 		return err
 	}
-	macaroons, err := macaroonDir(network)
-	if err != nil {
-		return err
-	}
 	args := []string{"--configfile=/etc/lnd/lnd.conf", "--bitcoin." + network}
-	for _, name := range []string{"admin", "readonly", "invoice"} {
-		args = append(args, "--"+name+"macaroonpath="+filepath.Join(macaroons, name+".macaroon"))
+	for name, in := range map[string]string{"admin": credentialsDir, "readonly": limitedDir, "invoice": limitedDir} {
+		dir, err := macaroonDir(in, network)
+		if err != nil {
+			return err
+		}
+		args = append(args, "--"+name+"macaroonpath="+filepath.Join(dir, name+".macaroon"))
 	}
 	cmd := exec.CommandContext(ctx, "/usr/local/bin/lnd", args...)
 	cmd.Stdout, cmd.Stderr = os.Stdout, os.Stderr
@@ -73,7 +83,11 @@ func run(ctx context.Context) error {
 	done := make(chan struct{})
 	go func() {
 		defer close(done)
-		if err := attend(making, network); err != nil && making.Err() == nil {
+		err := attend(making, network)
+		if err == nil && network == "simnet" {
+			err = wantCoins(making)
+		}
+		if err != nil && making.Err() == nil {
 			fmt.Fprintln(os.Stderr, "node:", err)
 			cmd.Process.Signal(syscall.SIGTERM)
 		}
@@ -90,10 +104,10 @@ func run(ctx context.Context) error {
 	return err
 }
 
-// macaroonDir makes the directory of a network's macaroons, which /credentials/current
-// leads to from now on.
-func macaroonDir(network string) (string, error) {
-	dir, current := filepath.Join(credentialsDir, network), filepath.Join(credentialsDir, "current")
+// macaroonDir makes the directory of a network's macaroons, which current beside it leads to
+// from now on.
+func macaroonDir(in, network string) (string, error) {
+	dir, current := filepath.Join(in, network), filepath.Join(in, "current")
 	if err := os.MkdirAll(dir, 0o700); err != nil {
 		return "", err
 	}

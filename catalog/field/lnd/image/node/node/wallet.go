@@ -3,6 +3,7 @@ package main
 import (
 	"bytes"
 	"context"
+	"encoding/hex"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -38,8 +39,10 @@ func attend(ctx context.Context, network string) error {
 		state, err := walletState(ctx)
 		if err == nil && !given {
 			certificate, err := os.ReadFile(certificateFile)
-			if err == nil {
-				err = keep(filepath.Join(credentialsDir, "tls.cert"), certificate)
+			for _, dir := range []string{credentialsDir, limitedDir} {
+				if err == nil {
+					err = keep(filepath.Join(dir, "tls.cert"), certificate)
+				}
 			}
 			if err != nil {
 				return err
@@ -137,11 +140,26 @@ func callLND(ctx context.Context, method, path string, question, answer any) err
 	if err != nil {
 		return err
 	}
-	return ask(ctx, client, method, rest+path, question, answer, "", "")
+	return ask(ctx, client, method, rest+path, question, answer, nil)
 }
 
-// ask makes a request in JSON. question and answer may be nil.
-func ask(ctx context.Context, client *http.Client, method, url string, question, answer any, user, password string) error {
+// callWallet asks as the owner, which takes the wallet.
+func callWallet(ctx context.Context, method, path string, question, answer any) error {
+	client, err := trusting(certificateFile)
+	if err != nil {
+		return err
+	}
+	macaroon, err := os.ReadFile(filepath.Join(credentialsDir, "current", "admin.macaroon"))
+	if err != nil {
+		return err
+	}
+	return ask(ctx, client, method, rest+path, question, answer, func(r *http.Request) {
+		r.Header.Set("Grpc-Metadata-macaroon", hex.EncodeToString(macaroon))
+	})
+}
+
+// ask makes a request in JSON, to which sign adds who asks. question, answer and sign may be nil.
+func ask(ctx context.Context, client *http.Client, method, url string, question, answer any, sign func(*http.Request)) error {
 	var body io.Reader
 	if question != nil {
 		b, err := json.Marshal(question)
@@ -154,8 +172,8 @@ func ask(ctx context.Context, client *http.Client, method, url string, question,
 	if err != nil {
 		return err
 	}
-	if user != "" {
-		r.SetBasicAuth(user, strings.TrimSpace(password))
+	if sign != nil {
+		sign(r)
 	}
 	r.Header.Set("Content-Type", "application/json")
 	a, err := client.Do(r)

@@ -30,7 +30,7 @@ func (l *lnd) connect(host string) *view {
 		v.Problems = append(v.Problems, err.Error())
 		return v
 	}
-	macaroon, err := l.macaroon("admin")
+	admin, err := macaroon(l.dir, "admin")
 	if err != nil {
 		return problem(fmt.Errorf("lnd has no wallet yet: %w", err))
 	}
@@ -43,7 +43,7 @@ func (l *lnd) connect(host string) *view {
 		return problem(errors.New("tls.cert holds no certificate"))
 	}
 	for _, p := range []struct{ what, port string }{{"Most wallets (gRPC)", l.grpcPort}, {"Wallets that ask for REST", l.restPort}} {
-		u := connectURL(net.JoinHostPort(host, p.port), certificate.Bytes, macaroon)
+		u := connectURL(net.JoinHostPort(host, p.port), certificate.Bytes, admin)
 		code, err := drawing(u)
 		if err != nil {
 			return problem(err)

@@ -62,7 +62,7 @@ func TestTheMacaroonIsThatOfTheCurrentNetwork(t *testing.T) {
 	if err := os.Symlink("mainnet", filepath.Join(dir, "current")); err != nil {
 		t.Fatal(err)
 	}
-	if b, err := (&lnd{dir: dir}).macaroon("admin"); err != nil || string(b) != "mainnet" {
+	if b, err := macaroon(dir, "admin"); err != nil || string(b) != "mainnet" {
 		t.Errorf("%q, %v", b, err)
 	}
 }

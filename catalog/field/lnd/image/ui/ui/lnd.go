@@ -16,7 +16,8 @@ import (
 // lnd is asked by REST, with the macaroon that permits reading. Its certificate and its
 // macaroons are read anew each time, because it may have made others.
 type lnd struct {
-	rest, dir          string
+	rest               string
+	dir, limited       string // of what permits everything, and of what permits to look
 	grpcPort, restPort string // of the node, by which it is reached from elsewhere
 }
 
@@ -93,8 +94,8 @@ func (l *lnd) look(ctx context.Context) *view {
 	return v
 }
 
-func (l *lnd) macaroon(name string) ([]byte, error) {
-	return os.ReadFile(filepath.Join(l.dir, "current", name+".macaroon"))
+func macaroon(dir, name string) ([]byte, error) {
+	return os.ReadFile(filepath.Join(dir, "current", name+".macaroon"))
 }
 
 func (l *lnd) get(ctx context.Context, path string, answer any) error {
@@ -106,7 +107,7 @@ func (l *lnd) get(ctx context.Context, path string, answer any) error {
 	if !pool.AppendCertsFromPEM(certificate) {
 		return fmt.Errorf("tls.cert holds no certificate")
 	}
-	macaroon, err := l.macaroon("readonly")
+	macaroon, err := macaroon(l.limited, "readonly")
 	if err != nil {
 		return fmt.Errorf("lnd has no wallet yet: %w", err)
 	}

@@ -39,7 +39,7 @@ func run() error {
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)
 	defer stop()
-	l := &lnd{rest: "https://lnd:8080", dir: "/credentials", grpcPort: os.Getenv("GRPC_PORT"), restPort: os.Getenv("REST_PORT")}
+	l := &lnd{rest: "https://lnd:8080", dir: "/credentials", limited: "/limited", grpcPort: os.Getenv("GRPC_PORT"), restPort: os.Getenv("REST_PORT")}
 	s := &http.Server{Addr: ":3000", Handler: handler(l, strings.TrimSpace(string(password))), ReadHeaderTimeout: 10 * time.Second, WriteTimeout: time.Minute, MaxHeaderBytes: 16 << 10}
 	go func() {
 		<-ctx.Done()

@@ -1,0 +1,3 @@
+module explorer
+
+go 1.24

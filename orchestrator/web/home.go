@@ -1,0 +1,104 @@
+package web
+
+import (
+	"fmt"
+	"net/http"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
+)
+
+// suggested is how many applications an empty node is offered at once.
+const suggested = 12
+
+// standing is how far what is shown holds.
+type standing struct {
+	Stale  string // why it is not of now; empty where it is
+	At     string // of when it is then; empty where nothing is known
+	Age    string
+	Frozen string // that nothing new is taken from the signed catalog, and why
+}
+
+func (s *Server) standing(h orchestrator.Hearing) standing {
+	st := standing{Stale: h.Stale, Frozen: s.Reconciler.Offer().Frozen(time.Now())}
+	if !h.Silent.IsZero() {
+		st.Stale = "it was asked at " + h.Silent.Local().Format("15:04:05") // a count of seconds would be another each second
+	}
+	if st.Stale != "" && !h.At.IsZero() {
+		st.At, st.Age = h.At.Local().Format("2006-01-02 15:04:05"), ago(h.At)
+	}
+	return st
+}
+
+// homePage is what the owner has, and how it is.
+type homePage struct {
+	frame
+	standing
+	Apps      []card
+	Attention []matter
+	Said      string // for those who hear the page
+	Strip     []fact
+	Suggested []card // where nothing is installed
+	Offered   int    // applications in the store
+}
+
+// matter is one thing that the owner should look at.
+type matter struct{ Name, Link, What string }
+
+func (s *Server) homePage(f frame) homePage {
+	views, hearing := s.Reconciler.Installed()
+	p := homePage{frame: f, standing: s.standing(hearing)}
+	running := 0
+	var newest time.Time
+	for _, v := range views {
+		c := s.card(v, f, "home")
+		p.Apps = append(p.Apps, c)
+		if v.State == view.Up {
+			running++
+		}
+		if v.Backup.Made.After(newest) {
+			newest = v.Backup.Made
+		}
+		link := "/apps/" + c.ID
+		switch {
+		case c.Error != "":
+			p.Attention = append(p.Attention, matter{c.Name, link, c.Error})
+		case v.Backup.Problem != "":
+			p.Attention = append(p.Attention, matter{c.Name, link, v.Backup.Problem})
+		case c.Attention:
+			p.Attention = append(p.Attention, matter{c.Name, link, "is " + c.State})
+		}
+	}
+	p.Offered = len(s.Reconciler.Offer().Search("", ""))
+	if len(views) == 0 {
+		for _, id := range s.Reconciler.Offer().Search("", "") {
+			if len(p.Suggested) == suggested {
+				break
+			}
+			if v, err := s.Reconciler.App(id); err == nil {
+				p.Suggested = append(p.Suggested, s.card(v, f, "home"))
+			}
+		}
+	} else {
+		p.Said = fmt.Sprintf("%d of %d applications run.", running, len(views))
+		if p.Stale != "" {
+			p.Said = fmt.Sprintf("The engine does not answer; when it was last heard, %d of %d applications ran.", running, len(views))
+		}
+		if n := len(p.Attention); n > 0 {
+			p.Said += fmt.Sprintf(" %d of them want your attention.", n)
+		}
+	}
+	p.Strip = s.strip(p.Apps, newest)
+	return p
+}
+
+func (s *Server) home(w http.ResponseWriter, r *http.Request) {
+	s.render(w, http.StatusOK, "home", s.homePage(s.frame(r, "home", "My Apps")))
+}
+
+// homeEvents sends what is on the page whenever it has changed.
+func (s *Server) homeEvents(w http.ResponseWriter, r *http.Request) {
+	f := s.frame(r, "home", "My Apps")
+	s.stream(w, r, "apps", f.audience(), func() ([]byte, error) { return s.execute("apps", s.homePage(f)) })
+}

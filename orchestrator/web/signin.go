@@ -1,0 +1,99 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+)
+
+func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		if _, ok := s.Guard.SignedIn(r); ok {
+			next(w, r)
+			return
+		}
+		w.Header().Set("HX-Redirect", "/login") // for the page that is still open
+		if r.Method == http.MethodGet && !swaps(r) && r.Header.Get("Sec-Fetch-Mode") == "navigate" || r.URL.Path == "/" {
+			http.Redirect(w, r, "/login", http.StatusSeeOther)
+			return
+		}
+		http.Error(w, "Sign in first.", http.StatusUnauthorized)
+	}
+}
+
+// form lets a form through that one of the session's own pages has sent: each carries a
+// token for where it goes, besides what access.SameOrigin wants of it.
+func (s *Server) form(next http.HandlerFunc) http.HandlerFunc {
+	return func(w http.ResponseWriter, r *http.Request) {
+		r.Body = http.MaxBytesReader(w, r.Body, maxAction)
+		if err := r.ParseForm(); err != nil {
+			http.Error(w, err.Error(), http.StatusBadRequest)
+			return
+		}
+		if !s.Guard.FromForm(r, r.PostForm.Get("form")) {
+			http.Error(w, "Refused: this form is not of your session. Load the page again, and try once more.", http.StatusForbidden)
+			return
+		}
+		next(w, r)
+	}
+}
+
+func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, problem string) {
+	s.render(w, status, "signin", struct {
+		frame
+		Problem string
+	}{frame{Title: "Sign in", token: func(string) string { return "" }}, problem})
+}
+
+func (s *Server) login(w http.ResponseWriter, r *http.Request) {
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	ok, answered, err := s.Guard.SignIn(w, r, r.PostFormValue("token"))
+	switch {
+	case answered:
+	case err != nil:
+		s.Log.Error("signing in", "error", err)
+		s.signInPage(w, r, http.StatusInternalServerError, "The password could not be checked; the daemon's log says why.")
+	case !ok:
+		s.Reconciler.Audit(access.Who(r), "sign in", errors.New("neither the password nor the access token"))
+		s.signInPage(w, r, http.StatusUnauthorized, "That is neither this node's password nor its access token.")
+	default:
+		s.Reconciler.Audit(access.Who(r), "sign in", nil)
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+	}
+}
+
+// logout needs no token: it ends the own session, and nothing else.
+func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
+	_, signedIn := s.Guard.SignedIn(r)
+	err := s.Guard.SignOut(w, r)
+	if signedIn {
+		s.Reconciler.Audit(access.Who(r), "sign out", err)
+	}
+	s.ended(w, r, "/", err)
+}
+
+// endSession signs a browser out: another, or this one.
+func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
+	id := r.PathValue("id")
+	err := s.Sessions.End(id)
+	s.Reconciler.Audit(access.Who(r), "end session "+id, err)
+	if errors.Is(err, access.ErrNoSession) {
+		err = nil // it has ended by itself, or by another page
+	}
+	to := "/system#browsers"
+	if _, still := s.Guard.SignedIn(r); !still {
+		to = "/"
+	}
+	s.ended(w, r, to, err)
+}
+
+// ended answers what has ended a session: by a page, which may be that of signing in.
+func (s *Server) ended(w http.ResponseWriter, r *http.Request, to string, err error) {
+	if err != nil {
+		s.Log.Error("signing out", "error", err)
+		http.Error(w, "It was not possible to sign out for good; the daemon's log says why.", http.StatusInternalServerError)
+		return
+	}
+	http.Redirect(w, r, to, http.StatusSeeOther)
+}
