@@ -15,6 +15,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/restictest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
@@ -55,7 +56,8 @@ func drilling(t *testing.T, h *fakeHost, dir string) (r *Reconciler, end func())
 		t.Fatal(err)
 	}
 	r = New(disks{h}, store, sec, catalog.Catalog{"pair": {Manifest: m}}, dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
-	r.backups.Reserve, r.drills.Steady = 1, time.Millisecond
+	r.backups.Space = func(string) (disk.Space, error) { return disk.Space{Free: 1 << 40}, nil }
+	r.drills.Steady = time.Millisecond
 	r.backups.Recall()
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})

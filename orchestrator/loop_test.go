@@ -112,7 +112,7 @@ func (h *fakeHost) EnsureImage(context.Context, string, func(string)) error {
 func (h *fakeHost) RemoveImage(_ context.Context, pinned string) error {
 	return h.do("remove-image "+pinned, nil)
 }
-func (h *fakeHost) ImageSpace() (uint64, error) { return 1 << 40, nil }
+func (h *fakeHost) ImageSpace() (int64, error) { return 1 << 40, nil }
 func (h *fakeHost) ShareFolder(context.Context, string, string, bool) (string, int, error) {
 	return h.shared, 0, h.noShare
 }

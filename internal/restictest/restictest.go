@@ -7,7 +7,10 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"os"
 	"os/exec"
+	"path/filepath"
+	"slices"
 	"strings"
 	"sync"
 	"testing"
@@ -69,7 +72,28 @@ func (r *Runner) Restic(ctx context.Context, line func([]byte), argv ...string) 
 	if err != nil {
 		return errors.New(strings.TrimSpace(failed.String()) + ": " + err.Error())
 	}
+	if argv[len(argv)-1] == "init" {
+		return cheapenIn(argv)
+	}
 	return nil
+}
+
+// cheapenIn cheapens the keys of the repository that a command is for, where that is a
+// directory of this machine.
+func cheapenIn(argv []string) error {
+	of := func(option string) (string, error) {
+		b, err := os.ReadFile(argv[slices.Index(argv, option)+1])
+		return strings.TrimSpace(string(b)), err
+	}
+	dir, err := of("--repository-file")
+	if err != nil || !filepath.IsAbs(dir) {
+		return err
+	}
+	password, err := of("--password-file")
+	if err != nil {
+		return err
+	}
+	return cheapen(dir, password)
 }
 
 func (r *Runner) note(text string) {

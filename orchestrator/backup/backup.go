@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/render"
@@ -73,7 +74,7 @@ type Manager struct {
 	Snapshots string // directory of copies
 	To        *repository.Store
 	Drills    Drills
-	Reserve   int64 // bytes that a restoration from a repository leaves free; 0 stands for 1 GiB
+	Space     func(dir string) (disk.Space, error) // nil: disk.Of
 	Log       *slog.Logger
 
 	mu   sync.Mutex

@@ -168,7 +168,7 @@ func TestNothingIsForgottenOfWhatMayBeTheLast(t *testing.T) {
 	}{"the repository is damaged": {" check ", 0}, "it cannot be restored": {" restore ", 8 * 24 * time.Hour}} {
 		t.Run(name, func(t *testing.T) {
 			m, _, run, _ := stored(t)
-			m.Reserve = 1
+			m.Space = room(1 << 40)
 			if err := m.To.Set("disk", repository.Settings{Hours: 1, Keep: repository.Keep{Last: 1}}); err != nil {
 				t.Fatal(err)
 			}

@@ -281,7 +281,7 @@ func TestARestorationThatWouldFillTheDiskIsRefused(t *testing.T) {
 		t.Fatal(err)
 	}
 	other, fresh := elsewhere(t, m, disk)
-	other.Reserve = 1 << 60
+	other.Space = room(0)
 	if _, err := other.RestoreSnapshot(t.Context(), "pair", "disk", "", "owner", nil, silent); err == nil || !strings.Contains(err.Error(), "not enough space") {
 		t.Error(err)
 	}

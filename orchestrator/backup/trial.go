@@ -10,10 +10,10 @@ import (
 	"slices"
 	"strings"
 	"sync"
-	"syscall"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
@@ -182,7 +182,7 @@ func (m *Manager) watch(ctx context.Context, app string) error {
 		select {
 		case <-changed:
 		case <-look.C:
-			if err := m.fits(-m.reserve() / 2); err != nil {
+			if err := m.stillFits(); err != nil {
 				return err
 			}
 		case <-ctx.Done():
@@ -219,27 +219,29 @@ func (m *Manager) size(name string, s repository.Snapshot) int64 {
 // backup.
 var errNoSpace = errors.New("not enough space to restore a backup")
 
-// reserve is what a restoration on trial leaves free when it begins, in bytes. Half of it stays
-// free while the application runs.
-func (m *Manager) reserve() int64 {
-	if m.Reserve > 0 {
-		return m.Reserve
+// fits refuses what would leave too little of the disk, in bytes.
+func (m *Manager) fits(size int64) error {
+	free, err := m.free()
+	if err == nil && free-size < trialReserve {
+		err = fmt.Errorf("%w: it takes %d MiB, which would leave less than %d MiB of the %d MiB that are free", errNoSpace, size>>20, trialReserve>>20, free>>20)
 	}
-	return trialReserve
+	return err
 }
 
-func (m *Manager) fits(size int64) error {
-	var fs syscall.Statfs_t
-	if err := syscall.Statfs(m.Snapshots, &fs); err != nil {
-		return fmt.Errorf("%s: %w", m.Snapshots, err)
+// stillFits refuses to go on once half of what was to stay free is used.
+func (m *Manager) stillFits() error {
+	free, err := m.free()
+	if err == nil && free < trialReserve/2 {
+		err = fmt.Errorf("%w: the disk fills up while the application runs: %d MiB are free", errNoSpace, free>>20)
 	}
-	reserve := m.reserve()
-	free := int64(fs.Bavail) * fs.Bsize
-	switch {
-	case free-size >= reserve:
-		return nil
-	case size < 0:
-		return fmt.Errorf("%w: the disk fills up while the application runs: %d MiB are free", errNoSpace, free>>20)
+	return err
+}
+
+func (m *Manager) free() (bytes int64, err error) {
+	of := disk.Of
+	if m.Space != nil {
+		of = m.Space
 	}
-	return fmt.Errorf("%w: it takes %d MiB, which would leave less than %d MiB of the %d MiB that are free", errNoSpace, size>>20, reserve>>20, free>>20)
+	s, err := of(m.Snapshots)
+	return s.Free, err
 }

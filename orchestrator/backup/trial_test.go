@@ -13,6 +13,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
@@ -24,7 +25,7 @@ import (
 // piece is said until a trial ends well.
 func TestTheNewestBackupIsRestoredOnTrial(t *testing.T) {
 	m, n, run, disk := stored(t)
-	m.Reserve = 1
+	m.Space = room(1 << 40)
 	mine := filepath.Join(n.data, "pair", "db", "file")
 	now := time.Now()
 	m.Due(t.Context(), now)
@@ -90,9 +91,14 @@ func TestTheNewestBackupIsRestoredOnTrial(t *testing.T) {
 	}
 }
 
+// room is a disk of which so many bytes are free.
+func room(free int64) func(string) (disk.Space, error) {
+	return func(string) (disk.Space, error) { return disk.Space{Free: free}, nil }
+}
+
 func TestATrialThatDoesNotFitSaysNothingOfTheBackup(t *testing.T) {
 	m, _, run, _ := stored(t)
-	m.Reserve = 1 << 60
+	m.Space = room(0)
 	if _, err := m.BackUp(t.Context(), "pair", "disk", "owner", silent); err != nil {
 		t.Fatal(err)
 	}
@@ -110,7 +116,7 @@ func TestATrialThatDoesNotFitSaysNothingOfTheBackup(t *testing.T) {
 // TestABackupWithoutASecretIsNotProven: the data alone would be of no use.
 func TestABackupWithoutASecretIsNotProven(t *testing.T) {
 	m, _, _, _ := stored(t)
-	m.Reserve = 1
+	m.Space = room(1 << 40)
 	good, err := m.BackUp(t.Context(), "pair", "disk", "owner", silent)
 	if err != nil {
 		t.Fatal(err)
@@ -139,7 +145,7 @@ func TestABackupWithoutASecretIsNotProven(t *testing.T) {
 func backedUp(t *testing.T) (*backup.Manager, *node) {
 	t.Helper()
 	m, n, _, _ := stored(t)
-	m.Reserve = 1
+	m.Space = room(1 << 40)
 	if _, err := m.BackUp(t.Context(), "pair", "disk", "owner", silent); err != nil {
 		t.Fatal(err)
 	}
@@ -235,6 +241,8 @@ func TestWhatIsNotStartedIsProvenAsDataAlone(t *testing.T) {
 // does not answer, the disk fills up.
 func TestADrillSaysNothingOfABackupWhereItIsCutOff(t *testing.T) {
 	m, n := backedUp(t)
+	var left atomic.Int64
+	m.Space = func(string) (disk.Space, error) { return disk.Space{Free: left.Load()}, nil }
 	for name, c := range map[string]struct {
 		cut func(context.Context) error
 		why string
@@ -246,12 +254,12 @@ func TestADrillSaysNothingOfABackupWhereItIsCutOff(t *testing.T) {
 		}, "pair is being uninstalled"},
 		"unavailable": {func(context.Context) error { return fmt.Errorf("starting: %w", host.ErrUnavailable) }, host.ErrUnavailable.Error()},
 		"full": {func(ctx context.Context) error {
-			m.Reserve = 1 << 60
+			left.Store(0)
 			<-ctx.Done()
 			return ctx.Err()
 		}, "the disk fills up"},
 	} {
-		m.Reserve = 1
+		left.Store(1 << 40)
 		n.drilling = func(ctx context.Context, _ drill.Source) (string, error) { return "", c.cut(ctx) }
 		if _, err := m.Prove(t.Context(), "pair", "disk", "owner", silent); err == nil || !strings.Contains(err.Error(), c.why) {
 			t.Errorf("%s: %v", name, err)
@@ -260,13 +268,13 @@ func TestADrillSaysNothingOfABackupWhereItIsCutOff(t *testing.T) {
 		if b := m.Backups(time.Now())["pair"]; !b.Proven.IsZero() || b.Problem != "" {
 			t.Errorf("%s: %+v", name, b)
 		}
-		if left, err := os.ReadDir(m.Snapshots); err != nil || len(left) > 0 {
-			t.Errorf("%s: left %v, %v", name, left, err)
+		if kept, err := os.ReadDir(m.Snapshots); err != nil || len(kept) > 0 {
+			t.Errorf("%s: left %v, %v", name, kept, err)
 		}
 	}
 
 	// While something else is done with the application, it waits.
-	m.Reserve = 1
+	left.Store(1 << 40)
 	release, err := n.Tracker.Hold(t.Context(), "pair", "planted")
 	if err != nil {
 		t.Fatal(err)

@@ -2,7 +2,9 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"fmt"
+	"io/fs"
 	"net/http"
 	"os"
 	"os/exec"
@@ -15,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
@@ -145,15 +148,12 @@ func doctorDisk(dataDir string) host.Finding {
 		return bad(name, "", "%v", err)
 	}
 	for _, dir := range []string{dataDir, filepath.Join(home, ".local", "share")} {
-		var st unix.Statfs_t
-		if err := unix.Statfs(dir, &st); err != nil {
-			if os.IsNotExist(err) {
-				continue
-			}
-			return bad(name, "", "%s: %v", dir, err)
-		}
-		if free := st.Bavail * uint64(st.Bsize); free < minFree {
-			return bad(name, "free some space: podman image prune; uninstall with --purge what you do not need", "%s has %d MiB left", dir, free>>20)
+		switch s, err := disk.Of(dir); {
+		case errors.Is(err, fs.ErrNotExist):
+		case err != nil:
+			return bad(name, "", "%v", err)
+		case s.Free < minFree:
+			return bad(name, "free some space: podman image prune; uninstall with --purge what you do not need", "%s has %d MiB left", dir, s.Free>>20)
 		}
 	}
 	return good(name, "enough is free")

@@ -12,7 +12,7 @@ import (
 	"path/filepath"
 	"strings"
 
-	"golang.org/x/sys/unix"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 )
 
 // HasImage looks for one image by name, without walking the store.
@@ -78,15 +78,11 @@ func (e *Engine) RemoveImage(ctx context.Context, pinned string) error {
 }
 
 // ImageSpace is how many bytes are free in the file system of the user's containers and images.
-func (e *Engine) ImageSpace() (free uint64, err error) {
+func (e *Engine) ImageSpace() (free int64, err error) {
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return 0, err
 	}
-	var st unix.Statfs_t
-	dir := filepath.Join(home, ".local", "share")
-	if err := unix.Statfs(dir, &st); err != nil {
-		return 0, fmt.Errorf("%s: %w", dir, err)
-	}
-	return st.Bavail * uint64(st.Bsize), nil
+	s, err := disk.Of(filepath.Join(home, ".local", "share"))
+	return s.Free, err
 }

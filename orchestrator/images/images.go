@@ -35,7 +35,7 @@ type Engine interface {
 	// another name, stays, which is an error. There may be none.
 	RemoveImage(ctx context.Context, pinned string) error
 	// ImageSpace is how many bytes are free where images are.
-	ImageSpace() (free uint64, err error)
+	ImageSpace() (free int64, err error)
 }
 
 // Memory keeps something over a restart of the daemon. What is lost of it is an image that

@@ -19,8 +19,8 @@ import (
 type node struct {
 	mu       sync.Mutex
 	gone     []string
-	free     uint64
-	frees    uint64 // by each removal
+	free     int64
+	frees    int64 // by each removal
 	refuses  error
 	removing func(image string)
 	needed   []string
@@ -41,7 +41,7 @@ func (n *node) RemoveImage(_ context.Context, image string) error {
 	return nil
 }
 
-func (n *node) ImageSpace() (uint64, error) { return n.free, nil }
+func (n *node) ImageSpace() (int64, error) { return n.free, nil }
 
 func (n *node) need(names ...string) {
 	n.mu.Lock()

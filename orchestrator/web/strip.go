@@ -12,7 +12,7 @@ import (
 	"sync"
 	"time"
 
-	"golang.org/x/sys/unix"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 )
 
 // fact is one thing about the node that its owner sees at a glance.
@@ -40,7 +40,7 @@ func (m *sample) get(dir string, minute int64) []fact {
 	defer m.mu.Unlock()
 	if m.facts == nil || m.minute != minute {
 		m.minute, m.facts = minute, nil
-		for _, look := range []func() (fact, error){processors, memory, func() (fact, error) { return disk(dir) }} {
+		for _, look := range []func() (fact, error){processors, memory, func() (fact, error) { return room(dir) }} {
 			if f, err := look(); err == nil { // what cannot be read is not shown
 				m.facts = append(m.facts, f)
 			}
@@ -83,13 +83,13 @@ func memory() (fact, error) {
 	return used("Memory", "memory-stick", kib["MemAvailable:"]<<10, kib["MemTotal:"]<<10)
 }
 
-// disk is where applications' data is.
-func disk(dir string) (fact, error) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil {
+// room is where applications' data is.
+func room(dir string) (fact, error) {
+	s, err := disk.Of(dir)
+	if err != nil {
 		return fact{}, err
 	}
-	return used("Disk", "hard-drive", int64(st.Bavail)*st.Bsize, int64(st.Blocks)*st.Bsize)
+	return used("Disk", "hard-drive", s.Free, s.Total)
 }
 
 func used(name, icon string, free, total int64) (fact, error) {
