@@ -21,6 +21,7 @@ import (
 	"time"
 
 	"github.com/google/go-containerregistry/pkg/registry"
+	"golang.org/x/sync/errgroup"
 	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -45,10 +46,16 @@ type Publisher struct {
 	dir     string
 	lock    *os.File // keeps it from being pruned
 	builder Builder
-	handler http.Handler      // all of the registry, for this side alone
-	known   map[string]cached // by digest
-	seen    map[string]bool   // images that are whole, by digest
+	handler http.Handler // all of the registry, for this side alone
+
+	mu    sync.Mutex
+	known map[string]cached // by digest
+	seen  map[string]bool   // images that are whole, by digest
 }
+
+// buildsAtOnce is how many images are built at one time: half of a build is waiting, for
+// downloads and for one process that packs layers.
+const buildsAtOnce = 3
 
 func (p *Publisher) blobs() string { return filepath.Join(p.dir, "blobs") }
 
@@ -109,29 +116,65 @@ type cached struct {
 // or not all of it any more. Progress goes to w.
 func (p *Publisher) Publish(ctx context.Context, cat catalog.Catalog, registry string, w io.Writer) (catalog.Catalog, error) {
 	out := catalog.Catalog{}
+	w = &oneAtATime{w: w}
 	base := sync.OnceValues(func() (string, error) { return p.builder.Base(ctx, w) })
+	builds, ctx := errgroup.WithContext(ctx)
+	builds.SetLimit(buildsAtOnce)
 	for _, id := range cat.IDs() {
 		m := *cat[id].Manifest
 		m.Containers = append([]manifest.Container(nil), m.Containers...)
 		for i := range m.Containers {
 			c := &m.Containers[i]
-			if c.Image.Build == "" {
-				if mine, ok := p.known[c.Image.Digest]; ok && strings.HasPrefix(c.Image.Ref, registry+"/") {
-					if err := p.whole(ctx, mine); err != nil {
-						return nil, fmt.Errorf("image of %s: %w; build its catalog again", c.Name, err)
-					}
+			builds.Go(func() (err error) {
+				if c.Image, err = p.publish(ctx, cat[id].Dir, id, *c, registry, base, w); err != nil {
+					return fmt.Errorf("image of %s: %w", c.Name, err)
 				}
-				continue
-			}
-			digest, err := p.image(ctx, filepath.Join(cat[id].Dir, c.Image.Build), id+"/"+c.Name, base, w)
-			if err != nil {
-				return nil, fmt.Errorf("image of %s: %w", c.Name, err)
-			}
-			c.Image = manifest.Image{Ref: reference(registry, id, c.Name), Digest: digest}
+				return nil
+			})
 		}
 		out[id] = &catalog.Entry{Manifest: &m, Notes: cat[id].Notes}
 	}
+	if err := builds.Wait(); err != nil {
+		return nil, err
+	}
 	return out, nil
+}
+
+// publish returns the image of a container, pinned; one that is built here is built.
+func (p *Publisher) publish(ctx context.Context, dir, app string, c manifest.Container, registry string, base func() (string, error), w io.Writer) (manifest.Image, error) {
+	if err := ctx.Err(); err != nil {
+		return manifest.Image{}, err
+	}
+	if c.Image.Build != "" {
+		digest, err := p.image(ctx, filepath.Join(dir, c.Image.Build), app+"/"+c.Name, base, w)
+		return manifest.Image{Ref: reference(registry, app, c.Name), Digest: digest}, err
+	}
+	if mine, ok := p.of(c.Image.Digest); ok && strings.HasPrefix(c.Image.Ref, registry+"/") {
+		if err := p.whole(ctx, mine); err != nil {
+			return manifest.Image{}, fmt.Errorf("%w; build its catalog again", err)
+		}
+	}
+	return c.Image, nil
+}
+
+// of gives what the registry knows of an image.
+func (p *Publisher) of(digest string) (c cached, ok bool) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	c, ok = p.known[digest]
+	return c, ok
+}
+
+// oneAtATime lets several builds say how they come along.
+type oneAtATime struct {
+	mu sync.Mutex
+	w  io.Writer
+}
+
+func (o *oneAtATime) Write(b []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	return o.w.Write(b)
 }
 
 // image puts the image of a build context into the registry, under repo, and returns its
@@ -215,6 +258,8 @@ func (p *Publisher) put(c cached) error {
 	if answer.Code != http.StatusCreated {
 		return fmt.Errorf("the registry refused the manifest of %s: %d %s", c.Repo, answer.Code, answer.Body)
 	}
+	p.mu.Lock()
+	defer p.mu.Unlock()
 	p.known[c.Digest] = c
 	return nil
 }

@@ -247,7 +247,10 @@ var errBroken = errors.New("the image is not whole")
 // whole looks, once, whether all of an image is there, under its digests: a disk may have
 // lost or changed what was stored.
 func (p *Publisher) whole(ctx context.Context, c cached) error {
-	if p.seen[c.Digest] {
+	p.mu.Lock()
+	seen := p.seen[c.Digest]
+	p.mu.Unlock()
+	if seen {
 		return nil
 	}
 	m, err := c.manifest()
@@ -260,7 +263,9 @@ func (p *Publisher) whole(ctx context.Context, c cached) error {
 			return fmt.Errorf("%w: blob %s in %s: %w", errBroken, part.Digest, p.blobs(), err)
 		}
 	}
+	p.mu.Lock()
 	p.seen[c.Digest] = true
+	p.mu.Unlock()
 	if c.file == "" {
 		return nil
 	}
