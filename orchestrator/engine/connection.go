@@ -139,6 +139,11 @@ func (p *Podman) request(ctx context.Context, method, path string, query url.Val
 func (p *Podman) connect(ctx context.Context) (*bindings.Connection, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// The bindings try for more than half a second, whether or not the context has ended. All
+	// who waited here meanwhile would do the same, one after the other.
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if p.conn != nil {
 		return p.conn, nil
 	}
