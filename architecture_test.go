@@ -67,13 +67,13 @@ func TestImportsPointOneWay(t *testing.T) {
 // imports only rooms of the lines before its own, so that those of one line know
 // nothing of each other.
 var rooms = [][]string{
-	{"fault", "api", "api/apiconnect", "archive"},
+	{"fault", "api", "api/apiconnect", "archive", "disk"},
 	{"host", "state", "quadlet"},
 	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce", "storage", "repository"},
 	{"offer", "render", "operation"},
 	{"request", "plan", "view"}, // pure
 	{"drill"},
-	{"perform", "ready", "backup", "rollout", "waiting", "prober", "images"},
+	{"perform", "ready", "backup", "rollout", "waiting", "prober", "images", "notify"},
 	{""}, // the loop
 	{"rpc", "web", "proxy"},
 }
