@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
@@ -168,20 +169,31 @@ func TestAFailureGoesOutWithinAMinuteAndOnce(t *testing.T) {
 }
 
 func TestNothingHappensWhileNothingChanges(t *testing.T) {
-	d := &daemon{}
-	n := Open(t.TempDir(), "box", d, slog.New(slog.DiscardHandler))
-	run(t, n)
-	for range 100 {
-		d.Changed()
-	}
-	looked := make(chan struct{})
-	time.AfterFunc(3*burst, func() { close(looked) })
-	<-looked
-	d.mu.Lock()
-	defer d.mu.Unlock()
-	if d.asked != 1 {
-		t.Errorf("it looked %d times", d.asked)
-	}
+	synctest.Test(t, func(t *testing.T) {
+		d := &daemon{}
+		n := Open(t.TempDir(), "box", d, slog.New(slog.DiscardHandler))
+		run(t, n)
+		looks := func(after time.Duration) int {
+			<-time.After(after)
+			synctest.Wait()
+			d.mu.Lock()
+			defer d.mu.Unlock()
+			return d.asked
+		}
+		looks(0)
+		for range 100 {
+			d.Changed()
+		}
+		if got := looks(gap - time.Millisecond); got != 1 {
+			t.Errorf("it looked %d times at once", got)
+		}
+		if got := looks(gap); got != 2 {
+			t.Errorf("it looked %d times at a hundred changes", got)
+		}
+		if got := looks(lookAgain - gap); got != 2 {
+			t.Errorf("it looked %d times while nothing changed", got)
+		}
+	})
 }
 
 func TestTargetsAreAddedTriedAndRemoved(t *testing.T) {
