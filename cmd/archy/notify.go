@@ -52,7 +52,7 @@ func (a *app) notify() *cobra.Command {
 says that something is not well (an application failed or ran out of memory, a disk is
 filling, a backup is overdue, the catalog is frozen, a version was withdrawn) and what to do,
 and when it is over. You hear of each once, and of a failure within a minute.`,
-		Example: "  archy notify add phone ntfy://ntfy.sh/a-topic-that-nobody-guesses\n  archy notify test phone\n  archy notify list",
+		Example: "  archy notify add phone ntfy://push.example.org/a-topic-that-nobody-guesses\n  archy notify test phone\n  archy notify list",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },
 	}
@@ -75,7 +75,7 @@ not give it out again.
 In a user or a password, write @ as %40, : as %3A, / as %2F. A password goes through TLS only;
 an ntfy:// or Matrix server without it is reached with ?scheme=http, and no password. No
 redirection is followed. The node sends wherever you say, also within your own network.`,
-		Example: "  archy notify add phone ntfy://ntfy.sh/a-topic-that-nobody-guesses\n  archy notify add mail - < address",
+		Example: "  archy notify add phone ntfy://push.example.org/a-topic-that-nobody-guesses\n  archy notify add mail - < address",
 		Args:    cobra.ExactArgs(2),
 		RunE: func(cmd *cobra.Command, args []string) (err error) {
 			add := &api.AddTargetRequest{Name: args[0], Address: args[1]}

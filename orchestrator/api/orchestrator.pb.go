@@ -4412,7 +4412,7 @@ func (x *ListNoticesResponse) GetNotices() []*Notice {
 
 type Notice struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
-	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`             // its kind and whose it is, such as "failed miniflux"; "disk"
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`             // its kind and whose it is, such as "failed APP"; "disk"
 	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`         // failed, unhealthy, memory, backup, revoked, repository, disk, catalog, frozen, engine
 	App           string                 `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`           // the application's id; empty where it is the node's
 	Subject       string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`   // what people call it

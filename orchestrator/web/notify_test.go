@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/chromedp/chromedp"
+
 	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 )
 
@@ -87,4 +89,21 @@ func TestHomeShowsFirstWhatNoticesAreMadeOf(t *testing.T) {
 	if strings.Contains(string(part), "Podman") {
 		t.Errorf("the banner's is said twice:\n%s", part)
 	}
+}
+
+func TestWhereNoticesGoIsLive(t *testing.T) {
+	n, _ := settled(t)
+	w := open(t, n)
+	w.do("the page", chromedp.Navigate(n.URL+"/system"), visible("#targets"))
+	is[bool](w, `document.querySelector("#notify details").open = true`)
+	w.do("adding", chromedp.SendKeys(chromedp.CSS("#notify-name"), "phone"), chromedp.SendKeys(chromedp.CSS("#notify-address"), "ntfy://127.0.0.1:1/topic?scheme=http"),
+		chromedp.Click(chromedp.CSS(`form[action="/system/notify/add"] button`)), visible("#target-phone"))
+	is[string](w, `window.same = "same"`)
+	w.do("a test that nobody takes", chromedp.Click(chromedp.CSS(`#targets form[action$="/phone/test"] button`)), visible("#targets [role=alert]"))
+	w.until(`document.querySelector("#target-phone .error").textContent.includes("connection refused")`)
+	w.do("removing", chromedp.Click(chromedp.CSS(`#targets form[action$="/phone/remove"] button`)), chromedp.WaitNotPresent(chromedp.CSS("#target-phone")))
+	if got := is[string](w, `window.same + " " + document.querySelector("#targets").textContent.includes("nowhere yet")`); got != "same true" {
+		t.Errorf("after removing: %s", got)
+	}
+	w.complaints()
 }
