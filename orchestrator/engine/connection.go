@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containers/podman/v5/pkg/bindings"
@@ -55,6 +56,7 @@ type Engine struct {
 	quadlet string // directory that Podman's generator reads
 	drops   string // directory of the user's units, and of drop-ins for those of the generator
 	systemd *systemd
+	memory  atomic.Pointer[memory] // nil while nobody wants to hear of it
 	reloads *reloads
 	helper  func(ctx context.Context, l limit, description string, argv ...string) (string, error)          // outside
 	follows func(ctx context.Context, l limit, description string, said func([]byte), argv ...string) error // follow

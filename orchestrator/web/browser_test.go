@@ -192,6 +192,12 @@ func TestPagesAreForEverybody(t *testing.T) {
 	post(t, c, n.URL+"/apps/base/install", nil)
 	post(t, c, n.URL+"/apps/wiki/install", nil)
 	post(t, c, n.URL+"/apps/base/uninstall", nil) // refused
+	for name, address := range map[string]string{"phone": "ntfy://127.0.0.1:1/topic?scheme=http", "mail": "smtps://mail.example?from=box@example.org&to=someone-with-a-long-name@a-long-domain.example.org"} {
+		if _, err := n.pages.Reconciler.AddTarget(name, address, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	post(t, c, n.URL+"/system/notify/phone/test", nil) // not taken
 	w := open(t, n)
 	look := func(path string) {
 		t.Helper()
