@@ -3,8 +3,12 @@ package web
 import (
 	"net/http"
 	"net/url"
+	"os"
 	"strings"
 	"testing"
+
+	"github.com/chromedp/cdproto/emulation"
+	"github.com/chromedp/chromedp"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 )
@@ -171,4 +175,48 @@ func TestClaimingANode(t *testing.T) {
 	if status := post(t, other, n.URL+"/login", url.Values{"token": {good}}); status != http.StatusOK {
 		t.Errorf("signing in with the password: status %d", status)
 	}
+}
+
+// TestClaimingANodeInABrowser goes the whole way of a new owner, by keyboard, on a phone, and
+// has axe look at each page of it.
+func TestClaimingANodeInABrowser(t *testing.T) {
+	axe, err := os.ReadFile("testdata/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	n, _ := settled(t)
+	n.dir = t.TempDir()
+	ownerless(t, n)
+	code := n.pages.Claim.Code()
+	w := strange(t, n)
+	fits := func(where string) {
+		t.Helper()
+		if over := is[float64](w, beyond); over > 0 {
+			t.Errorf("%s: %v px beyond the window", where, over)
+		}
+		w.look(axe, where)
+	}
+	w.do("the first page", chromedp.EmulateViewport(360, 800), chromedp.Navigate(n.URL+"/"), visible("#code"))
+	fits("the claim")
+	if got := is[string](w, `location.pathname + " " + document.activeElement.id`); got != "/claim code" {
+		t.Errorf("a new owner is at %q", got)
+	}
+	for theme, width := range map[string]int64{"light": 768, "dark": 1440} {
+		if _, err := chromedp.Call(w.tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}}); err != nil {
+			t.Fatal(err)
+		}
+		w.do("the printed address", chromedp.EmulateViewport(width, 800), chromedp.Navigate(n.URL+"/claim?code="+code), visible("#code"))
+		w.do("a weak password", chromedp.KeyEvent("password1234\tpassword1234\r"), visible("#problem"))
+		if got := is[string](w, `document.querySelector("#problem").textContent + document.activeElement.id + document.querySelector("#code").value.replace("-", "")`); !strings.Contains(got, "a common password") || !strings.HasSuffix(got, "password"+code) {
+			t.Errorf("the page says %q", got)
+		}
+		fits("a refusal, " + theme)
+	}
+	w.mu.Lock()
+	w.problems = nil // the browser complains of each refusal
+	w.mu.Unlock()
+	w.do("claiming it", chromedp.KeyEvent(good+"\t"+good+"\r"), visible(".sheet"))
+	fits("the sheet")
+	w.do("the first application", chromedp.Click(chromedp.CSS(".sheet a.primary")), visible("#app-base"))
+	w.complaints()
 }
