@@ -69,7 +69,7 @@ func TestImportsPointOneWay(t *testing.T) {
 var rooms = [][]string{
 	{"fault", "api", "api/apiconnect", "archive"},
 	{"host", "state", "quadlet"},
-	{"secrets", "access", "strength", "subscription", "upgrade", "engine", "client", "certificate", "announce", "storage", "repository"},
+	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce", "storage", "repository"},
 	{"offer", "render", "operation"},
 	{"request", "plan", "view"}, // pure
 	{"drill"},

@@ -157,12 +157,13 @@ func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, pa
 	}
 	c.judging.Lock()
 	defer c.judging.Unlock()
-	if !c.Open() {
+	want := c.Code() // kept: it may end meanwhile, and nothing equals nothing
+	if want == "" || !c.Open() {
 		giveBack()
 		return false, ErrClaimed
 	}
 	// What cannot be a code is compared, too: it counts as every wrong one does.
-	if subtle.ConstantTimeCompare([]byte(Plain(code)), []byte(c.Code())) != 1 {
+	if subtle.ConstantTimeCompare([]byte(Plain(code)), []byte(want)) != 1 {
 		return false, ErrCode
 	}
 	giveBack()

@@ -100,7 +100,18 @@ func TestAPasswordSetAnotherWayEndsTheClaim(t *testing.T) {
 		t.Errorf("%v, %v", s, err)
 	}
 
-	// Even where somebody puts the file there.
+	// Even between the code and the password of somebody who claims it.
+	u = fresh(t, t.TempDir())
+	w, r := httptest.NewRecorder(), request(nil)
+	_, err := u.Claim(w, r, u.claim, u.claim.Code(), "another good password", func(string) error { return u.sessions.passwords.Set(good) })
+	if !errors.Is(err, ErrClaimed) || len(w.Result().Cookies()) > 0 {
+		t.Errorf("meanwhile: %v, %v", err, w.Result().Cookies())
+	}
+	if ok, err := u.sessions.passwords.Check(t.Context(), good); !ok || err != nil {
+		t.Errorf("the password that was first: %v, %v", ok, err)
+	}
+
+	// And where somebody puts the file there.
 	u = fresh(t, t.TempDir())
 	if err := os.WriteFile(filepath.Join(u.dir, "password"), []byte("anything"), 0o600); err != nil {
 		t.Fatal(err)

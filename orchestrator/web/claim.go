@@ -6,8 +6,8 @@ import (
 	"strings"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/internal/strength"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
-	"github.com/archipelago-cloud/archipelago/orchestrator/strength"
 )
 
 // claimPage is what a node shows that has no owner.
