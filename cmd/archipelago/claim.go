@@ -102,7 +102,11 @@ func invite(w io.Writer, at []string, code, fingerprint string) error {
 		fmt.Fprintf(&b, "  %s/claim\n", a)
 	}
 	fmt.Fprintf(&b, "\nand type the code  %s\n\n", code)
-	picture, err := qrCode(at[min(1, len(at)-1)] + "/claim?code=" + url.QueryEscape(code))
+	scanned := at[0]
+	if len(at) > 1 && strings.Contains(scanned, ".local:") {
+		scanned = at[1]
+	}
+	picture, err := qrCode(scanned + "/claim?code=" + url.QueryEscape(code))
 	if err != nil {
 		return err
 	}
