@@ -15,8 +15,10 @@ import (
 )
 
 const (
-	enough = 1e8 // guesses; what zxcvbn gives 3 of 4 points for
-	looked = 64  // bytes of a password that are looked at; the rest can only make it better
+	// Guesses. zxcvbn gives 3 of its 4 points from 1e8 on, which it counts for any three parts:
+	// a word, a year and a sign, too. Ten random characters are 1e10.
+	enough = 1e9
+	looked = 64 // bytes of a password that are looked at; the rest can only make it better
 )
 
 const remedy = "Take four or more words that do not belong together, or have a password manager make one."

@@ -20,6 +20,7 @@ func TestWhatIsGuessedSoonIsRefusedWithTheReason(t *testing.T) {
 		"lovelovelovelove":        "a repetition",
 		"12.05.1987":              "a date",
 		"margaret1987":            "a name and a date",
+		"summer2019!!":            "a common password, a date and 2 more characters",
 		"harbour-box":             "known of this node",
 		"archipelago":             "known of this node",
 		"kwtpv":                   "too short",
