@@ -2389,7 +2389,9 @@ type LogsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Follow        bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
-	Tail          uint32                 `protobuf:"varint,3,opt,name=tail,proto3" json:"tail,omitempty"` // lines of the past per container; 0 stands for 100
+	Tail          uint32                 `protobuf:"varint,3,opt,name=tail,proto3" json:"tail,omitempty"`          // lines of the past per container that are looked through; 0 stands for 100
+	Container     string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"` // of this one only; empty for all
+	Contains      string                 `protobuf:"bytes,5,opt,name=contains,proto3" json:"contains,omitempty"`   // only lines with this text, whatever its case
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2445,10 +2447,25 @@ func (x *LogsRequest) GetTail() uint32 {
 	return 0
 }
 
+func (x *LogsRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetContains() string {
+	if x != nil {
+		return x.Contains
+	}
+	return ""
+}
+
 type LogLine struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"` // when it was said, where that is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2497,6 +2514,196 @@ func (x *LogLine) GetText() string {
 	return ""
 }
 
+func (x *LogLine) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+type UsageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRequest) Reset() {
+	*x = UsageRequest{}
+	mi := &file_orchestrator_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRequest) ProtoMessage() {}
+
+func (x *UsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
+func (*UsageRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *UsageRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// UsageResponse is what an application has used, in equal spans of time.
+type UsageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SpanSeconds   uint32                 `protobuf:"varint,1,opt,name=span_seconds,json=spanSeconds,proto3" json:"span_seconds,omitempty"`
+	Points        []*UsagePoint          `protobuf:"bytes,2,rep,name=points,proto3" json:"points,omitempty"` // the oldest first; of a span that nobody has seen there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageResponse) Reset() {
+	*x = UsageResponse{}
+	mi := &file_orchestrator_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageResponse) ProtoMessage() {}
+
+func (x *UsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
+func (*UsageResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *UsageResponse) GetSpanSeconds() uint32 {
+	if x != nil {
+		return x.SpanSeconds
+	}
+	return 0
+}
+
+func (x *UsageResponse) GetPoints() []*UsagePoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+// UsagePoint is what the application's containers have used together, within a span. What
+// could not be read is left out.
+type UsagePoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`                         // when the span begins
+	Processors    *float64               `protobuf:"fixed64,2,opt,name=processors,proto3,oneof" json:"processors,omitempty"` // on average: 1 is one of the node's, all of the time
+	Memory        *int64                 `protobuf:"varint,3,opt,name=memory,proto3,oneof" json:"memory,omitempty"`          // bytes at most, without what the kernel can take back at once
+	Received      *int64                 `protobuf:"varint,4,opt,name=received,proto3,oneof" json:"received,omitempty"`      // bytes by the network, what its containers say to each other included
+	Sent          *int64                 `protobuf:"varint,5,opt,name=sent,proto3,oneof" json:"sent,omitempty"`
+	Disk          *int64                 `protobuf:"varint,6,opt,name=disk,proto3,oneof" json:"disk,omitempty"` // bytes of its volumes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsagePoint) Reset() {
+	*x = UsagePoint{}
+	mi := &file_orchestrator_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsagePoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsagePoint) ProtoMessage() {}
+
+func (x *UsagePoint) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsagePoint.ProtoReflect.Descriptor instead.
+func (*UsagePoint) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *UsagePoint) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *UsagePoint) GetProcessors() float64 {
+	if x != nil && x.Processors != nil {
+		return *x.Processors
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetMemory() int64 {
+	if x != nil && x.Memory != nil {
+		return *x.Memory
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetReceived() int64 {
+	if x != nil && x.Received != nil {
+		return *x.Received
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetSent() int64 {
+	if x != nil && x.Sent != nil {
+		return *x.Sent
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetDisk() int64 {
+	if x != nil && x.Disk != nil {
+		return *x.Disk
+	}
+	return 0
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2505,7 +2712,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2724,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2737,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{42}
+	return file_orchestrator_proto_rawDescGZIP(), []int{45}
 }
 
 type StatusResponse struct {
@@ -2547,7 +2754,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2766,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2779,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{43}
+	return file_orchestrator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -2628,7 +2835,7 @@ type AddStorageRequest struct {
 
 func (x *AddStorageRequest) Reset() {
 	*x = AddStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2847,7 @@ func (x *AddStorageRequest) String() string {
 func (*AddStorageRequest) ProtoMessage() {}
 
 func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2860,7 @@ func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageRequest.ProtoReflect.Descriptor instead.
 func (*AddStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+	return file_orchestrator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AddStorageRequest) GetName() string {
@@ -2687,7 +2894,7 @@ type AddStorageResponse struct {
 
 func (x *AddStorageResponse) Reset() {
 	*x = AddStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2906,7 @@ func (x *AddStorageResponse) String() string {
 func (*AddStorageResponse) ProtoMessage() {}
 
 func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +2919,7 @@ func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageResponse.ProtoReflect.Descriptor instead.
 func (*AddStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{45}
+	return file_orchestrator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AddStorageResponse) GetStorage() *Storage {
@@ -2740,7 +2947,7 @@ type MoveVolumeRequest struct {
 
 func (x *MoveVolumeRequest) Reset() {
 	*x = MoveVolumeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +2959,7 @@ func (x *MoveVolumeRequest) String() string {
 func (*MoveVolumeRequest) ProtoMessage() {}
 
 func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +2972,7 @@ func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeRequest.ProtoReflect.Descriptor instead.
 func (*MoveVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+	return file_orchestrator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MoveVolumeRequest) GetId() string {
@@ -2799,7 +3006,7 @@ type MoveVolumeResponse struct {
 
 func (x *MoveVolumeResponse) Reset() {
 	*x = MoveVolumeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +3018,7 @@ func (x *MoveVolumeResponse) String() string {
 func (*MoveVolumeResponse) ProtoMessage() {}
 
 func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +3031,7 @@ func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeResponse.ProtoReflect.Descriptor instead.
 func (*MoveVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+	return file_orchestrator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MoveVolumeResponse) GetDir() string {
@@ -2849,7 +3056,7 @@ type ListStorageRequest struct {
 
 func (x *ListStorageRequest) Reset() {
 	*x = ListStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3068,7 @@ func (x *ListStorageRequest) String() string {
 func (*ListStorageRequest) ProtoMessage() {}
 
 func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3081,7 @@ func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageRequest.ProtoReflect.Descriptor instead.
 func (*ListStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{48}
+	return file_orchestrator_proto_rawDescGZIP(), []int{51}
 }
 
 type ListStorageResponse struct {
@@ -2886,7 +3093,7 @@ type ListStorageResponse struct {
 
 func (x *ListStorageResponse) Reset() {
 	*x = ListStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2898,7 +3105,7 @@ func (x *ListStorageResponse) String() string {
 func (*ListStorageResponse) ProtoMessage() {}
 
 func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2911,7 +3118,7 @@ func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageResponse.ProtoReflect.Descriptor instead.
 func (*ListStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{49}
+	return file_orchestrator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListStorageResponse) GetStorage() []*Storage {
@@ -2930,7 +3137,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3149,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3162,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{50}
+	return file_orchestrator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -2973,7 +3180,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3192,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3205,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{51}
+	return file_orchestrator_proto_rawDescGZIP(), []int{54}
 }
 
 type Storage struct {
@@ -3013,7 +3220,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3232,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3245,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{52}
+	return file_orchestrator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Storage) GetName() string {
@@ -3089,7 +3296,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3308,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3321,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{53}
+	return file_orchestrator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Listing) GetCategory() string {
@@ -3195,7 +3402,7 @@ type AddRepositoryRequest struct {
 
 func (x *AddRepositoryRequest) Reset() {
 	*x = AddRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +3414,7 @@ func (x *AddRepositoryRequest) String() string {
 func (*AddRepositoryRequest) ProtoMessage() {}
 
 func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +3427,7 @@ func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*AddRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{54}
+	return file_orchestrator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AddRepositoryRequest) GetName() string {
@@ -3261,7 +3468,7 @@ type AddRepositoryResponse struct {
 
 func (x *AddRepositoryResponse) Reset() {
 	*x = AddRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3480,7 @@ func (x *AddRepositoryResponse) String() string {
 func (*AddRepositoryResponse) ProtoMessage() {}
 
 func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3493,7 @@ func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*AddRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{55}
+	return file_orchestrator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AddRepositoryResponse) GetRepository() *Repository {
@@ -3311,7 +3518,7 @@ type ListRepositoriesRequest struct {
 
 func (x *ListRepositoriesRequest) Reset() {
 	*x = ListRepositoriesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3323,7 +3530,7 @@ func (x *ListRepositoriesRequest) String() string {
 func (*ListRepositoriesRequest) ProtoMessage() {}
 
 func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3336,7 +3543,7 @@ func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesRequest.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{56}
+	return file_orchestrator_proto_rawDescGZIP(), []int{59}
 }
 
 type ListRepositoriesResponse struct {
@@ -3348,7 +3555,7 @@ type ListRepositoriesResponse struct {
 
 func (x *ListRepositoriesResponse) Reset() {
 	*x = ListRepositoriesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +3567,7 @@ func (x *ListRepositoriesResponse) String() string {
 func (*ListRepositoriesResponse) ProtoMessage() {}
 
 func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +3580,7 @@ func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesResponse.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{57}
+	return file_orchestrator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListRepositoriesResponse) GetRepositories() []*Repository {
@@ -3392,7 +3599,7 @@ type RemoveRepositoryRequest struct {
 
 func (x *RemoveRepositoryRequest) Reset() {
 	*x = RemoveRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3611,7 @@ func (x *RemoveRepositoryRequest) String() string {
 func (*RemoveRepositoryRequest) ProtoMessage() {}
 
 func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3624,7 @@ func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{58}
+	return file_orchestrator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RemoveRepositoryRequest) GetName() string {
@@ -3436,7 +3643,7 @@ type RemoveRepositoryResponse struct {
 
 func (x *RemoveRepositoryResponse) Reset() {
 	*x = RemoveRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3655,7 @@ func (x *RemoveRepositoryResponse) String() string {
 func (*RemoveRepositoryResponse) ProtoMessage() {}
 
 func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3668,7 @@ func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{59}
+	return file_orchestrator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RemoveRepositoryResponse) GetRecoveryKey() string {
@@ -3480,7 +3687,7 @@ type GetRecoveryKeyRequest struct {
 
 func (x *GetRecoveryKeyRequest) Reset() {
 	*x = GetRecoveryKeyRequest{}
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3492,7 +3699,7 @@ func (x *GetRecoveryKeyRequest) String() string {
 func (*GetRecoveryKeyRequest) ProtoMessage() {}
 
 func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3505,7 +3712,7 @@ func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{60}
+	return file_orchestrator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *GetRecoveryKeyRequest) GetName() string {
@@ -3524,7 +3731,7 @@ type GetRecoveryKeyResponse struct {
 
 func (x *GetRecoveryKeyResponse) Reset() {
 	*x = GetRecoveryKeyResponse{}
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3743,7 @@ func (x *GetRecoveryKeyResponse) String() string {
 func (*GetRecoveryKeyResponse) ProtoMessage() {}
 
 func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3756,7 @@ func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{61}
+	return file_orchestrator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetRecoveryKeyResponse) GetRecoveryKey() string {
@@ -3572,7 +3779,7 @@ type Repository struct {
 
 func (x *Repository) Reset() {
 	*x = Repository{}
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3791,7 @@ func (x *Repository) String() string {
 func (*Repository) ProtoMessage() {}
 
 func (x *Repository) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3804,7 @@ func (x *Repository) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repository.ProtoReflect.Descriptor instead.
 func (*Repository) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{62}
+	return file_orchestrator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Repository) GetName() string {
@@ -3651,7 +3858,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +3870,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +3883,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{63}
+	return file_orchestrator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Schedule) GetHours() int32 {
@@ -3731,7 +3938,7 @@ type SetRepositoryRequest struct {
 
 func (x *SetRepositoryRequest) Reset() {
 	*x = SetRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +3950,7 @@ func (x *SetRepositoryRequest) String() string {
 func (*SetRepositoryRequest) ProtoMessage() {}
 
 func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +3963,7 @@ func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*SetRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{64}
+	return file_orchestrator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SetRepositoryRequest) GetName() string {
@@ -3782,7 +3989,7 @@ type SetRepositoryResponse struct {
 
 func (x *SetRepositoryResponse) Reset() {
 	*x = SetRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +4001,7 @@ func (x *SetRepositoryResponse) String() string {
 func (*SetRepositoryResponse) ProtoMessage() {}
 
 func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +4014,7 @@ func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*SetRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{65}
+	return file_orchestrator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SetRepositoryResponse) GetRepository() *Repository {
@@ -3833,7 +4040,7 @@ type Backup struct {
 
 func (x *Backup) Reset() {
 	*x = Backup{}
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3845,7 +4052,7 @@ func (x *Backup) String() string {
 func (*Backup) ProtoMessage() {}
 
 func (x *Backup) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3858,7 +4065,7 @@ func (x *Backup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backup.ProtoReflect.Descriptor instead.
 func (*Backup) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{66}
+	return file_orchestrator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Backup) GetMade() *timestamppb.Timestamp {
@@ -3920,7 +4127,7 @@ type MakeSnapshotRequest struct {
 
 func (x *MakeSnapshotRequest) Reset() {
 	*x = MakeSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4139,7 @@ func (x *MakeSnapshotRequest) String() string {
 func (*MakeSnapshotRequest) ProtoMessage() {}
 
 func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4152,7 @@ func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*MakeSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{67}
+	return file_orchestrator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *MakeSnapshotRequest) GetId() string {
@@ -3972,7 +4179,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3984,7 +4191,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3997,7 +4204,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{68}
+	return file_orchestrator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListSnapshotsRequest) GetRepository() string {
@@ -4023,7 +4230,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4035,7 +4242,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4048,7 +4255,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{69}
+	return file_orchestrator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -4068,7 +4275,7 @@ type ProveSnapshotRequest struct {
 
 func (x *ProveSnapshotRequest) Reset() {
 	*x = ProveSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4287,7 @@ func (x *ProveSnapshotRequest) String() string {
 func (*ProveSnapshotRequest) ProtoMessage() {}
 
 func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4300,7 @@ func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ProveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{70}
+	return file_orchestrator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ProveSnapshotRequest) GetId() string {
@@ -4122,7 +4329,7 @@ type RestoreSnapshotRequest struct {
 
 func (x *RestoreSnapshotRequest) Reset() {
 	*x = RestoreSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4134,7 +4341,7 @@ func (x *RestoreSnapshotRequest) String() string {
 func (*RestoreSnapshotRequest) ProtoMessage() {}
 
 func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4147,7 +4354,7 @@ func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{71}
+	return file_orchestrator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RestoreSnapshotRequest) GetId() string {
@@ -4190,7 +4397,7 @@ type SnapshotProgress struct {
 
 func (x *SnapshotProgress) Reset() {
 	*x = SnapshotProgress{}
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4202,7 +4409,7 @@ func (x *SnapshotProgress) String() string {
 func (*SnapshotProgress) ProtoMessage() {}
 
 func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4215,7 +4422,7 @@ func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotProgress.ProtoReflect.Descriptor instead.
 func (*SnapshotProgress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{72}
+	return file_orchestrator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SnapshotProgress) GetMessage() string {
@@ -4260,7 +4467,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4272,7 +4479,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4285,7 +4492,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{73}
+	return file_orchestrator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Snapshot) GetId() string {
@@ -4508,14 +4715,37 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\asecrets\x18\x01 \x03(\v20.archipelago.v1.CredentialsResponse.SecretsEntryR\asecrets\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +
 	"\vLogsRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
-	"\x04tail\x18\x03 \x01(\rR\x04tail\";\n" +
+	"\x04tail\x18\x03 \x01(\rR\x04tail\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\x12\x1a\n" +
+	"\bcontains\x18\x05 \x01(\tR\bcontains\"k\n" +
 	"\aLogLine\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\x0f\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x1e\n" +
+	"\fUsageRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"f\n" +
+	"\rUsageResponse\x12!\n" +
+	"\fspan_seconds\x18\x01 \x01(\rR\vspanSeconds\x122\n" +
+	"\x06points\x18\x02 \x03(\v2\x1a.archipelago.v1.UsagePointR\x06points\"\x86\x02\n" +
+	"\n" +
+	"UsagePoint\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12#\n" +
+	"\n" +
+	"processors\x18\x02 \x01(\x01H\x00R\n" +
+	"processors\x88\x01\x01\x12\x1b\n" +
+	"\x06memory\x18\x03 \x01(\x03H\x01R\x06memory\x88\x01\x01\x12\x1f\n" +
+	"\breceived\x18\x04 \x01(\x03H\x02R\breceived\x88\x01\x01\x12\x17\n" +
+	"\x04sent\x18\x05 \x01(\x03H\x03R\x04sent\x88\x01\x01\x12\x17\n" +
+	"\x04disk\x18\x06 \x01(\x03H\x04R\x04disk\x88\x01\x01B\r\n" +
+	"\v_processorsB\t\n" +
+	"\a_memoryB\v\n" +
+	"\t_receivedB\a\n" +
+	"\x05_sentB\a\n" +
+	"\x05_disk\"\x0f\n" +
 	"\rStatusRequest\"\xf7\x01\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
@@ -4666,7 +4896,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\x8e\x19\n" +
+	"2\xd9\x19\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -4692,7 +4922,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\vLoadCatalog\x12\x15.archipelago.v1.Chunk\x1a\x1c.archipelago.v1.Subscription(\x01\x12A\n" +
 	"\x05Watch\x12\x1c.archipelago.v1.WatchRequest\x1a\x18.archipelago.v1.Progress0\x01\x12V\n" +
 	"\vCredentials\x12\".archipelago.v1.CredentialsRequest\x1a#.archipelago.v1.CredentialsResponse\x12>\n" +
-	"\x04Logs\x12\x1b.archipelago.v1.LogsRequest\x1a\x17.archipelago.v1.LogLine0\x01\x12L\n" +
+	"\x04Logs\x12\x1b.archipelago.v1.LogsRequest\x1a\x17.archipelago.v1.LogLine0\x01\x12I\n" +
+	"\x05Usage\x12\x1c.archipelago.v1.UsageRequest\x1a\x1d.archipelago.v1.UsageResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\x06Status\x12\x1d.archipelago.v1.StatusRequest\x1a\x1e.archipelago.v1.StatusResponse\"\x03\x90\x02\x01\x12S\n" +
 	"\n" +
 	"AddStorage\x12!.archipelago.v1.AddStorageRequest\x1a\".archipelago.v1.AddStorageResponse\x12[\n" +
@@ -4723,7 +4954,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                       // 0: archipelago.v1.State
 	(*App)(nil),                      // 1: archipelago.v1.App
@@ -4768,170 +4999,178 @@ var file_orchestrator_proto_goTypes = []any{
 	(*CredentialsResponse)(nil),      // 40: archipelago.v1.CredentialsResponse
 	(*LogsRequest)(nil),              // 41: archipelago.v1.LogsRequest
 	(*LogLine)(nil),                  // 42: archipelago.v1.LogLine
-	(*StatusRequest)(nil),            // 43: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),           // 44: archipelago.v1.StatusResponse
-	(*AddStorageRequest)(nil),        // 45: archipelago.v1.AddStorageRequest
-	(*AddStorageResponse)(nil),       // 46: archipelago.v1.AddStorageResponse
-	(*MoveVolumeRequest)(nil),        // 47: archipelago.v1.MoveVolumeRequest
-	(*MoveVolumeResponse)(nil),       // 48: archipelago.v1.MoveVolumeResponse
-	(*ListStorageRequest)(nil),       // 49: archipelago.v1.ListStorageRequest
-	(*ListStorageResponse)(nil),      // 50: archipelago.v1.ListStorageResponse
-	(*RemoveStorageRequest)(nil),     // 51: archipelago.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),    // 52: archipelago.v1.RemoveStorageResponse
-	(*Storage)(nil),                  // 53: archipelago.v1.Storage
-	(*Listing)(nil),                  // 54: archipelago.v1.Listing
-	(*AddRepositoryRequest)(nil),     // 55: archipelago.v1.AddRepositoryRequest
-	(*AddRepositoryResponse)(nil),    // 56: archipelago.v1.AddRepositoryResponse
-	(*ListRepositoriesRequest)(nil),  // 57: archipelago.v1.ListRepositoriesRequest
-	(*ListRepositoriesResponse)(nil), // 58: archipelago.v1.ListRepositoriesResponse
-	(*RemoveRepositoryRequest)(nil),  // 59: archipelago.v1.RemoveRepositoryRequest
-	(*RemoveRepositoryResponse)(nil), // 60: archipelago.v1.RemoveRepositoryResponse
-	(*GetRecoveryKeyRequest)(nil),    // 61: archipelago.v1.GetRecoveryKeyRequest
-	(*GetRecoveryKeyResponse)(nil),   // 62: archipelago.v1.GetRecoveryKeyResponse
-	(*Repository)(nil),               // 63: archipelago.v1.Repository
-	(*Schedule)(nil),                 // 64: archipelago.v1.Schedule
-	(*SetRepositoryRequest)(nil),     // 65: archipelago.v1.SetRepositoryRequest
-	(*SetRepositoryResponse)(nil),    // 66: archipelago.v1.SetRepositoryResponse
-	(*Backup)(nil),                   // 67: archipelago.v1.Backup
-	(*MakeSnapshotRequest)(nil),      // 68: archipelago.v1.MakeSnapshotRequest
-	(*ListSnapshotsRequest)(nil),     // 69: archipelago.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),    // 70: archipelago.v1.ListSnapshotsResponse
-	(*ProveSnapshotRequest)(nil),     // 71: archipelago.v1.ProveSnapshotRequest
-	(*RestoreSnapshotRequest)(nil),   // 72: archipelago.v1.RestoreSnapshotRequest
-	(*SnapshotProgress)(nil),         // 73: archipelago.v1.SnapshotProgress
-	(*Snapshot)(nil),                 // 74: archipelago.v1.Snapshot
-	nil,                              // 75: archipelago.v1.App.ConfigEntry
-	nil,                              // 76: archipelago.v1.Subscription.RefusedEntry
-	nil,                              // 77: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                              // 78: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                              // 79: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                              // 80: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                              // 81: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),    // 82: google.protobuf.Timestamp
+	(*UsageRequest)(nil),             // 43: archipelago.v1.UsageRequest
+	(*UsageResponse)(nil),            // 44: archipelago.v1.UsageResponse
+	(*UsagePoint)(nil),               // 45: archipelago.v1.UsagePoint
+	(*StatusRequest)(nil),            // 46: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),           // 47: archipelago.v1.StatusResponse
+	(*AddStorageRequest)(nil),        // 48: archipelago.v1.AddStorageRequest
+	(*AddStorageResponse)(nil),       // 49: archipelago.v1.AddStorageResponse
+	(*MoveVolumeRequest)(nil),        // 50: archipelago.v1.MoveVolumeRequest
+	(*MoveVolumeResponse)(nil),       // 51: archipelago.v1.MoveVolumeResponse
+	(*ListStorageRequest)(nil),       // 52: archipelago.v1.ListStorageRequest
+	(*ListStorageResponse)(nil),      // 53: archipelago.v1.ListStorageResponse
+	(*RemoveStorageRequest)(nil),     // 54: archipelago.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),    // 55: archipelago.v1.RemoveStorageResponse
+	(*Storage)(nil),                  // 56: archipelago.v1.Storage
+	(*Listing)(nil),                  // 57: archipelago.v1.Listing
+	(*AddRepositoryRequest)(nil),     // 58: archipelago.v1.AddRepositoryRequest
+	(*AddRepositoryResponse)(nil),    // 59: archipelago.v1.AddRepositoryResponse
+	(*ListRepositoriesRequest)(nil),  // 60: archipelago.v1.ListRepositoriesRequest
+	(*ListRepositoriesResponse)(nil), // 61: archipelago.v1.ListRepositoriesResponse
+	(*RemoveRepositoryRequest)(nil),  // 62: archipelago.v1.RemoveRepositoryRequest
+	(*RemoveRepositoryResponse)(nil), // 63: archipelago.v1.RemoveRepositoryResponse
+	(*GetRecoveryKeyRequest)(nil),    // 64: archipelago.v1.GetRecoveryKeyRequest
+	(*GetRecoveryKeyResponse)(nil),   // 65: archipelago.v1.GetRecoveryKeyResponse
+	(*Repository)(nil),               // 66: archipelago.v1.Repository
+	(*Schedule)(nil),                 // 67: archipelago.v1.Schedule
+	(*SetRepositoryRequest)(nil),     // 68: archipelago.v1.SetRepositoryRequest
+	(*SetRepositoryResponse)(nil),    // 69: archipelago.v1.SetRepositoryResponse
+	(*Backup)(nil),                   // 70: archipelago.v1.Backup
+	(*MakeSnapshotRequest)(nil),      // 71: archipelago.v1.MakeSnapshotRequest
+	(*ListSnapshotsRequest)(nil),     // 72: archipelago.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),    // 73: archipelago.v1.ListSnapshotsResponse
+	(*ProveSnapshotRequest)(nil),     // 74: archipelago.v1.ProveSnapshotRequest
+	(*RestoreSnapshotRequest)(nil),   // 75: archipelago.v1.RestoreSnapshotRequest
+	(*SnapshotProgress)(nil),         // 76: archipelago.v1.SnapshotProgress
+	(*Snapshot)(nil),                 // 77: archipelago.v1.Snapshot
+	nil,                              // 78: archipelago.v1.App.ConfigEntry
+	nil,                              // 79: archipelago.v1.Subscription.RefusedEntry
+	nil,                              // 80: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                              // 81: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                              // 82: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                              // 83: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                              // 84: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),    // 85: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	75, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	54, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
-	67, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
-	82, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	82, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	82, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	76, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	82, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	78, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	57, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	70, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
+	85, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	85, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	85, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	79, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	85, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,  // 10: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	82, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	77, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	78, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	85, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	80, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	81, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	19, // 14: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	79, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	82, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
 	24, // 16: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	82, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	82, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	85, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	85, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	31, // 19: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	80, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	82, // 21: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	82, // 22: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	53, // 23: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
-	53, // 24: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	81, // 25: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	63, // 26: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	63, // 27: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
-	64, // 28: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	82, // 29: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
-	64, // 30: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
-	63, // 31: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	82, // 32: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	82, // 33: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	82, // 34: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
-	74, // 35: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
-	74, // 36: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
-	36, // 37: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	82, // 38: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
-	7,  // 39: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 40: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 41: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 42: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 43: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 44: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 45: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 46: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 47: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 48: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 49: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 50: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 51: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 52: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 53: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 54: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 55: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 56: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 57: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 58: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 59: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 60: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 61: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 62: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 63: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 64: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	45, // 65: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	49, // 66: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	47, // 67: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	51, // 68: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	55, // 69: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	57, // 70: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	65, // 71: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	59, // 72: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	61, // 73: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	68, // 74: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	69, // 75: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	71, // 76: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	72, // 77: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	8,  // 78: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 79: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 80: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 81: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 82: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 83: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 84: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 85: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 86: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 87: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 88: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 89: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 90: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 91: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 92: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 93: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 94: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 95: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 96: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 97: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 98: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 99: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 100: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 101: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 102: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 103: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	46, // 104: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	50, // 105: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	48, // 106: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	52, // 107: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	56, // 108: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	58, // 109: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	66, // 110: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	60, // 111: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	62, // 112: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	73, // 113: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	70, // 114: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	73, // 115: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	73, // 116: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	78, // [78:117] is the sub-list for method output_type
-	39, // [39:78] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	83, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	85, // 21: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	45, // 22: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
+	85, // 23: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	85, // 24: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	85, // 25: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	56, // 26: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	56, // 27: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	84, // 28: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	66, // 29: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	66, // 30: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
+	67, // 31: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
+	85, // 32: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	67, // 33: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
+	66, // 34: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	85, // 35: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	85, // 36: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	85, // 37: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	77, // 38: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
+	77, // 39: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
+	36, // 40: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
+	85, // 41: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	7,  // 42: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 43: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 44: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 45: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 46: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 47: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 48: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 49: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 50: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 51: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 52: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 53: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 54: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 55: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 56: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 57: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 58: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 59: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 60: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 61: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 62: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 63: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 64: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 65: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 66: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 67: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	46, // 68: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	48, // 69: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	52, // 70: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	50, // 71: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	54, // 72: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	58, // 73: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	60, // 74: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	68, // 75: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	62, // 76: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	64, // 77: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	71, // 78: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	72, // 79: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	74, // 80: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	75, // 81: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	8,  // 82: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 83: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 84: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 85: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 86: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 87: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 88: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 89: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 90: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 91: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 92: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 93: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 94: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 95: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 96: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 97: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 98: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 99: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 100: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 101: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 102: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 103: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 104: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 105: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 106: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 107: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	47, // 108: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	49, // 109: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	53, // 110: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	51, // 111: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	55, // 112: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	59, // 113: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	61, // 114: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	69, // 115: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	63, // 116: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	65, // 117: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	76, // 118: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	73, // 119: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	76, // 120: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	76, // 121: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	82, // [82:122] is the sub-list for method output_type
+	42, // [42:82] is the sub-list for method input_type
+	42, // [42:42] is the sub-list for extension type_name
+	42, // [42:42] is the sub-list for extension extendee
+	0,  // [0:42] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -4943,13 +5182,14 @@ func file_orchestrator_proto_init() {
 		(*RestoreRequest_Header)(nil),
 		(*RestoreRequest_Volumes)(nil),
 	}
+	file_orchestrator_proto_msgTypes[44].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   81,
+			NumMessages:   84,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
