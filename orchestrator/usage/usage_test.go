@@ -125,7 +125,7 @@ func TestItIsBoundedWrittenSeldomAndForgetsWhatIsUninstalled(t *testing.T) {
 	c := &card{}
 	r := New(n, c, func() map[string]App { return apps }, slog.New(slog.DiscardHandler))
 	r.writing = begin
-	const hours = 50
+	const hours = 26
 	for i := range hours * 60 {
 		for name, u := range n.use {
 			u.CPU += 59 * time.Second
