@@ -213,6 +213,12 @@ func (d *daemon) run(ctx context.Context) error {
 	case st.Error != "":
 		log.Error("the signed catalog", "error", st.Error)
 	}
+	r.Follows(func() error {
+		if _, err := sub.Status(); !errors.Is(err, subscription.ErrNone) {
+			return err
+		}
+		return nil
+	})
 	passwords := access.NewPasswords(stateDir)
 	sessions := access.OpenSessions(stateDir, token, passwords, log)
 	guard := access.NewGuard(sessions)
@@ -244,6 +250,7 @@ func (d *daemon) run(ctx context.Context) error {
 	wg.Go(func() { sub.Run(ctx) })
 	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
 	wg.Go(func() { r.Backups().Run(ctx) })
+	wg.Go(func() { r.RunNotices(ctx) })
 	wg.Go(func() { pages.Run(ctx) })
 	node := certificate.Local(d.names.Host)
 	webs := &proxy.Server{Source: r, TLS: authority.Config(), Token: token, Domain: node, Log: log}
@@ -275,6 +282,11 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { eng.UnitChanges(ctx, r.UnitChanged) })
+	wg.Go(func() {
+		if err := eng.MemoryKills(ctx, r.MemoryKilled); err != nil {
+			log.Warn("no notice will say what was killed for want of memory", "error", err)
+		}
+	})
 	wg.Go(func() {
 		for ctx.Err() == nil {
 			if err := eng.Events(ctx, r.ContainerChanged); err != nil && ctx.Err() == nil {

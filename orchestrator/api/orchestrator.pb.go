@@ -4537,6 +4537,622 @@ func (x *Snapshot) GetAdded() int64 {
 	return 0
 }
 
+type ListNoticesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNoticesRequest) Reset() {
+	*x = ListNoticesRequest{}
+	mi := &file_orchestrator_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNoticesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNoticesRequest) ProtoMessage() {}
+
+func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
+func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{77}
+}
+
+type ListNoticesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Notices       []*Notice              `protobuf:"bytes,1,rep,name=notices,proto3" json:"notices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNoticesResponse) Reset() {
+	*x = ListNoticesResponse{}
+	mi := &file_orchestrator_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNoticesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNoticesResponse) ProtoMessage() {}
+
+func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
+func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *ListNoticesResponse) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+type Notice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`             // its kind and whose it is, such as "failed APP"; "disk"
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`         // failed, unhealthy, memory, backup, revoked, repository, disk, catalog, frozen, engine
+	App           string                 `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`           // the application's id; empty where it is the node's
+	Subject       string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`   // what people call it
+	Severity      string                 `protobuf:"bytes,5,opt,name=severity,proto3" json:"severity,omitempty"` // urgent or warning
+	What          string                 `protobuf:"bytes,6,opt,name=what,proto3" json:"what,omitempty"`         // what is the matter with the subject
+	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`         // why
+	Remedy        string                 `protobuf:"bytes,8,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_orchestrator_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{79}
+}
+
+func (x *Notice) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Notice) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Notice) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Notice) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Notice) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Notice) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Notice) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Notice) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *Notice) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type AddTargetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // such as ntfy://:TOKEN@HOST/TOPIC; it does not come out again
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddTargetRequest) Reset() {
+	*x = AddTargetRequest{}
+	mi := &file_orchestrator_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddTargetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddTargetRequest) ProtoMessage() {}
+
+func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddTargetRequest.ProtoReflect.Descriptor instead.
+func (*AddTargetRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *AddTargetRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddTargetRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type AddTargetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Target        *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddTargetResponse) Reset() {
+	*x = AddTargetResponse{}
+	mi := &file_orchestrator_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddTargetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddTargetResponse) ProtoMessage() {}
+
+func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddTargetResponse.ProtoReflect.Descriptor instead.
+func (*AddTargetResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *AddTargetResponse) GetTarget() *Target {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+type ListTargetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTargetsRequest) Reset() {
+	*x = ListTargetsRequest{}
+	mi := &file_orchestrator_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTargetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTargetsRequest) ProtoMessage() {}
+
+func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTargetsRequest.ProtoReflect.Descriptor instead.
+func (*ListTargetsRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{82}
+}
+
+type ListTargetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Targets       []*Target              `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTargetsResponse) Reset() {
+	*x = ListTargetsResponse{}
+	mi := &file_orchestrator_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTargetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTargetsResponse) ProtoMessage() {}
+
+func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTargetsResponse.ProtoReflect.Descriptor instead.
+func (*ListTargetsResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *ListTargetsResponse) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+type TestTargetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestTargetRequest) Reset() {
+	*x = TestTargetRequest{}
+	mi := &file_orchestrator_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestTargetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestTargetRequest) ProtoMessage() {}
+
+func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestTargetRequest.ProtoReflect.Descriptor instead.
+func (*TestTargetRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{84}
+}
+
+func (x *TestTargetRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type TestTargetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestTargetResponse) Reset() {
+	*x = TestTargetResponse{}
+	mi := &file_orchestrator_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestTargetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestTargetResponse) ProtoMessage() {}
+
+func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestTargetResponse.ProtoReflect.Descriptor instead.
+func (*TestTargetResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{85}
+}
+
+type RemoveTargetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTargetRequest) Reset() {
+	*x = RemoveTargetRequest{}
+	mi := &file_orchestrator_proto_msgTypes[86]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTargetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTargetRequest) ProtoMessage() {}
+
+func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[86]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTargetRequest.ProtoReflect.Descriptor instead.
+func (*RemoveTargetRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{86}
+}
+
+func (x *RemoveTargetRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveTargetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTargetResponse) Reset() {
+	*x = RemoveTargetResponse{}
+	mi := &file_orchestrator_proto_msgTypes[87]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTargetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTargetResponse) ProtoMessage() {}
+
+func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[87]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTargetResponse.ProtoReflect.Descriptor instead.
+func (*RemoveTargetResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{87}
+}
+
+type Target struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`  // without what is secret of it
+	Sent          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=sent,proto3" json:"sent,omitempty"`        // when a message last went there
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`  // why the last one did not; empty where it did
+	Failed        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=failed,proto3" json:"failed,omitempty"`    // when that was
+	Waiting       uint32                 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"` // messages that are still to go there
+	Lost          uint32                 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`       // messages that were given up since one last went there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Target) Reset() {
+	*x = Target{}
+	mi := &file_orchestrator_proto_msgTypes[88]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Target) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Target) ProtoMessage() {}
+
+func (x *Target) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[88]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Target.ProtoReflect.Descriptor instead.
+func (*Target) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{88}
+}
+
+func (x *Target) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Target) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Target) GetSent() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *Target) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Target) GetFailed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *Target) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Target) GetLost() uint32 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
@@ -4883,7 +5499,42 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12.\n" +
 	"\x04made\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04made\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x14\n" +
-	"\x05added\x18\x06 \x01(\x03R\x05added*\xe7\x01\n" +
+	"\x05added\x18\x06 \x01(\x03R\x05added\"\x14\n" +
+	"\x12ListNoticesRequest\"G\n" +
+	"\x13ListNoticesResponse\x120\n" +
+	"\anotices\x18\x01 \x03(\v2\x16.archipelago.v1.NoticeR\anotices\"\xe6\x01\n" +
+	"\x06Notice\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\tR\x03app\x12\x18\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\x12\x1a\n" +
+	"\bseverity\x18\x05 \x01(\tR\bseverity\x12\x12\n" +
+	"\x04what\x18\x06 \x01(\tR\x04what\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12\x16\n" +
+	"\x06remedy\x18\b \x01(\tR\x06remedy\x120\n" +
+	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"@\n" +
+	"\x10AddTargetRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"C\n" +
+	"\x11AddTargetResponse\x12.\n" +
+	"\x06target\x18\x01 \x01(\v2\x16.archipelago.v1.TargetR\x06target\"\x14\n" +
+	"\x12ListTargetsRequest\"G\n" +
+	"\x13ListTargetsResponse\x120\n" +
+	"\atargets\x18\x01 \x03(\v2\x16.archipelago.v1.TargetR\atargets\"'\n" +
+	"\x11TestTargetRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x14\n" +
+	"\x12TestTargetResponse\")\n" +
+	"\x13RemoveTargetRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
+	"\x14RemoveTargetResponse\"\xe2\x01\n" +
+	"\x06Target\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12.\n" +
+	"\x04sent\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04sent\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x122\n" +
+	"\x06failed\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06failed\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\rR\awaiting\x12\x12\n" +
+	"\x04lost\x18\a \x01(\rR\x04lost*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -4896,7 +5547,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xd9\x19\n" +
+	"2\x95\x1d\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -4939,7 +5590,13 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fMakeSnapshot\x12#.archipelago.v1.MakeSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12a\n" +
 	"\rListSnapshots\x12$.archipelago.v1.ListSnapshotsRequest\x1a%.archipelago.v1.ListSnapshotsResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\rProveSnapshot\x12$.archipelago.v1.ProveSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12]\n" +
-	"\x0fRestoreSnapshot\x12&.archipelago.v1.RestoreSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01B?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
+	"\x0fRestoreSnapshot\x12&.archipelago.v1.RestoreSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12[\n" +
+	"\vListNotices\x12\".archipelago.v1.ListNoticesRequest\x1a#.archipelago.v1.ListNoticesResponse\"\x03\x90\x02\x01\x12P\n" +
+	"\tAddTarget\x12 .archipelago.v1.AddTargetRequest\x1a!.archipelago.v1.AddTargetResponse\x12[\n" +
+	"\vListTargets\x12\".archipelago.v1.ListTargetsRequest\x1a#.archipelago.v1.ListTargetsResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\n" +
+	"TestTarget\x12!.archipelago.v1.TestTargetRequest\x1a\".archipelago.v1.TestTargetResponse\x12Y\n" +
+	"\fRemoveTarget\x12#.archipelago.v1.RemoveTargetRequest\x1a$.archipelago.v1.RemoveTargetResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
 
 var (
 	file_orchestrator_proto_rawDescOnce sync.Once
@@ -4954,7 +5611,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 84)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 96)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                       // 0: archipelago.v1.State
 	(*App)(nil),                      // 1: archipelago.v1.App
@@ -5034,143 +5691,171 @@ var file_orchestrator_proto_goTypes = []any{
 	(*RestoreSnapshotRequest)(nil),   // 75: archipelago.v1.RestoreSnapshotRequest
 	(*SnapshotProgress)(nil),         // 76: archipelago.v1.SnapshotProgress
 	(*Snapshot)(nil),                 // 77: archipelago.v1.Snapshot
-	nil,                              // 78: archipelago.v1.App.ConfigEntry
-	nil,                              // 79: archipelago.v1.Subscription.RefusedEntry
-	nil,                              // 80: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                              // 81: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                              // 82: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                              // 83: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                              // 84: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),    // 85: google.protobuf.Timestamp
+	(*ListNoticesRequest)(nil),       // 78: archipelago.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),      // 79: archipelago.v1.ListNoticesResponse
+	(*Notice)(nil),                   // 80: archipelago.v1.Notice
+	(*AddTargetRequest)(nil),         // 81: archipelago.v1.AddTargetRequest
+	(*AddTargetResponse)(nil),        // 82: archipelago.v1.AddTargetResponse
+	(*ListTargetsRequest)(nil),       // 83: archipelago.v1.ListTargetsRequest
+	(*ListTargetsResponse)(nil),      // 84: archipelago.v1.ListTargetsResponse
+	(*TestTargetRequest)(nil),        // 85: archipelago.v1.TestTargetRequest
+	(*TestTargetResponse)(nil),       // 86: archipelago.v1.TestTargetResponse
+	(*RemoveTargetRequest)(nil),      // 87: archipelago.v1.RemoveTargetRequest
+	(*RemoveTargetResponse)(nil),     // 88: archipelago.v1.RemoveTargetResponse
+	(*Target)(nil),                   // 89: archipelago.v1.Target
+	nil,                              // 90: archipelago.v1.App.ConfigEntry
+	nil,                              // 91: archipelago.v1.Subscription.RefusedEntry
+	nil,                              // 92: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                              // 93: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                              // 94: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                              // 95: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                              // 96: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),    // 97: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	78, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	90, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
 	57, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
 	70, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
-	85, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	85, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	85, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	79, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	85, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	97, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	97, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	97, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	91, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	97, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,  // 10: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	85, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	80, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	81, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	97, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	92, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	93, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	19, // 14: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	82, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	94, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
 	24, // 16: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	85, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	85, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	97, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	97, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	31, // 19: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	83, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	85, // 21: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	95, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	97, // 21: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
 	45, // 22: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
-	85, // 23: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
-	85, // 24: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	85, // 25: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	97, // 23: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	97, // 24: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	97, // 25: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
 	56, // 26: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
 	56, // 27: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	84, // 28: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	96, // 28: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
 	66, // 29: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
 	66, // 30: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
 	67, // 31: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	85, // 32: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	97, // 32: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
 	67, // 33: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
 	66, // 34: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	85, // 35: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	85, // 36: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	85, // 37: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	97, // 35: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	97, // 36: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	97, // 37: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
 	77, // 38: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
 	77, // 39: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
 	36, // 40: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	85, // 41: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
-	7,  // 42: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 43: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 44: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 45: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 46: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 47: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 48: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 49: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 50: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 51: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 52: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 53: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 54: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 55: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 56: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 57: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 58: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 59: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 60: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 61: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 62: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 63: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 64: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 65: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 66: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 67: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
-	46, // 68: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	48, // 69: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	52, // 70: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	50, // 71: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	54, // 72: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	58, // 73: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	60, // 74: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	68, // 75: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	62, // 76: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	64, // 77: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	71, // 78: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	72, // 79: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	74, // 80: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	75, // 81: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	8,  // 82: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 83: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 84: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 85: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 86: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 87: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 88: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 89: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 90: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 91: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 92: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 93: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 94: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 95: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 96: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 97: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 98: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 99: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 100: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 101: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 102: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 103: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 104: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 105: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 106: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 107: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
-	47, // 108: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	49, // 109: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	53, // 110: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	51, // 111: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	55, // 112: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	59, // 113: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	61, // 114: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	69, // 115: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	63, // 116: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	65, // 117: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	76, // 118: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	73, // 119: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	76, // 120: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	76, // 121: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	82, // [82:122] is the sub-list for method output_type
-	42, // [42:82] is the sub-list for method input_type
-	42, // [42:42] is the sub-list for extension type_name
-	42, // [42:42] is the sub-list for extension extendee
-	0,  // [0:42] is the sub-list for field type_name
+	97, // 41: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	80, // 42: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
+	97, // 43: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	89, // 44: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
+	89, // 45: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
+	97, // 46: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	97, // 47: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	7,  // 48: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 49: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 50: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 51: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 52: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 53: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 54: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 55: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 56: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 57: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 58: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 59: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 60: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 61: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 62: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 63: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 64: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 65: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 66: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 67: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 68: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 69: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 70: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 71: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 72: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 73: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	46, // 74: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	48, // 75: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	52, // 76: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	50, // 77: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	54, // 78: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	58, // 79: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	60, // 80: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	68, // 81: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	62, // 82: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	64, // 83: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	71, // 84: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	72, // 85: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	74, // 86: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	75, // 87: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	78, // 88: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	81, // 89: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	83, // 90: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	85, // 91: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	87, // 92: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	8,  // 93: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 94: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 95: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 96: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 97: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 98: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 99: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 100: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 101: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 102: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 103: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 104: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 105: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 106: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 107: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 108: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 109: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 110: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 111: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 112: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 113: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 114: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 115: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 116: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 117: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 118: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	47, // 119: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	49, // 120: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	53, // 121: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	51, // 122: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	55, // 123: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	59, // 124: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	61, // 125: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	69, // 126: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	63, // 127: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	65, // 128: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	76, // 129: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	73, // 130: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	76, // 131: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	76, // 132: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	79, // 133: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	82, // 134: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	84, // 135: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	86, // 136: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	88, // 137: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	93, // [93:138] is the sub-list for method output_type
+	48, // [48:93] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -5189,7 +5874,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   84,
+			NumMessages:   96,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -79,7 +79,7 @@ func (w *world) serve(rw http.ResponseWriter, r *http.Request) {
 func (w *world) open() {
 	w.t.Helper()
 	w.sub = Open(context.Background(), w.dir, func() time.Time { return w.clock }, func(d *document.Document) { w.docs = append(w.docs, d) })
-	w.sub.limits = limits{size: 1 << 20, stall: 200 * time.Millisecond, total: 2 * time.Second}
+	w.sub.limits = limits{size: 1 << 20, stall: 15 * time.Second, total: time.Minute}
 }
 
 func (w *world) root(version int64, threshold int, by []*sign.Signer, of ...*sign.Signer) []byte {
@@ -397,6 +397,12 @@ func TestBadMirrors(t *testing.T) {
 				t.Fatal(err)
 			}
 			w.wrap = c.wrap
+			switch name {
+			case "a stalled one":
+				w.sub.limits.stall = 200 * time.Millisecond
+			case "a very slow one":
+				w.sub.limits.total = 2 * time.Second
+			}
 			begin := time.Now()
 			if changed, err := w.sub.Refresh(t.Context()); changed || err == nil || !strings.Contains(err.Error(), c.want) {
 				t.Errorf("%v, %v; expected an error that names %q", changed, err, c.want)

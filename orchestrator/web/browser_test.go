@@ -250,6 +250,12 @@ func TestPagesAreForEverybody(t *testing.T) {
 	post(t, c, n.URL+"/apps/base/install", nil)
 	post(t, c, n.URL+"/apps/wiki/install", nil)
 	post(t, c, n.URL+"/apps/base/uninstall", nil) // refused
+	for name, address := range map[string]string{"phone": "ntfy://127.0.0.1:1/topic?scheme=http", "mail": "smtps://mail.example?from=box@example.org&to=someone-with-a-long-name@a-long-domain.example.org"} {
+		if _, err := n.pages.Reconciler.AddTarget(name, address, "test"); err != nil {
+			t.Fatal(err)
+		}
+	}
+	post(t, c, n.URL+"/system/notify/phone/test", nil) // not taken
 	w := open(t, n)
 	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/history"}
 	for theme, widths := range map[string][]int{"light": {720, 768, 360}, "dark": {1440}} { // 720 is 1440 at 200 %

@@ -41,10 +41,10 @@ func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
 	if err := store.Remember("usage.json", map[string]any{"apps": map[string][]usage.Point{"wiki": points}}); err != nil {
 		t.Fatal(err)
 	}
-	dir := t.TempDir()
+	dir, data := t.TempDir(), t.TempDir()
 	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
 	return func(offered catalog.Catalog) *Server {
-		s := &Server{Reconciler: orchestrator.New(nil, store, sec, offered, "/d", log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
+		s := &Server{Reconciler: orchestrator.New(nil, store, sec, offered, data, log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
 		s.Handler()
 		return s
 	}

@@ -106,6 +106,10 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /system/refresh", s.signedIn(s.form(s.refresh)))
 	mux.HandleFunc("POST /system/folders/add", s.signedIn(s.form(s.addFolder)))
 	mux.HandleFunc("POST /system/folders/{name}/remove", s.signedIn(s.form(s.removeFolder)))
+	mux.HandleFunc("GET /events/notify", s.signedIn(s.notifyEvents))
+	mux.HandleFunc("POST /system/notify/add", s.signedIn(s.form(s.addTarget)))
+	mux.HandleFunc("POST /system/notify/{name}/test", s.signedIn(s.form(s.testTarget)))
+	mux.HandleFunc("POST /system/notify/{name}/remove", s.signedIn(s.form(s.removeTarget)))
 	mux.HandleFunc("POST /sessions/{id}/end", s.signedIn(s.form(s.endSession)))
 	return headers(access.SameOrigin(inTime(mux, formTime)))
 }
