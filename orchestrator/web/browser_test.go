@@ -203,10 +203,10 @@ func (w *window) look(where string) {
 // beyond is how many pixels a page is wider than its window.
 const beyond = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
 
-// theme has pages be light or dark.
+// theme has pages be light or dark, at once: a colour on its way to another has no contrast.
 func (w *window) theme(name string) {
 	w.t.Helper()
-	if _, err := chromedp.Call(w.tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}}}); err != nil {
+	if _, err := chromedp.Call(w.tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}}}); err != nil {
 		w.t.Fatal(err)
 	}
 }
