@@ -73,7 +73,7 @@ var rooms = [][]string{
 	{"offer", "render", "operation"},
 	{"request", "plan", "view"}, // pure
 	{"drill"},
-	{"perform", "ready", "backup", "rollout", "waiting", "prober", "images", "notify"},
+	{"perform", "ready", "backup", "rollout", "waiting", "prober", "images", "usage", "notify"},
 	{""}, // the loop
 	{"rpc", "web", "proxy"},
 }

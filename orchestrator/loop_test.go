@@ -165,6 +165,11 @@ func (h *fakeHost) Page(context.Context, string, int, string, string) (host.Page
 	}
 	return host.Page{Status: 200, Title: "Pair"}, h.do("page", nil)
 }
+func (h *fakeHost) Use([]string) map[string]host.Use                         { return nil }
+func (h *fakeHost) Traffic(context.Context) (map[string]host.Traffic, error) { return nil, nil }
+func (h *fakeHost) Sizes(context.Context, []string) (map[string]int64, error) {
+	return nil, nil
+}
 func (h *fakeHost) FreeMemory() (int64, error)                          { return 8 << 30, nil }
 func (h *fakeHost) CopyVolumes(context.Context, []string, string) error { return h.do("copy", nil) }
 func (h *fakeHost) PutBack(context.Context, string, string) error       { return h.do("put-back", nil) }

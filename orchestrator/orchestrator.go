@@ -33,6 +33,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 	"github.com/archipelago-cloud/archipelago/orchestrator/storage"
+	"github.com/archipelago-cloud/archipelago/orchestrator/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/waiting"
 )
 
@@ -53,6 +54,7 @@ type Engine interface {
 	images.Engine
 	moveEngine
 	repository.Runner
+	usage.Engine
 	// EnsureProber has the prober's unit be that of this release, and run.
 	EnsureProber(ctx context.Context) error
 	// Follow has changes of these units become events.
@@ -83,6 +85,7 @@ type Reconciler struct {
 	drills     *drill.Drills
 	rollout    *rollout.Rollout
 	images     *images.Keeper
+	usage      *usage.Recorder
 	notices    *notify.Notifier
 	killed     kills
 	followed   func() error // why no catalog can be followed; nil where one is, or none is wanted
@@ -122,6 +125,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 	r.members.Store(&map[string]string{})
 	r.pages = waiting.NewPages(r.Waiting)
 	r.images = images.New(engine, store, r.neededImages, log)
+	r.usage = usage.New(engine, store, r.used, log)
 	r.performer = perform.New(keeping{engine, r.images}, store, sec, r.operations, r.pages, dataDir, log)
 	r.readiness = &ready.Watcher{Engine: engine, Records: store.All, Changed: func(app string) { r.operations.Changed(app); r.Wake() }}
 	r.drills = drill.New(engine, r.performer.Start, dataDir, log)
@@ -148,6 +152,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	r.workers.Go(func() { r.readiness.Run(ctx) })
 	r.workers.Go(func() { r.endDrills(ctx); r.sweep(ctx); r.settleMoves(ctx) })
 	r.workers.Go(func() { r.images.Run(ctx) })
+	r.workers.Go(func() { r.usage.Run(ctx) })
 	var pace pace
 	for ctx.Err() == nil {
 		begin := time.Now()

@@ -82,7 +82,7 @@ func Command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.storage(), a.moveVolume(), a.repository(), a.notices(), a.notify(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.usage(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.sessions(), a.storage(), a.moveVolume(), a.repository(), a.notices(), a.notify(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}
@@ -224,11 +224,12 @@ func (a *app) await(cmd *cobra.Command, c *client.Client, op *api.Operation, ver
 }
 
 func (a *app) logs() *cobra.Command {
-	var follow bool
+	var follow, times bool
 	var tail uint32
+	var member, contains string
 	c := &cobra.Command{
 		Use: "logs APP", Short: "Show the logs of an application's containers",
-		Example:           "  archy logs APP --follow",
+		Example:           "  archy logs APP --follow\n  archy logs APP --member APP-db --contains error --tail 5000 --times",
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
@@ -236,7 +237,7 @@ func (a *app) logs() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			stream, err := c.Logs(cmd.Context(), connect.NewRequest(&api.LogsRequest{Id: args[0], Follow: follow, Tail: tail}))
+			stream, err := c.Logs(cmd.Context(), connect.NewRequest(&api.LogsRequest{Id: args[0], Follow: follow, Tail: tail, Container: member, Contains: contains}))
 			if err != nil {
 				return err
 			}
@@ -248,13 +249,20 @@ func (a *app) logs() *cobra.Command {
 					}
 					continue
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s\n", stream.Msg().Container, stream.Msg().Text)
+				when := ""
+				if at := stream.Msg().Time; times && at != nil {
+					when = at.AsTime().Local().Format("2006-01-02 15:04:05.000 ")
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "%s%s: %s\n", when, stream.Msg().Container, stream.Msg().Text)
 			}
 			return stream.Err()
 		},
 	}
 	c.Flags().BoolVarP(&follow, "follow", "f", false, "keep printing new lines")
-	c.Flags().Uint32Var(&tail, "tail", 100, "number of past lines per container")
+	c.Flags().Uint32Var(&tail, "tail", 100, "number of past lines per container that are looked through")
+	c.Flags().StringVar(&member, "member", "", "only this container's")
+	c.Flags().StringVar(&contains, "contains", "", "only lines with this text, whatever its case")
+	c.Flags().BoolVar(&times, "times", false, "print when each line was said")
 	return c
 }
 

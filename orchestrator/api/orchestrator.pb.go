@@ -2389,7 +2389,9 @@ type LogsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
 	Follow        bool                   `protobuf:"varint,2,opt,name=follow,proto3" json:"follow,omitempty"`
-	Tail          uint32                 `protobuf:"varint,3,opt,name=tail,proto3" json:"tail,omitempty"` // lines of the past per container; 0 stands for 100
+	Tail          uint32                 `protobuf:"varint,3,opt,name=tail,proto3" json:"tail,omitempty"`          // lines of the past per container that are looked through; 0 stands for 100
+	Container     string                 `protobuf:"bytes,4,opt,name=container,proto3" json:"container,omitempty"` // of this one only; empty for all
+	Contains      string                 `protobuf:"bytes,5,opt,name=contains,proto3" json:"contains,omitempty"`   // only lines with this text, whatever its case
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2445,10 +2447,25 @@ func (x *LogsRequest) GetTail() uint32 {
 	return 0
 }
 
+func (x *LogsRequest) GetContainer() string {
+	if x != nil {
+		return x.Container
+	}
+	return ""
+}
+
+func (x *LogsRequest) GetContains() string {
+	if x != nil {
+		return x.Contains
+	}
+	return ""
+}
+
 type LogLine struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	Container     string                 `protobuf:"bytes,1,opt,name=container,proto3" json:"container,omitempty"`
 	Text          string                 `protobuf:"bytes,2,opt,name=text,proto3" json:"text,omitempty"`
+	Time          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=time,proto3" json:"time,omitempty"` // when it was said, where that is known
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2497,6 +2514,196 @@ func (x *LogLine) GetText() string {
 	return ""
 }
 
+func (x *LogLine) GetTime() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Time
+	}
+	return nil
+}
+
+type UsageRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageRequest) Reset() {
+	*x = UsageRequest{}
+	mi := &file_orchestrator_proto_msgTypes[42]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageRequest) ProtoMessage() {}
+
+func (x *UsageRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[42]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
+func (*UsageRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{42}
+}
+
+func (x *UsageRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+// UsageResponse is what an application has used, in equal spans of time.
+type UsageResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	SpanSeconds   uint32                 `protobuf:"varint,1,opt,name=span_seconds,json=spanSeconds,proto3" json:"span_seconds,omitempty"`
+	Points        []*UsagePoint          `protobuf:"bytes,2,rep,name=points,proto3" json:"points,omitempty"` // the oldest first; of a span that nobody has seen there is none
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsageResponse) Reset() {
+	*x = UsageResponse{}
+	mi := &file_orchestrator_proto_msgTypes[43]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsageResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsageResponse) ProtoMessage() {}
+
+func (x *UsageResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[43]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
+func (*UsageResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{43}
+}
+
+func (x *UsageResponse) GetSpanSeconds() uint32 {
+	if x != nil {
+		return x.SpanSeconds
+	}
+	return 0
+}
+
+func (x *UsageResponse) GetPoints() []*UsagePoint {
+	if x != nil {
+		return x.Points
+	}
+	return nil
+}
+
+// UsagePoint is what the application's containers have used together, within a span. What
+// could not be read is left out.
+type UsagePoint struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	At            *timestamppb.Timestamp `protobuf:"bytes,1,opt,name=at,proto3" json:"at,omitempty"`                         // when the span begins
+	Processors    *float64               `protobuf:"fixed64,2,opt,name=processors,proto3,oneof" json:"processors,omitempty"` // on average: 1 is one of the node's, all of the time
+	Memory        *int64                 `protobuf:"varint,3,opt,name=memory,proto3,oneof" json:"memory,omitempty"`          // bytes at most, without what the kernel can take back at once
+	Received      *int64                 `protobuf:"varint,4,opt,name=received,proto3,oneof" json:"received,omitempty"`      // bytes by the network, what its containers say to each other included
+	Sent          *int64                 `protobuf:"varint,5,opt,name=sent,proto3,oneof" json:"sent,omitempty"`
+	Disk          *int64                 `protobuf:"varint,6,opt,name=disk,proto3,oneof" json:"disk,omitempty"` // bytes of its volumes
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *UsagePoint) Reset() {
+	*x = UsagePoint{}
+	mi := &file_orchestrator_proto_msgTypes[44]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *UsagePoint) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*UsagePoint) ProtoMessage() {}
+
+func (x *UsagePoint) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[44]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use UsagePoint.ProtoReflect.Descriptor instead.
+func (*UsagePoint) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+}
+
+func (x *UsagePoint) GetAt() *timestamppb.Timestamp {
+	if x != nil {
+		return x.At
+	}
+	return nil
+}
+
+func (x *UsagePoint) GetProcessors() float64 {
+	if x != nil && x.Processors != nil {
+		return *x.Processors
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetMemory() int64 {
+	if x != nil && x.Memory != nil {
+		return *x.Memory
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetReceived() int64 {
+	if x != nil && x.Received != nil {
+		return *x.Received
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetSent() int64 {
+	if x != nil && x.Sent != nil {
+		return *x.Sent
+	}
+	return 0
+}
+
+func (x *UsagePoint) GetDisk() int64 {
+	if x != nil && x.Disk != nil {
+		return *x.Disk
+	}
+	return 0
+}
+
 type StatusRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -2505,7 +2712,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2517,7 +2724,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2530,7 +2737,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{42}
+	return file_orchestrator_proto_rawDescGZIP(), []int{45}
 }
 
 type StatusResponse struct {
@@ -2547,7 +2754,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2559,7 +2766,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2572,7 +2779,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{43}
+	return file_orchestrator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -2628,7 +2835,7 @@ type AddStorageRequest struct {
 
 func (x *AddStorageRequest) Reset() {
 	*x = AddStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2640,7 +2847,7 @@ func (x *AddStorageRequest) String() string {
 func (*AddStorageRequest) ProtoMessage() {}
 
 func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2653,7 +2860,7 @@ func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageRequest.ProtoReflect.Descriptor instead.
 func (*AddStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+	return file_orchestrator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *AddStorageRequest) GetName() string {
@@ -2687,7 +2894,7 @@ type AddStorageResponse struct {
 
 func (x *AddStorageResponse) Reset() {
 	*x = AddStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2699,7 +2906,7 @@ func (x *AddStorageResponse) String() string {
 func (*AddStorageResponse) ProtoMessage() {}
 
 func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2712,7 +2919,7 @@ func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageResponse.ProtoReflect.Descriptor instead.
 func (*AddStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{45}
+	return file_orchestrator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *AddStorageResponse) GetStorage() *Storage {
@@ -2740,7 +2947,7 @@ type MoveVolumeRequest struct {
 
 func (x *MoveVolumeRequest) Reset() {
 	*x = MoveVolumeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2752,7 +2959,7 @@ func (x *MoveVolumeRequest) String() string {
 func (*MoveVolumeRequest) ProtoMessage() {}
 
 func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2765,7 +2972,7 @@ func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeRequest.ProtoReflect.Descriptor instead.
 func (*MoveVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+	return file_orchestrator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *MoveVolumeRequest) GetId() string {
@@ -2799,7 +3006,7 @@ type MoveVolumeResponse struct {
 
 func (x *MoveVolumeResponse) Reset() {
 	*x = MoveVolumeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2811,7 +3018,7 @@ func (x *MoveVolumeResponse) String() string {
 func (*MoveVolumeResponse) ProtoMessage() {}
 
 func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2824,7 +3031,7 @@ func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeResponse.ProtoReflect.Descriptor instead.
 func (*MoveVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+	return file_orchestrator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *MoveVolumeResponse) GetDir() string {
@@ -2849,7 +3056,7 @@ type ListStorageRequest struct {
 
 func (x *ListStorageRequest) Reset() {
 	*x = ListStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2861,7 +3068,7 @@ func (x *ListStorageRequest) String() string {
 func (*ListStorageRequest) ProtoMessage() {}
 
 func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2874,7 +3081,7 @@ func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageRequest.ProtoReflect.Descriptor instead.
 func (*ListStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{48}
+	return file_orchestrator_proto_rawDescGZIP(), []int{51}
 }
 
 type ListStorageResponse struct {
@@ -2886,7 +3093,7 @@ type ListStorageResponse struct {
 
 func (x *ListStorageResponse) Reset() {
 	*x = ListStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2898,7 +3105,7 @@ func (x *ListStorageResponse) String() string {
 func (*ListStorageResponse) ProtoMessage() {}
 
 func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2911,7 +3118,7 @@ func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageResponse.ProtoReflect.Descriptor instead.
 func (*ListStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{49}
+	return file_orchestrator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *ListStorageResponse) GetStorage() []*Storage {
@@ -2930,7 +3137,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2942,7 +3149,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2955,7 +3162,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{50}
+	return file_orchestrator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -2973,7 +3180,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2985,7 +3192,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2998,7 +3205,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{51}
+	return file_orchestrator_proto_rawDescGZIP(), []int{54}
 }
 
 type Storage struct {
@@ -3013,7 +3220,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3025,7 +3232,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3038,7 +3245,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{52}
+	return file_orchestrator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *Storage) GetName() string {
@@ -3089,7 +3296,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3101,7 +3308,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3114,7 +3321,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{53}
+	return file_orchestrator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *Listing) GetCategory() string {
@@ -3195,7 +3402,7 @@ type AddRepositoryRequest struct {
 
 func (x *AddRepositoryRequest) Reset() {
 	*x = AddRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3207,7 +3414,7 @@ func (x *AddRepositoryRequest) String() string {
 func (*AddRepositoryRequest) ProtoMessage() {}
 
 func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3220,7 +3427,7 @@ func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*AddRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{54}
+	return file_orchestrator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *AddRepositoryRequest) GetName() string {
@@ -3261,7 +3468,7 @@ type AddRepositoryResponse struct {
 
 func (x *AddRepositoryResponse) Reset() {
 	*x = AddRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3273,7 +3480,7 @@ func (x *AddRepositoryResponse) String() string {
 func (*AddRepositoryResponse) ProtoMessage() {}
 
 func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3286,7 +3493,7 @@ func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*AddRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{55}
+	return file_orchestrator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *AddRepositoryResponse) GetRepository() *Repository {
@@ -3311,7 +3518,7 @@ type ListRepositoriesRequest struct {
 
 func (x *ListRepositoriesRequest) Reset() {
 	*x = ListRepositoriesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3323,7 +3530,7 @@ func (x *ListRepositoriesRequest) String() string {
 func (*ListRepositoriesRequest) ProtoMessage() {}
 
 func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3336,7 +3543,7 @@ func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesRequest.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{56}
+	return file_orchestrator_proto_rawDescGZIP(), []int{59}
 }
 
 type ListRepositoriesResponse struct {
@@ -3348,7 +3555,7 @@ type ListRepositoriesResponse struct {
 
 func (x *ListRepositoriesResponse) Reset() {
 	*x = ListRepositoriesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3360,7 +3567,7 @@ func (x *ListRepositoriesResponse) String() string {
 func (*ListRepositoriesResponse) ProtoMessage() {}
 
 func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3373,7 +3580,7 @@ func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesResponse.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{57}
+	return file_orchestrator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *ListRepositoriesResponse) GetRepositories() []*Repository {
@@ -3392,7 +3599,7 @@ type RemoveRepositoryRequest struct {
 
 func (x *RemoveRepositoryRequest) Reset() {
 	*x = RemoveRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3404,7 +3611,7 @@ func (x *RemoveRepositoryRequest) String() string {
 func (*RemoveRepositoryRequest) ProtoMessage() {}
 
 func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3417,7 +3624,7 @@ func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{58}
+	return file_orchestrator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *RemoveRepositoryRequest) GetName() string {
@@ -3436,7 +3643,7 @@ type RemoveRepositoryResponse struct {
 
 func (x *RemoveRepositoryResponse) Reset() {
 	*x = RemoveRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3448,7 +3655,7 @@ func (x *RemoveRepositoryResponse) String() string {
 func (*RemoveRepositoryResponse) ProtoMessage() {}
 
 func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3461,7 +3668,7 @@ func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{59}
+	return file_orchestrator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *RemoveRepositoryResponse) GetRecoveryKey() string {
@@ -3480,7 +3687,7 @@ type GetRecoveryKeyRequest struct {
 
 func (x *GetRecoveryKeyRequest) Reset() {
 	*x = GetRecoveryKeyRequest{}
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3492,7 +3699,7 @@ func (x *GetRecoveryKeyRequest) String() string {
 func (*GetRecoveryKeyRequest) ProtoMessage() {}
 
 func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3505,7 +3712,7 @@ func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{60}
+	return file_orchestrator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *GetRecoveryKeyRequest) GetName() string {
@@ -3524,7 +3731,7 @@ type GetRecoveryKeyResponse struct {
 
 func (x *GetRecoveryKeyResponse) Reset() {
 	*x = GetRecoveryKeyResponse{}
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3536,7 +3743,7 @@ func (x *GetRecoveryKeyResponse) String() string {
 func (*GetRecoveryKeyResponse) ProtoMessage() {}
 
 func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3549,7 +3756,7 @@ func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{61}
+	return file_orchestrator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *GetRecoveryKeyResponse) GetRecoveryKey() string {
@@ -3572,7 +3779,7 @@ type Repository struct {
 
 func (x *Repository) Reset() {
 	*x = Repository{}
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3584,7 +3791,7 @@ func (x *Repository) String() string {
 func (*Repository) ProtoMessage() {}
 
 func (x *Repository) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3597,7 +3804,7 @@ func (x *Repository) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repository.ProtoReflect.Descriptor instead.
 func (*Repository) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{62}
+	return file_orchestrator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *Repository) GetName() string {
@@ -3651,7 +3858,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3663,7 +3870,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3676,7 +3883,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{63}
+	return file_orchestrator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *Schedule) GetHours() int32 {
@@ -3731,7 +3938,7 @@ type SetRepositoryRequest struct {
 
 func (x *SetRepositoryRequest) Reset() {
 	*x = SetRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3743,7 +3950,7 @@ func (x *SetRepositoryRequest) String() string {
 func (*SetRepositoryRequest) ProtoMessage() {}
 
 func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3756,7 +3963,7 @@ func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*SetRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{64}
+	return file_orchestrator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *SetRepositoryRequest) GetName() string {
@@ -3782,7 +3989,7 @@ type SetRepositoryResponse struct {
 
 func (x *SetRepositoryResponse) Reset() {
 	*x = SetRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3794,7 +4001,7 @@ func (x *SetRepositoryResponse) String() string {
 func (*SetRepositoryResponse) ProtoMessage() {}
 
 func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3807,7 +4014,7 @@ func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*SetRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{65}
+	return file_orchestrator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *SetRepositoryResponse) GetRepository() *Repository {
@@ -3833,7 +4040,7 @@ type Backup struct {
 
 func (x *Backup) Reset() {
 	*x = Backup{}
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3845,7 +4052,7 @@ func (x *Backup) String() string {
 func (*Backup) ProtoMessage() {}
 
 func (x *Backup) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3858,7 +4065,7 @@ func (x *Backup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backup.ProtoReflect.Descriptor instead.
 func (*Backup) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{66}
+	return file_orchestrator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Backup) GetMade() *timestamppb.Timestamp {
@@ -3920,7 +4127,7 @@ type MakeSnapshotRequest struct {
 
 func (x *MakeSnapshotRequest) Reset() {
 	*x = MakeSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3932,7 +4139,7 @@ func (x *MakeSnapshotRequest) String() string {
 func (*MakeSnapshotRequest) ProtoMessage() {}
 
 func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3945,7 +4152,7 @@ func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*MakeSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{67}
+	return file_orchestrator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *MakeSnapshotRequest) GetId() string {
@@ -3972,7 +4179,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3984,7 +4191,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3997,7 +4204,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{68}
+	return file_orchestrator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *ListSnapshotsRequest) GetRepository() string {
@@ -4023,7 +4230,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4035,7 +4242,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4048,7 +4255,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{69}
+	return file_orchestrator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -4068,7 +4275,7 @@ type ProveSnapshotRequest struct {
 
 func (x *ProveSnapshotRequest) Reset() {
 	*x = ProveSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4080,7 +4287,7 @@ func (x *ProveSnapshotRequest) String() string {
 func (*ProveSnapshotRequest) ProtoMessage() {}
 
 func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4093,7 +4300,7 @@ func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ProveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{70}
+	return file_orchestrator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ProveSnapshotRequest) GetId() string {
@@ -4122,7 +4329,7 @@ type RestoreSnapshotRequest struct {
 
 func (x *RestoreSnapshotRequest) Reset() {
 	*x = RestoreSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4134,7 +4341,7 @@ func (x *RestoreSnapshotRequest) String() string {
 func (*RestoreSnapshotRequest) ProtoMessage() {}
 
 func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4147,7 +4354,7 @@ func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{71}
+	return file_orchestrator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RestoreSnapshotRequest) GetId() string {
@@ -4190,7 +4397,7 @@ type SnapshotProgress struct {
 
 func (x *SnapshotProgress) Reset() {
 	*x = SnapshotProgress{}
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4202,7 +4409,7 @@ func (x *SnapshotProgress) String() string {
 func (*SnapshotProgress) ProtoMessage() {}
 
 func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4215,7 +4422,7 @@ func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotProgress.ProtoReflect.Descriptor instead.
 func (*SnapshotProgress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{72}
+	return file_orchestrator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *SnapshotProgress) GetMessage() string {
@@ -4260,7 +4467,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4272,7 +4479,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4285,7 +4492,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{73}
+	return file_orchestrator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *Snapshot) GetId() string {
@@ -4338,7 +4545,7 @@ type ListNoticesRequest struct {
 
 func (x *ListNoticesRequest) Reset() {
 	*x = ListNoticesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4350,7 +4557,7 @@ func (x *ListNoticesRequest) String() string {
 func (*ListNoticesRequest) ProtoMessage() {}
 
 func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4363,7 +4570,7 @@ func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{74}
+	return file_orchestrator_proto_rawDescGZIP(), []int{77}
 }
 
 type ListNoticesResponse struct {
@@ -4375,7 +4582,7 @@ type ListNoticesResponse struct {
 
 func (x *ListNoticesResponse) Reset() {
 	*x = ListNoticesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4387,7 +4594,7 @@ func (x *ListNoticesResponse) String() string {
 func (*ListNoticesResponse) ProtoMessage() {}
 
 func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4400,7 +4607,7 @@ func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{75}
+	return file_orchestrator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListNoticesResponse) GetNotices() []*Notice {
@@ -4427,7 +4634,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4439,7 +4646,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4452,7 +4659,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{76}
+	return file_orchestrator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Notice) GetId() string {
@@ -4528,7 +4735,7 @@ type AddTargetRequest struct {
 
 func (x *AddTargetRequest) Reset() {
 	*x = AddTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4540,7 +4747,7 @@ func (x *AddTargetRequest) String() string {
 func (*AddTargetRequest) ProtoMessage() {}
 
 func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4553,7 +4760,7 @@ func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetRequest.ProtoReflect.Descriptor instead.
 func (*AddTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{77}
+	return file_orchestrator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *AddTargetRequest) GetName() string {
@@ -4579,7 +4786,7 @@ type AddTargetResponse struct {
 
 func (x *AddTargetResponse) Reset() {
 	*x = AddTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4591,7 +4798,7 @@ func (x *AddTargetResponse) String() string {
 func (*AddTargetResponse) ProtoMessage() {}
 
 func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4604,7 +4811,7 @@ func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetResponse.ProtoReflect.Descriptor instead.
 func (*AddTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{78}
+	return file_orchestrator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *AddTargetResponse) GetTarget() *Target {
@@ -4622,7 +4829,7 @@ type ListTargetsRequest struct {
 
 func (x *ListTargetsRequest) Reset() {
 	*x = ListTargetsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4634,7 +4841,7 @@ func (x *ListTargetsRequest) String() string {
 func (*ListTargetsRequest) ProtoMessage() {}
 
 func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4647,7 +4854,7 @@ func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsRequest.ProtoReflect.Descriptor instead.
 func (*ListTargetsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{79}
+	return file_orchestrator_proto_rawDescGZIP(), []int{82}
 }
 
 type ListTargetsResponse struct {
@@ -4659,7 +4866,7 @@ type ListTargetsResponse struct {
 
 func (x *ListTargetsResponse) Reset() {
 	*x = ListTargetsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4671,7 +4878,7 @@ func (x *ListTargetsResponse) String() string {
 func (*ListTargetsResponse) ProtoMessage() {}
 
 func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4684,7 +4891,7 @@ func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsResponse.ProtoReflect.Descriptor instead.
 func (*ListTargetsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{80}
+	return file_orchestrator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *ListTargetsResponse) GetTargets() []*Target {
@@ -4703,7 +4910,7 @@ type TestTargetRequest struct {
 
 func (x *TestTargetRequest) Reset() {
 	*x = TestTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4715,7 +4922,7 @@ func (x *TestTargetRequest) String() string {
 func (*TestTargetRequest) ProtoMessage() {}
 
 func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4728,7 +4935,7 @@ func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetRequest.ProtoReflect.Descriptor instead.
 func (*TestTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{81}
+	return file_orchestrator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *TestTargetRequest) GetName() string {
@@ -4746,7 +4953,7 @@ type TestTargetResponse struct {
 
 func (x *TestTargetResponse) Reset() {
 	*x = TestTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4758,7 +4965,7 @@ func (x *TestTargetResponse) String() string {
 func (*TestTargetResponse) ProtoMessage() {}
 
 func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4771,7 +4978,7 @@ func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetResponse.ProtoReflect.Descriptor instead.
 func (*TestTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{82}
+	return file_orchestrator_proto_rawDescGZIP(), []int{85}
 }
 
 type RemoveTargetRequest struct {
@@ -4783,7 +4990,7 @@ type RemoveTargetRequest struct {
 
 func (x *RemoveTargetRequest) Reset() {
 	*x = RemoveTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4795,7 +5002,7 @@ func (x *RemoveTargetRequest) String() string {
 func (*RemoveTargetRequest) ProtoMessage() {}
 
 func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4808,7 +5015,7 @@ func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetRequest.ProtoReflect.Descriptor instead.
 func (*RemoveTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{83}
+	return file_orchestrator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *RemoveTargetRequest) GetName() string {
@@ -4826,7 +5033,7 @@ type RemoveTargetResponse struct {
 
 func (x *RemoveTargetResponse) Reset() {
 	*x = RemoveTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4838,7 +5045,7 @@ func (x *RemoveTargetResponse) String() string {
 func (*RemoveTargetResponse) ProtoMessage() {}
 
 func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4851,7 +5058,7 @@ func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetResponse.ProtoReflect.Descriptor instead.
 func (*RemoveTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{84}
+	return file_orchestrator_proto_rawDescGZIP(), []int{87}
 }
 
 type Target struct {
@@ -4869,7 +5076,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4881,7 +5088,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4894,7 +5101,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{85}
+	return file_orchestrator_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *Target) GetName() string {
@@ -5124,14 +5331,37 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\asecrets\x18\x01 \x03(\v20.archipelago.v1.CredentialsResponse.SecretsEntryR\asecrets\x1a:\n" +
 	"\fSecretsEntry\x12\x10\n" +
 	"\x03key\x18\x01 \x01(\tR\x03key\x12\x14\n" +
-	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"I\n" +
+	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"\x83\x01\n" +
 	"\vLogsRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x12\x16\n" +
 	"\x06follow\x18\x02 \x01(\bR\x06follow\x12\x12\n" +
-	"\x04tail\x18\x03 \x01(\rR\x04tail\";\n" +
+	"\x04tail\x18\x03 \x01(\rR\x04tail\x12\x1c\n" +
+	"\tcontainer\x18\x04 \x01(\tR\tcontainer\x12\x1a\n" +
+	"\bcontains\x18\x05 \x01(\tR\bcontains\"k\n" +
 	"\aLogLine\x12\x1c\n" +
 	"\tcontainer\x18\x01 \x01(\tR\tcontainer\x12\x12\n" +
-	"\x04text\x18\x02 \x01(\tR\x04text\"\x0f\n" +
+	"\x04text\x18\x02 \x01(\tR\x04text\x12.\n" +
+	"\x04time\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04time\"\x1e\n" +
+	"\fUsageRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"f\n" +
+	"\rUsageResponse\x12!\n" +
+	"\fspan_seconds\x18\x01 \x01(\rR\vspanSeconds\x122\n" +
+	"\x06points\x18\x02 \x03(\v2\x1a.archipelago.v1.UsagePointR\x06points\"\x86\x02\n" +
+	"\n" +
+	"UsagePoint\x12*\n" +
+	"\x02at\x18\x01 \x01(\v2\x1a.google.protobuf.TimestampR\x02at\x12#\n" +
+	"\n" +
+	"processors\x18\x02 \x01(\x01H\x00R\n" +
+	"processors\x88\x01\x01\x12\x1b\n" +
+	"\x06memory\x18\x03 \x01(\x03H\x01R\x06memory\x88\x01\x01\x12\x1f\n" +
+	"\breceived\x18\x04 \x01(\x03H\x02R\breceived\x88\x01\x01\x12\x17\n" +
+	"\x04sent\x18\x05 \x01(\x03H\x03R\x04sent\x88\x01\x01\x12\x17\n" +
+	"\x04disk\x18\x06 \x01(\x03H\x04R\x04disk\x88\x01\x01B\r\n" +
+	"\v_processorsB\t\n" +
+	"\a_memoryB\v\n" +
+	"\t_receivedB\a\n" +
+	"\x05_sentB\a\n" +
+	"\x05_disk\"\x0f\n" +
 	"\rStatusRequest\"\xf7\x01\n" +
 	"\x0eStatusResponse\x12\x18\n" +
 	"\aversion\x18\x01 \x01(\tR\aversion\x12\x16\n" +
@@ -5317,7 +5547,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xca\x1c\n" +
+	"2\x95\x1d\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -5343,7 +5573,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\vLoadCatalog\x12\x15.archipelago.v1.Chunk\x1a\x1c.archipelago.v1.Subscription(\x01\x12A\n" +
 	"\x05Watch\x12\x1c.archipelago.v1.WatchRequest\x1a\x18.archipelago.v1.Progress0\x01\x12V\n" +
 	"\vCredentials\x12\".archipelago.v1.CredentialsRequest\x1a#.archipelago.v1.CredentialsResponse\x12>\n" +
-	"\x04Logs\x12\x1b.archipelago.v1.LogsRequest\x1a\x17.archipelago.v1.LogLine0\x01\x12L\n" +
+	"\x04Logs\x12\x1b.archipelago.v1.LogsRequest\x1a\x17.archipelago.v1.LogLine0\x01\x12I\n" +
+	"\x05Usage\x12\x1c.archipelago.v1.UsageRequest\x1a\x1d.archipelago.v1.UsageResponse\"\x03\x90\x02\x01\x12L\n" +
 	"\x06Status\x12\x1d.archipelago.v1.StatusRequest\x1a\x1e.archipelago.v1.StatusResponse\"\x03\x90\x02\x01\x12S\n" +
 	"\n" +
 	"AddStorage\x12!.archipelago.v1.AddStorageRequest\x1a\".archipelago.v1.AddStorageResponse\x12[\n" +
@@ -5380,7 +5611,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 96)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                       // 0: archipelago.v1.State
 	(*App)(nil),                      // 1: archipelago.v1.App
@@ -5425,198 +5656,206 @@ var file_orchestrator_proto_goTypes = []any{
 	(*CredentialsResponse)(nil),      // 40: archipelago.v1.CredentialsResponse
 	(*LogsRequest)(nil),              // 41: archipelago.v1.LogsRequest
 	(*LogLine)(nil),                  // 42: archipelago.v1.LogLine
-	(*StatusRequest)(nil),            // 43: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),           // 44: archipelago.v1.StatusResponse
-	(*AddStorageRequest)(nil),        // 45: archipelago.v1.AddStorageRequest
-	(*AddStorageResponse)(nil),       // 46: archipelago.v1.AddStorageResponse
-	(*MoveVolumeRequest)(nil),        // 47: archipelago.v1.MoveVolumeRequest
-	(*MoveVolumeResponse)(nil),       // 48: archipelago.v1.MoveVolumeResponse
-	(*ListStorageRequest)(nil),       // 49: archipelago.v1.ListStorageRequest
-	(*ListStorageResponse)(nil),      // 50: archipelago.v1.ListStorageResponse
-	(*RemoveStorageRequest)(nil),     // 51: archipelago.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),    // 52: archipelago.v1.RemoveStorageResponse
-	(*Storage)(nil),                  // 53: archipelago.v1.Storage
-	(*Listing)(nil),                  // 54: archipelago.v1.Listing
-	(*AddRepositoryRequest)(nil),     // 55: archipelago.v1.AddRepositoryRequest
-	(*AddRepositoryResponse)(nil),    // 56: archipelago.v1.AddRepositoryResponse
-	(*ListRepositoriesRequest)(nil),  // 57: archipelago.v1.ListRepositoriesRequest
-	(*ListRepositoriesResponse)(nil), // 58: archipelago.v1.ListRepositoriesResponse
-	(*RemoveRepositoryRequest)(nil),  // 59: archipelago.v1.RemoveRepositoryRequest
-	(*RemoveRepositoryResponse)(nil), // 60: archipelago.v1.RemoveRepositoryResponse
-	(*GetRecoveryKeyRequest)(nil),    // 61: archipelago.v1.GetRecoveryKeyRequest
-	(*GetRecoveryKeyResponse)(nil),   // 62: archipelago.v1.GetRecoveryKeyResponse
-	(*Repository)(nil),               // 63: archipelago.v1.Repository
-	(*Schedule)(nil),                 // 64: archipelago.v1.Schedule
-	(*SetRepositoryRequest)(nil),     // 65: archipelago.v1.SetRepositoryRequest
-	(*SetRepositoryResponse)(nil),    // 66: archipelago.v1.SetRepositoryResponse
-	(*Backup)(nil),                   // 67: archipelago.v1.Backup
-	(*MakeSnapshotRequest)(nil),      // 68: archipelago.v1.MakeSnapshotRequest
-	(*ListSnapshotsRequest)(nil),     // 69: archipelago.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),    // 70: archipelago.v1.ListSnapshotsResponse
-	(*ProveSnapshotRequest)(nil),     // 71: archipelago.v1.ProveSnapshotRequest
-	(*RestoreSnapshotRequest)(nil),   // 72: archipelago.v1.RestoreSnapshotRequest
-	(*SnapshotProgress)(nil),         // 73: archipelago.v1.SnapshotProgress
-	(*Snapshot)(nil),                 // 74: archipelago.v1.Snapshot
-	(*ListNoticesRequest)(nil),       // 75: archipelago.v1.ListNoticesRequest
-	(*ListNoticesResponse)(nil),      // 76: archipelago.v1.ListNoticesResponse
-	(*Notice)(nil),                   // 77: archipelago.v1.Notice
-	(*AddTargetRequest)(nil),         // 78: archipelago.v1.AddTargetRequest
-	(*AddTargetResponse)(nil),        // 79: archipelago.v1.AddTargetResponse
-	(*ListTargetsRequest)(nil),       // 80: archipelago.v1.ListTargetsRequest
-	(*ListTargetsResponse)(nil),      // 81: archipelago.v1.ListTargetsResponse
-	(*TestTargetRequest)(nil),        // 82: archipelago.v1.TestTargetRequest
-	(*TestTargetResponse)(nil),       // 83: archipelago.v1.TestTargetResponse
-	(*RemoveTargetRequest)(nil),      // 84: archipelago.v1.RemoveTargetRequest
-	(*RemoveTargetResponse)(nil),     // 85: archipelago.v1.RemoveTargetResponse
-	(*Target)(nil),                   // 86: archipelago.v1.Target
-	nil,                              // 87: archipelago.v1.App.ConfigEntry
-	nil,                              // 88: archipelago.v1.Subscription.RefusedEntry
-	nil,                              // 89: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                              // 90: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                              // 91: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                              // 92: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                              // 93: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),    // 94: google.protobuf.Timestamp
+	(*UsageRequest)(nil),             // 43: archipelago.v1.UsageRequest
+	(*UsageResponse)(nil),            // 44: archipelago.v1.UsageResponse
+	(*UsagePoint)(nil),               // 45: archipelago.v1.UsagePoint
+	(*StatusRequest)(nil),            // 46: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),           // 47: archipelago.v1.StatusResponse
+	(*AddStorageRequest)(nil),        // 48: archipelago.v1.AddStorageRequest
+	(*AddStorageResponse)(nil),       // 49: archipelago.v1.AddStorageResponse
+	(*MoveVolumeRequest)(nil),        // 50: archipelago.v1.MoveVolumeRequest
+	(*MoveVolumeResponse)(nil),       // 51: archipelago.v1.MoveVolumeResponse
+	(*ListStorageRequest)(nil),       // 52: archipelago.v1.ListStorageRequest
+	(*ListStorageResponse)(nil),      // 53: archipelago.v1.ListStorageResponse
+	(*RemoveStorageRequest)(nil),     // 54: archipelago.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),    // 55: archipelago.v1.RemoveStorageResponse
+	(*Storage)(nil),                  // 56: archipelago.v1.Storage
+	(*Listing)(nil),                  // 57: archipelago.v1.Listing
+	(*AddRepositoryRequest)(nil),     // 58: archipelago.v1.AddRepositoryRequest
+	(*AddRepositoryResponse)(nil),    // 59: archipelago.v1.AddRepositoryResponse
+	(*ListRepositoriesRequest)(nil),  // 60: archipelago.v1.ListRepositoriesRequest
+	(*ListRepositoriesResponse)(nil), // 61: archipelago.v1.ListRepositoriesResponse
+	(*RemoveRepositoryRequest)(nil),  // 62: archipelago.v1.RemoveRepositoryRequest
+	(*RemoveRepositoryResponse)(nil), // 63: archipelago.v1.RemoveRepositoryResponse
+	(*GetRecoveryKeyRequest)(nil),    // 64: archipelago.v1.GetRecoveryKeyRequest
+	(*GetRecoveryKeyResponse)(nil),   // 65: archipelago.v1.GetRecoveryKeyResponse
+	(*Repository)(nil),               // 66: archipelago.v1.Repository
+	(*Schedule)(nil),                 // 67: archipelago.v1.Schedule
+	(*SetRepositoryRequest)(nil),     // 68: archipelago.v1.SetRepositoryRequest
+	(*SetRepositoryResponse)(nil),    // 69: archipelago.v1.SetRepositoryResponse
+	(*Backup)(nil),                   // 70: archipelago.v1.Backup
+	(*MakeSnapshotRequest)(nil),      // 71: archipelago.v1.MakeSnapshotRequest
+	(*ListSnapshotsRequest)(nil),     // 72: archipelago.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),    // 73: archipelago.v1.ListSnapshotsResponse
+	(*ProveSnapshotRequest)(nil),     // 74: archipelago.v1.ProveSnapshotRequest
+	(*RestoreSnapshotRequest)(nil),   // 75: archipelago.v1.RestoreSnapshotRequest
+	(*SnapshotProgress)(nil),         // 76: archipelago.v1.SnapshotProgress
+	(*Snapshot)(nil),                 // 77: archipelago.v1.Snapshot
+	(*ListNoticesRequest)(nil),       // 78: archipelago.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),      // 79: archipelago.v1.ListNoticesResponse
+	(*Notice)(nil),                   // 80: archipelago.v1.Notice
+	(*AddTargetRequest)(nil),         // 81: archipelago.v1.AddTargetRequest
+	(*AddTargetResponse)(nil),        // 82: archipelago.v1.AddTargetResponse
+	(*ListTargetsRequest)(nil),       // 83: archipelago.v1.ListTargetsRequest
+	(*ListTargetsResponse)(nil),      // 84: archipelago.v1.ListTargetsResponse
+	(*TestTargetRequest)(nil),        // 85: archipelago.v1.TestTargetRequest
+	(*TestTargetResponse)(nil),       // 86: archipelago.v1.TestTargetResponse
+	(*RemoveTargetRequest)(nil),      // 87: archipelago.v1.RemoveTargetRequest
+	(*RemoveTargetResponse)(nil),     // 88: archipelago.v1.RemoveTargetResponse
+	(*Target)(nil),                   // 89: archipelago.v1.Target
+	nil,                              // 90: archipelago.v1.App.ConfigEntry
+	nil,                              // 91: archipelago.v1.Subscription.RefusedEntry
+	nil,                              // 92: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                              // 93: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                              // 94: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                              // 95: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                              // 96: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),    // 97: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	87, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	54, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
-	67, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
-	94, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	94, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	94, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	88, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	94, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	90, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	57, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	70, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
+	97, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	97, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	97, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	91, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	97, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,  // 10: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	94, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	89, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	90, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	97, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	92, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	93, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	19, // 14: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	91, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	94, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
 	24, // 16: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	94, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	94, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	97, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	97, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	31, // 19: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	92, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	94, // 21: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	94, // 22: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	53, // 23: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
-	53, // 24: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	93, // 25: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	63, // 26: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	63, // 27: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
-	64, // 28: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	94, // 29: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
-	64, // 30: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
-	63, // 31: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	94, // 32: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	94, // 33: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	94, // 34: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
-	74, // 35: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
-	74, // 36: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
-	36, // 37: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	94, // 38: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
-	77, // 39: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
-	94, // 40: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
-	86, // 41: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
-	86, // 42: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
-	94, // 43: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
-	94, // 44: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
-	7,  // 45: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 46: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 47: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 48: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 49: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 50: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 51: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 52: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 53: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 54: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 55: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 56: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 57: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 58: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 59: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 60: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 61: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 62: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 63: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 64: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 65: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 66: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 67: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 68: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 69: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 70: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	45, // 71: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	49, // 72: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	47, // 73: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	51, // 74: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	55, // 75: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	57, // 76: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	65, // 77: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	59, // 78: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	61, // 79: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	68, // 80: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	69, // 81: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	71, // 82: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	72, // 83: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	75, // 84: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
-	78, // 85: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
-	80, // 86: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
-	82, // 87: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
-	84, // 88: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
-	8,  // 89: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 90: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 91: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 92: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 93: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 94: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 95: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 96: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 97: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 98: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 99: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 100: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 101: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 102: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 103: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 104: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 105: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 106: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 107: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 108: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 109: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 110: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 111: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 112: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 113: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 114: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	46, // 115: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	50, // 116: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	48, // 117: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	52, // 118: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	56, // 119: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	58, // 120: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	66, // 121: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	60, // 122: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	62, // 123: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	73, // 124: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	70, // 125: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	73, // 126: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	73, // 127: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	76, // 128: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
-	79, // 129: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
-	81, // 130: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
-	83, // 131: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
-	85, // 132: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
-	89, // [89:133] is the sub-list for method output_type
-	45, // [45:89] is the sub-list for method input_type
-	45, // [45:45] is the sub-list for extension type_name
-	45, // [45:45] is the sub-list for extension extendee
-	0,  // [0:45] is the sub-list for field type_name
+	95, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	97, // 21: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	45, // 22: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
+	97, // 23: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	97, // 24: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	97, // 25: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	56, // 26: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	56, // 27: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	96, // 28: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	66, // 29: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	66, // 30: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
+	67, // 31: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
+	97, // 32: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	67, // 33: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
+	66, // 34: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	97, // 35: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	97, // 36: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	97, // 37: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	77, // 38: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
+	77, // 39: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
+	36, // 40: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
+	97, // 41: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	80, // 42: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
+	97, // 43: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	89, // 44: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
+	89, // 45: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
+	97, // 46: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	97, // 47: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	7,  // 48: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 49: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 50: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 51: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 52: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 53: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 54: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 55: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 56: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 57: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 58: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 59: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 60: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 61: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 62: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 63: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 64: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 65: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 66: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 67: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 68: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 69: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 70: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 71: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 72: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 73: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	46, // 74: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	48, // 75: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	52, // 76: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	50, // 77: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	54, // 78: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	58, // 79: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	60, // 80: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	68, // 81: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	62, // 82: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	64, // 83: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	71, // 84: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	72, // 85: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	74, // 86: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	75, // 87: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	78, // 88: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	81, // 89: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	83, // 90: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	85, // 91: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	87, // 92: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	8,  // 93: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 94: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 95: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 96: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 97: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 98: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 99: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 100: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 101: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 102: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 103: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 104: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 105: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 106: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 107: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 108: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 109: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 110: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 111: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 112: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 113: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 114: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 115: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 116: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 117: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 118: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	47, // 119: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	49, // 120: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	53, // 121: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	51, // 122: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	55, // 123: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	59, // 124: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	61, // 125: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	69, // 126: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	63, // 127: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	65, // 128: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	76, // 129: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	73, // 130: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	76, // 131: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	76, // 132: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	79, // 133: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	82, // 134: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	84, // 135: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	86, // 136: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	88, // 137: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	93, // [93:138] is the sub-list for method output_type
+	48, // [48:93] is the sub-list for method input_type
+	48, // [48:48] is the sub-list for extension type_name
+	48, // [48:48] is the sub-list for extension extendee
+	0,  // [0:48] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -5628,13 +5867,14 @@ func file_orchestrator_proto_init() {
 		(*RestoreRequest_Header)(nil),
 		(*RestoreRequest_Volumes)(nil),
 	}
+	file_orchestrator_proto_msgTypes[44].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   93,
+			NumMessages:   96,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -10,11 +10,14 @@ import (
 	"net/http"
 	"net/url"
 	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
-// Logs passes a container's log to emit, line by line.
-func (e *Engine) Logs(ctx context.Context, container string, follow bool, tail int, emit func(string) error) error {
-	q := url.Values{"stdout": {"true"}, "stderr": {"true"}, "tail": {fmt.Sprint(tail)}, "follow": {fmt.Sprint(follow)}}
+// Logs passes a container's log to emit, line by line. It keeps none of it.
+func (e *Engine) Logs(ctx context.Context, container string, follow bool, tail int, emit func(host.LogLine) error) error {
+	q := url.Values{"stdout": {"true"}, "stderr": {"true"}, "timestamps": {"true"}, "tail": {fmt.Sprint(tail)}, "follow": {fmt.Sprint(follow)}}
 	resp, err := e.request(ctx, http.MethodGet, "/containers/%s/logs", q, nil, container)
 	if err != nil {
 		return fmt.Errorf("reading the log of %s: %w", container, err)
@@ -24,8 +27,9 @@ func (e *Engine) Logs(ctx context.Context, container string, follow bool, tail i
 		return fmt.Errorf("reading the log of %s: %w", container, resp.Process(nil))
 	}
 	err = frames(bufio.NewReader(resp.Body), func(p []byte) error {
-		for l := range strings.SplitSeq(strings.TrimRight(string(p), "\n"), "\n") {
-			if err := emit(strings.ToValidUTF8(l, "\uFFFD")); err != nil {
+		at, text := said(string(p))
+		for l := range strings.SplitSeq(strings.TrimRight(text, "\n"), "\n") {
+			if err := emit(host.LogLine{At: at, Text: strings.ToValidUTF8(l, "\uFFFD")}); err != nil {
 				return err
 			}
 		}
@@ -35,6 +39,16 @@ func (e *Engine) Logs(ctx context.Context, container string, follow bool, tail i
 		return fmt.Errorf("reading the log of %s: %w", container, err)
 	}
 	return nil
+}
+
+// said takes the time off the beginning of a frame; zero where there is none.
+func said(frame string) (time.Time, string) {
+	stamp, rest, _ := strings.Cut(frame, " ")
+	at, err := time.Parse(time.RFC3339Nano, stamp)
+	if err != nil {
+		return time.Time{}, frame
+	}
+	return at, rest
 }
 
 // frames reads Podman's multiplexed output: a header of eight bytes (stream, 0, 0,

@@ -5,6 +5,9 @@ import (
 	"net/http"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
 // answering is an engine whose Podman says this in every log and for every command.
@@ -30,8 +33,23 @@ func TestWhatAContainerSaysBecomesText(t *testing.T) {
 		t.Errorf("%q, %v", got, err)
 	}
 	var lines []string
-	err := e.Logs(t.Context(), "c", false, 1, func(line string) error { lines = append(lines, line); return nil })
+	err := e.Logs(t.Context(), "c", false, 1, func(line host.LogLine) error { lines = append(lines, line.Text); return nil })
 	if strings.Join(lines, "|") != want || err != nil {
 		t.Errorf("%q, %v", lines, err)
+	}
+}
+
+func TestALineOfALogHasItsTime(t *testing.T) {
+	at := time.Date(2026, 3, 1, 12, 0, 0, 500, time.UTC)
+	for said, want := range map[string]host.LogLine{
+		at.Format(time.RFC3339Nano) + " begins\n": {At: at, Text: "begins"},
+		at.Format(time.RFC3339Nano) + " \n":       {At: at},
+		"2026-13-01T12:00:00Z begins\n":           {Text: "2026-13-01T12:00:00Z begins"},
+	} {
+		var got []host.LogLine
+		err := answering(t, said).Logs(t.Context(), "c", false, 1, func(line host.LogLine) error { got = append(got, line); return nil })
+		if err != nil || len(got) != 1 || !got[0].At.Equal(want.At) || got[0].Text != want.Text {
+			t.Errorf("%q: %+v, %v", said, got, err)
+		}
 	}
 }

@@ -149,6 +149,21 @@ type Page struct {
 	Scripted bool   `json:"scripted"` // scripts run in it, which may change it
 }
 
+// LogLine is a line that a container has written.
+type LogLine struct {
+	At   time.Time // zero where that is not known
+	Text string    // valid UTF-8, without the line break; whoever shows it escapes it
+}
+
+// Use is what a service has used since it began.
+type Use struct {
+	CPU    time.Duration
+	Memory int64 // bytes now, without what the kernel can take back at once
+}
+
+// Traffic is what a container has received and sent since it began, in bytes.
+type Traffic struct{ Received, Sent int64 }
+
 // Finding is one thing that applications need of the node, and how it is.
 type Finding struct {
 	Name   string

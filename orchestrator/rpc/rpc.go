@@ -18,6 +18,7 @@ import (
 	"net"
 	"net/http"
 	"slices"
+	"strings"
 	"sync"
 	"time"
 
@@ -46,7 +47,7 @@ const (
 // Host is what is asked of the node itself.
 type Host interface {
 	Doctor(ctx context.Context, dataDir string) []host.Finding
-	Logs(ctx context.Context, container string, follow bool, tail int, emit func(string) error) error
+	Logs(ctx context.Context, container string, follow bool, tail int, emit func(host.LogLine) error) error
 	Version(ctx context.Context) (string, error)
 }
 
@@ -310,16 +311,29 @@ func (s *Server) Logs(ctx context.Context, r *connect.Request[api.LogsRequest], 
 	if tail == 0 {
 		tail = defaultTail
 	}
-	present := slices.DeleteFunc(v.Containers, func(c host.Container) bool { return c.ID == "" })
+	if name := r.Msg.Container; name != "" && !slices.ContainsFunc(v.Containers, func(c host.Container) bool { return c.Name == name }) {
+		return connect.NewError(connect.CodeNotFound, fmt.Errorf("%s has no container %q", r.Msg.Id, name))
+	}
+	present := slices.DeleteFunc(v.Containers, func(c host.Container) bool {
+		return c.ID == "" || r.Msg.Container != "" && c.Name != r.Msg.Container
+	})
+	contains := strings.ToLower(r.Msg.Contains)
 	var mu sync.Mutex
 	var wg sync.WaitGroup
 	errs := make([]error, len(present))
 	for i, c := range present {
 		read := func() {
-			errs[i] = s.Engine.Logs(ctx, c.Name, r.Msg.Follow, tail, func(line string) error {
+			errs[i] = s.Engine.Logs(ctx, c.Name, r.Msg.Follow, tail, func(l host.LogLine) error {
+				if !strings.Contains(strings.ToLower(l.Text), contains) {
+					return nil
+				}
+				line := &api.LogLine{Container: c.Name, Text: l.Text}
+				if !l.At.IsZero() {
+					line.Time = timestamppb.New(l.At)
+				}
 				mu.Lock()
 				defer mu.Unlock()
-				return out.Send(&api.LogLine{Container: c.Name, Text: line})
+				return out.Send(line)
 			})
 		}
 		if r.Msg.Follow {

@@ -2,7 +2,6 @@ package web
 
 import (
 	"cmp"
-	"context"
 	"errors"
 	"fmt"
 	"html/template"
@@ -52,6 +51,7 @@ type appPage struct {
 	Backup   view.Backup
 	BackUp   []button // to each repository
 	Secrets  bool     // there are some to show
+	Charts   []chart  // what it has used of the node
 
 	Refused refusal
 }
@@ -105,6 +105,11 @@ func (s *Server) appPage(f frame, id string) (*appPage, error) {
 	}
 	if repositories, err := s.Reconciler.Repositories(); err == nil && len(p.Ways)+len(p.Members) > 0 {
 		p.BackUp = s.backUpTo(f, id, repositories)
+	}
+	if p.App.Installed {
+		if points, err := s.Reconciler.Usage(id); err == nil {
+			p.Charts = charts(points, s.now())
+		}
 	}
 	s.offered(p, v)
 	for _, st := range m.Settings {
@@ -294,7 +299,7 @@ func (s *Server) appEvents(w http.ResponseWriter, r *http.Request) {
 		if p.Stage != stage {
 			return s.execute("app-anew", p)
 		}
-		return s.execute("app-live", p)
+		return s.execute("app-told", p)
 	})
 }
 
@@ -333,50 +338,8 @@ func (s *Server) credentials(w http.ResponseWriter, r *http.Request) {
 	s.render(w, http.StatusOK, "credentials", data)
 }
 
-const (
-	logLines    = 200
-	historyMost = 100
-)
-
-// logs shows what the application's containers have said last.
-func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
-	p, err := s.appPage(s.frame(r, "", ""), r.PathValue("id"))
-	if err != nil {
-		s.missing(w, r, err)
-		return
-	}
-	type log struct {
-		Container, Text, Problem string
-	}
-	data := struct {
-		*appPage
-		Logs []log
-	}{appPage: p}
-	ctx, cancel := context.WithTimeout(r.Context(), askTime)
-	defer cancel()
-	v, err := s.Reconciler.App(p.App.ID)
-	for _, c := range v.Containers {
-		l := log{Container: c.Name}
-		var lines []string
-		switch {
-		case err != nil:
-			l.Problem = err.Error()
-		case c.ID == "" || s.Engine == nil:
-			l.Problem = "There is no such container now; 'journalctl --user -u " + c.Name + "' on the node has what it said before."
-		default:
-			err := s.Engine.Logs(ctx, c.Name, false, logLines, func(line string) error {
-				lines = append(lines, line)
-				return nil
-			})
-			if err != nil {
-				l.Problem = err.Error()
-			}
-		}
-		l.Text = strings.Join(lines, "\n")
-		data.Logs = append(data.Logs, l)
-	}
-	s.render(w, http.StatusOK, "logs", data)
-}
+// historyMost is how many requests a page shows.
+const historyMost = 100
 
 // history shows what was asked of the application, and what of that was refused.
 func (s *Server) history(w http.ResponseWriter, r *http.Request) {

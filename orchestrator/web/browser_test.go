@@ -167,7 +167,7 @@ func TestPagesInABrowser(t *testing.T) {
 	}
 	w.do("stopping on its page", chromedp.Click(chromedp.CSS(`#live form[action$="/stop"] button`)), visible(`#app-wiki[data-state="stopped"]`))
 	is[bool](w, `document.querySelector("details:has(#typed)").open = true`)
-	w.do("deleting its data without its name", chromedp.Click(chromedp.CSS("input[name=purge]")), chromedp.Click(chromedp.CSS(`form[action$="/uninstall"] button`)), visible(`#refused-uninstall [role=alert]`))
+	w.do("deleting its data without its name", chromedp.Click(chromedp.CSS("input[name=purge][value=yes]")), chromedp.Click(chromedp.CSS(`form[action$="/uninstall"] button`)), visible(`#refused-uninstall [role=alert]`))
 	w.do("and with it", chromedp.SendKeys(chromedp.CSS("#typed"), "Wiki"), chromedp.Click(chromedp.CSS(`form[action$="/uninstall"] button`)), visible(`#app-wiki[data-state="removing"]`))
 	w.complaints()
 }
@@ -187,26 +187,71 @@ func TestPagesWorkWithoutScripts(t *testing.T) {
 	w.complaints()
 }
 
-// look has axe look at the page that is shown.
-func (w *window) look(axe []byte, where string) {
+// axe is the program that looks at a page as people do who cannot see it, or not well.
+func axe(t *testing.T) string {
+	t.Helper()
+	b, err := os.ReadFile("testdata/axe.min.js")
+	if err != nil {
+		t.Fatal(err)
+	}
+	return string(b)
+}
+
+// look has axe look at the page.
+func (w *window) look(where string) {
 	w.t.Helper()
-	is[bool](w, string(axe)+";true")
+	is[bool](w, axe(w.t)+";true")
 	found := is[[]string](w, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html.slice(0, 200) + " (" + n.failureSummary.slice(0, 300) + ")")))`, chromedp.EvalAwaitPromise)
 	for _, f := range found {
 		w.t.Errorf("%s: %s", where, f)
 	}
 }
 
-// beyond is how many pixels of the page are beyond the window's edge.
+// beyond is how many pixels a page is wider than its window.
 const beyond = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+
+// theme has pages be light or dark, at once: a colour on its way to another has no contrast.
+func (w *window) theme(name string) {
+	w.t.Helper()
+	if _, err := chromedp.Call(w.tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: name}, {Name: "prefers-reduced-motion", Value: "reduce"}}}); err != nil {
+		w.t.Fatal(err)
+	}
+}
+
+// TestALogIsFollowedInABrowser has a log come to a page, which keeps the last of it and obeys
+// nothing in it.
+func TestALogIsFollowedInABrowser(t *testing.T) {
+	n, _, e := speaker(t, func(string) []string { return []string{"up", strings.Repeat("wide", 200)} })
+	w := open(t, n)
+	w.do("the logs", chromedp.EmulateViewport(360, 800), chromedp.Navigate(n.URL+"/apps/feeds/logs"), visible("#log li"))
+	w.until(`document.querySelector("[sse-swap=state]").textContent.startsWith("Followed")`)
+	e.more <- "<img src=x onerror=alert(1)>\x1b[2J"
+	w.until(`document.querySelector("#log li:last-child span").textContent == "<img src=x onerror=alert(1)>\\x1b[2J"`)
+	is[bool](w, `(document.querySelector("[data-most]").dataset.most = 20) == 20`)
+	for i := range 30 {
+		e.more <- fmt.Sprint("line ", i)
+	}
+	w.until(`document.querySelector("#log li:last-child span").textContent == "line 29" && document.querySelectorAll("#log li").length == 20`)
+	if got := is[string](w, `document.querySelectorAll("#log img").length + " " + document.querySelectorAll("#log ol").length`); got != "0 1" {
+		t.Errorf("pictures and lists in the log: %s", got)
+	}
+	if over := is[float64](w, beyond); over > 0 {
+		t.Errorf("%v px beyond the window", over)
+	}
+	for _, theme := range []string{"light", "dark"} {
+		w.theme(theme)
+		w.look(theme)
+	}
+	w.do("filtering by keyboard", chromedp.SendKeys(chromedp.CSS("#q"), "wide\r"), chromedp.WaitNotPresent(chromedp.CSS("#log li:nth-child(3)")))
+	if got := is[string](w, `location.search + " " + document.querySelectorAll("#log li").length`); got != "?q=wide&member= 2" {
+		t.Errorf("filtered: %s", got)
+	}
+	w.complaints()
+}
 
 // TestPagesAreForEverybody has axe look at each page (WCAG 2.2, A and AA), light and dark, on a
 // phone, a tablet and a desk; nothing may reach beyond the window's edge.
 func TestPagesAreForEverybody(t *testing.T) {
-	axe, err := os.ReadFile("testdata/axe.min.js")
-	if err != nil {
-		t.Fatal(err)
-	}
 	n, c := settled(t)
 	n.pages.Engine = well{}
 	post(t, c, n.URL+"/apps/base/install", nil)
@@ -221,9 +266,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 	w := open(t, n)
 	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/history", "/sheet"}
 	for theme, widths := range map[string][]int{"light": {720, 768, 360}, "dark": {1440}} { // 720 is 1440 at 200 %
-		if _, err := chromedp.Call(w.tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}}); err != nil {
-			t.Fatal(err)
-		}
+		w.theme(theme)
 		for i, width := range widths {
 			for _, path := range paths {
 				where := fmt.Sprintf("%s, %s, %d px", path, theme, width)
@@ -232,7 +275,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 					t.Errorf("%s: %v px beyond the window", where, over)
 				}
 				if i == len(widths)-1 {
-					w.look(axe, where)
+					w.look(where)
 				}
 			}
 		}
@@ -242,7 +285,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 		t.Error("a text that is wider than the window is not seen")
 	}
 	is[bool](w, `document.querySelector("main").insertAdjacentHTML("beforeend", "<img src='/static/logo.svg'><button></button>") ?? true`)
-	is[bool](w, string(axe)+";true")
+	is[bool](w, axe(t)+";true")
 	if n := is[int](w, `axe.run().then(r => r.violations.length)`, chromedp.EvalAwaitPromise); n < 2 {
 		t.Errorf("axe finds %d of two planted faults", n)
 	}

@@ -8,6 +8,7 @@ import (
 	"net/url"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -16,6 +17,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/usage"
 )
 
 // ofOneNode makes daemons of one node, each of which offers another catalog.
@@ -30,6 +32,15 @@ func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
+	var points []usage.Point // of a day, with a gap
+	for now, i := time.Now().Unix()/int64(usage.Span.Seconds()), int64(0); i < int64(usage.Spans); i++ {
+		if i/12 != 4 {
+			points = append(points, usage.Point{Span: now - int64(usage.Spans) + 1 + i, Milli: 20 + i*i%97 + i%31*4, Memory: 180<<20 + i*i%53<<20, Received: i * i % 61 << 14, Sent: i % 7 << 12, Disk: 3<<30 + i<<20})
+		}
+	}
+	if err := store.Remember("usage.json", map[string]any{"apps": map[string][]usage.Point{"wiki": points}}); err != nil {
+		t.Fatal(err)
+	}
 	dir, data := t.TempDir(), t.TempDir()
 	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
 	return func(offered catalog.Catalog) *Server {

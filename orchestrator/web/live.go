@@ -3,8 +3,8 @@ package web
 import (
 	"bytes"
 	"fmt"
+	"io"
 	"net/http"
-	"strings"
 	"sync"
 	"time"
 )
@@ -108,6 +108,17 @@ func (s *Server) now() time.Time {
 	return time.Now()
 }
 
+// send writes what a template rendered as a server-sent event.
+func send(w io.Writer, event string, html []byte) {
+	var b bytes.Buffer
+	fmt.Fprintf(&b, "event: %s\n", event)
+	for line := range bytes.SplitSeq(html, []byte("\n")) {
+		fmt.Fprintf(&b, "data: %s\n", line)
+	}
+	b.WriteByte('\n')
+	w.Write(b.Bytes()) // whether it came, the flush says
+}
+
 // stream sends a part of a page as an event whenever it has become another, until the
 // session ends. Nothing happens while nothing changes, but for a look every minute.
 func (s *Server) stream(w http.ResponseWriter, r *http.Request, event, key string, render func() ([]byte, error)) {
@@ -136,11 +147,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, event, key strin
 		}
 		if !bytes.Equal(html, last) {
 			last = html
-			fmt.Fprintf(w, "event: %s\n", event)
-			for line := range strings.SplitSeq(string(html), "\n") {
-				fmt.Fprintf(w, "data: %s\n", line)
-			}
-			fmt.Fprint(w, "\n")
+			send(w, event, html)
 		} else {
 			fmt.Fprint(w, ":\n\n") // who is gone does not take it
 		}

@@ -21,8 +21,8 @@ func (well) Doctor(context.Context, string) []host.Finding {
 	return []host.Finding{{Name: "disk", OK: true, Detail: "enough is free"}, {Name: "clock", Detail: "it is <b>wrong", Remedy: "timedatectl set-ntp true"}}
 }
 
-func (well) Logs(_ context.Context, container string, _ bool, tail int, emit func(string) error) error {
-	return emit(container + " says <b>something")
+func (well) Logs(_ context.Context, container string, _ bool, tail int, emit func(host.LogLine) error) error {
+	return emit(host.LogLine{Text: container + " says <b>something"})
 }
 
 func (well) Version(context.Context) (string, error) { return "5.4.2", nil }

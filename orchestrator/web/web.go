@@ -36,7 +36,7 @@ const (
 // Engine is what is asked of the node itself.
 type Engine interface {
 	Doctor(ctx context.Context, dataDir string) []host.Finding
-	Logs(ctx context.Context, container string, follow bool, tail int, emit func(string) error) error
+	Logs(ctx context.Context, container string, follow bool, tail int, emit func(host.LogLine) error) error
 	Version(ctx context.Context) (string, error)
 }
 
@@ -63,13 +63,14 @@ type Server struct {
 	About        About
 	Log          *slog.Logger
 
-	pages    *template.Template
-	live     live
-	notes    notes
-	refusals refusals
-	clock    func() time.Time // time.Now, where it is nil
-	sample   sample
-	jobs     *jobs
+	pages     *template.Template
+	live      live
+	notes     notes
+	refusals  refusals
+	followers followers
+	clock     func() time.Time // time.Now, where it is nil
+	sample    sample
+	jobs      *jobs
 }
 
 // Handler gives the pages' routes. What would change something is refused unless the
@@ -91,6 +92,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /apps/{id}/events", s.signedIn(s.appEvents))
 	mux.HandleFunc("GET /apps/{id}/credentials", s.signedIn(s.credentials))
 	mux.HandleFunc("GET /apps/{id}/logs", s.signedIn(s.logs))
+	mux.HandleFunc("GET /apps/{id}/logs/events", s.signedIn(s.logEvents))
+	mux.HandleFunc("GET /apps/{id}/logs.txt", s.signedIn(s.downloadLogs))
 	mux.HandleFunc("GET /apps/{id}/history", s.signedIn(s.history))
 	mux.HandleFunc("GET /apps/{id}/pictures/{digest}", s.signedIn(s.picture))
 	mux.HandleFunc("POST /apps/{id}/{verb}", s.signedIn(s.form(s.act)))

@@ -97,6 +97,8 @@ const (
 	OrchestratorCredentialsProcedure = "/archipelago.v1.Orchestrator/Credentials"
 	// OrchestratorLogsProcedure is the fully-qualified name of the Orchestrator's Logs RPC.
 	OrchestratorLogsProcedure = "/archipelago.v1.Orchestrator/Logs"
+	// OrchestratorUsageProcedure is the fully-qualified name of the Orchestrator's Usage RPC.
+	OrchestratorUsageProcedure = "/archipelago.v1.Orchestrator/Usage"
 	// OrchestratorStatusProcedure is the fully-qualified name of the Orchestrator's Status RPC.
 	OrchestratorStatusProcedure = "/archipelago.v1.Orchestrator/Status"
 	// OrchestratorAddStorageProcedure is the fully-qualified name of the Orchestrator's AddStorage RPC.
@@ -204,6 +206,8 @@ type OrchestratorClient interface {
 	Credentials(context.Context, *connect.Request[api.CredentialsRequest]) (*connect.Response[api.CredentialsResponse], error)
 	// Logs streams the lines of an application's containers.
 	Logs(context.Context, *connect.Request[api.LogsRequest]) (*connect.ServerStreamForClient[api.LogLine], error)
+	// Usage gives what an application has used of the node in the last 24 hours.
+	Usage(context.Context, *connect.Request[api.UsageRequest]) (*connect.Response[api.UsageResponse], error)
 	// Status tells how the daemon and the engine below it are.
 	Status(context.Context, *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error)
 	// AddStorage gives a directory of the owner's a name, by which applications may have it
@@ -418,6 +422,13 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(orchestratorMethods.ByName("Logs")),
 			connect.WithClientOptions(opts...),
 		),
+		usage: connect.NewClient[api.UsageRequest, api.UsageResponse](
+			httpClient,
+			baseURL+OrchestratorUsageProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Usage")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		status: connect.NewClient[api.StatusRequest, api.StatusResponse](
 			httpClient,
 			baseURL+OrchestratorStatusProcedure,
@@ -568,6 +579,7 @@ type orchestratorClient struct {
 	watch            *connect.Client[api.WatchRequest, api.Progress]
 	credentials      *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
 	logs             *connect.Client[api.LogsRequest, api.LogLine]
+	usage            *connect.Client[api.UsageRequest, api.UsageResponse]
 	status           *connect.Client[api.StatusRequest, api.StatusResponse]
 	addStorage       *connect.Client[api.AddStorageRequest, api.AddStorageResponse]
 	listStorage      *connect.Client[api.ListStorageRequest, api.ListStorageResponse]
@@ -712,6 +724,11 @@ func (c *orchestratorClient) Credentials(ctx context.Context, req *connect.Reque
 // Logs calls archipelago.v1.Orchestrator.Logs.
 func (c *orchestratorClient) Logs(ctx context.Context, req *connect.Request[api.LogsRequest]) (*connect.ServerStreamForClient[api.LogLine], error) {
 	return c.logs.CallServerStream(ctx, req)
+}
+
+// Usage calls archipelago.v1.Orchestrator.Usage.
+func (c *orchestratorClient) Usage(ctx context.Context, req *connect.Request[api.UsageRequest]) (*connect.Response[api.UsageResponse], error) {
+	return c.usage.CallUnary(ctx, req)
 }
 
 // Status calls archipelago.v1.Orchestrator.Status.
@@ -862,6 +879,8 @@ type OrchestratorHandler interface {
 	Credentials(context.Context, *connect.Request[api.CredentialsRequest]) (*connect.Response[api.CredentialsResponse], error)
 	// Logs streams the lines of an application's containers.
 	Logs(context.Context, *connect.Request[api.LogsRequest], *connect.ServerStream[api.LogLine]) error
+	// Usage gives what an application has used of the node in the last 24 hours.
+	Usage(context.Context, *connect.Request[api.UsageRequest]) (*connect.Response[api.UsageResponse], error)
 	// Status tells how the daemon and the engine below it are.
 	Status(context.Context, *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error)
 	// AddStorage gives a directory of the owner's a name, by which applications may have it
@@ -1072,6 +1091,13 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(orchestratorMethods.ByName("Logs")),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorUsageHandler := connect.NewUnaryHandler(
+		OrchestratorUsageProcedure,
+		svc.Usage,
+		connect.WithSchema(orchestratorMethods.ByName("Usage")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	orchestratorStatusHandler := connect.NewUnaryHandler(
 		OrchestratorStatusProcedure,
 		svc.Status,
@@ -1244,6 +1270,8 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorCredentialsHandler.ServeHTTP(w, r)
 		case OrchestratorLogsProcedure:
 			orchestratorLogsHandler.ServeHTTP(w, r)
+		case OrchestratorUsageProcedure:
+			orchestratorUsageHandler.ServeHTTP(w, r)
 		case OrchestratorStatusProcedure:
 			orchestratorStatusHandler.ServeHTTP(w, r)
 		case OrchestratorAddStorageProcedure:
@@ -1389,6 +1417,10 @@ func (UnimplementedOrchestratorHandler) Credentials(context.Context, *connect.Re
 
 func (UnimplementedOrchestratorHandler) Logs(context.Context, *connect.Request[api.LogsRequest], *connect.ServerStream[api.LogLine]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Logs is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Usage(context.Context, *connect.Request[api.UsageRequest]) (*connect.Response[api.UsageResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Usage is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) Status(context.Context, *connect.Request[api.StatusRequest]) (*connect.Response[api.StatusResponse], error) {

@@ -26,3 +26,9 @@ addEventListener("DOMContentLoaded", () => {
     !(name === "open" && element.matches("details")) &&
     !((name === "checked" || name === "value") && element.matches("input:not([type=hidden]), textarea"));
 });
+
+// A log that is followed keeps its last lines, and lets the others go.
+document.addEventListener("htmx:sseMessage", (event) => {
+  const lines = event.target.closest("[data-most]");
+  while (lines && lines.children.length > lines.dataset.most) lines.firstElementChild.remove();
+});
