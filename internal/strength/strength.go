@@ -42,7 +42,7 @@ func Weak(password string, known ...string) error {
 		}
 	}
 	if len(parts) == 0 {
-		return fmt.Errorf("This password is too short to withstand guessing. %s", remedy)
+		return fmt.Errorf("it is too short to withstand guessing. %s", remedy)
 	}
 	if free == 1 {
 		parts = append(parts, "one more character")
@@ -53,7 +53,7 @@ func Weak(password string, known ...string) error {
 	if last := len(parts) - 1; last > 0 {
 		text = strings.Join(parts[:last], ", ") + " and " + parts[last]
 	}
-	return fmt.Errorf("This password is guessed too soon: it is made of %s. %s", text, remedy)
+	return fmt.Errorf("it is guessed too soon: it is made of %s. %s", text, remedy)
 }
 
 // kind says what was recognised; nothing where it has to be guessed character by character.

@@ -151,8 +151,7 @@ func TestNoRedirectionIsFollowedAndNoSecretIsSaid(t *testing.T) {
 type office struct {
 	address string
 	tls     *tls.Config // offers STARTTLS where it is there
-	trust   *tls.Config
-	silent  bool // says nothing at all
+	silent  bool        // says nothing at all
 
 	mu      sync.Mutex
 	heard   []string // commands

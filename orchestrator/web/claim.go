@@ -63,7 +63,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	var weak error
 	answered, err := s.Guard.Claim(w, r, s.Claim, code, password, func(password string) error {
 		if password != r.PostFormValue("again") {
-			weak = errors.New("The two passwords differ. Type the same twice.")
+			weak = errors.New("the second one differs from it. Type the same twice")
 		} else {
 			weak = strength.Weak(password, append(strings.FieldsFunc(s.About.Name, func(c rune) bool { return c == '.' || c == '-' }), s.About.Name, "archipelago", "local")...)
 		}
@@ -87,7 +87,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	case errors.Is(err, access.ErrLength):
 		s.claimPage(w, http.StatusUnprocessableEntity, code, "It is too short or too long: "+err.Error()+".", "password")
 	case weak != nil:
-		s.claimPage(w, http.StatusUnprocessableEntity, code, weak.Error(), "password")
+		s.claimPage(w, http.StatusUnprocessableEntity, code, "This password was not taken: "+strings.TrimSuffix(weak.Error(), ".")+".", "password")
 	default:
 		s.Log.Error("claiming the node", "error", err)
 		s.claimPage(w, http.StatusInternalServerError, code, "The password could not be kept; the daemon's log says why.", "")
