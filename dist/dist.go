@@ -24,7 +24,7 @@ const DropIn = "archipelago.conf"
 // Program is the daemon's program, below its user's home.
 const Program = ".local/bin/archipelago"
 
-//go:embed archipelago.service archipelago-prober.service podman-service.conf rollback.sh node.sh install.sh README.md
+//go:embed archipelago.service archipelago-prober.service podman-service.conf scopes.conf rollback.sh node.sh install.sh README.md
 var files embed.FS
 
 // Files returns what is installed with the program, by its path below the user's home.
@@ -32,10 +32,13 @@ var files embed.FS
 func Files() map[string][]byte {
 	out := map[string][]byte{}
 	for to, from := range map[string]string{
-		UserUnits + Unit:                         "archipelago.service",
-		UserUnits + ProberUnit:                   "archipelago-prober.service",
-		UserUnits + "podman.service.d/" + DropIn: "podman-service.conf",
-		Program + ".rollback":                    "rollback.sh",
+		UserUnits + Unit:                                "archipelago.service",
+		UserUnits + ProberUnit:                          "archipelago-prober.service",
+		UserUnits + "podman.service.d/" + DropIn:        "podman-service.conf",
+		UserUnits + "podman-pause-.scope.d/" + DropIn:   "scopes.conf",
+		UserUnits + "rootless-netns-.scope.d/" + DropIn: "scopes.conf",
+		UserUnits + "run-.scope.d/" + DropIn:            "scopes.conf",
+		Program + ".rollback":                           "rollback.sh",
 	} {
 		out[to] = read(from)
 	}
@@ -46,7 +49,7 @@ func Files() map[string][]byte {
 // what it installs, and how to use it.
 func Release() map[string][]byte {
 	out := map[string][]byte{}
-	for _, name := range []string{"install.sh", "node.sh", "rollback.sh", Unit, ProberUnit, "podman-service.conf", "README.md"} {
+	for _, name := range []string{"install.sh", "node.sh", "rollback.sh", Unit, ProberUnit, "podman-service.conf", "scopes.conf", "README.md"} {
 		out[name] = read(name)
 	}
 	return out

@@ -71,7 +71,7 @@ aarch64) arch=arm64 ;;
 *) arch= ; refuse "there is no release for $(uname -m), only for x86_64 and aarch64" ;;
 esac
 if [ -n "$arch" ]; then
-	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service archipelago-prober.service podman-service.conf rollback.sh node.sh; do
+	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service archipelago-prober.service podman-service.conf scopes.conf rollback.sh node.sh; do
 		if [ ! -r "$here/$file" ]; then
 			refuse "$here/$file is missing: download all files of the release into one directory"
 		elif [ ! -r "$here/SHA256SUMS" ]; then

@@ -118,10 +118,15 @@ prepare() {
 	fi
 }
 
+# scopes names the directories of drop-ins for what serves all containers.
+scopes() {
+	for scope in podman-pause- rootless-netns- run-; do echo "$units/$scope.scope.d"; done
+}
+
 # install_daemon PROGRAM DIR
 install_daemon() {
 	step "installing the daemon"
-	for dir in "$home/.local/bin" "$units/podman.service.d"; do
+	for dir in "$home/.local/bin" "$units/podman.service.d" $(scopes); do
 		[ -d "$root$dir" ] || as_user mkdir -p "$dir"
 	done
 	# An installation that was cut off before its restart has left this mark.
@@ -132,6 +137,7 @@ install_daemon() {
 	place "$2/archipelago.service" "$units/archipelago.service" 0644
 	place "$2/archipelago-prober.service" "$units/archipelago-prober.service" 0644
 	place "$2/podman-service.conf" "$units/podman.service.d/archipelago.conf" 0644
+	for dir in $(scopes); do place "$2/scopes.conf" "$dir/archipelago.conf" 0644; done
 	trial=
 	if [ ! -e "$root$program" ]; then
 		place "$1" "$program" 0755
@@ -200,6 +206,7 @@ remove() {
 		"$units/archipelago.service" "$units/archipelago-prober.service" "$units/archipelago.restart" \
 		"$units/default.target.wants/archipelago.service" "$units/default.target.wants/archipelago-prober.service" \
 		"$units/podman.service.d/archipelago.conf"
+	for dir in $(scopes); do as_user rm -f "$dir/archipelago.conf"; done
 	run rm -f /etc/sudoers.d/archipelago
 	if booted && [ -e "$root/run/user/$uid/bus" ]; then as_user systemctl --user daemon-reload || true; fi
 	echo "The data in $data stays, and installed applications run on as services of $user."

@@ -314,11 +314,16 @@ func session(ctx context.Context, conn *ssh.Client) (*ssh.Session, error) {
 	defer again.Stop()
 	deadline := time.NewTimer(requestTimeout)
 	defer deadline.Stop()
+	var said error // by sshd, before
 	for {
 		s, err := within(ctx, conn.NewSession, func(late *ssh.Session) { late.Close() })
-		if !refused(err) {
-			return s, err
+		if err == nil {
+			return s, nil
 		}
+		if !refused(err) {
+			return nil, errors.Join(err, said)
+		}
+		said = err
 		select {
 		case <-again.C:
 		case <-deadline.C:
