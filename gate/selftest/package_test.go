@@ -185,6 +185,10 @@ esac
 	if status, r := gate(t, t.TempDir(), nil, "--catalog", dir, "--nodes", file, "--cycles", "1", "--apps", "page"); status != 0 || r.Verdict != reports.Green || !r.Smoke {
 		t.Fatalf("the gate's smoke: exit status %d, %s", status, r.Verdict)
 	}
+	// At its reboot, systemd ended nothing that containers still needed to stop.
+	if said := m.do("journalctl --no-pager -o cat | grep 'is destructive' | head -3"); said != "" {
+		t.Errorf("Podman was to make anew at the shutdown what systemd had ended:\n%s", said)
+	}
 
 	m.mustApt(deb("2.0.0"))
 	m.runs("2.0.0")
