@@ -33,7 +33,7 @@ const (
 func slowly(ctx context.Context) (quickly func(context.Context)) {
 	GinkgoHelper()
 	const program = "/usr/local/bin/restic"
-	asRoot(ctx, `printf '%s\n' '#!/bin/sh' 'case " $* " in *" backup "*) set -- --limit-upload 256 "$@" ;; esac' 'exec /usr/bin/restic "$@"' >`+program+`; chmod 755 `+program)
+	asRoot(ctx, `printf '%s\n' '#!/bin/sh' 'case " $* " in *" backup "*) set -- --limit-upload 512 "$@" ;; esac' 'exec /usr/bin/restic "$@"' >`+program+`; chmod 755 `+program)
 	quickly = func(ctx context.Context) { GinkgoHelper(); asRoot(ctx, "rm -f "+program) }
 	DeferCleanup(func(ctx SpecContext) { quickly(ctx) })
 	return quickly
@@ -101,7 +101,7 @@ var _ = Describe("a backup in a repository", Ordered, ContinueOnFailure, func() 
 	// to a repository.
 	begun := func(ctx context.Context, to, dir string) (ended chan error) {
 		GinkgoHelper()
-		fill(ctx, 20)
+		fill(ctx, 5)
 		ended = make(chan error, 1)
 		go func() {
 			out, err := try(ctx, "", "backup", "page", "--to", to)
@@ -188,7 +188,7 @@ var _ = Describe("a backup in a repository", Ordered, ContinueOnFailure, func() 
 		ended := begun(ctx, "usb", "/srv/usb/page")
 		asRoot(ctx, fmt.Sprintf("umount -l %s/usb", sockets))
 		quickly(ctx)
-		Eventually(ended).WithContext(ctx).WithTimeout(90 * time.Second).Should(Receive(HaveOccurred()))
+		Eventually(ended).WithContext(ctx).WithTimeout(bound).Should(Receive(HaveOccurred()))
 		runs(ctx)
 		refused(ctx, "there is no repository", "backup", "page", "--to", "usb")
 		Expect(asRoot(ctx, fmt.Sprintf("ls %s/usb", sockets))).To(BeEmpty(), "something is made in place of the disk")
