@@ -178,6 +178,8 @@ look() {
 	[ -z "$dry" ] || return 0
 	fingerprint=$(runuser -u "$user" -- "$program" fingerprint)
 	as_user "$program" doctor || echo "the node lacks something; Archipelago runs all the same"
+	# A daemon that was kept may be older than this command, and has nothing to say then.
+	runuser -u "$user" -- "$program" claim 2>/dev/null || true
 	cat <<-END
 		Archipelago runs. To sign in on this machine, with the command archy:
 		  sudo cat $data/_daemon/state/token | archy login http://127.0.0.1:7070

@@ -170,6 +170,9 @@ func (w *Witness) ports(ctx context.Context, m *manifest.Manifest, s *Snapshot) 
 					return err
 				}
 				s.Open[p.Host] = err == nil && answersHTTP(conn)
+				if err == nil && !s.Open[p.Host] && nodes.Lost(ctx, conn) {
+					return fmt.Errorf("asking port %d on the node: %w", p.Host, nodes.ErrLost)
+				}
 				conn, err = outside()
 				s.Exposed[p.Host] = err == nil && answersHTTP(conn)
 				if !s.Open[p.Host] { // what is there is asked by whoever uses it

@@ -30,7 +30,7 @@ func (l *crowd) Accept() (net.Conn, error) {
 		}
 		select {
 		case l.places <- struct{}{}:
-			return &place{c, sync.OnceFunc(func() { <-l.places })}, nil
+			return &place{Conn: c, leave: sync.OnceFunc(func() { <-l.places })}, nil
 		default:
 			io.WriteString(c, refusal(cap(l.places)))
 			c.Close()

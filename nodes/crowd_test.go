@@ -192,8 +192,52 @@ func TestAClientCarriesSoManyConnectionsAndOneMoreWaits(t *testing.T) {
 	}
 	near, far := net.Pipe()
 	defer far.Close()
-	p := &place{near, func() { <-c.carried }}
+	p := &place{Conn: near, leave: func() { <-c.carried }}
 	if err := p.Close(); err != nil || len(c.carried) != maxCarried-2 {
 		t.Errorf("%v, %d places are taken", err, len(c.carried))
+	}
+}
+
+// TestAConnectionThatEndsIsToldFromOneThatIsLost: one whose other end closed it says something
+// about what listens there, one that went down with the SSH connection does not.
+func TestAConnectionThatEndsIsToldFromOneThatIsLost(t *testing.T) {
+	n := serving(t, func(_ context.Context, wg *sync.WaitGroup, conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+		wg.Go(func() {
+			for r := range requests {
+				r.Reply(false, nil) // as sshd answers a keepalive
+			}
+		})
+		for c := range channels {
+			there, requests, err := c.Accept()
+			if err != nil {
+				return
+			}
+			wg.Go(func() { ssh.DiscardRequests(requests) })
+			wg.Go(func() {
+				said := make([]byte, 5)
+				if _, err := io.ReadFull(there, said); err == nil && string(said) == "crash" {
+					conn.Close()
+				}
+				there.Close()
+			})
+		}
+	})
+	for said, want := range map[string]bool{"leave": false, "crash": true} {
+		c := NewClient(n)
+		defer c.Close()
+		conn, err := c.Dial(t.Context(), "tcp", "127.0.0.1:80")
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer conn.Close()
+		if _, err := io.WriteString(conn, said); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := conn.Read(make([]byte, 1)); err == nil {
+			t.Errorf("%s: it is read from", said)
+		}
+		if got := Lost(t.Context(), conn); got != want {
+			t.Errorf("%s: lost %v, expected %v", said, got, want)
+		}
 	}
 }

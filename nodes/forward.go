@@ -23,18 +23,33 @@ func (c *Client) Dial(ctx context.Context, network, address string) (net.Conn, e
 		return nil, fmt.Errorf("%s: connecting to %s there: waiting for one of %d connections to be closed: %w", c.Node, address, cap(c.carried), context.Cause(ctx))
 	}
 	leave := sync.OnceFunc(func() { <-c.carried })
-	nc, err := c.dial(ctx, network, address)
+	nc, over, err := c.dial(ctx, network, address)
 	if err != nil {
 		leave()
 		return nil, err
 	}
-	return &place{nc, leave}, nil
+	return &place{Conn: nc, over: over, leave: leave}, nil
 }
 
 // place is a connection that gives back its place when it is closed.
 type place struct {
 	net.Conn
+	over  *ssh.Client // that carries it
 	leave func()
+}
+
+// Lost tells whether a connection that Dial gave has lost what carries it: that it ended then
+// says nothing about the other end.
+func Lost(ctx context.Context, conn net.Conn) bool {
+	p, carried := conn.(*place)
+	if !carried || p.over == nil {
+		return false
+	}
+	_, err := within(ctx, func() (struct{}, error) {
+		_, _, err := p.over.SendRequest("keepalive@openssh.com", true, nil)
+		return struct{}{}, err
+	}, nil)
+	return err != nil
 }
 
 func (p *place) Close() error {
@@ -50,20 +65,20 @@ func (p *place) CloseWrite() error {
 	return nil
 }
 
-func (c *Client) dial(ctx context.Context, network, address string) (net.Conn, error) {
-	conn, err := c.Connect(ctx)
+func (c *Client) dial(ctx context.Context, network, address string) (nc net.Conn, over *ssh.Client, err error) {
+	over, err = c.Connect(ctx)
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	nc, err := conn.DialContext(ctx, network, address)
+	nc, err = over.DialContext(ctx, network, address)
 	if err != nil {
 		var open *ssh.OpenChannelError
 		if errors.As(err, &open) {
-			return nil, fmt.Errorf("%s: connecting to %s there: %w", c.Node, address, err)
+			return nil, nil, fmt.Errorf("%s: connecting to %s there: %w", c.Node, address, err)
 		}
-		return nil, fmt.Errorf("%s: connecting to %s there: %w: %w", c.Node, address, ErrLost, err)
+		return nil, nil, fmt.Errorf("%s: connecting to %s there: %w: %w", c.Node, address, ErrLost, err)
 	}
-	return nc, nil
+	return nc, over, nil
 }
 
 // Listen accepts connections to an address on the node and forwards them here: a reverse

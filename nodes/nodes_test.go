@@ -6,8 +6,14 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
+
+	"golang.org/x/crypto/ssh"
+
+	"github.com/archipelago-cloud/archipelago/internal/sshtest"
 )
 
 func TestInventoryProblemsComeTogether(t *testing.T) {
@@ -173,4 +179,68 @@ func TestAConnectionHasNoMoreSessionsThanSSHDAllows(t *testing.T) {
 			t.Fatalf("%v", err)
 		}
 	}
+}
+
+// TestASessionThatSSHDRefusesIsAskedForAgain: under load it still counts sessions that have ended
+// here. What runs over the same connection runs on.
+func TestASessionThatSSHDRefusesIsAskedForAgain(t *testing.T) {
+	var connections, opened atomic.Int32
+	commands := sshtest.Commands(misbehave)
+	n := serving(t, func(ctx context.Context, wg *sync.WaitGroup, conn ssh.Conn, channels <-chan ssh.NewChannel, requests <-chan *ssh.Request) {
+		connections.Add(1)
+		taken := make(chan ssh.NewChannel)
+		wg.Go(func() {
+			defer close(taken)
+			for c := range channels {
+				if i := opened.Add(1); i > 1 && i < 5 {
+					c.Reject(ssh.ConnectionFailed, "open failed") // as sshd does ("no more sessions")
+					continue
+				}
+				taken <- c
+			}
+		})
+		commands(ctx, wg, conn, taken, requests)
+	})
+	c := NewClient(n)
+	defer c.Close()
+	begun, runs := make(chan struct{}), make(chan error, 1)
+	ctx, end := context.WithCancelCause(t.Context())
+	go func() { runs <- c.Stream(ctx, "drip", nil, &first{begun: begun}) }()
+	<-begun
+	if said, err := c.Run(t.Context(), "honest"); said != "yes" || err != nil {
+		t.Errorf("%q, %v", said, err)
+	}
+	over := errors.New("over")
+	end(over)
+	if err := <-runs; !errors.Is(err, over) || errors.Is(err, ErrLost) {
+		t.Errorf("the command beside it: %v", err)
+	}
+	if got := connections.Load(); got != 1 {
+		t.Errorf("%d connections", got)
+	}
+
+	// One that refuses for ever is lost to whoever asks.
+	n = serving(t, func(_ context.Context, _ *sync.WaitGroup, _ ssh.Conn, channels <-chan ssh.NewChannel, _ <-chan *ssh.Request) {
+		for c := range channels {
+			c.Reject(ssh.ConnectionFailed, "open failed")
+		}
+	})
+	full := NewClient(n)
+	defer full.Close()
+	ctx, cancel := context.WithTimeoutCause(t.Context(), 300*time.Millisecond, over)
+	defer cancel()
+	if _, err := full.Run(ctx, "honest"); !errors.Is(err, ErrLost) || !errors.Is(err, over) || !strings.Contains(err.Error(), "open failed") {
+		t.Error(err)
+	}
+}
+
+// first says when the first byte has come.
+type first struct {
+	once  sync.Once
+	begun chan struct{}
+}
+
+func (f *first) Write(b []byte) (int, error) {
+	f.once.Do(func() { close(f.begun) })
+	return len(b), nil
 }

@@ -273,9 +273,11 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 	if err != nil {
 		return err
 	}
-	s, err := within(ctx, conn.NewSession, func(late *ssh.Session) { late.Close() })
+	s, err := session(ctx, conn)
 	if err != nil {
-		c.doubt(ctx)
+		if !refused(err) {
+			c.doubt(ctx)
+		}
 		return fmt.Errorf("%s: opening a session: %w: %w", c.Node, ErrLost, err)
 	}
 	defer s.Close()
@@ -302,6 +304,35 @@ func (c *Client) Stream(ctx context.Context, command string, stdin io.Reader, w 
 		return &ExitError{c.Node.Name, short(command), exit.ExitStatus(), stderr.String()}
 	}
 	return fmt.Errorf("%s: %q: %w: %w", c.Node, short(command), ErrLost, err)
+}
+
+// session opens a session. A busy node's sshd still counts some that have ended here, more than
+// it allows at times, and refuses others until it has noticed: nothing of the command was begun,
+// and the connection, which others use, is as good as before.
+func session(ctx context.Context, conn *ssh.Client) (*ssh.Session, error) {
+	again := time.NewTicker(retryPause)
+	defer again.Stop()
+	deadline := time.NewTimer(requestTimeout)
+	defer deadline.Stop()
+	for {
+		s, err := within(ctx, conn.NewSession, func(late *ssh.Session) { late.Close() })
+		if !refused(err) {
+			return s, err
+		}
+		select {
+		case <-again.C:
+		case <-deadline.C:
+			return nil, fmt.Errorf("sshd refused it for %s: %w", requestTimeout, err)
+		case <-ctx.Done():
+			return nil, errors.Join(context.Cause(ctx), err)
+		}
+	}
+}
+
+// refused tells whether the other side answered that it opens no channel.
+func refused(err error) bool {
+	var answer *ssh.OpenChannelError
+	return errors.As(err, &answer)
 }
 
 // within bounds a request that takes no context. If the connection ends at the wrong

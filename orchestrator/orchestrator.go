@@ -9,6 +9,7 @@ import (
 	"errors"
 	"log/slog"
 	"os"
+	"path/filepath"
 	"sync"
 	"sync/atomic"
 	"time"
@@ -20,6 +21,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/images"
+	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 	"github.com/archipelago-cloud/archipelago/orchestrator/offer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
@@ -81,6 +83,9 @@ type Reconciler struct {
 	drills     *drill.Drills
 	rollout    *rollout.Rollout
 	images     *images.Keeper
+	notices    *notify.Notifier
+	killed     kills
+	followed   func() error // why no catalog can be followed; nil where one is, or none is wanted
 	pages      *waiting.Pages
 	webs       webs
 	folders    storage.Watcher
@@ -122,6 +127,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Cat
 	r.drills = drill.New(engine, r.performer.Start, dataDir, log)
 	r.backups = &backup.Manager{Engine: engine, Node: backupNode{r}, Store: store, Secrets: sec, DataDir: dataDir, Snapshots: perform.Snapshots(dataDir), To: repositories(engine, dataDir), Drills: r.drills, Log: log}
 	r.rollout = rollout.New(r, log)
+	r.notices = notify.Open(filepath.Join(dataDir, manifest.OwnDir, "notify"), nodeName(), noted{r}, log)
 	r.metrics = newMetrics(r)
 	r.renderer.SetFolders(store.Records().Folders)
 	r.renderer.SetMoved(store.Records().Moved())

@@ -1,7 +1,6 @@
 package orchestrator
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -22,11 +21,15 @@ const maxHours = 31 * 24 // between two backups
 
 // repositories are those that the node's backups go to.
 func repositories(run repository.Runner, dataDir string) *repository.Store {
-	host, err := os.Hostname()
-	if err != nil {
-		host = "node"
+	return repository.Open(filepath.Join(dataDir, manifest.OwnDir, "repositories"), nodeName(), dataDir, run)
+}
+
+// nodeName is what the node calls itself where others read it.
+func nodeName() string {
+	if name, err := os.Hostname(); err == nil {
+		return name
 	}
-	return repository.Open(filepath.Join(dataDir, manifest.OwnDir, "repositories"), host, dataDir, run)
+	return "node"
 }
 
 // Repositories gives the repositories that backups go to, sorted by name.
@@ -98,10 +101,8 @@ func (r *Reconciler) overdue() host.Finding {
 		return host.Finding{Name: name, OK: true, Detail: "none: no application is backed up by itself; 'archy repository add' makes one"}
 	}
 	var wrong []string
-	for _, to := range all {
-		if why := cmp.Or(to.Problem, r.backups.Health(to.Name).Problem); why != "" {
-			wrong = append(wrong, to.Name+": "+why)
-		}
+	for _, p := range r.troubled(all) {
+		wrong = append(wrong, p.Name+": "+p.What)
 	}
 	backups := r.backups.Backups(time.Now())
 	for _, app := range slices.Sorted(maps.Keys(backups)) {

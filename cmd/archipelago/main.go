@@ -92,7 +92,7 @@ func command() *cobra.Command {
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort), "address on loopback of the RPC for programs on the node, unencrypted")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "address of the RPC and My Apps, over TLS")
 	addNames(serve, &d.names)
-	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), pageCommand(), shareCommand(), manual.Command())
+	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), pageCommand(), shareCommand(), claimCommand(), manual.Command())
 	usage.Mark(root)
 	return root
 }
@@ -213,9 +213,20 @@ func (d *daemon) run(ctx context.Context) error {
 	case st.Error != "":
 		log.Error("the signed catalog", "error", st.Error)
 	}
+	r.Follows(func() error {
+		if _, err := sub.Status(); !errors.Is(err, subscription.ErrNone) {
+			return err
+		}
+		return nil
+	})
 	passwords := access.NewPasswords(stateDir)
 	sessions := access.OpenSessions(stateDir, token, passwords, log)
 	guard := access.NewGuard(sessions)
+	port := secure.Addr().(*net.TCPAddr).Port
+	claim, err := access.OpenClaim(stateDir, port, passwords)
+	if err != nil {
+		return err
+	}
 	mux := http.NewServeMux()
 	plain := http.NewServeMux() // the unencrypted port's
 	started := time.Now()
@@ -228,10 +239,10 @@ func (d *daemon) run(ctx context.Context) error {
 		m.Handle("GET /ca.crt", trust)
 		m.Handle("GET /trust", trust)
 	}
-	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started}
-	pages := &web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Pictures: sub.Picture, Engine: eng, Subscription: sub, About: about, Log: log}
+	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started, Fingerprint: authority.Fingerprint(), Addresses: func() []string { return addresses(d.names.Host, port) }}
+	pages := &web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Claim: claim, Named: authority.Named, Pictures: sub.Picture, Engine: eng, Subscription: sub, About: about, Log: log}
 	mux.Handle("/", pages.Handler())
-	plain.Handle("/", web.ToTLS(secure.Addr().(*net.TCPAddr).Port))
+	plain.Handle("/", web.ToTLS(port))
 	serve := func(h http.Handler) *http.Server {
 		return &http.Server{
 			Handler: h, ReadHeaderTimeout: headerTimeout, IdleTimeout: idleTimeout, TLSConfig: authority.Config(),
@@ -244,6 +255,7 @@ func (d *daemon) run(ctx context.Context) error {
 	wg.Go(func() { sub.Run(ctx) })
 	wg.Go(func() { r.Rollout(ctx, sub.MayUpdate) })
 	wg.Go(func() { r.Backups().Run(ctx) })
+	wg.Go(func() { r.RunNotices(ctx) })
 	wg.Go(func() { pages.Run(ctx) })
 	node := certificate.Local(d.names.Host)
 	webs := &proxy.Server{Source: r, TLS: authority.Config(), Token: token, Domain: node, Log: log}
@@ -276,6 +288,11 @@ func (d *daemon) run(ctx context.Context) error {
 	})
 	wg.Go(func() { eng.UnitChanges(ctx, r.UnitChanged) })
 	wg.Go(func() {
+		if err := eng.MemoryKills(ctx, r.MemoryKilled); err != nil {
+			log.Warn("no notice will say what was killed for want of memory", "error", err)
+		}
+	})
+	wg.Go(func() {
 		for ctx.Err() == nil {
 			if err := eng.Events(ctx, r.ContainerChanged); err != nil && ctx.Err() == nil {
 				log.Warn("podman's events", "error", err)
@@ -297,6 +314,12 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	})
 	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", authority.Fingerprint(), "apps", len(disk))
+	if code := claim.Code(); code != "" {
+		log.Info("this node has no owner yet: 'archipelago claim' prints this again", "code", access.Spaced(code))
+		if err := invite(os.Stderr, addresses(d.names.Host, port), access.Spaced(code), authority.Fingerprint()); err != nil {
+			log.Warn("printing how the node is claimed", "error", err)
+		}
+	}
 	wg.Go(func() {
 		if err := server.ServeTLS(secure, "", ""); !errors.Is(err, http.ErrServerClosed) {
 			log.Error("serving TLS", "error", err)

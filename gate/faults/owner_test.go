@@ -64,7 +64,7 @@ func signedIn(ctx context.Context, proxied ...int) context.Context {
 	tab, closeTab := chromedp.NewContext(b.Context())
 	DeferCleanup(closeTab)
 	Expect(chromedp.Do(tab)).To(Succeed(), "starting Chromium")
-	browse(tab, chromedp.Navigate(node.RPC()+"/"),
+	browse(tab, chromedp.Navigate(node.RPC()+"/login"),
 		chromedp.SendKeys(chromedp.CSS("input[name=token]"), node.Token),
 		chromedp.Click(chromedp.CSS("form.login button")),
 		chromedp.WaitVisible(chromedp.CSS("#apps")))

@@ -97,7 +97,7 @@ func TestMyAppsInABrowser(t *testing.T) {
 		}
 	}
 	do("signing in",
-		chromedp.Navigate(node.RPC()+"/"),
+		chromedp.Navigate(node.RPC()+"/login"),
 		chromedp.SendKeys(chromedp.CSS("input[name=token]"), node.Token),
 		chromedp.Click(chromedp.CSS("form.login button")),
 		chromedp.WaitVisible(chromedp.CSS("#app-radicale")))

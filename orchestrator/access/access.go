@@ -47,12 +47,15 @@ const (
 // errBusy is returned where too many passwords are being checked already.
 var errBusy = errors.New("too many passwords are being checked at the same time")
 
+// ErrLength is returned for a password that is too short or too long.
+var ErrLength = fmt.Errorf("a password has %d to %d characters", minPassword, maxPassword)
+
 // Passwords keeps the owner's password, as Argon2id in the PHC string format.
 type Passwords struct {
 	file    string
 	hashing chan struct{} // holds one for each hash in progress
 	wait    time.Duration // how long a check waits for its place
-	changed func()        // called when there is another password; nil for nobody
+	changed []func()      // called when there is another password
 	hash    func(password, salt []byte, time, memory uint32, threads uint8, length uint32) []byte
 }
 
@@ -63,23 +66,49 @@ func NewPasswords(dir string) *Passwords {
 
 // Set makes a password the one that opens My Apps.
 func (p *Passwords) Set(password string) error {
+	_, err := p.set(password, false)
+	return err
+}
+
+// set does, and gives what is kept of it; as the first one, only where there is none.
+func (p *Passwords) set(password string, first bool) (line []byte, err error) {
 	if n := utf8.RuneCountInString(password); n < minPassword || n > maxPassword {
-		return fmt.Errorf("a password has %d to %d characters", minPassword, maxPassword)
+		return nil, ErrLength
 	}
 	salt := make([]byte, 16)
 	rand.Read(salt)
-	p.hashing <- struct{}{}
+	p.hashing <- struct{}{} // held until it is written: of two that are the first, one is
 	defer func() { <-p.hashing }()
+	if first {
+		switch set, err := p.isSet(); {
+		case err != nil:
+			return nil, err
+		case set:
+			return nil, ErrClaimed
+		}
+	}
 	key := p.hash([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
 	b64 := base64.RawStdEncoding
-	line := fmt.Sprintf("$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s\n", argon2.Version, argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
-	if err := atomicfile.Write(p.file, []byte(line), 0o600); err != nil {
-		return err
+	line = fmt.Appendf(nil, "$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s\n", argon2.Version, argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
+	if err := atomicfile.Write(p.file, line, 0o600); err != nil {
+		return nil, err
 	}
-	if p.changed != nil {
-		p.changed()
+	for _, tell := range p.changed {
+		tell()
 	}
-	return nil
+	return line, nil
+}
+
+// isSet tells whether there is a password, right or damaged.
+func (p *Passwords) isSet() (bool, error) {
+	_, err := os.Lstat(p.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return false, nil
+	}
+	if err != nil {
+		return false, fmt.Errorf("looking for the password: %w", err)
+	}
+	return true, nil
 }
 
 // Check tells whether a password is the owner's; never where none has been set. Where

@@ -74,7 +74,7 @@ type Sessions struct {
 // signs nobody in; the next sign-in replaces it.
 func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
 	s := &Sessions{file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
-	passwords.changed = s.tell
+	passwords.changed = append(passwords.changed, s.tell)
 	var err error
 	if s.kept, err = readSessions(s.file); err != nil {
 		log.Error("no browser is signed in any more; the next sign-in writes the file again", "error", err)
@@ -150,9 +150,14 @@ func (s *Sessions) credentials() (string, error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", fmt.Errorf("reading the password: %w", err)
 	}
+	return s.credentialsWith(password), nil
+}
+
+// credentialsWith stands for the token and what is kept of a password.
+func (s *Sessions) credentialsWith(password []byte) string {
 	mac := hmac.New(sha256.New, []byte(s.token))
 	mac.Write(password)
-	return hex.EncodeToString(mac.Sum(nil)), nil
+	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // check gives those that have not ended. The caller holds mu.

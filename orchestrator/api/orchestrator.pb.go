@@ -4330,6 +4330,622 @@ func (x *Snapshot) GetAdded() int64 {
 	return 0
 }
 
+type ListNoticesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNoticesRequest) Reset() {
+	*x = ListNoticesRequest{}
+	mi := &file_orchestrator_proto_msgTypes[74]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNoticesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNoticesRequest) ProtoMessage() {}
+
+func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[74]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
+func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{74}
+}
+
+type ListNoticesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Notices       []*Notice              `protobuf:"bytes,1,rep,name=notices,proto3" json:"notices,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListNoticesResponse) Reset() {
+	*x = ListNoticesResponse{}
+	mi := &file_orchestrator_proto_msgTypes[75]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListNoticesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListNoticesResponse) ProtoMessage() {}
+
+func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[75]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
+func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{75}
+}
+
+func (x *ListNoticesResponse) GetNotices() []*Notice {
+	if x != nil {
+		return x.Notices
+	}
+	return nil
+}
+
+type Notice struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`             // its kind and whose it is, such as "failed APP"; "disk"
+	Kind          string                 `protobuf:"bytes,2,opt,name=kind,proto3" json:"kind,omitempty"`         // failed, unhealthy, memory, backup, revoked, repository, disk, catalog, frozen, engine
+	App           string                 `protobuf:"bytes,3,opt,name=app,proto3" json:"app,omitempty"`           // the application's id; empty where it is the node's
+	Subject       string                 `protobuf:"bytes,4,opt,name=subject,proto3" json:"subject,omitempty"`   // what people call it
+	Severity      string                 `protobuf:"bytes,5,opt,name=severity,proto3" json:"severity,omitempty"` // urgent or warning
+	What          string                 `protobuf:"bytes,6,opt,name=what,proto3" json:"what,omitempty"`         // what is the matter with the subject
+	Text          string                 `protobuf:"bytes,7,opt,name=text,proto3" json:"text,omitempty"`         // why
+	Remedy        string                 `protobuf:"bytes,8,opt,name=remedy,proto3" json:"remedy,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,9,opt,name=since,proto3" json:"since,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Notice) Reset() {
+	*x = Notice{}
+	mi := &file_orchestrator_proto_msgTypes[76]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Notice) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Notice) ProtoMessage() {}
+
+func (x *Notice) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[76]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Notice.ProtoReflect.Descriptor instead.
+func (*Notice) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{76}
+}
+
+func (x *Notice) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Notice) GetKind() string {
+	if x != nil {
+		return x.Kind
+	}
+	return ""
+}
+
+func (x *Notice) GetApp() string {
+	if x != nil {
+		return x.App
+	}
+	return ""
+}
+
+func (x *Notice) GetSubject() string {
+	if x != nil {
+		return x.Subject
+	}
+	return ""
+}
+
+func (x *Notice) GetSeverity() string {
+	if x != nil {
+		return x.Severity
+	}
+	return ""
+}
+
+func (x *Notice) GetWhat() string {
+	if x != nil {
+		return x.What
+	}
+	return ""
+}
+
+func (x *Notice) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
+func (x *Notice) GetRemedy() string {
+	if x != nil {
+		return x.Remedy
+	}
+	return ""
+}
+
+func (x *Notice) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+type AddTargetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"` // such as ntfy://:TOKEN@HOST/TOPIC; it does not come out again
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddTargetRequest) Reset() {
+	*x = AddTargetRequest{}
+	mi := &file_orchestrator_proto_msgTypes[77]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddTargetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddTargetRequest) ProtoMessage() {}
+
+func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[77]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddTargetRequest.ProtoReflect.Descriptor instead.
+func (*AddTargetRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{77}
+}
+
+func (x *AddTargetRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddTargetRequest) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+type AddTargetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Target        *Target                `protobuf:"bytes,1,opt,name=target,proto3" json:"target,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddTargetResponse) Reset() {
+	*x = AddTargetResponse{}
+	mi := &file_orchestrator_proto_msgTypes[78]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddTargetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddTargetResponse) ProtoMessage() {}
+
+func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[78]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddTargetResponse.ProtoReflect.Descriptor instead.
+func (*AddTargetResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{78}
+}
+
+func (x *AddTargetResponse) GetTarget() *Target {
+	if x != nil {
+		return x.Target
+	}
+	return nil
+}
+
+type ListTargetsRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTargetsRequest) Reset() {
+	*x = ListTargetsRequest{}
+	mi := &file_orchestrator_proto_msgTypes[79]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTargetsRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTargetsRequest) ProtoMessage() {}
+
+func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[79]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTargetsRequest.ProtoReflect.Descriptor instead.
+func (*ListTargetsRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{79}
+}
+
+type ListTargetsResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Targets       []*Target              `protobuf:"bytes,1,rep,name=targets,proto3" json:"targets,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTargetsResponse) Reset() {
+	*x = ListTargetsResponse{}
+	mi := &file_orchestrator_proto_msgTypes[80]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTargetsResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTargetsResponse) ProtoMessage() {}
+
+func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[80]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTargetsResponse.ProtoReflect.Descriptor instead.
+func (*ListTargetsResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{80}
+}
+
+func (x *ListTargetsResponse) GetTargets() []*Target {
+	if x != nil {
+		return x.Targets
+	}
+	return nil
+}
+
+type TestTargetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestTargetRequest) Reset() {
+	*x = TestTargetRequest{}
+	mi := &file_orchestrator_proto_msgTypes[81]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestTargetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestTargetRequest) ProtoMessage() {}
+
+func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[81]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestTargetRequest.ProtoReflect.Descriptor instead.
+func (*TestTargetRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{81}
+}
+
+func (x *TestTargetRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type TestTargetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *TestTargetResponse) Reset() {
+	*x = TestTargetResponse{}
+	mi := &file_orchestrator_proto_msgTypes[82]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *TestTargetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*TestTargetResponse) ProtoMessage() {}
+
+func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[82]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use TestTargetResponse.ProtoReflect.Descriptor instead.
+func (*TestTargetResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{82}
+}
+
+type RemoveTargetRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTargetRequest) Reset() {
+	*x = RemoveTargetRequest{}
+	mi := &file_orchestrator_proto_msgTypes[83]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTargetRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTargetRequest) ProtoMessage() {}
+
+func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[83]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTargetRequest.ProtoReflect.Descriptor instead.
+func (*RemoveTargetRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{83}
+}
+
+func (x *RemoveTargetRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveTargetResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTargetResponse) Reset() {
+	*x = RemoveTargetResponse{}
+	mi := &file_orchestrator_proto_msgTypes[84]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTargetResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTargetResponse) ProtoMessage() {}
+
+func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[84]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTargetResponse.ProtoReflect.Descriptor instead.
+func (*RemoveTargetResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{84}
+}
+
+type Target struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Address       string                 `protobuf:"bytes,2,opt,name=address,proto3" json:"address,omitempty"`  // without what is secret of it
+	Sent          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=sent,proto3" json:"sent,omitempty"`        // when a message last went there
+	Problem       string                 `protobuf:"bytes,4,opt,name=problem,proto3" json:"problem,omitempty"`  // why the last one did not; empty where it did
+	Failed        *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=failed,proto3" json:"failed,omitempty"`    // when that was
+	Waiting       uint32                 `protobuf:"varint,6,opt,name=waiting,proto3" json:"waiting,omitempty"` // messages that are still to go there
+	Lost          uint32                 `protobuf:"varint,7,opt,name=lost,proto3" json:"lost,omitempty"`       // messages that were given up since one last went there
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Target) Reset() {
+	*x = Target{}
+	mi := &file_orchestrator_proto_msgTypes[85]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Target) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Target) ProtoMessage() {}
+
+func (x *Target) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[85]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Target.ProtoReflect.Descriptor instead.
+func (*Target) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{85}
+}
+
+func (x *Target) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Target) GetAddress() string {
+	if x != nil {
+		return x.Address
+	}
+	return ""
+}
+
+func (x *Target) GetSent() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Sent
+	}
+	return nil
+}
+
+func (x *Target) GetProblem() string {
+	if x != nil {
+		return x.Problem
+	}
+	return ""
+}
+
+func (x *Target) GetFailed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Failed
+	}
+	return nil
+}
+
+func (x *Target) GetWaiting() uint32 {
+	if x != nil {
+		return x.Waiting
+	}
+	return 0
+}
+
+func (x *Target) GetLost() uint32 {
+	if x != nil {
+		return x.Lost
+	}
+	return 0
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
@@ -4653,7 +5269,42 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x04host\x18\x03 \x01(\tR\x04host\x12.\n" +
 	"\x04made\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04made\x12\x12\n" +
 	"\x04size\x18\x05 \x01(\x03R\x04size\x12\x14\n" +
-	"\x05added\x18\x06 \x01(\x03R\x05added*\xe7\x01\n" +
+	"\x05added\x18\x06 \x01(\x03R\x05added\"\x14\n" +
+	"\x12ListNoticesRequest\"G\n" +
+	"\x13ListNoticesResponse\x120\n" +
+	"\anotices\x18\x01 \x03(\v2\x16.archipelago.v1.NoticeR\anotices\"\xe6\x01\n" +
+	"\x06Notice\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04kind\x18\x02 \x01(\tR\x04kind\x12\x10\n" +
+	"\x03app\x18\x03 \x01(\tR\x03app\x12\x18\n" +
+	"\asubject\x18\x04 \x01(\tR\asubject\x12\x1a\n" +
+	"\bseverity\x18\x05 \x01(\tR\bseverity\x12\x12\n" +
+	"\x04what\x18\x06 \x01(\tR\x04what\x12\x12\n" +
+	"\x04text\x18\a \x01(\tR\x04text\x12\x16\n" +
+	"\x06remedy\x18\b \x01(\tR\x06remedy\x120\n" +
+	"\x05since\x18\t \x01(\v2\x1a.google.protobuf.TimestampR\x05since\"@\n" +
+	"\x10AddTargetRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\"C\n" +
+	"\x11AddTargetResponse\x12.\n" +
+	"\x06target\x18\x01 \x01(\v2\x16.archipelago.v1.TargetR\x06target\"\x14\n" +
+	"\x12ListTargetsRequest\"G\n" +
+	"\x13ListTargetsResponse\x120\n" +
+	"\atargets\x18\x01 \x03(\v2\x16.archipelago.v1.TargetR\atargets\"'\n" +
+	"\x11TestTargetRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x14\n" +
+	"\x12TestTargetResponse\")\n" +
+	"\x13RemoveTargetRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x16\n" +
+	"\x14RemoveTargetResponse\"\xe2\x01\n" +
+	"\x06Target\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x18\n" +
+	"\aaddress\x18\x02 \x01(\tR\aaddress\x12.\n" +
+	"\x04sent\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04sent\x12\x18\n" +
+	"\aproblem\x18\x04 \x01(\tR\aproblem\x122\n" +
+	"\x06failed\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06failed\x12\x18\n" +
+	"\awaiting\x18\x06 \x01(\rR\awaiting\x12\x12\n" +
+	"\x04lost\x18\a \x01(\rR\x04lost*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -4666,7 +5317,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\x8e\x19\n" +
+	"2\xca\x1c\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -4708,7 +5359,13 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fMakeSnapshot\x12#.archipelago.v1.MakeSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12a\n" +
 	"\rListSnapshots\x12$.archipelago.v1.ListSnapshotsRequest\x1a%.archipelago.v1.ListSnapshotsResponse\"\x03\x90\x02\x01\x12Y\n" +
 	"\rProveSnapshot\x12$.archipelago.v1.ProveSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12]\n" +
-	"\x0fRestoreSnapshot\x12&.archipelago.v1.RestoreSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01B?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
+	"\x0fRestoreSnapshot\x12&.archipelago.v1.RestoreSnapshotRequest\x1a .archipelago.v1.SnapshotProgress0\x01\x12[\n" +
+	"\vListNotices\x12\".archipelago.v1.ListNoticesRequest\x1a#.archipelago.v1.ListNoticesResponse\"\x03\x90\x02\x01\x12P\n" +
+	"\tAddTarget\x12 .archipelago.v1.AddTargetRequest\x1a!.archipelago.v1.AddTargetResponse\x12[\n" +
+	"\vListTargets\x12\".archipelago.v1.ListTargetsRequest\x1a#.archipelago.v1.ListTargetsResponse\"\x03\x90\x02\x01\x12S\n" +
+	"\n" +
+	"TestTarget\x12!.archipelago.v1.TestTargetRequest\x1a\".archipelago.v1.TestTargetResponse\x12Y\n" +
+	"\fRemoveTarget\x12#.archipelago.v1.RemoveTargetRequest\x1a$.archipelago.v1.RemoveTargetResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
 
 var (
 	file_orchestrator_proto_rawDescOnce sync.Once
@@ -4723,7 +5380,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 81)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 93)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                       // 0: archipelago.v1.State
 	(*App)(nil),                      // 1: archipelago.v1.App
@@ -4800,138 +5457,166 @@ var file_orchestrator_proto_goTypes = []any{
 	(*RestoreSnapshotRequest)(nil),   // 72: archipelago.v1.RestoreSnapshotRequest
 	(*SnapshotProgress)(nil),         // 73: archipelago.v1.SnapshotProgress
 	(*Snapshot)(nil),                 // 74: archipelago.v1.Snapshot
-	nil,                              // 75: archipelago.v1.App.ConfigEntry
-	nil,                              // 76: archipelago.v1.Subscription.RefusedEntry
-	nil,                              // 77: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                              // 78: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                              // 79: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                              // 80: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                              // 81: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),    // 82: google.protobuf.Timestamp
+	(*ListNoticesRequest)(nil),       // 75: archipelago.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),      // 76: archipelago.v1.ListNoticesResponse
+	(*Notice)(nil),                   // 77: archipelago.v1.Notice
+	(*AddTargetRequest)(nil),         // 78: archipelago.v1.AddTargetRequest
+	(*AddTargetResponse)(nil),        // 79: archipelago.v1.AddTargetResponse
+	(*ListTargetsRequest)(nil),       // 80: archipelago.v1.ListTargetsRequest
+	(*ListTargetsResponse)(nil),      // 81: archipelago.v1.ListTargetsResponse
+	(*TestTargetRequest)(nil),        // 82: archipelago.v1.TestTargetRequest
+	(*TestTargetResponse)(nil),       // 83: archipelago.v1.TestTargetResponse
+	(*RemoveTargetRequest)(nil),      // 84: archipelago.v1.RemoveTargetRequest
+	(*RemoveTargetResponse)(nil),     // 85: archipelago.v1.RemoveTargetResponse
+	(*Target)(nil),                   // 86: archipelago.v1.Target
+	nil,                              // 87: archipelago.v1.App.ConfigEntry
+	nil,                              // 88: archipelago.v1.Subscription.RefusedEntry
+	nil,                              // 89: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                              // 90: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                              // 91: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                              // 92: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                              // 93: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),    // 94: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	6,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	75, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	87, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
 	54, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
 	67, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
-	82, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	82, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	82, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	76, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	82, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	94, // 5: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	94, // 6: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	94, // 7: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	88, // 8: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	94, // 9: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,  // 10: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	82, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	77, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	78, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	94, // 11: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	89, // 12: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	90, // 13: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	19, // 14: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	79, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	91, // 15: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
 	24, // 16: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	82, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	82, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	94, // 17: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	94, // 18: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	31, // 19: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	80, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	82, // 21: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	82, // 22: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	92, // 20: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	94, // 21: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	94, // 22: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
 	53, // 23: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
 	53, // 24: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	81, // 25: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	93, // 25: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
 	63, // 26: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
 	63, // 27: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
 	64, // 28: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	82, // 29: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	94, // 29: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
 	64, // 30: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
 	63, // 31: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	82, // 32: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	82, // 33: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	82, // 34: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	94, // 32: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	94, // 33: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	94, // 34: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
 	74, // 35: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
 	74, // 36: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
 	36, // 37: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	82, // 38: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
-	7,  // 39: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	9,  // 40: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	10, // 41: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	32, // 42: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	33, // 43: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	34, // 44: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	35, // 45: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	11, // 46: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	12, // 47: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	13, // 48: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	14, // 49: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	16, // 50: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	18, // 51: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	20, // 52: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	22, // 53: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	25, // 54: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	27, // 55: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	29, // 56: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	2,  // 57: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	3,  // 58: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	4,  // 59: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	17, // 60: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	37, // 61: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	39, // 62: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	41, // 63: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	43, // 64: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	45, // 65: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	49, // 66: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	47, // 67: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	51, // 68: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	55, // 69: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	57, // 70: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	65, // 71: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	59, // 72: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	61, // 73: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	68, // 74: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	69, // 75: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	71, // 76: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	72, // 77: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	8,  // 78: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 79: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	36, // 80: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	36, // 81: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	36, // 82: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	36, // 83: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	36, // 84: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	36, // 85: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	36, // 86: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	36, // 87: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	15, // 88: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	17, // 89: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	36, // 90: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	21, // 91: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	23, // 92: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	26, // 93: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	28, // 94: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	30, // 95: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	5,  // 96: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	5,  // 97: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	5,  // 98: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	5,  // 99: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	38, // 100: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	40, // 101: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	42, // 102: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	44, // 103: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	46, // 104: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	50, // 105: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	48, // 106: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	52, // 107: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	56, // 108: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	58, // 109: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	66, // 110: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	60, // 111: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	62, // 112: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	73, // 113: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	70, // 114: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	73, // 115: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	73, // 116: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	78, // [78:117] is the sub-list for method output_type
-	39, // [39:78] is the sub-list for method input_type
-	39, // [39:39] is the sub-list for extension type_name
-	39, // [39:39] is the sub-list for extension extendee
-	0,  // [0:39] is the sub-list for field type_name
+	94, // 38: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	77, // 39: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
+	94, // 40: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	86, // 41: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
+	86, // 42: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
+	94, // 43: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	94, // 44: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	7,  // 45: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	9,  // 46: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	10, // 47: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	32, // 48: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	33, // 49: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	34, // 50: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	35, // 51: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	11, // 52: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	12, // 53: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	13, // 54: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	14, // 55: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	16, // 56: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	18, // 57: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	20, // 58: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	22, // 59: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	25, // 60: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	27, // 61: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	29, // 62: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	2,  // 63: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	3,  // 64: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	4,  // 65: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	17, // 66: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	37, // 67: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	39, // 68: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	41, // 69: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	43, // 70: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	45, // 71: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	49, // 72: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	47, // 73: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	51, // 74: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	55, // 75: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	57, // 76: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	65, // 77: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	59, // 78: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	61, // 79: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	68, // 80: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	69, // 81: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	71, // 82: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	72, // 83: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	75, // 84: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	78, // 85: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	80, // 86: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	82, // 87: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	84, // 88: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	8,  // 89: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,  // 90: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	36, // 91: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	36, // 92: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	36, // 93: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	36, // 94: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	36, // 95: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	36, // 96: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	36, // 97: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	36, // 98: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	15, // 99: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	17, // 100: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	36, // 101: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	21, // 102: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	23, // 103: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	26, // 104: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	28, // 105: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	30, // 106: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	5,  // 107: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	5,  // 108: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	5,  // 109: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	5,  // 110: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	38, // 111: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	40, // 112: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	42, // 113: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	44, // 114: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	46, // 115: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	50, // 116: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	48, // 117: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	52, // 118: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	56, // 119: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	58, // 120: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	66, // 121: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	60, // 122: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	62, // 123: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	73, // 124: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	70, // 125: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	73, // 126: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	73, // 127: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	76, // 128: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	79, // 129: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	81, // 130: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	83, // 131: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	85, // 132: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	89, // [89:133] is the sub-list for method output_type
+	45, // [45:89] is the sub-list for method input_type
+	45, // [45:45] is the sub-list for extension type_name
+	45, // [45:45] is the sub-list for extension extendee
+	0,  // [0:45] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -4949,7 +5634,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   81,
+			NumMessages:   93,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

@@ -274,6 +274,18 @@ func TestTheCASignsForNobodyElsesName(t *testing.T) {
 	}
 }
 
+func TestTheNodeGoesByWhatItHasCertificatesFor(t *testing.T) {
+	a, _ := opened(t, t.TempDir(), Names{Host: "box", Extra: []string{"nas.lan"}, ACME: ACME{Names: []string{public}}})
+	for host, want := range map[string]bool{
+		"box": true, "BOX.local": true, "box.local.": true, "localhost": true, "nas.lan": true, public: true, "192.0.2.7": true, "::1": true, "[::1]": true,
+		"evil.example": false, "box.local.evil.example": false, "feeds.box.local": false, "": false, "192.0.2.7.evil.example": false,
+	} {
+		if got := a.Named(host); got != want {
+			t.Errorf("%q: %t", host, got)
+		}
+	}
+}
+
 func TestNamesThatCannotBeCertifiedAreRefusedAllAtOnce(t *testing.T) {
 	dir := t.TempDir()
 	opened(t, dir, box)

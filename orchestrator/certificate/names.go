@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"net/netip"
 	"regexp"
+	"slices"
 	"strings"
 )
 
@@ -53,6 +54,16 @@ func (n Names) all() []string {
 		names = append(names, n.Host)
 	}
 	return append(names, n.Extra...)
+}
+
+// Named tells whether the node goes by a name or an address: there is a certificate for it.
+func (a *Authority) Named(host string) bool {
+	if _, err := netip.ParseAddr(strings.Trim(host, "[]")); err == nil {
+		return true
+	}
+	return slices.ContainsFunc(append(a.names.all(), a.names.ACME.Names...), func(name string) bool {
+		return strings.EqualFold(name, strings.TrimSuffix(host, "."))
+	})
 }
 
 // mayCertify tells whether the CA's constraints let it sign for a name: one name beyond

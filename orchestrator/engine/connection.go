@@ -13,6 +13,7 @@ import (
 	"os"
 	"path/filepath"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/containers/podman/v5/pkg/bindings"
@@ -55,6 +56,7 @@ type Engine struct {
 	quadlet string // directory that Podman's generator reads
 	drops   string // directory of the user's units, and of drop-ins for those of the generator
 	systemd *systemd
+	memory  atomic.Pointer[memory] // nil while nobody wants to hear of it
 	reloads *reloads
 	helper  func(ctx context.Context, l limit, description string, argv ...string) (string, error)          // outside
 	follows func(ctx context.Context, l limit, description string, said func([]byte), argv ...string) error // follow
@@ -139,6 +141,11 @@ func (p *Podman) request(ctx context.Context, method, path string, query url.Val
 func (p *Podman) connect(ctx context.Context) (*bindings.Connection, error) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
+	// The bindings try for more than half a second, whether or not the context has ended. All
+	// who waited here meanwhile would do the same, one after the other.
+	if ctx.Err() != nil {
+		return nil, context.Cause(ctx)
+	}
 	if p.conn != nil {
 		return p.conn, nil
 	}

@@ -2,11 +2,15 @@ package engine
 
 import (
 	"context"
+	"errors"
 	"net"
 	"net/http"
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
 // serving is an engine whose Podman answers so.
@@ -47,5 +51,38 @@ func TestVersionIsTheAnswerToAPing(t *testing.T) {
 	answer = ""
 	if got, err := e.Version(t.Context()); err == nil {
 		t.Errorf("what is not Podman has version %q", got)
+	}
+}
+
+// TestWhoeverWaitedForTheConnectionDoesNotTryOnceItsTimeIsOver: at a shutdown the prober asks
+// about forty containers, and nobody answers. It ends when it is told to, and does not try for
+// each, one after the other.
+func TestWhoeverWaitedForTheConnectionDoesNotTryOnceItsTimeIsOver(t *testing.T) {
+	const callers = 40
+	asked := make(chan struct{}, 1)
+	e := serving(t, func(_ http.ResponseWriter, r *http.Request) {
+		asked <- struct{}{}
+		<-r.Context().Done()
+	})
+	ctx, cancel := context.WithCancel(t.Context())
+	ended := make(chan error, callers)
+	for range callers {
+		go func() {
+			_, err := e.Version(ctx)
+			ended <- err
+		}()
+	}
+	<-asked
+	cancel()
+	late := time.After(10 * time.Second) // all after one another take 24 s
+	for i := range callers {
+		select {
+		case err := <-ended:
+			if !errors.Is(err, host.ErrUnavailable) {
+				t.Error(err)
+			}
+		case <-late:
+			t.Fatalf("%d of %d still try to connect", callers-i, callers)
+		}
 	}
 }

@@ -267,8 +267,11 @@ func lastError(r io.Reader) string {
 	return ""
 }
 
-// Follow has UnitChanges tell of changes of these units.
+// Follow has UnitChanges and MemoryKills tell of changes of these units.
 func (e *Engine) Follow(units []string) error {
+	if m := e.memory.Load(); m != nil {
+		m.follow(units)
+	}
 	e.systemd.mu.Lock()
 	defer e.systemd.mu.Unlock()
 	for _, u := range units {

@@ -42,6 +42,15 @@ type window struct {
 
 func open(t *testing.T, n *node) *window {
 	t.Helper()
+	w := strange(t, n)
+	w.do("signing in", chromedp.Navigate(n.URL+"/"), chromedp.SendKeys(chromedp.CSS("input[name=token]"), "sesame"),
+		chromedp.Click(chromedp.CSS("form.login button")), chromedp.WaitVisible(chromedp.CSS("#apps")))
+	return w
+}
+
+// strange is a window that is not signed in.
+func strange(t *testing.T, n *node) *window {
+	t.Helper()
 	at, err := url.Parse(n.URL)
 	if err != nil {
 		t.Fatal(err)
@@ -62,8 +71,6 @@ func open(t *testing.T, n *node) *window {
 	if err := chromedp.Do(tab); err != nil {
 		t.Fatal(err)
 	}
-	w.do("signing in", chromedp.Navigate(n.URL+"/"), chromedp.SendKeys(chromedp.CSS("input[name=token]"), "sesame"),
-		chromedp.Click(chromedp.CSS("form.login button")), chromedp.WaitVisible(chromedp.CSS("#apps")))
 	return w
 }
 
@@ -180,6 +187,19 @@ func TestPagesWorkWithoutScripts(t *testing.T) {
 	w.complaints()
 }
 
+// look has axe look at the page that is shown.
+func (w *window) look(axe []byte, where string) {
+	w.t.Helper()
+	is[bool](w, string(axe)+";true")
+	found := is[[]string](w, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html.slice(0, 200) + " (" + n.failureSummary.slice(0, 300) + ")")))`, chromedp.EvalAwaitPromise)
+	for _, f := range found {
+		w.t.Errorf("%s: %s", where, f)
+	}
+}
+
+// beyond is how many pixels of the page are beyond the window's edge.
+const beyond = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
+
 // TestPagesAreForEverybody has axe look at each page (WCAG 2.2, A and AA), light and dark, on a
 // phone, a tablet and a desk; nothing may reach beyond the window's edge.
 func TestPagesAreForEverybody(t *testing.T) {
@@ -192,17 +212,14 @@ func TestPagesAreForEverybody(t *testing.T) {
 	post(t, c, n.URL+"/apps/base/install", nil)
 	post(t, c, n.URL+"/apps/wiki/install", nil)
 	post(t, c, n.URL+"/apps/base/uninstall", nil) // refused
-	w := open(t, n)
-	look := func(path string) {
-		t.Helper()
-		is[bool](w, string(axe)+";true")
-		found := is[[]string](w, `axe.run(document, {runOnly: ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]}).then(r => r.violations.flatMap(v => v.nodes.map(n => v.id + ": " + n.html.slice(0, 200) + " (" + n.failureSummary.slice(0, 300) + ")")))`, chromedp.EvalAwaitPromise)
-		for _, f := range found {
-			t.Errorf("%s: %s", path, f)
+	for name, address := range map[string]string{"phone": "ntfy://127.0.0.1:1/topic?scheme=http", "mail": "smtps://mail.example?from=box@example.org&to=someone-with-a-long-name@a-long-domain.example.org"} {
+		if _, err := n.pages.Reconciler.AddTarget(name, address, "test"); err != nil {
+			t.Fatal(err)
 		}
 	}
-	const beyond = "document.scrollingElement.scrollWidth - document.documentElement.clientWidth"
-	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/history"}
+	post(t, c, n.URL+"/system/notify/phone/test", nil) // not taken
+	w := open(t, n)
+	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/history", "/sheet"}
 	for theme, widths := range map[string][]int{"light": {720, 768, 360}, "dark": {1440}} { // 720 is 1440 at 200 %
 		if _, err := chromedp.Call(w.tab, emulation.SetEmulatedMedia, emulation.SetEmulatedMediaParams{Features: []*emulation.MediaFeature{{Name: "prefers-color-scheme", Value: theme}}}); err != nil {
 			t.Fatal(err)
@@ -215,7 +232,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 					t.Errorf("%s: %v px beyond the window", where, over)
 				}
 				if i == len(widths)-1 {
-					look(where)
+					w.look(axe, where)
 				}
 			}
 		}

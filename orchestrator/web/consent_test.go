@@ -30,10 +30,10 @@ func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
 		t.Fatal(err)
 	}
 	log := slog.New(slog.NewTextHandler(io.Discard, nil))
-	dir := t.TempDir()
+	dir, data := t.TempDir(), t.TempDir()
 	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
 	return func(offered catalog.Catalog) *Server {
-		s := &Server{Reconciler: orchestrator.New(nil, store, sec, offered, "/d", log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
+		s := &Server{Reconciler: orchestrator.New(nil, store, sec, offered, data, log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
 		s.Handler()
 		return s
 	}

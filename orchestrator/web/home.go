@@ -3,9 +3,13 @@ package web
 import (
 	"fmt"
 	"net/http"
+	"net/url"
+	"slices"
+	"strings"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator"
+	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
@@ -60,16 +64,8 @@ func (s *Server) homePage(f frame) homePage {
 		if v.Backup.Made.After(newest) {
 			newest = v.Backup.Made
 		}
-		link := "/apps/" + c.ID
-		switch {
-		case c.Error != "":
-			p.Attention = append(p.Attention, matter{c.Name, link, c.Error})
-		case v.Backup.Problem != "":
-			p.Attention = append(p.Attention, matter{c.Name, link, v.Backup.Problem})
-		case c.Attention:
-			p.Attention = append(p.Attention, matter{c.Name, link, "is " + c.State})
-		}
 	}
+	p.Attention = matters(s.Reconciler.Attention(views, hearing))
 	p.Offered = len(s.Reconciler.Offer().Search("", ""))
 	if len(views) == 0 {
 		for _, id := range s.Reconciler.Offer().Search("", "") {
@@ -85,12 +81,44 @@ func (s *Server) homePage(f frame) homePage {
 		if p.Stale != "" {
 			p.Said = fmt.Sprintf("The engine does not answer; when it was last heard, %d of %d applications ran.", running, len(views))
 		}
-		if n := len(p.Attention); n > 0 {
-			p.Said += fmt.Sprintf(" %d of them want your attention.", n)
+		if names := subjects(p.Attention); names != "" {
+			p.Said += " Wants your attention: " + names + "."
 		}
 	}
 	p.Strip = s.strip(p.Apps, newest)
 	return p
+}
+
+// matters are the conditions of which notices are made, but those that a banner above them
+// shows already.
+func matters(all []notify.Condition) (out []matter) {
+	for _, c := range all {
+		m := matter{c.Subject, "/system", c.What}
+		switch {
+		case c.Kind == notify.Engine, c.Kind == notify.Frozen:
+			continue
+		case c.App != "":
+			m.Link = "/apps/" + url.PathEscape(c.App)
+		case c.Kind == notify.Repository:
+			m.Link = "/backups"
+		}
+		if c.Text != "" {
+			m.What += ": " + c.Text
+		}
+		out = append(out, m)
+	}
+	return out
+}
+
+// subjects names what matters are of, each once.
+func subjects(all []matter) string {
+	var names []string
+	for _, m := range all {
+		if !slices.Contains(names, m.Name) {
+			names = append(names, m.Name)
+		}
+	}
+	return strings.Join(names, ", ")
 }
 
 func (s *Server) home(w http.ResponseWriter, r *http.Request) {

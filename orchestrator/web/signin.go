@@ -13,9 +13,10 @@ func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
 			next(w, r)
 			return
 		}
-		w.Header().Set("HX-Redirect", "/login") // for the page that is still open
+		door := s.door()
+		w.Header().Set("HX-Redirect", door) // for the page that is still open
 		if r.Method == http.MethodGet && !swaps(r) && r.Header.Get("Sec-Fetch-Mode") == "navigate" || r.URL.Path == "/" {
-			http.Redirect(w, r, "/login", http.StatusSeeOther)
+			http.Redirect(w, r, door, http.StatusSeeOther)
 			return
 		}
 		http.Error(w, "Sign in first.", http.StatusUnauthorized)
@@ -42,8 +43,9 @@ func (s *Server) form(next http.HandlerFunc) http.HandlerFunc {
 func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, problem string) {
 	s.render(w, status, "signin", struct {
 		frame
-		Problem string
-	}{frame{Title: "Sign in", token: func(string) string { return "" }}, problem})
+		Problem   string
+		Unclaimed bool
+	}{frame{Title: "Sign in", token: func(string) string { return "" }}, problem, s.unclaimed()})
 }
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {

@@ -13,6 +13,7 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
+	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 )
 
 // fact is one thing about the node that its owner sees at a glance.
@@ -23,9 +24,6 @@ type fact struct {
 	Share      int    // in percent, of what there is; -1 where that means nothing
 	Warn       bool
 }
-
-// nearlyFull is from when on a share is too much, in percent.
-const nearlyFull = 90
 
 // sample is how the machine was, taken once a minute however many look: otherwise each
 // message would be another for its sake.
@@ -97,7 +95,7 @@ func used(name, icon string, free, total int64) (fact, error) {
 		return fact{}, errors.New("nothing is known of it")
 	}
 	share := int(100 * (total - free) / total)
-	return fact{Name: name, Icon: icon, Value: size(free) + " free", Share: share, Warn: share >= nearlyFull}, nil
+	return fact{Name: name, Icon: icon, Value: size(free) + " free", Share: share, Warn: share >= notify.NearlyFull}, nil
 }
 
 // backups says how old the newest backup is.

@@ -35,6 +35,7 @@ type systemPage struct {
 	Folders  []folder
 	Problem  string // why the folders cannot be read
 	Browsers []browser
+	Notify   notifyPart
 	Refused  refusal
 	Checks   []host.Finding // where they were asked for
 	Checked  bool
@@ -59,6 +60,7 @@ const systemAt = "/system"
 func (s *Server) systemPage(f frame) systemPage {
 	f.Here, f.Title = "system", "System"
 	p := systemPage{frame: f, standing: s.standing(s.Reconciler.Heard()), About: s.About, Kernel: runtime.GOOS + "/" + runtime.GOARCH, Refused: s.refusals.of(f.Own.ID, systemAt)}
+	p.Notify = s.notifyPart(f)
 	p.Catalog.None = true
 	if s.Subscription != nil {
 		var err error

@@ -21,16 +21,20 @@ func ownStyle(page string) string {
 	return "'sha256-" + base64.StdEncoding.EncodeToString(sum[:]) + "'"
 }
 
-// Trust serves the certificate of the node's CA at /ca.crt, and at /trust a page that says
-// how to have a device trust it. Both are for everyone: they hold no secret.
-func Trust(host, fingerprint string, pem []byte) http.Handler {
-	var page bytes.Buffer
-	// In groups that people can compare.
+// grouped is a fingerprint in groups that people can compare.
+func grouped(fingerprint string) string {
 	var groups []string
 	for i := 0; i+4 <= len(fingerprint); i += 4 {
 		groups = append(groups, fingerprint[i:i+4])
 	}
-	err := template.Must(template.New("").Parse(trustHTML)).Execute(&page, map[string]any{"Host": host, "Fingerprint": strings.Join(groups, " ")})
+	return strings.Join(groups, " ")
+}
+
+// Trust serves the certificate of the node's CA at /ca.crt, and at /trust a page that says
+// how to have a device trust it. Both are for everyone: they hold no secret.
+func Trust(host, fingerprint string, pem []byte) http.Handler {
+	var page bytes.Buffer
+	err := template.Must(template.New("").Parse(trustHTML)).Execute(&page, map[string]any{"Host": host, "Fingerprint": grouped(fingerprint)})
 	style := ownStyle(trustHTML)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ca.crt", func(w http.ResponseWriter, _ *http.Request) {

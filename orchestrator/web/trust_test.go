@@ -28,7 +28,8 @@ func TestAnyoneCanGetTheCAAndReadHowToTrustIt(t *testing.T) {
 	}
 	if page, err := (&Server{pages: parsed()}).execute("signin", struct {
 		frame
-		Problem string
+		Problem   string
+		Unclaimed bool
 	}{}); err != nil || !strings.Contains(string(page), `href="/trust"`) {
 		t.Error("the sign-in page does not lead there")
 	}

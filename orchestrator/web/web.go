@@ -45,6 +45,8 @@ type About struct {
 	Version, Digest string // the SHA-256 of the running program, in hex
 	Name            string // by which browsers on its network find the node, such as "box.local"
 	DataDir         string
+	Fingerprint     string          // of the node's CA, in hex
+	Addresses       func() []string // at which browsers find My Apps; nil: they are not known
 	StartedAt       time.Time
 }
 
@@ -53,6 +55,8 @@ type Server struct {
 	Reconciler   *orchestrator.Reconciler
 	Guard        *access.Guard
 	Sessions     *access.Sessions
+	Claim        *access.Claim              // nil: the node has an owner
+	Named        func(host string) bool     // whether the node goes by a name or address; nil: it goes by any
 	Pictures     Pictures                   // those that are not on the disk; nil for none
 	Engine       Engine                     // nil: what it would be asked is not shown
 	Subscription *subscription.Subscription // nil: no catalog is followed
@@ -74,6 +78,9 @@ func (s *Server) Handler() http.Handler {
 	s.pages, s.jobs = parsed(), newJobs(s.notes.note)
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", assets(static))
+	mux.HandleFunc("GET /claim", s.claimForm)
+	mux.HandleFunc("POST /claim", s.claim)
+	mux.HandleFunc("GET /sheet", s.signedIn(s.sheet))
 	mux.HandleFunc("GET /login", func(w http.ResponseWriter, r *http.Request) { s.signInPage(w, r, http.StatusOK, "") })
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
@@ -103,6 +110,10 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /system/refresh", s.signedIn(s.form(s.refresh)))
 	mux.HandleFunc("POST /system/folders/add", s.signedIn(s.form(s.addFolder)))
 	mux.HandleFunc("POST /system/folders/{name}/remove", s.signedIn(s.form(s.removeFolder)))
+	mux.HandleFunc("GET /events/notify", s.signedIn(s.notifyEvents))
+	mux.HandleFunc("POST /system/notify/add", s.signedIn(s.form(s.addTarget)))
+	mux.HandleFunc("POST /system/notify/{name}/test", s.signedIn(s.form(s.testTarget)))
+	mux.HandleFunc("POST /system/notify/{name}/remove", s.signedIn(s.form(s.removeTarget)))
 	mux.HandleFunc("POST /sessions/{id}/end", s.signedIn(s.form(s.endSession)))
 	return headers(access.SameOrigin(inTime(mux, formTime)))
 }

@@ -136,6 +136,19 @@ const (
 	// OrchestratorRestoreSnapshotProcedure is the fully-qualified name of the Orchestrator's
 	// RestoreSnapshot RPC.
 	OrchestratorRestoreSnapshotProcedure = "/archipelago.v1.Orchestrator/RestoreSnapshot"
+	// OrchestratorListNoticesProcedure is the fully-qualified name of the Orchestrator's ListNotices
+	// RPC.
+	OrchestratorListNoticesProcedure = "/archipelago.v1.Orchestrator/ListNotices"
+	// OrchestratorAddTargetProcedure is the fully-qualified name of the Orchestrator's AddTarget RPC.
+	OrchestratorAddTargetProcedure = "/archipelago.v1.Orchestrator/AddTarget"
+	// OrchestratorListTargetsProcedure is the fully-qualified name of the Orchestrator's ListTargets
+	// RPC.
+	OrchestratorListTargetsProcedure = "/archipelago.v1.Orchestrator/ListTargets"
+	// OrchestratorTestTargetProcedure is the fully-qualified name of the Orchestrator's TestTarget RPC.
+	OrchestratorTestTargetProcedure = "/archipelago.v1.Orchestrator/TestTarget"
+	// OrchestratorRemoveTargetProcedure is the fully-qualified name of the Orchestrator's RemoveTarget
+	// RPC.
+	OrchestratorRemoveTargetProcedure = "/archipelago.v1.Orchestrator/RemoveTarget"
 )
 
 // OrchestratorClient is a client for the archipelago.v1.Orchestrator service.
@@ -226,6 +239,17 @@ type OrchestratorClient interface {
 	ProveSnapshot(context.Context, *connect.Request[api.ProveSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error)
 	// RestoreSnapshot brings an application back that is not installed and has no data here.
 	RestoreSnapshot(context.Context, *connect.Request[api.RestoreSnapshotRequest]) (*connect.ServerStreamForClient[api.SnapshotProgress], error)
+	// ListNotices gives what wants the owner's attention now, the gravest first.
+	ListNotices(context.Context, *connect.Request[api.ListNoticesRequest]) (*connect.Response[api.ListNoticesResponse], error)
+	// AddTarget has notices go to an address as well: of a push service, mail or a Matrix room. The address,
+	// which holds what lets the node in there, is in no answer.
+	AddTarget(context.Context, *connect.Request[api.AddTargetRequest]) (*connect.Response[api.AddTargetResponse], error)
+	// ListTargets gives where notices go, and how that goes.
+	ListTargets(context.Context, *connect.Request[api.ListTargetsRequest]) (*connect.Response[api.ListTargetsResponse], error)
+	// TestTarget sends a message to a target, and fails if it is not taken.
+	TestTarget(context.Context, *connect.Request[api.TestTargetRequest]) (*connect.Response[api.TestTargetResponse], error)
+	// RemoveTarget has no more notices go there.
+	RemoveTarget(context.Context, *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error)
 }
 
 // NewOrchestratorClient constructs a client for the archipelago.v1.Orchestrator service. By
@@ -482,6 +506,38 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(orchestratorMethods.ByName("RestoreSnapshot")),
 			connect.WithClientOptions(opts...),
 		),
+		listNotices: connect.NewClient[api.ListNoticesRequest, api.ListNoticesResponse](
+			httpClient,
+			baseURL+OrchestratorListNoticesProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListNotices")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		addTarget: connect.NewClient[api.AddTargetRequest, api.AddTargetResponse](
+			httpClient,
+			baseURL+OrchestratorAddTargetProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("AddTarget")),
+			connect.WithClientOptions(opts...),
+		),
+		listTargets: connect.NewClient[api.ListTargetsRequest, api.ListTargetsResponse](
+			httpClient,
+			baseURL+OrchestratorListTargetsProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListTargets")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		testTarget: connect.NewClient[api.TestTargetRequest, api.TestTargetResponse](
+			httpClient,
+			baseURL+OrchestratorTestTargetProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("TestTarget")),
+			connect.WithClientOptions(opts...),
+		),
+		removeTarget: connect.NewClient[api.RemoveTargetRequest, api.RemoveTargetResponse](
+			httpClient,
+			baseURL+OrchestratorRemoveTargetProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RemoveTarget")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -526,6 +582,11 @@ type orchestratorClient struct {
 	listSnapshots    *connect.Client[api.ListSnapshotsRequest, api.ListSnapshotsResponse]
 	proveSnapshot    *connect.Client[api.ProveSnapshotRequest, api.SnapshotProgress]
 	restoreSnapshot  *connect.Client[api.RestoreSnapshotRequest, api.SnapshotProgress]
+	listNotices      *connect.Client[api.ListNoticesRequest, api.ListNoticesResponse]
+	addTarget        *connect.Client[api.AddTargetRequest, api.AddTargetResponse]
+	listTargets      *connect.Client[api.ListTargetsRequest, api.ListTargetsResponse]
+	testTarget       *connect.Client[api.TestTargetRequest, api.TestTargetResponse]
+	removeTarget     *connect.Client[api.RemoveTargetRequest, api.RemoveTargetResponse]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -723,6 +784,31 @@ func (c *orchestratorClient) RestoreSnapshot(ctx context.Context, req *connect.R
 	return c.restoreSnapshot.CallServerStream(ctx, req)
 }
 
+// ListNotices calls archipelago.v1.Orchestrator.ListNotices.
+func (c *orchestratorClient) ListNotices(ctx context.Context, req *connect.Request[api.ListNoticesRequest]) (*connect.Response[api.ListNoticesResponse], error) {
+	return c.listNotices.CallUnary(ctx, req)
+}
+
+// AddTarget calls archipelago.v1.Orchestrator.AddTarget.
+func (c *orchestratorClient) AddTarget(ctx context.Context, req *connect.Request[api.AddTargetRequest]) (*connect.Response[api.AddTargetResponse], error) {
+	return c.addTarget.CallUnary(ctx, req)
+}
+
+// ListTargets calls archipelago.v1.Orchestrator.ListTargets.
+func (c *orchestratorClient) ListTargets(ctx context.Context, req *connect.Request[api.ListTargetsRequest]) (*connect.Response[api.ListTargetsResponse], error) {
+	return c.listTargets.CallUnary(ctx, req)
+}
+
+// TestTarget calls archipelago.v1.Orchestrator.TestTarget.
+func (c *orchestratorClient) TestTarget(ctx context.Context, req *connect.Request[api.TestTargetRequest]) (*connect.Response[api.TestTargetResponse], error) {
+	return c.testTarget.CallUnary(ctx, req)
+}
+
+// RemoveTarget calls archipelago.v1.Orchestrator.RemoveTarget.
+func (c *orchestratorClient) RemoveTarget(ctx context.Context, req *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error) {
+	return c.removeTarget.CallUnary(ctx, req)
+}
+
 // OrchestratorHandler is an implementation of the archipelago.v1.Orchestrator service.
 type OrchestratorHandler interface {
 	// ListApps gives every application of the node's catalog with its last known state.
@@ -811,6 +897,17 @@ type OrchestratorHandler interface {
 	ProveSnapshot(context.Context, *connect.Request[api.ProveSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error
 	// RestoreSnapshot brings an application back that is not installed and has no data here.
 	RestoreSnapshot(context.Context, *connect.Request[api.RestoreSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error
+	// ListNotices gives what wants the owner's attention now, the gravest first.
+	ListNotices(context.Context, *connect.Request[api.ListNoticesRequest]) (*connect.Response[api.ListNoticesResponse], error)
+	// AddTarget has notices go to an address as well: of a push service, mail or a Matrix room. The address,
+	// which holds what lets the node in there, is in no answer.
+	AddTarget(context.Context, *connect.Request[api.AddTargetRequest]) (*connect.Response[api.AddTargetResponse], error)
+	// ListTargets gives where notices go, and how that goes.
+	ListTargets(context.Context, *connect.Request[api.ListTargetsRequest]) (*connect.Response[api.ListTargetsResponse], error)
+	// TestTarget sends a message to a target, and fails if it is not taken.
+	TestTarget(context.Context, *connect.Request[api.TestTargetRequest]) (*connect.Response[api.TestTargetResponse], error)
+	// RemoveTarget has no more notices go there.
+	RemoveTarget(context.Context, *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error)
 }
 
 // NewOrchestratorHandler builds an HTTP handler from the service implementation. It returns the
@@ -1063,6 +1160,38 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(orchestratorMethods.ByName("RestoreSnapshot")),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorListNoticesHandler := connect.NewUnaryHandler(
+		OrchestratorListNoticesProcedure,
+		svc.ListNotices,
+		connect.WithSchema(orchestratorMethods.ByName("ListNotices")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorAddTargetHandler := connect.NewUnaryHandler(
+		OrchestratorAddTargetProcedure,
+		svc.AddTarget,
+		connect.WithSchema(orchestratorMethods.ByName("AddTarget")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorListTargetsHandler := connect.NewUnaryHandler(
+		OrchestratorListTargetsProcedure,
+		svc.ListTargets,
+		connect.WithSchema(orchestratorMethods.ByName("ListTargets")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorTestTargetHandler := connect.NewUnaryHandler(
+		OrchestratorTestTargetProcedure,
+		svc.TestTarget,
+		connect.WithSchema(orchestratorMethods.ByName("TestTarget")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRemoveTargetHandler := connect.NewUnaryHandler(
+		OrchestratorRemoveTargetProcedure,
+		svc.RemoveTarget,
+		connect.WithSchema(orchestratorMethods.ByName("RemoveTarget")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/archipelago.v1.Orchestrator/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OrchestratorListAppsProcedure:
@@ -1143,6 +1272,16 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorProveSnapshotHandler.ServeHTTP(w, r)
 		case OrchestratorRestoreSnapshotProcedure:
 			orchestratorRestoreSnapshotHandler.ServeHTTP(w, r)
+		case OrchestratorListNoticesProcedure:
+			orchestratorListNoticesHandler.ServeHTTP(w, r)
+		case OrchestratorAddTargetProcedure:
+			orchestratorAddTargetHandler.ServeHTTP(w, r)
+		case OrchestratorListTargetsProcedure:
+			orchestratorListTargetsHandler.ServeHTTP(w, r)
+		case OrchestratorTestTargetProcedure:
+			orchestratorTestTargetHandler.ServeHTTP(w, r)
+		case OrchestratorRemoveTargetProcedure:
+			orchestratorRemoveTargetHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1306,4 +1445,24 @@ func (UnimplementedOrchestratorHandler) ProveSnapshot(context.Context, *connect.
 
 func (UnimplementedOrchestratorHandler) RestoreSnapshot(context.Context, *connect.Request[api.RestoreSnapshotRequest], *connect.ServerStream[api.SnapshotProgress]) error {
 	return connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RestoreSnapshot is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListNotices(context.Context, *connect.Request[api.ListNoticesRequest]) (*connect.Response[api.ListNoticesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListNotices is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) AddTarget(context.Context, *connect.Request[api.AddTargetRequest]) (*connect.Response[api.AddTargetResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.AddTarget is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListTargets(context.Context, *connect.Request[api.ListTargetsRequest]) (*connect.Response[api.ListTargetsResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListTargets is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) TestTarget(context.Context, *connect.Request[api.TestTargetRequest]) (*connect.Response[api.TestTargetResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.TestTarget is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RemoveTarget(context.Context, *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveTarget is not implemented"))
 }

@@ -1,6 +1,10 @@
-// What a page does beyond htmx: it copies, and keeps an open menu open over swaps. Without
+// What a page does beyond htmx: it copies, prints, and keeps an open menu open over swaps. Without
 // it, everything is there and can be reached.
 "use strict";
+
+document.addEventListener("click", (event) => {
+  if (event.target.closest("[data-print]")) print();
+});
 
 document.addEventListener("click", async (event) => {
   const button = event.target.closest("[data-copy]");

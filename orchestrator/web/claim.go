@@ -1,0 +1,113 @@
+package web
+
+import (
+	"errors"
+	"net/http"
+	"strings"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/internal/strength"
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+)
+
+// claimPage is what a node shows that has no owner.
+type claimPage struct {
+	frame
+	Code    string // as it was typed, or came with the address that the node printed
+	Problem string
+	At      string // the field that it is about
+	Node    string
+	Clock   string
+}
+
+// unclaimed tells whether the node is still to be claimed.
+func (s *Server) unclaimed() bool { return s.Claim != nil && s.Claim.Open() }
+
+// door is where whoever is not signed in is led.
+func (s *Server) door() string {
+	if s.unclaimed() {
+		return "/claim"
+	}
+	return "/login"
+}
+
+func (s *Server) claimPage(w http.ResponseWriter, status int, code, problem, at string) {
+	s.render(w, status, "claim", claimPage{
+		frame: frame{Title: "Make this node yours", token: func(string) string { return "" }},
+		Code:  access.Spaced(code), Problem: problem, At: at, Node: s.About.Name, Clock: time.Now().Format("2006-01-02 15:04 MST"),
+	})
+}
+
+func (s *Server) claimForm(w http.ResponseWriter, r *http.Request) {
+	if !s.unclaimed() {
+		http.Redirect(w, r, "/", http.StatusSeeOther)
+		return
+	}
+	s.claimPage(w, http.StatusOK, r.URL.Query().Get("code"), "", "")
+}
+
+// claim makes whoever has read the code at the node its owner. The node must be asked by a
+// name of its own: a page of somebody else's, whose name is made to lead here, cannot ask.
+func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
+	if s.Claim == nil {
+		http.NotFound(w, r)
+		return
+	}
+	if s.Named != nil && !s.Named(hostOf(r)) {
+		s.Reconciler.Audit(access.Who(r), "claim", errors.New("asked by a name that is not the node's"))
+		http.Error(w, "Refused: this node has another name. Open the address that 'archipelago claim' prints on the node.", http.StatusForbidden)
+		return
+	}
+	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	code, password := r.PostFormValue("code"), r.PostFormValue("password")
+	var weak error
+	answered, err := s.Guard.Claim(w, r, s.Claim, code, password, func(password string) error {
+		if password != r.PostFormValue("again") {
+			weak = errors.New("The two passwords differ. Type the same twice.")
+		} else {
+			weak = strength.Weak(password, append(strings.FieldsFunc(s.About.Name, func(c rune) bool { return c == '.' || c == '-' }), s.About.Name, "archipelago", "local")...)
+		}
+		return weak
+	})
+	if answered {
+		return
+	}
+	said := err
+	if weak != nil {
+		said = errors.New("a password that was not taken") // which is not to be described in a log
+	}
+	s.Reconciler.Audit(access.Who(r), "claim", said)
+	switch {
+	case err == nil:
+		http.Redirect(w, r, "/sheet", http.StatusSeeOther)
+	case errors.Is(err, access.ErrClaimed):
+		s.signInPage(w, r, http.StatusConflict, "This node has an owner already. If it is not you, its console tells: 'archipelago claim'.")
+	case errors.Is(err, access.ErrCode):
+		s.claimPage(w, http.StatusUnauthorized, "", "That is not this node's code. It changes whenever the daemon starts; 'archipelago claim' prints it on the node.", "code")
+	case errors.Is(err, access.ErrLength):
+		s.claimPage(w, http.StatusUnprocessableEntity, code, "It is too short or too long: "+err.Error()+".", "password")
+	case weak != nil:
+		s.claimPage(w, http.StatusUnprocessableEntity, code, weak.Error(), "password")
+	default:
+		s.Log.Error("claiming the node", "error", err)
+		s.claimPage(w, http.StatusInternalServerError, code, "The password could not be kept; the daemon's log says why.", "")
+	}
+}
+
+// sheet is what an owner prints and keeps. It holds nothing that opens the node.
+func (s *Server) sheet(w http.ResponseWriter, r *http.Request) {
+	data := struct {
+		frame
+		About       About
+		Addresses   []string
+		Fingerprint string
+		Today       string
+		Empty       bool
+	}{frame: s.frame(r, "system", "Recovery sheet"), About: s.About, Fingerprint: grouped(s.About.Fingerprint), Today: time.Now().Format(time.DateOnly)}
+	if s.About.Addresses != nil {
+		data.Addresses = s.About.Addresses()
+	}
+	installed, _ := s.Reconciler.Installed()
+	data.Empty = len(installed) == 0
+	s.render(w, http.StatusOK, "sheet", data)
+}
