@@ -240,7 +240,7 @@ func (l *lived) Settled(well func() []string) (wrong []string) {
 	l.back()
 	deadline := time.NewTimer(settledWithin)
 	defer deadline.Stop()
-	tick := time.NewTicker(poll)
+	tick := time.NewTicker(time.Second) // a look costs the node several commands
 	defer tick.Stop()
 	for wrong = well(); len(wrong) > 0; wrong = well() {
 		select {
@@ -274,7 +274,7 @@ func (l *lived) Look() (f sequence.Found) {
 	f.Going = a.State == api.State_STATE_REMOVING
 	f.Version, f.Said = a.Version, fmt.Sprintf("%s: %s; %s", a.State, a.Error, a.Note)
 	// Witnesses that are not the daemon: which version runs, where its data is, and what is there.
-	mounted := onNode(l.ctx, `podman inspect page --format '{{range .Config.Env}}{{println .}}{{end}}{{range .Mounts}}{{println "at" .Source}}{{end}}' 2>/dev/null; true`)
+	mounted := onNode(l.ctx, `podman inspect page --format '{{range .Config.Env}}{{println .}}{{end}}{{range .Mounts}}{{println "at" .Source}}{{end}}' 2>/dev/null; true`) + "\n"
 	if f.Up {
 		if !strings.Contains(mounted, "at "+f.InForce+"\n") {
 			f.Wrong = append(f.Wrong, "the container does not have "+f.InForce)
@@ -282,15 +282,14 @@ func (l *lived) Look() (f sequence.Found) {
 		if mark := map[bool]string{true: "1", false: f.Version}[f.Version == sequence.OnDisk]; !strings.Contains(mounted, "MARK="+mark+"\n") {
 			f.Wrong = append(f.Wrong, "the container is of another version than "+f.Version)
 		}
-	} else if !f.Installed && mounted != "" {
+	} else if !f.Installed && mounted != "\n" {
 		f.Going = true
 	}
-	for _, dir := range []string{manifest.VolumeDir(nodes.DataDir, "page", "data"), filepath.Join(disks, "disk1", "page", "data"), filepath.Join(disks, "disk2", "page", "data")} {
-		p := sequence.Place{Dir: dir}
-		out := onNode(l.ctx, "podman unshare sh -c '[ ! -d %[1]s ] || echo there; [ ! -f %[1]s%[2]s ] || cat %[1]s%[2]s'", dir, content)
-		there, text, written := strings.Cut(out, "\n")
-		p.There, p.Written, p.Content = there == "there", written, text
-		f.Places = append(f.Places, p)
+	all := []string{manifest.VolumeDir(nodes.DataDir, "page", "data"), filepath.Join(disks, "disk1", "page", "data"), filepath.Join(disks, "disk2", "page", "data")}
+	out := onNode(l.ctx, `podman unshare sh -c 'for d; do echo "$([ ! -d $d ] || echo there):$([ ! -f $d%[1]s ] || echo written):$(cat $d%[1]s 2>/dev/null)"; done' sh %[2]s`, content, strings.Join(all, " "))
+	for i, line := range strings.Split(out, "\n") {
+		words := strings.SplitN(line, ":", 3)
+		f.Places = append(f.Places, sequence.Place{Dir: all[i], There: words[0] != "", Written: words[1] != "", Content: words[2]})
 	}
 	return f
 }
