@@ -286,7 +286,7 @@ var _ = Describe("a backup in a repository", Ordered, ContinueOnFailure, func() 
 
 	for _, part := range backup.Parts {
 		labels := Label("long")
-		if part == backup.Copied || part == backup.Recorded { // in 'make few-faults', one of each
+		if part == backup.Recorded { // in 'make few-faults', the one after which most is there
 			labels = Label()
 		}
 		It(fmt.Sprintf("is cut off by a kill of the daemon after %s", part), labels, func(ctx SpecContext) {
