@@ -120,10 +120,10 @@ vuln: ## known vulnerabilities in what is linked; needs vuln.go.dev
 test: lint unit gate-selftest few-faults ## everything: what CI runs
 
 .PHONY: bench
-bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; manifests rendered; compose files imported; BLAKE3 against b3sum
+bench: setup ## the daemon against bare systemctl and podman; the planner; catalogs of 10,000 applications; 100 manifests checked; manifests rendered; compose files imported; BLAKE3 against b3sum; backups of 10 GiB in 100,000 files against plain restic (BENCH_BACKUP_MIB and BENCH_BACKUP_FILES make it smaller)
 	$(call install,b3sum,b3sum)
 	go test -run '^$$' -bench . ./orchestrator/plan ./orchestrator/render ./orchestrator/subscription ./catalog/document ./catalog/manifest/findings ./catalog/compose ./cmd/archy
-	go test -tags lab -count=1 -timeout 20m -v ./gate/bench
+	go test -tags lab -count=1 -timeout 60m -v ./gate/bench
 
 .PHONY: docs
 docs: ## render docs/*.dot, write docs/manifest.md, and bring the last full run and what 'make faults' and 'make mutants' measured into TESTING.md

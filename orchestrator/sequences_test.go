@@ -10,7 +10,6 @@ import (
 	"fmt"
 	"io"
 	"log/slog"
-	"math/rand/v2"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -24,6 +23,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/sequence"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
@@ -178,31 +178,20 @@ func (d disks) Extract(_ context.Context, file, dir string) error {
 	}
 }
 
-// life is an application's on a node: what its owner asks for, and what they must find.
-type life struct {
-	t    *testing.T
-	rng  *rand.Rand
-	dir  string
-	h    *fakeHost
-	r    *Reconciler
-	end  func() // of the daemon
-	said []string
+// lived is a node in memory that an application lives on, with its data on this machine's disk.
+type lived struct {
+	t   *testing.T
+	dir string
+	h   *fakeHost
+	r   *Reconciler
+	end func() // of the daemon
 
-	catalog   *document.Document // followed; nil for none
-	serial    int64
-	newest    int             // version that the catalog has had
-	bad       map[string]bool // versions that do not start, and spoil the data
-	installed bool
-	version   string
-	content   string // of the data; empty: there is none
-	writes    int
-	kept      []string // contents of backups, by the version that made them
-	made      []string
+	catalog *document.Document // followed; nil for none
+	serial  int64
+	bad     map[string]bool // versions that do not start, and spoil the data
 }
 
-func (l *life) say(format string, args ...any) { l.said = append(l.said, fmt.Sprintf(format, args...)) }
-
-func (l *life) manifest(version string) *manifest.Manifest {
+func (l *lived) manifest(version string) *manifest.Manifest {
 	m, err := manifest.Parse("pair", fmt.Appendf(nil, `
 apiVersion: archipelago/v1
 id: pair
@@ -221,7 +210,7 @@ canary: {exec: {container: pair, write: [put, "{{canary}}"], read: [get]}}
 }
 
 // begin starts a daemon on what is on the disk.
-func (l *life) begin() {
+func (l *lived) begin() {
 	store, err := state.Open(l.dir + "/state")
 	if err != nil {
 		l.t.Fatal(err)
@@ -230,7 +219,7 @@ func (l *life) begin() {
 	if err != nil {
 		l.t.Fatal(err)
 	}
-	disk := catalog.Catalog{"pair": {Manifest: l.manifest("0.1"), Source: catalog.Source{From: catalog.FromDisk}}}
+	disk := catalog.Catalog{"pair": {Manifest: l.manifest(sequence.OnDisk), Source: catalog.Source{From: catalog.FromDisk}}}
 	l.r = New(disks{l.h}, store, sec, disk, l.dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
 	l.r.place = func(_, dir, _ string) (string, error) { return dir, nil }
 	l.r.SetCatalog(l.catalog)
@@ -240,8 +229,14 @@ func (l *life) begin() {
 	l.end = func() { cancel(); <-done }
 }
 
-// cut has the power be cut, and come back.
-func (l *life) cut() {
+// CutAt counts calls of the daemon to the node.
+func (l *lived) CutAt(moment int) {
+	l.h.mu.Lock()
+	defer l.h.mu.Unlock()
+	l.h.cut = moment
+}
+
+func (l *lived) Cut() {
 	l.h.set(errCut)
 	l.end()
 	l.h.mu.Lock()
@@ -251,20 +246,13 @@ func (l *life) cut() {
 	l.begin()
 }
 
-func (l *life) places() (all []string) {
-	for _, dir := range []string{"/data/pair/db", "/disk1/pair/db", "/disk2/pair/db"} {
-		all = append(all, l.dir+dir)
-	}
-	return all
-}
+func (l *lived) inForce() string { return l.r.store.Data("pair").Dir(l.r.dataDir, "pair", "db") }
 
-func (l *life) inForce() string { return l.r.store.Data("pair").Dir(l.r.dataDir, "pair", "db") }
-
-// publish has the catalog hold a version, or none of the application.
-func (l *life) publish(version string, revoked ...string) {
+func (l *lived) Offer(version string, bad bool, revoked ...string) {
 	l.serial++
 	d := &document.Document{Schema: document.Schema, Channel: "feature", Serial: l.serial, Created: time.Now(), Expires: time.Now().Add(10000 * time.Hour)}
 	if version != "" {
+		l.bad[version] = bad
 		e, err := document.NewEntry(l.manifest(version), "test", "")
 		if err != nil {
 			l.t.Fatal(err)
@@ -278,211 +266,117 @@ func (l *life) publish(version string, revoked ...string) {
 	l.r.SetCatalog(d)
 }
 
-// request asks for something, and says whether it was accepted: then it is to be so.
-func (l *life) request(q request.Request) bool {
-	q.App, q.Who = "pair", "owner"
-	_, err := l.r.Request(q)
-	l.say("%s %v: %v", q.Verb, q.Purge, err)
-	return err == nil
-}
-
-// offered is the version that an installation takes.
-func (l *life) offered() string {
-	e, err := l.r.Offer().Entry("pair", time.Now())
-	if err != nil {
-		return ""
-	}
-	return e.Manifest.Version
-}
-
-// next does something, and says in the model what must come of it.
-func (l *life) next() {
-	can := []func(){l.install, l.install, l.install, l.install, l.restore, l.restore, l.restore, l.purge, l.newer, l.newer, l.lose}
-	if l.installed {
-		can = []func(){l.update, l.update, l.update, l.update, l.update, l.move, l.move, l.move, l.move, l.backUp, l.backUp, l.uninstall, l.purge, l.newer, l.lose, l.revoke, l.restore, l.install}
-	}
-	do := can[l.rng.IntN(len(can))]
-	if l.rng.IntN(2) == 0 {
-		calls := 1 + l.rng.IntN(20)
-		l.say("power is cut after %d calls", calls)
-		l.h.mu.Lock()
-		l.h.cut = calls
-		l.h.mu.Unlock()
-	}
-	do()
-}
-
-func (l *life) install() {
-	if !l.installed && l.bad[l.offered()] {
-		l.newer() // there is nothing yet to which an installation could be rolled back
-	}
-	version, had := l.offered(), l.installed
-	if l.request(request.Request{Verb: request.Install}) && !had {
-		l.installed, l.version = true, version
-		if l.content == "" {
-			l.content = "made"
-		}
-	}
-}
-
-func (l *life) uninstall() {
-	if l.request(request.Request{Verb: request.Uninstall}) {
-		l.installed, l.version = false, ""
-	}
-}
-
-func (l *life) purge() {
-	if l.request(request.Request{Verb: request.Uninstall, Purge: true}) {
-		l.installed, l.version, l.content = false, "", ""
-	}
-}
-
-// newer has the catalog hold a version that it had not; one of three does not start.
-func (l *life) newer() {
-	l.newest++
-	version := strconv.Itoa(l.newest)
-	l.bad[version] = l.installed && l.rng.IntN(3) == 0
-	l.say("the catalog has %s, bad: %v", version, l.bad[version])
-	l.publish(version)
-}
-
-func (l *life) update() {
-	if l.rng.IntN(3) > 0 {
-		l.newer()
-	}
-	if version := l.offered(); l.request(request.Request{Verb: request.Update}) && !l.bad[version] {
-		l.version = version
-	}
-}
-
-func (l *life) lose() {
-	l.say("nothing is followed any more, or another channel")
+func (l *lived) Unfollow() {
 	l.catalog = nil
 	l.r.SetCatalog(nil)
 }
 
-func (l *life) revoke() {
-	l.say("%s is revoked", l.version)
-	l.publish("", l.version)
+func (l *lived) request(q request.Request) error {
+	q.App, q.Who = "pair", "owner"
+	_, err := l.r.Request(q)
+	return err
 }
 
-func (l *life) move() {
-	to := []string{"", l.dir + "/disk1", l.dir + "/disk2"}[l.rng.IntN(3)]
-	at, err := l.r.MoveVolume(l.t.Context(), "pair", "db", to, "owner", func(string) {})
-	l.say("move to %q: %q, %v", to, at, err)
+func (l *lived) Install() error { return l.request(request.Request{Verb: request.Install}) }
+func (l *lived) Update() error  { return l.request(request.Request{Verb: request.Update}) }
+func (l *lived) Uninstall(purge bool) error {
+	return l.request(request.Request{Verb: request.Uninstall, Purge: purge})
 }
 
-func (l *life) backUp() {
+func (l *lived) Move(disk int) error {
+	to := ""
+	if disk > 0 {
+		to = fmt.Sprintf("%s/disk%d", l.dir, disk)
+	}
+	_, err := l.r.MoveVolume(l.t.Context(), "pair", "db", to, "owner", func(string) {})
+	return err
+}
+
+func (l *lived) BackUp() (string, error) {
 	id, err := age.GenerateX25519Identity()
 	if err == nil {
 		err = l.r.Backups().Write(l.t.Context(), "pair", []age.Recipient{id.Recipient()}, "owner", io.Discard)
 	}
-	l.say("backup: %v", err)
-	if err == nil {
-		l.kept, l.made = append(l.kept, l.content), append(l.made, l.version)
-	}
+	return "", err
 }
 
-// restore brings the newest backup back. One that was cut its owner purges, to try again.
-func (l *life) restore() {
-	if len(l.kept) == 0 {
-		return
-	}
-	content, version := l.kept[len(l.kept)-1], l.made[len(l.made)-1]
+func (l *lived) Restore(made sequence.Backup) error {
 	var volumes bytes.Buffer
 	w := tar.NewWriter(&volumes)
-	err := errors.Join(w.WriteHeader(&tar.Header{Name: "db/file", Mode: 0o600, Size: int64(len(content)), Typeflag: tar.TypeReg}))
-	_, wrote := io.WriteString(w, content)
+	err := errors.Join(w.WriteHeader(&tar.Header{Name: "db/file", Mode: 0o600, Size: int64(len(made.Content)), Typeflag: tar.TypeReg}))
+	_, wrote := io.WriteString(w, made.Content)
 	if err := errors.Join(err, wrote, w.Close()); err != nil {
 		l.t.Fatal(err)
 	}
 	sum := sha256.Sum256(volumes.Bytes())
-	b := backup.Backup{Format: archive.Format, App: "pair", Goal: state.Running, Manifest: l.manifest(version), Source: "catalog feature 1",
-		Data:    state.Data{App: "pair", Version: version, Volumes: []string{"db"}},
-		Consent: []string{"runs version " + version + " as its backup describes it, which nothing on this node vouches for"}}
+	b := backup.Backup{Format: archive.Format, App: "pair", Goal: state.Running, Manifest: l.manifest(made.Version), Source: "catalog feature 1",
+		Data:    state.Data{App: "pair", Version: made.Version, Volumes: []string{"db"}},
+		Consent: made.Consent()}
 	_, err = l.r.Backups().Restore(l.t.Context(), b, nil, &volumes, hex.EncodeToString(sum[:]), "owner")
-	l.say("restore of %s, %q: %v", version, content, err)
-	switch had := l.installed || l.content != ""; {
-	case err == nil && had:
-		l.t.Error("a restore took the place of data")
-	case err == nil:
-		l.installed, l.version, l.content = true, version, content
-	case !had && !errors.Is(err, request.ErrRefused):
-		l.cut()
-		l.request(request.Request{Verb: request.Uninstall, Purge: true})
-	}
+	return err
 }
 
-// settled waits until all is done, after the power cut if there was one, and compares.
-func (l *life) settled() {
-	synctest.Wait()
+func (l *lived) Refused(err error) bool { return errors.Is(err, request.ErrRefused) }
+
+func (l *lived) Write(content string) error {
+	return os.WriteFile(l.inForce()+"/file", []byte(content), 0o600)
+}
+
+func (l *lived) Remove(dir string) { os.RemoveAll(dir) }
+
+func (l *lived) isDown() bool {
 	l.h.mu.Lock()
-	cut := l.h.down != nil
-	l.h.mu.Unlock()
-	if cut {
-		l.say("the power is cut")
-		l.cut()
+	defer l.h.mu.Unlock()
+	return l.h.down != nil
+}
+
+func (l *lived) Settled(well func() []string) []string {
+	synctest.Wait()
+	if l.isDown() {
+		l.Cut()
 	}
 	time.Sleep(20 * time.Minute)
 	synctest.Wait()
-	l.h.mu.Lock()
-	cut = l.h.down != nil
-	l.h.cut = 0
-	l.h.mu.Unlock()
-	if cut {
-		l.say("the power was cut later")
-		l.cut()
+	down := l.isDown()
+	l.CutAt(0)
+	if down {
+		l.Cut()
 		time.Sleep(20 * time.Minute)
 		synctest.Wait()
 	}
-	// What may be anybody's is its owner's to remove.
-	if f := l.r.moves(); !f.OK {
+	return well()
+}
+
+func (l *lived) Look() (f sequence.Found) {
+	if m := l.r.moves(); !m.OK {
 		p := l.r.store.Data("pair").Places["db"]
 		if p.To == "" || p.To == l.inForce() || p.Left != "" {
-			l.t.Errorf("left of a move: %+v, %+v", f, p)
-			return
+			f.Wrong = append(f.Wrong, fmt.Sprintf("left of a move: %+v, %+v", m, p))
+		} else {
+			f.Spare = p.To
 		}
-		l.say("its owner removes %s", p.To)
-		os.RemoveAll(p.To)
 	}
-	if f := l.r.leftovers(); !f.OK {
-		l.t.Errorf("%+v", f)
+	if left := l.r.leftovers(); !left.OK {
+		f.Wrong = append(f.Wrong, fmt.Sprintf("%+v", left))
 	}
 	v, err := l.r.App("pair")
-	if installed := err == nil && v.Goal == state.Running; installed != l.installed {
-		l.t.Errorf("installed: %v, %s, %v", installed, v.Goal, err)
-		return
+	f.Installed, f.Going = err == nil && v.Goal == state.Running, err == nil && v.Goal != ""
+	f.Said = fmt.Sprintf("%s, %s: %s, %v", v.Goal, v.State, v.Error, err)
+	if f.Installed {
+		f.Up, f.Version = v.State == view.Up, v.Manifest.Version
 	}
-	if !l.installed && err == nil && v.Goal != "" {
-		l.t.Errorf("it is going still: %s, %s", v.State, v.Error)
+	f.InForce = l.inForce()
+	for _, dir := range []string{"/data/pair/db", "/disk1/pair/db", "/disk2/pair/db"} {
+		b, err := os.ReadFile(l.dir + dir + "/file")
+		f.Places = append(f.Places, sequence.Place{Dir: l.dir + dir, There: there(l.dir + dir), Written: !os.IsNotExist(err), Content: string(b)})
 	}
-	if l.installed && (v.State != view.Up || v.Manifest.Version != l.version) {
-		l.t.Errorf("version %s, %s: %s; expected %s", v.Manifest.Version, v.State, v.Error, l.version)
-	}
-	for _, dir := range l.places() {
-		b, err := os.ReadFile(dir + "/file")
-		switch {
-		case l.content != "" && dir == l.inForce():
-			if string(b) != l.content && !(l.content == "made" && os.IsNotExist(err) && there(dir)) {
-				l.t.Errorf("%s holds %q, %v; expected %q", dir, b, err, l.content)
-			}
-		case there(dir):
-			l.t.Errorf("%s is there, and not in force", dir)
-		}
-	}
-	if l.installed && !l.t.Failed() && l.rng.IntN(2) == 0 {
-		l.writes++
-		l.content = "written " + strconv.Itoa(l.writes)
-		if err := os.WriteFile(l.inForce()+"/file", []byte(l.content), 0o600); err != nil {
-			l.t.Error(err)
-		}
-		l.say("%s", l.content)
-	}
+	return f
 }
 
 // TestTheOwnersDataIsNeverLost has an application live through random sequences of what can
 // happen to it, power cuts at any step among it: its data and its version are those that its
-// owner must expect, in one place, and nothing else is left.
+// owner must expect, in one place, and nothing else is left. gate/faults does the same to real
+// nodes.
 func TestTheOwnersDataIsNeverLost(t *testing.T) {
 	from, to := 0, sequences
 	if n, err := strconv.Atoi(os.Getenv("SEQUENCES")); err == nil {
@@ -493,7 +387,7 @@ func TestTheOwnersDataIsNeverLost(t *testing.T) {
 	}
 	for n := from; n < to && !t.Failed(); n++ {
 		synctest.Test(t, func(t *testing.T) {
-			l := &life{t: t, rng: rand.New(rand.NewPCG(uint64(n), 18)), dir: inMemory(t), h: empty(), bad: map[string]bool{}}
+			l := &lived{t: t, dir: inMemory(t), h: empty(), bad: map[string]bool{}}
 			for _, disk := range []string{"/disk1", "/disk2"} {
 				if err := os.Mkdir(l.dir+disk, 0o700); err != nil {
 					t.Fatal(err)
@@ -511,10 +405,12 @@ func TestTheOwnersDataIsNeverLost(t *testing.T) {
 				return false
 			}
 			l.begin()
+			s := sequence.New(uint64(n), l)
 			for range 14 {
-				l.next()
-				if l.settled(); t.Failed() {
-					t.Errorf("sequence %d:\n%s", n, strings.Join(l.said, "\n"))
+				if wrong := s.Step(); len(wrong) > 0 {
+					t.Errorf("sequence %d: %s\n%s", n, strings.Join(wrong, "; "), strings.Join(s.Said, "\n"))
+				}
+				if t.Failed() {
 					break
 				}
 			}

@@ -68,6 +68,42 @@ func (c *channel) root(version int64, by ...*sign.Signer) []byte {
 	return b
 }
 
+// newChannel has two keys, of which the first signs its root.
+func newChannel() *channel {
+	GinkgoHelper()
+	c := &channel{files: map[string][]byte{}}
+	for range 2 {
+		s, err := sign.NewSigner("faults")
+		Expect(err).NotTo(HaveOccurred())
+		c.keys = append(c.keys, s)
+	}
+	gate, err := sign.NewSigner("gate")
+	Expect(err).NotTo(HaveOccurred())
+	c.gate = gate
+	c.set("/root/1.json", c.root(1, c.keys[0]))
+	return c
+}
+
+// serve has the node find the mirror until the spec ends.
+func (c *channel) serve() {
+	life, stop := context.WithCancel(context.Background())
+	var tunnel sync.WaitGroup
+	tunnel.Go(func() {
+		node.ServeThere(life, mirrorAddress, c, func(err error) { fmt.Fprintln(GinkgoWriter, "mirror:", err) })
+	})
+	DeferCleanup(func() {
+		stop()
+		tunnel.Wait()
+	})
+}
+
+// unfollow has a node follow nothing, as if it never had.
+func unfollow(ctx context.Context) {
+	GinkgoHelper()
+	onNode(ctx, "systemctl --user stop %[1]s; rm -rf %[2]s/_daemon/state/subscription; systemctl --user start %[1]s", nodes.DaemonUnit, nodes.DataDir)
+	Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
+}
+
 // publish signs a catalog of applications, proven by a gate, and has the mirror serve it.
 func (c *channel) publish(serial int64, key int, change func(*document.Document), apps ...*manifest.Manifest) {
 	GinkgoHelper()
@@ -133,29 +169,10 @@ var _ = Describe("a node that follows the signed catalog", func() {
 	}
 	BeforeEach(func(ctx SpecContext) {
 		fresh(ctx)
-		onNode(ctx, "systemctl --user stop %[1]s; rm -rf %[2]s/_daemon/state/subscription; systemctl --user start %[1]s", nodes.DaemonUnit, nodes.DataDir)
-		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
-		c = &channel{files: map[string][]byte{}}
-		for range 2 {
-			s, err := sign.NewSigner("faults")
-			Expect(err).NotTo(HaveOccurred())
-			c.keys = append(c.keys, s)
-		}
-		gate, err := sign.NewSigner("gate")
-		Expect(err).NotTo(HaveOccurred())
-		c.gate = gate
-		c.set("/root/1.json", c.root(1, c.keys[0]))
-		life, stop := context.WithCancel(context.Background())
-		var tunnel sync.WaitGroup
-		tunnel.Go(func() {
-			node.ServeThere(life, mirrorAddress, c, func(err error) { fmt.Fprintln(GinkgoWriter, "mirror:", err) })
-		})
-		DeferCleanup(func(ctx SpecContext) {
-			stop()
-			tunnel.Wait()
-			onNode(ctx, "systemctl --user stop %[1]s; rm -rf %[2]s/_daemon/state/subscription; systemctl --user start %[1]s", nodes.DaemonUnit, nodes.DataDir)
-			Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
-		})
+		unfollow(ctx)
+		c = newChannel()
+		c.serve()
+		DeferCleanup(func(ctx SpecContext) { unfollow(ctx) })
 	})
 
 	It("installs and updates from it, and is moved by nothing that is older, revoked, expired or signed by others", func(ctx SpecContext) {

@@ -44,9 +44,15 @@ func archy(ctx context.Context, home string, stdin io.Reader, args ...string) (s
 func loggedIn(ctx context.Context) (home string) {
 	GinkgoHelper()
 	home = GinkgoT().TempDir()
+	logIn(ctx, home)
+	return home
+}
+
+// logIn has archy reach the node from a home.
+func logIn(ctx context.Context, home string) {
+	GinkgoHelper()
 	out, err := archy(ctx, home, strings.NewReader(node.Token), "login", node.RPC(), "--fingerprint", node.Authority.Fingerprint())
 	Expect(err).NotTo(HaveOccurred(), out)
-	return home
 }
 
 // signedIn gives the tab of a browser in which the owner has signed in to My Apps. It is

@@ -196,6 +196,7 @@ func (m *Manager) copyStopped(ctx context.Context, app, dir string) (b Backup, e
 			return b, fmt.Errorf("backing up %s: %w", app, err)
 		}
 	}
+	after(Stopped)
 	data := m.Store.Data(app)
 	for _, v := range data.Volumes {
 		dirs = append(dirs, data.Dir(m.DataDir, app, v))

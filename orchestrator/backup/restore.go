@@ -68,6 +68,7 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 			err = errors.Join(err, m.undo(context.WithoutCancel(ctx), b.App))
 		}
 	}()
+	after(Placed)
 	for _, name := range derivedLast(b.Manifest, values) {
 		if b.Manifest.Secret(name) {
 			rec.Config[name], err = m.Secrets.Keep(b.App, name, values[name])
@@ -78,14 +79,17 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 			return 0, err
 		}
 	}
+	after(Keyed)
 	data := b.Data
 	data.Places = nil // no backup says where on this node something is
 	if err := m.Store.PutData(data); err != nil {
 		return 0, err
 	}
+	after(Recorded)
 	if gen, err = m.Node.Restore(rec, b.Consent); err != nil {
 		return 0, err
 	}
+	after(Accepted)
 	return gen, nil
 }
 

@@ -57,6 +57,7 @@ func (m *Manager) BackUp(ctx context.Context, app, to, who string, tell func(Ste
 			err = errors.Join(err, delErr)
 		}
 	}()
+	after(Copied)
 	if err := m.describe(b, dir); err != nil {
 		return s, fmt.Errorf("backing up %s: %w", app, err)
 	}
@@ -64,6 +65,7 @@ func (m *Manager) BackUp(ctx context.Context, app, to, who string, tell func(Ste
 	if err != nil {
 		return s, fmt.Errorf("backing up %s: %w", app, err)
 	}
+	after(Stored)
 	m.made(to, s)
 	return s, m.awaitUp(ctx, b)
 }
@@ -150,6 +152,7 @@ func (m *Manager) fetch(ctx context.Context, r *repository.Repository, s reposit
 	if err := m.readBack(ctx, r, s, b, dir, progress); err != nil {
 		return err
 	}
+	after(Fetched)
 	return m.Engine.PutBack(ctx, dir, home)
 }
 

@@ -54,6 +54,11 @@ type progress struct {
 	since time.Time
 }
 
+// helperStop is how long a command has to end by itself before it is killed: one that waits
+// for a disk or another machine may not see that it is to end. A daemon that starts waits for
+// what the one before it has left, and systemd for the daemon.
+const helperStop = 4 * time.Second
+
 // helperName begins the names of the units that commands run in, and of what they write to.
 const helperName = "archipelago-helper-"
 
@@ -124,16 +129,7 @@ func (e *Engine) follow(ctx context.Context, l limit, description string, said f
 		defer (*f).Close()
 	}
 	result := make(chan string, 1)
-	_, err := e.systemd.conn.StartTransientUnitContext(ctx, name, "replace", []dbus.Property{
-		dbus.PropDescription(description),
-		dbus.PropType("oneshot"),
-		// No expansion by systemd: it would take ${name…} for a variable of its own and,
-		// worse, read $ in another way once it has reloaded.
-		{Name: "ExecStartEx", Value: godbus.MakeVariant([]execStartEx{{argv[0], argv, []string{"no-env-expand"}}})},
-		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
-		{Name: "StandardOutputFileToAppend", Value: godbus.MakeVariant(out.Name())},
-		{Name: "StandardErrorFileToAppend", Value: godbus.MakeVariant(failed.Name())},
-	}, result)
+	_, err := e.systemd.conn.StartTransientUnitContext(ctx, name, "replace", helper(description, out.Name(), failed.Name(), argv), result)
 	if err != nil {
 		return err
 	}
@@ -162,6 +158,21 @@ func (e *Engine) follow(ctx context.Context, l limit, description string, said f
 			return errors.New(text)
 		}
 		return fmt.Errorf("%s; see journalctl --user -u %s", r, name)
+	}
+}
+
+// helper is the unit of a command, which writes to the files out and failed.
+func helper(description, out, failed string, argv []string) []dbus.Property {
+	return []dbus.Property{
+		dbus.PropDescription(description),
+		dbus.PropType("oneshot"),
+		// No expansion by systemd: it would take ${name…} for a variable of its own and,
+		// worse, read $ in another way once it has reloaded.
+		{Name: "ExecStartEx", Value: godbus.MakeVariant([]execStartEx{{argv[0], argv, []string{"no-env-expand"}}})},
+		{Name: "TimeoutStopUSec", Value: godbus.MakeVariant(uint64(helperStop.Microseconds()))},
+		{Name: "CollectMode", Value: godbus.MakeVariant("inactive-or-failed")},
+		{Name: "StandardOutputFileToAppend", Value: godbus.MakeVariant(out)},
+		{Name: "StandardErrorFileToAppend", Value: godbus.MakeVariant(failed)},
 	}
 }
 

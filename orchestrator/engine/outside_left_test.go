@@ -6,11 +6,15 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strconv"
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/coreos/go-systemd/v22/dbus"
+
+	"github.com/archipelago-cloud/archipelago/dist"
 )
 
 // unitList is systemd with these units.
@@ -83,4 +87,25 @@ func TestWhatADaemonLeftRunningIsEnded(t *testing.T) {
 			}
 		})
 	}
+}
+
+// TestACommandThatDoesNotEndIsKilledBeforeTheDaemonIsGivenUp: restic that waits for its target
+// does not hear that it is to end. A daemon that waits for it longer than systemd waits for
+// the daemon would never come up. systemd waits once before it kills, and once after.
+func TestACommandThatDoesNotEndIsKilledBeforeTheDaemonIsGivenUp(t *testing.T) {
+	_, rest, ok := strings.Cut(string(dist.Files()[dist.UserUnits+dist.Unit]), "\nTimeoutStartSec=")
+	line, _, _ := strings.Cut(rest, "\n")
+	given, err := strconv.Atoi(line)
+	if err != nil || !ok {
+		t.Fatalf("the daemon's unit: %q, %v", line, err)
+	}
+	for _, p := range helper("a command", "out", "failed", []string{"/bin/true"}) {
+		if stop, is := p.Value.Value().(uint64); is && p.Name == "TimeoutStopUSec" {
+			if waits := 2 * time.Duration(stop) * time.Microsecond; stop == 0 || waits > time.Duration(given)*time.Second/2 {
+				t.Errorf("it has %s, and the daemon %d s to start", waits, given)
+			}
+			return
+		}
+	}
+	t.Error("it has systemd's 90 s")
 }

@@ -7,7 +7,7 @@ package fault
 
 // The faults. A build with the tag "faults" commits the one that the environment
 // variable ARCHIPELAGO_FAULT names. "cut:POINT:VERB", with a point of Points and an
-// action's verb (or "request"), has the daemon kill itself there, once. "skip:VERB" has it
+// action's verb (or "request", or a part of a backup), has the daemon kill itself there, once. "skip:VERB" has it
 // take an action of that kind for done. "reversed" has it do the actions of each plan in reverse. "render:OLD=>NEW" has NEW, which may be empty, in
 // place of every OLD in the unit files.
 const (

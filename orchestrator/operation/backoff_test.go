@@ -162,6 +162,36 @@ func TestRepairsThatAreSpreadAreNoCrashLoop(t *testing.T) {
 	})
 }
 
+// TestWhatAHolderHasStoppedIsNoCrash: an application that goes into ten repositories is
+// stopped, and started again, ten times in a row.
+func TestWhatAHolderHasStoppedIsNoCrash(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		tr := settled(t)
+		for range 10 {
+			release, err := tr.Hold(t.Context(), "a", "a backup is being made")
+			if err != nil {
+				t.Fatal(err)
+			}
+			release()
+			if turn := propose(tr, start(1)); turn != (operation.Turn{Begin: true}) {
+				t.Fatalf("the start after a backup is %+v", turn)
+			}
+			tr.Done("a", 1, false)
+			propose(tr, operation.Proposal{App: "a", Generation: 1})
+		}
+		// What ends by itself afterwards counts, as ever: also where nobody had stopped it.
+		release, err := tr.Hold(t.Context(), "a", "a backup is about to be tried")
+		if err != nil {
+			t.Fatal(err)
+		}
+		release()
+		propose(tr, operation.Proposal{App: "a", Generation: 1})
+		if turn := repair(t, tr); !turn.Begin {
+			t.Errorf("it ended by itself: %+v", turn)
+		}
+	})
+}
+
 func TestWorkThatStartsNothingIsNoRepair(t *testing.T) {
 	tr := settled(t)
 	for range 20 {

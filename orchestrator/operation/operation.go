@@ -41,6 +41,7 @@ type record struct {
 	Status
 	backoff
 	held       string // why nothing may begin for now
+	released   bool   // whoever held it may have stopped it, and nobody has looked since
 	generation uint64 // under way
 	blocked    bool   // the failure was found by planning, which is free to look again
 	accepted   uint64
@@ -210,7 +211,7 @@ func (t *Tracker) Hold(ctx context.Context, app, why string) (release func(), er
 		held, changed := t.tryHold(app, why)
 		switch {
 		case held == "":
-			return func() { t.change(app, func(o *record) { o.held = ""; o.Turns++ }) }, nil
+			return func() { t.change(app, func(o *record) { o.held, o.released = "", true; o.Turns++ }) }, nil
 		case changed == nil:
 			return nil, fmt.Errorf("%w: %s: %s", ErrBusy, app, held)
 		}

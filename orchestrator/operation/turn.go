@@ -45,6 +45,7 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 	}
 	switch {
 	case !p.Actions:
+		o.released = false
 		if p.Waiting == "" && (o.Observed < p.Generation || o.Error != "" && !o.InBackoff) {
 			o.Observed, o.Error, o.Message = p.Generation, "", ""
 			o.succeed()
@@ -56,7 +57,10 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 	case now.Before(o.notBefore) && o.Failed == p.Generation:
 		return Turn{Again: o.notBefore.Sub(now)}
 	}
-	turn := Turn{Begin: true, Repair: p.Starts && o.Observed >= p.Generation}
+	turn := Turn{Begin: true, Repair: p.Starts && o.Observed >= p.Generation && !o.released}
+	if p.Starts {
+		o.released = false
+	}
 	if turn.Repair {
 		if why := o.repair(now); why != "" {
 			o.giveUp(p.Generation, why)

@@ -1,0 +1,26 @@
+package backup
+
+import "github.com/archipelago-cloud/archipelago/orchestrator/fault"
+
+// Part is a part of a backup in a repository, or of a restoration from one. After each, a
+// daemon that is built with faults can be killed.
+type Part string
+
+// The parts, in their order.
+const (
+	Stopped Part = "backup-stopped" // nothing writes to the volumes
+	Copied  Part = "backup-copied"  // and the application may start again
+	Stored  Part = "backup-stored"  // the snapshot is in the repository
+
+	Fetched  Part = "restore-fetched"  // the volumes are on the node, beside their places
+	Placed   Part = "restore-placed"   // and in their places
+	Keyed    Part = "restore-keyed"    // the secrets are on the node
+	Recorded Part = "restore-recorded" // so is what data there is
+	Accepted Part = "restore-accepted" // the application is to run
+)
+
+// Parts are all of them.
+var Parts = []Part{Stopped, Copied, Stored, Fetched, Placed, Keyed, Recorded, Accepted}
+
+// after kills the daemon at the end of a part where that is the fault that it was built with.
+func after(p Part) { fault.Cut("after", string(p)) }
