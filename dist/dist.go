@@ -38,6 +38,8 @@ func Files() map[string][]byte {
 		UserUnits + "podman-pause-.scope.d/" + DropIn:   "scopes.conf",
 		UserUnits + "rootless-netns-.scope.d/" + DropIn: "scopes.conf",
 		UserUnits + "run-.scope.d/" + DropIn:            "scopes.conf",
+		UserUnits + "app.slice.d/" + DropIn:             "scopes.conf",
+		UserUnits + "user.slice.d/" + DropIn:            "scopes.conf",
 		Program + ".rollback":                           "rollback.sh",
 	} {
 		out[to] = read(from)

@@ -144,6 +144,8 @@ func TestDryRunPrintsEveryStepAndChangesNothing(t *testing.T) {
 		"/home/archipelago/.config/systemd/user/podman-pause-.scope.d/archipelago.conf\n",
 		"/home/archipelago/.config/systemd/user/rootless-netns-.scope.d/archipelago.conf\n",
 		"/home/archipelago/.config/systemd/user/run-.scope.d/archipelago.conf\n",
+		"/home/archipelago/.config/systemd/user/app.slice.d/archipelago.conf\n",
+		"/home/archipelago/.config/systemd/user/user.slice.d/archipelago.conf\n",
 		"mv -f /home/archipelago/.local/bin/archipelago.new /home/archipelago/.local/bin/archipelago\n",
 		"systemctl --user daemon-reload\n", "enable --quiet archipelago.service archipelago-prober.service\n",
 		"systemctl --user restart archipelago.service\n", "systemctl --user restart archipelago-prober.service\n",

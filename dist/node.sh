@@ -120,7 +120,7 @@ prepare() {
 
 # scopes names the directories of drop-ins for what serves all containers.
 scopes() {
-	for scope in podman-pause- rootless-netns- run-; do echo "$units/$scope.scope.d"; done
+	for unit in podman-pause-.scope rootless-netns-.scope run-.scope app.slice user.slice; do echo "$units/$unit.d"; done
 }
 
 # install_daemon PROGRAM DIR
