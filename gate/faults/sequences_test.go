@@ -205,7 +205,7 @@ func (l *lived) Refused(err error) bool { return connect.CodeOf(err) == connect.
 const content = "/.content"
 
 func (l *lived) Write(text string) error {
-	_, err := node.SSH.Run(l.ctx, fmt.Sprintf("podman unshare sh -c 'echo %s >%s && sync %s'", nodes.Quote(text), l.inForce()+content, l.inForce()+content))
+	_, err := node.SSH.Run(l.ctx, fmt.Sprintf(`podman unshare sh -c 'echo "$1" >"$2" && sync "$2"' sh %s %s`, nodes.Quote(text), l.inForce()+content))
 	return err
 }
 

@@ -73,7 +73,7 @@ func TestMain(m *testing.M) {
 func TestFaults(t *testing.T) {
 	RegisterFailHandler(Fail)
 	suite, reporter := GinkgoConfiguration()
-	suite.Timeout = 80 * time.Minute
+	suite.Timeout = 110 * time.Minute
 	RunSpecs(t, "faults", suite, reporter)
 }
 
