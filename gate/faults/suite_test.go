@@ -215,6 +215,8 @@ func fresh(ctx context.Context) {
 	GinkgoHelper()
 	tamper.set("")
 	Expect(theFleet.Clean(ctx)).To(Succeed())
+	// What a spec that failed has left of repositories is no node's owner's.
+	onNode(ctx, "[ ! -e %[1]s ] || find %[1]s -mindepth 1 -maxdepth 1 -type d ! -name cache -exec rm -rf {} +", nodes.DataDir+"/_daemon/repositories")
 	equip(ctx, "archipelago", nil, nil)
 }
 
