@@ -9,6 +9,7 @@ import (
 	"net/http"
 	"net/http/httptest"
 	"strings"
+	"sync"
 	"testing"
 	"time"
 
@@ -26,9 +27,10 @@ import (
 type talking struct {
 	well
 	said  func(container string) []string // before
-	more  chan string                     // what the container "feeds" says; closed where it ends
-	gone  chan string                     // names those whose follower has ended
-	fails error                           // in place of an answer
+	mu    sync.Mutex
+	more  chan string // what the container "feeds" says; closed where it ends
+	gone  chan string // names those whose follower has ended
+	fails error       // in place of an answer
 }
 
 func (n *talking) Logs(ctx context.Context, container string, follow bool, tail int, emit func(host.LogLine) error) error {
@@ -46,7 +48,9 @@ func (n *talking) Logs(ctx context.Context, container string, follow bool, tail 
 		return nil
 	}
 	defer func() { n.gone <- container }()
+	n.mu.Lock()
 	more := n.more
+	n.mu.Unlock()
 	if container != "feeds" {
 		more = nil
 	}
@@ -162,7 +166,9 @@ func TestAPageOfLogsIsFollowedAndItsFollowersEndWithIt(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	e.more = make(chan string)
+	e.mu.Lock()
+	e.more = make(chan string) // it runs again
+	e.mu.Unlock()
 	resp, err := c.Do(r)
 	if err != nil {
 		t.Fatal(err)
