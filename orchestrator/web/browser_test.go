@@ -166,6 +166,7 @@ func TestPagesInABrowser(t *testing.T) {
 		t.Errorf("the page of what is installed: %q", got)
 	}
 	w.do("stopping on its page", chromedp.Click(chromedp.CSS(`#live form[action$="/stop"] button`)), visible(`#app-wiki[data-state="stopped"]`))
+	w.until(`document.querySelector('[sse-connect*="stage=stopped"]') != null`) // the whole page follows
 	is[bool](w, `document.querySelector("details:has(#typed)").open = true`)
 	// By the elements, not by where they are: what is opened and swapped above them moves them.
 	is[bool](w, `document.querySelector("input[name=purge][value=yes]").click() ?? true`)
