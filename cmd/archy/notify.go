@@ -38,7 +38,7 @@ func (a *app) notices() *cobra.Command {
 				if n.Text != "" {
 					said += ": " + n.Text
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s, since %s: %s\n    what to do: %s\n", n.Severity, n.Since.AsTime().Local().Format("2006-01-02 15:04"), said, n.Remedy)
+				fmt.Fprintf(cmd.OutOrStdout(), "%s, since %s: %s\n    what to do: %s\n", n.Severity, minute(n.Since), said, n.Remedy)
 			}
 			return nil
 		},
@@ -121,10 +121,7 @@ func (a *app) listTargets() *cobra.Command {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tADDRESS\tSENT\tTO GO\tPROBLEM")
 			for _, t := range r.Msg.Targets {
-				sent := "-"
-				if t.Sent != nil {
-					sent = t.Sent.AsTime().Local().Format("2006-01-02 15:04")
-				}
+				sent := minute(t.Sent)
 				problem := t.Problem
 				if t.Lost > 0 {
 					problem += fmt.Sprintf("; %d given up", t.Lost)

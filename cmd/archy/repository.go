@@ -32,7 +32,7 @@ func backedUp(p *api.App, all []*api.App) string {
 				proven += " (data only: " + b.DataOnly + ")"
 			}
 		}
-		return "\tbackup of " + b.Made.AsTime().Local().Format("2006-01-02 15:04") + ", " + size(b.Size) + proven
+		return "\tbackup of " + minute(b.Made) + ", " + size(b.Size) + proven
 	}
 }
 
@@ -133,10 +133,7 @@ func (a *app) listRepositories() *cobra.Command {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "NAME\tADDRESS\tBACKUPS\tCHECKED\tPROBLEM")
 			for _, s := range r.Msg.Repositories {
-				checked := "-"
-				if s.Checked != nil {
-					checked = s.Checked.AsTime().Local().Format("2006-01-02 15:04")
-				}
+				checked := minute(s.Checked)
 				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Name, cmp.Or(s.Url, "-"), schedule(s.Schedule), checked, cmp.Or(s.Problem, "-"))
 			}
 			return w.Flush()
@@ -217,7 +214,7 @@ func (a *app) listSnapshots() *cobra.Command {
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "SNAPSHOT\tAPPLICATION\tMADE\tNODE\tSIZE")
 			for _, s := range r.Msg.Snapshots {
-				fmt.Fprintf(w, "%.8s\t%s\t%s\t%s\t%s\n", s.Id, s.App, s.Made.AsTime().Local().Format("2006-01-02 15:04"), s.Host, size(s.Size))
+				fmt.Fprintf(w, "%.8s\t%s\t%s\t%s\t%s\n", s.Id, s.App, minute(s.Made), s.Host, size(s.Size))
 			}
 			return w.Flush()
 		},

@@ -31,9 +31,8 @@ func (a *app) sessions() *cobra.Command {
 			}
 			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
 			fmt.Fprintln(w, "ID\tBEGUN\tENDS\tADDRESS\tBROWSER")
-			const minute = "2006-01-02 15:04"
 			for _, s := range r.Msg.Sessions {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Id, s.Begun.AsTime().Local().Format(minute), s.Ends.AsTime().Local().Format(minute), s.Address, cmp.Or(s.Browser, "-"))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Id, minute(s.Begun), minute(s.Ends), s.Address, cmp.Or(s.Browser, "-"))
 			}
 			return w.Flush()
 		},

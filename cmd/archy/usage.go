@@ -36,7 +36,7 @@ func (a *app) usage() *cobra.Command {
 				if p.Processors != nil {
 					processors = fmt.Sprintf("%.3f", *p.Processors)
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", p.At.AsTime().Local().Format("2006-01-02 15:04"), processors, amount(p.Memory), amount(p.Received), amount(p.Sent), amount(p.Disk))
+				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", minute(p.At), processors, amount(p.Memory), amount(p.Received), amount(p.Sent), amount(p.Disk))
 			}
 			return w.Flush()
 		},
