@@ -50,7 +50,7 @@ func sayings(t *testing.T) (all []saying, outside []string) {
 			all, outside = append(all, said...), append(outside, out...)
 		}
 	}
-	for _, name := range named {
+	for _, name := range terms {
 		all = append(all, saying{place: "words.go", key: name, text: true})
 	}
 	return all, outside
@@ -68,11 +68,11 @@ func sourceOf(t *testing.T, file string) string {
 	return string(b)
 }
 
-// shown are the attributes that people read or hear.
-var shown = []string{"alt", "aria-description", "aria-label", "aria-roledescription", "data-copied", "data-selected", "label", "placeholder", "title"}
+// seen are the attributes that people read or hear.
+var seen = []string{"alt", "aria-description", "aria-label", "aria-roledescription", "data-copied", "data-selected", "label", "placeholder", "title"}
 
-// names are the same in every language, and so is what begins an address.
-var names = regexp.MustCompile(`\b(Android|Archipelago|Fedora|Linux|macOS|Windows)\b|https://`)
+// names are the same in every language, and so are paths and what begins an address.
+var names = regexp.MustCompile(`\b(Android|Archipelago|Fedora|Linux|macOS|Windows)\b|^/\S+$|https://`)
 
 // void are elements without an end.
 var void = []string{"br", "hr", "img", "input", "link", "meta"}
@@ -205,7 +205,7 @@ func proseOf(page string) (all []piece) {
 				o.apart = o.apart || a.Key == "lang" && token.Data != "html"
 			}
 			for _, a := range token.Attr {
-				if slices.Contains(shown, a.Key) && !o.apart {
+				if slices.Contains(seen, a.Key) && !o.apart {
 					add(at, a.Val)
 				}
 			}
@@ -245,7 +245,7 @@ func ofGo(t *testing.T, file string) (all []saying, outside []string) {
 		case *ast.ImportSpec:
 			return false
 		case *ast.ValueSpec:
-			return n.Names[0].Name != "oneInEnglish" && n.Names[0].Name != "named"
+			return n.Names[0].Name != "oneInEnglish" && n.Names[0].Name != "terms"
 		case *ast.FuncDecl: // those that say what others give them
 			return file != "words.go" || n.Name.Name != "t" && n.Name.Name != "html" && n.Name.Name != "word"
 		case *ast.Field:
@@ -348,7 +348,7 @@ func TestEverythingIsSaidInGermanToo(t *testing.T) {
 			t.Errorf("%s: %q has %d verbs for %d values", s.place, s.key, got, s.filled)
 		}
 		if s.text && (strings.ContainsAny(s.key+said, "<&")) {
-			t.Errorf("%s: %q is text, in which tags and entities are shown as they are", s.place, s.key)
+			t.Errorf("%s: %q is text, in which tags and entities are seen as they are", s.place, s.key)
 		}
 	}
 	for key, said := range inGerman {
@@ -387,7 +387,7 @@ func TestStatesAndCategoriesHaveAWordInEachLanguage(t *testing.T) {
 		}
 	}
 	for _, c := range categories(t) {
-		if !slices.Contains(named, c) {
+		if !slices.Contains(terms, c) {
 			t.Errorf("the category %s has no word in German", c)
 		}
 	}

@@ -11,7 +11,7 @@ import (
 
 	"golang.org/x/text/feature/plural"
 	"golang.org/x/text/language"
-	"golang.org/x/text/message"
+	messages "golang.org/x/text/message"
 	"golang.org/x/text/message/catalog"
 )
 
@@ -31,7 +31,7 @@ var (
 )
 
 // printers write messages in their language, with its numbers and plurals.
-var printers = func() (all []*message.Printer) {
+var printers = func() (all []*messages.Printer) {
 	b := catalog.NewBuilder()
 	set := func(l tongue, key, one, many string) {
 		var err error
@@ -51,7 +51,7 @@ var printers = func() (all []*message.Printer) {
 		set(german, key, oneInGerman[key], said)
 	}
 	for _, tag := range spoken {
-		all = append(all, message.NewPrinter(tag, message.Catalog(b)))
+		all = append(all, messages.NewPrinter(tag, messages.Catalog(b)))
 	}
 	return all
 }()
@@ -72,9 +72,9 @@ var oneInEnglish = map[string]string{
 	"every %d hours":                 "every hour",
 }
 
-// named are the words of other packages that have one in each language: the states of
+// terms are the words of other packages that have one in each language: the states of
 // applications and of their containers, and the categories of manifests.
-var named = []string{
+var terms = []string{
 	"not installed", "starting", "running", "unhealthy", "waiting", "updating", "stopping", "stopped", "removing", "failed",
 	"created", "exited", "paused", "healthy",
 	"ai", "automation", "bitcoin", "communication", "data", "development", "files", "finance", "games", "home", "knowledge", "media",
@@ -108,9 +108,9 @@ func (l tongue) en(said string) template.HTML {
 	return `<span lang="en">` + safe + `</span>`
 }
 
-// word is the word for one of those that are named; any other stays as it is.
+// word is the word for one of those terms; any other stays as it is.
 func (l tongue) word(name string) string {
-	if slices.Contains(named, name) {
+	if slices.Contains(terms, name) {
 		return l.t(name)
 	}
 	return name
