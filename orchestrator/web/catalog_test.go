@@ -324,6 +324,9 @@ func marks(message string) []string {
 	return slices.Sorted(slices.Values(append(all, code.FindAllString(message, -1)...)))
 }
 
+// alike are the messages that are the same in German.
+var alike = []string{"Code", "Container", "Name", "Snapshot", "Snapshots", "Store", "System", "Version", "Website"}
+
 func TestNothingIsSaidOutsideTheCatalog(t *testing.T) {
 	all, outside := sayings(t)
 	for _, o := range outside {
@@ -354,6 +357,9 @@ func TestEverythingIsSaidInGermanToo(t *testing.T) {
 	for key, said := range inGerman {
 		if !used[key] {
 			t.Errorf("german.go: nothing says %q any more", key)
+		}
+		if said == key && prose.MatchString(key) && !slices.Contains(alike, key) {
+			t.Errorf("german.go: %q is English", said)
 		}
 		if !maps.Equal(verbs(key), verbs(said)) {
 			t.Errorf("german.go: the verbs of %q and %q differ", key, said)
