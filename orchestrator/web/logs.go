@@ -178,7 +178,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 			return nil
 		})
 		if err != nil {
-			p.Problems = append(p.Problems, logged{Member: c.Name, Text: err.Error()})
+			p.Problems = append(p.Problems, logged{Member: c.Name, Text: plain.Text(err.Error())})
 		}
 		one.cut()
 		all.lines, all.left = append(all.lines, one.lines...), all.left+one.left
