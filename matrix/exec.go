@@ -6,17 +6,23 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/nodes"
 )
 
+// execTimeout is for a command in a container, with all that it takes to begin one there, on a
+// node that installs thirty applications at the time. How fast an application answers is asked
+// over its ports (clientTimeout).
+const execTimeout = 30 * time.Second
+
 var errTooMuch = fmt.Errorf("it prints more than %d bytes", maxAnswer)
 
 // exec runs a command in a container of the application, as the container's user, and gives
-// what it prints on its standard output. It must end with that status, within clientTimeout,
+// what it prints on its standard output. It must end with that status, within execTimeout,
 // and with no more than maxAnswer bytes.
 func (u *User) exec(ctx context.Context, container string, argv []string, status int) (string, error) {
-	slow, cancelSlow := context.WithTimeoutCause(ctx, clientTimeout, fmt.Errorf("no end within %s", clientTimeout))
+	slow, cancelSlow := context.WithTimeoutCause(ctx, execTimeout, fmt.Errorf("no end within %s", execTimeout))
 	defer cancelSlow()
 	bounded, cancel := context.WithCancelCause(slow)
 	defer cancel(nil)

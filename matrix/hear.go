@@ -3,6 +3,7 @@ package matrix
 import (
 	"bytes"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"html"
@@ -137,11 +138,39 @@ func (l *Listener) printed(ctx context.Context, archy, app string) saying {
 	if err != nil {
 		return saying{where: where, err: err}
 	}
-	r := &api.ListAppsResponse{}
-	if err := protojson.Unmarshal(out, r); err != nil {
+	apps, err := printedApps(out)
+	if err != nil {
 		return saying{where: where, err: fmt.Errorf("archy apps --json: %w", err)}
 	}
-	return sayingOf(where, listedAs(r.Apps, app), nil)
+	return sayingOf(where, listedAs(apps, app), nil)
+}
+
+// printedApps reads archy's JSON, which says states in words.
+func printedApps(out []byte) ([]*api.App, error) {
+	var list struct {
+		Apps []map[string]any `json:"apps"`
+	}
+	if err := json.Unmarshal(out, &list); err != nil {
+		return nil, err
+	}
+	var apps []*api.App
+	for _, a := range list.Apps {
+		state, ok := a["state"].(string)
+		if !ok {
+			return nil, fmt.Errorf("an application's state is %v: expected a word", a["state"])
+		}
+		a["state"] = "STATE_" + strings.ToUpper(strings.ReplaceAll(state, " ", "_"))
+		b, err := json.Marshal(a)
+		if err != nil {
+			return nil, err
+		}
+		app := &api.App{}
+		if err := protojson.Unmarshal(b, app); err != nil {
+			return nil, err
+		}
+		apps = append(apps, app)
+	}
+	return apps, nil
 }
 
 // shown is what an application's card on My Apps' first page shows, or, of one that is not

@@ -311,7 +311,7 @@ func TestArchyIsHeardUntilAllAgree(t *testing.T) {
 	if wrong := check(); !strings.Contains(wrong, "archy apps --json: the daemon gives no answer") {
 		t.Errorf("%q", wrong)
 	}
-	prints(`{"apps": [{"id": "pair", "version": "1", "state": "STATE_STOPPED"}]}`)
+	prints(`{"apps": [{"id": "pair", "version": "1", "state": "stopped"}]}`)
 	for range 2 { // a lie is not forgotten
 		if wrong := check(); !strings.Contains(wrong, `archy apps --json: the daemon says "stopped" of pair`) {
 			t.Errorf("%q", wrong)
@@ -321,7 +321,7 @@ func TestArchyIsHeardUntilAllAgree(t *testing.T) {
 	if err != nil || string(token) != "sesame\n" {
 		t.Errorf("archy signed in with %q, %v", token, err)
 	}
-	prints(`{"apps": [{"id": "pair", "version": "1", "state": "STATE_RUNNING", "containers": [{"name": "pair-db", "id": "1", "state": "running", "health": "healthy"}, {"name": "pair", "id": "2", "state": "running"}]}]}`)
+	prints(`{"apps": [{"id": "pair", "version": "1", "state": "running", "containers": [{"name": "pair-db", "id": "1", "state": "running", "health": "healthy"}, {"name": "pair", "id": "2", "state": "running"}]}]}`)
 	if wrong := check(); wrong != "" {
 		t.Errorf("%q", wrong)
 	}

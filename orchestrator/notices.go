@@ -139,13 +139,13 @@ func (r *Reconciler) RunNotices(ctx context.Context) {
 // AddTarget has notices go to an address, which is not in the audit log: it holds a password.
 func (r *Reconciler) AddTarget(name, address, who string) (notify.Target, error) {
 	t, err := r.notices.Add(name, address)
-	r.audit(who, "", "notify add "+name, err)
+	r.audit(who, "", "notify add "+notify.ShownName(name), err)
 	return t, err
 }
 
 // RemoveTarget has none go there any more.
 func (r *Reconciler) RemoveTarget(name, who string) error {
 	err := r.notices.Remove(name)
-	r.audit(who, "", "notify remove "+name, err)
+	r.audit(who, "", "notify remove "+notify.ShownName(name), err)
 	return err
 }

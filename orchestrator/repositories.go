@@ -69,7 +69,7 @@ func (r *Reconciler) SetRepository(name string, to repository.Settings, who stri
 
 // RemoveRepository forgets a repository, and gives its recovery key.
 func (r *Reconciler) RemoveRepository(name, who string) (key string, err error) {
-	key, err = r.backups.To.Remove(name)
+	key, err = r.backups.To.Remove(name, time.Now())
 	r.audit(who, "", "repository remove "+name, err)
 	return key, err
 }

@@ -3,8 +3,10 @@
 package main
 
 import (
+	"bytes"
 	"cmp"
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"os"
@@ -17,6 +19,7 @@ import (
 	"github.com/spf13/cobra"
 	"google.golang.org/protobuf/encoding/protojson"
 	"google.golang.org/protobuf/proto"
+	"google.golang.org/protobuf/reflect/protoreflect"
 
 	"github.com/archipelago-cloud/archipelago/cmd/internal/manual"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
@@ -90,18 +93,70 @@ func Command() *cobra.Command {
 	return root
 }
 
+// ask calls a method of the daemon and prints the answer: as JSON, or as say does for people.
+func ask[Q, R any](a *app, cmd *cobra.Command, method func(*client.Client, context.Context, *connect.Request[Q]) (*connect.Response[R], error), question *Q, say func(*R) error) error {
+	c, err := a.client()
+	if err != nil {
+		return err
+	}
+	r, err := method(c, cmd.Context(), connect.NewRequest(question))
+	if err != nil {
+		return err
+	}
+	if m, ok := any(r.Msg).(proto.Message); ok && a.json {
+		return a.print(cmd, m)
+	}
+	return say(r.Msg)
+}
+
+// print writes a message as JSON: fields by their names in the RPC's definition, those
+// without a value too, and values of enumerations as people say them.
 func (a *app) print(cmd *cobra.Command, m proto.Message) error {
 	b, err := protojson.MarshalOptions{EmitUnpopulated: true, UseProtoNames: true}.Marshal(m)
 	if err != nil {
 		return err
 	}
-	_, err = fmt.Fprintf(cmd.OutOrStdout(), "%s\n", b)
-	return err
+	var said any
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.UseNumber()
+	if err := d.Decode(&said); err != nil {
+		return err
+	}
+	inWords(said, m.ProtoReflect().Descriptor())
+	e := json.NewEncoder(cmd.OutOrStdout())
+	e.SetEscapeHTML(false)
+	return e.Encode(said)
 }
 
-func word(s api.State) string {
-	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(s.String(), "STATE_")), "_", " ")
+// inWords has the enumerations in the JSON of a message be words: "running", not
+// "STATE_RUNNING".
+func inWords(said any, m protoreflect.MessageDescriptor) {
+	switch said := said.(type) {
+	case []any:
+		for _, one := range said {
+			inWords(one, m)
+		}
+	case map[string]any:
+		for i := range m.Fields().Len() {
+			f := m.Fields().Get(i)
+			switch name := f.TextName(); {
+			case f.Enum() != nil:
+				if value, ok := said[name].(string); ok {
+					said[name] = wordOf(f.Enum(), value)
+				}
+			case f.Message() != nil && !f.IsMap():
+				inWords(said[name], f.Message())
+			}
+		}
+	}
 }
+
+// wordOf is a value of an enumeration, as people say it.
+func wordOf(of protoreflect.EnumDescriptor, value string) string {
+	return strings.ReplaceAll(strings.ToLower(strings.TrimPrefix(value, strings.ToUpper(string(of.Name()))+"_")), "_", " ")
+}
+
+func word(s api.State) string { return wordOf(s.Descriptor(), s.String()) }
 
 func (a *app) apps() *cobra.Command {
 	var sources bool
@@ -110,32 +165,23 @@ func (a *app) apps() *cobra.Command {
 		Example: "  archy apps --json\n  archy apps --sources",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.ListApps(cmd.Context(), connect.NewRequest(&api.ListAppsRequest{}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			if r.Msg.Stale != "" {
-				fmt.Fprintf(cmd.ErrOrStderr(), "the engine does not answer (%s); this is the state as of %s\n", r.Msg.Stale, r.Msg.ObservedAt.AsTime().Local().Format("15:04:05"))
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			for _, p := range r.Msg.Apps {
-				version := p.Version
-				if p.AvailableVersion != "" {
-					version += " (" + p.AvailableVersion + " available)"
+			return ask(a, cmd, (*client.Client).ListApps, &api.ListAppsRequest{}, func(r *api.ListAppsResponse) error {
+				if r.Stale != "" {
+					fmt.Fprintf(cmd.ErrOrStderr(), "the engine does not answer (%s); this is the state as of %s\n", r.Stale, r.ObservedAt.AsTime().Local().Format("15:04:05"))
 				}
-				if sources {
-					version += "\t" + cmp.Or(p.Source, "-")
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+				for _, p := range r.Apps {
+					version := p.Version
+					if p.AvailableVersion != "" {
+						version += " (" + p.AvailableVersion + " available)"
+					}
+					if sources {
+						version += "\t" + cmp.Or(p.Source, "-")
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s%s\t%s\n", p.Id, version, word(p.State), backedUp(p, r.Apps), cmp.Or(p.Error, p.Note))
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s%s\t%s\n", p.Id, version, word(p.State), backedUp(p, r.Msg.Apps), cmp.Or(p.Error, p.Note))
-			}
-			return w.Flush()
+				return w.Flush()
+			})
 		},
 	}
 	c.Flags().BoolVar(&sources, "sources", false, "show where each manifest comes from: the signed catalog, the disk, or both")
@@ -272,23 +318,14 @@ func (a *app) status() *cobra.Command {
 		Example: "  archy status --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.Status(cmd.Context(), connect.NewRequest(&api.StatusRequest{}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			s := r.Msg
-			fmt.Fprintf(cmd.OutOrStdout(), "daemon   %s, since %s\nengine   Podman %s\n", s.Version, s.StartedAt.AsTime().Local().Format("2006-01-02 15:04:05"), s.EngineVersion)
-			if s.Stale != "" {
-				fmt.Fprintf(cmd.OutOrStdout(), "stale    %s\n", s.Stale)
-			}
-			return nil
+			return ask(a, cmd, (*client.Client).Status, &api.StatusRequest{}, func(r *api.StatusResponse) error {
+				s := r
+				fmt.Fprintf(cmd.OutOrStdout(), "daemon   %s, since %s\nengine   Podman %s\n", s.Version, s.StartedAt.AsTime().Local().Format("2006-01-02 15:04:05"), s.EngineVersion)
+				if s.Stale != "" {
+					fmt.Fprintf(cmd.OutOrStdout(), "stale    %s\n", s.Stale)
+				}
+				return nil
+			})
 		},
 	}
 }
@@ -300,22 +337,13 @@ func (a *app) credentials() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.Credentials(cmd.Context(), connect.NewRequest(&api.CredentialsRequest{Id: args[0]}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			for k, v := range r.Msg.Secrets {
-				fmt.Fprintf(w, "%s\t%s\n", k, v)
-			}
-			return w.Flush()
+			return ask(a, cmd, (*client.Client).Credentials, &api.CredentialsRequest{Id: args[0]}, func(r *api.CredentialsResponse) error {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+				for k, v := range r.Secrets {
+					fmt.Fprintf(w, "%s\t%s\n", k, v)
+				}
+				return w.Flush()
+			})
 		},
 	}
 }

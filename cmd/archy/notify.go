@@ -6,10 +6,10 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
 
 func (a *app) notices() *cobra.Command {
@@ -19,28 +19,19 @@ func (a *app) notices() *cobra.Command {
 		Example: "  archy notices\n  archy notices --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.ListNotices(cmd.Context(), connect.NewRequest(&api.ListNoticesRequest{}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			if len(r.Msg.Notices) == 0 {
-				fmt.Fprintln(cmd.OutOrStdout(), "nothing wants your attention")
-			}
-			for _, n := range r.Msg.Notices {
-				said := n.Subject + " " + n.What
-				if n.Text != "" {
-					said += ": " + n.Text
+			return ask(a, cmd, (*client.Client).ListNotices, &api.ListNoticesRequest{}, func(r *api.ListNoticesResponse) error {
+				if len(r.Notices) == 0 {
+					fmt.Fprintln(cmd.OutOrStdout(), "nothing wants your attention")
 				}
-				fmt.Fprintf(cmd.OutOrStdout(), "%s, since %s: %s\n    what to do: %s\n", n.Severity, minute(n.Since), said, n.Remedy)
-			}
-			return nil
+				for _, n := range r.Notices {
+					said := n.Subject + " " + n.What
+					if n.Text != "" {
+						said += ": " + n.Text
+					}
+					fmt.Fprintf(cmd.OutOrStdout(), "%s, since %s: %s\n    what to do: %s\n", n.Severity, minute(n.Since), said, n.Remedy)
+				}
+				return nil
+			})
 		},
 	}
 }
@@ -84,19 +75,10 @@ redirection is followed. The node sends wherever you say, also within your own n
 					return err
 				}
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.AddTarget(cmd.Context(), connect.NewRequest(add))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "notices go to %s, too; 'archy notify test %s' sends one\n", r.Msg.Target.Address, r.Msg.Target.Name)
-			return nil
+			return ask(a, cmd, (*client.Client).AddTarget, add, func(r *api.AddTargetResponse) error {
+				fmt.Fprintf(cmd.OutOrStdout(), "notices go to %s, too; 'archy notify test %s' sends one\n", r.Target.Address, r.Target.Name)
+				return nil
+			})
 		},
 	}
 }
@@ -107,28 +89,19 @@ func (a *app) listTargets() *cobra.Command {
 		Example: "  archy notify list --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.ListTargets(cmd.Context(), connect.NewRequest(&api.ListTargetsRequest{}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tADDRESS\tSENT\tTO GO\tPROBLEM")
-			for _, t := range r.Msg.Targets {
-				sent := minute(t.Sent)
-				problem := t.Problem
-				if t.Lost > 0 {
-					problem += fmt.Sprintf("; %d given up", t.Lost)
+			return ask(a, cmd, (*client.Client).ListTargets, &api.ListTargetsRequest{}, func(r *api.ListTargetsResponse) error {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+				fmt.Fprintln(w, "NAME\tADDRESS\tSENT\tTO GO\tPROBLEM")
+				for _, t := range r.Targets {
+					sent := minute(t.Sent)
+					problem := t.Problem
+					if t.Lost > 0 {
+						problem += fmt.Sprintf("; %d given up", t.Lost)
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", t.Name, t.Address, sent, t.Waiting, cmp.Or(strings.TrimPrefix(problem, "; "), "-"))
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%d\t%s\n", t.Name, t.Address, sent, t.Waiting, cmp.Or(strings.TrimPrefix(problem, "; "), "-"))
-			}
-			return w.Flush()
+				return w.Flush()
+			})
 		},
 	}
 }
@@ -139,19 +112,10 @@ func (a *app) testTarget() *cobra.Command {
 		Example: "  archy notify test phone",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.TestTarget(cmd.Context(), connect.NewRequest(&api.TestTargetRequest{Name: args[0]}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s has taken a message\n", args[0])
-			return nil
+			return ask(a, cmd, (*client.Client).TestTarget, &api.TestTargetRequest{Name: args[0]}, func(r *api.TestTargetResponse) error {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s has taken a message\n", args[0])
+				return nil
+			})
 		},
 	}
 }
@@ -162,19 +126,10 @@ func (a *app) removeTarget() *cobra.Command {
 		Example: "  archy notify remove phone",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.RemoveTarget(cmd.Context(), connect.NewRequest(&api.RemoveTargetRequest{Name: args[0]}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "no more notices go to %s\n", args[0])
-			return nil
+			return ask(a, cmd, (*client.Client).RemoveTarget, &api.RemoveTargetRequest{Name: args[0]}, func(r *api.RemoveTargetResponse) error {
+				fmt.Fprintf(cmd.OutOrStdout(), "no more notices go to %s\n", args[0])
+				return nil
+			})
 		},
 	}
 }

@@ -76,12 +76,7 @@ func (a *app) secret() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			_, err = c.ImportSecret(cmd.Context(), connect.NewRequest(&api.ImportSecretRequest{Id: args[0], Name: args[1], Value: value}))
-			return err
+			return ask(a, cmd, (*client.Client).ImportSecret, &api.ImportSecretRequest{Id: args[0], Name: args[1], Value: value}, func(*api.ImportSecretResponse) error { return nil })
 		},
 	})
 	return c
@@ -173,12 +168,7 @@ func (a *app) password() *cobra.Command {
 			if err != nil {
 				return err
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			_, err = c.SetPassword(cmd.Context(), connect.NewRequest(&api.SetPasswordRequest{Password: value}))
-			return err
+			return ask(a, cmd, (*client.Client).SetPassword, &api.SetPasswordRequest{Password: value}, func(*api.SetPasswordResponse) error { return nil })
 		},
 	}
 }

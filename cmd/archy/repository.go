@@ -90,23 +90,14 @@ its key is one line on standard input.`,
 					return err
 				}
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.AddRepository(cmd.Context(), connect.NewRequest(add))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", r.Msg.Repository.Name, r.Msg.Repository.Url)
-			if !key {
-				fmt.Fprintf(cmd.OutOrStdout(), "recovery key: %s\n", r.Msg.RecoveryKey)
-				fmt.Fprintln(cmd.ErrOrStderr(), "Keep the recovery key where the node is not: without it, nobody reads the backups when the node is gone.")
-			}
-			return nil
+			return ask(a, cmd, (*client.Client).AddRepository, add, func(r *api.AddRepositoryResponse) error {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", r.Repository.Name, r.Repository.Url)
+				if !key {
+					fmt.Fprintf(cmd.OutOrStdout(), "recovery key: %s\n", r.RecoveryKey)
+					fmt.Fprintln(cmd.ErrOrStderr(), "Keep the recovery key where the node is not: without it, nobody reads the backups when the node is gone.")
+				}
+				return nil
+			})
 		},
 	}
 	c.Flags().BoolVar(&key, "recovery-key", false, "take over a repository that is there; its recovery key is one line on standard input")
@@ -119,24 +110,15 @@ func (a *app) listRepositories() *cobra.Command {
 		Example: "  archy repository list",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.ListRepositories(cmd.Context(), connect.NewRequest(&api.ListRepositoriesRequest{}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tADDRESS\tBACKUPS\tCHECKED\tPROBLEM")
-			for _, s := range r.Msg.Repositories {
-				checked := minute(s.Checked)
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Name, cmp.Or(s.Url, "-"), schedule(s.Schedule), checked, cmp.Or(s.Problem, "-"))
-			}
-			return w.Flush()
+			return ask(a, cmd, (*client.Client).ListRepositories, &api.ListRepositoriesRequest{}, func(r *api.ListRepositoriesResponse) error {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+				fmt.Fprintln(w, "NAME\tADDRESS\tBACKUPS\tCHECKED\tPROBLEM")
+				for _, s := range r.Repositories {
+					checked := minute(s.Checked)
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Name, cmp.Or(s.Url, "-"), schedule(s.Schedule), checked, cmp.Or(s.Problem, "-"))
+				}
+				return w.Flush()
+			})
 		},
 	}
 }
@@ -165,20 +147,11 @@ six months are kept, or what you say with --keep-…. What you leave out is the 
 		Example: "  archy repository set disk --every 12 --window 02:00-05:00\n  archy repository set disk --keep-daily 14 --keep-monthly 24\n  archy repository set disk --every -1",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.SetRepository(cmd.Context(), connect.NewRequest(&api.SetRepositoryRequest{Name: args[0], Schedule: to}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			k := r.Msg.Repository.Schedule
-			fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; kept are the last %d, and those of %d days, %d weeks and %d months\n", args[0], schedule(k), k.GetKeepLast(), k.GetKeepDaily(), k.GetKeepWeekly(), k.GetKeepMonthly())
-			return nil
+			return ask(a, cmd, (*client.Client).SetRepository, &api.SetRepositoryRequest{Name: args[0], Schedule: to}, func(r *api.SetRepositoryResponse) error {
+				k := r.Repository.Schedule
+				fmt.Fprintf(cmd.OutOrStdout(), "%s: %s; kept are the last %d, and those of %d days, %d weeks and %d months\n", args[0], schedule(k), k.GetKeepLast(), k.GetKeepDaily(), k.GetKeepWeekly(), k.GetKeepMonthly())
+				return nil
+			})
 		},
 	}
 	c.Flags().Int32Var(&to.Hours, "every", 0, "hours between two backups of an application; -1: only on demand (default 24)")
@@ -200,23 +173,14 @@ func (a *app) listSnapshots() *cobra.Command {
 			if len(args) > 1 {
 				list.Id = args[1]
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.ListSnapshots(cmd.Context(), connect.NewRequest(list))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			fmt.Fprintln(w, "SNAPSHOT\tAPPLICATION\tMADE\tNODE\tSIZE")
-			for _, s := range r.Msg.Snapshots {
-				fmt.Fprintf(w, "%.8s\t%s\t%s\t%s\t%s\n", s.Id, s.App, minute(s.Made), s.Host, size(s.Size))
-			}
-			return w.Flush()
+			return ask(a, cmd, (*client.Client).ListSnapshots, list, func(r *api.ListSnapshotsResponse) error {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+				fmt.Fprintln(w, "SNAPSHOT\tAPPLICATION\tMADE\tNODE\tSIZE")
+				for _, s := range r.Snapshots {
+					fmt.Fprintf(w, "%.8s\t%s\t%s\t%s\t%s\n", s.Id, s.App, minute(s.Made), s.Host, size(s.Size))
+				}
+				return w.Flush()
+			})
 		},
 	}
 }
@@ -276,22 +240,14 @@ func size(bytes int64) string {
 func (a *app) recoveryKey() *cobra.Command {
 	return &cobra.Command{
 		Use: "key NAME", Short: "Print the recovery key of a repository, which opens it when the node is gone",
+		Long:    "Print the recovery key of a repository, which opens it when the node is gone: of one that\nwas removed, for 30 days.",
 		Example: "  archy repository key disk",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.GetRecoveryKey(cmd.Context(), connect.NewRequest(&api.GetRecoveryKeyRequest{Name: args[0]}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintln(cmd.OutOrStdout(), r.Msg.RecoveryKey)
-			return nil
+			return ask(a, cmd, (*client.Client).GetRecoveryKey, &api.GetRecoveryKeyRequest{Name: args[0]}, func(r *api.GetRecoveryKeyResponse) error {
+				fmt.Fprintln(cmd.OutOrStdout(), r.RecoveryKey)
+				return nil
+			})
 		},
 	}
 }
@@ -302,20 +258,11 @@ func (a *app) removeRepository() *cobra.Command {
 		Example: "  archy repository remove disk",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.RemoveRepository(cmd.Context(), connect.NewRequest(&api.RemoveRepositoryRequest{Name: args[0]}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is forgotten; what is in it stays as it is\nrecovery key: %s\n", args[0], r.Msg.RecoveryKey)
-			fmt.Fprintln(cmd.ErrOrStderr(), "The node does not have the recovery key any more: keep it, or nobody reads the backups again.")
-			return nil
+			return ask(a, cmd, (*client.Client).RemoveRepository, &api.RemoveRepositoryRequest{Name: args[0]}, func(r *api.RemoveRepositoryResponse) error {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is forgotten; what is in it stays as it is\nrecovery key: %s\n", args[0], r.RecoveryKey)
+				fmt.Fprintln(cmd.ErrOrStderr(), "Keep the recovery key: without it, nobody reads the backups again. The node gives it for 30 days more: archy repository key "+args[0])
+				return nil
+			})
 		},
 	}
 }

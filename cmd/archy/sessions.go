@@ -6,10 +6,10 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
 
 func (a *app) sessions() *cobra.Command {
@@ -18,23 +18,14 @@ func (a *app) sessions() *cobra.Command {
 		Example: "  archy sessions\n  archy sessions end kq3v7m2a\n  archy sessions end --all",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.ListSessions(cmd.Context(), connect.NewRequest(&api.ListSessionsRequest{}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			fmt.Fprintln(w, "ID\tBEGUN\tENDS\tADDRESS\tBROWSER")
-			for _, s := range r.Msg.Sessions {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Id, minute(s.Begun), minute(s.Ends), s.Address, cmp.Or(s.Browser, "-"))
-			}
-			return w.Flush()
+			return ask(a, cmd, (*client.Client).ListSessions, &api.ListSessionsRequest{}, func(r *api.ListSessionsResponse) error {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+				fmt.Fprintln(w, "ID\tBEGUN\tENDS\tADDRESS\tBROWSER")
+				for _, s := range r.Sessions {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Id, minute(s.Begun), minute(s.Ends), s.Address, cmp.Or(s.Browser, "-"))
+				}
+				return w.Flush()
+			})
 		},
 	}
 	var all bool
@@ -48,23 +39,14 @@ func (a *app) sessions() *cobra.Command {
 			return nil
 		},
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
 			var id string // of all
 			if !all {
 				id = args[0]
 			}
-			r, err := c.EndSessions(cmd.Context(), connect.NewRequest(&api.EndSessionsRequest{Id: id}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "signed out: %d\n", r.Msg.Ended)
-			return nil
+			return ask(a, cmd, (*client.Client).EndSessions, &api.EndSessionsRequest{Id: id}, func(r *api.EndSessionsResponse) error {
+				fmt.Fprintf(cmd.OutOrStdout(), "signed out: %d\n", r.Ended)
+				return nil
+			})
 		},
 	}
 	end.Flags().BoolVar(&all, "all", false, "sign all browsers out")

@@ -7,11 +7,11 @@ import (
 	"strings"
 	"text/tabwriter"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
 
 func (a *app) storage() *cobra.Command {
@@ -43,23 +43,14 @@ that has moved, with that file, is added under its name again.`,
 			if !path.IsAbs(args[1]) {
 				return usage.Wrap(fmt.Errorf("%q: expected the absolute path of a directory on the node, such as /srv/%s", args[1], args[0]))
 			}
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.AddStorage(cmd.Context(), connect.NewRequest(&api.AddStorageRequest{Name: args[0], Dir: args[1], All: all}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			s := r.Msg.Storage
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", s.Name, s.Dir)
-			if r.Msg.Left > 0 {
-				fmt.Fprintf(cmd.ErrOrStderr(), "%d files and directories in it belong to others and stay as they are\n", r.Msg.Left)
-			}
-			return nil
+			return ask(a, cmd, (*client.Client).AddStorage, &api.AddStorageRequest{Name: args[0], Dir: args[1], All: all}, func(r *api.AddStorageResponse) error {
+				s := r.Storage
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is %s\n", s.Name, s.Dir)
+				if r.Left > 0 {
+					fmt.Fprintf(cmd.ErrOrStderr(), "%d files and directories in it belong to others and stay as they are\n", r.Left)
+				}
+				return nil
+			})
 		},
 	}
 	c.Flags().BoolVar(&all, "all", false, "open what is in it already, too: whatever an application can read and write of a folder, all that have it can")
@@ -72,23 +63,14 @@ func (a *app) listStorage() *cobra.Command {
 		Example: "  archy storage list",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.ListStorage(cmd.Context(), connect.NewRequest(&api.ListStorageRequest{}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-			fmt.Fprintln(w, "NAME\tDIRECTORY\tAPPLICATIONS\tPROBLEM")
-			for _, s := range r.Msg.Storage {
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Name, s.Dir, cmp.Or(strings.Join(s.Apps, ", "), "-"), cmp.Or(s.Problem, "-"))
-			}
-			return w.Flush()
+			return ask(a, cmd, (*client.Client).ListStorage, &api.ListStorageRequest{}, func(r *api.ListStorageResponse) error {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
+				fmt.Fprintln(w, "NAME\tDIRECTORY\tAPPLICATIONS\tPROBLEM")
+				for _, s := range r.Storage {
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\n", s.Name, s.Dir, cmp.Or(strings.Join(s.Apps, ", "), "-"), cmp.Or(s.Problem, "-"))
+				}
+				return w.Flush()
+			})
 		},
 	}
 }
@@ -99,19 +81,10 @@ func (a *app) removeStorage() *cobra.Command {
 		Example: "  archy storage remove photos",
 		Args:    cobra.ExactArgs(1),
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.RemoveStorage(cmd.Context(), connect.NewRequest(&api.RemoveStorageRequest{Name: args[0]}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			fmt.Fprintf(cmd.OutOrStdout(), "%s is forgotten; what is in it stays as it is\n", args[0])
-			return nil
+			return ask(a, cmd, (*client.Client).RemoveStorage, &api.RemoveStorageRequest{Name: args[0]}, func(r *api.RemoveStorageResponse) error {
+				fmt.Fprintf(cmd.OutOrStdout(), "%s is forgotten; what is in it stays as it is\n", args[0])
+				return nil
+			})
 		},
 	}
 }

@@ -4,10 +4,10 @@ import (
 	"fmt"
 	"text/tabwriter"
 
-	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
+	"github.com/archipelago-cloud/archipelago/orchestrator/client"
 )
 
 func (a *app) usage() *cobra.Command {
@@ -18,27 +18,18 @@ func (a *app) usage() *cobra.Command {
 		Args:              cobra.ExactArgs(1),
 		ValidArgsFunction: a.completeApps,
 		RunE: func(cmd *cobra.Command, args []string) error {
-			c, err := a.client()
-			if err != nil {
-				return err
-			}
-			r, err := c.Usage(cmd.Context(), connect.NewRequest(&api.UsageRequest{Id: args[0]}))
-			if err != nil {
-				return err
-			}
-			if a.json {
-				return a.print(cmd, r.Msg)
-			}
-			w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', tabwriter.AlignRight)
-			fmt.Fprintln(w, "FROM\tPROCESSORS\tMEMORY\tRECEIVED\tSENT\tDISK\t")
-			for _, p := range r.Msg.Points {
-				processors := "-"
-				if p.Processors != nil {
-					processors = fmt.Sprintf("%.3f", *p.Processors)
+			return ask(a, cmd, (*client.Client).Usage, &api.UsageRequest{Id: args[0]}, func(r *api.UsageResponse) error {
+				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', tabwriter.AlignRight)
+				fmt.Fprintln(w, "FROM\tPROCESSORS\tMEMORY\tRECEIVED\tSENT\tDISK\t")
+				for _, p := range r.Points {
+					processors := "-"
+					if p.Processors != nil {
+						processors = fmt.Sprintf("%.3f", *p.Processors)
+					}
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", minute(p.At), processors, amount(p.Memory), amount(p.Received), amount(p.Sent), amount(p.Disk))
 				}
-				fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\t\n", minute(p.At), processors, amount(p.Memory), amount(p.Received), amount(p.Sent), amount(p.Disk))
-			}
-			return w.Flush()
+				return w.Flush()
+			})
 		},
 	}
 }

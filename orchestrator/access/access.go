@@ -70,8 +70,10 @@ func (p *Passwords) Set(password string) error {
 	return err
 }
 
-// set does, and gives what is kept of it; as the first one, only where there is none.
+// set does, and gives what is kept of it; as the first one, only where there is none. Spaces
+// around it are not of it, as SignIn has it: whoever pasted them once would never get in.
 func (p *Passwords) set(password string, first bool) (line []byte, err error) {
+	password = strings.TrimSpace(password)
 	if n := utf8.RuneCountInString(password); n < minPassword || n > maxPassword {
 		return nil, ErrLength
 	}

@@ -143,8 +143,10 @@ func (c *Claim) end() error {
 }
 
 // Claim makes a password the node's first one for whoever knows the code, and begins a
-// session. It fails with ErrClaimed, ErrCode, or with what judge says of the password, which
-// is asked only where the code is right; the code lives on then. answered is as for SignIn.
+// session. It fails with ErrClaimed, ErrCode, or with what judge says of the password (without
+// spaces around it), which is asked only where the code is right; the code lives on then.
+// Whatever is not the code of a node without an owner counts as wrong, so that nobody can ask, and
+// have it put down, without end. answered is as for SignIn.
 func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, password string, judge func(password string) error) (answered bool, err error) {
 	if r.TLS == nil {
 		refusePlain(w, r)
@@ -159,7 +161,6 @@ func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, pa
 	defer c.judging.Unlock()
 	want := c.Code() // kept: it may end meanwhile, and nothing equals nothing
 	if want == "" || !c.Open() {
-		giveBack()
 		return false, ErrClaimed
 	}
 	// What cannot be a code is compared, too: it counts as every wrong one does.
@@ -167,7 +168,7 @@ func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, pa
 		return false, ErrCode
 	}
 	giveBack()
-	if err := judge(password); err != nil {
+	if err := judge(strings.TrimSpace(password)); err != nil {
 		return false, err
 	}
 	line, err := c.passwords.set(password, true)

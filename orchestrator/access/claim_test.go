@@ -10,6 +10,7 @@ import (
 	"sync"
 	"sync/atomic"
 	"testing"
+	"time"
 )
 
 // unclaimed is a node without an owner, as the daemon makes it when it starts.
@@ -163,6 +164,26 @@ func TestCodesCannotBeTriedOneAfterTheOther(t *testing.T) {
 	}
 }
 
+// Each refusal is a line of the audit log, which is bounded: without end, they would push out what
+// the owner did.
+func TestClaimsOfANodeWithAnOwnerAreFew(t *testing.T) {
+	u := fresh(t, t.TempDir())
+	now := time.Now()
+	u.throttle.now = func() time.Time { return now }
+	code := u.claim.Code()
+	if err := u.sessions.passwords.Set(good); err != nil {
+		t.Fatal(err)
+	}
+	for range wrongBurst {
+		if _, status, err := u.try(code, good, "192.0.2.1:1"); status != 0 || !errors.Is(err, ErrClaimed) {
+			t.Fatalf("status %d, %v", status, err)
+		}
+	}
+	if _, status, _ := u.try(code, good, "192.0.2.1:1"); status != http.StatusTooManyRequests {
+		t.Errorf("one more: status %d", status)
+	}
+}
+
 // TestARestartLeavesNoOldCode plays the daemon's end before, during and after a claim; a
 // power cut differs from it only in what is lost, which is neither the password nor its absence.
 func TestARestartLeavesNoOldCode(t *testing.T) {
@@ -199,6 +220,22 @@ func TestARestartLeavesNoOldCode(t *testing.T) {
 	r.RemoteAddr = "192.0.2.1:1"
 	if _, ok := u.SignedIn(r); !ok {
 		t.Error("the owner is signed in no more")
+	}
+}
+
+func TestSpacesAroundAPasswordShutNobodyOut(t *testing.T) {
+	u := fresh(t, t.TempDir())
+	if _, _, err := u.try(u.claim.Code(), " "+good+"\t ", "192.0.2.1:1"); err != nil {
+		t.Fatal(err)
+	}
+	for _, typed := range []string{good, good + " "} {
+		w, r := httptest.NewRecorder(), request(nil)
+		if ok, _, err := u.SignIn(w, r, typed); !ok || err != nil {
+			t.Errorf("%q: %v", typed, err)
+		}
+	}
+	if err := u.sessions.passwords.Set("  short    "); !errors.Is(err, ErrLength) {
+		t.Errorf("spaces make it long: %v", err)
 	}
 }
 

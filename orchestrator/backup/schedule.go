@@ -29,7 +29,7 @@ const (
 	tryEvery   = 7 * 24 * time.Hour // the newest backup is restored on trial
 	tryRetry   = 24 * time.Hour     // after a trial that failed
 	checkParts = 10                 // in which all of it is read
-	grace      = 2                  // a backup is overdue when it is older than so many of its intervals
+	grace      = 2                  // a backup or a trial is overdue when the last is older than so many of its intervals
 
 	knownFile = "backups.json"
 )
@@ -61,6 +61,15 @@ type standing struct {
 	Trial     time.Time `json:"trial"`               // when that was last tried
 	Unproven  string    `json:"unproven,omitempty"`  // why that failed
 	Postponed string    `json:"postponed,omitempty"` // why it could not be tried, which says nothing of the backup
+}
+
+// unproven is since when no backup was restored on trial: the first trial is due a week after
+// the first backup was wanted.
+func (a standing) unproven() time.Time {
+	if a.Proven.IsZero() {
+		return a.Since
+	}
+	return a.Proven
 }
 
 // Run makes the backups that are due, thins them out and checks repositories, one thing at a
@@ -139,6 +148,9 @@ func (m *Manager) Due(ctx context.Context, now time.Time) {
 		return
 	}
 	m.forget(all)
+	if err := m.To.Sweep(now); err != nil {
+		m.Log.Error("recovery keys of removed repositories", "error", err)
+	}
 	if err := m.Drills.Tidy(ctx); err != nil && ctx.Err() == nil {
 		m.Log.Error("what a restore drill has left", "error", err)
 	}
@@ -164,11 +176,7 @@ func (m *Manager) Due(ctx context.Context, now time.Time) {
 		}
 		for _, app := range m.wanted() {
 			a := m.knows(r.Name).Apps[app]
-			last := a.Proven
-			if last.IsZero() {
-				last = a.Since // the first trial is a week after the first backup was wanted
-			}
-			if ctx.Err() == nil && window.Open(now) && m.knows(r.Name).Away == "" && !a.Newest.IsZero() && ago(now, last) >= tryEvery && ago(now, a.Trial) >= tryRetry {
+			if ctx.Err() == nil && window.Open(now) && m.knows(r.Name).Away == "" && !a.Newest.IsZero() && ago(now, a.unproven()) >= tryEvery && ago(now, a.Trial) >= tryRetry {
 				if _, err := m.Prove(ctx, app, r.Name, "schedule", func(Step) {}); err != nil {
 					m.Log.Error("restoring on trial", "app", app, "repository", r.Name, "error", err)
 				}
@@ -393,6 +401,9 @@ func (m *Manager) Backups(now time.Time) map[string]view.Backup {
 			}
 			if a.Unproven != "" {
 				b.Problem = strings.TrimPrefix(b.Problem+"; the newest backup in "+name+" could not be restored on trial: "+a.Unproven, "; ")
+			}
+			if a.Postponed != "" && ago(now, a.unproven()) > grace*tryEvery {
+				b.Problem = strings.TrimPrefix(b.Problem+"; not restored on trial from "+name+" since "+a.unproven().Format(time.DateOnly)+": "+a.Postponed, "; ")
 			}
 			if why := overdue(k.Every, a, now); why != "" {
 				b.Problem = strings.TrimPrefix(b.Problem+"; backup overdue: "+why+" in "+name+": "+cmp.Or(a.Problem, k.Away, "it has not been made"), "; ")

@@ -159,6 +159,32 @@ func TestADamagedRepositoryIsSaidUntilItIsWhole(t *testing.T) {
 	}
 }
 
+// TestATrialThatIsPutOffForLongIsSaid: for a while it says nothing of the backup.
+func TestATrialThatIsPutOffForLongIsSaid(t *testing.T) {
+	const days = 24 * time.Hour
+	m, _, _, _ := stored(t)
+	m.Space = room(0)
+	if err := m.To.Set("disk", repository.Settings{Hours: -1}); err != nil {
+		t.Fatal(err)
+	}
+	s, err := m.BackUp(t.Context(), "pair", "disk", "test", func(backup.Step) {})
+	if err != nil {
+		t.Fatal(err)
+	}
+	m.Due(t.Context(), s.Made.Add(8*days))
+	if b := m.Backups(s.Made.Add(13 * days))["pair"]; b.Made.IsZero() || b.Problem != "" {
+		t.Errorf("too early: %+v", b)
+	}
+	if b := m.Backups(s.Made.Add(15 * days))["pair"]; !strings.Contains(b.Problem, "not restored on trial from disk since "+s.Made.Format(time.DateOnly)+": not enough space") {
+		t.Errorf("%+v", b)
+	}
+	m.Space = room(1 << 40)
+	m.Due(t.Context(), s.Made.Add(15*days))
+	if b := m.Backups(s.Made.Add(15 * days))["pair"]; b.Problem != "" || b.Proven.IsZero() {
+		t.Errorf("it was restored: %+v", b)
+	}
+}
+
 // TestNothingIsForgottenOfWhatMayBeTheLast: while the repository is damaged, or the newest
 // backup cannot be restored, an older one may be the only one that can.
 func TestNothingIsForgottenOfWhatMayBeTheLast(t *testing.T) {

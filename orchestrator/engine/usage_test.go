@@ -1,8 +1,11 @@
 package engine
 
 import (
+	"context"
+	"errors"
 	"net/http"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"testing"
@@ -61,5 +64,36 @@ func TestTrafficIsWhatPodmanCounts(t *testing.T) {
 	got, err := e.Traffic(t.Context())
 	if err != nil || len(got) != 2 || got["wiki"] != (host.Traffic{Received: 15, Sent: 3}) {
 		t.Errorf("%+v, %v", got, err)
+	}
+}
+
+func TestSizesAreThoseThatDuSaysWhateverGoesMeanwhile(t *testing.T) {
+	dir := t.TempDir()
+	var dirs []string
+	for _, name := range []string{"goes", "stays"} {
+		one := filepath.Join(dir, name)
+		if err := errors.Join(os.Mkdir(one, 0o755), os.WriteFile(filepath.Join(one, "file"), make([]byte, 100<<10), 0o644)); err != nil {
+			t.Fatal(err)
+		}
+		dirs = append(dirs, one)
+	}
+	var missing error // that the helper has, too
+	e := &Engine{helper: func(ctx context.Context, _ limit, _ string, argv ...string) (string, error) {
+		if err := os.RemoveAll(dirs[0]); err != nil {
+			t.Error(err)
+		}
+		out, err := exec.CommandContext(ctx, argv[2], argv[3:]...).Output() // without "podman unshare"
+		return string(out), errors.Join(err, missing)
+	}}
+	got, err := e.Sizes(t.Context(), append(dirs, filepath.Join(dir, "none")))
+	if size := got[dirs[1]]; err != nil || len(got) != 1 || size < 100<<10 || size > 1<<20 {
+		t.Errorf("%v, %v", got, err)
+	}
+	if got, err := e.Sizes(t.Context(), []string{filepath.Join(dir, "none")}); err != nil || len(got) != 0 {
+		t.Errorf("of none: %v, %v", got, err)
+	}
+	missing = errors.New("there is no Podman")
+	if got, err := e.Sizes(t.Context(), dirs); err == nil {
+		t.Errorf("without Podman: %v", got)
 	}
 }

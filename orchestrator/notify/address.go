@@ -2,6 +2,7 @@ package notify
 
 import (
 	"context"
+	"encoding/base64"
 	"errors"
 	"fmt"
 	"net"
@@ -112,7 +113,14 @@ func onLoopback(host string) bool {
 	return host == "localhost" || ip != nil && ip.IsLoopback()
 }
 
-func (w web) credentials() []string { return []string{w.password, w.user} }
+func (w web) credentials() []string {
+	return []string{encoded(w.user + ":" + w.password), w.password, w.user}
+}
+
+// encoded is a password as it goes over the line, and as a server may repeat it.
+func encoded(credentials string) string {
+	return base64.StdEncoding.EncodeToString([]byte(credentials))
+}
 
 // topic is one of a push service that speaks ntfy://. Whoever knows its name reads it, so that
 // is a secret, too.
@@ -221,11 +229,14 @@ func printable(s string) bool {
 	return !strings.ContainsFunc(s, func(r rune) bool { return r <= ' ' || r > '~' })
 }
 
-func (m mailbox) shown() string     { return "mail by " + m.host + " to " + strings.Join(m.to, ", ") }
-func (m mailbox) secrets() []string { return []string{m.password} }
+func (m mailbox) shown() string { return "mail by " + m.host + " to " + strings.Join(m.to, ", ") }
+func (m mailbox) secrets() []string {
+	return []string{encoded("\x00" + m.user + "\x00" + m.password), m.password}
+}
 
 // redacted is what may be said of a failure: no address, and nothing secret that a server may
-// have repeated.
+// have repeated. What is secret goes before the text is made a short line, which might leave half
+// of it.
 func redacted(err error, w way) error {
 	if err == nil {
 		return nil
@@ -234,13 +245,18 @@ func redacted(err error, w way) error {
 	if errors.As(err, &of) { // it has the whole address in its text
 		err = of.Err
 	}
-	said := cleaned(err.Error(), mostText)
+	said := err.Error()
 	for _, s := range w.secrets() {
-		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s)} {
+		quoted := strconv.Quote(s)
+		for _, form := range []string{s, url.QueryEscape(s), url.PathEscape(s), quoted[1 : len(quoted)-1]} {
 			if form != "" {
 				said = strings.ReplaceAll(said, form, "***")
 			}
 		}
 	}
-	return errors.New(said)
+	what := errors.New(cleaned(said, mostText))
+	if errors.As(err, new(seen)) {
+		return seen{what}
+	}
+	return what
 }

@@ -29,6 +29,7 @@ type entry struct {
 	Holds  bool      `json:"holds"`
 	Told   bool      `json:"told"`    // the owner heard that it holds, and not yet that it is over
 	ToldAt time.Time `json:"told_at"` // when he last heard that it holds
+	ToldAs Severity  `json:"told_as"` // how much it mattered then
 }
 
 // book remembers conditions by their ids: what was said of each, so that nothing is said twice,
@@ -45,7 +46,8 @@ type saying struct {
 // nothing changes, and whether there is something to remember.
 //
 // What the owner heard last is what holds, or will be within quiet: a condition that comes back
-// sooner than that waits, and if it goes again meanwhile, he hears nothing.
+// sooner than that waits, and if it goes again meanwhile, he hears nothing. What has become graver
+// than he heard he hears at once, and once, however often it changes between the two.
 func (b book) update(found Found, now time.Time) (said []saying, again time.Time, changed bool) {
 	again = now.Add(lookAgain)
 	holds := map[string]bool{}
@@ -62,13 +64,13 @@ func (b book) update(found Found, now time.Time) (said []saying, again time.Time
 		if !e.Holds {
 			e.Holds, e.Since, changed = true, now, true
 		}
-		worse := c.Severity > e.Severity
+		worse := e.Told && c.Severity > e.ToldAs
 		e.Condition = c
 		if e.Told && !worse {
 			continue
 		}
 		wait := c.Wait - passed(now, e.Since)
-		if !worse || !e.Told {
+		if !worse {
 			wait = max(wait, quiet-passed(now, e.ToldAt))
 		}
 		if wait > 0 {
@@ -77,7 +79,7 @@ func (b book) update(found Found, now time.Time) (said []saying, again time.Time
 			}
 			continue
 		}
-		e.Told, e.ToldAt, changed = true, now, true
+		e.Told, e.ToldAt, e.ToldAs, changed = true, now, c.Severity, true
 		said = append(said, saying{*e, false})
 	}
 	for id, e := range b {

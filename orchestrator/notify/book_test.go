@@ -3,6 +3,7 @@ package notify
 import (
 	"errors"
 	"fmt"
+	"net/http"
 	"os"
 	"path/filepath"
 	"strings"
@@ -125,11 +126,11 @@ func TestWhatFlapsIsSaidOnce(t *testing.T) {
 		d.at(time.Second, up)
 	}
 	d.at(time.Second, failed)
-	_, again, _ := d.update(Look(failed), d.now)
-	if again.After(noon.Add(quiet)) && again.After(d.now.Add(lookAgain)) {
+	d.at(noon.Add(quiet-time.Minute).Sub(d.now), failed)
+	if _, again, _ := d.update(Look(failed), d.now); !again.Equal(noon.Add(quiet)) {
 		t.Errorf("it looks again at %s", again)
 	}
-	d.at(quiet, failed, "Feeds failed") // it is still so
+	d.at(time.Minute, failed, "Feeds failed") // it is still so
 	d.at(time.Second, up, "Feeds is well again")
 }
 
@@ -171,6 +172,10 @@ func TestADiskThatFillsIsSaidAgainWhenItIsFull(t *testing.T) {
 	d.at(time.Second, full(10))
 	d.at(time.Second, full(3), "The disk is filling")
 	d.at(time.Second, full(2))
+	for range 10 { // who writes and deletes at the edge calls nobody each time
+		d.at(time.Minute, full(4))
+		d.at(time.Minute, full(3))
+	}
 	d.at(time.Second, Known{}) // nobody could look
 	d.at(time.Second, full(13), "The disk has room again")
 }
@@ -238,6 +243,48 @@ func TestManyNoticesAreOneMessageAndFewMessagesWait(t *testing.T) {
 	}
 	if !p.forget([]string{"mail"}) || len(p.Queue) != mostQueued || p.forget([]string{"mail"}) {
 		t.Errorf("%d wait", len(p.Queue))
+	}
+}
+
+// The bounds are those of ntfy's server: 4096 bytes of a message, and twice that of JSON.
+func TestAMessageIsAsLongAsServicesTake(t *testing.T) {
+	var k Known
+	for i := range 2 * mostLines {
+		v := feeds(view.Failed, strings.Repeat("<\"&>", mostText))
+		v.Manifest.ID = fmt.Sprintf("app-%02d", i)
+		k.Views = append(k.Views, v)
+	}
+	said, _, _ := book{}.update(Look(k), noon)
+	m := compose("box", said)
+	spelled := strings.Count(m.Body, "What to do")
+	if len(m.Body) > 4096 || spelled == 0 || !strings.HasSuffix(m.Body, fmt.Sprintf("and %d more, which are on the pages of the node", len(said)-spelled)) {
+		t.Errorf("%d bytes:\n%s", len(m.Body), m.Body)
+	}
+	host, got := listens(t, http.StatusOK)
+	if err := mustParse(t, "ntfy://"+host+"/topic?scheme=http").send(t.Context(), newLine(), m); err != nil {
+		t.Fatal(err)
+	}
+	if r := <-got; len(r.body) > 8192 {
+		t.Errorf("%d bytes of JSON", len(r.body))
+	}
+}
+
+func TestWhatAServerDoesNotWantMakesWayForTheNext(t *testing.T) {
+	p := newPost()
+	for _, title := range []string{"spam", "ham"} {
+		p.queue([]string{"mail"}, message{Title: title}, noon)
+	}
+	for range 4 {
+		p.done(p.first()[0], errors.New("no route"), noon) // which says nothing of the message
+	}
+	for range mostOffers {
+		if p.first()[0].Title != "spam" {
+			t.Fatalf("it was offered too seldom: %+v", p.Queue)
+		}
+		p.done(p.first()[0], seen{errors.New("554 spam")}, noon)
+	}
+	if s := p.standing("mail"); p.first()[0].Title != "ham" || s.Lost != 1 || s.Problem != "554 spam" {
+		t.Errorf("%+v, %+v", p.Queue, s)
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"net"
 	"net/http"
 	"net/smtp"
+	"net/textproto"
 	"net/url"
 	"os"
 	"strings"
@@ -42,13 +43,19 @@ func newLine() line {
 	}}
 }
 
+// seen is the error of a server that has seen all of a message: it does not want this one, or may
+// have taken it and could not say so.
+type seen struct{ error }
+
 // ask sends JSON, and wants to hear that it was taken.
 func (l line) ask(ctx context.Context, method, address, host string, body any, authorize func(*http.Request)) error {
-	js, err := json.Marshal(body)
-	if err != nil {
+	var js bytes.Buffer
+	e := json.NewEncoder(&js)
+	e.SetEscapeHTML(false) // services bound what they take, and \u003c is six bytes of it
+	if err := e.Encode(body); err != nil {
 		return err
 	}
-	r, err := http.NewRequestWithContext(ctx, method, address, bytes.NewReader(js))
+	r, err := http.NewRequestWithContext(ctx, method, address, &js)
 	if err != nil {
 		return err
 	}
@@ -71,6 +78,8 @@ func (l line) ask(ctx context.Context, method, address, host string, body any, a
 		return fmt.Errorf("%s answers with a redirection (%d), which is not followed: the password would go along; add the address that it leads to", host, status)
 	case status == http.StatusUnauthorized, status == http.StatusForbidden:
 		return fmt.Errorf("%s answers %d: the user, password or token in the address is not taken, or may not write there", host, status)
+	case status == http.StatusBadRequest, status == http.StatusRequestEntityTooLarge, status == http.StatusUnprocessableEntity:
+		return seen{fmt.Errorf("%s answers %d %s: it does not want this message", host, status, http.StatusText(status))}
 	default:
 		return fmt.Errorf("%s answers %d %s", host, status, http.StatusText(status))
 	}
@@ -113,12 +122,33 @@ func (b mailbox) send(ctx context.Context, by line, m message) error {
 	defer end()
 	err = b.hand(conn, by, m)
 	if ctx.Err() != nil {
-		return fmt.Errorf("%s did not take the mail within %d s", name, int(sendTime.Seconds()))
+		late := fmt.Errorf("%s did not take the mail within %d s", name, int(sendTime.Seconds()))
+		if errors.As(err, new(seen)) {
+			return seen{late}
+		}
+		return late
 	}
 	return err
 }
 
+// bounded is a connection of which no more than left bytes are read: a server has little to say
+// to a message, and net/smtp keeps all of it.
+type bounded struct {
+	net.Conn
+	left int
+}
+
+func (b *bounded) Read(p []byte) (n int, err error) {
+	if b.left == 0 {
+		return 0, fmt.Errorf("the server says more than %d bytes", mostAnswer)
+	}
+	n, err = b.Conn.Read(p[:min(len(p), b.left)])
+	b.left -= n
+	return n, err
+}
+
 func (b mailbox) hand(conn net.Conn, by line, m message) error {
+	conn = &bounded{conn, mostAnswer}
 	trust := &tls.Config{}
 	if by.tls != nil {
 		trust = by.tls.Clone()
@@ -165,7 +195,10 @@ func (b mailbox) hand(conn net.Conn, by line, m message) error {
 		return err
 	}
 	if err := w.Close(); err != nil {
-		return err
+		if said := (*textproto.Error)(nil); errors.As(err, &said) && said.Code < 500 {
+			return err // not now
+		}
+		return seen{err}
 	}
 	c.Quit() // it is taken
 	return nil

@@ -2,6 +2,7 @@ package notify
 
 import (
 	"bufio"
+	"cmp"
 	"context"
 	"crypto/tls"
 	"encoding/base64"
@@ -142,6 +143,13 @@ func TestNoRedirectionIsFollowedAndNoSecretIsSaid(t *testing.T) {
 	if err := redacted(w.send(t.Context(), newLine(), hostile()), w); err == nil || strings.Contains(err.Error(), "hunter2") || !strings.Contains(err.Error(), "127.0.0.1:1") {
 		t.Errorf("nobody listens: %v", err)
 	}
+	// What is secret goes however it is repeated, and wherever the text is cut.
+	mail := mustParse(t, "smtp://ann:hunter2%20%20%22x@mail.example/?from=a@b.example&to=a@b.example")
+	for _, said := range []string{`hunter2  "x`, `"hunter2  \"x"`, strings.Repeat("x", mostText-7) + `hunter2  "x`, "AUTH PLAIN " + base64.StdEncoding.EncodeToString([]byte("\x00ann\x00hunter2  \"x"))} {
+		if err := redacted(errors.New(said), mail); strings.Contains(err.Error(), "hunt") || strings.Contains(err.Error(), "AGFubg") || !strings.Contains(err.Error(), "*") {
+			t.Errorf("%q", err)
+		}
+	}
 	if err := redacted(&url.Error{Op: "Get", URL: "http://x/hunter2topic", Err: errors.New("hunter2 is wrong\nand \x1b[2J")}, w); err.Error() != `*** is wrong and \x1b[2J` {
 		t.Errorf("%q", err)
 	}
@@ -152,11 +160,14 @@ type office struct {
 	address string
 	tls     *tls.Config // offers STARTTLS where it is there
 	silent  bool        // says nothing at all
+	after   string      // what it says to a letter; empty for that it is taken
+	endless bool        // never ends its first line
 
 	mu      sync.Mutex
 	heard   []string // commands
 	letters []string
 	secure  bool
+	wrote   int // bytes of a line that has no end
 }
 
 func openOffice(t *testing.T, o *office) *office {
@@ -185,6 +196,15 @@ func (o *office) serve(c net.Conn) {
 	if o.silent {
 		io.Copy(io.Discard, c)
 		return
+	}
+	for o.endless {
+		n, err := c.Write(make([]byte, 64<<10))
+		if err != nil {
+			return
+		}
+		o.mu.Lock()
+		o.wrote += n
+		o.mu.Unlock()
 	}
 	fmt.Fprintf(c, "220 office\r\n")
 	for {
@@ -231,7 +251,10 @@ func (o *office) serve(c net.Conn) {
 			o.mu.Lock()
 			o.letters = append(o.letters, letter.String())
 			o.mu.Unlock()
-			fmt.Fprintf(c, "250 taken\r\n")
+			after := cmp.Or(o.after, "250 taken\r\n")
+			if io.WriteString(c, after); !strings.HasSuffix(after, "\n") {
+				return
+			}
 		case "QUIT":
 			fmt.Fprintf(c, "221 bye\r\n")
 			return
@@ -273,6 +296,49 @@ func TestMailIsOneLetterWhateverItsTextSays(t *testing.T) {
 	}
 	if want := "box: "; strings.Contains(string(body), want) || !strings.Contains(string(body), "x . MAIL FROM:<e@example.org> ü \\x1b[2J\r\nWhat to do: look") {
 		t.Errorf("%q", body)
+	}
+}
+
+// A message that the server has seen is offered less often than one that never got there.
+func TestWhoHasSeenAMessageIsToldFromWhoHasNot(t *testing.T) {
+	within := 20 * time.Second
+	try := func(address string, want bool) {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), within)
+		defer cancel()
+		w := mustParse(t, address)
+		if err := redacted(w.send(ctx, newLine(), hostile()), w); err == nil || errors.As(err, new(seen)) != want {
+			t.Errorf("%s: %v", address, err)
+		}
+	}
+	mail := func(o *office) string {
+		return "smtp://" + openOffice(t, o).address + "?from=box@example.org&to=ann@example.org"
+	}
+	for after, want := range map[string]bool{"554 spam\r\n": true, "451 later\r\n": false, "250-and it is gone": true} {
+		try(mail(&office{after: after}), want)
+	}
+	for status, want := range map[int]bool{
+		http.StatusBadRequest: true, http.StatusRequestEntityTooLarge: true, http.StatusUnprocessableEntity: true,
+		http.StatusForbidden: false, http.StatusTooManyRequests: false, http.StatusBadGateway: false,
+	} {
+		host, _ := listens(t, status)
+		try("ntfy://"+host+"/topic?scheme=http", want)
+	}
+	within = 2 * time.Second
+	try(mail(&office{after: "250-and the rest comes never\r\n"}), true)
+	try(mail(&office{silent: true}), false)
+}
+
+func TestAServerThatNeverEndsItsLineIsLeft(t *testing.T) {
+	o := openOffice(t, &office{endless: true})
+	w := mustParse(t, "smtp://"+o.address+"?from=box@example.org&to=ann@example.org")
+	if err := w.send(t.Context(), newLine(), hostile()); err == nil || !strings.Contains(err.Error(), "says more than") {
+		t.Error(err)
+	}
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.wrote > 16<<20 { // what buffers of the kernel take
+		t.Errorf("%d bytes were taken from it", o.wrote)
 	}
 }
 

@@ -104,8 +104,8 @@ func TestAFailureGoesOutWithinAMinuteAndOnce(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "notify")
 	d := &daemon{}
 	n := Open(dir, "box", d, log)
-	for name, address := range map[string]string{"aaa-silent": "ntfy://" + strings.TrimPrefix(silent.URL, "http://") + "/hunter2?scheme=http", "phone": "ntfy://" + host + "/hunter2?scheme=http"} {
-		if _, err := n.Add(name, address); err != nil {
+	for _, one := range []target{{"aaa-silent", "ntfy://" + strings.TrimPrefix(silent.URL, "http://") + "/hunter2?scheme=http"}, {"phone", "ntfy://" + host + "/hunter2?scheme=http"}} {
+		if _, err := n.Add(one.Name, one.Address); err != nil {
 			t.Fatal(err)
 		}
 	}

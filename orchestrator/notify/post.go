@@ -13,8 +13,10 @@ import (
 const (
 	mostQueued = 50             // messages that wait for one target; then the oldest go
 	mostLines  = 20             // notices that one message spells out
+	mostBody   = 2500           // bytes after which it spells out no more: push services take 4096
 	mostAge    = 24 * time.Hour // after which a message is given up
 	mostWait   = time.Hour      // between two tries
+	mostOffers = 3              // of a message that the server has seen; then it makes way for the next ones
 )
 
 // waits are how long after its tries a message is tried again.
@@ -29,7 +31,8 @@ type message struct {
 	Urgent bool      `json:"urgent,omitempty"`
 	Made   time.Time `json:"made"`
 	Tries  int       `json:"tries,omitempty"`
-	Next   time.Time `json:"next,omitzero"` // when it is to be tried again
+	Seen   int       `json:"seen,omitempty"` // tries that the server has seen all of
+	Next   time.Time `json:"next,omitzero"`  // when it is to be tried again
 }
 
 // Standing is how it goes with a target.
@@ -64,12 +67,14 @@ func compose(node string, said []saying) message {
 		m.Title = node + ": " + said[0].title()
 	}
 	var body strings.Builder
-	for i, s := range said {
+	spelled := 0
+	for _, s := range said {
 		m.Urgent = m.Urgent || s.Severity == Urgent && !s.over
+		if spelled == mostLines || body.Len() > mostBody {
+			continue
+		}
+		spelled++
 		switch {
-		case i == mostLines:
-			fmt.Fprintf(&body, "and %d more, which are on the pages of the node\n", len(said)-i)
-		case i > mostLines:
 		case s.over:
 			fmt.Fprintf(&body, "%s. It was said on %s that it %s.\n", s.title(), s.ToldAt.Local().Format("2006-01-02 at 15:04"), s.What)
 		default:
@@ -79,6 +84,9 @@ func compose(node string, said []saying) message {
 			}
 			fmt.Fprintf(&body, "\nWhat to do: %s\n", s.Remedy)
 		}
+	}
+	if more := len(said) - spelled; more > 0 {
+		fmt.Fprintf(&body, "and %d more, which are on the pages of the node\n", more)
 	}
 	m.Body = strings.TrimRight(body.String(), "\n")
 	return m
@@ -130,20 +138,26 @@ func (p *post) first() (all []message) {
 	return all
 }
 
-// done notes how a try went: what failed is tried again, later each time, until it is too old.
+// done notes how a try went: what failed is tried again, later each time, until it is too old, or
+// the server has seen it often enough: an application's text that a filter of mail does not like must
+// not hold up all that comes after it, and what was taken without a word must not come all day.
 func (p *post) done(m message, err error, now time.Time) {
 	p.noted(m.Target, err, now)
 	i := slices.IndexFunc(p.Queue, func(q message) bool { return q.ID == m.ID })
+	if errors.As(err, new(seen)) {
+		m.Seen++
+	}
 	switch {
 	case i < 0: // its target was removed, or the queue was full
 	case err == nil:
 		p.remove(m.ID)
 	case errors.Is(err, ErrUnknown):
 		p.remove(m.ID)
-	case passed(now, m.Made) >= mostAge:
+	case passed(now, m.Made) >= mostAge, m.Seen >= mostOffers:
 		p.drop(m)
 	default:
 		p.Queue[i].Tries++
+		p.Queue[i].Seen = m.Seen
 		p.Queue[i].Next = now.Add(waits[min(m.Tries, len(waits)-1)])
 	}
 }

@@ -22,6 +22,19 @@ var ErrUnknown = errors.New("no target is named")
 
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,39}$`)
 
+// ShownName is a target's name where it is repeated or logged. What cannot be one is left out: it
+// may be an address, with its password, in the wrong place.
+func ShownName(name string) string {
+	if !nameForm.MatchString(name) {
+		return "…"
+	}
+	return name
+}
+
+func unknown(name string) error {
+	return fmt.Errorf("%w %q; 'archy notify list' lists them", ErrUnknown, ShownName(name))
+}
+
 // Target is where notices go.
 type Target struct {
 	Name    string
@@ -104,7 +117,7 @@ func (s *store) get(name string) (way, error) {
 	}
 	i := slices.IndexFunc(all, func(t target) bool { return t.Name == name })
 	if i < 0 {
-		return nil, fmt.Errorf("%w %q; 'archy notify list' lists them", ErrUnknown, cleaned(name, mostName))
+		return nil, unknown(name)
 	}
 	return parse(all[i].Address)
 }
@@ -157,7 +170,7 @@ func (n *Notifier) Remove(name string) error {
 	err := n.targets.change(func(all []target) ([]target, error) {
 		i := slices.IndexFunc(all, func(t target) bool { return t.Name == name })
 		if i < 0 {
-			return nil, fmt.Errorf("%w %q; 'archy notify list' lists them", ErrUnknown, cleaned(name, mostName))
+			return nil, unknown(name)
 		}
 		all = slices.Delete(all, i, i+1)
 		for _, t := range all {

@@ -394,11 +394,23 @@ func (r *Repository) Check(ctx context.Context, part, parts int) error {
 	if err := r.Ready(ctx); err != nil {
 		return err
 	}
-	err := r.run(ctx, "", nil, "check", fmt.Sprintf("--read-data-subset=%d/%d", part, parts))
-	if err != nil && !errors.Is(err, ErrNone) && !errors.Is(err, ErrKey) && !errors.Is(err, ErrLocked) && ctx.Err() == nil && strings.Contains(err.Error(), "contains errors") {
-		return fmt.Errorf("%w: %w", ErrDamaged, err)
+	check := func() error {
+		err := r.run(ctx, "", nil, "check", fmt.Sprintf("--read-data-subset=%d/%d", part, parts))
+		if err != nil && !errors.Is(err, ErrNone) && !errors.Is(err, ErrKey) && !errors.Is(err, ErrLocked) && ctx.Err() == nil && strings.Contains(err.Error(), "contains errors") {
+			return fmt.Errorf("%w: %w", ErrDamaged, err)
+		}
+		return err
 	}
-	return err
+	err := check()
+	if !errors.Is(err, ErrDamaged) {
+		return err
+	}
+	// What restic could not fetch is damaged for it, too. It is only if the repository still
+	// answers, and a second look says the same.
+	if err := r.Ready(ctx); err != nil {
+		return err
+	}
+	return check()
 }
 
 // quoted is a value as a shell reads it.

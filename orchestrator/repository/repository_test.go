@@ -9,8 +9,10 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/internal/restictest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
@@ -225,12 +227,30 @@ func TestTheRecoveryKeyOpensARepositoryElsewhere(t *testing.T) {
 	if all, err := fresh.List(); err != nil || len(all) > 0 {
 		t.Errorf("what was refused is on record: %v, %v", all, err)
 	}
-	key, err := n.Remove("disk")
+	now := time.Now()
+	key, err := n.Remove("disk", now)
 	if err != nil {
 		t.Fatal(err)
 	}
 	if _, err := n.Get("disk"); !errors.Is(err, repository.ErrUnknown) {
 		t.Error(err)
+	}
+	// The answer may never have arrived.
+	const days = 24 * time.Hour
+	if err := n.Sweep(now.Add(29 * days)); err != nil {
+		t.Fatal(err)
+	}
+	if had, err := n.Key("disk"); err != nil || had != key || key == "" {
+		t.Errorf("the key of what was removed is %q, expected %q: %v", had, key, err)
+	}
+	if all, err := n.List(); err != nil || len(all) > 0 {
+		t.Errorf("what was removed is listed: %v, %v", all, err)
+	}
+	if err := n.Sweep(now.Add(31 * days)); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := n.Key("disk"); !errors.Is(err, repository.ErrUnknown) {
+		t.Errorf("a key stays for ever: %v", err)
 	}
 	again, err := fresh.Add(t.Context(), repository.Added{Name: "old", URL: n.disk, Key: key})
 	if err != nil {
@@ -295,6 +315,41 @@ func TestADamagedPieceIsFound(t *testing.T) {
 	}
 	if err := r.Restore(t.Context(), s, filepath.Join(t.TempDir(), "to"), nil, nil); err == nil {
 		t.Error("what is damaged was restored")
+	}
+}
+
+// TestWhatCouldNotBeFetchedIsNotDamaged: to restic it is, when the way to a repository fails
+// in the middle of a check.
+func TestWhatCouldNotBeFetchedIsNotDamaged(t *testing.T) {
+	n := newNode(t)
+	r := n.add(t, "disk")
+	if _, err := r.Backup(t.Context(), "pair", files(t, map[string]string{"db/one": "first"}), nil); err != nil {
+		t.Fatal(err)
+	}
+	lost := errors.New("Load(<data/0>): connection reset by peer; Fatal: repository contains errors")
+	for name, c := range map[string]struct {
+		then func() error // once the first check has failed
+		want error
+	}{
+		"for a moment": {func() error { return nil }, nil},
+		"for good":     {func() error { return os.Rename(n.disk, n.disk+".away") }, repository.ErrNone},
+	} {
+		checks := 0
+		n.run.Before = func(argv []string) error {
+			if !slices.Contains(argv, "check") {
+				return nil
+			}
+			if checks++; checks > 1 {
+				return nil
+			}
+			return errors.Join(lost, c.then())
+		}
+		if err := r.Check(t.Context(), 1, 1); !errors.Is(err, c.want) || errors.Is(err, repository.ErrDamaged) {
+			t.Errorf("%s: %v, expected %v", name, err, c.want)
+		}
+		if err := os.Rename(n.disk+".away", n.disk); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			t.Fatal(err)
+		}
 	}
 }
 

@@ -41,12 +41,15 @@ const (
 	sshKnown  = "ssh_known_hosts"
 	cacheName = "cache"
 	nodeFile  = "node_name" // what this node is called in repositories
+	keysDir   = ".removed"  // the recovery keys of those that were removed, NAME.TIME
 )
 
 const (
-	format    = 1
-	maxKey    = 1 << 10 // bytes of a recovery key
-	increment = ".new"  // of a directory whose repository is not on record yet
+	format = 1
+	maxKey = 1 << 10 // bytes of a recovery key
+
+	keyStays  = 30 * 24 * time.Hour // on the node, after its repository was removed
+	increment = ".new"              // of a directory whose repository is not on record yet
 )
 
 var (
@@ -231,9 +234,15 @@ func (s *Store) read(name, dir string) (*Repository, error) {
 	return r, nil
 }
 
-// Key gives the recovery key of one.
+// Key gives the recovery key of one, or of the last of that name if it was removed not long ago.
 func (s *Store) Key(name string) (string, error) {
-	if _, err := s.Get(name); err != nil {
+	if _, err := s.Get(name); errors.Is(err, ErrUnknown) && nameForm.MatchString(name) {
+		if removed, _ := filepath.Glob(filepath.Join(s.dir, keysDir, name+".*")); len(removed) > 0 {
+			b, err := os.ReadFile(slices.Max(removed))
+			return strings.TrimSpace(string(b)), err
+		}
+		return "", err
+	} else if err != nil {
 		return "", err
 	}
 	b, err := os.ReadFile(filepath.Join(s.dir, name, passwordFile))
@@ -353,8 +362,9 @@ func (r *Repository) begin(ctx context.Context, make bool) error {
 }
 
 // Remove forgets a repository, and gives its recovery key: without it, nobody reads what is
-// there, which stays as it is.
-func (s *Store) Remove(name string) (key string, err error) {
+// there, which stays as it is. Since the answer can be lost, the key can be asked for (Key)
+// until Sweep deletes it.
+func (s *Store) Remove(name string, now time.Time) (key string, err error) {
 	if !nameForm.MatchString(name) || name == cacheName {
 		return "", fmt.Errorf("%w %q", ErrUnknown, name)
 	}
@@ -366,10 +376,37 @@ func (s *Store) Remove(name string) (key string, err error) {
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return "", err
 	}
+	if len(b) > 0 {
+		keys := filepath.Join(s.dir, keysDir)
+		if err := os.MkdirAll(keys, 0o700); err != nil {
+			return "", err
+		}
+		if err := atomicfile.Write(filepath.Join(keys, name+"."+now.UTC().Format(keyTime)), b, 0o600); err != nil {
+			return "", err
+		}
+	}
 	if err := os.RemoveAll(dir); err != nil {
 		return "", err
 	}
 	return strings.TrimSpace(string(b)), atomicfile.SyncDir(s.dir)
+}
+
+// keyTime is when a repository was removed, in the name of its key; later ones sort behind.
+const keyTime = "20060102T150405.000000000"
+
+// Sweep deletes the keys of repositories that were removed 30 days ago, or earlier.
+func (s *Store) Sweep(now time.Time) error {
+	keys, err := os.ReadDir(filepath.Join(s.dir, keysDir))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	for _, k := range keys {
+		_, at, _ := strings.Cut(k.Name(), ".")
+		if removed, bad := time.Parse(keyTime, at); bad == nil && now.Sub(removed) >= keyStays {
+			err = errors.Join(err, os.Remove(filepath.Join(s.dir, keysDir, k.Name())))
+		}
+	}
+	return err
 }
 
 // Set changes what the owner decides of a repository.

@@ -33,6 +33,9 @@ func TestTargetsAreAddedListedTriedAndRemovedWithoutTheirSecrets(t *testing.T) {
 	ask("ListNotices", `{}`, http.StatusOK, "{}")
 	ask("RemoveTarget", `{"name":"phone"}`, http.StatusOK, "{}")
 	ask("RemoveTarget", `{"name":"phone"}`, http.StatusNotFound, "no target is named")
+	// An address in the place of a name.
+	ask("AddTarget", `{"name":"ntfy://:hunter2@`+host+`/topic","address":"phone"}`, http.StatusBadRequest, "failed_precondition")
+	ask("RemoveTarget", `{"name":"ntfy://:hunter2@`+host+`/topic"}`, http.StatusNotFound, "no target is named")
 	ask("ListTargets", `{}`, http.StatusOK, "{}")
 	audit, err := os.ReadFile(filepath.Join(dir, "audit.jsonl"))
 	if err != nil || !strings.Contains(string(audit), `notify add phone"`) || !strings.Contains(string(audit), "notify remove phone") || strings.Contains(string(audit), "hunter2") {

@@ -32,8 +32,9 @@ const (
 	resized = time.Hour // until a look at the disk that failed is tried again
 	asking  = 10 * time.Second
 
-	most = 200 // applications
-	file = "usage.json"
+	most    = 200     // applications
+	largest = 1 << 53 // of which sums of all that is kept do not overflow
+	file    = "usage.json"
 )
 
 // Unknown is a value that could not be read.
@@ -63,8 +64,8 @@ func (p *Point) UnmarshalJSON(b []byte) error {
 	if err := json.Unmarshal(b, &n); err != nil {
 		return err
 	}
-	if len(n) != 6 {
-		return fmt.Errorf("%d numbers are no point", len(n))
+	if len(n) != 6 || slices.Min(n) < Unknown || slices.Max(n) > largest {
+		return fmt.Errorf("%d are no point", n)
 	}
 	*p = Point{n[0], n[1], n[2], n[3], n[4], n[5]}
 	return nil
@@ -213,6 +214,8 @@ func (r *Recorder) look(ctx context.Context, now time.Time) {
 			}
 			r.kept.Apps[app] = points
 		}
+		// One that is installed again has not the disk of the one before it.
+		maps.DeleteFunc(r.kept.Sizes, func(app string, _ int64) bool { _, there := apps[app]; return !there })
 		if now.Sub(r.writing) >= written {
 			r.write(now)
 		}

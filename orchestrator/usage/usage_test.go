@@ -135,6 +135,9 @@ func TestItIsBoundedWrittenSeldomAndForgetsWhatIsUninstalled(t *testing.T) {
 			n.traffic[name] = host.Traffic{Received: m.Received + 1<<40, Sent: m.Sent + 1<<40}
 		}
 		r.look(t.Context(), begin.Add(time.Duration(i)*time.Minute))
+		if len(r.open) != most {
+			t.Fatalf("%d applications are looked at", len(r.open))
+		}
 	}
 	if c.writes > hours {
 		t.Errorf("written %d times in %d hours", c.writes, hours)
@@ -150,6 +153,25 @@ func TestItIsBoundedWrittenSeldomAndForgetsWhatIsUninstalled(t *testing.T) {
 	r.look(t.Context(), begin.Add((hours*60+11)*time.Minute))
 	if got := len(r.kept.Apps); got != 1 {
 		t.Errorf("%d applications are remembered", got)
+	}
+}
+
+func TestAnApplicationThatIsInstalledAgainHasNotTheDiskOfTheOneBefore(t *testing.T) {
+	apps := wiki()
+	n := &node{use: map[string]host.Use{"wiki.service": {}}, sizes: map[string]int64{"/d/wiki/db": 7}}
+	r := New(n, &card{}, func() map[string]App { return apps }, slog.New(slog.DiscardHandler))
+	r.look(t.Context(), begin)
+	r.look(t.Context(), begin.Add(time.Minute))
+	if got := r.Of("wiki"); len(got) != 1 || got[0].Disk != 7 {
+		t.Fatalf("%+v", got)
+	}
+	apps = nil
+	r.look(t.Context(), begin.Add(Span))
+	apps = wiki()
+	r.look(t.Context(), begin.Add(2*Span))
+	r.look(t.Context(), begin.Add(2*Span+time.Minute))
+	if got := r.Of("wiki"); len(got) != 1 || got[0].Disk != Unknown {
+		t.Errorf("%+v", got)
 	}
 }
 
@@ -184,7 +206,7 @@ func TestItSurvivesARestartADamagedFileAndAClockThatGoesBack(t *testing.T) {
 				t.Errorf("of the future: %+v", p)
 			}
 		}
-		for _, damaged := range []string{"", "{", `{"apps": {"wiki": [[1,2]]}}`, `{"apps": null}`, strings.Repeat("[", 1000)} {
+		for _, damaged := range []string{"", "{", `{"apps": {"wiki": [[1,2]]}}`, `{"apps": null}`, strings.Repeat("[", 1000), `{"apps": {"wiki": [[1,0,0,9223372036854775807,0,0]]}}`, `{"apps": {"wiki": [[1,-2,0,0,0,0]]}}`} {
 			c.b = []byte(damaged)
 			var log bytes.Buffer
 			r := New(n, c, wiki, slog.New(slog.NewTextHandler(&log, nil)))

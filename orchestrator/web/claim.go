@@ -56,7 +56,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	if s.Named != nil && !s.Named(hostOf(r)) {
-		s.Reconciler.Audit(access.Who(r), "claim", errors.New("asked by a name that is not the node's"))
+		// Not put down, as nothing of another page's is: it costs whoever asks nothing.
 		http.Error(w, in(r).t("Refused: this node has another name. Open the address that 'archipelago claim' prints on the node."), http.StatusForbidden)
 		return
 	}
@@ -64,7 +64,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	code, password := r.PostFormValue("code"), r.PostFormValue("password")
 	var weak error
 	answered, err := s.Guard.Claim(w, r, s.Claim, code, password, func(password string) error {
-		if password != r.PostFormValue("again") {
+		if password != strings.TrimSpace(r.PostFormValue("again")) {
 			weak = errors.New("the second one differs from it. Type the same twice")
 		} else {
 			weak = strength.Weak(password, append(strings.FieldsFunc(s.About.Name, func(c rune) bool { return c == '.' || c == '-' }), s.About.Name, "archipelago", "local")...)

@@ -175,6 +175,30 @@ func TestClaimingANode(t *testing.T) {
 	}
 }
 
+// Whoever has no session must not push what the owner did out of the audit log, which is bounded.
+func TestClaimsByAnotherNameFillNoLog(t *testing.T) {
+	n := claimable(t)
+	for range 3 {
+		r, err := http.NewRequest(http.MethodPost, n.URL+"/claim", nil)
+		if err != nil {
+			t.Fatal(err)
+		}
+		r.Host = "evil.example:7443"
+		r.Header.Set("Origin", "https://evil.example:7443")
+		resp, err := n.visitor(t).Do(r)
+		if err != nil {
+			t.Fatal(err)
+		}
+		resp.Body.Close()
+		if resp.StatusCode != http.StatusForbidden {
+			t.Errorf("status %d", resp.StatusCode)
+		}
+	}
+	if asked, err := n.pages.Reconciler.History("", historyMost); err != nil || len(asked) > 0 {
+		t.Errorf("%+v, %v", asked, err)
+	}
+}
+
 // TestClaimingANodeInABrowser goes the whole way of a new owner, by keyboard, on a phone, and
 // has axe look at each page of it.
 func TestClaimingANodeInABrowser(t *testing.T) {

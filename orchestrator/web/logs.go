@@ -176,7 +176,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 			return nil
 		})
 		if err != nil {
-			p.Problems = append(p.Problems, unread{c.Name, p.en(err.Error())})
+			p.Problems = append(p.Problems, unread{c.Name, p.en(plain.Text(err.Error()))})
 		}
 		one.cut()
 		all.lines, all.left = append(all.lines, one.lines...), all.left+one.left

@@ -154,6 +154,8 @@ func TestAPageOfLogsIsFollowedAndItsFollowersEndWithIt(t *testing.T) {
 	message(t, events, "feeds is up")
 	e.more <- "<b>something new"
 	message(t, events, "&lt;b&gt;something new")
+	e.more <- "sly\r\revent: state\rdata: forged" // each would end a line of the stream
+	message(t, events, `sly\r\revent: state\rdata: forged`)
 	quiet(t, events)
 	close(e.more)
 	message(t, events, "It has ended")
@@ -234,11 +236,11 @@ func TestADownloadOfLogsIsTextThatSorts(t *testing.T) {
 	if string(b) != want || h.Get("Content-Type") != "text/plain; charset=utf-8" || h.Get("X-Content-Type-Options") != "nosniff" || !strings.HasPrefix(h.Get("Content-Disposition"), `attachment; filename="feeds-log-`) {
 		t.Errorf("%q, %v", b, h)
 	}
-	e.fails = errors.New("Podman is <b>down")
-	if _, text := get(t, c, n.URL+"/apps/feeds/logs.txt"); !strings.Contains(text, "feeds: (archipelago) Podman is <b>down") {
+	e.fails = errors.New("Podman is <b>down \x1b[2J")
+	if _, text := get(t, c, n.URL+"/apps/feeds/logs.txt"); !strings.Contains(text, `feeds: (archipelago) Podman is <b>down \x1b[2J`) {
 		t.Errorf("%q", text)
 	}
-	if _, page := get(t, c, n.URL+"/apps/feeds/logs"); !strings.Contains(page, "Podman is &lt;b&gt;down") {
+	if _, page := get(t, c, n.URL+"/apps/feeds/logs"); !strings.Contains(page, `Podman is &lt;b&gt;down \x1b[2J`) {
 		t.Errorf("%s", page)
 	}
 }

@@ -28,7 +28,7 @@ const (
 	noVersion  = 0x20000000 // says nothing (BIP 9)
 	maxText    = 64
 	uniqueSize = 4
-	newest     = 1000 // blocks whose texts are shown
+	newest     = 50 // blocks whose texts are shown; each takes two connections, since btcd keeps none
 	// grown is the height of simnet at which segwit and taproot are in force: of its spans of
 	// a hundred blocks (BIP 9), the second asks for them, and the fourth has them.
 	grown = 400

@@ -18,8 +18,13 @@ $wgDBTableOptions = 'ENGINE=InnoDB, DEFAULT CHARSET=binary';
 $wgSecretKey = trim( file_get_contents( '/run/secrets/session-key' ) );
 $wgAuthenticationTokenVersion = '1';
 
-$wgMainCacheType = CACHE_ACCEL;
-$wgSessionCacheType = CACHE_DB;
+$wgObjectCaches['valkey'] = [
+	'class' => 'RedisBagOStuff',
+	'servers' => [ 'mediawiki-cache:6379' ],
+	'password' => trim( file_get_contents( '/run/secrets/cache-password' ) ),
+];
+$wgMainCacheType = 'valkey';
+$wgSessionCacheType = 'valkey';
 $wgCacheDirectory = '/tmp';
 
 // Only those with an account read, and only the owner makes accounts.
