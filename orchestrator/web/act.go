@@ -93,7 +93,7 @@ func named(m *manifest.Manifest, typed string) bool {
 func (s *Server) done(w http.ResponseWriter, r *http.Request, id string) {
 	switch {
 	case swaps(r) && r.PostForm.Get(fieldFrom) == "" && slices.Contains(withForms, r.PathValue("verb")):
-		s.render(w, http.StatusOK, "accepted", nil)
+		s.render(w, r, http.StatusOK, "accepted", nil)
 		return
 	case swaps(r):
 		w.WriteHeader(http.StatusNoContent)
@@ -110,12 +110,12 @@ func (s *Server) done(w http.ResponseWriter, r *http.Request, id string) {
 // change, too.
 func (s *Server) refused(w http.ResponseWriter, r *http.Request, id string) {
 	if r.PostForm.Get(fieldFrom) == "home" {
-		p := s.homePage(s.frame(r, "home", "My Apps"))
+		p := s.homePage(s.frame(r, "home", in(r).t("My Apps")))
 		if swaps(r) {
-			s.swap(w, http.StatusConflict, "#apps", "apps", p)
+			s.swap(w, r, http.StatusConflict, "#apps", "apps", p)
 			return
 		}
-		s.render(w, http.StatusConflict, "home", p)
+		s.render(w, r, http.StatusConflict, "home", p)
 		return
 	}
 	p, err := s.appPage(s.frame(r, "", ""), id)
@@ -129,17 +129,17 @@ func (s *Server) refused(w http.ResponseWriter, r *http.Request, id string) {
 				p.Settings[i].Value = values[0]
 			}
 		}
-		s.render(w, http.StatusConflict, "app", p)
+		s.render(w, r, http.StatusConflict, "app", p)
 	case slices.Contains(withForms, verb):
-		s.render(w, http.StatusConflict, "refusal", p.Refused) // below its form
+		s.render(w, r, http.StatusConflict, "refusal", p.Refused) // below its form
 	default:
-		s.swap(w, http.StatusConflict, "#live", "app-live", p)
+		s.swap(w, r, http.StatusConflict, "#live", "app-live", p)
 	}
 }
 
 // swap puts what a template renders in the place of what an element holds.
-func (s *Server) swap(w http.ResponseWriter, status int, target, name string, data any) {
+func (s *Server) swap(w http.ResponseWriter, r *http.Request, status int, target, name string, data any) {
 	w.Header().Set("HX-Retarget", target)
 	w.Header().Set("HX-Reswap", "morph:innerHTML")
-	s.render(w, status, name, data)
+	s.render(w, r, status, name, data)
 }

@@ -45,6 +45,7 @@ type appPage struct {
 	Notes    string             // of that release
 	Consent  []string           // what the owner is asked to agree to for it
 	May      []string           // what it may do besides
+	Needs    []string           // what it takes of the node; empty where nothing is offered
 	Plan     []planned          // what an installation brings along
 	Blocked  string             // why it would be refused now
 	Declined bool               // the update did not come up here before
@@ -59,6 +60,7 @@ type appPage struct {
 // member is a container of the application.
 type member struct {
 	Name, State, Health string
+	There               bool
 	Since               time.Time
 }
 
@@ -83,7 +85,7 @@ func (s *Server) appPage(f frame, id string) (*appPage, error) {
 	}
 	m := v.Manifest
 	f.Title, f.Here = cmp.Or(m.Name, m.ID), "home"
-	p := &appPage{frame: f, standing: s.standing(s.Reconciler.Heard()), App: s.card(v, f, ""), Path: "/apps/" + url.PathEscape(id),
+	p := &appPage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), App: s.card(v, f, ""), Path: "/apps/" + url.PathEscape(id),
 		Listing: m.Listing, HTML: template.HTML(m.HTML()), // of a subset, and safe whoever wrote it
 		Goal: v.Goal, Notes: v.Notes, Declined: v.Declined, Backup: v.Backup, Refused: s.refusals.of(f.Own.ID, id)}
 	p.App.Refusal = refusal{} // it is shown below
@@ -97,18 +99,18 @@ func (s *Server) appPage(f frame, id string) (*appPage, error) {
 	}
 	for _, c := range v.Containers {
 		if p.Goal != "" {
-			p.Members = append(p.Members, member{c.Name, cmp.Or(c.State, "not there"), c.Health, c.StartedAt})
+			p.Members = append(p.Members, member{c.Name, cmp.Or(f.word(c.State), f.t("not there")), f.word(c.Health), c.State != "", c.StartedAt})
 		}
 	}
 	if v.Goal == state.Running || v.Goal == state.Stopped {
-		p.Ways, p.Secrets = s.ways(m, f.Host), slices.ContainsFunc(m.Secrets, func(g manifest.GeneratedSecret) bool { return g.Shown })
+		p.Ways, p.Secrets = s.ways(f, m), slices.ContainsFunc(m.Secrets, func(g manifest.GeneratedSecret) bool { return g.Shown })
 	}
 	if repositories, err := s.Reconciler.Repositories(); err == nil && len(p.Ways)+len(p.Members) > 0 {
 		p.BackUp = s.backUpTo(f, id, repositories)
 	}
 	if p.App.Installed {
 		if points, err := s.Reconciler.Usage(id); err == nil {
-			p.Charts = charts(points, s.now())
+			p.Charts = charts(f.tongue, points, s.now())
 		}
 	}
 	s.offered(p, v)
@@ -125,13 +127,13 @@ func (s *Server) offered(p *appPage, v view.View) {
 	if e, err := o.Entry(v.Manifest.ID, time.Now()); err == nil {
 		p.By = e.Publisher
 		p.Proof = e.Proof
-		p.Origin = origin(e.Source)
+		p.Origin = p.origin(e.Source)
 		if e.Waiver != nil {
 			p.Waiver = e.Waiver.String()
 		}
 	}
 	if v.Source != "" {
-		p.Origin = origin(catalog.ParseSource(v.Source))
+		p.Origin = p.origin(catalog.ParseSource(v.Source))
 	}
 	ask := request.Request{App: v.Manifest.ID, Consent: v.NewPrivileges}
 	switch {
@@ -145,7 +147,7 @@ func (s *Server) offered(p *appPage, v view.View) {
 	}
 	p.Consent = v.NewPrivileges
 	p.May = slices.DeleteFunc(p.Offered.Privileges(), func(w string) bool { return slices.Contains(p.Consent, w) })
-	p.May = append(p.May, needs(p.Offered)...)
+	p.Needs = p.needs(p.Offered)
 	decided, err := s.Reconciler.Preview(ask)
 	if err != nil {
 		p.Blocked = cmp.Or(p.Blocked, err.Error())
@@ -161,16 +163,16 @@ func (s *Server) offered(p *appPage, v view.View) {
 // RefusedBelow tells whether the refusal is shown below a form of the page.
 func (p *appPage) RefusedBelow() bool { return slices.Contains(withForms, p.Refused.Verb) }
 
-// needs are what an application takes of the node, in the words of what it may do.
-func needs(m *manifest.Manifest) (all []string) {
+// needs are what an application takes of the node.
+func (l tongue) needs(m *manifest.Manifest) (all []string) {
 	open := slices.ContainsFunc(m.Containers, func(c manifest.Container) bool { return m.MemoryOf(c) == "" })
 	switch sum := m.Memory(); {
 	case open && sum > 0:
-		all = append(all, "may use "+size(sum)+" of memory, and some of its containers as much as there is")
+		all = append(all, l.t("It may use %s of memory, and some of its containers as much as there is", l.size(sum)))
 	case open:
-		all = append(all, "may use as much memory as there is")
+		all = append(all, l.t("It may use as much memory as there is"))
 	default:
-		all = append(all, "may use up to "+size(sum)+" of memory")
+		all = append(all, l.t("It may use up to %s of memory", l.size(sum)))
 	}
 	volumes := map[string]bool{}
 	for _, c := range m.Containers {
@@ -179,7 +181,7 @@ func needs(m *manifest.Manifest) (all []string) {
 		}
 	}
 	if len(volumes) > 0 {
-		all = append(all, "keeps data on this node, which stays when it is uninstalled")
+		all = append(all, l.t("It keeps data on this node, which stays when it is uninstalled"))
 	}
 	return all
 }
@@ -194,21 +196,21 @@ func (p *appPage) stage(v view.View) string {
 }
 
 // origin says in words where a manifest is from.
-func origin(s catalog.Source) string {
+func (l tongue) origin(s catalog.Source) string {
 	switch s.From {
 	case catalog.FromCatalog:
 		channel, serial, _ := strings.Cut(s.Document, " ")
-		return fmt.Sprintf("the signed catalog, channel %s, number %s", channel, serial)
+		return l.t("the signed catalog, channel %s, number %s", channel, serial)
 	case catalog.FromBoth:
-		return "this node's disk, with an image of the signed catalog " + s.Document
+		return l.t("this node's disk, with an image of the signed catalog %s", s.Document)
 	case catalog.FromDisk:
-		return "this node's disk: nobody has signed it"
+		return l.t("this node's disk: nobody has signed it")
 	}
 	return ""
 }
 
 // ways are the addresses by which the application is reached.
-func (s *Server) ways(m *manifest.Manifest, host string) (all []way) {
+func (s *Server) ways(f frame, m *manifest.Manifest) (all []way) {
 	web, _, hasWeb := m.Web()
 	for _, name := range slices.Sorted(maps.Keys(m.Interfaces)) {
 		i := m.Interfaces[name]
@@ -217,13 +219,13 @@ func (s *Server) ways(m *manifest.Manifest, host string) (all []way) {
 			continue
 		}
 		if i.Protocol == "" || i.Protocol == "http" {
-			all = append(all, way{name, fmt.Sprintf("https://%s%s", net.JoinHostPort(host, strconv.Itoa(port.Host+manifest.ProxyOffset)), i.Path), "in a browser"})
+			all = append(all, way{name, fmt.Sprintf("https://%s%s", net.JoinHostPort(f.Host, strconv.Itoa(port.Host+manifest.ProxyOffset)), i.Path), f.t("in a browser")})
 			if hasWeb && reflect.DeepEqual(i, web) && s.About.Name != "" {
-				all = append(all, way{name, fmt.Sprintf("https://%s.%s:%d%s", m.ID, s.About.Name, manifest.ByNamePort, i.Path), "by name, where your network carries .local"})
+				all = append(all, way{name, fmt.Sprintf("https://%s.%s:%d%s", m.ID, s.About.Name, manifest.ByNamePort, i.Path), f.t("by name, where your network carries .local")})
 			}
 			continue
 		}
-		all = append(all, way{name, net.JoinHostPort(host, strconv.Itoa(port.Host)), i.Protocol})
+		all = append(all, way{name, net.JoinHostPort(f.Host, strconv.Itoa(port.Host)), i.Protocol})
 	}
 	return all
 }
@@ -268,16 +270,16 @@ func (s *Server) app(w http.ResponseWriter, r *http.Request) {
 	case err != nil:
 		s.missing(w, r, err)
 	case swaps(r) && r.Header.Get("HX-Target") == "page":
-		s.render(w, http.StatusOK, "app-page", p)
+		s.render(w, r, http.StatusOK, "app-page", p)
 	default:
-		s.render(w, http.StatusOK, "app", p)
+		s.render(w, r, http.StatusOK, "app", p)
 	}
 }
 
 // missing says that there is no such page.
 func (s *Server) missing(w http.ResponseWriter, r *http.Request, err error) {
-	f := s.frame(r, "", "Not here")
-	s.render(w, http.StatusNotFound, "missing", struct {
+	f := s.frame(r, "", in(r).t("Not here"))
+	s.render(w, r, http.StatusNotFound, "missing", struct {
 		frame
 		Why string
 	}{f, err.Error()})
@@ -291,15 +293,15 @@ func (s *Server) appEvents(w http.ResponseWriter, r *http.Request) {
 	s.stream(w, r, "app", f.audience()+" "+id+" "+stage, func() ([]byte, error) {
 		p, err := s.appPage(f, id)
 		if errors.Is(err, request.ErrUnknownApp) {
-			return []byte("<p class=\"banner\">It is not there any more.</p>"), nil
+			return s.execute(f.tongue, "gone", nil)
 		}
 		if err != nil {
 			return nil, err
 		}
 		if p.Stage != stage {
-			return s.execute("app-anew", p)
+			return s.execute(f.tongue, "app-anew", p)
 		}
-		return s.execute("app-told", p)
+		return s.execute(f.tongue, "app-told", p)
 	})
 }
 
@@ -335,7 +337,7 @@ func (s *Server) credentials(w http.ResponseWriter, r *http.Request) {
 			data.Credentials = append(data.Credentials, credential{users[name], name, shown[name]})
 		}
 	}
-	s.render(w, http.StatusOK, "credentials", data)
+	s.render(w, r, http.StatusOK, "credentials", data)
 }
 
 // historyMost is how many requests a page shows.
@@ -356,5 +358,5 @@ func (s *Server) history(w http.ResponseWriter, r *http.Request) {
 	if data.Asked, err = s.Reconciler.History(p.App.ID, historyMost); err != nil {
 		data.Problem = err.Error()
 	}
-	s.render(w, http.StatusOK, "history", data)
+	s.render(w, r, http.StatusOK, "history", data)
 }

@@ -52,36 +52,36 @@ type kept struct {
 // jobRow is a job, and the form that goes on with it where the owner has to agree to something.
 type jobRow struct {
 	job
-	Path, Token string
+	Doing, Path, Token string
 }
 
 // backupsAt is the key of refusals that concern no application.
 const backupsAt = "/backups"
 
 func (s *Server) backupsPage(f frame) backupsPage {
-	p := backupsPage{frame: f, standing: s.standing(s.Reconciler.Heard()), Refused: s.refusals.of(f.Own.ID, backupsAt)}
+	p := backupsPage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), Refused: s.refusals.of(f.Own.ID, backupsAt)}
 	all, err := s.Reconciler.Repositories()
 	if err != nil {
 		p.Problem = err.Error()
 	}
 	for _, r := range all {
-		p.Repositories = append(p.Repositories, s.stored(r))
+		p.Repositories = append(p.Repositories, s.stored(f.tongue, r))
 	}
 	views, _ := s.Reconciler.Installed()
 	for _, v := range views {
 		if v.Goal == state.Absent || v.Goal == "" {
 			continue
 		}
-		k := kept{ID: v.Manifest.ID, Name: v.Manifest.Name, Backup: v.Backup, Said: backedUp(v.Backup)}
+		k := kept{ID: v.Manifest.ID, Name: v.Manifest.Name, Backup: v.Backup, Said: f.backedUp(v.Backup)}
 		k.Buttons = s.backUpTo(f, k.ID, all)
 		if name := v.Backup.Repository; name != "" && !v.Backup.Made.IsZero() {
 			path := "/apps/" + url.PathEscape(k.ID) + "/" + jobProve
-			k.Buttons = append(k.Buttons, button{Path: path, Label: "Restore on trial", Icon: "shield-check", Token: f.token(path), From: "backups", Fields: map[string]string{"repository": name}})
+			k.Buttons = append(k.Buttons, button{Path: path, Label: f.t("Restore on trial"), Icon: "shield-check", Token: f.token(path), From: "backups", Fields: map[string]string{"repository": name}})
 		}
 		p.Apps = append(p.Apps, k)
 	}
 	for _, j := range s.jobs.list() {
-		row := jobRow{job: j}
+		row := jobRow{job: j, Doing: f.doing(j)}
 		if len(j.Asked) > 0 {
 			row.Path = "/backups/" + url.PathEscape(j.Repository) + "/restore"
 			row.Token = f.token(row.Path)
@@ -96,42 +96,42 @@ func (s *Server) backUpTo(f frame, app string, all []*repository.Repository) (ou
 	path := "/apps/" + url.PathEscape(app) + "/" + jobBackup
 	for _, r := range all {
 		if r.Problem == "" {
-			out = append(out, button{Path: path, Label: "Back up to " + r.Name, Icon: "archive", Token: f.token(path), From: "backups", Fields: map[string]string{"repository": r.Name}})
+			out = append(out, button{Path: path, Label: f.t("Back up to %s", r.Name), Icon: "archive", Token: f.token(path), From: "backups", Fields: map[string]string{"repository": r.Name}})
 		}
 	}
 	return out
 }
 
-func (s *Server) stored(r *repository.Repository) stored {
+func (s *Server) stored(l tongue, r *repository.Repository) stored {
 	h := s.Reconciler.Backups().Health(r.Name)
 	keep := r.Settings.Rule()
-	out := stored{Repository: r, Problem: cmp.Or(r.Problem, h.Problem), Checked: h.Checked, Path: "/backups/" + url.PathEscape(r.Name), Schedule: "only when somebody asks"}
+	out := stored{Repository: r, Problem: cmp.Or(r.Problem, h.Problem), Checked: h.Checked, Path: "/backups/" + url.PathEscape(r.Name), Schedule: l.t("only when somebody asks")}
 	if every := r.Settings.Every(); every > 0 {
-		out.Schedule = fmt.Sprintf("every %d hours", int(every.Hours()))
+		out.Schedule = l.t("every %d hours", int(every.Hours()))
 		if r.Settings.Window != "" {
-			out.Schedule += ", at " + r.Settings.Window
+			out.Schedule += ", " + l.t("at %s", r.Settings.Window)
 		}
 	}
-	for what, n := range map[string]int{"last": keep.Last, "days": keep.Daily, "weeks": keep.Weekly, "months": keep.Monthly} {
-		if n > 0 {
-			out.Keeps += fmt.Sprintf(", %d %s", n, what)
+	var keeps []string
+	for _, k := range []struct {
+		n    int
+		said string
+	}{{keep.Last, l.t("%d last", keep.Last)}, {keep.Daily, l.t("%d days", keep.Daily)}, {keep.Weekly, l.t("%d weeks", keep.Weekly)}, {keep.Monthly, l.t("%d months", keep.Monthly)}} {
+		if k.n > 0 {
+			keeps = append(keeps, k.said)
 		}
 	}
-	parts := strings.Split(strings.TrimPrefix(out.Keeps, ", "), ", ")
-	order := []string{"last", "days", "weeks", "months"}
-	rank := func(p string) int { _, unit, _ := strings.Cut(p, " "); return slices.Index(order, unit) }
-	slices.SortFunc(parts, func(a, b string) int { return rank(a) - rank(b) })
-	out.Keeps = strings.Join(parts, ", ")
+	out.Keeps = strings.Join(keeps, ", ")
 	return out
 }
 
 func (s *Server) backupsHome(w http.ResponseWriter, r *http.Request) {
-	s.render(w, http.StatusOK, "backups", s.backupsPage(s.frame(r, "backups", "Backups")))
+	s.render(w, r, http.StatusOK, "backups", s.backupsPage(s.frame(r, "backups", in(r).t("Backups"))))
 }
 
 func (s *Server) backupsEvents(w http.ResponseWriter, r *http.Request) {
-	f := s.frame(r, "backups", "Backups")
-	s.stream(w, r, "backups", f.audience(), func() ([]byte, error) { return s.execute("backups-live", s.backupsPage(f)) })
+	f := s.frame(r, "backups", in(r).t("Backups"))
+	s.stream(w, r, "backups", f.audience(), func() ([]byte, error) { return s.execute(f.tongue, "backups-live", s.backupsPage(f)) })
 }
 
 // begun answers what was to begin a job: by the page of backups, and why it was refused.
@@ -145,9 +145,9 @@ func (s *Server) begun(w http.ResponseWriter, r *http.Request, verb string, err 
 	case err == nil:
 		http.Redirect(w, r, "/backups", http.StatusSeeOther)
 	case swaps(r):
-		s.swap(w, http.StatusConflict, "#backups", "backups-live", s.backupsPage(s.frame(r, "backups", "Backups")))
+		s.swap(w, r, http.StatusConflict, "#backups", "backups-live", s.backupsPage(s.frame(r, "backups", in(r).t("Backups"))))
 	default:
-		s.render(w, http.StatusConflict, "backups", s.backupsPage(s.frame(r, "backups", "Backups")))
+		s.render(w, r, http.StatusConflict, "backups", s.backupsPage(s.frame(r, "backups", in(r).t("Backups"))))
 	}
 }
 
@@ -205,7 +205,7 @@ func (s *Server) repositoryPage(f frame, name string) (*repositoryPage, error) {
 		return nil, fmt.Errorf("%w %q", repository.ErrUnknown, name)
 	}
 	f.Here, f.Title = "backups", name
-	return &repositoryPage{frame: f, Of: s.stored(all[i]), Refused: s.refusals.of(f.Own.ID, "/backups/"+name)}, nil
+	return &repositoryPage{frame: f, Of: s.stored(f.tongue, all[i]), Refused: s.refusals.of(f.Own.ID, "/backups/"+name)}, nil
 }
 
 func (s *Server) repository(w http.ResponseWriter, r *http.Request) {
@@ -228,13 +228,13 @@ func (s *Server) showRepository(w http.ResponseWriter, r *http.Request, status i
 	for _, one := range shots {
 		sh := shot{Snapshot: one}
 		if !slices.ContainsFunc(views, func(v view.View) bool { return v.Manifest.ID == one.App }) {
-			b := p.Button(p.Of.Path+"/restore", "Restore")
+			b := p.Button(p.Of.Path+"/restore", p.t("Restore"))
 			b.Icon, b.Fields = "history", map[string]string{"app": one.App, "snapshot": one.ID}
 			sh.Restore = &b
 		}
 		p.Snapshots = append(p.Snapshots, sh)
 	}
-	s.render(w, status, "repository", p)
+	s.render(w, r, status, "repository", p)
 }
 
 // addRepository gives a repository a name, and shows its recovery key.
@@ -287,14 +287,14 @@ func (s *Server) keyOr(w http.ResponseWriter, r *http.Request, name, verb, key s
 	own, _ := s.Guard.SignedIn(r)
 	s.refusals.note(own.ID, backupsAt, verb, err)
 	s.notes.note()
-	p := s.backupsPage(s.frame(r, "backups", "Backups"))
+	p := s.backupsPage(s.frame(r, "backups", in(r).t("Backups")))
 	status := http.StatusOK
 	if err != nil {
 		status = http.StatusConflict
 	} else {
 		p.Key, p.KeyOf = key, name
 	}
-	s.render(w, status, "backups", p)
+	s.render(w, r, status, "backups", p)
 }
 
 // setRepository changes when backups are made, and which are kept.

@@ -35,7 +35,7 @@ func (s *Server) card(v view.View, f frame, from string) card {
 		ID: m.ID, Name: m.Name, Version: m.Version, Tagline: cmp.Or(m.Tagline, m.Summary), Category: m.Category, Source: v.Source,
 		Icon: picturePath(m.ID, m.Icon), Letter: letter(m.Name),
 		State: string(v.State), Class: strings.ReplaceAll(string(v.State), " ", "-"), Doing: v.Doing, Error: v.Error, Note: v.Note,
-		Backup: backedUp(v.Backup), Open: address(v, f.Host), Installed: v.State != view.NotInstalled,
+		Backup: f.backedUp(v.Backup), Open: address(v, f.Host), Installed: v.State != view.NotInstalled,
 		Refusal: s.refusals.of(f.Own.ID, m.ID),
 	}
 	c.Past = c.Installed && s.Reconciler.Heard().Stale != ""
@@ -43,7 +43,7 @@ func (s *Server) card(v view.View, f frame, from string) card {
 	if v.Available != nil && v.Goal != state.Absent && v.State != view.Updating && !v.Backward {
 		c.Update = v.Available.Version
 	}
-	for _, b := range buttons(v) {
+	for _, b := range buttons(f.tongue, v) {
 		b.Path = "/apps/" + url.PathEscape(m.ID) + "/" + b.Path
 		b.Token, b.From = f.token(b.Path), from
 		if b.ID != "" {
@@ -55,20 +55,20 @@ func (s *Server) card(v view.View, f frame, from string) card {
 }
 
 // buttons are what may be asked for at once, without a question; Path is the verb.
-func buttons(v view.View) (all []button) {
-	start := button{Path: request.Start, Label: "Start", Icon: "play", ID: "switch-"}
+func buttons(l tongue, v view.View) (all []button) {
+	start := button{Path: request.Start, Label: l.t("Start"), Icon: "play", ID: "switch-"}
 	switch {
 	case v.Goal == "" && v.State == view.NotInstalled && v.Error == "":
 		if len(v.NewPrivileges) == 0 && len(v.Manifest.Settings) == 0 {
-			all = append(all, button{Path: request.Install, Label: "Install", Icon: "download", Class: "primary"})
+			all = append(all, button{Path: request.Install, Label: l.t("Install"), Icon: "download", Class: "primary"})
 		}
 	case v.Goal == state.Running:
 		if v.State == view.Failed {
 			again := start
-			again.Label, again.Class, again.ID = "Try again", "primary", "again-"
+			again.Label, again.Class, again.ID = l.t("Try again"), "primary", "again-"
 			all = append(all, again)
 		}
-		all = append(all, button{Path: request.Restart, Label: "Restart", Icon: "rotate-cw"}, button{Path: request.Stop, Label: "Stop", Icon: "square", ID: "switch-"})
+		all = append(all, button{Path: request.Restart, Label: l.t("Restart"), Icon: "rotate-cw"}, button{Path: request.Stop, Label: l.t("Stop"), Icon: "square", ID: "switch-"})
 	case v.Goal == state.Stopped:
 		start.Class = "primary"
 		all = append(all, start)
@@ -95,21 +95,22 @@ func letter(name string) string {
 }
 
 // backedUp says how old the newest backup is, and how large.
-func backedUp(b view.Backup) string {
+func (l tongue) backedUp(b view.Backup) string {
 	if b.Made.IsZero() {
 		return ""
 	}
-	said := "Backed up " + date(b.Made) + " in " + b.Repository
+	said := l.t("Backed up %s in %s", l.date(b.Made), b.Repository)
 	if b.Size > 0 {
-		said += ", " + size(b.Size)
+		said += ", " + l.size(b.Size)
 	}
 	if !b.Proven.IsZero() {
-		said += "; restored on trial " + b.Proven.Local().Format("2006-01-02")
-		switch {
+		switch on := l.day(b.Proven); {
 		case b.DataOnly != "":
-			said += ", data only: " + b.DataOnly
+			said += "; " + l.t("restored on trial %s, data only: %s", on, b.DataOnly)
 		case !b.Started.IsZero():
-			said += ", and started from it"
+			said += "; " + l.t("restored on trial %s, and started from it", on)
+		default:
+			said += "; " + l.t("restored on trial %s", on)
 		}
 	}
 	return said

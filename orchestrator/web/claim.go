@@ -2,6 +2,7 @@ package web
 
 import (
 	"errors"
+	"html/template"
 	"net/http"
 	"strings"
 	"time"
@@ -14,7 +15,7 @@ import (
 type claimPage struct {
 	frame
 	Code    string // as it was typed, or came with the address that the node printed
-	Problem string
+	Problem template.HTML
 	At      string // the field that it is about
 	Node    string
 	Clock   string
@@ -31,10 +32,11 @@ func (s *Server) door() string {
 	return "/login"
 }
 
-func (s *Server) claimPage(w http.ResponseWriter, status int, code, problem, at string) {
-	s.render(w, status, "claim", claimPage{
-		frame: frame{Title: "Make this node yours", token: func(string) string { return "" }},
-		Code:  access.Spaced(code), Problem: problem, At: at, Node: s.About.Name, Clock: time.Now().Format("2006-01-02 15:04 MST"),
+func (s *Server) claimPage(w http.ResponseWriter, r *http.Request, status int, code string, problem template.HTML, at string) {
+	l := in(r)
+	s.render(w, r, status, "claim", claimPage{
+		frame: frame{tongue: l, Title: l.t("Make this node yours"), token: func(string) string { return "" }},
+		Code:  access.Spaced(code), Problem: problem, At: at, Node: s.About.Name, Clock: l.date(time.Now()) + time.Now().Format(" MST"),
 	})
 }
 
@@ -43,7 +45,7 @@ func (s *Server) claimForm(w http.ResponseWriter, r *http.Request) {
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 		return
 	}
-	s.claimPage(w, http.StatusOK, r.URL.Query().Get("code"), "", "")
+	s.claimPage(w, r, http.StatusOK, r.URL.Query().Get("code"), "", "")
 }
 
 // claim makes whoever has read the code at the node its owner. The node must be asked by a
@@ -55,7 +57,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	}
 	if s.Named != nil && !s.Named(hostOf(r)) {
 		// Not put down, as nothing of another page's is: it costs whoever asks nothing.
-		http.Error(w, "Refused: this node has another name. Open the address that 'archipelago claim' prints on the node.", http.StatusForbidden)
+		http.Error(w, in(r).t("Refused: this node has another name. Open the address that 'archipelago claim' prints on the node."), http.StatusForbidden)
 		return
 	}
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
@@ -77,20 +79,21 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 		said = errors.New("a password that was not taken") // which is not to be described in a log
 	}
 	s.Reconciler.Audit(access.Who(r), "claim", said)
+	l := in(r)
 	switch {
 	case err == nil:
 		http.Redirect(w, r, "/sheet", http.StatusSeeOther)
 	case errors.Is(err, access.ErrClaimed):
-		s.signInPage(w, r, http.StatusConflict, "This node has an owner already. If it is not you, its console tells: 'archipelago claim'.")
+		s.signInPage(w, r, http.StatusConflict, l.t("This node has an owner already. If it is not you, its console tells: 'archipelago claim'."))
 	case errors.Is(err, access.ErrCode):
-		s.claimPage(w, http.StatusUnauthorized, "", "That is not this node's code. It changes whenever the daemon starts; 'archipelago claim' prints it on the node.", "code")
+		s.claimPage(w, r, http.StatusUnauthorized, "", l.html("That is not this node's code. It changes whenever the daemon starts; 'archipelago claim' prints it on the node."), "code")
 	case errors.Is(err, access.ErrLength):
-		s.claimPage(w, http.StatusUnprocessableEntity, code, "It is too short or too long: "+err.Error()+".", "password")
+		s.claimPage(w, r, http.StatusUnprocessableEntity, code, l.html("It is too short or too long: %s.", l.en(err.Error())), "password")
 	case weak != nil:
-		s.claimPage(w, http.StatusUnprocessableEntity, code, "This password was not taken: "+strings.TrimSuffix(weak.Error(), ".")+".", "password")
+		s.claimPage(w, r, http.StatusUnprocessableEntity, code, l.html("This password was not taken: %s.", l.en(strings.TrimSuffix(weak.Error(), "."))), "password")
 	default:
 		s.Log.Error("claiming the node", "error", err)
-		s.claimPage(w, http.StatusInternalServerError, code, "The password could not be kept; the daemon's log says why.", "")
+		s.claimPage(w, r, http.StatusInternalServerError, code, l.html("The password could not be kept; the daemon's log says why."), "")
 	}
 }
 
@@ -103,11 +106,11 @@ func (s *Server) sheet(w http.ResponseWriter, r *http.Request) {
 		Fingerprint string
 		Today       string
 		Empty       bool
-	}{frame: s.frame(r, "system", "Recovery sheet"), About: s.About, Fingerprint: grouped(s.About.Fingerprint), Today: time.Now().Format(time.DateOnly)}
+	}{frame: s.frame(r, "system", in(r).t("Recovery sheet")), About: s.About, Fingerprint: grouped(s.About.Fingerprint), Today: in(r).day(time.Now())}
 	if s.About.Addresses != nil {
 		data.Addresses = s.About.Addresses()
 	}
 	installed, _ := s.Reconciler.Installed()
 	data.Empty = len(installed) == 0
-	s.render(w, http.StatusOK, "sheet", data)
+	s.render(w, r, http.StatusOK, "sheet", data)
 }

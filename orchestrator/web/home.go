@@ -1,7 +1,7 @@
 package web
 
 import (
-	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -18,19 +18,19 @@ const suggested = 12
 
 // standing is how far what is shown holds.
 type standing struct {
-	Stale  string // why it is not of now; empty where it is
-	At     string // of when it is then; empty where nothing is known
+	Stale  template.HTML // why it is not of now; empty where it is
+	At     string        // of when it is then; empty where nothing is known
 	Age    string
 	Frozen string // that nothing new is taken from the signed catalog, and why
 }
 
-func (s *Server) standing(h orchestrator.Hearing) standing {
-	st := standing{Stale: h.Stale, Frozen: s.Reconciler.Offer().Frozen(time.Now())}
+func (s *Server) standing(l tongue, h orchestrator.Hearing) standing {
+	st := standing{Stale: l.en(h.Stale), Frozen: s.Reconciler.Offer().Frozen(time.Now())}
 	if !h.Silent.IsZero() {
-		st.Stale = "it was asked at " + h.Silent.Local().Format("15:04:05") // a count of seconds would be another each second
+		st.Stale = l.html("it was asked at %s", h.Silent.Local().Format("15:04:05")) // a count of seconds would be another each second
 	}
 	if st.Stale != "" && !h.At.IsZero() {
-		st.At, st.Age = h.At.Local().Format("2006-01-02 15:04:05"), ago(h.At)
+		st.At, st.Age = l.second(h.At), l.ago(h.At)
 	}
 	return st
 }
@@ -52,7 +52,7 @@ type matter struct{ Name, Link, What string }
 
 func (s *Server) homePage(f frame) homePage {
 	views, hearing := s.Reconciler.Installed()
-	p := homePage{frame: f, standing: s.standing(hearing)}
+	p := homePage{frame: f, standing: s.standing(f.tongue, hearing)}
 	running := 0
 	var newest time.Time
 	for _, v := range views {
@@ -77,15 +77,15 @@ func (s *Server) homePage(f frame) homePage {
 			}
 		}
 	} else {
-		p.Said = fmt.Sprintf("%d of %d applications run.", running, len(views))
+		p.Said = f.t("%d of %d applications run.", running, len(views))
 		if p.Stale != "" {
-			p.Said = fmt.Sprintf("The engine does not answer; when it was last heard, %d of %d applications ran.", running, len(views))
+			p.Said = f.t("The engine does not answer; when it was last heard, %d of %d applications ran.", running, len(views))
 		}
 		if names := subjects(p.Attention); names != "" {
-			p.Said += " Wants your attention: " + names + "."
+			p.Said += " " + f.t("Wants your attention: %s.", names)
 		}
 	}
-	p.Strip = s.strip(p.Apps, newest)
+	p.Strip = s.strip(f.tongue, p.Apps, newest)
 	return p
 }
 
@@ -122,11 +122,11 @@ func subjects(all []matter) string {
 }
 
 func (s *Server) home(w http.ResponseWriter, r *http.Request) {
-	s.render(w, http.StatusOK, "home", s.homePage(s.frame(r, "home", "My Apps")))
+	s.render(w, r, http.StatusOK, "home", s.homePage(s.frame(r, "home", in(r).t("My Apps"))))
 }
 
 // homeEvents sends what is on the page whenever it has changed.
 func (s *Server) homeEvents(w http.ResponseWriter, r *http.Request) {
-	f := s.frame(r, "home", "My Apps")
-	s.stream(w, r, "apps", f.audience(), func() ([]byte, error) { return s.execute("apps", s.homePage(f)) })
+	f := s.frame(r, "home", in(r).t("My Apps"))
+	s.stream(w, r, "apps", f.audience(), func() ([]byte, error) { return s.execute(f.tongue, "apps", s.homePage(f)) })
 }

@@ -20,8 +20,8 @@ const jobShown = 24 * time.Hour
 // daemon.
 type job struct {
 	Verb, App, Repository, Snapshot string
-	Message                         string
-	Percent                         int // of it; -1 where that is not known
+	Message                         string // what is being done; empty at the beginning
+	Percent                         int    // of it; -1 where that is not known
 	Problem                         string
 	Asked                           []string // what the owner has to agree to first
 	Began, Ended                    time.Time
@@ -34,15 +34,15 @@ const (
 	jobRestore = "restore"
 )
 
-// Doing says what the job is.
-func (j job) Doing() string {
+// doing says what a job is.
+func (l tongue) doing(j job) string {
 	switch j.Verb {
 	case jobBackup:
-		return "Backup of " + j.App + " to " + j.Repository
+		return l.t("Backup of %s to %s", j.App, j.Repository)
 	case jobProve:
-		return "Restoration of " + j.App + " from " + j.Repository + " on trial"
+		return l.t("Restoration of %s from %s on trial", j.App, j.Repository)
 	}
-	return "Restoration of " + j.App + " from " + j.Repository
+	return l.t("Restoration of %s from %s", j.App, j.Repository)
 }
 
 // jobs are those under way, and the last ones of each kind that have ended.
@@ -82,7 +82,7 @@ func (j *jobs) begin(what job, work func(ctx context.Context, tell func(backup.S
 	j.all = slices.DeleteFunc(j.all, func(o *job) bool {
 		return same(o) || !o.Ended.IsZero() && time.Since(o.Ended) > jobShown
 	})
-	what.Began, what.Percent, what.Message = time.Now(), -1, "beginning"
+	what.Began, what.Percent = time.Now(), -1
 	one := &what
 	j.all = append(j.all, one)
 	j.running.Go(func() {
@@ -96,7 +96,7 @@ func (j *jobs) begin(what job, work func(ctx context.Context, tell func(backup.S
 		j.change(one, func(o *job) {
 			o.Ended, o.Message, o.Percent = time.Now(), "done", 100
 			if err != nil {
-				o.Message, o.Percent, o.Problem = "", -1, cmp.Or(err.Error(), "it failed")
+				o.Message, o.Percent, o.Problem = "", -1, cmp.Or(err.Error(), "failed")
 			}
 			if missing, ok := errors.AsType[*request.Unagreed](err); ok {
 				o.Asked = missing.Asked

@@ -3,10 +3,8 @@ package web
 import (
 	"crypto/sha256"
 	"encoding/hex"
-	"fmt"
 	"html/template"
 	"io/fs"
-	"math"
 	"mime"
 	"net/http"
 	"path"
@@ -18,22 +16,24 @@ import (
 
 // frame is what every page shows around its own content.
 type frame struct {
-	Title string
-	Here  string // the entry of the navigation that leads here
-	Own   access.Session
-	Host  string // by which the browser reaches the node
+	tongue
+	Title  string
+	Chosen string // the language that was chosen for the browser; empty for what it prefers
+	Here   string // the entry of the navigation that leads here
+	Own    access.Session
+	Host   string // by which the browser reaches the node
 
 	token func(path string) string
 }
 
 func (s *Server) frame(r *http.Request, here, title string) frame {
 	own, _ := s.Guard.SignedIn(r)
-	return frame{Title: title, Here: here, Own: own, Host: hostOf(r), token: func(path string) string { return s.Guard.FormToken(r, path) }}
+	return frame{tongue: in(r), Title: title, Chosen: chosen(r), Here: here, Own: own, Host: hostOf(r), token: func(path string) string { return s.Guard.FormToken(r, path) }}
 }
 
-// audience is whom what is rendered is for: the tokens in it are of one session, and the
-// links of one address.
-func (f frame) audience() string { return f.Own.ID + " " + f.Host }
+// audience is whom what is rendered is for: the tokens in it are of one session, the links of
+// one address, and the words of one language.
+func (f frame) audience() string { return f.Own.ID + " " + f.Host + " " + spoken[f.tongue].String() }
 
 // Button is a form of one button.
 func (f frame) Button(path, label string) button {
@@ -53,52 +53,20 @@ type button struct {
 	ID                 string // of the form; one that stays in the page while what it asks for changes keeps the focus
 }
 
-// parsed are all templates.
-func parsed() *template.Template {
-	return template.Must(template.New("").Funcs(template.FuncMap{
-		"icon": icon, "ago": ago, "date": date, "bytes": size, "list": func(s ...string) []string { return s },
+// parsed are all templates, once in each language.
+func parsed() (all []*template.Template) {
+	one := template.Must(template.New("").Funcs(english.funcs()).Funcs(template.FuncMap{
+		"icon": icon, "list": func(s ...string) []string { return s },
 	}).ParseFS(templates, "templates/*.html"))
+	for l := range spoken {
+		all = append(all, template.Must(one.Clone()).Funcs(tongue(l).funcs()))
+	}
+	return all
 }
 
 // icon is one of static/icons.svg; words beside it say what it means.
 func icon(name string) template.HTML {
 	return template.HTML(`<svg class="icon" aria-hidden="true" focusable="false"><use href="/static/icons.svg#` + template.HTMLEscapeString(name) + `"/></svg>`)
-}
-
-// ago says how long ago something was, no finer than people ask.
-func ago(t time.Time) string {
-	if t.IsZero() {
-		return "never"
-	}
-	d := time.Since(t)
-	unit := func(n float64, one string) string {
-		if i := int(math.Floor(n)); i != 1 {
-			return fmt.Sprintf("%d %ss ago", i, one)
-		}
-		return "1 " + one + " ago"
-	}
-	switch {
-	case d < time.Minute:
-		return "less than a minute ago"
-	case d < time.Hour:
-		return unit(d.Minutes(), "minute")
-	case d < 48*time.Hour:
-		return unit(d.Hours(), "hour")
-	}
-	return unit(d.Hours()/24, "day")
-}
-
-func date(t time.Time) string { return t.Local().Format("2006-01-02 15:04") }
-
-// size is a number of bytes as people read it.
-func size(n int64) string {
-	switch {
-	case n >= 10<<30:
-		return fmt.Sprintf("%d GiB", (n+1<<29)>>30)
-	case n >= 1<<30:
-		return fmt.Sprintf("%.1f GiB", float64(n)/(1<<30))
-	}
-	return fmt.Sprintf("%d MiB", (n+1<<20-1)>>20)
 }
 
 // assets serves what pages load, each once as long as it is the same.

@@ -125,6 +125,7 @@ func (s *Server) stream(w http.ResponseWriter, r *http.Request, event, key strin
 	p, leave := s.live.watch(event + " " + key)
 	defer leave()
 	flush := http.NewResponseController(w)
+	varies(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	var last []byte

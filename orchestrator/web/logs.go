@@ -6,6 +6,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"html/template"
 	"net/http"
 	"net/url"
 	"slices"
@@ -82,15 +83,6 @@ type logged struct {
 	Note         bool // the page's own, about the container
 }
 
-// Clock is when it was said, as short as it can be understood.
-func (l logged) Clock() string {
-	at, now := l.At.Local(), time.Now()
-	if at.YearDay() != now.YearDay() || at.Year() != now.Year() {
-		return at.Format("Jan _2 15:04:05")
-	}
-	return at.Format("15:04:05")
-}
-
 // readable is a line as people may see it: bounded, with nothing that a page, or the terminal in
 // which a download is looked at, would obey.
 func readable(member string, l host.LogLine) logged {
@@ -119,13 +111,19 @@ func (k *lately) cut() {
 
 func byTime(a, b logged) int { return a.At.Compare(b.At) }
 
+// unread says why what a container said is not shown.
+type unread struct {
+	Member string
+	Said   template.HTML
+}
+
 // logsPage is what an application's containers say.
 type logsPage struct {
 	*appPage
 	Ask      logAsk
 	Names    []string // of the containers
 	Lines    []logged
-	Problems []logged
+	Problems []unread
 	Over     int // lines that match and are not shown
 }
 
@@ -163,7 +161,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		if c.ID == "" || s.Engine == nil {
-			p.Problems = append(p.Problems, logged{Member: c.Name, Text: "There is no such container now; 'journalctl --user -u " + c.Name + "' on the node has what it said before."})
+			p.Problems = append(p.Problems, unread{c.Name, p.html("There is no such container now; <code>journalctl --user -u %s</code> on the node has what it said before.", c.Name)})
 			continue
 		}
 		n := logShown
@@ -178,7 +176,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 			return nil
 		})
 		if err != nil {
-			p.Problems = append(p.Problems, logged{Member: c.Name, Text: plain.Text(err.Error())})
+			p.Problems = append(p.Problems, unread{c.Name, p.en(plain.Text(err.Error()))})
 		}
 		one.cut()
 		all.lines, all.left = append(all.lines, one.lines...), all.left+one.left
@@ -186,7 +184,7 @@ func (s *Server) logs(w http.ResponseWriter, r *http.Request) {
 	slices.SortStableFunc(all.lines, byTime)
 	all.cut()
 	p.Lines, p.Over = all.lines, all.left
-	s.render(w, http.StatusOK, "logs", p)
+	s.render(w, r, http.StatusOK, "logs", p)
 }
 
 // followers are those who hold a log open.
@@ -210,7 +208,9 @@ func (f *followers) enter() (leave func(), ok bool) {
 	}, true
 }
 
-const tooManyLogs = "Not followed: logs are open in as many pages as this node allows. Close one of them."
+func (l tongue) tooManyLogs() string {
+	return l.t("Not followed: logs are open in as many pages as this node allows. Close one of them.")
+}
 
 // logEvents sends what the containers say as they say it: first the last lines as a whole,
 // then those that are new. It ends with the session, and with a browser that does not take
@@ -223,6 +223,8 @@ func (s *Server) logEvents(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	out := &patient{ResponseController: http.NewResponseController(w), to: w, within: logPatience}
+	l := in(r)
+	varies(w)
 	w.Header().Set("Content-Type", "text/event-stream")
 	w.Header().Set("Cache-Control", "no-store")
 	if s.Engine == nil {
@@ -230,7 +232,7 @@ func (s *Server) logEvents(w http.ResponseWriter, r *http.Request) {
 	}
 	leave, ok := s.followers.enter()
 	if !ok {
-		fmt.Fprintf(out, "retry: %d\nevent: state\ndata: %s\n\n", logAgain.Milliseconds(), tooManyLogs)
+		fmt.Fprintf(out, "retry: %d\nevent: state\ndata: %s\n\n", logAgain.Milliseconds(), l.tooManyLogs())
 		out.Flush()
 		return
 	}
@@ -245,9 +247,9 @@ func (s *Server) logEvents(w http.ResponseWriter, r *http.Request) {
 		p.Names = append(p.Names, c.Name)
 		if p.Ask.wants(c.Name) {
 			following.Go(func() {
-				s.follow(ctx, id, c.Name, p.Ask, func(l logged) error {
+				s.follow(ctx, l, id, c.Name, p.Ask, func(one logged) error {
 					select {
-					case lines <- l:
+					case lines <- one:
 						return nil
 					case <-ctx.Done():
 						return ctx.Err()
@@ -260,8 +262,8 @@ func (s *Server) logEvents(w http.ResponseWriter, r *http.Request) {
 	defer tick.Stop()
 	var batch lately
 	var due <-chan time.Time
-	name, template := "log", "log-all"
-	fmt.Fprint(out, "event: state\ndata: Followed: new lines come by themselves.\n\n")
+	name, part := "log", "log-all"
+	fmt.Fprintf(out, "event: state\ndata: %s\n\n", l.t("Followed: new lines come by themselves."))
 	for out.Flush() == nil {
 		ended := s.Sessions.Changed()
 		if _, ok := s.Guard.SignedIn(r); !ok {
@@ -269,8 +271,8 @@ func (s *Server) logEvents(w http.ResponseWriter, r *http.Request) {
 		}
 		for quiet := true; quiet; {
 			select {
-			case l := <-lines:
-				batch.add(l)
+			case one := <-lines:
+				batch.add(one)
 				if due == nil {
 					due = time.After(logBurst)
 				}
@@ -278,17 +280,17 @@ func (s *Server) logEvents(w http.ResponseWriter, r *http.Request) {
 			case <-due:
 				due = nil
 				batch.cut()
-				if template == "log-all" {
+				if part == "log-all" {
 					slices.SortStableFunc(batch.lines, byTime)
 				}
 				p.Lines, p.Over = batch.lines, batch.left
-				html, err := s.execute(template, p)
+				html, err := s.execute(l, part, p)
 				if err != nil {
 					s.Log.Error("rendering", "event", name, "error", err)
 					return
 				}
 				send(out, name, html)
-				batch, name, template = lately{}, "more", "log-lines"
+				batch, name, part = lately{}, "more", "log-lines"
 			case <-tick.C:
 				fmt.Fprint(out, ":\n\n") // who is gone does not take it
 			case <-ended:
@@ -302,7 +304,7 @@ func (s *Server) logEvents(w http.ResponseWriter, r *http.Request) {
 
 // follow passes on what a container says, also when it has been started anew, until the
 // context ends or emit fails.
-func (s *Server) follow(ctx context.Context, id, member string, ask logAsk, emit func(logged) error) {
+func (s *Server) follow(ctx context.Context, l tongue, id, member string, ask logAsk, emit func(logged) error) {
 	var last host.Container // that was followed to its end
 	said := ""
 	for ctx.Err() == nil {
@@ -321,16 +323,16 @@ func (s *Server) follow(ctx context.Context, id, member string, ask logAsk, emit
 			case ask.Text != "":
 				tail = logSearched
 			}
-			err := s.Engine.Logs(ctx, member, true, tail, func(l host.LogLine) error {
-				if !ask.matches(l.Text) {
+			err := s.Engine.Logs(ctx, member, true, tail, func(line host.LogLine) error {
+				if !ask.matches(line.Text) {
 					return ctx.Err()
 				}
-				return emit(readable(member, l))
+				return emit(readable(member, line))
 			})
 			if ctx.Err() != nil {
 				return
 			}
-			now := "It has ended; what it says when it starts again comes here."
+			now := l.t("It has ended; what it says when it starts again comes here.")
 			if err == nil {
 				last = c
 			} else {
@@ -387,7 +389,7 @@ func (s *Server) downloadLogs(w http.ResponseWriter, r *http.Request) {
 	leave, ok := s.followers.enter()
 	if !ok {
 		w.Header().Set("Retry-After", fmt.Sprint(int(logAgain.Seconds())))
-		http.Error(w, tooManyLogs, http.StatusServiceUnavailable)
+		http.Error(w, in(r).tooManyLogs(), http.StatusServiceUnavailable)
 		return
 	}
 	defer leave()

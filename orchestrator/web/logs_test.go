@@ -191,7 +191,7 @@ func TestFollowersOfLogsAreFewAndEndWithTheSession(t *testing.T) {
 		tabs = append(tabs, tab(t, c, n.URL+"/apps/feeds/logs/events"))
 		message(t, tabs[len(tabs)-1], "Followed")
 	}
-	message(t, tab(t, c, n.URL+"/apps/feeds/logs/events"), tooManyLogs)
+	message(t, tab(t, c, n.URL+"/apps/feeds/logs/events"), english.tooManyLogs())
 	if status, _ := get(t, c, n.URL+"/apps/feeds/logs.txt"); status != http.StatusServiceUnavailable {
 		t.Errorf("a download: status %d", status)
 	}

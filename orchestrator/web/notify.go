@@ -35,15 +35,15 @@ func (s *Server) notifyPart(f frame) notifyPart {
 	}
 	for _, t := range all {
 		path := "/system/notify/" + url.PathEscape(t.Name)
-		p.Targets = append(p.Targets, targetRow{t, []button{f.Button(path+"/test", "Test "+t.Name), f.Button(path+"/remove", "Remove "+t.Name)}})
+		p.Targets = append(p.Targets, targetRow{t, []button{f.Button(path+"/test", f.t("Test %s", t.Name)), f.Button(path+"/remove", f.t("Remove %s", t.Name))}})
 	}
 	return p
 }
 
 // notifyEvents sends where notices go, and how that goes, whenever it has changed.
 func (s *Server) notifyEvents(w http.ResponseWriter, r *http.Request) {
-	f := s.frame(r, "system", "System")
-	s.stream(w, r, "notify", f.audience(), func() ([]byte, error) { return s.execute("targets", s.notifyPart(f)) })
+	f := s.frame(r, "system", "")
+	s.stream(w, r, "notify", f.audience(), func() ([]byte, error) { return s.execute(f.tongue, "targets", s.notifyPart(f)) })
 }
 
 func (s *Server) addTarget(w http.ResponseWriter, r *http.Request) {
@@ -73,8 +73,8 @@ func (s *Server) notified(w http.ResponseWriter, r *http.Request, verb string, e
 	case err == nil:
 		http.Redirect(w, r, "/system#notify", http.StatusSeeOther)
 	case swaps(r):
-		s.swap(w, http.StatusConflict, "#targets", "targets", s.notifyPart(s.frame(r, "system", "System")))
+		s.swap(w, r, http.StatusConflict, "#targets", "targets", s.notifyPart(s.frame(r, "system", "")))
 	default:
-		s.render(w, http.StatusConflict, "system", s.systemPage(s.frame(r, "", "")))
+		s.render(w, r, http.StatusConflict, "system", s.systemPage(s.frame(r, "", "")))
 	}
 }

@@ -77,7 +77,7 @@ func TestHomeShowsFirstWhatNoticesAreMadeOf(t *testing.T) {
 		{Kind: notify.Repository, Subject: "The repository nas", What: "cannot be used"}, {Kind: notify.Disk, Subject: "The disk", What: "is filling"}, {Kind: notify.Engine, Subject: "Podman"}, {Kind: notify.Frozen},
 	})
 	n := site(t, t.TempDir(), "sesame")
-	part, err := n.pages.execute("apps", homePage{Attention: all, Said: "Wants your attention: " + subjects(all) + "."})
+	part, err := n.pages.execute(english, "apps", homePage{Attention: all, Said: "Wants your attention: " + subjects(all) + "."})
 	if err != nil {
 		t.Fatal(err)
 	}

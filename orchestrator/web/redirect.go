@@ -19,7 +19,7 @@ func ToTLS(port int) http.Handler {
 		u := url.URL{Scheme: "https", Path: r.URL.Path, RawQuery: r.URL.RawQuery}
 		name := (&url.URL{Host: r.Host}).Hostname()
 		if _, err := netip.ParseAddr(name); err != nil && !hostName.MatchString(name) {
-			http.Error(w, "The Host header names no host.", http.StatusBadRequest)
+			http.Error(w, in(r).t("The Host header names no host."), http.StatusBadRequest)
 			return
 		}
 		u.Host = net.JoinHostPort(name, strconv.Itoa(port))

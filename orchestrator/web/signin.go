@@ -19,7 +19,7 @@ func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
 			http.Redirect(w, r, door, http.StatusSeeOther)
 			return
 		}
-		http.Error(w, "Sign in first.", http.StatusUnauthorized)
+		http.Error(w, in(r).t("Sign in first."), http.StatusUnauthorized)
 	}
 }
 
@@ -33,7 +33,7 @@ func (s *Server) form(next http.HandlerFunc) http.HandlerFunc {
 			return
 		}
 		if !s.Guard.FromForm(r, r.PostForm.Get("form")) {
-			http.Error(w, "Refused: this form is not of your session. Load the page again, and try once more.", http.StatusForbidden)
+			http.Error(w, in(r).t("Refused: this form is not of your session. Load the page again, and try once more."), http.StatusForbidden)
 			return
 		}
 		next(w, r)
@@ -41,11 +41,11 @@ func (s *Server) form(next http.HandlerFunc) http.HandlerFunc {
 }
 
 func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, problem string) {
-	s.render(w, status, "signin", struct {
+	s.render(w, r, status, "signin", struct {
 		frame
 		Problem   string
 		Unclaimed bool
-	}{frame{Title: "Sign in", token: func(string) string { return "" }}, problem, s.unclaimed()})
+	}{frame{tongue: in(r), Title: in(r).t("Sign in"), token: func(string) string { return "" }}, problem, s.unclaimed()})
 }
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
@@ -55,10 +55,10 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	case answered:
 	case err != nil:
 		s.Log.Error("signing in", "error", err)
-		s.signInPage(w, r, http.StatusInternalServerError, "The password could not be checked; the daemon's log says why.")
+		s.signInPage(w, r, http.StatusInternalServerError, in(r).t("The password could not be checked; the daemon's log says why."))
 	case !ok:
 		s.Reconciler.Audit(access.Who(r), "sign in", errors.New("neither the password nor the access token"))
-		s.signInPage(w, r, http.StatusUnauthorized, "That is neither this node's password nor its access token.")
+		s.signInPage(w, r, http.StatusUnauthorized, in(r).t("That is neither this node's password nor its access token."))
 	default:
 		s.Reconciler.Audit(access.Who(r), "sign in", nil)
 		http.Redirect(w, r, "/", http.StatusSeeOther)
@@ -94,7 +94,7 @@ func (s *Server) endSession(w http.ResponseWriter, r *http.Request) {
 func (s *Server) ended(w http.ResponseWriter, r *http.Request, to string, err error) {
 	if err != nil {
 		s.Log.Error("signing out", "error", err)
-		http.Error(w, "It was not possible to sign out for good; the daemon's log says why.", http.StatusInternalServerError)
+		http.Error(w, in(r).t("It was not possible to sign out for good; the daemon's log says why."), http.StatusInternalServerError)
 		return
 	}
 	http.Redirect(w, r, to, http.StatusSeeOther)

@@ -33,7 +33,7 @@ type chip struct {
 
 func (s *Server) storePage(f frame, q url.Values) storePage {
 	o := s.Reconciler.Offer()
-	p := storePage{frame: f, standing: s.standing(s.Reconciler.Heard()), Words: strings.TrimSpace(q.Get("q")), Category: q.Get("category")}
+	p := storePage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), Words: strings.TrimSpace(q.Get("q")), Category: q.Get("category")}
 	ids := o.Search(p.Words, p.Category)
 	p.Found, p.Pages = len(ids), max(1, (len(ids)+tilesAPage-1)/tilesAPage)
 	p.Page, _ = strconv.Atoi(q.Get("page"))
@@ -43,7 +43,7 @@ func (s *Server) storePage(f frame, q url.Values) storePage {
 			*to = storeLink(p.Words, p.Category, n)
 		}
 	}
-	p.Chips = chips(o.Categories(), p.Words, p.Category)
+	p.Chips = chips(f.tongue, o.Categories(), p.Words, p.Category)
 	from := (p.Page - 1) * tilesAPage
 	for _, v := range s.Reconciler.AppsOf(ids[from:min(from+tilesAPage, len(ids))]) {
 		p.Tiles = append(p.Tiles, s.card(v, f, ""))
@@ -51,11 +51,11 @@ func (s *Server) storePage(f frame, q url.Values) storePage {
 	return p
 }
 
-func chips(all []offer.Category, words, chosen string) []chip {
-	out := []chip{{Name: "everything", Link: storeLink(words, "", 1), Chosen: chosen == ""}}
+func chips(l tongue, all []offer.Category, words, chosen string) []chip {
+	out := []chip{{Name: l.t("everything"), Link: storeLink(words, "", 1), Chosen: chosen == ""}}
 	for _, c := range all {
 		if c.Name != "" {
-			out = append(out, chip{c.Name, storeLink(words, c.Name, 1), c.Count, c.Name == chosen})
+			out = append(out, chip{l.word(c.Name), storeLink(words, c.Name, 1), c.Count, c.Name == chosen})
 		}
 	}
 	return out
@@ -80,10 +80,10 @@ func storeLink(words, category string, page int) string {
 
 // store shows a page of it; to htmx, what was found alone.
 func (s *Server) store(w http.ResponseWriter, r *http.Request) {
-	p := s.storePage(s.frame(r, "store", "Store"), r.URL.Query())
+	p := s.storePage(s.frame(r, "store", in(r).t("Store")), r.URL.Query())
 	if swaps(r) && r.Header.Get("HX-Target") == "found" {
-		s.render(w, http.StatusOK, "found", p)
+		s.render(w, r, http.StatusOK, "found", p)
 		return
 	}
-	s.render(w, http.StatusOK, "store", p)
+	s.render(w, r, http.StatusOK, "store", p)
 }

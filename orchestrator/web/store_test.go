@@ -51,7 +51,7 @@ func TestTheStoreFindsByNameFirstAndIsPaged(t *testing.T) {
 		t.Errorf("one was looked for:\n%s", page)
 	}
 	first := ask(s, "/store?category=photos").Body.String()
-	if !strings.Contains(first, "2500 applications, page 1 of 70") || strings.Count(first, `href="/apps/`) != tilesAPage || !strings.Contains(first, `rel="next" href="/store?category=photos&amp;page=2"`) || strings.Contains(first, `rel="prev"`) {
+	if !strings.Contains(first, "2,500 applications, page 1 of 70") || strings.Count(first, `href="/apps/`) != tilesAPage || !strings.Contains(first, `rel="next" href="/store?category=photos&amp;page=2"`) || strings.Contains(first, `rel="prev"`) {
 		t.Errorf("the first page of a category:\n%s", first)
 	}
 	if page := ask(s, "/store?q=nothing+like+it").Body.String(); !strings.Contains(page, "Nothing is found") {

@@ -2,11 +2,8 @@ package web
 
 import (
 	"bufio"
-	"errors"
-	"fmt"
 	"os"
 	"runtime"
-	"slices"
 	"strconv"
 	"strings"
 	"sync"
@@ -30,46 +27,65 @@ type fact struct {
 type sample struct {
 	mu     sync.Mutex
 	minute int64
-	facts  []fact
+	is     machine
 }
 
-func (m *sample) get(dir string, minute int64) []fact {
+// machine is what was read of one; what could not be read is negative, or a total of 0.
+type machine struct {
+	load         float64
+	memory, disk disk.Space
+}
+
+func (m *sample) get(dir string, minute int64) machine {
 	m.mu.Lock()
 	defer m.mu.Unlock()
-	if m.facts == nil || m.minute != minute {
-		m.minute, m.facts = minute, nil
-		for _, look := range []func() (fact, error){processors, memory, func() (fact, error) { return room(dir) }} {
-			if f, err := look(); err == nil { // what cannot be read is not shown
-				m.facts = append(m.facts, f)
-			}
-		}
+	if m.minute != minute {
+		m.minute = minute
+		m.is.load = load()
+		m.is.memory = memory()
+		m.is.disk, _ = disk.Of(dir) // applications' data is there
 	}
-	return slices.Clone(m.facts)
+	return m.is
 }
 
 // strip says how the node is.
-func (s *Server) strip(apps []card, newest time.Time) []fact {
-	return append(s.sample.get(s.About.DataDir, s.now().Unix()/60), s.backups(newest), updates(apps))
+func (s *Server) strip(l tongue, apps []card, newest time.Time) (all []fact) {
+	is := s.sample.get(s.About.DataDir, s.now().Unix()/60)
+	if cores := runtime.NumCPU(); is.load >= 0 {
+		all = append(all, fact{Name: l.t("Load"), Icon: "cpu", Value: l.t("%.1[2]f, %[1]d cores", cores, is.load), Share: min(100, int(100*is.load)/cores), Warn: is.load > 2*float64(cores)})
+	}
+	if is.memory.Total > 0 {
+		all = append(all, l.used(l.t("Memory"), "memory-stick", is.memory))
+	}
+	if is.disk.Total > 0 {
+		all = append(all, l.used(l.t("Disk"), "hard-drive", is.disk))
+	}
+	return append(all, s.backups(l, newest), updates(l, apps))
 }
 
-func processors() (fact, error) {
+func (l tongue) used(name, icon string, of disk.Space) fact {
+	share := int(100 * (of.Total - of.Free) / of.Total)
+	return fact{Name: name, Icon: icon, Value: l.t("%s free", l.size(of.Free)), Share: share, Warn: share >= notify.NearlyFull}
+}
+
+// load is how much the processors had to do in the last minute.
+func load() float64 {
 	b, err := os.ReadFile("/proc/loadavg")
 	if err != nil {
-		return fact{}, err
+		return -1
 	}
 	first, _, _ := strings.Cut(string(b), " ")
-	load, err := strconv.ParseFloat(first, 64)
+	n, err := strconv.ParseFloat(first, 64)
 	if err != nil {
-		return fact{}, err
+		return -1
 	}
-	cores := runtime.NumCPU()
-	return fact{Name: "Load", Icon: "cpu", Value: fmt.Sprintf("%.1f, %d cores", load, cores), Share: min(100, int(100*load)/cores), Warn: load > 2*float64(cores)}, nil
+	return n
 }
 
-func memory() (fact, error) {
+func memory() disk.Space {
 	f, err := os.Open("/proc/meminfo")
 	if err != nil {
-		return fact{}, err
+		return disk.Space{}
 	}
 	defer f.Close()
 	kib := map[string]int64{}
@@ -78,44 +94,27 @@ func memory() (fact, error) {
 			kib[words[0]], _ = strconv.ParseInt(words[1], 10, 64)
 		}
 	}
-	return used("Memory", "memory-stick", kib["MemAvailable:"]<<10, kib["MemTotal:"]<<10)
-}
-
-// room is where applications' data is.
-func room(dir string) (fact, error) {
-	s, err := disk.Of(dir)
-	if err != nil {
-		return fact{}, err
-	}
-	return used("Disk", "hard-drive", s.Free, s.Total)
-}
-
-func used(name, icon string, free, total int64) (fact, error) {
-	if total <= 0 {
-		return fact{}, errors.New("nothing is known of it")
-	}
-	share := int(100 * (total - free) / total)
-	return fact{Name: name, Icon: icon, Value: size(free) + " free", Share: share, Warn: share >= notify.NearlyFull}, nil
+	return disk.Space{Free: kib["MemAvailable:"] << 10, Total: kib["MemTotal:"] << 10}
 }
 
 // backups says how old the newest backup is.
-func (s *Server) backups(newest time.Time) fact {
-	f := fact{Name: "Backup", Icon: "archive", Link: "/backups", Share: -1, Value: "none yet"}
+func (s *Server) backups(l tongue, newest time.Time) fact {
+	f := fact{Name: l.t("Backup"), Icon: "archive", Link: "/backups", Share: -1, Value: l.t("none yet")}
 	all, err := s.Reconciler.Repositories()
 	switch {
 	case err != nil:
 		f.Value, f.Warn = err.Error(), true
 	case len(all) == 0:
-		f.Value, f.Warn = "not set up", true
+		f.Value, f.Warn = l.t("not set up"), true
 	case !newest.IsZero():
-		f.Value = "newest " + ago(newest)
+		f.Value = l.t("newest %s", l.ago(newest))
 	}
 	return f
 }
 
 // updates says how many applications have another version to go to.
-func updates(apps []card) fact {
-	f := fact{Name: "Updates", Icon: "circle-arrow-up", Share: -1, Value: "none", Link: "/system"}
+func updates(l tongue, apps []card) fact {
+	f := fact{Name: l.t("Updates"), Icon: "circle-arrow-up", Share: -1, Value: l.t("none"), Link: "/system"}
 	var have []string
 	for _, c := range apps {
 		if c.Update != "" {
@@ -125,7 +124,7 @@ func updates(apps []card) fact {
 	if len(have) > 0 {
 		f.Value = strings.Join(have, ", ")
 		if len(have) > 2 {
-			f.Value = fmt.Sprintf("%d applications", len(have))
+			f.Value = l.t("%d applications", len(have))
 		}
 	}
 	return f

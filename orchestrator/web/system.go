@@ -46,6 +46,7 @@ type catalogStatus struct {
 	subscription.Status
 	None    bool
 	Problem string // why nothing can be followed
+	Ends    string // when what is in force ends, and how far that is; empty where it does not
 }
 
 // folder is one of the owner's.
@@ -58,8 +59,8 @@ type folder struct {
 const systemAt = "/system"
 
 func (s *Server) systemPage(f frame) systemPage {
-	f.Here, f.Title = "system", "System"
-	p := systemPage{frame: f, standing: s.standing(s.Reconciler.Heard()), About: s.About, Kernel: runtime.GOOS + "/" + runtime.GOARCH, Refused: s.refusals.of(f.Own.ID, systemAt)}
+	f.Here, f.Title = "system", f.t("System")
+	p := systemPage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), About: s.About, Kernel: runtime.GOOS + "/" + runtime.GOARCH, Refused: s.refusals.of(f.Own.ID, systemAt)}
 	p.Notify = s.notifyPart(f)
 	p.Catalog.None = true
 	if s.Subscription != nil {
@@ -68,6 +69,7 @@ func (s *Server) systemPage(f frame) systemPage {
 		if p.Catalog.None = errors.Is(err, subscription.ErrNone); err != nil && !p.Catalog.None {
 			p.Catalog.Problem = err.Error()
 		}
+		p.Catalog.Ends = f.ends(p.Catalog.Expires)
 	}
 	p.Offered = len(s.Reconciler.Offer().IDs())
 	folders, err := s.Reconciler.Folders()
@@ -78,13 +80,13 @@ func (s *Server) systemPage(f frame) systemPage {
 		p.Folders = append(p.Folders, folder{f, "/system/folders/" + url.PathEscape(f.Name) + "/remove"})
 	}
 	for _, b := range s.Sessions.List() {
-		p.Browsers = append(p.Browsers, browser{b, b.ID == p.Own.ID, p.Button("/sessions/"+b.ID+"/end", "Sign out")})
+		p.Browsers = append(p.Browsers, browser{b, b.ID == p.Own.ID, p.Button("/sessions/"+b.ID+"/end", p.t("Sign out"))})
 	}
 	return p
 }
 
 func (s *Server) system(w http.ResponseWriter, r *http.Request) {
-	s.render(w, http.StatusOK, "system", s.systemPage(s.frame(r, "", "")))
+	s.render(w, r, http.StatusOK, "system", s.systemPage(s.frame(r, "", "")))
 }
 
 // checks looks at the node for what applications need of it. That takes a while, so it is not
@@ -100,10 +102,10 @@ func (s *Server) checks(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	if swaps(r) {
-		s.render(w, http.StatusOK, "checks", p)
+		s.render(w, r, http.StatusOK, "checks", p)
 		return
 	}
-	s.render(w, http.StatusOK, "system", p)
+	s.render(w, r, http.StatusOK, "system", p)
 }
 
 // changed goes back to the page, or shows why not.
@@ -111,7 +113,7 @@ func (s *Server) changed(w http.ResponseWriter, r *http.Request, verb string, er
 	own, _ := s.Guard.SignedIn(r)
 	s.refusals.note(own.ID, systemAt, verb, err)
 	if err != nil {
-		s.render(w, http.StatusConflict, "system", s.systemPage(s.frame(r, "", "")))
+		s.render(w, r, http.StatusConflict, "system", s.systemPage(s.frame(r, "", "")))
 		return
 	}
 	http.Redirect(w, r, "/system", http.StatusSeeOther)
@@ -146,29 +148,21 @@ func (s *Server) nodeHistory(w http.ResponseWriter, r *http.Request) {
 		frame
 		Asked   []state.Asked
 		Problem string
-	}{frame: s.frame(r, "system", "History")}
+	}{frame: s.frame(r, "system", in(r).t("History"))}
 	var err error
 	if data.Asked, err = s.Reconciler.History("", historyMost); err != nil {
 		data.Problem = err.Error()
 	}
-	s.render(w, http.StatusOK, "node-history", data)
+	s.render(w, r, http.StatusOK, "node-history", data)
 }
 
-// Up is since when the daemon runs, in words.
-func (a About) Up() string {
-	if a.StartedAt.IsZero() {
+// ends says when a catalog ends, and how far that is.
+func (l tongue) ends(at time.Time) string {
+	if at.IsZero() {
 		return ""
 	}
-	return ago(a.StartedAt)
-}
-
-// Ends tells whether the catalog in force has an end, and how far that is.
-func (c catalogStatus) Ends() string {
-	if c.Expires.IsZero() {
-		return ""
+	if left := time.Until(at); left > 0 {
+		return l.t("%[2]s, in %[1]d days", int(left.Hours()/24), l.day(at))
 	}
-	if left := time.Until(c.Expires); left > 0 {
-		return fmt.Sprintf("%s, in %d days", c.Expires.Local().Format("2006-01-02"), int(left.Hours()/24))
-	}
-	return c.Expires.Local().Format("2006-01-02") + ": it has expired"
+	return l.t("%s: it has expired", l.day(at))
 }

@@ -63,7 +63,7 @@ func TestSystemShowsWhatIsWrongAndWhatToDo(t *testing.T) {
 	}
 	var p systemPage
 	p.Checks = well{}.Doctor(t.Context(), "")
-	part, err := n.pages.execute("checks", p)
+	part, err := n.pages.execute(english, "checks", p)
 	if err != nil || !strings.Contains(string(part), `<li class="wrong">`) || !strings.Contains(string(part), "it is &lt;b&gt;wrong") || !strings.Contains(string(part), "<code>timedatectl set-ntp true</code>") {
 		t.Errorf("%s, %v", part, err)
 	}

@@ -5,6 +5,7 @@ import (
 	"crypto/sha256"
 	_ "embed"
 	"encoding/base64"
+	"errors"
 	"html/template"
 	"net/http"
 	"strings"
@@ -33,22 +34,27 @@ func grouped(fingerprint string) string {
 // Trust serves the certificate of the node's CA at /ca.crt, and at /trust a page that says
 // how to have a device trust it. Both are for everyone: they hold no secret.
 func Trust(host, fingerprint string, pem []byte) http.Handler {
-	var page bytes.Buffer
-	err := template.Must(template.New("").Parse(trustHTML)).Execute(&page, map[string]any{"Host": host, "Fingerprint": grouped(fingerprint)})
+	pages := make([]bytes.Buffer, len(spoken))
+	var err error
+	for l := range pages {
+		page := template.Must(template.New("trust").Funcs(tongue(l).funcs()).Parse(trustHTML))
+		err = errors.Join(err, page.Execute(&pages[l], struct{ Host, Fingerprint string }{host, grouped(fingerprint)}))
+	}
 	style := ownStyle(trustHTML)
 	mux := http.NewServeMux()
 	mux.HandleFunc("GET /ca.crt", func(w http.ResponseWriter, _ *http.Request) {
 		w.Header().Set("Content-Type", "application/x-x509-ca-cert")
 		w.Write(pem)
 	})
-	mux.HandleFunc("GET /trust", func(w http.ResponseWriter, _ *http.Request) {
+	mux.HandleFunc("GET /trust", func(w http.ResponseWriter, r *http.Request) {
+		varies(w)
 		if err != nil {
-			http.Error(w, "The page could not be rendered.", http.StatusInternalServerError)
+			http.Error(w, in(r).t("The page could not be rendered."), http.StatusInternalServerError)
 			return
 		}
 		w.Header().Set("Content-Security-Policy", "default-src 'none'; img-src data:; style-src "+style+"; frame-ancestors 'none'; form-action 'none'; base-uri 'none'")
 		w.Header().Set("Content-Type", "text/html; charset=utf-8")
-		w.Write(page.Bytes())
+		w.Write(pages[in(r)].Bytes())
 	})
 	return headers(mux)
 }

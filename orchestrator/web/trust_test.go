@@ -26,7 +26,7 @@ func TestAnyoneCanGetTheCAAndReadHowToTrustIt(t *testing.T) {
 			t.Errorf("no %q", want)
 		}
 	}
-	if page, err := (&Server{pages: parsed()}).execute("signin", struct {
+	if page, err := (&Server{pages: parsed()}).execute(english, "signin", struct {
 		frame
 		Problem   string
 		Unclaimed bool

@@ -30,7 +30,7 @@ func (chart) Width() int { return chartWidth }
 func (chart) Height() int { return chartHeight }
 
 // charts are those of an application; none where nobody has seen it run.
-func charts(points []usage.Point, now time.Time) (all []chart) {
+func charts(l tongue, points []usage.Point, now time.Time) (all []chart) {
 	newest := now.Unix() / int64(usage.Span.Seconds())
 	points = slices.DeleteFunc(slices.Clone(points), func(p usage.Point) bool {
 		return p.Span > newest || p.Span <= newest-int64(chartWidth) // of a clock that was wrong, or of no interest
@@ -42,15 +42,15 @@ func charts(points []usage.Point, now time.Time) (all []chart) {
 		text       func(int64) string
 		total      bool // it is what comes together that counts, not how much there is
 	}{
-		{"Processor", "cpu", func(p usage.Point) int64 { return p.Milli }, 100, percent, false},
-		{"Memory", "memory-stick", func(p usage.Point) int64 { return p.Memory }, 16 << 20, fine, false},
-		{"Network", "network", func(p usage.Point) int64 {
+		{l.t("Processor"), "cpu", func(p usage.Point) int64 { return p.Milli }, 100, l.percent, false},
+		{l.t("Memory"), "memory-stick", func(p usage.Point) int64 { return p.Memory }, 16 << 20, l.fine, false},
+		{l.t("Network"), "network", func(p usage.Point) int64 {
 			if p.Received == usage.Unknown || p.Sent == usage.Unknown {
 				return usage.Unknown
 			}
 			return p.Received + p.Sent
-		}, 1 << 20, fine, true},
-		{"Disk", "hard-drive", func(p usage.Point) int64 { return p.Disk }, 1 << 20, fine, false},
+		}, 1 << 20, l.fine, true},
+		{l.t("Disk"), "hard-drive", func(p usage.Point) int64 { return p.Disk }, 1 << 20, l.fine, false},
 	} {
 		var late, sum, peak int64
 		var at time.Time
@@ -78,11 +78,11 @@ func charts(points []usage.Point, now time.Time) (all []chart) {
 				received, sent = received+max(p.Received, 0), sent+max(p.Sent, 0)
 			}
 			one.Value = c.text(sum)
-			one.Said = fmt.Sprintf("%s received and %s sent in 24 hours; most at %s: %s in %d minutes", c.text(received), c.text(sent), when, c.text(peak), int(usage.Span.Minutes()))
-		case c.name == "Disk":
-			one.Said = "of data; looked at once a day"
+			one.Said = l.t("%s received and %s sent in 24 hours; most at %s: %s in %d minutes", c.text(received), c.text(sent), when, c.text(peak), int(usage.Span.Minutes()))
+		case c.icon == "hard-drive":
+			one.Said = l.t("of data; looked at once a day")
 		default:
-			one.Said = fmt.Sprintf("on average %s in 24 hours; most at %s: %s", c.text(sum/int64(n)), when, c.text(peak))
+			one.Said = l.t("on average %s in 24 hours; most at %s: %s", c.text(sum/int64(n)), when, c.text(peak))
 		}
 		all = append(all, one)
 	}
@@ -122,20 +122,20 @@ func draw(points []usage.Point, newest, full int64, of func(usage.Point) int64) 
 }
 
 // percent is a share of one processor.
-func percent(milli int64) string {
+func (l tongue) percent(milli int64) string {
 	if milli < 10 {
-		return fmt.Sprintf("%.1f %%", float64(milli)/10)
+		return l.t("%.1f %%", float64(milli)/10)
 	}
-	return fmt.Sprintf("%d %%", (milli+5)/10)
+	return l.t("%d %%", (milli+5)/10)
 }
 
 // fine is a number of bytes as people read it, also where it is small.
-func fine(n int64) string {
+func (l tongue) fine(n int64) string {
 	if n < 10<<20 {
 		if n < 1<<20 {
-			return fmt.Sprintf("%d KiB", (n+1<<10-1)>>10)
+			return l.t("%d KiB", (n+1<<10-1)>>10)
 		}
-		return fmt.Sprintf("%.1f MiB", float64(n)/(1<<20))
+		return l.t("%.1f MiB", float64(n)/(1<<20))
 	}
-	return size(n)
+	return l.size(n)
 }

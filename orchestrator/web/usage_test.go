@@ -18,7 +18,7 @@ func TestChartsSayInWordsWhatTheyDraw(t *testing.T) {
 		{Span: span - 1, Milli: 5, Memory: 200 << 20, Received: 1 << 10, Sent: 0, Disk: 5 << 30},
 		{Span: span + 9, Milli: 9000, Memory: 1 << 40, Received: 0, Sent: 0, Disk: 0}, // of a clock that went back
 	}
-	all := charts(points, now)
+	all := charts(english, points, now)
 	said := map[string]string{}
 	for _, c := range all {
 		said[c.Name] = c.Value + " | " + c.Said
@@ -39,7 +39,7 @@ func TestChartsSayInWordsWhatTheyDraw(t *testing.T) {
 	if n := strings.Count(all[0].Line, "M"); n != 2 {
 		t.Errorf("a time that nobody has seen is drawn: %s", all[0].Line)
 	}
-	if all := charts(nil, now); all != nil {
+	if all := charts(english, nil, now); all != nil {
 		t.Errorf("of nothing: %+v", all)
 	}
 }

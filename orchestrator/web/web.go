@@ -63,7 +63,7 @@ type Server struct {
 	About        About
 	Log          *slog.Logger
 
-	pages     *template.Template
+	pages     []*template.Template // by tongue
 	live      live
 	notes     notes
 	refusals  refusals
@@ -110,6 +110,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /system", s.signedIn(s.system))
 	mux.HandleFunc("GET /system/checks", s.signedIn(s.checks))
 	mux.HandleFunc("GET /system/history", s.signedIn(s.nodeHistory))
+	mux.HandleFunc("POST /system/language", s.signedIn(s.form(s.chooseLanguage)))
 	mux.HandleFunc("POST /system/refresh", s.signedIn(s.form(s.refresh)))
 	mux.HandleFunc("POST /system/folders/add", s.signedIn(s.form(s.addFolder)))
 	mux.HandleFunc("POST /system/folders/{name}/remove", s.signedIn(s.form(s.removeFolder)))
@@ -153,18 +154,20 @@ func headers(next http.Handler) http.Handler {
 	})
 }
 
-// execute renders a template.
-func (s *Server) execute(name string, data any) ([]byte, error) {
+// execute renders a template in a language.
+func (s *Server) execute(l tongue, name string, data any) ([]byte, error) {
 	var b bytes.Buffer
-	err := s.pages.ExecuteTemplate(&b, name, data)
+	err := s.pages[l].ExecuteTemplate(&b, name, data)
 	return b.Bytes(), err
 }
 
-func (s *Server) render(w http.ResponseWriter, status int, name string, data any) {
-	b, err := s.execute(name, data)
+// render answers a request by a page in its language.
+func (s *Server) render(w http.ResponseWriter, r *http.Request, status int, name string, data any) {
+	varies(w)
+	b, err := s.execute(in(r), name, data)
 	if err != nil {
 		s.Log.Error("rendering", "page", name, "error", err)
-		http.Error(w, "The page could not be rendered; the daemon's log says why.", http.StatusInternalServerError)
+		http.Error(w, in(r).t("The page could not be rendered; the daemon's log says why."), http.StatusInternalServerError)
 		return
 	}
 	w.Header().Set("Content-Type", "text/html; charset=utf-8")

@@ -12,10 +12,10 @@ document.addEventListener("click", async (event) => {
   const from = document.getElementById(button.dataset.copy);
   try {
     await navigator.clipboard.writeText(from.textContent);
-    button.querySelector("[role=status]").textContent = "Copied";
+    button.querySelector("[role=status]").textContent = document.body.dataset.copied;
   } catch {
     getSelection().selectAllChildren(from);
-    button.querySelector("[role=status]").textContent = "Selected: copy it now";
+    button.querySelector("[role=status]").textContent = document.body.dataset.selected;
   }
 });
 
