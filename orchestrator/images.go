@@ -9,7 +9,8 @@ import (
 )
 
 // neededImages are those that records name: of what is installed, also while it goes, and
-// of what is being updated both versions, so that a rollback finds its own. It is not sure
+// of what is being updated both versions, and the one that it can be gone back to, so that a
+// rollback finds its own. It is not sure
 // while a record cannot be read, which may name any.
 func (r *Reconciler) neededImages() (pinned []string, sure bool) {
 	records := r.store.Records()
@@ -17,6 +18,9 @@ func (r *Reconciler) neededImages() (pinned []string, sure bool) {
 		versions := []*manifest.Manifest{d.Manifest}
 		if d.Update != nil {
 			versions = append(versions, d.Update.To)
+		}
+		if d.Previous != nil {
+			versions = append(versions, d.Previous.Manifest)
 		}
 		for _, m := range versions {
 			if m == nil {

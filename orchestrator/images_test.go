@@ -16,8 +16,8 @@ func imaged(app, image string) *manifest.Manifest {
 	return &manifest.Manifest{ID: app, Name: app, Version: "1", Containers: []manifest.Container{{Name: app, Image: manifest.Image{Ref: image, Digest: "sha256:1"}}}}
 }
 
-// TestAnImageThatARollbackNeedsStays: both versions' of what is being updated, and that of
-// what is stopped or goes; never one of the owner's own.
+// TestAnImageThatARollbackNeedsStays: both versions' of what is being updated, or can be gone
+// back from, and that of what is stopped or goes; never one of the owner's own.
 func TestAnImageThatARollbackNeedsStays(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := empty()
@@ -28,6 +28,7 @@ func TestAnImageThatARollbackNeedsStays(t *testing.T) {
 			{App: "moving", Goal: state.Running, Manifest: imaged("moving", "r/moving-1"), Update: &state.Update{To: imaged("moving", "r/moving-2"), Phase: state.Switched}},
 			{App: "still", Goal: state.Stopped, Manifest: imaged("still", "r/still")},
 			{App: "going", Goal: state.Absent, Manifest: imaged("going", "r/going")},
+			{App: "back", Goal: state.Running, Manifest: imaged("back", "r/back-2"), Previous: &state.Previous{Manifest: imaged("back", "r/back-1")}},
 			{App: "own", Goal: state.Stopped, Manifest: own},
 		} {
 			if _, err := r.store.Accept([]state.Desired{d}); err != nil {
@@ -35,7 +36,7 @@ func TestAnImageThatARollbackNeedsStays(t *testing.T) {
 			}
 		}
 		needed, sure := r.neededImages()
-		if want := []string{"r/going@sha256:1", "r/moving-1@sha256:1", "r/moving-2@sha256:1", "r/still@sha256:1"}; !sure || !slices.Equal(needed, want) {
+		if want := []string{"r/back-2@sha256:1", "r/back-1@sha256:1", "r/going@sha256:1", "r/moving-1@sha256:1", "r/moving-2@sha256:1", "r/still@sha256:1"}; !sure || !slices.Equal(needed, want) {
 			t.Errorf("%v, %v; expected %v", needed, sure, want)
 		}
 		// The update is done: from now on nothing needs the old version's.

@@ -31,6 +31,9 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 	if req.Purge {
 		what += " --purge"
 	}
+	if req.Version != "" {
+		what += " to " + req.Version
+	}
 	r.audit(req.Who, req.App, what+settings(r.manifest(req.App), req.Config), err)
 	if errors.Is(err, request.ErrDevice) || errors.Is(err, request.ErrFolder) {
 		r.Wake() // it may be plugged in before the next try

@@ -25,17 +25,19 @@ const doomed = ".deleted-"
 // under way ended with the daemon before, but for an update, whose record says how far it is.
 // What only might be the last copy of something stays, and is named.
 func needless(name string, records state.Records) bool {
-	app, kind, _ := strings.Cut(name, ".") // no id has a dot
-	switch first, _, _ := strings.Cut(kind, "."); {
+	app, _, _ := strings.Cut(name, ".") // no id has a dot
+	kind := strings.TrimPrefix(name, app)
+	complete, half := strings.CutSuffix(kind, incomplete)
+	switch {
 	case strings.HasPrefix(name, doomed):
 		return true
-	case kind == "new", first == "backup", kind == "trial": // an incomplete copy; one of data that is in its place
+	case half && slices.Contains(state.CopyKinds, complete), kind == ".trial", kind == ".backup", strings.HasPrefix(kind, ".backup."): // an incomplete copy; one of data that is in its place
 		return true
-	case kind == "restore", kind == "restore.tar": // of a file that its owner has
+	case kind == ".restore", kind == ".restore.tar": // of a file that its owner has
 		return true
-	case kind == "", kind == "old":
+	case slices.Contains(state.CopyKinds, kind):
 		d, err := records.Get(app)
-		return err == nil && d.Update == nil
+		return err == nil && !slices.Contains(d.Copies(), kind)
 	}
 	return false
 }
@@ -61,22 +63,26 @@ func (r *Reconciler) setAside() {
 		r.log.Error("copies that a cut has left", "error", err)
 	}
 	records := r.store.Records()
-	next := 0
 	for _, name := range names {
 		if !needless(name, records) || strings.HasPrefix(name, doomed) {
 			continue
 		}
-		to := fmt.Sprint(doomed, next)
-		for ; slices.Contains(names, to); to = fmt.Sprint(doomed, next) {
-			next++
-		}
-		next++
-		dir := perform.Snapshots(r.dataDir)
-		if err := os.Rename(filepath.Join(dir, name), filepath.Join(dir, to)); err != nil {
+		if _, err := r.doom(name); err != nil {
 			r.log.Error("a copy that a cut has left", "copy", name, "error", err)
 			continue
 		}
 		r.log.Warn("deleting a copy that a cut has left", "copy", name)
+	}
+}
+
+// doom gives a copy another name, under which nothing reads it, and that name.
+func (r *Reconciler) doom(name string) (to string, err error) {
+	dir := perform.Snapshots(r.dataDir)
+	for next := 0; ; next++ {
+		to = filepath.Join(dir, fmt.Sprint(doomed, next))
+		if !there(to) {
+			return to, os.Rename(filepath.Join(dir, name), to)
+		}
 	}
 }
 
@@ -164,9 +170,10 @@ func (r *Reconciler) leftovers() host.Finding {
 	for _, copied := range all {
 		app, _, _ := strings.Cut(copied, ".")
 		d, err := r.store.Get(app)
+		kept := err == nil && slices.Contains(d.Copies(), strings.TrimPrefix(copied, app))
 		switch {
 		case strings.HasPrefix(copied, doomed) && !r.swept.Load():
-		case operations[app].Busy || r.backups.Under(app) != "" || err == nil && d.Update != nil:
+		case kept || operations[app].Busy || r.backups.Under(app) != "" || err == nil && d.Update != nil:
 		default:
 			// What was under way may have ended since the directory was read, and the copy with it.
 			if _, err := os.Lstat(filepath.Join(perform.Snapshots(r.dataDir), copied)); err == nil {

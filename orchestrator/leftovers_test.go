@@ -34,8 +34,15 @@ func TestWhatACutLeavesIsDeletedOrNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		gone := []string{"idle", "idle.old", "idle.new", "idle.backup", "idle.backup.new", "idle.backup.pipe", "idle.trial", "moving.new", "stranger.restore", "stranger.restore.tar", doomed + "0"}
-		stay := []string{"moving", "moving.old", "back", "back.old", "stranger", "stranger.old", "stranger.restore.old", "anything.else"}
+		for app, u := range map[string]*state.Update{"kept": nil, "returning": {To: next, Phase: state.Returning, Back: true}} {
+			m := *up
+			m.ID = app
+			if _, err := store.Accept([]state.Desired{{App: app, Goal: state.Stopped, Manifest: &m, Update: u, Previous: &state.Previous{Manifest: next, Copy: ".other"}}}); err != nil {
+				t.Fatal(err)
+			}
+		}
+		gone := []string{"kept", "kept.old", "kept.other.old", "kept.other.swap", "kept.other.new", "returning.new", "returning.swap.new", "moving.other", "moving.other.swap", "idle", "idle.old", "idle.swap", "idle.other", "idle.new", "idle.backup", "idle.backup.new", "idle.backup.pipe", "idle.trial", "moving.new", "stranger.restore", "stranger.restore.tar", doomed + "0"}
+		stay := []string{"kept.other", "returning", "returning.old", "returning.swap", "returning.other", "returning.other.old", "returning.other.swap", "moving", "moving.swap", "moving.old", "back", "back.old", "stranger", "stranger.old", "stranger.restore.old", "anything.else"}
 		for _, name := range slices.Concat(gone, stay) {
 			if err := os.MkdirAll(filepath.Join(perform.Snapshots(dir+"/data"), name, "db"), 0o700); err != nil {
 				t.Fatal(err)

@@ -20,6 +20,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/internal/restictest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 	"github.com/archipelago-cloud/archipelago/orchestrator/render"
@@ -51,6 +52,7 @@ type fakeHost struct {
 	begun    func()                      // called once, before a start
 	paging   func()                      // where it is set, called before a page is asked for
 
+	used    int                         // percent of the disk
 	copying func(from, to string) error // where it is set, called for a volume that moves
 	spoils  func(unit string) bool      // where it is set, whether what is started spoils its data and ends
 	cut     int                         // calls until it is down; 0: it stays up
@@ -113,6 +115,11 @@ func (h *fakeHost) RemoveImage(_ context.Context, pinned string) error {
 	return h.do("remove-image "+pinned, nil)
 }
 func (h *fakeHost) ImageSpace() (int64, error) { return 1 << 40, nil }
+func (h *fakeHost) space(string) (disk.Space, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return disk.Space{Free: int64(100-h.used) << 30, Total: 100 << 30}, nil
+}
 func (h *fakeHost) ShareFolder(context.Context, string, string, bool) (string, int, error) {
 	return h.shared, 0, h.noShare
 }
@@ -174,6 +181,12 @@ func (h *fakeHost) FreeMemory() (int64, error)                          { return
 func (h *fakeHost) CopyVolumes(context.Context, []string, string) error { return h.do("copy", nil) }
 func (h *fakeHost) PutBack(context.Context, string, string) error       { return h.do("put-back", nil) }
 func (h *fakeHost) Refill(context.Context, string, string) error        { return h.do("refill", nil) }
+func (h *fakeHost) BeginExchange(context.Context, []string, string) error {
+	return h.do("begin-exchange", nil)
+}
+func (h *fakeHost) Exchange(context.Context, []string, string, string) error {
+	return h.do("exchange", nil)
+}
 func (h *fakeHost) CopyTo(_ context.Context, from, to string) error {
 	err := h.do("copy-to", nil)
 	if h.copying != nil && err == nil {
@@ -294,6 +307,7 @@ func nodeWith(t *testing.T, h *fakeHost, dir string, disk catalog.Catalog) *Reco
 		t.Fatal(err)
 	}
 	r := New(h, store, sec, disk, dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	r.space = h.space
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()

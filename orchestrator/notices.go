@@ -8,7 +8,6 @@ import (
 	"sync"
 	"time"
 
-	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
@@ -40,7 +39,7 @@ func (r *Reconciler) wellness(views []view.View, h Hearing, now time.Time) notif
 			k.Catalog = err.Error()
 		}
 	}
-	k.Disk, _ = disk.Of(r.dataDir) // of one that cannot be looked at, nothing is known
+	k.Disk, _ = r.space(r.dataDir) // of one that cannot be looked at, nothing is known
 	return k
 }
 

@@ -18,6 +18,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/document"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/images"
@@ -94,6 +95,7 @@ type Reconciler struct {
 	folders    storage.Watcher
 	place      func(name, dir, dataDir string) (string, error) // where a folder may lie
 	metrics    *metrics
+	space      func(dir string) (disk.Space, error) // how much room there is
 
 	wake     chan struct{}
 	observed chan struct{} // closed at the first observation
@@ -104,18 +106,19 @@ type Reconciler struct {
 	prober bool // whether its unit is that of this release; passes alone use it
 }
 
-// New prepares a reconciler; Run makes it work. disk is the catalog on the node's own
+// New prepares a reconciler; Run makes it work. onDisk is the catalog on the node's own
 // disk, dataDir where applications' folders are.
-func New(engine Engine, store *state.Store, sec *secrets.Store, disk catalog.Catalog, dataDir string, log *slog.Logger) *Reconciler {
+func New(engine Engine, store *state.Store, sec *secrets.Store, onDisk catalog.Catalog, dataDir string, log *slog.Logger) *Reconciler {
 	r := &Reconciler{
-		engine: engine, store: store, secrets: sec, dataDir: dataDir, disk: disk, log: log,
+		engine: engine, store: store, secrets: sec, dataDir: dataDir, disk: onDisk, log: log,
 		renderer:   &render.Renderer{DataDir: dataDir},
 		operations: operation.New(),
 		place:      storage.Place,
+		space:      disk.Of,
 		webs:       webs{changed: make(chan struct{})},
 		wake:       make(chan struct{}, 1), observed: make(chan struct{}),
 	}
-	r.offer.Store(offer.New(nil, disk, nil, time.Now()))
+	r.offer.Store(offer.New(nil, onDisk, nil, time.Now()))
 	known := host.Known{Stale: "the engine has not answered yet"}
 	// What was known last is better than nothing, and says its age.
 	if err := store.Recall(observedFile, &known.Observation); err != nil && !errors.Is(err, os.ErrNotExist) {
@@ -150,7 +153,7 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer r.workers.Wait()
 	defer r.pages.CloseAll()
 	r.workers.Go(func() { r.readiness.Run(ctx) })
-	r.workers.Go(func() { r.endDrills(ctx); r.sweep(ctx); r.settleMoves(ctx) })
+	r.workers.Go(func() { r.endDrills(ctx); r.sweep(ctx); r.settleMoves(ctx); r.keepPrevious(ctx) })
 	r.workers.Go(func() { r.images.Run(ctx) })
 	r.workers.Go(func() { r.usage.Run(ctx) })
 	var pace pace

@@ -120,6 +120,56 @@ func (d disks) Refill(_ context.Context, from, dir string) error {
 	return errors.Join(os.MkdirAll(filepath.Dir(old), 0o700), os.RemoveAll(old), os.Rename(from, old))
 }
 
+func (d disks) BeginExchange(_ context.Context, _ []string, to string) error {
+	if err := d.do("begin-exchange", nil); err != nil { // all of them can be moved
+		return err
+	}
+	return errors.Join(os.RemoveAll(to), os.RemoveAll(to+".swap"), os.MkdirAll(to+".swap", 0o700), d.step())
+}
+
+func (d disks) Exchange(ctx context.Context, dirs []string, from, to string) error {
+	if err := d.do("exchange", nil); err != nil {
+		return err
+	}
+	swap := to + ".swap"
+	switch {
+	case there(from) && !there(swap):
+		if err := d.BeginExchange(ctx, dirs, to); err != nil {
+			return err
+		}
+	case !there(from) && !there(swap) && !there(to):
+		return errors.New(from + " is gone")
+	}
+	if there(from) && !there(swap+"/.away") {
+		for _, dir := range dirs {
+			if into := filepath.Join(swap, filepath.Base(dir)); there(dir) && !there(into) {
+				if err := errors.Join(os.Rename(dir, into), d.step()); err != nil {
+					return err
+				}
+			}
+		}
+		if err := errors.Join(os.Mkdir(swap+"/.away", 0o700), d.step()); err != nil {
+			return err
+		}
+	}
+	if there(from) {
+		for _, dir := range dirs {
+			if of := filepath.Join(from, filepath.Base(dir)); there(of) {
+				if err := errors.Join(os.Rename(of, dir), d.step()); err != nil {
+					return err
+				}
+			}
+		}
+		if err := errors.Join(os.Remove(from), d.step()); err != nil {
+			return err
+		}
+	}
+	if !there(swap) {
+		return nil
+	}
+	return errors.Join(os.RemoveAll(swap+"/.away"), d.step(), os.RemoveAll(to), os.Rename(swap, to), d.step())
+}
+
 func (d disks) CopyTo(_ context.Context, from, to string) error {
 	if err := d.do("copy-to", nil); err != nil {
 		return err
@@ -221,6 +271,7 @@ func (l *lived) begin() {
 	}
 	disk := catalog.Catalog{"pair": {Manifest: l.manifest(sequence.OnDisk), Source: catalog.Source{From: catalog.FromDisk}}}
 	l.r = New(disks{l.h}, store, sec, disk, l.dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
+	l.r.space = l.h.space
 	l.r.place = func(_, dir, _ string) (string, error) { return dir, nil }
 	l.r.SetCatalog(l.catalog)
 	ctx, cancel := context.WithCancel(l.t.Context())
@@ -244,6 +295,19 @@ func (l *lived) Cut() {
 	l.h.obs.Containers, l.h.obs.Units = map[string]host.Container{}, map[string]host.Unit{}
 	l.h.mu.Unlock()
 	l.begin()
+}
+
+// spoiled has a version that is bad, if a unit is of one, spoil the data that it has.
+func (l *lived) spoiled(unit string) bool {
+	for version, bad := range l.bad {
+		if bad && strings.Contains(unit, " of pair "+version+";") {
+			_, dir, _ := strings.Cut(unit, "\nVolume=")
+			dir, _, _ = strings.Cut(dir, ":")
+			os.WriteFile(dir+"/file", []byte("spoiled by "+version), 0o600)
+			return true
+		}
+	}
+	return false
 }
 
 func (l *lived) inForce() string { return l.r.store.Data("pair").Dir(l.r.dataDir, "pair", "db") }
@@ -279,6 +343,9 @@ func (l *lived) request(q request.Request) error {
 
 func (l *lived) Install() error { return l.request(request.Request{Verb: request.Install}) }
 func (l *lived) Update() error  { return l.request(request.Request{Verb: request.Update}) }
+func (l *lived) Rollback() error {
+	return l.request(request.Request{Verb: request.Rollback})
+}
 func (l *lived) Uninstall(purge bool) error {
 	return l.request(request.Request{Verb: request.Uninstall, Purge: purge})
 }
@@ -393,17 +460,7 @@ func TestTheOwnersDataIsNeverLost(t *testing.T) {
 					t.Fatal(err)
 				}
 			}
-			l.h.spoils = func(file string) bool {
-				for version, bad := range l.bad {
-					if bad && strings.Contains(file, " of pair "+version+";") {
-						_, dir, _ := strings.Cut(file, "\nVolume=")
-						dir, _, _ = strings.Cut(dir, ":")
-						os.WriteFile(dir+"/file", []byte("spoiled by "+version), 0o600)
-						return true
-					}
-				}
-				return false
-			}
+			l.h.spoils = l.spoiled
 			l.begin()
 			s := sequence.New(uint64(n), l)
 			for range 14 {

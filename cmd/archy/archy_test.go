@@ -14,9 +14,11 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"connectrpc.com/connect"
 	"github.com/rogpeppe/go-internal/testscript"
+	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/archipelago-cloud/archipelago/cmd/internal/script"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -72,7 +74,25 @@ func (node) GetApp(_ context.Context, r *connect.Request[api.GetAppRequest]) (*c
 	if r.Msg.Id == "hub" {
 		return connect.NewResponse(&api.App{Id: "hub", Version: "1", State: api.State_STATE_NOT_INSTALLED, NewPrivileges: []string{consentToHub}, Containers: []*api.Container{{Name: "hub", State: "running"}, {Name: "hub-db", State: "running"}, {Name: "hub-old", State: "exited"}}}), nil
 	}
+	if r.Msg.Id == "notes" {
+		return connect.NewResponse(&api.App{Id: "notes", Version: "2", State: api.State_STATE_RUNNING, Previous: &api.Previous{Version: "1", Taken: timestamppb.New(time.Date(2026, 6, 1, 12, 0, 0, 0, time.UTC)), NewPrivileges: []string{consentToNotes}}}), nil
+	}
 	return connect.NewResponse(&api.App{Id: r.Msg.Id, Config: map[string]string{"api-key": "set", "mode": "plain"}, SecretSettings: []string{"api-key"}}), nil
+}
+
+// notes is an application that can be gone back with.
+const consentToNotes = "publishes port 80/tcp of the node"
+
+func (node) Rollback(_ context.Context, r *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error) {
+	switch {
+	case r.Msg.Id != "notes":
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("no earlier version of "+r.Msg.Id+" is kept"))
+	case r.Msg.Version != "1":
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("the version that is kept is 1, not "+r.Msg.Version))
+	case !slices.Contains(r.Msg.Consent, consentToNotes):
+		return nil, connect.NewError(connect.CodeFailedPrecondition, errors.New("no consent"))
+	}
+	return connect.NewResponse(&api.Operation{App: r.Msg.Id, Generation: 1}), nil
 }
 
 func (n node) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {

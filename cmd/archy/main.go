@@ -207,6 +207,7 @@ func (a *app) completeApps(cmd *cobra.Command, args []string, _ string) ([]strin
 func (a *app) operation(verb string) *cobra.Command {
 	var purge, noWait bool
 	var accept, set []string
+	var to string
 	c := &cobra.Command{
 		Use: verb + " APP", Short: strings.ToUpper(verb[:1]) + verb[1:] + " an application and wait until it is done",
 		Example:           "  archy " + verb + " APP",
@@ -221,6 +222,8 @@ func (a *app) operation(verb string) *cobra.Command {
 			switch verb {
 			case "update":
 				op, err = a.update(cmd, c, args[0], accept)
+			case "rollback":
+				op, err = a.rollback(cmd, c, args[0], to, accept)
 			case "install", "adopt":
 				op, err = a.install(cmd, c, verb, args[0], set, accept)
 			default:
@@ -252,6 +255,13 @@ func (a *app) operation(verb string) *cobra.Command {
 		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to a new privilege of the update, in exactly the words that 'archy update' prints; once for each")
 		c.Long = "Update an application to the catalog's version and wait until it is done. If that asks\nfor more than the installed version may, it is shown first and needs your consent: an\nanswer on a terminal, or --accept. Without, nothing is done; exit status 1."
 		c.Example += "\n  archy update APP --accept 'publishes port 8333/tcp of the node'"
+	}
+	if verb == "rollback" {
+		c.Short = "Go back to the version before the last update, with its data"
+		c.Long = "Go back to the version before the last update, with its data as that update found it,\nand wait until it is done. It is kept for a week after an update, unless the disk fills.\nWhat was written since is not in it: it stays for a week with the version that is left,\nand a second rollback goes forward to that. What becomes of your data is shown first and\nneeds your consent: an answer on a terminal, or the version with --to. Without, nothing\nis done; exit status 1."
+		c.Flags().StringVar(&to, "to", "", "agree to go back to this version, and no other")
+		c.Flags().StringArrayVar(&accept, "accept", nil, "agree to what the version before may do and the installed one may not, in exactly the words that are printed; once for each")
+		c.Example += "\n  archy rollback APP --to 1.2.3"
 	}
 	return c
 }

@@ -160,11 +160,12 @@ var _ = Describe("an update", func() {
 		settled(ctx, app("page"), before, bound)
 		recovered(begin, bound)
 		check()
-		Expect(onNode(ctx, "podman exec page printenv MARK; ls %s/_daemon/snapshots", nodes.DataDir)).To(Equal("2"))
+		Expect(onNode(ctx, "podman exec page printenv MARK; ls %s/_daemon/snapshots", nodes.DataDir)).To(Equal("2\npage"), "the way back is kept")
 		Expect(hooks(ctx)).To(Equal("installed\npre-update\npost-update"))
 		got := state(ctx, "page")
 		Expect(got.Version).To(Equal("2.0"))
 		Expect(got.AvailableVersion).To(BeEmpty())
+		Expect(got.Previous.GetVersion()).To(Equal("1.0"))
 	}, SpecTimeout(2*time.Minute))
 
 	for name, c := range map[string]struct {
@@ -207,6 +208,60 @@ var _ = Describe("an update", func() {
 		Expect(err).To(MatchError(ContainSubstring("has format 2, version 1.0 knows only 0")))
 		check()
 	}, SpecTimeout(2*time.Minute))
+})
+
+var _ = Describe("a rollback", func() {
+	BeforeEach(func(ctx SpecContext) { fresh(ctx) })
+	write := func(ctx context.Context, text string) {
+		onNode(ctx, "podman unshare sh -c 'echo %[1]s >%[2]s/page/data/.content && sync %[2]s/page/data/.content'", text, nodes.DataDir)
+	}
+	// updated has the page be updated from 1.0, whose data is old, to 2.0, whose data is new.
+	updated := func(ctx context.Context) {
+		installed(ctx, "page")
+		write(ctx, "old")
+		equip(ctx, "archipelago", nil, newer)
+		do(ctx, "update", "page")
+		awaitState(ctx, "page", api.State_STATE_RUNNING, bound)
+		write(ctx, "new")
+	}
+	// is wants a version to run on this data, with one copy beside it.
+	is := func(ctx context.Context, version, mark, text, kept string) {
+		GinkgoHelper()
+		Eventually(ctx, func(g Gomega) {
+			got := state(ctx, "page")
+			g.Expect(got.State).To(Equal(api.State_STATE_RUNNING), got.Error)
+			g.Expect(got.Version).To(Equal(version))
+			g.Expect(onNode(ctx, "podman exec page printenv MARK; podman exec page cat /data/.content; ls %s/_daemon/snapshots", nodes.DataDir)).To(Equal(mark + "\n" + text + "\n" + kept))
+		}).WithTimeout(bootBound).WithPolling(poll).Should(Succeed())
+	}
+
+	It("brings the version before back with its data, and another one goes forward again", func(ctx SpecContext) {
+		updated(ctx)
+		is(ctx, "2.0", "2", "new", "page")
+		do(ctx, "rollback", "page")
+		is(ctx, "1.0", "1", "old", "page.other")
+		Expect(state(ctx, "page").Held).To(BeTrue())
+		do(ctx, "rollback", "page")
+		is(ctx, "2.0", "2", "new", "page")
+		do(ctx, "uninstall", "page")
+		Expect(onNode(ctx, "ls %s/_daemon/snapshots", nodes.DataDir)).To(BeEmpty())
+	}, SpecTimeout(3*time.Minute))
+
+	for _, verb := range []string{"copy", "switch", "put-back", "commit"} {
+		for _, point := range []string{"before", "after"} {
+			It("is cut "+point+" "+verb+": the daemon goes on", Label("long"), func(ctx SpecContext) {
+				updated(ctx)
+				onNode(ctx, "rm -f /run/user/$(id -u)/archipelago-*-*")
+				equip(ctx, "archipelago-faults", []string{"ARCHIPELAGO_FAULT=cut:" + point + ":" + verb}, newer)
+				_, err := rpc.Request(ctx, "rollback", "page", false)
+				Expect(err).NotTo(HaveOccurred())
+				begin := time.Now()
+				is(ctx, "1.0", "1", "old", "page.other")
+				recovered(begin, bootBound)
+				Expect(onNode(ctx, "ls /run/user/$(id -u)/ | grep ^archipelago-%s", point)).To(Equal("archipelago-" + point + "-" + verb))
+			}, SpecTimeout(4*time.Minute))
+		}
+	}
 })
 
 var _ = Describe("applications that require others", func() {

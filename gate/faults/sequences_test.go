@@ -107,6 +107,7 @@ func (l *lived) request(verb string, purge bool) error {
 
 func (l *lived) Install() error             { return l.request("install", false) }
 func (l *lived) Update() error              { return l.request("update", false) }
+func (l *lived) Rollback() error            { return l.request("rollback", false) }
 func (l *lived) Uninstall(purge bool) error { return l.request("uninstall", purge) }
 
 func (l *lived) version(v string, bad bool) *manifest.Manifest {

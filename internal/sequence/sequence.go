@@ -28,6 +28,8 @@ const Disks = 2
 type Node interface {
 	Install() error
 	Update() error
+	// Rollback goes back to the version before the last update, with the data as it was then.
+	Rollback() error
 	Uninstall(purge bool) error
 	// Offer has the node follow a catalog that has a version, or none of the application where
 	// it is empty, and others revoked. One that is bad does not start, and spoils the data.
@@ -97,10 +99,14 @@ type Sequence struct {
 	installed bool
 	version   string
 	content   string // of the data; empty: there is none
+	previous  *past  // what can be gone back to; nil: nothing
 	writes    int
 	kept      []Backup
 	wrong     []string // that no look would show
 }
+
+// past is a version, and what the data was when it was left.
+type past struct{ version, content string }
 
 // New begins a sequence, which is always the same for a seed and a node that takes no time.
 func New(seed uint64, n Node) *Sequence {
@@ -133,7 +139,7 @@ func (s *Sequence) Step() (wrong []string) {
 func (s *Sequence) next() {
 	can := []func(){s.install, s.install, s.install, s.install, s.restore, s.restore, s.restore, s.purge, s.newer, s.newer, s.lose}
 	if s.installed {
-		can = []func(){s.update, s.update, s.update, s.update, s.update, s.move, s.move, s.move, s.move, s.backUp, s.backUp, s.uninstall, s.purge, s.newer, s.lose, s.revoke, s.restore, s.install}
+		can = []func(){s.update, s.update, s.update, s.update, s.update, s.rollback, s.rollback, s.rollback, s.move, s.move, s.move, s.move, s.backUp, s.backUp, s.uninstall, s.purge, s.newer, s.lose, s.revoke, s.restore, s.install}
 	}
 	do := can[s.rng.IntN(len(can))]
 	if s.rng.IntN(2) == 0 {
@@ -176,13 +182,13 @@ func (s *Sequence) install() {
 
 func (s *Sequence) uninstall() {
 	if s.accepted("uninstall", s.node.Uninstall(false)) {
-		s.installed, s.version = false, ""
+		s.installed, s.version, s.previous = false, "", nil
 	}
 }
 
 func (s *Sequence) purge() {
 	if s.accepted("purge", s.node.Uninstall(true)) {
-		s.installed, s.version, s.content = false, "", ""
+		s.installed, s.version, s.content, s.previous = false, "", "", nil
 	}
 }
 
@@ -204,8 +210,23 @@ func (s *Sequence) update() {
 	if s.rng.IntN(3) > 0 {
 		s.newer()
 	}
-	if version := s.offered(); s.accepted("update", s.node.Update()) && !s.bad[version] {
-		s.version = version
+	if version := s.offered(); s.accepted("update", s.node.Update()) && !s.bad[version] && version != s.version {
+		s.previous, s.version = &past{s.version, s.content}, version
+	}
+}
+
+// rollback goes back, and what is left is what a second one goes to. A node whose disk fills
+// keeps nothing to go back to.
+func (s *Sequence) rollback() {
+	to := s.previous
+	switch went := s.accepted("rollback", s.node.Rollback()); {
+	case went && to == nil:
+		s.wrong = append(s.wrong, "a rollback went to nothing that it could")
+	case went && s.follows && slices.Contains(s.revoked, to.version):
+		s.wrong = append(s.wrong, "a rollback went to what was revoked")
+	case went:
+		s.previous = &past{s.version, s.content}
+		s.version, s.content = to.version, to.content
 	}
 }
 

@@ -90,7 +90,7 @@ func content(file string) string {
 
 // folders tells which of the application's own are there.
 func (a *answer) folders(data, app string) {
-	for _, f := range []string{app, "_daemon/secrets/" + app, "_daemon/files/" + app, "_daemon/snapshots/" + app} {
+	for _, f := range []string{app, "_daemon/secrets/" + app, "_daemon/files/" + app, "_daemon/snapshots/" + app, "_daemon/snapshots/" + app + ".other"} {
 		switch _, err := os.Lstat(filepath.Join(data, f)); {
 		case err == nil:
 			a.say("folder", f, "there")

@@ -71,7 +71,7 @@ func (b *bearer) RoundTrip(r *http.Request) (*http.Response, error) {
 }
 
 // Verbs are the operations on an application, as people type them.
-var Verbs = []string{"install", "start", "stop", "restart", "update", "adopt", "uninstall"}
+var Verbs = []string{"install", "start", "stop", "restart", "update", "rollback", "adopt", "uninstall"}
 
 // Request requests an operation. When it returns, the daemon has the request on disk.
 func (c *Client) Request(ctx context.Context, verb, app string, purge bool) (*api.Operation, error) {
@@ -88,6 +88,8 @@ func (c *Client) Request(ctx context.Context, verb, app string, purge bool) (*ap
 		resp, err = c.Restart(ctx, connect.NewRequest(&api.RestartRequest{Id: app}))
 	case "update":
 		resp, err = c.Update(ctx, connect.NewRequest(&api.UpdateRequest{Id: app}))
+	case "rollback":
+		resp, err = c.Rollback(ctx, connect.NewRequest(&api.RollbackRequest{Id: app}))
 	case "adopt":
 		resp, err = c.Adopt(ctx, connect.NewRequest(&api.AdoptRequest{Id: app}))
 	case "uninstall":

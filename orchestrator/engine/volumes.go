@@ -9,7 +9,10 @@ import (
 	"os"
 	"path/filepath"
 	"slices"
+	"strings"
 	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
@@ -99,15 +102,79 @@ func (e *Engine) DeleteTree(ctx context.Context, dir string) error {
 	return nil
 }
 
+// noRoom is what the scripts say where a copy does not fit.
+const noRoom = "the copy needs "
+
 // CopyVolumes makes dir a complete copy of directories, each under its own name, by
-// reflink where the file system can. It fails if there is no space for a full copy. An
-// incomplete copy never bears the name.
+// reflink where the file system can. It fails with host.ErrNoRoom if there is no space for a
+// full copy. An incomplete copy never bears the name.
 func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) error {
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
-	if err := e.runScript(ctx, patient, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...); err != nil {
+	err := e.runScript(ctx, patient, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...)
+	switch {
+	case err != nil && strings.Contains(err.Error(), noRoom):
+		return fmt.Errorf("copying volumes: %w: %w", host.ErrNoRoom, err)
+	case err != nil:
 		return fmt.Errorf("copying volumes: %w", err)
+	}
+	return nil
+}
+
+// swapSuffix ends the name of what an exchange has so far of the directory that it makes.
+const swapSuffix = ".swap"
+
+// BeginExchange prepares Exchange(ctx, dirs, from, to), which then needs no room: volumes that
+// cannot be moved to where copies are, because they are mount points or on another disk, are
+// copied there, as by CopyVolumes. No volume is changed.
+func (e *Engine) BeginExchange(ctx context.Context, dirs []string, to string) error {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return fmt.Errorf("exchanging volumes: %w", err)
+	}
+	var fixed []string
+	for _, dir := range dirs {
+		moves, err := movable(dir, filepath.Dir(to))
+		if err != nil {
+			return fmt.Errorf("exchanging volumes: %w", err)
+		}
+		if !moves {
+			fixed = append(fixed, dir)
+		}
+	}
+	return e.CopyVolumes(ctx, fixed, to+swapSuffix)
+}
+
+// movable tells whether a volume can be moved into a directory; one that is not there can.
+func movable(volume, into string) (bool, error) {
+	var of, at unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, volume, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &of)
+	if errors.Is(err, fs.ErrNotExist) {
+		return true, nil
+	}
+	if err == nil {
+		err = unix.Statx(unix.AT_FDCWD, into, 0, unix.STATX_BASIC_STATS, &at)
+	}
+	mount := of.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	return !mount && of.Dev_major == at.Dev_major && of.Dev_minor == at.Dev_minor, err
+}
+
+// Exchange has volumes hold what their copies in the directory from hold, each under its own
+// name, and makes a directory to of what they held. A volume that has no copy is moved there,
+// or, where it cannot be moved, stays as it is. Called again after a power cut, it continues,
+// and does nothing once it is done.
+func (e *Engine) Exchange(ctx context.Context, dirs []string, from, to string) error {
+	there := func(dir string) bool { _, err := os.Lstat(dir); return err == nil }
+	switch {
+	case there(from) && !there(to+swapSuffix):
+		if err := e.BeginExchange(ctx, dirs, to); err != nil {
+			return err
+		}
+	case !there(from) && !there(to+swapSuffix) && !there(to):
+		return fmt.Errorf("exchanging volumes: the copy %s is gone", from)
+	}
+	if err := e.runScript(ctx, patient, "exchange.sh", append([]string{from, to}, dirs...)...); err != nil {
+		return fmt.Errorf("exchanging volumes: %w", err)
 	}
 	return nil
 }

@@ -198,6 +198,170 @@ func TestPutBackWithoutACopyDoesNothing(t *testing.T) {
 	absent(t, home+"/other", home+"/absent.old")
 }
 
+// exchanging has copies of before, and volumes: one that both have, one that cannot be moved
+// and has a copy already, and of each side one that the other lacks.
+func exchanging(t *testing.T, root string) (args []string) {
+	volume(t, root+"/copies/a", "old a")
+	volume(t, root+"/copies/fixed", "old fixed")
+	volume(t, root+"/copies/older", "old older")
+	volume(t, root+"/copies/a/deep", "old deep")
+	volume(t, root+"/home/a", "new a")
+	volume(t, root+"/disk/app/fixed", "new fixed")
+	volume(t, root+"/home/newer", "new newer")
+	volume(t, root+"/kept.swap/fixed", "new fixed")
+	if err := os.WriteFile(root+"/disk/app/fixed/more", nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	return []string{root + "/copies", root + "/kept", root + "/home/a", root + "/disk/app/fixed", root + "/home/older", root + "/home/newer"}
+}
+
+// TestAnExchangeContinuesAfterACut ends the script before every one of its steps in turn, and
+// runs it again, and again when it is done.
+func TestAnExchangeContinuesAfterACut(t *testing.T) {
+	cuts := 0
+	for _, program := range []string{"mkdir", "mv", "find", "cp", "rm", "rmdir", "sync", "stat"} {
+		for n := 1; ; n++ {
+			root := t.TempDir()
+			args := exchanging(t, root)
+			_, err := script(t, failing(t, program, n), "exchange.sh", args...)
+			for range 2 {
+				mustScript(t, "exchange.sh", args...)
+			}
+			holds(t, root+"/home/a", "old a")
+			holds(t, root+"/home/a/deep", "old deep")
+			holds(t, root+"/disk/app/fixed", "old fixed")
+			holds(t, root+"/home/older", "old older")
+			holds(t, root+"/kept/a", "new a")
+			holds(t, root+"/kept/fixed", "new fixed")
+			holds(t, root+"/kept/newer", "new newer")
+			absent(t, root+"/home/newer", root+"/disk/app/fixed/more", root+"/kept/older", root+"/kept/.away", root+"/kept.swap", root+"/copies", root+"/copies.old")
+			if t.Failed() {
+				t.Fatalf("cut before %s number %d", program, n)
+			}
+			if err == nil {
+				break // there is no such call
+			}
+			cuts++
+		}
+	}
+	if cuts < 20 {
+		t.Errorf("only %d cuts were made", cuts)
+	}
+}
+
+// TestAnExchangeIsUndoneByAnother: what was there is there again, and so is what was kept.
+func TestAnExchangeIsUndoneByAnother(t *testing.T) {
+	root := t.TempDir()
+	args := exchanging(t, root)
+	mustScript(t, "exchange.sh", args...)
+	volume(t, root+"/copies.swap/fixed", "old fixed")
+	mustScript(t, "exchange.sh", append([]string{root + "/kept", root + "/copies"}, args[2:]...)...)
+	for dir, want := range map[string]string{"/home/a": "new a", "/disk/app/fixed": "new fixed", "/home/newer": "new newer", "/copies/a": "old a", "/copies/fixed": "old fixed", "/copies/older": "old older"} {
+		holds(t, root+dir, want)
+	}
+	absent(t, root+"/home/older", root+"/kept", root+"/kept.old", root+"/copies.swap")
+}
+
+// TestAnExchangeIsRefused, and has changed nothing that a second try would not find.
+func TestAnExchangeIsRefused(t *testing.T) {
+	root := t.TempDir()
+	args := exchanging(t, root)
+	if err := errors.Join(os.Rename(root+"/home/newer", root+"/elsewhere"), os.Symlink(root+"/elsewhere", root+"/home/newer")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := script(t, "", "exchange.sh", args...); err == nil || !strings.Contains(out, "is a symbolic link") {
+		t.Errorf("%v: %s", err, out)
+	}
+	holds(t, root+"/home/a", "new a")
+	if err := errors.Join(os.Remove(root+"/home/newer"), os.RemoveAll(root+"/disk")); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := script(t, "", "exchange.sh", args...); err == nil || !strings.Contains(out, root+"/disk/app/fixed, where the volume was moved to, is not there; connect and mount its disk") {
+		t.Errorf("%v: %s", err, out)
+	}
+	holds(t, root+"/copies/fixed", "old fixed")
+	if err := os.MkdirAll(root+"/disk/app", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	mustScript(t, "exchange.sh", args...)
+	holds(t, root+"/disk/app/fixed", "old fixed")
+}
+
+// TestWhatCannotBeMovedIsCopiedBeforeAnExchange; nothing begins without the copies.
+func TestWhatCannotBeMovedIsCopiedBeforeAnExchange(t *testing.T) {
+	root := t.TempDir()
+	var ran []string
+	e := &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
+		ran = append(ran, argv[5]) // podman unshare /bin/sh -c SCRIPT NAME
+		out, err := script(t, "", argv[5], argv[6:]...)
+		if err != nil {
+			return "", errors.New(out)
+		}
+		return out, nil
+	}}
+	other, err := os.MkdirTemp("/dev/shm", "archipelago-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(other)
+	volume(t, root+"/home/a", "new a")
+	volume(t, other+"/app/fixed", "new fixed")
+	if moves, err := movable(other+"/app/fixed", root); err != nil || moves {
+		t.Skipf("there is no other disk here: %v", err)
+	}
+	dirs := []string{root + "/home/a", other + "/app/fixed", root + "/home/none"}
+	if err := e.Exchange(t.Context(), dirs, root+"/copies", root+"/kept"); err == nil || !strings.Contains(err.Error(), root+"/copies is gone") || len(ran) > 0 {
+		t.Errorf("without the copies: %v, %q", err, ran)
+	}
+	volume(t, root+"/copies/a", "old a")
+	volume(t, root+"/copies/fixed", "old fixed")
+	if err := e.BeginExchange(t.Context(), dirs, root+"/kept"); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, root+"/kept.swap/fixed", "new fixed")
+	holds(t, root+"/home/a", "new a")
+	absent(t, root+"/kept.swap/a", root+"/kept")
+	for range 2 {
+		if err := e.Exchange(t.Context(), dirs, root+"/copies", root+"/kept"); err != nil {
+			t.Fatal(err)
+		}
+		holds(t, root+"/home/a", "old a")
+		holds(t, other+"/app/fixed", "old fixed")
+		holds(t, root+"/kept/a", "new a")
+		holds(t, root+"/kept/fixed", "new fixed")
+	}
+	// The way forward copies what cannot be moved by itself.
+	if err := e.Exchange(t.Context(), dirs, root+"/kept", root+"/copies"); err != nil {
+		t.Fatal(err)
+	}
+	holds(t, other+"/app/fixed", "new fixed")
+	holds(t, root+"/copies/fixed", "old fixed")
+	if want := []string{"copy-volumes.sh", "exchange.sh", "exchange.sh", "copy-volumes.sh", "exchange.sh"}; !slices.Equal(ran, want) {
+		t.Errorf("%q, expected %q", ran, want)
+	}
+}
+
+func TestACopyThatDoesNotFitIsForWantOfRoom(t *testing.T) {
+	e := &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
+		out, err := script(t, "", argv[5], append([]string{tooMuch}, argv[7:]...)...)
+		if err != nil {
+			err = errors.New(out)
+		}
+		return "", err
+	}}
+	home, to := t.TempDir(), filepath.Join(t.TempDir(), "copy")
+	volume(t, home+"/data", "one")
+	if err := e.CopyVolumes(t.Context(), []string{home + "/data"}, to); !errors.Is(err, host.ErrNoRoom) {
+		t.Error(err)
+	}
+	if err := os.Symlink(home, home+"/link"); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.CopyVolumes(t.Context(), []string{home + "/link"}, to); err == nil || errors.Is(err, host.ErrNoRoom) {
+		t.Error(err)
+	}
+}
+
 func TestVolumeNeverExistsWithAnotherOwner(t *testing.T) {
 	dir := filepath.Join(t.TempDir(), "data")
 	if _, err := script(t, failing(t, "chown", 1), "ensure-volumes.sh", dir, owner()); err == nil {

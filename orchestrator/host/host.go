@@ -17,6 +17,9 @@ import (
 // reached: nothing is known to have failed, and what was asked for stays pending.
 var ErrUnavailable = errors.New("the engine does not answer")
 
+// ErrNoRoom is wrapped where there is no room on the disk for a copy.
+var ErrNoRoom = errors.New("no room")
+
 // ErrGone is wrapped where there is no container of that name.
 var ErrGone = errors.New("no such container")
 

@@ -48,6 +48,7 @@ type Engine interface {
 	hookEngine
 	adoptEngine
 	copyEngine
+	exchangeEngine
 	observeEngine
 	removeEngine
 	linkEngine
@@ -114,7 +115,7 @@ func (p *Performer) Do(ctx context.Context, d state.Desired, a plan.Action) (out
 	case plan.PostUpdate:
 		out.Err = p.hooks(ctx, a.Manifest, "post_update", a.Manifest.Hooks.PostUpdate)
 	case plan.Copy:
-		out.Err = p.copy(ctx, d.App)
+		out.Err = p.copy(ctx, d)
 	case plan.Switch:
 		out.Err = p.switched(d)
 	case plan.Commit:
@@ -157,8 +158,11 @@ func (p *Performer) home(app string) string { return filepath.Join(p.dataDir, ap
 // Snapshots is the directory of the copies that are made of volumes.
 func Snapshots(dataDir string) string { return filepath.Join(dataDir, manifest.OwnDir, "snapshots") }
 
-// snapshot is where the copy of an application's volumes is during an update.
-func (p *Performer) snapshot(app string) string { return filepath.Join(Snapshots(p.dataDir), app) }
+// copyOf is where an update has a copy of an application's volumes, which is of one of
+// state.CopyKinds.
+func (p *Performer) copyOf(app, kind string) string {
+	return filepath.Join(Snapshots(p.dataDir), app+kind)
+}
 
 // volumeDirs are the directories of an application's volumes that were initialised.
 func (p *Performer) volumeDirs(app string) (dirs []string) {

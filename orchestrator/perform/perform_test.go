@@ -141,13 +141,16 @@ func (e *engine) Retire(_ context.Context, container, name string) error {
 func (e *engine) TakeOver(_ context.Context, from string, to host.VolumeOwner) error {
 	return e.do("take-over", from+" to "+filepath.Base(to.Dir))
 }
-func (e *engine) CopyVolumes(_ context.Context, dirs []string, dir string) error {
-	names := make([]string, len(dirs))
+func names(dirs []string) []string {
+	out := make([]string, len(dirs))
 	for i, d := range dirs {
-		names[i] = filepath.Base(d)
+		out[i] = filepath.Base(d)
 	}
+	return out
+}
+func (e *engine) CopyVolumes(_ context.Context, dirs []string, dir string) error {
 	time.Sleep(e.takes)
-	return e.do("copy", names, " to ", filepath.Base(dir))
+	return e.do("copy", names(dirs), " to ", filepath.Base(dir))
 }
 func (e *engine) Refill(_ context.Context, copy, dir string) error {
 	return e.do("refill", filepath.Base(copy), " ", filepath.Base(filepath.Dir(filepath.Dir(dir))))
@@ -158,6 +161,12 @@ func (e *engine) DeleteMoved(_ context.Context, dir string) error {
 func (e *engine) PutBack(_ context.Context, dir, home string) error {
 	time.Sleep(e.takes)
 	return e.do("put-back", filepath.Base(dir)+" to "+filepath.Base(home))
+}
+func (e *engine) BeginExchange(_ context.Context, dirs []string, to string) error {
+	return e.do("begin-exchange", names(dirs), " to ", filepath.Base(to))
+}
+func (e *engine) Exchange(_ context.Context, dirs []string, from, to string) error {
+	return e.do("exchange", names(dirs), " from "+filepath.Base(from)+" to "+filepath.Base(to))
 }
 func (e *engine) Observe(context.Context) (host.Observation, error) {
 	return e.observed, e.fail["observe"]

@@ -23,7 +23,8 @@ type removeEngine interface {
 	DeleteMoved(ctx context.Context, dir string) error
 }
 
-// remove takes an application off the node, but for its data and secrets.
+// remove takes an application off the node, but for its data and secrets. The way back from
+// its last update ends.
 func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) error {
 	app := d.App
 	if data := p.store.Data(app); data.App != "" && d.Manifest != nil && !maps.Equal(data.Settings, d.Manifest.SecretRefs(d.Config)) {
@@ -47,6 +48,11 @@ func (p *Performer) remove(ctx context.Context, d state.Desired, a plan.Action) 
 	}
 	if err := p.engine.Remove(ctx, app, a.Units); err != nil {
 		return err
+	}
+	if d.Previous != nil { // what is installed next is no step from there
+		if err := p.engine.DeleteTree(ctx, p.copyOf(app, d.Previous.Copy)); err != nil {
+			return err
+		}
 	}
 	return p.deleteFiles(app)
 }
@@ -131,7 +137,7 @@ func (p *Performer) deleteMoved(ctx context.Context, app string) error {
 
 // copies are all that updates, backups and restores have left of an application's data.
 func (p *Performer) copies(app string) (dirs []string, err error) {
-	dirs = []string{p.snapshot(app)}
+	dirs = []string{p.copyOf(app, "")}
 	entries, err := os.ReadDir(Snapshots(p.dataDir))
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return nil, err

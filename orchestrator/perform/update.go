@@ -24,14 +24,16 @@ type observeEngine interface {
 }
 
 // copy copies the volumes, so that an update that fails loses nothing.
-func (p *Performer) copy(ctx context.Context, app string) error {
-	if err := Long(p.observer, app, "copying volumes", func() error {
-		return p.engine.CopyVolumes(ctx, p.volumeDirs(app), p.snapshot(app))
-	}); err != nil {
+func (p *Performer) copy(ctx context.Context, d state.Desired) error {
+	over := p.copyOver
+	if d.Update.Back {
+		over = p.beginExchange
+	}
+	if err := Long(p.observer, d.App, "copying volumes", func() error { return over(ctx, d) }); err != nil {
 		return err
 	}
 	if fault.Planted(fault.UpdateLosesData) {
-		return p.lose(ctx, app)
+		return p.lose(ctx, d.App)
 	}
 	return nil
 }
@@ -50,17 +52,26 @@ func (p *Performer) lose(ctx context.Context, app string) error {
 	return p.engine.EnsureVolumes(ctx, p.volumeOwners(d.Manifest))
 }
 
-// switched records that the copy is complete: from now on the new version is in force.
+// switched records that the copy is complete: from now on the new version is in force, or, on
+// the way back, once its data is in place, too.
 func (p *Performer) switched(d state.Desired) error {
 	return p.updating(d.App, func(now *state.Desired) {
-		u := *d.Update
-		u.Phase = state.Switched
+		u := *now.Update
+		if u.Phase == state.Staged {
+			u.Taken = time.Now().UTC()
+		}
+		if u.Back && u.Phase == state.Staged {
+			u.Phase = state.Returning
+		} else {
+			u.Phase = state.Switched
+		}
 		now.Update = &u
 	})
 }
 
 // commit makes the new version the one installed, once it is seen to run: a unit that
-// was active already would have been left as it was.
+// was active already would have been left as it was. The version before, and the copy of its
+// data, are the way back from then on, in place of those that were.
 func (p *Performer) commit(ctx context.Context, d state.Desired, m *manifest.Manifest, specs map[string]string) error {
 	obs, err := p.engine.Observe(ctx)
 	if err != nil {
@@ -78,29 +89,52 @@ func (p *Performer) commit(ctx context.Context, d state.Desired, m *manifest.Man
 		return err
 	}
 	if err := p.record(d.App, func(now *state.Desired) {
-		if now.Update != nil {
-			now.Source = now.Update.Source
+		if u := now.Update; u != nil {
+			since := time.Now().UTC()
+			now.Previous = &state.Previous{Manifest: now.Manifest, Source: now.Source, Copy: u.Copy, Volumes: u.Had, Taken: u.Taken, Since: since}
+			if u.Taken.IsZero() { // a daemon that did not record it has begun the update
+				now.Previous.Taken = since
+			}
+			now.Source, now.Held = u.Source, ""
+			if u.Back {
+				now.Held = now.Manifest.Digest()
+			}
 		}
 		now.Manifest, now.Update, now.Note, now.Declined = to, nil, "", ""
 	}); err != nil {
 		return err
 	}
-	// The update is done, whatever becomes of the copy, and of files of the old version.
+	// The update is done, whatever becomes of the copy before, and of files of the old version.
 	if err := p.sweepFiles(m); err != nil {
 		p.log.Error("deleting files of the version before", "app", d.App, "error", err)
 	}
-	if err := p.engine.DeleteTree(ctx, p.snapshot(d.App)); err != nil {
-		p.log.Error("deleting the copy made for an update", "app", d.App, "error", err)
+	if d.Previous == nil || d.Update.Back { // whose copy has become the data
+		return nil
+	}
+	older := p.copyOf(d.App, d.Previous.Copy)
+	if err := p.engine.DeleteTree(ctx, older); err != nil {
+		p.log.Error("deleting the copy kept of an earlier update", "app", d.App, "error", err)
 		return p.record(d.App, func(now *state.Desired) {
-			now.Note = fmt.Sprintf("updated to %s; the copy of its data from before, %s, could not be deleted (%v): the daemon tries again when it next starts", to.Version, p.snapshot(d.App), err)
+			now.Note = fmt.Sprintf("updated to %s; the copy of its data from the update before, %s, could not be deleted (%v): the daemon tries again when it next starts", to.Version, older, err)
 		})
 	}
 	return nil
 }
 
 // putBack has the copy take the place of the data, and forgets volumes that only
-// the new version had, and its format, which a commit that was cut has recorded.
-func (p *Performer) putBack(ctx context.Context, d state.Desired) error {
+// the new version had, and its format, which a commit that was cut has recorded. On the way
+// back, data and copy change places.
+func (p *Performer) putBack(ctx context.Context, planned state.Desired) error {
+	d, err := p.store.Get(planned.App) // the phase may have moved on since the plan was made
+	if err != nil {
+		return err
+	}
+	if d.Update == nil {
+		return fmt.Errorf("the update of %s has ended already", d.App)
+	}
+	if d.Update.Back {
+		return Long(p.observer, d.App, "putting the data back", func() error { return p.exchange(ctx, d) })
+	}
 	if err := Long(p.observer, d.App, "putting the data back", func() error { return p.replace(ctx, d) }); err != nil {
 		return err
 	}
@@ -125,17 +159,19 @@ func (p *Performer) replace(ctx context.Context, d state.Desired) error {
 		if place.Dir == "" {
 			continue
 		}
-		if err := p.engine.Refill(ctx, filepath.Join(p.snapshot(d.App), v), place.Dir); err != nil {
+		if err := p.engine.Refill(ctx, filepath.Join(p.copyOf(d.App, d.Update.Copy), v), place.Dir); err != nil {
 			return err
 		}
 	}
-	return p.engine.PutBack(ctx, p.snapshot(d.App), p.home(d.App))
+	return p.engine.PutBack(ctx, p.copyOf(d.App, d.Update.Copy), p.home(d.App))
 }
 
 // rolledBack ends an update that failed: the old version is up again, on its data.
 func (p *Performer) rolledBack(d state.Desired) (why string, err error) {
 	if err := p.updating(d.App, func(now *state.Desired) {
-		now.Declined = now.Update.To.Digest()
+		if !now.Update.Back {
+			now.Declined = now.Update.To.Digest()
+		}
 		now.Update, now.Note = nil, fmt.Sprintf("%s; rolled back to %s on %s", d.Update.Error, now.Manifest.Version, time.Now().UTC().Format("2006-01-02 15:04"))
 	}); err != nil {
 		return "", err

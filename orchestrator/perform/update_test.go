@@ -94,22 +94,27 @@ func TestCommit(t *testing.T) {
 			if out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || now.Source != "catalog beta 7" || now.Note != "" || now.Declined != "" || data.Version != "2" || data.Migration != 3 {
 				t.Errorf("%v, %+v, %+v", out.Err, now, data)
 			}
-			if got := w.took(); got != "delete snapshots/pair" {
+			if p := now.Previous; p == nil || p.Manifest.Version != "1" || p.Copy != "" || p.Since.IsZero() || p.Taken.IsZero() {
+				t.Errorf("there is no way back: %+v", p)
+			}
+			if got := w.took(); got != "" {
 				t.Errorf("%s", got)
 			}
 		})
 	}
 }
 
-// A good update is none that failed because its copy could not be deleted.
+// A good update is none that failed because the copy kept of the one before could not be deleted.
 func TestCommitWhoseCopyCannotBeDeletedIsDone(t *testing.T) {
 	w := newWorld(t)
-	d := w.record(t, updating(state.Switched))
+	d := w.record(t, updating(state.Switched), func(d *state.Desired) {
+		d.Previous, d.Update.Copy = &state.Previous{Manifest: pair("0")}, ".other"
+	})
 	w.putData(t, "db", "index")
 	w.observed = host.Observation{Containers: map[string]host.Container{}}
 	w.fail["delete snapshots/pair"] = errPlanted
 	out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.Commit, Manifest: next()})
-	if now := w.now(t); out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || !strings.Contains(now.Note, "updated to 2; the copy of its data from before") || !strings.Contains(now.Note, errPlanted.Error()) {
+	if now := w.now(t); out.Err != nil || now.Update != nil || now.Manifest.Version != "2" || !strings.Contains(now.Note, "updated to 2; the copy of its data from the update before") || !strings.Contains(now.Note, errPlanted.Error()) {
 		t.Errorf("%v, %+v", out.Err, now)
 	}
 }

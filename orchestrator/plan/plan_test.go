@@ -81,6 +81,13 @@ func plan(o host.Observation, desired ...state.Desired) []Plan {
 	return Make(Input{Desired: desired, Observed: o, Data: map[string]state.Data{"newer": {App: "newer", Migration: 3}}, Renderer: &render.Renderer{DataDir: dataDir}})
 }
 
+// hookedPair has the hooks of another manifest before an update.
+func hookedPair(m *manifest.Manifest) *manifest.Manifest {
+	hooked := pair()
+	hooked.Hooks.PreUpdate = m.Hooks.PostUpdate
+	return hooked
+}
+
 func TestPlan(t *testing.T) {
 	run := state.Desired{App: "pair", Goal: state.Running, Generation: 1, Manifest: pair()}
 	stop := state.Desired{App: "pair", Goal: state.Stopped, Generation: 2, Manifest: pair()}
@@ -90,6 +97,12 @@ func TestPlan(t *testing.T) {
 	newer.Hooks.PostUpdate = []manifest.Hook{{Container: "pair", Command: []string{"true"}}}
 	updating := func(p state.Phase) state.Desired {
 		return with(func(d *state.Desired) { d.Update = &state.Update{To: newer, Phase: p} })
+	}
+	back := func(p state.Phase) state.Desired {
+		d := updating(p)
+		d.Update.Back, d.Manifest = true, hookedPair(newer)
+		d.Previous = &state.Previous{Manifest: newer}
+		return d
 	}
 	container := func(name string, change func(*host.Container)) func() host.Observation {
 		return func() host.Observation {
@@ -285,6 +298,16 @@ func TestPlan(t *testing.T) {
 			"stop[pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
 		{"update, rolling back, cut when the data was back", updating(state.RollingBack), func() host.Observation { return world(pair(), state.Stopped) },
 			"stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
+		{"the way back: no hooks, and the data changes places while nothing runs", back(state.Staged), func() host.Observation { return world(pair(), state.Running) },
+			"prepare, stop[pair pair-db], copy, switch, put-back, switch, write-units, start[pair-db pair], commit"},
+		{"the way back, cut while the data changes places", back(state.Returning), func() host.Observation { return world(pair(), state.Stopped) },
+			"stop[pair pair-db], put-back, switch, write-units, start[pair-db pair], commit"},
+		{"the way back, cut once the data is in place: boot has started the version that is left", back(state.Switched), func() host.Observation { return world(pair(), state.Running) },
+			"stop[pair pair-db], write-units, start[pair-db pair], commit"},
+		{"the way back, cut before its end", back(state.Switched), func() host.Observation { return world(newer, state.Running) }, "write-units, start[pair-db pair], commit"},
+		{"the way back, which failed", back(state.RollingBack), func() host.Observation { return world(newer, state.Running) },
+			"stop[pair pair-db], write-units, put-back, start[pair-db pair], rolled-back"},
+		{"FM1 a volume is gone while the data changes places", back(state.Returning), missing, "stop[pair pair-db], put-back, switch, write-units, start[pair-db pair], commit"},
 		{"FM1 a volume is gone before an update has copied it", updating(state.Staged), missing, "blocked"},
 		{"FM1 a volume is gone while the copy is put back", updating(state.RollingBack), missing, "stop[pair pair-db], put-back, start[pair-db pair], rolled-back"},
 		{"FM5 another application's container holds the name", run, container("pair", func(c *host.Container) { c.App = "other" }), "blocked"},

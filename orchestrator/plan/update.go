@@ -31,6 +31,14 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 		out.stop(d, old, reason, reversed(render.Services(Union(old.Members, next.Members))))
 	}
 	to := "update to " + d.Update.To.Version
+	if d.Update.Back {
+		to = "go back to " + d.Update.To.Version
+	}
+	// The data of a way back changes places with its copy, once nothing has it open.
+	exchange := func() {
+		out.add(d, next, PutBack, to)
+		out.add(d, next, Switch, to)
+	}
 	switch d.Update.Phase {
 	case state.Staged:
 		// What it brings along is still to be made.
@@ -39,25 +47,25 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 		}
 		out.Waiting = ""
 		out.add(d, next, Prepare, to)
-		if down, _ := p.broken(d, old); len(d.Manifest.Hooks.PreUpdate) > 0 && len(down) == 0 && d.Goal == state.Running {
+		if down, _ := p.broken(d, old); !d.Update.Back && len(d.Manifest.Hooks.PreUpdate) > 0 && len(down) == 0 && d.Goal == state.Running {
 			out.add(d, old, PreUpdate, to)
 		}
 		stopAll(to)
 		out.add(d, old, Copy, to)
 		out.add(d, next, Switch, to)
-		fallthrough
+		if d.Update.Back {
+			exchange()
+		}
+		p.toNew(&out, d, next, to, stopped)
+	case state.Returning:
+		stopAll(to)
+		exchange()
+		p.toNew(&out, d, next, to, stopped)
 	case state.Switched:
-		if down, stale := p.broken(d, next); d.Update.Phase == state.Switched && len(down)+len(stale) > 0 {
+		if down, stale := p.broken(d, next); len(down)+len(stale) > 0 {
 			stopAll(to) // what boot may have started from the old units
 		}
-		if !current(next.Files, p.Observed.Files, p.files[d.App]) || d.Update.Phase == state.Staged {
-			p.writeUnits(&out, d, next, to)
-		}
-		out.start(d, next, to, p.freePorts(next, stopped))
-		if len(d.Update.To.Hooks.PostUpdate) > 0 {
-			out.add(d, next, PostUpdate, to)
-		}
-		out.add(d, next, Commit, to).Specs = next.Specs
+		p.toNew(&out, d, next, to, stopped)
 	case state.RollingBack:
 		to = "roll back: " + d.Update.Error
 		stopAll(to)
@@ -73,10 +81,23 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	return out
 }
 
+// toNew plans what is left once the new version is in force. The data of a way back is as its
+// version left it: no hook has anything to bring up to date.
+func (p *planning) toNew(out *Plan, d *state.Desired, next *render.Rendering, to string, stopped bool) {
+	if !current(next.Files, p.Observed.Files, p.files[d.App]) || d.Update.Phase != state.Switched {
+		p.writeUnits(out, d, next, to)
+	}
+	out.start(d, next, to, p.freePorts(next, stopped))
+	if len(d.Update.To.Hooks.PostUpdate) > 0 && !d.Update.Back {
+		out.add(d, next, PostUpdate, to)
+	}
+	out.add(d, next, Commit, to).Specs = next.Specs
+}
+
 // GiveUp turns a failed step of an update into what is done about it. Before the
 // switch the old version just goes on: the update has ended. After it the data goes
-// back too, which the next plan does. A failure while rolling back is tried again:
-// then the record stays as it is, and ok is false.
+// back too, which the next plan does. A failure while rolling back, or while data and copy
+// change places, is tried again: then the record stays as it is, and ok is false.
 func GiveUp(d state.Desired, cause string) (next state.Desired, ended, ok bool) {
 	if d.Update == nil {
 		return d, false, false
@@ -84,7 +105,10 @@ func GiveUp(d state.Desired, cause string) (next state.Desired, ended, ok bool) 
 	switch d.Update.Phase {
 	case state.Staged:
 		d.Note = GaveUp(d.Update, cause) + "; version " + d.Manifest.Version + " goes on"
-		d.Declined, d.Update = d.Update.To.Digest(), nil
+		if !d.Update.Back {
+			d.Declined = d.Update.To.Digest()
+		}
+		d.Update = nil
 		return d, true, true
 	case state.Switched:
 		u := *d.Update
@@ -97,7 +121,11 @@ func GiveUp(d state.Desired, cause string) (next state.Desired, ended, ok bool) 
 
 // GaveUp says of an update that it failed, and why.
 func GaveUp(u *state.Update, cause string) string {
-	return fmt.Sprintf("the update to %s failed: %s", u.To.Version, cause)
+	what := "the update"
+	if u.Back {
+		what = "going back"
+	}
+	return fmt.Sprintf("%s to %s failed: %s", what, u.To.Version, cause)
 }
 
 // Union is a with those of b that it lacks.

@@ -29,7 +29,17 @@ func TestGiveUp(t *testing.T) {
 	if before.Update.Phase != state.Switched {
 		t.Error("the record that others look at was changed in place")
 	}
-	for name, same := range map[string]state.Desired{"rolling back": in(state.RollingBack), "no update": {App: "pair", Manifest: pair()}} {
+	going := in(state.Staged)
+	going.Update.Back = true
+	if d, ended, ok = GiveUp(going, "no space"); !ok || !ended || d.Update != nil || d.Declined != "" || d.Note != "going back to 2 failed: no space; version 1 goes on" {
+		t.Errorf("on the way back, before the switch: %+v, ended %v, ok %v", d, ended, ok)
+	}
+	going = in(state.Switched)
+	going.Update.Back = true
+	if d, ended, ok = GiveUp(going, "no space"); !ok || ended || d.Update == nil || d.Update.Phase != state.RollingBack || !d.Update.Back {
+		t.Errorf("on the way back, after the switch: %+v, ended %v, ok %v", d.Update, ended, ok)
+	}
+	for name, same := range map[string]state.Desired{"rolling back": in(state.RollingBack), "while data and copy change places": in(state.Returning), "no update": {App: "pair", Manifest: pair()}} {
 		if d, ended, ok := GiveUp(same, "no space"); ok || ended || d.Update != same.Update || d.Declined != "" {
 			t.Errorf("%s: %+v, ended %v, ok %v", name, d, ended, ok)
 		}

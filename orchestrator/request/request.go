@@ -53,6 +53,7 @@ const (
 	Stop      = "stop"
 	Restart   = "restart"
 	Update    = "update"
+	Rollback  = "rollback"
 	Configure = "configure"
 	Adopt     = "adopt"
 	Uninstall = "uninstall"
@@ -64,7 +65,8 @@ type Request struct {
 	Verb    string            // one of the operations above
 	Purge   bool              // with Uninstall: data and secrets too
 	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
-	Consent []string          // with Update, Install and Adopt: what the owner agrees to, as offer.NewPrivileges and offer.Grants name it
+	Version string            // with Rollback: the version to go back to, as its owner has read it; empty for whichever is kept
+	Consent []string          // with Update, Rollback, Install and Adopt: what the owner agrees to, as offer.NewPrivileges and offer.Grants name it
 	Who     string            // for the audit log
 
 	Automatic bool // with Update: nobody has asked for it
@@ -113,6 +115,8 @@ func Decide(records state.Records, o *offer.Offer, observed host.Observation, no
 		}
 	case Update:
 		err = d.stage(&rec, r)
+	case Rollback:
+		err = d.rollback(&rec, r)
 	case Uninstall:
 		err = d.uninstall(&rec, r.Purge)
 	default:

@@ -35,10 +35,18 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 		return nil
 	case r.Automatic && !entry.Source.Forward(to.Version, catalog.ParseSource(rec.Source), rec.Manifest.Version):
 		return fmt.Errorf("%w: version %s of %s, from %s, is no step forward from %s, from %s; only its owner goes back", ErrRefused, to.Version, rec.App, entry.Source, rec.Manifest.Version, rec.Source)
+	case r.Automatic && rec.Held != "" && rec.Held == d.offer.Digest(rec.App):
+		return fmt.Errorf("%w: the owner of %s has gone back from version %s; it does not come again by itself", ErrRefused, rec.App, to.Version)
 	}
+	return d.begin(rec, r, &state.Update{To: to, Source: entry.Source.String()})
+}
+
+// begin puts an update on record that the owner may want, unless what it needs is refused.
+func (d *deciding) begin(rec *state.Desired, r Request, u *state.Update) error {
+	to := u.To
 	for _, k := range slices.Sorted(maps.Keys(rec.Config)) {
 		if rec.Config[k] != "" && to.Secret(k) != rec.Manifest.Secret(k) {
-			return fmt.Errorf("%w: the setting %s of %s is secret in one of the versions %s and %s only; clear it with 'archy configure %s %s=', and set it again after the update", ErrRefused, k, rec.App, rec.Manifest.Version, to.Version, rec.App, k)
+			return fmt.Errorf("%w: the setting %s of %s is secret in one of the versions %s and %s only; clear it with 'archy configure %s %s=', and set it again afterwards", ErrRefused, k, rec.App, rec.Manifest.Version, to.Version, rec.App, k)
 		}
 	}
 	if _, err := to.With(rec.Config, manifest.Node{}); err != nil {
@@ -60,9 +68,10 @@ func (d *deciding) stage(rec *state.Desired, r Request) error {
 		}
 	}
 	if missing := without(asked, r.Consent); len(missing) > 0 {
-		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy update %s' or in My Apps", ErrRefused, &Unagreed{missing}, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), rec.App)
+		return fmt.Errorf("%w: %w: %s %s asks for more than %s: %s; look at it and agree with 'archy %s %s' or in My Apps", ErrRefused, &Unagreed{missing}, rec.App, to.Version, rec.Manifest.Version, strings.Join(missing, "; "), r.Verb, rec.App)
 	}
-	rec.Update, rec.Note = &state.Update{To: to, Source: entry.Source.String(), Phase: state.Staged, Had: d.records.Data[rec.App].Volumes}, ""
+	u.Phase, u.Had, u.Copy = state.Staged, d.records.Data[rec.App].Volumes, rec.FreeCopy()
+	rec.Update, rec.Note = u, ""
 	return nil
 }
 

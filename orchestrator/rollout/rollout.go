@@ -1,6 +1,6 @@
 // Package rollout has updates begin by themselves while they are allowed: one at a
-// time, of applications that run, no version twice that did not come up, none that needs
-// the owner's consent, and none that is no step forward.
+// time, of applications that run, no version twice that did not come up, none that the owner
+// has gone back from, none that needs the owner's consent, and none that is no step forward.
 package rollout
 
 import (
@@ -70,7 +70,7 @@ func (r *Rollout) next() {
 		return
 	}
 	for _, v := range views {
-		if v.Available == nil || v.Goal != state.Running || v.Declined || v.Backward {
+		if v.Available == nil || v.Goal != state.Running || v.Declined || v.Held || v.Backward {
 			continue
 		}
 		if len(v.NewPrivileges) > 0 {

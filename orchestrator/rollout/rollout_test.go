@@ -187,6 +187,7 @@ func TestWhatIsNotDue(t *testing.T) {
 		{"what is stopped", []view.View{stopped, due("b")}, "", "update b"},
 		{"what is not installed", []view.View{due("a", func(v *view.View) { v.Goal, v.State = "", view.NotInstalled })}, "", ""},
 		{"what is up to date", []view.View{due("a", func(v *view.View) { v.Available = nil })}, "", ""},
+		{"what its owner has gone back from, and what is after it", []view.View{due("a", func(v *view.View) { v.Held = true }), due("b")}, "", "update b"},
 		{"what did not come up, and what is after it", []view.View{due("a", func(v *view.View) { v.Declined = true }), due("b")}, "", "update b"},
 		{"what would go back, and what is after it", []view.View{due("a", func(v *view.View) { v.Backward = true }), due("b")}, "", "update b"},
 		{"what needs consent, and what is after it", []view.View{due("a", func(v *view.View) { v.NewPrivileges = []string{"publishes port 80/tcp of the node"} }), due("b")}, "", "update b"},

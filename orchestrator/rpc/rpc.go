@@ -135,7 +135,10 @@ func app(v view.View) *api.App {
 		}
 	}
 	if v.Available != nil {
-		a.AvailableVersion = v.Available.Version
+		a.AvailableVersion, a.Held = v.Available.Version, v.Held
+	}
+	if p := v.Previous; p != nil {
+		a.Previous = &api.Previous{Version: p.Version, Taken: timestamppb.New(p.Taken), Until: timestamppb.New(p.Until), NewPrivileges: p.NewPrivileges, Refused: p.Refused}
 	}
 	if web, port, ok := m.Web(); ok {
 		a.ProxyPort = uint32(port.Host + manifest.ProxyOffset)
@@ -203,6 +206,10 @@ func (s *Server) Uninstall(_ context.Context, r *connect.Request[api.UninstallRe
 
 func (s *Server) Update(_ context.Context, r *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
 	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Update, Consent: r.Msg.Consent})
+}
+
+func (s *Server) Rollback(_ context.Context, r *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Rollback, Version: r.Msg.Version, Consent: r.Msg.Consent})
 }
 
 func (s *Server) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {

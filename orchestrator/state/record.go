@@ -10,6 +10,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -219,8 +220,12 @@ func (d Desired) check() error {
 		return fmt.Errorf("%s: a record does not hold the value of a secret setting", d.App)
 	case d.Restart == RestartRequested:
 		return fmt.Errorf("%s: a restart is requested by accepting a record", d.App)
-	case d.Update != nil && d.Update.Phase != Staged && d.Update.Phase != Switched && d.Update.Phase != RollingBack:
+	case d.Update != nil && !slices.Contains([]Phase{Staged, Returning, Switched, RollingBack}, d.Update.Phase):
 		return fmt.Errorf("%s: unknown phase %q of an update", d.App, d.Update.Phase)
+	case d.Update != nil && d.Update.Back && d.Previous == nil:
+		return fmt.Errorf("%s: there is nothing on record that it could go back to", d.App)
+	case d.Previous != nil && d.Previous.Manifest == nil:
+		return fmt.Errorf("%s: the version before has no manifest", d.App)
 	}
 	return nil
 }
@@ -228,6 +233,7 @@ func (d Desired) check() error {
 func decodeDesired(b json.RawMessage) (Desired, error) {
 	type desired Desired
 	type update Update
+	type previous Previous
 	var r struct {
 		desired
 		Manifest anyManifest `json:"manifest"`
@@ -235,6 +241,10 @@ func decodeDesired(b json.RawMessage) (Desired, error) {
 			update
 			To anyManifest `json:"to"`
 		} `json:"update"`
+		Previous *struct {
+			previous
+			Manifest anyManifest `json:"manifest"`
+		} `json:"previous"`
 	}
 	if err := strict(b, &r); err != nil {
 		return Desired{}, err
@@ -245,6 +255,11 @@ func decodeDesired(b json.RawMessage) (Desired, error) {
 		u := Update(r.Update.update)
 		u.To = r.Update.To.m
 		d.Update = &u
+	}
+	if r.Previous != nil {
+		p := Previous(r.Previous.previous)
+		p.Manifest = r.Previous.Manifest.m
+		d.Previous = &p
 	}
 	return d, d.check()
 }

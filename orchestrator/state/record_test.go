@@ -7,9 +7,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"reflect"
 	"slices"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
 
 // tree gives every file below a directory with its content.
@@ -38,14 +42,16 @@ func TestRecordOfANewerDaemonIsLeftAlone(t *testing.T) {
 		format       int
 		says         string
 	}{
-		"format":                {"desired", record, 2, "format 2, this one knows 1"},
-		"another shape":         {"desired", `["a"]`, 7, "format 7, this one knows 1"},
-		"unknown field":         {"desired", strings.Replace(record, `"goal"`, `"later":1,"goal"`, 1), 1, `"later"`},
-		"unknown field inside":  {"desired", strings.Replace(record, `"phase"`, `"later":1,"phase"`, 1), 1, `"later"`},
-		"unknown goal":          {"desired", strings.Replace(record, `"running"`, `"asleep"`, 1), 1, `"asleep"`},
-		"unknown phase":         {"desired", strings.Replace(record, `"staged"`, `"sideways"`, 1), 1, `"sideways"`},
-		"format of data":        {"data", data, 2, "format 2, this one knows 1"},
-		"unknown field of data": {"data", strings.Replace(data, `"version"`, `"later":1,"version"`, 1), 1, `"later"`},
+		"format":                      {"desired", record, 2, "format 2, this one knows 1"},
+		"another shape":               {"desired", `["a"]`, 7, "format 7, this one knows 1"},
+		"unknown field":               {"desired", strings.Replace(record, `"goal"`, `"later":1,"goal"`, 1), 1, `"later"`},
+		"unknown field inside":        {"desired", strings.Replace(record, `"phase"`, `"later":1,"phase"`, 1), 1, `"later"`},
+		"unknown field of a way back": {"desired", strings.Replace(record, `"update"`, `"previous":{"manifest":{"id":"a"},"later":1,"taken":"2026-01-02T03:04:05Z","since":"2026-01-02T03:04:05Z"},"update"`, 1), 1, `"later"`},
+		"back to nothing":             {"desired", strings.Replace(record, `"phase"`, `"back":true,"phase"`, 1), 1, "nothing on record that it could go back to"},
+		"unknown goal":                {"desired", strings.Replace(record, `"running"`, `"asleep"`, 1), 1, `"asleep"`},
+		"unknown phase":               {"desired", strings.Replace(record, `"staged"`, `"sideways"`, 1), 1, `"sideways"`},
+		"format of data":              {"data", data, 2, "format 2, this one knows 1"},
+		"unknown field of data":       {"data", strings.Replace(data, `"version"`, `"later":1,"version"`, 1), 1, `"later"`},
 	} {
 		t.Run(name, func(t *testing.T) {
 			dir := t.TempDir()
@@ -104,6 +110,56 @@ func TestRecordOfANewerDaemonIsLeftAlone(t *testing.T) {
 				t.Errorf("the others are affected: %v", err)
 			}
 		})
+	}
+}
+
+// TestTheWayBackIsOnRecord, whatever its manifest has that this daemon does not know; and a
+// record without one is as daemons have written it that know of none.
+func TestTheWayBackIsOnRecord(t *testing.T) {
+	dir := t.TempDir()
+	at := time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC)
+	m := &manifest.Manifest{ID: "a", Version: "1"}
+	before := &Previous{Manifest: m, Source: "catalog beta 7", Copy: otherCopy, Volumes: []string{"db"}, Taken: at, Since: at.Add(time.Hour)}
+	d := Desired{App: "a", Goal: Running, Manifest: m, Previous: before, Held: "x", Update: &Update{To: m, Phase: Returning, Back: true, Taken: at, Had: []string{"db"}}}
+	s := open(t, dir)
+	if _, err := s.Accept([]Desired{d, {App: "b", Goal: Running, Manifest: m, Update: &Update{To: m, Phase: Staged}}}); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	got, err := s.Get("a")
+	if err != nil || got.Previous == nil || got.Previous.Manifest.Version != "1" || got.Held != "x" {
+		t.Fatalf("%+v, %v", got, err)
+	}
+	p := *got.Previous
+	p.Manifest = m
+	if !reflect.DeepEqual(&p, before) || got.Update.Phase != Returning || !got.Update.Back || !got.Update.Taken.Equal(at) {
+		t.Errorf("%+v, %+v", p, got.Update)
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "desired", "b.json"))
+	for _, field := range []string{"previous", "held", "copy", "taken", "back"} {
+		if err != nil || strings.Contains(string(b), `"`+field+`"`) {
+			t.Errorf("%s, %v", b, err)
+		}
+	}
+	later := `{"app":"a","goal":"running","generation":4,"accepted_at":"2026-01-02T03:04:05Z","previous":{"manifest":{"id":"a","later":1},"taken":"2026-01-02T03:04:05Z","since":"2026-01-02T03:04:05Z"}}`
+	if r, err := decodeDesired(json.RawMessage(later)); err != nil || r.Previous.Manifest.ID != "a" {
+		t.Errorf("%+v, %v", r, err)
+	}
+}
+
+// TestCopiesHaveNamesInTurn: the one that is kept is not written over by the next.
+func TestCopiesHaveNamesInTurn(t *testing.T) {
+	d := Desired{App: "a"}
+	for range 3 {
+		next := d.FreeCopy()
+		if slices.Contains(d.Copies(), next) || !slices.Contains(CopyKinds, next) {
+			t.Errorf("%q is next, and %q are there", next, d.Copies())
+		}
+		d.Update = &Update{Copy: next}
+		if have := d.Copies(); !slices.Contains(have, next) || d.Previous != nil && !slices.Contains(have, d.Previous.Copy) {
+			t.Errorf("%q of %+v, %+v", have, d.Update, d.Previous)
+		}
+		d.Previous, d.Update = &Previous{Copy: next}, nil
 	}
 }
 

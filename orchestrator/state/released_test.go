@@ -7,6 +7,7 @@ import (
 	"path/filepath"
 	"slices"
 	"testing"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 )
@@ -41,6 +42,7 @@ func recordsOf(t *testing.T, release string) (out []Desired) {
 		switch i {
 		case 0:
 			d.Overrides, d.Note = map[string]string{m.ID: manifest.Override(m.ID, m.ID)}, "updated to "+m.Version
+			d.Previous, d.Held = &Previous{Manifest: m, Source: "catalog beta 6", Volumes: m.Volumes(), Taken: time.Date(2026, 1, 2, 3, 4, 5, 0, time.UTC), Since: time.Date(2026, 1, 2, 3, 5, 0, 0, time.UTC)}, m.Digest()
 		case 1:
 			next := *m
 			next.Version += ".9"

@@ -54,6 +54,8 @@ type Desired struct {
 	Config     map[string]string  `json:"config,omitempty"`    // settings that differ from the manifest's defaults; of secret ones, what stands for the value
 	Chosen     []string           `json:"chosen,omitempty"`    // of alternatives that are required, those that it was installed with
 	Update     *Update            `json:"update,omitempty"`    // the update under way
+	Previous   *Previous          `json:"previous,omitempty"`  // the way back from the last update; nil where there is none
+	Held       string             `json:"held,omitempty"`      // digest of a manifest that its owner has gone back from; it does not come again automatically
 	Adopted    map[string]string  `json:"adopted,omitempty"`   // member -> unmanaged container that serves as it
 	Overrides  map[string]string  `json:"overrides,omitempty"` // member -> the owner's own image that it runs
 	Installed  bool               `json:"installed,omitempty"` // the post-install hooks have run
@@ -67,9 +69,11 @@ type Desired struct {
 type Phase string
 
 // The phases. The old version is in force until Switched, and the new one from then
-// on, unless it fails and RollingBack returns to the old.
+// on, unless it fails and RollingBack returns to the old. Returning is never given up: until
+// it has ended, the data is neither version's.
 const (
 	Staged      Phase = "staged"       // images are fetched, volumes copied
+	Returning   Phase = "returning"    // of a way back: the data and the copy of before change places
 	Switched    Phase = "switched"     // the copy is complete; the new version starts on the data
 	RollingBack Phase = "rolling-back" // the copy takes the data's place
 )
@@ -82,6 +86,57 @@ type Update struct {
 	Error      string             `json:"error,omitempty"` // why it is rolled back
 	Generation uint64             `json:"generation"`      // of the request; 0 until Store.Accept assigns it
 	Had        []string           `json:"had,omitempty"`   // volumes that had data before it; a rollback deletes none of them
+	Copy       string             `json:"copy,omitempty"`  // what the name of the copy of the data has after the application's
+	Taken      time.Time          `json:"taken,omitzero"`  // when the copy was complete
+	Back       bool               `json:"back,omitempty"`  // To is the version of Previous, and gets its data back
+}
+
+// Previous is what the last update took the place of: it can be gone back to while this is
+// on record.
+type Previous struct {
+	Manifest *manifest.Manifest `json:"manifest"`
+	Source   string             `json:"source,omitempty"`  // where the manifest is from
+	Copy     string             `json:"copy,omitempty"`    // what the name of the copy of its data has after the application's
+	Volumes  []string           `json:"volumes,omitempty"` // that had data then, and are in the copy
+	Taken    time.Time          `json:"taken"`             // when its data was copied
+	Since    time.Time          `json:"since"`             // when the update was done
+}
+
+// KeepPrevious is how long a way back is kept, unless the disk fills before.
+const KeepPrevious = 7 * 24 * time.Hour
+
+// Until is when the way back ends.
+func (p *Previous) Until() time.Time { return p.Since.Add(KeepPrevious) }
+
+// otherCopy is what the name of a copy has after the application's where the copy that is
+// kept has nothing.
+const otherCopy = ".other"
+
+// FreeCopy is what the next copy of the data is to be called, after the application: not as
+// the one that is kept, which stays until the new one takes its place.
+func (d Desired) FreeCopy() string {
+	if d.Previous != nil && d.Previous.Copy == "" {
+		return otherCopy
+	}
+	return ""
+}
+
+// CopyKinds are all names, after the application's, that copies of its data have: complete,
+// put back halfway, and exchanged halfway.
+var CopyKinds = []string{"", ".old", ".swap", otherCopy, otherCopy + ".old", otherCopy + ".swap"}
+
+// Copies are those of CopyKinds that the record needs.
+func (d Desired) Copies() (kinds []string) {
+	if d.Previous != nil {
+		kinds = append(kinds, d.Previous.Copy)
+	}
+	if u := d.Update; u != nil {
+		kinds = append(kinds, u.Copy, u.Copy+".old", u.Copy+".swap")
+		if u.Back && d.Previous != nil {
+			kinds = append(kinds, d.Previous.Copy+".old", d.Previous.Copy+".swap")
+		}
+	}
+	return kinds
 }
 
 // Data is what is known of an application's data on this node. It outlives an

@@ -29,6 +29,8 @@ type View struct {
 	NewPrivileges []string           // what the one available may do and the one installed may not, or what an installation gives beyond what all have; it needs consent
 	Notes         string             // of the release that is available, or else of the one offered
 	Declined      bool               // the one available did not come up here before
+	Held          bool               // its owner has gone back from the one available
+	Previous      *Previous          // the version that can be gone back to; nil where there is none
 	Backward      bool               // the one available is no step forward: only its owner goes there
 	Source        string             // where the manifest is from, such as "catalog beta 7"
 	Goal          state.Goal         // empty where it is not installed
@@ -40,6 +42,15 @@ type View struct {
 	Config        map[string]string // every setting, with its value; of a secret one, "set" or nothing
 	Containers    []host.Container  // one per member; State is empty where there is none
 	Backup        Backup
+}
+
+// Previous is a version that an application can go back to, with its data.
+type Previous struct {
+	Version       string
+	Taken         time.Time // when its data was copied: what was written since is not in it
+	Until         time.Time // it is kept until then, unless the disk fills
+	NewPrivileges []string  // what it may do and the one installed may not; it needs consent
+	Refused       string    // why it must not be gone back to; empty where it may
 }
 
 // Backup is what is known of an application's backups in repositories; the zero value where
@@ -165,6 +176,10 @@ func of(in Input, id string) View {
 	if d.Goal != state.Absent {
 		v.missing(in)
 	}
+	if p := d.Previous; p != nil && d.Goal != state.Absent && d.Update == nil && d.Manifest != nil {
+		v.Previous = &Previous{Version: p.Manifest.Version, Taken: p.Taken, Until: p.Until(),
+			NewPrivileges: in.Offer.NewPrivileges(d.Manifest, p.Manifest, in.Records, in.Now), Refused: in.Offer.Revoked(id, p.Manifest.Version)}
+	}
 	if v.Backup = in.Backups[id]; v.Backup.Problem != "" {
 		v.remark(v.Backup.Problem)
 	}
@@ -222,7 +237,10 @@ func (v *View) offered(in Input, d *state.Desired) (unavailable string) {
 	} else {
 		v.Notes = cmp.Or(entry.Notes, strings.Join(strings.Fields(entry.ReleaseNotes), " "))
 		if digest := in.Offer.Digest(id); d.Manifest != nil && digest != d.Digest {
-			v.Available, v.Declined = entry.Manifest, digest == d.Declined
+			v.Available, v.Declined, v.Held = entry.Manifest, digest == d.Declined, digest == d.Held
+			if v.Held && d.Update == nil {
+				v.remark("version " + entry.Manifest.Version + ", which you have gone back from, does not come again by itself; a newer one does")
+			}
 			v.Backward = !entry.Source.Forward(entry.Manifest.Version, catalog.ParseSource(d.Source), d.Manifest.Version)
 			if catalog.CompareVersions(entry.Manifest.Version, d.Manifest.Version) < 0 {
 				v.remark("version " + entry.Manifest.Version + ", which " + entry.Source.String() + " offers, is older: it does not take its place by itself")

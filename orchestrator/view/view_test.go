@@ -228,6 +228,50 @@ func TestAvailable(t *testing.T) {
 	}
 }
 
+// TestWhatCanBeGoneBackToIsShown, with what that asks for and why it may be refused.
+func TestWhatCanBeGoneBackToIsShown(t *testing.T) {
+	before := pair("0.9")
+	before.Containers[0].Ports = []manifest.Port{{Name: "p2p", Container: 8333, Host: 8333}}
+	kept := func(d *state.Desired) {
+		d.Previous = &state.Previous{Manifest: before, Taken: now.Add(-time.Hour), Since: now}
+	}
+	see := func(d *state.Desired, changes ...func(*view.Input)) view.View {
+		v, _ := view.Of(look(d, both("running", "running"), operation.Status{Observed: 2}, changes...), "pair")
+		return v
+	}
+	want := &view.Previous{Version: "0.9", Taken: now.Add(-time.Hour), Until: now.Add(state.KeepPrevious), NewPrivileges: []string{"publishes port 8333/tcp of the node"}}
+	if v := see(installed(kept)); !reflect.DeepEqual(v.Previous, want) || v.Note != "" {
+		t.Errorf("%+v, note %q; expected %+v", v.Previous, v.Note, want)
+	}
+	revoked := func(in *view.Input) {
+		in.Offer = signed(t, "1", func(d *document.Document) {
+			d.Revoked = []document.Revocation{{ID: "pair", Version: "0.9", Reason: "it leaks", Since: now}}
+		})
+	}
+	if v := see(installed(kept), revoked); v.Previous == nil || !strings.Contains(v.Previous.Refused, "it leaks") {
+		t.Errorf("revoked: %+v", v.Previous)
+	}
+	for name, d := range map[string]*state.Desired{
+		"nothing is kept":     installed(),
+		"it is to go":         installed(kept, goal(state.Absent)),
+		"it is being updated": installed(kept, func(d *state.Desired) { d.Update = &state.Update{To: pair("2"), Phase: state.Staged} }),
+	} {
+		if v := see(d); v.Previous != nil {
+			t.Errorf("%s: %+v", name, v.Previous)
+		}
+	}
+}
+
+func TestWhatItsOwnerHasGoneBackFromIsSaid(t *testing.T) {
+	held := func(d *state.Desired) { d.Held = pair("2").Digest() }
+	for version, want := range map[string]bool{"2": true, "3": false} {
+		v, _ := view.Of(look(installed(held), both("running", "running"), operation.Status{Observed: 2}, func(in *view.Input) { in.Offer = disk(pair(version)) }), "pair")
+		if v.Available == nil || v.Held != want || strings.Contains(v.Note, "version 2, which you have gone back from, does not come again by itself") != want {
+			t.Errorf("%s: %v, note %q", version, v.Held, v.Note)
+		}
+	}
+}
+
 func TestNewPrivilegesWaitForTheOwner(t *testing.T) {
 	more := pair("2")
 	more.Containers[0].Ports = []manifest.Port{{Name: "p2p", Container: 8333, Host: 8333}}

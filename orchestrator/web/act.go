@@ -22,11 +22,13 @@ const (
 	fieldPurge   = "purge"
 	fieldTyped   = "typed" // the application's name, where its data is to go
 	fieldFrom    = "from"  // the page to come back to
+	fieldVersion = "version"
+	fieldAgreed  = "agreed" // to what a way back leaves behind
 )
 
 // withForms are the operations whose forms hold what somebody has typed or ticked: a refusal
 // is shown below it, and nothing else changes.
-var withForms = []string{request.Install, request.Update, request.Configure, request.Uninstall}
+var withForms = []string{request.Install, request.Update, request.Rollback, request.Configure, request.Uninstall}
 
 // act asks for an operation on an application.
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
@@ -55,6 +57,12 @@ func (s *Server) ask(r *http.Request, id, verb string) error {
 	switch verb {
 	case request.Install, request.Configure:
 		req.Config = typed(v.Manifest, v.Config, r.PostForm)
+	case request.Rollback:
+		if req.Version = r.PostForm.Get(fieldVersion); r.PostForm.Get(fieldAgreed) == "" {
+			err := fmt.Errorf("%w: to go back, tick that you know what becomes of what was written since", request.ErrRefused)
+			s.Reconciler.AuditOf(id, access.Who(r), verb, err)
+			return err
+		}
 	case request.Uninstall:
 		if req.Purge = r.PostForm.Get(fieldPurge) != ""; req.Purge && !named(v.Manifest, r.PostForm.Get(fieldTyped)) {
 			err := fmt.Errorf("%w: to delete the data of %s for ever, type its name", request.ErrRefused, v.Manifest.Name)

@@ -49,6 +49,8 @@ type appPage struct {
 	Plan     []planned          // what an installation brings along
 	Blocked  string             // why it would be refused now
 	Declined bool               // the update did not come up here before
+	Held     bool               // its owner has gone back from the update
+	Previous *view.Previous     // the version that can be gone back to; nil where there is none
 	Backup   view.Backup
 	BackUp   []button // to each repository
 	Secrets  bool     // there are some to show
@@ -87,7 +89,7 @@ func (s *Server) appPage(f frame, id string) (*appPage, error) {
 	f.Title, f.Here = cmp.Or(m.Name, m.ID), "home"
 	p := &appPage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), App: s.card(v, f, ""), Path: "/apps/" + url.PathEscape(id),
 		Listing: m.Listing, HTML: template.HTML(m.HTML()), // of a subset, and safe whoever wrote it
-		Goal: v.Goal, Notes: v.Notes, Declined: v.Declined, Backup: v.Backup, Refused: s.refusals.of(f.Own.ID, id)}
+		Goal: v.Goal, Notes: v.Notes, Declined: v.Declined, Held: v.Held, Previous: v.Previous, Backup: v.Backup, Refused: s.refusals.of(f.Own.ID, id)}
 	p.App.Refusal = refusal{} // it is shown below
 	if !p.App.Installed {
 		p.Here = "store"
@@ -192,7 +194,11 @@ func (p *appPage) stage(v view.View) string {
 	if p.Offered != nil {
 		offered = p.Offered.Version
 	}
-	return strings.Join(append([]string{string(v.Goal), v.Manifest.Version, offered, strconv.FormatBool(v.State == view.Updating), p.Blocked}, p.Consent...), "|")
+	stage := append([]string{string(v.Goal), v.Manifest.Version, offered, strconv.FormatBool(v.State == view.Updating), p.Blocked}, p.Consent...)
+	if b := v.Previous; b != nil {
+		stage = append(append(stage, "back", b.Version, b.Refused), b.NewPrivileges...)
+	}
+	return strings.Join(stage, "|")
 }
 
 // origin says in words where a manifest is from.

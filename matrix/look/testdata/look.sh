@@ -247,7 +247,7 @@ look() {
     elif [ -x "$data" ]; then echo "volume ${v##*/} absent"
     fi
   done
-  for f in "$app" "_daemon/secrets/$app" "_daemon/files/$app" "_daemon/snapshots/$app"; do
+  for f in "$app" "_daemon/secrets/$app" "_daemon/files/$app" "_daemon/snapshots/$app" "_daemon/snapshots/$app.other"; do
     if [ -e "$data/$f" ] || [ -L "$data/$f" ]; then echo "folder $f there"
     elif [ -x "$data" ]; then echo "folder $f absent"
     fi

@@ -56,6 +56,8 @@ const (
 	OrchestratorUninstallProcedure = "/archipelago.v1.Orchestrator/Uninstall"
 	// OrchestratorUpdateProcedure is the fully-qualified name of the Orchestrator's Update RPC.
 	OrchestratorUpdateProcedure = "/archipelago.v1.Orchestrator/Update"
+	// OrchestratorRollbackProcedure is the fully-qualified name of the Orchestrator's Rollback RPC.
+	OrchestratorRollbackProcedure = "/archipelago.v1.Orchestrator/Rollback"
 	// OrchestratorConfigureProcedure is the fully-qualified name of the Orchestrator's Configure RPC.
 	OrchestratorConfigureProcedure = "/archipelago.v1.Orchestrator/Configure"
 	// OrchestratorAdoptProcedure is the fully-qualified name of the Orchestrator's Adopt RPC.
@@ -169,6 +171,10 @@ type OrchestratorClient interface {
 	// Update brings an installed application to the version of the catalog; where
 	// that fails, image and data go back to what they were.
 	Update(context.Context, *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error)
+	// Rollback brings an application back to the version before its last update, with its data
+	// as that update found it. What it leaves, version and data, is kept in their place: a second
+	// one goes forward again.
+	Rollback(context.Context, *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error)
 	// Configure changes settings of an installed application.
 	Configure(context.Context, *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error)
 	// Adopt takes over containers that someone else made, without recreating them.
@@ -315,6 +321,12 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+OrchestratorUpdateProcedure,
 			connect.WithSchema(orchestratorMethods.ByName("Update")),
+			connect.WithClientOptions(opts...),
+		),
+		rollback: connect.NewClient[api.RollbackRequest, api.Operation](
+			httpClient,
+			baseURL+OrchestratorRollbackProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("Rollback")),
 			connect.WithClientOptions(opts...),
 		),
 		configure: connect.NewClient[api.ConfigureRequest, api.Operation](
@@ -562,6 +574,7 @@ type orchestratorClient struct {
 	restart          *connect.Client[api.RestartRequest, api.Operation]
 	uninstall        *connect.Client[api.UninstallRequest, api.Operation]
 	update           *connect.Client[api.UpdateRequest, api.Operation]
+	rollback         *connect.Client[api.RollbackRequest, api.Operation]
 	configure        *connect.Client[api.ConfigureRequest, api.Operation]
 	adopt            *connect.Client[api.AdoptRequest, api.Operation]
 	importSecret     *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
@@ -639,6 +652,11 @@ func (c *orchestratorClient) Uninstall(ctx context.Context, req *connect.Request
 // Update calls archipelago.v1.Orchestrator.Update.
 func (c *orchestratorClient) Update(ctx context.Context, req *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
 	return c.update.CallUnary(ctx, req)
+}
+
+// Rollback calls archipelago.v1.Orchestrator.Rollback.
+func (c *orchestratorClient) Rollback(ctx context.Context, req *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error) {
+	return c.rollback.CallUnary(ctx, req)
 }
 
 // Configure calls archipelago.v1.Orchestrator.Configure.
@@ -842,6 +860,10 @@ type OrchestratorHandler interface {
 	// Update brings an installed application to the version of the catalog; where
 	// that fails, image and data go back to what they were.
 	Update(context.Context, *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error)
+	// Rollback brings an application back to the version before its last update, with its data
+	// as that update found it. What it leaves, version and data, is kept in their place: a second
+	// one goes forward again.
+	Rollback(context.Context, *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error)
 	// Configure changes settings of an installed application.
 	Configure(context.Context, *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error)
 	// Adopt takes over containers that someone else made, without recreating them.
@@ -984,6 +1006,12 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		OrchestratorUpdateProcedure,
 		svc.Update,
 		connect.WithSchema(orchestratorMethods.ByName("Update")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRollbackHandler := connect.NewUnaryHandler(
+		OrchestratorRollbackProcedure,
+		svc.Rollback,
+		connect.WithSchema(orchestratorMethods.ByName("Rollback")),
 		connect.WithHandlerOptions(opts...),
 	)
 	orchestratorConfigureHandler := connect.NewUnaryHandler(
@@ -1236,6 +1264,8 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorUninstallHandler.ServeHTTP(w, r)
 		case OrchestratorUpdateProcedure:
 			orchestratorUpdateHandler.ServeHTTP(w, r)
+		case OrchestratorRollbackProcedure:
+			orchestratorRollbackHandler.ServeHTTP(w, r)
 		case OrchestratorConfigureProcedure:
 			orchestratorConfigureHandler.ServeHTTP(w, r)
 		case OrchestratorAdoptProcedure:
@@ -1349,6 +1379,10 @@ func (UnimplementedOrchestratorHandler) Uninstall(context.Context, *connect.Requ
 
 func (UnimplementedOrchestratorHandler) Update(context.Context, *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Update is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) Rollback(context.Context, *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.Rollback is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) Configure(context.Context, *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
