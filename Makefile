@@ -132,6 +132,11 @@ docs: ## render docs/*.dot, write docs/manifest.md, and bring the last full run 
 	go test . -count=1 -run '^TestTestingSaysWhatTheLastFullRunCovered$$' -update
 	sh docs/render.sh
 
+.PHONY: pictures
+pictures: setup ## take pictures of My Apps' pages on a lab node, for docs/my-apps
+	go test -tags lab -count=1 -timeout 15m -run '^TestMyAppsInABrowser$$' ./gate/selftest
+	mkdir -p docs/my-apps && cp out/my-apps/*.png docs/my-apps/
+
 .PHONY: proto
 proto: ## generate the RPC's code; needs protoc and its Go plug-ins
 	cd orchestrator/api && protoc --go_out=. --go_opt=paths=source_relative --connect-go_out=. --connect-go_opt=paths=source_relative,package_suffix=connect orchestrator.proto

@@ -112,6 +112,7 @@ func TestMyAppsInABrowser(t *testing.T) {
 		chromedp.WaitVisible(chromedp.CSS(`#app-radicale[data-state="stopped"]`)))
 	do("starting", chromedp.Click(chromedp.CSS(`#app-radicale form[action$="/start"] button`)),
 		chromedp.WaitVisible(chromedp.CSS(`#app-radicale[data-state="running"]`)))
+	pictures(t, tab, node.RPC())
 	do("opening "+href, chromedp.Navigate(href), chromedp.WaitVisible(chromedp.CSS("form input[type=password]")))
 	mu.Lock()
 	defer mu.Unlock()

@@ -1,0 +1,58 @@
+//go:build lab
+
+package selftest
+
+import (
+	"context"
+	"fmt"
+	"os"
+	"path/filepath"
+	"testing"
+	"time"
+
+	"github.com/chromedp/chromedp"
+)
+
+// pictured are the pages of My Apps that 'make pictures' has in docs/my-apps, by what the
+// files are called.
+var pictured = []struct{ name, path string }{
+	{"home", "/"},
+	{"store", "/store"},
+	{"search", "/store?q=feed"},
+	{"install", "/apps/miniflux"},
+	{"application", "/apps/radicale"},
+	{"logs", "/apps/radicale/logs"},
+	{"history", "/apps/radicale/history"},
+	{"credentials", "/apps/radicale/credentials"},
+	{"backups", "/backups"},
+	{"system", "/system"},
+	{"checks", "/system/checks"},
+	{"audit", "/system/history"},
+	{"trust", "/trust"},
+}
+
+// pictures takes one of each page, whole, as wide as a phone, a tablet and a desk, into
+// out/my-apps.
+func pictures(t *testing.T, tab context.Context, node string) {
+	t.Helper()
+	dir := filepath.Join(root, "out", "my-apps")
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	ctx, cancel := context.WithTimeout(tab, 3*time.Minute)
+	defer cancel()
+	for _, p := range pictured {
+		for _, width := range []int64{360, 768, 1440} {
+			if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(node+p.path), chromedp.WaitVisible(chromedp.CSS("#main"))); err != nil {
+				t.Fatalf("%s, %d px: %v", p.path, width, err)
+			}
+			png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
+			if err != nil {
+				t.Fatalf("%s, %d px: %v", p.path, width, err)
+			}
+			if err := os.WriteFile(filepath.Join(dir, fmt.Sprintf("%s-%d.png", p.name, width)), png, 0o644); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+}
