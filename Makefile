@@ -134,7 +134,7 @@ docs: ## render docs/*.dot, write docs/manifest.md, and bring the last full run 
 
 .PHONY: pictures
 pictures: setup ## take pictures of My Apps' pages on a lab node, for docs/my-apps
-	go test -tags lab -count=1 -timeout 15m -run '^TestMyAppsInABrowser$$' ./gate/selftest
+	go test -tags lab -count=1 -timeout 15m -run '^TestMyAppsInABrowser$$' ./gate/selftest -pictures
 	mkdir -p docs/my-apps && cp out/my-apps/*.png docs/my-apps/
 
 .PHONY: proto

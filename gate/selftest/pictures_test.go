@@ -4,6 +4,7 @@ package selftest
 
 import (
 	"context"
+	"flag"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -12,6 +13,8 @@ import (
 
 	"github.com/chromedp/chromedp"
 )
+
+var wantPictures = flag.Bool("pictures", false, "take pictures of My Apps' pages, into out/my-apps")
 
 // pictured are the pages of My Apps that 'make pictures' has in docs/my-apps, by what the
 // files are called.
@@ -31,10 +34,13 @@ var pictured = []struct{ name, path string }{
 	{"trust", "/trust"},
 }
 
-// pictures takes one of each page, whole, as wide as a phone, a tablet and a desk, into
+// pictures takes, where they are wanted, one of each page, whole, as wide as a phone, a tablet and a desk, into
 // out/my-apps.
 func pictures(t *testing.T, tab context.Context, node string) {
 	t.Helper()
+	if !*wantPictures {
+		return
+	}
 	dir := filepath.Join(root, "out", "my-apps")
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
