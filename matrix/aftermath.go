@@ -20,8 +20,8 @@ import (
 // and units: its proxy, Podman's own volumes, its folders.
 
 // folders is how many the script looks for: the application's, of its secrets, of its
-// files, of the copies that an update makes.
-const folders = 4
+// files, and of the two copies of its data that updates make.
+const folders = 5
 
 // What a proxy answers with while there is no application behind it: that it does not
 // answer, or that it is waited for.

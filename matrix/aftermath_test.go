@@ -120,6 +120,7 @@ func TestWhatIsLeftIsRed(t *testing.T) {
 		{"data gone", removed(false), kept, func(s *Snapshot) { s.Volumes = nil }, "the data is gone"},
 
 		{"a network before the install", install, purged, func(s *Snapshot) { s.Networks = append(s.Networks, "archipelago-pair") }, "before the install, something is left"},
+		{"the other copy before the install", install, purged, func(s *Snapshot) { s.Folders = []string{"_daemon/snapshots/pair.other"} }, "'archy uninstall --purge pair' clears it): the folder _daemon/snapshots/pair.other is left"},
 		{"a folder before the install", install, purged, func(s *Snapshot) { s.Folders = []string{"_daemon/snapshots/pair"} }, "'archy uninstall --purge pair' clears it): the folder _daemon/snapshots/pair is left"},
 
 		{"a forwarder with nothing behind it", removed(true), purged, func(s *Snapshot) {
