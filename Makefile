@@ -134,7 +134,9 @@ docs: ## render docs/*.dot, write docs/manifest.md, and bring the last full run 
 
 .PHONY: pictures
 pictures: setup ## take pictures of My Apps' pages on a lab node, for docs/my-apps
+	$(call install,pngquant,pngquant)
 	go test -tags lab -count=1 -timeout 15m -run '^TestMyAppsInABrowser$$' ./gate/selftest -pictures
+	pngquant --force --ext .png --quality 70-95 --skip-if-larger out/my-apps/*.png
 	mkdir -p docs/my-apps && cp out/my-apps/*.png docs/my-apps/
 
 .PHONY: proto

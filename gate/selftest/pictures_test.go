@@ -49,7 +49,7 @@ func pictures(t *testing.T, tab context.Context, node string) {
 	defer cancel()
 	for _, p := range pictured {
 		for _, width := range []int64{360, 768, 1440} {
-			if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(node+p.path), chromedp.WaitVisible(chromedp.CSS("#main"))); err != nil {
+			if err := chromedp.Do(ctx, chromedp.EmulateViewport(width, 800), chromedp.Navigate(node+p.path), chromedp.WaitVisible(chromedp.CSS("h1"))); err != nil {
 				t.Fatalf("%s, %d px: %v", p.path, width, err)
 			}
 			png, err := chromedp.Run(ctx, chromedp.FullScreenshot(100))
