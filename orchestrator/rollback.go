@@ -42,7 +42,7 @@ func (r *Reconciler) endPrevious(ctx context.Context, now time.Time) {
 	for _, d := range kept {
 		full := false
 		if space, err := r.space(r.dataDir); err == nil {
-			full = notify.Share(space) >= notify.NearlyFull
+			full = space.Used() >= notify.NearlyFull
 		}
 		switch {
 		case !now.Before(d.Previous.Until()):

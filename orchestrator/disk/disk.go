@@ -11,6 +11,14 @@ import (
 // write.
 type Space struct{ Free, Total int64 }
 
+// Used is how much of it is in use, in percent; 0 where that is not known.
+func (s Space) Used() int {
+	if s.Total <= 0 {
+		return 0
+	}
+	return int(100 * (s.Total - s.Free) / s.Total)
+}
+
 // Of gives the space of the file system that holds a directory or file.
 func Of(path string) (Space, error) {
 	var s unix.Statfs_t

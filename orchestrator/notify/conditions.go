@@ -170,7 +170,7 @@ func (f *Found) room(s disk.Space) {
 		f.unsure[Disk] = true
 		return
 	}
-	share := Share(s)
+	share := s.Used()
 	switch {
 	case share >= NearlyFull:
 		severity := Warning
@@ -182,14 +182,6 @@ func (f *Found) room(s disk.Space) {
 	case share >= NearlyFull-slack:
 		f.unsure[Disk] = true
 	}
-}
-
-// Share is how much of a file system is in use, in percent; 0 where that is not known.
-func Share(s disk.Space) int {
-	if s.Total <= 0 {
-		return 0
-	}
-	return int(100 * (s.Total - s.Free) / s.Total)
 }
 
 func gibibytes(n int64) string {

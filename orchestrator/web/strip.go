@@ -64,7 +64,7 @@ func (s *Server) strip(l tongue, apps []card, newest time.Time) (all []fact) {
 }
 
 func (l tongue) used(name, icon string, of disk.Space) fact {
-	share := int(100 * (of.Total - of.Free) / of.Total)
+	share := of.Used()
 	return fact{Name: name, Icon: icon, Value: l.t("%s free", l.size(of.Free)), Share: share, Warn: share >= notify.NearlyFull}
 }
 
