@@ -145,18 +145,24 @@ func (e *Engine) BeginExchange(ctx context.Context, dirs []string, to string) er
 	return e.CopyVolumes(ctx, fixed, to+swapSuffix)
 }
 
-// movable tells whether a volume can be moved into a directory; one that is not there can.
+// movable tells whether a volume can be moved into a directory: by a rename, since a copy that a
+// power cut ends looks like one. A volume that is not there can, but not one whose place is not
+// there: its disk may come back with it.
 func movable(volume, into string) (bool, error) {
 	var of, at unix.Statx_t
-	err := unix.Statx(unix.AT_FDCWD, volume, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &of)
+	const mask = unix.STATX_BASIC_STATS | unix.STATX_MNT_ID
+	err := unix.Statx(unix.AT_FDCWD, volume, unix.AT_SYMLINK_NOFOLLOW, mask, &of)
 	if errors.Is(err, fs.ErrNotExist) {
+		if _, err := os.Stat(filepath.Dir(volume)); err != nil {
+			return false, fmt.Errorf("%s, where the volume is to be, is not there; connect and mount its disk: %w", filepath.Dir(volume), err)
+		}
 		return true, nil
 	}
 	if err == nil {
-		err = unix.Statx(unix.AT_FDCWD, into, 0, unix.STATX_BASIC_STATS, &at)
+		err = unix.Statx(unix.AT_FDCWD, into, 0, mask, &at)
 	}
-	mount := of.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
-	return !mount && of.Dev_major == at.Dev_major && of.Dev_minor == at.Dev_minor, err
+	root := of.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+	return !root && of.Mnt_id == at.Mnt_id && of.Dev_major == at.Dev_major && of.Dev_minor == at.Dev_minor, err
 }
 
 // Exchange has volumes hold what their copies in the directory from hold, each under its own

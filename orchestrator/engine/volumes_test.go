@@ -288,17 +288,64 @@ func TestAnExchangeIsRefused(t *testing.T) {
 }
 
 // TestWhatCannotBeMovedIsCopiedBeforeAnExchange; nothing begins without the copies.
-func TestWhatCannotBeMovedIsCopiedBeforeAnExchange(t *testing.T) {
-	root := t.TempDir()
-	var ran []string
-	e := &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
-		ran = append(ran, argv[5]) // podman unshare /bin/sh -c SCRIPT NAME
+// scripted runs the scripts without user namespaces, and tells which ran.
+func scripted(t *testing.T, ran *[]string) *Engine {
+	return &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
+		*ran = append(*ran, argv[5]) // podman unshare /bin/sh -c SCRIPT NAME
 		out, err := script(t, "", argv[5], argv[6:]...)
 		if err != nil {
 			return "", errors.New(out)
 		}
 		return out, nil
 	}}
+}
+
+// TestAVolumeWhoseDiskIsAwayIsNotExchanged: when the disk is back, the volume on it would be
+// emptied, and no copy of it be anywhere.
+func TestAVolumeWhoseDiskIsAwayIsNotExchanged(t *testing.T) {
+	root := t.TempDir()
+	var ran []string
+	e := scripted(t, &ran)
+	volume(t, root+"/home/a", "new a")
+	volume(t, root+"/copies/a", "old a")
+	volume(t, root+"/copies/fixed", "old fixed")
+	fixed := root + "/disk/app/fixed"
+	for name, exchange := range map[string]func() error{
+		"before": func() error { return e.BeginExchange(t.Context(), []string{root + "/home/a", fixed}, root+"/kept") },
+		"on the way": func() error {
+			return e.Exchange(t.Context(), []string{root + "/home/a", fixed}, root+"/copies", root+"/kept")
+		},
+	} {
+		if err := exchange(); err == nil || !strings.Contains(err.Error(), "connect and mount its disk") || len(ran) > 0 {
+			t.Errorf("%s: %v, and ran: %q", name, err, ran)
+		}
+	}
+	// Nor where it was away while the others were put aside.
+	volume(t, fixed, "new fixed")
+	if err := os.MkdirAll(root+"/kept.swap/.away", 0o700); err != nil {
+		t.Fatal(err)
+	}
+	if out, err := script(t, "", "exchange.sh", root+"/copies", root+"/kept", fixed); err == nil || !strings.Contains(out, "has no copy") {
+		t.Errorf("%v: %s", err, out)
+	}
+	holds(t, fixed, "new fixed")
+	holds(t, root+"/copies/fixed", "old fixed")
+}
+
+// TestACopyLeavesNothingOfAnExchangeBeforeIt: one that was given up would be taken for its own.
+func TestACopyLeavesNothingOfAnExchangeBeforeIt(t *testing.T) {
+	root := t.TempDir()
+	volume(t, root+"/home/a", "a")
+	volume(t, root+"/kept.swap/a", "stale")
+	mustScript(t, "copy-volumes.sh", "0", root+"/kept", root+"/home/a")
+	holds(t, root+"/kept/a", "a")
+	absent(t, root+"/kept.swap")
+}
+
+func TestWhatCannotBeMovedIsCopiedBeforeAnExchange(t *testing.T) {
+	root := t.TempDir()
+	var ran []string
+	e := scripted(t, &ran)
 	other, err := os.MkdirTemp("/dev/shm", "archipelago-")
 	if err != nil {
 		t.Skip(err)

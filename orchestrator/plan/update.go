@@ -34,7 +34,9 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	if d.Update.Back {
 		to = "go back to " + d.Update.To.Version
 	}
-	// The data of a way back changes places with its copy, once nothing has it open.
+	// The data of a way back changes places with its copy, once nothing has it open. By then
+	// the units are those of the version before, which no boot starts: after a power cut, one
+	// would have the version that is left write to the other's data.
 	exchange := func() {
 		out.add(d, next, PutBack, to)
 		out.add(d, next, Switch, to)
@@ -51,6 +53,9 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 			out.add(d, old, PreUpdate, to)
 		}
 		stopAll(to)
+		if d.Update.Back {
+			p.writeUnits(&out, d, next, to)
+		}
 		out.add(d, old, Copy, to)
 		out.add(d, next, Switch, to)
 		if d.Update.Back {
@@ -59,6 +64,7 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 		p.toNew(&out, d, next, to, stopped)
 	case state.Returning:
 		stopAll(to)
+		p.writeUnits(&out, d, next, to)
 		exchange()
 		p.toNew(&out, d, next, to, stopped)
 	case state.Switched:
@@ -84,7 +90,8 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 // toNew plans what is left once the new version is in force. The data of a way back is as its
 // version left it: no hook has anything to bring up to date.
 func (p *planning) toNew(out *Plan, d *state.Desired, next *render.Rendering, to string, stopped bool) {
-	if !current(next.Files, p.Observed.Files, p.files[d.App]) || d.Update.Phase != state.Switched {
+	written := d.Update.Back && d.Update.Phase != state.Switched
+	if !written && (!current(next.Files, p.Observed.Files, p.files[d.App]) || d.Update.Phase != state.Switched) {
 		p.writeUnits(out, d, next, to)
 	}
 	out.start(d, next, to, p.freePorts(next, stopped))

@@ -12,7 +12,7 @@ for dir; do
 		exit 1
 	fi
 done
-rm -rf --one-file-system -- "$to" "$to.new" "$to.old"
+rm -rf --one-file-system -- "$to" "$to.new" "$to.old" "$to.swap"
 mkdir "$to.new"
 need=0
 [ $# = 0 ] || need=$(du -skc -- "$@" | tail -n1 | cut -f1)

@@ -13,7 +13,8 @@ refuse() {
 	echo "$1" >&2
 	exit 1
 }
-same() { [ "$(stat -c %d -- "$1")" = "$(stat -c %d -- "$2")" ]; }
+# same FILE FILE: a file is moved from where one is to where the other is, and not copied.
+same() { [ "$(stat -c '%d %m' -- "$1")" = "$(stat -c '%d %m' -- "$2")" ]; }
 if [ -d "$from" ]; then
 	for dir; do
 		[ ! -L "$dir" ] || refuse "the volume $dir is a symbolic link, and is not exchanged; move what it leads to in its place, or mount that there"
@@ -34,6 +35,7 @@ if [ -d "$from" ]; then
 		name=${dir##*/}
 		[ -d "$from/$name" ] || continue
 		if [ -d "$dir" ]; then
+			[ -e "$swap/$name" ] || refuse "$dir holds data of which $swap has no copy; its disk was away when the volumes were put aside"
 			find "$dir" -mindepth 1 -maxdepth 1 ! -name lost+found -exec rm -rf --one-file-system -- {} +
 			cp -a --reflink=auto -- "$from/$name/." "$dir/"
 			sync -f "$dir"
