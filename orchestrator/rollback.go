@@ -8,6 +8,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
+	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -45,12 +46,27 @@ func (r *Reconciler) endPrevious(ctx context.Context, now time.Time) {
 			full = space.Used() >= notify.NearlyFull
 		}
 		switch {
+		case repository.Ahead(d.Previous.Since, now): // by a clock that was wrong: it would stay for as long
+			r.countPrevious(d, now)
 		case !now.Before(d.Previous.Until()):
 			r.endWayBack(ctx, d, "it is kept for a week", "")
 		case full:
 			why := "the disk was filling"
 			r.endWayBack(ctx, d, why, perform.WayBackEnded(d.Previous, why))
 		}
+	}
+}
+
+// countPrevious has the time of a way back begin now.
+func (r *Reconciler) countPrevious(d state.Desired, now time.Time) {
+	if _, err := r.store.Update(d.App, func(rec *state.Desired) {
+		if rec.Previous == d.Previous {
+			p := *rec.Previous
+			p.Since = now.UTC()
+			rec.Previous = &p
+		}
+	}); err != nil {
+		r.log.Error("the copy kept of an update", "app", d.App, "error", err)
 	}
 }
 

@@ -200,6 +200,21 @@ func TestTheWayBackEndsAfterAWeek(t *testing.T) {
 	})
 }
 
+// TestTheWayBackIsCountedByTheClockThatIsRight: an update was done while it was years ahead.
+func TestTheWayBackIsCountedByTheClockThatIsRight(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := updated(t)
+		right := l.record().Previous.Since.AddDate(-3, 0, 0)
+		l.r.endPrevious(t.Context(), right)
+		l.is("2", "new", "pair")
+		if until := l.record().Previous.Until(); !until.Equal(right.Add(state.KeepPrevious)) {
+			t.Errorf("it is kept until %s", until)
+		}
+		l.r.endPrevious(t.Context(), right.Add(state.KeepPrevious))
+		l.is("2", "new")
+	})
+}
+
 // TestTheWayBackGoesFirstWhereTheDiskFills: the oldest, until there is room; none of what an
 // update needs that is under way.
 func TestTheWayBackGoesFirstWhereTheDiskFills(t *testing.T) {
