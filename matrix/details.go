@@ -208,7 +208,7 @@ func (s *Snapshot) addSecurity(p properties, c Seen, m *Meant) {
 			p.add(set+" capabilities", bitsOf(m.beyond(set, q.Capabilities[set])))
 		}
 		p.add("no_new_privs", q.NoNewPrivs)
-		p.add("seccomp", map[string]string{"0": "off", "1": "strict", "2": "a filter"}[q.Seccomp])
+		p.add("seccomp", map[string]string{"0": "off in " + q.Program, "1": "strict in " + q.Program, "2": "a filter"}[q.Seccomp])
 	}
 	p.add("root of the container", map[bool]string{true: "the node's user", false: "id " + r.Root + " of the node"}[r.Root == strconv.Itoa(s.UserID)])
 	for kind, ns := range c.namespaces {

@@ -122,7 +122,7 @@ func TestEverythingMoreLessOrOtherIsRed(t *testing.T) {
 		{"a process with two users", factsFile, "process 200 201 serve 100999", "process 200 201 serve 100999/1000/1000", "container pair: user of its processes is 1000:1000 and 100999/1000/1000 of the node:1000, wanted 1000:1000"},
 		{"a group more", factsFile, "process 200 200 serve 100999 100999 100999", "process 200 200 serve 100999 100999 100999,100041", "container pair: group 42 of its processes is held, and none is meant"},
 		{"ambient capabilities", factsFile, "0000000000000000 1 2\nprocess 200 201", "0000000000000400 1 2\nprocess 200 201", "container pair: ambient capabilities is 0x400 and none, wanted none"},
-		{"no seccomp", factsFile, "0000000000000000 1 2\nprocess 200 201", "0000000000000000 1 0\nprocess 200 201", "container pair: seccomp is a filter and off, wanted a filter"},
+		{"no seccomp", factsFile, "0000000000000000 1 2\nprocess 200 201", "0000000000000000 1 0\nprocess 200 201", "container pair: seccomp is a filter and off in serve, wanted a filter"},
 		{"the node's root", factsFile, "root 200 1000", "root 200 0", "container pair: root of the container is id 0 of the node, wanted the node's user"},
 		{"another user namespace's root", factsFile, "root 200 1000", "root 200 100000", "root of the container is id 100000 of the node"},
 		{"the node's user namespace", factsFile, "ns 200 user user:[9]", "ns 200 user user:[1]", "container pair: namespace user is the node's, wanted its own"},
