@@ -1,6 +1,7 @@
 package web
 
 import (
+	"bufio"
 	"context"
 	"errors"
 	"fmt"
@@ -174,6 +175,9 @@ func TestAPageOfLogsIsFollowedAndItsFollowersEndWithIt(t *testing.T) {
 	resp, err := c.Do(r)
 	if err != nil {
 		t.Fatal(err)
+	}
+	// Whoever leaves before it is followed ends no follower.
+	for said := bufio.NewScanner(resp.Body); said.Scan() && !strings.Contains(said.Text(), "feeds is up"); {
 	}
 	leave()
 	resp.Body.Close()
