@@ -10,8 +10,7 @@ import (
 
 // neededImages are those that records name: of what is installed, also while it goes, and
 // of what is being updated both versions, and the one that it can be gone back to, so that a
-// rollback finds its own. It is not sure
-// while a record cannot be read, which may name any.
+// rollback finds its own. It is not sure while a record cannot be read, which may name any.
 func (r *Reconciler) neededImages() (pinned []string, sure bool) {
 	records := r.store.Records()
 	for _, d := range records.All {

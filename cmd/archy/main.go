@@ -328,8 +328,7 @@ func (a *app) status() *cobra.Command {
 		Example: "  archy status --json",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
-			return ask(a, cmd, (*client.Client).Status, &api.StatusRequest{}, func(r *api.StatusResponse) error {
-				s := r
+			return ask(a, cmd, (*client.Client).Status, &api.StatusRequest{}, func(s *api.StatusResponse) error {
 				fmt.Fprintf(cmd.OutOrStdout(), "daemon   %s, since %s\nengine   Podman %s\n", s.Version, s.StartedAt.AsTime().Local().Format("2006-01-02 15:04:05"), s.EngineVersion)
 				if s.Stale != "" {
 					fmt.Fprintf(cmd.OutOrStdout(), "stale    %s\n", s.Stale)

@@ -50,11 +50,7 @@ func consentBack(in io.Reader, out io.Writer, terminal bool, app *api.App, asked
 	if len(asked) > 0 {
 		fmt.Fprintf(out, "%s asks for more than %s:\n", back.Version, app.Version)
 	}
-	words := []string{"archy rollback", app.Id, "--to", back.Version}
-	for _, p := range asked {
-		fmt.Fprintf(out, "  %s\n", p)
-		words = append(words, "--accept '"+strings.ReplaceAll(p, "'", `'\''`)+"'")
-	}
+	words := append([]string{"archy rollback", app.Id, "--to", back.Version}, listed(out, asked)...)
 	if !terminal {
 		return fmt.Errorf("%s does not go back without your consent; to agree: %s", app.Id, strings.Join(words, " "))
 	}

@@ -94,6 +94,15 @@ func missing(privileges, accept []string) []string {
 	return slices.DeleteFunc(slices.Clone(privileges), func(p string) bool { return slices.Contains(accept, p) })
 }
 
+// listed shows privileges, and gives the flags that agree to them.
+func listed(out io.Writer, privileges []string) (flags []string) {
+	for _, p := range privileges {
+		fmt.Fprintf(out, "  %s\n", p)
+		flags = append(flags, "--accept "+quoted(p))
+	}
+	return flags
+}
+
 // consent shows what an update, or another verb, asks for and, at a terminal, asks whether
 // to go on. No answer but yes is consent.
 func consent(in io.Reader, out io.Writer, terminal bool, verb string, app *api.App, asked []string) error {
@@ -103,14 +112,8 @@ func consent(in io.Reader, out io.Writer, terminal bool, verb string, app *api.A
 	} else {
 		fmt.Fprintf(out, "%s %s asks for more than applications have by themselves. It\n", app.Id, app.Version)
 	}
-	for _, p := range asked {
-		fmt.Fprintf(out, "  %s\n", p)
-	}
+	flags := listed(out, asked)
 	if !terminal {
-		flags := make([]string, len(asked))
-		for i, p := range asked {
-			flags[i] = "--accept '" + strings.ReplaceAll(p, "'", `'\''`) + "'"
-		}
 		return fmt.Errorf("%s is not %s without your consent; to agree: archy %s %s %s", app.Id, done, verb, app.Id, strings.Join(flags, " "))
 	}
 	if !agrees(in, out, strings.ToUpper(verb[:1])+verb[1:]+"?") {

@@ -384,6 +384,7 @@ func (m *Manager) Backups(now time.Time) map[string]view.Backup {
 	out := map[string]view.Backup{}
 	for _, app := range m.wanted() {
 		var b view.Backup
+		wrong := func(what string) { b.Problem = strings.TrimPrefix(b.Problem+"; "+what, "; ") }
 		for _, name := range slices.Sorted(maps.Keys(known)) {
 			k := known[name]
 			a, ok := k.Apps[app]
@@ -400,16 +401,16 @@ func (m *Manager) Backups(now time.Time) map[string]view.Backup {
 				b.Started = a.Started
 			}
 			if a.Unproven != "" {
-				b.Problem = strings.TrimPrefix(b.Problem+"; the newest backup in "+name+" could not be restored on trial: "+a.Unproven, "; ")
+				wrong("the newest backup in " + name + " could not be restored on trial: " + a.Unproven)
 			}
 			if a.Postponed != "" && ago(now, a.unproven()) > grace*tryEvery {
-				b.Problem = strings.TrimPrefix(b.Problem+"; not restored on trial from "+name+" since "+a.unproven().Format(time.DateOnly)+": "+a.Postponed, "; ")
+				wrong("not restored on trial from " + name + " since " + a.unproven().Format(time.DateOnly) + ": " + a.Postponed)
 			}
 			if why := overdue(k.Every, a, now); why != "" {
-				b.Problem = strings.TrimPrefix(b.Problem+"; backup overdue: "+why+" in "+name+": "+cmp.Or(a.Problem, k.Away, "it has not been made"), "; ")
+				wrong("backup overdue: " + why + " in " + name + ": " + cmp.Or(a.Problem, k.Away, "it has not been made"))
 			}
 			if k.Damaged != "" {
-				b.Problem = strings.TrimPrefix(b.Problem+"; the repository "+name+" is damaged: "+k.Damaged, "; ")
+				wrong("the repository " + name + " is damaged: " + k.Damaged)
 			}
 		}
 		if !b.Made.IsZero() || b.Problem != "" {

@@ -60,6 +60,8 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 		out.add(d, next, Switch, to)
 		if d.Update.Back {
 			exchange()
+		} else {
+			p.writeUnits(&out, d, next, to)
 		}
 		p.toNew(&out, d, next, to, stopped)
 	case state.Returning:
@@ -70,6 +72,9 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	case state.Switched:
 		if down, stale := p.broken(d, next); len(down)+len(stale) > 0 {
 			stopAll(to) // what boot may have started from the old units
+		}
+		if !current(next.Files, p.Observed.Files, p.files[d.App]) {
+			p.writeUnits(&out, d, next, to)
 		}
 		p.toNew(&out, d, next, to, stopped)
 	case state.RollingBack:
@@ -87,13 +92,9 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	return out
 }
 
-// toNew plans what is left once the new version is in force. The data of a way back is as its
+// toNew plans what is left once the new version is in force, with its units. The data of a way back is as its
 // version left it: no hook has anything to bring up to date.
 func (p *planning) toNew(out *Plan, d *state.Desired, next *render.Rendering, to string, stopped bool) {
-	written := d.Update.Back && d.Update.Phase != state.Switched
-	if !written && (!current(next.Files, p.Observed.Files, p.files[d.App]) || d.Update.Phase != state.Switched) {
-		p.writeUnits(out, d, next, to)
-	}
 	out.start(d, next, to, p.freePorts(next, stopped))
 	if len(d.Update.To.Hooks.PostUpdate) > 0 && !d.Update.Back {
 		out.add(d, next, PostUpdate, to)

@@ -62,6 +62,9 @@ var (
 // nameForm is what names a repository, and its directory.
 var nameForm = regexp.MustCompile(`^[a-z0-9][a-z0-9-]{0,62}$`)
 
+// isName tells whether a repository can have a name, beside what else the directory holds.
+func isName(name string) bool { return nameForm.MatchString(name) && name != cacheName }
+
 // variables are those that a repository may need to be reached.
 var variables = []string{"AWS_ACCESS_KEY_ID", "AWS_SECRET_ACCESS_KEY", "AWS_SESSION_TOKEN", "AWS_DEFAULT_REGION", "RESTIC_REST_USERNAME", "RESTIC_REST_PASSWORD"}
 
@@ -145,7 +148,7 @@ func (s *Store) List() ([]*Repository, error) {
 	}
 	var all []*Repository
 	for _, e := range entries {
-		if !e.IsDir() || !nameForm.MatchString(e.Name()) || e.Name() == cacheName {
+		if !e.IsDir() || !isName(e.Name()) {
 			continue
 		}
 		r, err := s.Get(e.Name())
@@ -193,7 +196,7 @@ func (s *Store) called() (string, error) {
 
 // Get gives one.
 func (s *Store) Get(name string) (*Repository, error) {
-	if !nameForm.MatchString(name) || name == cacheName {
+	if !isName(name) {
 		return nil, fmt.Errorf("%w %q", ErrUnknown, name)
 	}
 	return s.read(name, filepath.Join(s.dir, name))
@@ -236,7 +239,7 @@ func (s *Store) read(name, dir string) (*Repository, error) {
 
 // Key gives the recovery key of one, or of the last of that name if it was removed not long ago.
 func (s *Store) Key(name string) (string, error) {
-	if _, err := s.Get(name); errors.Is(err, ErrUnknown) && nameForm.MatchString(name) {
+	if _, err := s.Get(name); errors.Is(err, ErrUnknown) && isName(name) {
 		if removed, _ := filepath.Glob(filepath.Join(s.dir, keysDir, name+".*")); len(removed) > 0 {
 			b, err := os.ReadFile(slices.Max(removed))
 			return strings.TrimSpace(string(b)), err
@@ -365,7 +368,7 @@ func (r *Repository) begin(ctx context.Context, make bool) error {
 // there, which stays as it is. Since the answer can be lost, the key can be asked for (Key)
 // until Sweep deletes it.
 func (s *Store) Remove(name string, now time.Time) (key string, err error) {
-	if !nameForm.MatchString(name) || name == cacheName {
+	if !isName(name) {
 		return "", fmt.Errorf("%w %q", ErrUnknown, name)
 	}
 	dir := filepath.Join(s.dir, name)
@@ -424,7 +427,7 @@ func (s *Store) Set(name string, settings Settings) error {
 
 // admit says why something is no repository, and gives its address without what is secret.
 func (s *Store) admit(a Added) (shown string, err error) {
-	if !nameForm.MatchString(a.Name) || a.Name == cacheName {
+	if !isName(a.Name) {
 		return "", fmt.Errorf("%q is no name: lower-case letters, digits and hyphens, at most 63", a.Name)
 	}
 	for name, value := range a.Environment {
