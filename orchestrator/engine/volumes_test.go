@@ -155,26 +155,15 @@ func TestIncompleteCopyNeverBearsTheName(t *testing.T) {
 	absent(t, to+".new")
 }
 
-// TestPutBackContinuesAfterACut ends the script before every one of its steps in turn,
-// and runs it again.
-func TestPutBackContinuesAfterACut(t *testing.T) {
+// cut has a script die before the first call of each of these programs, before the second, and so
+// on until there is no such call. try is given the directory of the one that dies, and gives how
+// the script ended. At least so many cuts have to be made.
+func cut(t *testing.T, programs []string, least int, try func(programs string) error) {
+	t.Helper()
 	cuts := 0
-	for _, program := range []string{"mkdir", "mv", "rm", "sync"} {
+	for _, program := range programs {
 		for n := 1; ; n++ {
-			root := t.TempDir()
-			from, home := root+"/copy", root+"/home"
-			volume(t, from+"/a", "old a")
-			volume(t, from+"/b", "old b")
-			volume(t, from+"/gone", "old gone") // has no counterpart any more
-			volume(t, home+"/a", "new a")
-			volume(t, home+"/b", "new b")
-			volume(t, home+"/c", "new c") // has no copy: stays
-			_, err := script(t, failing(t, program, n), "put-back.sh", from, home)
-			mustScript(t, "put-back.sh", from, home)
-			for dir, want := range map[string]string{"a": "old a", "b": "old b", "gone": "old gone", "c": "new c"} {
-				holds(t, home+"/"+dir, want)
-			}
-			absent(t, from, from+".old")
+			err := try(failing(t, program, n))
 			if t.Failed() {
 				t.Fatalf("cut before %s number %d", program, n)
 			}
@@ -184,9 +173,31 @@ func TestPutBackContinuesAfterACut(t *testing.T) {
 			cuts++
 		}
 	}
-	if cuts < 10 {
+	if cuts < least {
 		t.Errorf("only %d cuts were made", cuts)
 	}
+}
+
+// TestPutBackContinuesAfterACut ends the script before every one of its steps in turn,
+// and runs it again.
+func TestPutBackContinuesAfterACut(t *testing.T) {
+	cut(t, []string{"mkdir", "mv", "rm", "sync"}, 10, func(programs string) error {
+		root := t.TempDir()
+		from, home := root+"/copy", root+"/home"
+		volume(t, from+"/a", "old a")
+		volume(t, from+"/b", "old b")
+		volume(t, from+"/gone", "old gone") // has no counterpart any more
+		volume(t, home+"/a", "new a")
+		volume(t, home+"/b", "new b")
+		volume(t, home+"/c", "new c") // has no copy: stays
+		_, err := script(t, programs, "put-back.sh", from, home)
+		mustScript(t, "put-back.sh", from, home)
+		for dir, want := range map[string]string{"a": "old a", "b": "old b", "gone": "old gone", "c": "new c"} {
+			holds(t, home+"/"+dir, want)
+		}
+		absent(t, from, from+".old")
+		return err
+	})
 }
 
 func TestPutBackWithoutACopyDoesNothing(t *testing.T) {
@@ -218,35 +229,23 @@ func exchanging(t *testing.T, root string) (args []string) {
 // TestAnExchangeContinuesAfterACut ends the script before every one of its steps in turn, and
 // runs it again, and again when it is done.
 func TestAnExchangeContinuesAfterACut(t *testing.T) {
-	cuts := 0
-	for _, program := range []string{"mkdir", "mv", "find", "cp", "rm", "rmdir", "sync", "stat"} {
-		for n := 1; ; n++ {
-			root := t.TempDir()
-			args := exchanging(t, root)
-			_, err := script(t, failing(t, program, n), "exchange.sh", args...)
-			for range 2 {
-				mustScript(t, "exchange.sh", args...)
-			}
-			holds(t, root+"/home/a", "old a")
-			holds(t, root+"/home/a/deep", "old deep")
-			holds(t, root+"/disk/app/fixed", "old fixed")
-			holds(t, root+"/home/older", "old older")
-			holds(t, root+"/kept/a", "new a")
-			holds(t, root+"/kept/fixed", "new fixed")
-			holds(t, root+"/kept/newer", "new newer")
-			absent(t, root+"/home/newer", root+"/disk/app/fixed/more", root+"/kept/older", root+"/kept/.away", root+"/kept.swap", root+"/copies", root+"/copies.old")
-			if t.Failed() {
-				t.Fatalf("cut before %s number %d", program, n)
-			}
-			if err == nil {
-				break // there is no such call
-			}
-			cuts++
+	cut(t, []string{"mkdir", "mv", "find", "cp", "rm", "rmdir", "sync", "stat"}, 20, func(programs string) error {
+		root := t.TempDir()
+		args := exchanging(t, root)
+		_, err := script(t, programs, "exchange.sh", args...)
+		for range 2 {
+			mustScript(t, "exchange.sh", args...)
 		}
-	}
-	if cuts < 20 {
-		t.Errorf("only %d cuts were made", cuts)
-	}
+		holds(t, root+"/home/a", "old a")
+		holds(t, root+"/home/a/deep", "old deep")
+		holds(t, root+"/disk/app/fixed", "old fixed")
+		holds(t, root+"/home/older", "old older")
+		holds(t, root+"/kept/a", "new a")
+		holds(t, root+"/kept/fixed", "new fixed")
+		holds(t, root+"/kept/newer", "new newer")
+		absent(t, root+"/home/newer", root+"/disk/app/fixed/more", root+"/kept/older", root+"/kept/.away", root+"/kept.swap", root+"/copies", root+"/copies.old")
+		return err
+	})
 }
 
 // TestAnExchangeIsUndoneByAnother: what was there is there again, and so is what was kept.
@@ -788,38 +787,26 @@ func TestWhatAMoveMadeIsDeletedAndNothingElse(t *testing.T) {
 }
 
 func TestAMovedVolumeIsFilledAgainAfterACut(t *testing.T) {
-	cuts := 0
-	for _, program := range []string{"find", "cp", "sync", "mkdir", "mv", "rm"} {
-		for n := 1; ; n++ {
-			root := t.TempDir()
-			copies, dir := root+"/copy", root+"/disk/app/media"
-			volume(t, copies+"/media", "old")
-			volume(t, copies+"/db", "old")
-			volume(t, dir, "new")
-			volume(t, root+"/home/db", "new")
-			if err := os.WriteFile(dir+"/more", nil, 0o600); err != nil {
-				t.Fatal(err)
-			}
-			_, err := script(t, failing(t, program, n), "refill.sh", copies+"/media", dir, copies+".old")
-			for range 2 {
-				mustScript(t, "refill.sh", copies+"/media", dir, copies+".old")
-			}
-			mustScript(t, "put-back.sh", copies, root+"/home")
-			holds(t, dir, "old")
-			holds(t, root+"/home/db", "old")
-			absent(t, dir+"/more", root+"/home/media", copies, copies+".old")
-			if t.Failed() {
-				t.Fatalf("cut before %s number %d", program, n)
-			}
-			if err == nil {
-				break // there is no such call
-			}
-			cuts++
+	cut(t, []string{"find", "cp", "sync", "mkdir", "mv", "rm"}, 5, func(programs string) error {
+		root := t.TempDir()
+		copies, dir := root+"/copy", root+"/disk/app/media"
+		volume(t, copies+"/media", "old")
+		volume(t, copies+"/db", "old")
+		volume(t, dir, "new")
+		volume(t, root+"/home/db", "new")
+		if err := os.WriteFile(dir+"/more", nil, 0o600); err != nil {
+			t.Fatal(err)
 		}
-	}
-	if cuts < 5 {
-		t.Errorf("only %d cuts were made", cuts)
-	}
+		_, err := script(t, programs, "refill.sh", copies+"/media", dir, copies+".old")
+		for range 2 {
+			mustScript(t, "refill.sh", copies+"/media", dir, copies+".old")
+		}
+		mustScript(t, "put-back.sh", copies, root+"/home")
+		holds(t, dir, "old")
+		holds(t, root+"/home/db", "old")
+		absent(t, dir+"/more", root+"/home/media", copies, copies+".old")
+		return err
+	})
 	root := t.TempDir()
 	volume(t, root+"/copy/media", "old")
 	if out, err := script(t, "", "refill.sh", root+"/copy/media", root+"/disk/app/media", root+"/copy.old"); err == nil || !strings.Contains(out, "connect and mount its disk") {
