@@ -91,12 +91,13 @@ func gateOf(t *testing.T, catalog, out string, env []string, args ...string) (in
 	t.Helper()
 	status, stdout, stderr := runGate(t, catalog, out, env, args...)
 	t.Log(stderr)
+	var r reports.Report
 	t.Cleanup(func() {
 		if t.Failed() {
 			journals(t, out)
+			t.Logf("the first failure, again: %+v", r.First) // a log that is cut off keeps its end
 		}
 	})
-	var r reports.Report
 	if err := json.Unmarshal([]byte(stdout), &r); err != nil {
 		t.Fatalf("exit status %d, no report: %v\n%s", status, err, stderr)
 	}

@@ -339,6 +339,45 @@ func TestWhoseMainProcessIsGoneIsSaid(t *testing.T) {
 	}
 }
 
+// TestTheEnginesProgramIsKnownByItsFile starts a program as crun starts itself, from a mount
+// that is gone: the kernel has no name for its file.
+func TestTheEnginesProgramIsKnownByItsFile(t *testing.T) {
+	dir := t.TempDir()
+	engine, at := filepath.Join(dir, "engine"), filepath.Join(dir, "at")
+	sleep, err := os.ReadFile("/bin/sleep")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := errors.Join(os.WriteFile(engine, sleep, 0o755), os.WriteFile(at, nil, 0o644)); err != nil {
+		t.Fatal(err)
+	}
+	cmd := exec.CommandContext(t.Context(), "sh", "-ec", `mount --bind "$1" "$2"; exec 3<"$2"; umount -l "$2"; exec /proc/self/fd/3 300`, "sh", engine, at)
+	cmd.SysProcAttr = &syscall.SysProcAttr{
+		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
+		UidMappings: []syscall.SysProcIDMap{{HostID: os.Getuid(), Size: 1}},
+		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getgid(), Size: 1}},
+	}
+	cmd.Stderr = os.Stderr
+	if err := cmd.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer func() { cmd.Process.Kill(); cmd.Wait() }()
+	pid := strconv.Itoa(cmd.Process.Pid)
+	for link := ""; link != "/"; link, err = os.Readlink("/proc/" + pid + "/exe") {
+		if err != nil {
+			t.Fatal(err)
+		}
+	}
+	if name := program(pid); name != "/" {
+		t.Errorf("a program that is no engine's is %q", name)
+	}
+	defer func(were []string) { engines = were }(engines)
+	engines = []string{filepath.Join(dir, "absent"), engine}
+	if name := program(pid); name != "engine" {
+		t.Errorf("the engine's program is %q", name)
+	}
+}
+
 func TestAnAnswerThatIsTooLongHasNoEnd(t *testing.T) {
 	var out bytes.Buffer
 	p := newPlace(t)

@@ -92,13 +92,27 @@ func one(ids []string) (out string) {
 	return out
 }
 
-// program is the name of the file that a process runs: "memfd" for a copy in memory.
+// engines are the programs that become a container's own.
+var engines = []string{"/usr/bin/crun", "/usr/bin/runc"}
+
+// program is the name of the file that a process runs: "memfd" for a copy in memory. crun runs
+// from a mount of its file that nothing else sees, of which the kernel says "/" only: it is
+// known by the file itself.
 func program(pid string) string {
-	link, _ := os.Readlink("/proc/" + pid + "/exe")
+	exe := "/proc/" + pid + "/exe"
+	link, _ := os.Readlink(exe)
 	f := strings.Fields(link) // it may say "(deleted)" at its end
 	switch {
 	case len(f) == 0:
 		return none
+	case link == "/":
+		if runs, err := os.Stat(exe); err == nil {
+			for _, e := range engines {
+				if file, err := os.Stat(e); err == nil && os.SameFile(runs, file) {
+					return filepath.Base(e)
+				}
+			}
+		}
 	case strings.HasPrefix(f[0], "/memfd:"):
 		return "memfd"
 	}
