@@ -18,7 +18,7 @@ const usage = `usage: node run            run btcd; on simnet, mine blocks for w
        node health         whether the RPC answers
        node ready          whether the newest block is of the last day
        node mine TEXT      on simnet, mine a block that holds a text of at most 64 bytes
-       node texts          the texts of the newest fifty blocks, the newest first`
+       node texts          the texts of all blocks, the newest first`
 
 func main() {
 	ctx, stop := signal.NotifyContext(context.Background(), syscall.SIGTERM, syscall.SIGINT)

@@ -28,7 +28,7 @@ const (
 	noVersion  = 0x20000000 // says nothing (BIP 9)
 	maxText    = 64
 	uniqueSize = 4
-	newest     = 50 // blocks whose texts are shown; each takes two connections, since btcd keeps none
+	atOnce     = 200 // blocks that are asked for at once
 	// grown is the height of simnet at which segwit and taproot are in force: of its spans of
 	// a hundred blocks (BIP 9), the second asks for them, and the fourth has them.
 	grown = 400
@@ -308,38 +308,56 @@ func textOf(script []byte) string {
 	return string(parts[2])
 }
 
-// texts writes the texts of the newest blocks. It reads transactions by their ids, which
-// takes the index of them.
+// texts writes the texts of all blocks, the newest first. It reads transactions by their ids,
+// which takes the index of them.
 func texts(ctx context.Context, c *client, w io.Writer) error {
 	t, err := c.tip(ctx)
 	if err != nil {
 		return err
 	}
-	for range newest {
-		if t.Height == 0 {
-			return nil
-		}
-		var block struct {
-			Tx       []string
-			Previous string `json:"previousblockhash"`
-		}
-		if err := c.call(ctx, "getblock", &block, t.Hash, 1); err != nil {
+	for newest := t.Height; newest > 0; newest -= atOnce {
+		if err := textsOf(ctx, c, newest, max(1, newest-atOnce+1), w); err != nil {
 			return err
 		}
-		if len(block.Tx) == 0 {
-			return fmt.Errorf("the block %s has no transaction", t.Hash)
+	}
+	return nil
+}
+
+// textsOf writes those of the blocks of some heights, both included.
+func textsOf(ctx context.Context, c *client, newest, oldest int64, w io.Writer) error {
+	var heights, blocks, firsts [][]any
+	for h := newest; h >= oldest; h-- {
+		heights = append(heights, []any{h})
+	}
+	hashes, err := calls[string](ctx, c, "getblockhash", heights)
+	if err != nil {
+		return err
+	}
+	for _, h := range hashes {
+		blocks = append(blocks, []any{h, 1})
+	}
+	contents, err := calls[struct{ Tx []string }](ctx, c, "getblock", blocks)
+	if err != nil {
+		return err
+	}
+	for i, b := range contents {
+		if len(b.Tx) == 0 {
+			return fmt.Errorf("the block %s has no transaction", hashes[i])
 		}
-		var tx struct{ Vin []struct{ Coinbase string } }
-		if err := c.call(ctx, "getrawtransaction", &tx, block.Tx[0], 1); err != nil {
-			return err
+		firsts = append(firsts, []any{b.Tx[0], 1})
+	}
+	coinbases, err := calls[struct{ Vin []struct{ Coinbase string } }](ctx, c, "getrawtransaction", firsts)
+	if err != nil {
+		return err
+	}
+	for _, tx := range coinbases {
+		if len(tx.Vin) != 1 {
+			continue
 		}
-		if len(tx.Vin) == 1 {
-			script, err := hex.DecodeString(tx.Vin[0].Coinbase)
-			if text := textOf(script); err == nil && text != "" {
-				fmt.Fprintln(w, string(bytes.ToValidUTF8([]byte(text), []byte("?"))))
-			}
+		script, err := hex.DecodeString(tx.Vin[0].Coinbase)
+		if text := textOf(script); err == nil && text != "" {
+			fmt.Fprintln(w, string(bytes.ToValidUTF8([]byte(text), []byte("?"))))
 		}
-		t.Hash, t.Height = block.Previous, t.Height-1
 	}
 	return nil
 }

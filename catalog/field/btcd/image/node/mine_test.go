@@ -3,7 +3,9 @@ package main
 import (
 	"bytes"
 	"encoding/hex"
+	"encoding/json"
 	"fmt"
+	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
@@ -124,5 +126,55 @@ func TestCoinsAreForThosePermittedAndForAddresses(t *testing.T) {
 		if w.Code != want {
 			t.Errorf("%q: %d %s", password, w.Code, w.Body)
 		}
+	}
+}
+
+// TestATextIsFoundHoweverManyBlocksFollowIt asks a node of 450 blocks, whose first one holds a
+// text: whoever is given coins mines a hundred at once.
+func TestATextIsFoundHoweverManyBlocksFollowIt(t *testing.T) {
+	const height = 450
+	connections := 0
+	one := func(method string, params []any) any {
+		switch method {
+		case "getbestblockhash":
+			return fmt.Sprint("hash", height)
+		case "getblockheader":
+			return map[string]any{"height": height}
+		case "getblockhash":
+			return fmt.Sprint("hash", params[0])
+		case "getblock":
+			return map[string]any{"tx": []string{"first of " + params[0].(string)}}
+		}
+		script := append(push([]byte{1, 1}), push([]byte("uniq"))...)
+		if params[0] == "first of hash1" {
+			script = append(script, push([]byte("kept"))...)
+		}
+		return map[string]any{"vin": []any{map[string]any{"coinbase": hex.EncodeToString(script)}}}
+	}
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		connections++
+		b, _ := io.ReadAll(r.Body)
+		var many []request
+		if json.Unmarshal(b, &many) != nil {
+			var single request
+			if err := json.Unmarshal(b, &single); err != nil {
+				t.Error(err)
+			}
+			json.NewEncoder(w).Encode(map[string]any{"id": single.ID, "result": one(single.Method, single.Params)})
+			return
+		}
+		var answers []any
+		for _, q := range many {
+			answers = append(answers, map[string]any{"id": q.ID, "result": one(q.Method, q.Params)})
+		}
+		json.NewEncoder(w).Encode(answers)
+	}))
+	defer s.Close()
+	var out strings.Builder
+	if err := texts(t.Context(), &client{s.URL, "rpc", s.Client()}, &out); err != nil || out.String() != "kept\n" {
+		t.Errorf("%q, %v", out.String(), err)
+	}
+	if connections > 2+3*3 {
+		t.Errorf("%d connections", connections)
 	}
 }
