@@ -80,7 +80,8 @@ const page = `<!DOCTYPE html>
 <p id="relay">Add the address of this page to the relays of your Nostr client, with <code>ws</code> in place of <code>http</code>.</p>
 `
 
-// ask has a client of the relay in this container.
+// ask has a client of the relay in this container. The connection ends with this process: the
+// library's Close may take it away under what it is still writing.
 func ask(ctx context.Context, do func(context.Context, *nostr.Relay) error) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -88,7 +89,6 @@ func ask(ctx context.Context, do func(context.Context, *nostr.Relay) error) erro
 	if err != nil {
 		return err
 	}
-	defer relay.Close()
 	return do(ctx, relay)
 }
 
