@@ -21,7 +21,7 @@ func signIn(t *testing.T, g *access.Guard, browser string) *http.Cookie {
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/login", nil)
 	r.TLS = &tls.ConnectionState{}
 	r.Header.Set("User-Agent", browser)
-	if ok, _, err := g.SignIn(w, r, "sesame"); !ok || err != nil {
+	if ok, _, err := g.SignIn(w, r, "sesame", ""); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	return w.Result().Cookies()[0]
