@@ -1,6 +1,7 @@
 package web
 
 import (
+	"cmp"
 	"encoding/base64"
 	"errors"
 	"html/template"
@@ -17,11 +18,11 @@ import (
 type factorPage struct {
 	frame
 	access.FactorStatus
-	Unreadable string   // why it cannot be read
-	Secret     string   // that is being set up, in groups of four; empty for none
-	Picture    string   // of it, for an authenticator: the address of a QR code
-	Link       string   // the same, for an authenticator on this device
-	Recovery   []string // the codes, this once
+	Unreadable string       // why it cannot be read
+	Secret     string       // that is being set up, in groups of four; empty for none
+	Picture    template.URL // of it, for an authenticator: the address of a QR code
+	Link       string       // the same, for an authenticator on this device
+	Recovery   []string     // the codes, this once
 	Problem    template.HTML
 }
 
@@ -42,7 +43,7 @@ func (s *Server) factorPage(r *http.Request) factorPage {
 	} else if svg, err := code.ToSVGBytes(qr.NewQrCodeImgConfig(4, 2)); err != nil {
 		s.Log.Error("the QR code of the second factor", "error", err)
 	} else {
-		p.Picture = "data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(svg)
+		p.Picture = template.URL("data:image/svg+xml;base64," + base64.StdEncoding.EncodeToString(svg))
 	}
 	return p
 }
@@ -50,12 +51,8 @@ func (s *Server) factorPage(r *http.Request) factorPage {
 // enrolment is how an authenticator takes a secret over (Google Authenticator's Key Uri Format,
 // which all of them read).
 func (s *Server) enrolment(secret string) string {
-	const issuer = "Archipelago"
-	name := s.About.Name
-	if name == "" {
-		name = "node"
-	}
-	return "otpauth://totp/" + url.PathEscape(issuer+":"+name) + "?" + url.Values{"secret": {secret}, "issuer": {issuer}}.Encode()
+	name := cmp.Or(s.About.Name, "node")
+	return "otpauth://totp/Archipelago:" + url.PathEscape(name) + "?issuer=Archipelago&secret=" + secret
 }
 
 func (s *Server) factor(w http.ResponseWriter, r *http.Request) {
@@ -72,7 +69,7 @@ func (s *Server) factorProblem(w http.ResponseWriter, r *http.Request, status in
 // beginFactor makes a secret. It takes the password: whoever finds a browser signed in must not
 // be able to keep its owner out.
 func (s *Server) beginFactor(w http.ResponseWriter, r *http.Request) {
-	if !s.proven(w, r, "second factor begin", "") {
+	if !s.proven(w, r, "begin", "") {
 		return
 	}
 	own, _ := s.Guard.SignedIn(r)
@@ -92,7 +89,7 @@ func (s *Server) confirmFactor(w http.ResponseWriter, r *http.Request) {
 	s.Reconciler.Audit(access.Who(r), "second factor on", err)
 	switch {
 	case errors.Is(err, access.ErrFactor):
-		s.factorProblem(w, r, http.StatusUnprocessableEntity, in(r).html("That is not the code that belongs to this secret now. The clocks of this node and of the authenticator may differ: they must not by more than half a minute."))
+		s.factorProblem(w, r, http.StatusConflict, in(r).html("That is not the code that belongs to this secret now. The clocks of this node and of the authenticator may differ: they must not by more than half a minute."))
 	case err != nil:
 		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
 	default:
@@ -105,7 +102,7 @@ func (s *Server) confirmFactor(w http.ResponseWriter, r *http.Request) {
 // endFactor takes the password and a code: whoever finds a browser signed in must not be able
 // to take it off.
 func (s *Server) endFactor(w http.ResponseWriter, r *http.Request) {
-	if !s.proven(w, r, "second factor off", r.PostForm.Get("code")) {
+	if !s.proven(w, r, "off", r.PostForm.Get("code")) {
 		return
 	}
 	err := s.Sessions.Factor.Off()
@@ -126,8 +123,8 @@ func (s *Server) proven(w http.ResponseWriter, r *http.Request, asked, code stri
 	case ok:
 		return true
 	case err == nil || errors.Is(err, access.ErrFactor):
-		s.Reconciler.Audit(access.Who(r), asked, wrong(err))
-		s.factorProblem(w, r, http.StatusUnauthorized, in(r).html("That is not the password, or not the code that goes with it."))
+		s.Reconciler.Audit(access.Who(r), "second factor "+asked, wrong(err))
+		s.factorProblem(w, r, http.StatusConflict, in(r).html("That is not the password, or not the code that goes with it."))
 	default:
 		s.Log.Error("checking the password", "error", err)
 		s.factorProblem(w, r, http.StatusInternalServerError, in(r).html("The password could not be checked; the daemon's log says why."))
