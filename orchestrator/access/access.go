@@ -192,8 +192,10 @@ func (g *Guard) Token(next http.Handler) http.Handler {
 // session and sets its cookie. answered is true where the response has been written: not
 // over TLS, nobody signs in, since whoever listens would be signed in too. The token is
 // let through however many attempts were wrong before: it cannot be guessed, and is what
-// an owner has left whose address is being abused.
-func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok, answered bool, err error) {
+// an owner has left whose address is being abused. The password takes the code, too, where there
+// is a second factor: with ErrFactor, that alone was wrong, which the answer is not to tell;
+// with ErrRecovered it was one for recovery, and the session is begun.
+func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed, code string) (ok, answered bool, err error) {
 	if r.TLS == nil {
 		refusePlain(w, r)
 		return false, true, nil
@@ -209,19 +211,12 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok
 			refuse(w, wait, tooManyWrong)
 			return false, true, nil
 		}
-		ok, err = g.sessions.passwords.Check(r.Context(), typed)
-		switch {
-		case errors.Is(err, errBusy):
-			giveBack()
-			refuse(w, wrongEvery, "Too many sign-ins at the same time; try again in a moment.")
-			return false, true, nil
-		case err != nil || !ok:
-			return false, false, err
+		if ok, answered, err = g.known(w, r, giveBack, typed, code); !ok {
+			return false, answered, err
 		}
-		giveBack()
 	}
 	setCookie(w, g.sessions.begin(r, credentials), sessionLife)
-	return true, false, nil
+	return true, false, err
 }
 
 // SignedIn gives the session that a request carries.

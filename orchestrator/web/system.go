@@ -35,6 +35,7 @@ type systemPage struct {
 	Folders  []folder
 	Problem  string // why the folders cannot be read
 	Browsers []browser
+	Factor   access.FactorStatus
 	Notify   notifyPart
 	Refused  refusal
 	Checks   []host.Finding // where they were asked for
@@ -79,6 +80,7 @@ func (s *Server) systemPage(f frame) systemPage {
 	for _, f := range folders {
 		p.Folders = append(p.Folders, folder{f, "/system/folders/" + url.PathEscape(f.Name) + "/remove"})
 	}
+	p.Factor, _ = s.Sessions.Factor.Status() // its own page says why it cannot be read
 	for _, b := range s.Sessions.List() {
 		p.Browsers = append(p.Browsers, browser{b, b.ID == p.Own.ID, p.Button("/sessions/"+b.ID+"/end", p.t("Sign out"))})
 	}
