@@ -25,6 +25,9 @@ const (
 	// longest is how long an application may stay stopped for what has changed to be read and
 	// sent to the repository. Where that would take longer, it is copied first.
 	longest = 10 * time.Second
+	// most is how long it stays stopped where that takes longer than was to be expected, as
+	// when the network stands still. Then it is copied, too.
+	most = time.Minute
 )
 
 var (
@@ -80,7 +83,7 @@ func (m *Manager) readInPlace(ctx context.Context, r *repository.Repository, app
 	}
 	message := "reading the volumes; the application runs meanwhile"
 	tell(Step{Message: message})
-	s, err = r.BackupInPlace(ctx, app, dir, p.dirs, func(took time.Duration) (func(), error) {
+	s, err = r.BackupInPlace(ctx, app, dir, p.dirs, most, func(took time.Duration) (func(), error) {
 		start, err := p.stop(ctx, took)
 		message = "reading what has changed; the application is stopped meanwhile"
 		return start, err

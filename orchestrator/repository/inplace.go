@@ -29,13 +29,13 @@ shift; exec restic "$@"' restic "$@"`
 // while the application runs, which gives no backup; then, once stop has returned, only what
 // is not of the same inode, size and times as it was then. Until start is called, nothing may
 // change; stop has to see to it that whatever may have changed unnoticed has another ctime. It
-// is told how long the first reading took. Of the first reading, nothing stays but data that
+// is told how long the first reading took. The second is given up after most. Of the first reading, nothing stays but data that
 // the snapshot refers to.
-func (r *Repository) BackupInPlace(ctx context.Context, app, dir string, volumes []string, stop func(took time.Duration) (start func(), err error), progress Progress) (s Snapshot, err error) {
+func (r *Repository) BackupInPlace(ctx context.Context, app, dir string, volumes []string, most time.Duration, stop func(took time.Duration) (start func(), err error), progress Progress) (s Snapshot, err error) {
 	// Held from the beginning: an application must not stay stopped for another's backup.
 	r.working.Lock()
 	defer r.working.Unlock()
-	read := func(progress Progress, args ...string) (end stored, err error) {
+	read := func(ctx context.Context, progress Progress, args ...string) (end stored, err error) {
 		script := append([]string{inPlace, "restic", dir, filepath.Join(r.dir, environmentFile), r.host}, volumes...)
 		err = r.runs(ctx, append(script, "--"), end.following(progress), append([]string{"backup", "--host", r.host}, args...)...)
 		return end, err
@@ -44,7 +44,7 @@ func (r *Repository) BackupInPlace(ctx context.Context, app, dir string, volumes
 		return s, err
 	}
 	begin := time.Now()
-	first, err := read(progress, "--force", "--tag", reading, ".")
+	first, err := read(ctx, progress, "--force", "--tag", reading, ".")
 	if first.ID == "" {
 		return s, errors.Join(err, fmt.Errorf("repository %s: restic read %s while it ran, and made no snapshot of it", r.Name, app))
 	}
@@ -57,7 +57,9 @@ func (r *Repository) BackupInPlace(ctx context.Context, app, dir string, volumes
 	}
 	start = sync.OnceFunc(start)
 	defer start()
-	end, err := read(progress, "--parent", first.ID, "--tag", tag(app), ".")
+	brief, cancel := context.WithTimeout(ctx, most)
+	defer cancel()
+	end, err := read(brief, progress, "--parent", first.ID, "--tag", tag(app), ".")
 	start()
 	if s, err = r.made(ctx, app, end, err); err == nil {
 		s.New += first.Added

@@ -1,6 +1,7 @@
 package repository_test
 
 import (
+	"context"
 	"errors"
 	"os"
 	"os/exec"
@@ -78,7 +79,7 @@ func TestABackupInPlaceHoldsWhatIsThereAtTheStop(t *testing.T) {
 	copy(memory, "BEFORE") // of which the kernel is told, as it is not of the next
 	since := time.Now().Add(-time.Minute)
 	started := 0
-	s, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, func(took time.Duration) (func(), error) {
+	s, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, time.Minute, func(took time.Duration) (func(), error) {
 		if took <= 0 {
 			t.Error("it took no time")
 		}
@@ -120,7 +121,7 @@ func TestABackupInPlaceHoldsWhatIsThereAtTheStop(t *testing.T) {
 // TestWhatHasNotChangedIsReadOnce: the application is stopped for a look at its files.
 func TestWhatHasNotChangedIsReadOnce(t *testing.T) {
 	n, r, dir, volume := inPlace(t, map[string]string{"db/one": "1", "db/two": "2"})
-	if _, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, func(time.Duration) (func(), error) {
+	if _, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, time.Minute, func(time.Duration) (func(), error) {
 		renew(t, time.Now().Add(time.Hour), volume)
 		return func() {}, nil
 	}, nil); err != nil {
@@ -143,7 +144,7 @@ func TestAReadingIsNoBackup(t *testing.T) {
 			}
 			return nil
 		}
-		if _, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, func(time.Duration) (func(), error) { return nil, killed }, nil); !errors.Is(err, killed) {
+		if _, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, time.Minute, func(time.Duration) (func(), error) { return nil, killed }, nil); !errors.Is(err, killed) {
 			t.Fatal(err)
 		}
 		n.run.Before = nil
@@ -160,7 +161,7 @@ func TestAReadingIsNoBackup(t *testing.T) {
 	if s, err := r.Find(t.Context(), "pair", ""); !errors.Is(err, repository.ErrNoSnapshot) {
 		t.Error(s, err)
 	}
-	s, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, func(time.Duration) (func(), error) { return func() {}, nil }, nil)
+	s, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, time.Minute, func(time.Duration) (func(), error) { return func() {}, nil }, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -173,5 +174,18 @@ func TestAReadingIsNoBackup(t *testing.T) {
 	}
 	if all, err := r.Snapshots(t.Context(), ""); err != nil || len(all) != 1 || all[0].ID != s.ID || n.everything(t) != 1 {
 		t.Errorf("%v, %v, and %d in all; expected the backup alone", all, err, n.everything(t))
+	}
+}
+
+// TestAnApplicationIsNotStoppedForTheNetwork: what takes long is given up, and it starts.
+func TestAnApplicationIsNotStoppedForTheNetwork(t *testing.T) {
+	n, r, dir, volume := inPlace(t, map[string]string{"db/one": "1"})
+	started := 0
+	_, err := r.BackupInPlace(t.Context(), "pair", dir, []string{volume}, 0, func(time.Duration) (func(), error) { return func() { started++ }, nil }, nil)
+	if !errors.Is(err, context.DeadlineExceeded) || started != 1 {
+		t.Errorf("%v, started %d times", err, started)
+	}
+	if got := n.everything(t); got != 0 {
+		t.Errorf("it left %d snapshots", got)
 	}
 }
