@@ -1,7 +1,6 @@
 package backup
 
 import (
-	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -174,8 +173,8 @@ func (p *inPlace) renew(ctx context.Context, dirs []string, took time.Duration) 
 	if p.clock.Set() {
 		return errors.New("the clock was set while they were read, so that times of files say nothing")
 	}
-	if again := time.Duration(float64(took) * float64(changed) / float64(cmp.Or(p.size, 1))); again > longest {
-		return fmt.Errorf("%d bytes of %d may have changed while they were read, and take %s", changed, p.size, again.Round(time.Second))
+	if again := took.Seconds() * float64(changed) / float64(p.size); again > longest.Seconds() {
+		return fmt.Errorf("%d bytes of %d may have changed while they were read, and take %.0f s", changed, p.size, again)
 	}
 	return nil
 }
