@@ -2,6 +2,8 @@ package orchestrator
 
 import (
 	"context"
+	"errors"
+	"net"
 	"slices"
 	"testing"
 	"testing/synctest"
@@ -212,4 +214,54 @@ func TestNothingStopsUnderAStartThatNeedsIt(t *testing.T) {
 			t.Errorf("chain does not run with its new setting: %+v", now)
 		}
 	})
+}
+
+// TestTheWaitingPageKeepsNobodyFromStarting: at a boot systemd has queued a start of what waits
+// for another application, or tries again soon; whoever has its port then makes it fail.
+func TestTheWaitingPageKeepsNobodyFromStarting(t *testing.T) {
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	port := l.Addr().(*net.TCPAddr).Port
+	l.Close()
+	chain := &manifest.Manifest{ID: "chain", Name: "Chain", Version: "1", Containers: []manifest.Container{{Name: "chain"}}}
+	lightning := &manifest.Manifest{ID: "lightning", Name: "Lightning", Version: "1", Requires: []manifest.Requirement{{App: "chain"}},
+		Containers: []manifest.Container{{Name: "lightning", Ports: []manifest.Port{{Name: "web", Container: 80, Host: port}}}},
+		Interfaces: map[string]manifest.Interface{"web": {Port: "web", Protocol: "http"}}}
+	h := empty()
+	h.fail["start"] = errors.New("chain does not start")
+	r := nodeWith(t, h, t.TempDir(), catalog.Catalog{"chain": {Manifest: chain}, "lightning": {Manifest: lightning}})
+	for _, app := range []string{"chain", "lightning"} {
+		if _, err := r.Request(request.Request{App: app, Verb: request.Install, Who: "test"}); err != nil {
+			t.Fatal(err)
+		}
+	}
+	held := func() bool {
+		c, err := net.Dial("tcp", l.Addr().String())
+		if err == nil {
+			c.Close()
+		}
+		return err == nil
+	}
+	for _, c := range []struct {
+		unit host.Unit
+		want bool
+	}{
+		{host.Unit{Active: "inactive", Sub: "dead"}, true},
+		{host.Unit{Active: "inactive", Sub: "dead", Job: "start"}, false},
+		{host.Unit{Active: "failed", Sub: "failed"}, true},
+		{host.Unit{Active: "activating", Sub: "auto-restart"}, false},
+		{host.Unit{Active: "activating", Sub: "start"}, false},
+	} {
+		h.mu.Lock()
+		h.obs.Units["lightning.service"] = c.unit
+		h.mu.Unlock()
+		r.Wake()
+		for until := time.Now().Add(10 * time.Second); held() != c.want; time.Sleep(10 * time.Millisecond) {
+			if time.Now().After(until) {
+				t.Fatalf("while its unit is %+v: the page has the port: %t", c.unit, !c.want)
+			}
+		}
+	}
 }

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/dist"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
@@ -163,7 +164,7 @@ func (r *Reconciler) propose(ctx context.Context, d state.Desired, turns uint64,
 	if turn.Blocked {
 		r.log.Error("blocked", "app", d.App, "generation", d.Generation, "reason", p.Blocked)
 	}
-	r.offerPage(d, p.Waiting != "" && obs.Containers[d.App].State != "running")
+	r.offerPage(d, p.Waiting != "" && resting(d, obs))
 	switch {
 	case turn.GiveUp != "":
 		r.workers.Go(func() { r.rest(d, turn.GiveUp) })
@@ -171,6 +172,14 @@ func (r *Reconciler) propose(ctx context.Context, d state.Desired, turns uint64,
 		r.workers.Go(func() { r.work(ctx, d, p) })
 	}
 	return turn.Again
+}
+
+// resting tells whether no member of an application runs, or is about to: systemd starts them at
+// a boot whatever the daemon waits for, and whoever has a port of theirs keeps them from it.
+func resting(d state.Desired, obs host.Observation) bool {
+	return d.Manifest != nil && !slices.ContainsFunc(d.Manifest.Containers, func(c manifest.Container) bool {
+		return obs.Containers[c.Name].State == "running" || !obs.Units[quadlet.Service(c.Name)].Rests()
+	})
 }
 
 // offerPage has the waiting page on the application's own port, as the proxy has on its,

@@ -77,7 +77,7 @@ func (s *systemd) list(ctx context.Context) (map[string]host.Unit, error) {
 	}
 	out := make(map[string]host.Unit, len(list))
 	for _, u := range list {
-		out[u.Name] = host.Unit{Active: u.ActiveState, Sub: u.SubState}
+		out[u.Name] = host.Unit{Active: u.ActiveState, Sub: u.SubState, Job: u.JobType}
 	}
 	return out, nil
 }

@@ -61,6 +61,13 @@ type Container struct {
 type Unit struct {
 	Active string // active, activating, deactivating, inactive, failed
 	Sub    string // running, auto-restart, …
+	Job    string // what is queued for it: start, stop, …; empty for nothing
+}
+
+// Rests tells whether a unit neither runs, nor is started, nor will be by itself: at a boot, a
+// start is queued until what comes before it is there, and after a failure the next one is due.
+func (u Unit) Rests() bool {
+	return u.Job == "" && (u.Active == "" || u.Active == "inactive" || u.Active == "failed")
 }
 
 // Readiness is the outcome of an application's declared conditions.

@@ -116,7 +116,9 @@ func TestASecondFactorInABrowser(t *testing.T) {
 			t.Errorf("the log does not hold %q: %q", want, said)
 		}
 	}
-	if !slices.ContainsFunc(said, func(s string) bool { return strings.HasPrefix(s, "sign in: the password was right, and the code beside it was not") }) {
+	if !slices.ContainsFunc(said, func(s string) bool {
+		return strings.HasPrefix(s, "sign in: the password was right, and the code beside it was not")
+	}) {
 		t.Errorf("the log does not say that somebody knows the password: %q", said)
 	}
 }
