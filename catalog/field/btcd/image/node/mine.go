@@ -54,7 +54,8 @@ func keepMining(ctx context.Context) {
 }
 
 // mineIfDue mines a block, if there is none of the last ten minutes, and some where
-// transactions wait for one. At first, it mines those without which wallets can do nothing.
+// transactions wait for one. At first, it mines those without which wallets can do nothing, and
+// after a power cut more than that took.
 func mineIfDue(ctx context.Context, c *client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -71,7 +72,11 @@ func mineIfDue(ctx context.Context, c *client) error {
 		return err
 	}
 	blocks := 1
-	if time.Since(time.Unix(t.Time, 0)) < blockTime {
+	if was, err := highest(); err != nil {
+		return err
+	} else if t.Height < was {
+		blocks = int(was-t.Height) + 1 // longer than the chain that is lost: whoever knows that follows this one
+	} else if time.Since(time.Unix(t.Time, 0)) < blockTime {
 		var next template
 		if err := c.template(ctx, &next); err != nil || len(next.Transactions) == 0 {
 			return err
@@ -140,7 +145,7 @@ func mine(ctx context.Context, c *client, text string, pay []byte, now time.Time
 		}
 		var h header
 		if err := c.call(ctx, "getblockheader", &h, hash, true); err == nil && h.Confirmations > 0 {
-			return nil
+			return reached(t.Height + 1)
 		}
 	}
 	return errors.New("btcd took none of five blocks" + refused)

@@ -4,11 +4,13 @@ import (
 	"bytes"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"math/big"
 	"net/http"
 	"net/http/httptest"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
@@ -176,5 +178,54 @@ func TestATextIsFoundHoweverManyBlocksFollowIt(t *testing.T) {
 	}
 	if connections > 2+3*3 {
 		t.Errorf("%d connections", connections)
+	}
+}
+
+// TestWhatAPowerCutTookIsMinedAgain has a chain that was higher than what is left of it.
+func TestWhatAPowerCutTookIsMinedAgain(t *testing.T) {
+	defer func(was string) { heightFile = was }(heightFile)
+	heightFile = filepath.Join(t.TempDir(), "height")
+	if err := errors.Join(reached(505), reached(504)); err != nil {
+		t.Fatal(err)
+	}
+	if was, err := highest(); was != 505 || err != nil {
+		t.Fatalf("%d, %v", was, err)
+	}
+	height := int64(403)
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		var q request
+		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
+			t.Error(err)
+		}
+		var result any
+		switch q.Method {
+		case "getbestblockhash":
+			result = strings.Repeat("0", 64)
+		case "getblockheader":
+			result = map[string]any{"hash": strings.Repeat("0", 64), "height": height, "confirmations": 1, "time": time.Now().Unix()}
+		case "getblockchaininfo":
+			result = map[string]any{"chain": "simnet"}
+		case "getblocktemplate":
+			json.NewEncoder(w).Encode(map[string]any{"error": map[string]any{"message": "btcd is not current"}})
+			return
+		case "submitblock":
+			height++
+		}
+		json.NewEncoder(w).Encode(map[string]any{"result": result})
+	}))
+	defer s.Close()
+	c := &client{s.URL, "rpc", s.Client()}
+	t.Setenv("NETWORK", "simnet")
+	if err := ready(t.Context(), c); err == nil || !strings.Contains(err.Error(), "403 of 505") {
+		t.Errorf("while blocks are missing, it is ready: %v", err)
+	}
+	if err := mineIfDue(t.Context(), c); err != nil {
+		t.Fatal(err)
+	}
+	if was, err := highest(); height != 506 || was != 506 || err != nil {
+		t.Errorf("the chain is at %d, and was at %d, %v", height, was, err)
+	}
+	if err := ready(t.Context(), c); err != nil {
+		t.Error(err)
 	}
 }
