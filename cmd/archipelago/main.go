@@ -230,7 +230,7 @@ func (d *daemon) run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	plain := http.NewServeMux() // the unencrypted port's
 	started := time.Now()
-	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
+	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Node: certificate.Local(d.names.Host), Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
 	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
 	metrics := guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
 	for _, m := range []*http.ServeMux{mux, plain} {

@@ -77,6 +77,7 @@ type Server struct {
 // page itself asks for it.
 func (s *Server) Handler() http.Handler {
 	s.pages, s.jobs = parsed(), newJobs(s.notes.note)
+	s.Guard.Said = func(r *http.Request, answer string) string { return in(r).word(answer) }
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", assets(static))
 	mux.HandleFunc("GET /claim", s.claimForm)
@@ -111,6 +112,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("GET /system/checks", s.signedIn(s.checks))
 	mux.HandleFunc("GET /system/history", s.signedIn(s.nodeHistory))
 	mux.HandleFunc("POST /system/language", s.signedIn(s.form(s.chooseLanguage)))
+	mux.HandleFunc("POST /system/password", s.signedIn(s.form(s.changePassword)))
 	mux.HandleFunc("POST /system/refresh", s.signedIn(s.form(s.refresh)))
 	mux.HandleFunc("POST /system/folders/add", s.signedIn(s.form(s.addFolder)))
 	mux.HandleFunc("POST /system/folders/{name}/remove", s.signedIn(s.form(s.removeFolder)))
@@ -119,7 +121,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /system/notify/{name}/test", s.signedIn(s.form(s.testTarget)))
 	mux.HandleFunc("POST /system/notify/{name}/remove", s.signedIn(s.form(s.removeTarget)))
 	mux.HandleFunc("POST /sessions/{id}/end", s.signedIn(s.form(s.endSession)))
-	return headers(access.SameOrigin(inTime(mux, formTime)))
+	return headers(s.Guard.SameOrigin(inTime(mux, formTime)))
 }
 
 // Run waits until the context ends, and then for the long work that pages have begun, which
