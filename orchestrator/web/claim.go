@@ -94,11 +94,12 @@ func (s *Server) sheet(w http.ResponseWriter, r *http.Request) {
 		Fingerprint string
 		Today       string
 		Empty       bool
+		Steps       []step
 	}{frame: s.frame(r, "system", in(r).t("Recovery sheet")), About: s.About, Fingerprint: grouped(s.About.Fingerprint), Today: in(r).day(time.Now())}
 	if s.About.Addresses != nil {
 		data.Addresses = s.About.Addresses()
 	}
 	installed, _ := s.Reconciler.Installed()
-	data.Empty = len(installed) == 0
+	data.Empty, data.Steps = len(installed) == 0, s.firstSteps(data.tongue, len(installed))
 	s.render(w, r, http.StatusOK, "sheet", data)
 }

@@ -479,11 +479,20 @@ var inGerman = map[string]string{
 	"Whoever is root on the node sets another one, which signs all browsers out:": "Wer auf dem Server root ist, kann ein neues setzen; dabei werden alle Browser abgemeldet:",
 	"If the node is lost": "Wenn der Server verloren ist",
 	`Its backups open with the recovery key of their repository, and with nothing else. <a href="/backups">Backups</a> shows the key; write it here:`: `Seine Sicherungen lassen sich nur mit dem Wiederherstellungsschlüssel ihres Repositorys öffnen. Sie finden ihn unter <a href="/backups">Sicherungen</a>; schreiben Sie ihn hierher:`,
-	"Print":            "Drucken",
-	"Worth doing soon": "Die nächsten Schritte",
-	`<a href="/trust">Have your devices trust this node</a>, and their browsers stop warning.`:                                                                                                            `<a href="/trust">Lassen Sie Ihre Geräte diesem Server vertrauen</a>; dann warnen ihre Browser nicht mehr.`,
-	`<a href="/backups">Say where backups go</a>: another disk, another machine, or S3.`:                                                                                                                  `<a href="/backups">Legen Sie fest, wohin gesichert wird</a>: auf einen anderen Datenträger, einen anderen Rechner oder zu S3.`,
-	`<a href="/system">Follow a channel of the catalog</a>: beta is what everybody gets, user has it earlier, for machines that its publisher looks after, and feature has what nothing vouches for yet.`: `<a href="/system">Folgen Sie einem Kanal des Katalogs</a>: beta ist für alle; user bekommt Neues früher, auf Rechnern, um die sich der Herausgeber kümmert; feature enthält, wofür noch nichts bürgt.`,
+	"Print": "Drucken",
+
+	// First steps.
+	"First steps":        "Die ersten Schritte",
+	"done":               "erledigt",
+	"Put this list away": "Diese Liste ausblenden",
+	"from the store, or from its suggestions on Home":                               "aus dem Store, oder aus seinen Vorschlägen in der Übersicht",
+	"Say where backups go":                                                          "Festlegen, wohin gesichert wird",
+	"another disk, another machine, or S3":                                          "auf einen anderen Datenträger, einen anderen Rechner oder zu S3",
+	"Have notices sent to you":                                                      "Benachrichtigungen einrichten",
+	"by ntfy, mail or Matrix, when something fails, fills or is overdue":            "mit ntfy, E-Mail oder Matrix, wenn etwas ausfällt, voll wird oder überfällig ist",
+	"Have your devices trust this node":                                             "Die eigenen Geräte diesem Server vertrauen lassen",
+	"their browsers stop warning; it is ticked once the certificate was downloaded": "dann warnen ihre Browser nicht mehr; erledigt, sobald das Zertifikat heruntergeladen wurde",
+	`The store is empty. <a href="/system">Follow a channel of the catalog</a>: beta is what everybody gets, user has it earlier, for machines that its publisher looks after, and feature has what nothing vouches for yet.`: `Der Store ist leer. <a href="/system">Folgen Sie einem Kanal des Katalogs</a>: beta ist für alle; user bekommt Neues früher, auf Rechnern, um die sich der Herausgeber kümmert; feature enthält, wofür noch nichts bürgt.`,
 
 	// How a device is made to trust the node.
 	"Trust %s":          "%s vertrauen",

@@ -60,6 +60,7 @@ type Server struct {
 	Pictures     Pictures                   // those that are not on the disk; nil for none
 	Engine       Engine                     // nil: what it would be asked is not shown
 	Subscription *subscription.Subscription // nil: no catalog is followed
+	Memory       Memory                     // nil: what it would keep ends with the daemon
 	About        About
 	Log          *slog.Logger
 
@@ -67,6 +68,7 @@ type Server struct {
 	live      live
 	notes     notes
 	refusals  refusals
+	steps     steps
 	followers followers
 	clock     func() time.Time // time.Now, where it is nil
 	sample    sample
@@ -87,6 +89,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("GET /{$}", s.signedIn(s.home))
+	mux.HandleFunc("POST /steps/away", s.signedIn(s.form(s.putStepsAway)))
 	mux.HandleFunc("GET /events", s.signedIn(s.homeEvents))
 	mux.HandleFunc("GET /store", s.signedIn(s.store))
 	mux.HandleFunc("GET /apps/{id}", s.signedIn(s.app))
