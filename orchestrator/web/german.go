@@ -489,7 +489,7 @@ var inGerman = map[string]string{
 	"Say where backups go":                                                          "Festlegen, wohin gesichert wird",
 	"another disk, another machine, or S3":                                          "auf einen anderen Datenträger, einen anderen Rechner oder zu S3",
 	"Have notices sent to you":                                                      "Benachrichtigungen einrichten",
-	"by ntfy, mail or Matrix, when something fails, fills or is overdue":            "mit ntfy, E-Mail oder Matrix, wenn etwas ausfällt, voll wird oder überfällig ist",
+	"on your phone, by mail or in a chat, when something fails, fills or is overdue":            "aufs Telefon, per E-Mail oder in einen Chat, wenn etwas ausfällt, voll wird oder überfällig ist",
 	"Have your devices trust this node":                                             "Die eigenen Geräte diesem Server vertrauen lassen",
 	"their browsers stop warning; it is ticked once the certificate was downloaded": "dann warnen ihre Browser nicht mehr; erledigt, sobald das Zertifikat heruntergeladen wurde",
 	`The store is empty. <a href="/system">Follow a channel of the catalog</a>: beta is what everybody gets, user has it earlier, for machines that its publisher looks after, and feature has what nothing vouches for yet.`: `Der Store ist leer. <a href="/system">Folgen Sie einem Kanal des Katalogs</a>: beta ist für alle; user bekommt Neues früher, auf Rechnern, um die sich der Herausgeber kümmert; feature enthält, wofür noch nichts bürgt.`,

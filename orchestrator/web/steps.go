@@ -80,7 +80,7 @@ func (s *Server) firstSteps(l tongue, installed int) []step {
 	all := []step{
 		install,
 		{Said: l.t("Say where backups go"), Link: "/backups", Icon: "archive", Note: l.html("another disk, another machine, or S3"), Done: len(repositories) > 0},
-		{Said: l.t("Have notices sent to you"), Link: "/system#notify", Icon: "bell", Note: l.html("by ntfy, mail or Matrix, when something fails, fills or is overdue"), Done: len(targets) > 0},
+		{Said: l.t("Have notices sent to you"), Link: "/system#notify", Icon: "bell", Note: l.html("on your phone, by mail or in a chat, when something fails, fills or is overdue"), Done: len(targets) > 0},
 		{Said: l.t("Have your devices trust this node"), Link: "/trust", Icon: "shield-check", Note: l.html("their browsers stop warning; it is ticked once the certificate was downloaded"), Done: kept.Fetched},
 	}
 	for _, one := range all {
