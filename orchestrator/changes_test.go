@@ -7,8 +7,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog"
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
 // looks counts what was observed since the last time.
@@ -155,6 +158,58 @@ func TestWhoLooksHearsThatTheEngineIsSilent(t *testing.T) {
 		time.Sleep(time.Second)
 		if r.Heard().Stale != "" {
 			t.Error(r.Heard().Stale)
+		}
+	})
+}
+
+// TestNothingStopsUnderAStartThatNeedsIt changes a setting of an application while another
+// starts that requires it, as an installation does: it starts again afterwards.
+func TestNothingStopsUnderAStartThatNeedsIt(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := empty()
+		chain := &manifest.Manifest{ID: "chain", Name: "Chain", Version: "1", Settings: []manifest.Setting{{Name: "index", Default: "0", Values: []string{"0", "1"}}},
+			Containers: []manifest.Container{{Name: "chain", Environment: map[string]string{"INDEX": "{{setting:index}}"}}}}
+		lightning := &manifest.Manifest{ID: "lightning", Name: "Lightning", Version: "1", Requires: []manifest.Requirement{{App: "chain"}}, Containers: []manifest.Container{{Name: "lightning"}}}
+		r := nodeWith(t, h, t.TempDir(), catalog.Catalog{"chain": {Manifest: chain}, "lightning": {Manifest: lightning}})
+		ask := func(req request.Request) (done func()) {
+			t.Helper()
+			req.Who = "test"
+			gen, err := r.Request(req)
+			if err != nil {
+				t.Error(err)
+				return func() {}
+			}
+			return func() {
+				t.Helper()
+				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+				defer cancel()
+				var last view.Progress
+				if err := r.Watch(ctx, req.App, gen, func(p view.Progress) error { last = p; return nil }); err != nil || last.Err != "" {
+					t.Errorf("%s %s: %v, %s", req.Verb, req.App, err, last.Err)
+				}
+			}
+		}
+		ask(request.Request{App: "chain", Verb: request.Install})()
+		runs := func() host.Container {
+			h.mu.Lock()
+			defer h.mu.Unlock()
+			return h.obs.Containers["chain"]
+		}
+		before := runs()
+		changed := func() {}
+		h.mu.Lock()
+		h.begun = func() {
+			changed = ask(request.Request{App: "chain", Verb: request.Configure, Config: map[string]string{"index": "1"}})
+			time.Sleep(time.Second)
+			if now := runs(); now.ID != before.ID {
+				t.Errorf("chain was stopped under the start of what requires it: %+v", now)
+			}
+		}
+		h.mu.Unlock()
+		ask(request.Request{App: "lightning", Verb: request.Install})()
+		changed()
+		if now := runs(); now.Spec == before.Spec || now.State != "running" {
+			t.Errorf("chain does not run with its new setting: %+v", now)
 		}
 	})
 }

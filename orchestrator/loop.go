@@ -29,7 +29,11 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	r.ensureProber(ctx, obs)
 	records := r.store.Records()
 	r.renderer.SetMoved(records.Moved())
-	plans := plan.Make(plan.Input{Desired: records.All, Data: records.Data, Broken: records.Broken, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
+	starting := map[string]bool{}
+	for app, t := range turns {
+		starting[app] = t.Starting
+	}
+	plans := plan.Make(plan.Input{Desired: records.All, Starting: starting, Data: records.Data, Broken: records.Broken, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
 	r.metrics.pass.Observe(time.Since(begin).Seconds())
 	asked := generations(before)
 	next := passInterval

@@ -174,6 +174,37 @@ func (a *app) password() *cobra.Command {
 	}
 }
 
+func (a *app) secondFactor() *cobra.Command {
+	show := &cobra.Command{
+		Use: "second-factor", Short: "Show whether signing in to My Apps takes a code beside the password",
+		Long: `Show whether signing in to My Apps takes a code beside the password.
+
+It is set up in My Apps, on the page System. Whoever has lost the authenticator and the
+recovery codes turns it off here.`,
+		Example: "  archy second-factor\n  archy second-factor off",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return ask(a, cmd, (*client.Client).GetSecondFactor, &api.GetSecondFactorRequest{}, func(f *api.SecondFactor) error {
+				if !f.On {
+					fmt.Fprintln(cmd.OutOrStdout(), "off: the password alone signs in")
+					return nil
+				}
+				fmt.Fprintf(cmd.OutOrStdout(), "on since %s; %d recovery codes are left\n", minute(f.Since), f.RecoveryCodes)
+				return nil
+			})
+		},
+	}
+	show.AddCommand(&cobra.Command{
+		Use: "off", Short: "Have the password alone sign in",
+		Example: "  archy second-factor off",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			return ask(a, cmd, (*client.Client).EndSecondFactor, &api.EndSecondFactorRequest{}, func(*api.EndSecondFactorResponse) error { return nil })
+		},
+	})
+	return show
+}
+
 func (a *app) doctor() *cobra.Command {
 	return &cobra.Command{
 		Use: "doctor", Short: "Check whether the node has what applications need; exit status 1 if it lacks something",

@@ -220,8 +220,10 @@ func (g *Guard) Token(next http.Handler) http.Handler {
 // session and sets its cookie. answered is true where the response has been written: not
 // over TLS, nobody signs in, since whoever listens would be signed in too. The token is
 // let through however many attempts were wrong before: it cannot be guessed, and is what
-// an owner has left whose address is being abused.
-func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok, answered bool, err error) {
+// an owner has left whose address is being abused. The password takes the code, too, where there
+// is a second factor: with ErrFactor, that alone was wrong, which the answer is not to tell;
+// with ErrRecovered it was one for recovery, and the session is begun.
+func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed, code string) (ok, answered bool, err error) {
 	if r.TLS == nil {
 		refusePlain(w, r)
 		return false, true, nil
@@ -230,36 +232,20 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed string) (ok
 	if err != nil {
 		return false, false, err
 	}
-	if ok, answered, err := g.knows(w, r, typed); !ok {
+	if ok, answered, err = g.knows(w, r, typed, code); !ok {
 		return false, answered, err
 	}
 	setCookie(w, g.sessions.begin(r, credentials), sessionLife)
-	return true, false, nil
+	return true, false, err
 }
 
-// knows tells whether what was typed is the token or the password. Who is wrong too often has
-// to wait; then answered is true, and the response has been written.
-func (g *Guard) knows(w http.ResponseWriter, r *http.Request, typed string) (ok, answered bool, err error) {
-	typed = strings.TrimSpace(typed)
-	if subtle.ConstantTimeCompare([]byte(typed), []byte(g.sessions.token)) == 1 {
+// knows tells whether what was typed is the token, or the password with the code that goes with
+// it. The rest is as for SignIn.
+func (g *Guard) knows(w http.ResponseWriter, r *http.Request, typed, code string) (ok, answered bool, err error) {
+	if subtle.ConstantTimeCompare([]byte(strings.TrimSpace(typed)), []byte(g.sessions.token)) == 1 {
 		return true, false, nil
 	}
-	giveBack, wait, ok := g.throttle.take(origin(r))
-	if !ok {
-		g.refuse(w, r, wait, tooManyWrong)
-		return false, true, nil
-	}
-	ok, err = g.sessions.passwords.Check(r.Context(), typed)
-	switch {
-	case errors.Is(err, errBusy):
-		giveBack()
-		g.refuse(w, r, wrongEvery, tooManyAtOnce)
-		return false, true, nil
-	case err != nil || !ok:
-		return false, false, err
-	}
-	giveBack()
-	return true, false, nil
+	return g.Prove(w, r, typed, code)
 }
 
 // SignedIn gives the session that a request carries.

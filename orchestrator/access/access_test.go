@@ -90,7 +90,7 @@ func TestWrongAttemptsHaveToWait(t *testing.T) {
 func TestCookieIsStrict(t *testing.T) {
 	g := guard(t.TempDir(), "sesame")
 	w := httptest.NewRecorder()
-	if ok, _, err := g.SignIn(w, request(nil), " sesame\n"); !ok || err != nil {
+	if ok, _, err := g.SignIn(w, request(nil), " sesame\n", ""); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	c := w.Result().Cookies()[0]
@@ -107,13 +107,13 @@ func TestNobodySignsInOverAConnectionThatIsNotEncrypted(t *testing.T) {
 	for host, address := range map[string]string{"node.local:7070": "https://node.local:7443", "[2001:db8::1]:7070": "https://[2001:db8::1]:7443", "192.0.2.7": "https://192.0.2.7:7443"} {
 		w, r := httptest.NewRecorder(), request(nil)
 		r.TLS, r.Host = nil, host
-		ok, answered, err := g.SignIn(w, r, "sesame")
+		ok, answered, err := g.SignIn(w, r, "sesame", "")
 		if ok || !answered || err != nil || w.Code != http.StatusForbidden || len(w.Result().Cookies()) > 0 || !strings.Contains(w.Body.String(), address+".") {
 			t.Errorf("%s: %v, %v, %v; status %d, %v: %s", host, ok, answered, err, w.Code, w.Result().Cookies(), w.Body)
 		}
 	}
 	w := httptest.NewRecorder()
-	if ok, _, err := g.SignIn(w, request(nil), "sesame"); !ok || err != nil {
+	if ok, _, err := g.SignIn(w, request(nil), "sesame", ""); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	r := request(w.Result().Cookies()[0])

@@ -10,26 +10,27 @@ import (
 var ErrPassword = errors.New("that is neither this node's password nor its access token")
 
 // ChangePassword makes another password the owner's, for a browser that is signed in and
-// whose user knows the one before, or the token: a browser that somebody has left open is not
-// enough. It fails with ErrPassword, or with what judge says of the new one (without spaces
-// around it), which is asked only where the one before is right. All sessions end with the
-// password, and the browser's own begins anew. answered is as for SignIn, and so is how often
-// one address may be wrong.
-func (g *Guard) ChangePassword(w http.ResponseWriter, r *http.Request, before, password string, judge func(password string) error) (answered bool, err error) {
-	ok, answered, err := g.knows(w, r, before)
-	switch {
-	case answered || err != nil:
-		return answered, err
-	case !ok:
-		return false, ErrPassword
-	}
+// whose user knows the one before with the code that goes with it, or the token: a browser that
+// somebody has left open is not enough. First it asks judge of the new one (without spaces around
+// it), so that one which is refused uses no code up; then it fails with ErrPassword, or ErrFactor.
+// All sessions end with the password, and the browser's own begins anew. answered and ErrRecovered
+// are as for SignIn, and so is how often one address may be wrong.
+func (g *Guard) ChangePassword(w http.ResponseWriter, r *http.Request, before, code, password string, judge func(password string) error) (answered bool, err error) {
 	if err := judge(strings.TrimSpace(password)); err != nil {
 		return false, err
 	}
-	line, err := g.sessions.passwords.set(password, false)
-	if err != nil {
-		return false, err
+	ok, answered, err := g.knows(w, r, before, code)
+	switch {
+	case ok:
+	case !answered && err == nil:
+		return false, ErrPassword
+	default:
+		return answered, err
+	}
+	line, failed := g.sessions.passwords.set(password, false)
+	if failed != nil {
+		return false, failed
 	}
 	setCookie(w, g.sessions.begin(r, g.sessions.credentialsWith(line)), sessionLife)
-	return false, nil
+	return false, err
 }

@@ -103,12 +103,15 @@ func Spaced(code string) string {
 	return code[:codeLength/2] + "-" + code[codeLength/2:]
 }
 
+// asTyped takes what people type into a code, and for what they take its letters.
+var asTyped = strings.NewReplacer("-", "", " ", "", "O", "0", "I", "1", "L", "1")
+
 // Plain is a code however it was typed; empty where it cannot be one.
 func Plain(typed string) string {
 	if len(typed) > 4*codeLength {
 		return ""
 	}
-	typed = strings.NewReplacer("-", "", " ", "", "O", "0", "I", "1", "L", "1").Replace(strings.ToUpper(typed))
+	typed = asTyped.Replace(strings.ToUpper(typed))
 	if len(typed) != codeLength || strings.Trim(typed, codeLetters) != "" {
 		return ""
 	}

@@ -230,7 +230,7 @@ func TestSpacesAroundAPasswordShutNobodyOut(t *testing.T) {
 	}
 	for _, typed := range []string{good, good + " "} {
 		w, r := httptest.NewRecorder(), request(nil)
-		if ok, _, err := u.SignIn(w, r, typed); !ok || err != nil {
+		if ok, _, err := u.SignIn(w, r, typed, ""); !ok || err != nil {
 			t.Errorf("%q: %v", typed, err)
 		}
 	}

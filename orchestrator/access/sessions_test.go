@@ -22,7 +22,7 @@ func begin(t *testing.T, g *Guard, header ...string) *http.Cookie {
 	for i := 0; i+1 < len(header); i += 2 {
 		r.Header.Set(header[i], header[i+1])
 	}
-	if ok, _, err := g.SignIn(w, r, g.sessions.token); !ok || err != nil {
+	if ok, _, err := g.SignIn(w, r, g.sessions.token, ""); !ok || err != nil {
 		t.Fatal(ok, err, w.Body)
 	}
 	return w.Result().Cookies()[0]
@@ -270,7 +270,7 @@ func TestASessionBegunOnTheNodeIsValidThereOnly(t *testing.T) {
 		valid       bool
 	}{{v4, v4, true}, {v4, v6, true}, {v4, lan, false}, {v6, other, false}, {lan, lan, true}, {lan, other, true}, {lan, v4, false}} {
 		w := httptest.NewRecorder()
-		if ok, _, err := g.SignIn(w, from(c.begun, nil), "a"); !ok || err != nil {
+		if ok, _, err := g.SignIn(w, from(c.begun, nil), "a", ""); !ok || err != nil {
 			t.Fatal(ok, err)
 		}
 		if _, ok := g.SignedIn(from(c.used, w.Result().Cookies()[0])); ok != c.valid {

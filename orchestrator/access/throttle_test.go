@@ -43,7 +43,7 @@ func signIn(t *testing.T, g *Guard, from, typed string) (bool, *httptest.Respons
 	t.Helper()
 	w, r := httptest.NewRecorder(), request(nil)
 	r.RemoteAddr = from
-	ok, _, err := g.SignIn(w, r, typed)
+	ok, _, err := g.SignIn(w, r, typed, "")
 	if err != nil {
 		t.Error(err)
 	}

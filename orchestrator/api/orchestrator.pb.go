@@ -1595,6 +1595,174 @@ func (*SetPasswordResponse) Descriptor() ([]byte, []int) {
 	return file_orchestrator_proto_rawDescGZIP(), []int{22}
 }
 
+type GetSecondFactorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSecondFactorRequest) Reset() {
+	*x = GetSecondFactorRequest{}
+	mi := &file_orchestrator_proto_msgTypes[23]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSecondFactorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSecondFactorRequest) ProtoMessage() {}
+
+func (x *GetSecondFactorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[23]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSecondFactorRequest.ProtoReflect.Descriptor instead.
+func (*GetSecondFactorRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{23}
+}
+
+type SecondFactor struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	On            bool                   `protobuf:"varint,1,opt,name=on,proto3" json:"on,omitempty"`
+	Since         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=since,proto3" json:"since,omitempty"`                                       // not set where it is off
+	RecoveryCodes int32                  `protobuf:"varint,3,opt,name=recovery_codes,json=recoveryCodes,proto3" json:"recovery_codes,omitempty"` // that were not used
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SecondFactor) Reset() {
+	*x = SecondFactor{}
+	mi := &file_orchestrator_proto_msgTypes[24]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SecondFactor) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SecondFactor) ProtoMessage() {}
+
+func (x *SecondFactor) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[24]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SecondFactor.ProtoReflect.Descriptor instead.
+func (*SecondFactor) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{24}
+}
+
+func (x *SecondFactor) GetOn() bool {
+	if x != nil {
+		return x.On
+	}
+	return false
+}
+
+func (x *SecondFactor) GetSince() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Since
+	}
+	return nil
+}
+
+func (x *SecondFactor) GetRecoveryCodes() int32 {
+	if x != nil {
+		return x.RecoveryCodes
+	}
+	return 0
+}
+
+type EndSecondFactorRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSecondFactorRequest) Reset() {
+	*x = EndSecondFactorRequest{}
+	mi := &file_orchestrator_proto_msgTypes[25]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSecondFactorRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSecondFactorRequest) ProtoMessage() {}
+
+func (x *EndSecondFactorRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[25]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSecondFactorRequest.ProtoReflect.Descriptor instead.
+func (*EndSecondFactorRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{25}
+}
+
+type EndSecondFactorResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *EndSecondFactorResponse) Reset() {
+	*x = EndSecondFactorResponse{}
+	mi := &file_orchestrator_proto_msgTypes[26]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *EndSecondFactorResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*EndSecondFactorResponse) ProtoMessage() {}
+
+func (x *EndSecondFactorResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[26]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use EndSecondFactorResponse.ProtoReflect.Descriptor instead.
+func (*EndSecondFactorResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{26}
+}
+
 type ListSessionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1603,7 +1771,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[23]
+	mi := &file_orchestrator_proto_msgTypes[27]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1615,7 +1783,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[23]
+	mi := &file_orchestrator_proto_msgTypes[27]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1628,7 +1796,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{23}
+	return file_orchestrator_proto_rawDescGZIP(), []int{27}
 }
 
 type ListSessionsResponse struct {
@@ -1640,7 +1808,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[24]
+	mi := &file_orchestrator_proto_msgTypes[28]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1652,7 +1820,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[24]
+	mi := &file_orchestrator_proto_msgTypes[28]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1665,7 +1833,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{24}
+	return file_orchestrator_proto_rawDescGZIP(), []int{28}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -1688,7 +1856,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_orchestrator_proto_msgTypes[25]
+	mi := &file_orchestrator_proto_msgTypes[29]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1700,7 +1868,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[25]
+	mi := &file_orchestrator_proto_msgTypes[29]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1713,7 +1881,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{25}
+	return file_orchestrator_proto_rawDescGZIP(), []int{29}
 }
 
 func (x *Session) GetId() string {
@@ -1760,7 +1928,7 @@ type EndSessionsRequest struct {
 
 func (x *EndSessionsRequest) Reset() {
 	*x = EndSessionsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[26]
+	mi := &file_orchestrator_proto_msgTypes[30]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1772,7 +1940,7 @@ func (x *EndSessionsRequest) String() string {
 func (*EndSessionsRequest) ProtoMessage() {}
 
 func (x *EndSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[26]
+	mi := &file_orchestrator_proto_msgTypes[30]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1785,7 +1953,7 @@ func (x *EndSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionsRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{26}
+	return file_orchestrator_proto_rawDescGZIP(), []int{30}
 }
 
 func (x *EndSessionsRequest) GetId() string {
@@ -1804,7 +1972,7 @@ type EndSessionsResponse struct {
 
 func (x *EndSessionsResponse) Reset() {
 	*x = EndSessionsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[31]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1816,7 +1984,7 @@ func (x *EndSessionsResponse) String() string {
 func (*EndSessionsResponse) ProtoMessage() {}
 
 func (x *EndSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[31]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1829,7 +1997,7 @@ func (x *EndSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionsResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{27}
+	return file_orchestrator_proto_rawDescGZIP(), []int{31}
 }
 
 func (x *EndSessionsResponse) GetEnded() uint32 {
@@ -1850,7 +2018,7 @@ type UpgradeRequest struct {
 
 func (x *UpgradeRequest) Reset() {
 	*x = UpgradeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[32]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1862,7 +2030,7 @@ func (x *UpgradeRequest) String() string {
 func (*UpgradeRequest) ProtoMessage() {}
 
 func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[32]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1875,7 +2043,7 @@ func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{28}
+	return file_orchestrator_proto_rawDescGZIP(), []int{32}
 }
 
 func (x *UpgradeRequest) GetSha256() string {
@@ -1908,7 +2076,7 @@ type UpgradeResponse struct {
 
 func (x *UpgradeResponse) Reset() {
 	*x = UpgradeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[33]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1920,7 +2088,7 @@ func (x *UpgradeResponse) String() string {
 func (*UpgradeResponse) ProtoMessage() {}
 
 func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[33]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1933,7 +2101,7 @@ func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeResponse.ProtoReflect.Descriptor instead.
 func (*UpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{29}
+	return file_orchestrator_proto_rawDescGZIP(), []int{33}
 }
 
 func (x *UpgradeResponse) GetVersion() string {
@@ -1951,7 +2119,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1963,7 +2131,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1976,7 +2144,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{30}
+	return file_orchestrator_proto_rawDescGZIP(), []int{34}
 }
 
 type DoctorResponse struct {
@@ -1988,7 +2156,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2000,7 +2168,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2013,7 +2181,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{31}
+	return file_orchestrator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *DoctorResponse) GetFindings() []*Finding {
@@ -2035,7 +2203,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2047,7 +2215,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2060,7 +2228,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{32}
+	return file_orchestrator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Finding) GetName() string {
@@ -2100,7 +2268,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2112,7 +2280,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2125,7 +2293,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{33}
+	return file_orchestrator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *StartRequest) GetId() string {
@@ -2144,7 +2312,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2156,7 +2324,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2169,7 +2337,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{34}
+	return file_orchestrator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *StopRequest) GetId() string {
@@ -2188,7 +2356,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2200,7 +2368,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2213,7 +2381,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{35}
+	return file_orchestrator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *RestartRequest) GetId() string {
@@ -2234,7 +2402,7 @@ type UninstallRequest struct {
 
 func (x *UninstallRequest) Reset() {
 	*x = UninstallRequest{}
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2246,7 +2414,7 @@ func (x *UninstallRequest) String() string {
 func (*UninstallRequest) ProtoMessage() {}
 
 func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2259,7 +2427,7 @@ func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UninstallRequest.ProtoReflect.Descriptor instead.
 func (*UninstallRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{36}
+	return file_orchestrator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UninstallRequest) GetId() string {
@@ -2288,7 +2456,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2300,7 +2468,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2313,7 +2481,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{37}
+	return file_orchestrator_proto_rawDescGZIP(), []int{41}
 }
 
 func (x *Operation) GetApp() string {
@@ -2340,7 +2508,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2352,7 +2520,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2365,7 +2533,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{38}
+	return file_orchestrator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *WatchRequest) GetApp() string {
@@ -2396,7 +2564,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_orchestrator_proto_msgTypes[39]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2408,7 +2576,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[39]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2421,7 +2589,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{39}
+	return file_orchestrator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Progress) GetMessage() string {
@@ -2468,7 +2636,7 @@ type CredentialsRequest struct {
 
 func (x *CredentialsRequest) Reset() {
 	*x = CredentialsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[40]
+	mi := &file_orchestrator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2480,7 +2648,7 @@ func (x *CredentialsRequest) String() string {
 func (*CredentialsRequest) ProtoMessage() {}
 
 func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[40]
+	mi := &file_orchestrator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2493,7 +2661,7 @@ func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsRequest.ProtoReflect.Descriptor instead.
 func (*CredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{40}
+	return file_orchestrator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *CredentialsRequest) GetId() string {
@@ -2512,7 +2680,7 @@ type CredentialsResponse struct {
 
 func (x *CredentialsResponse) Reset() {
 	*x = CredentialsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[41]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2524,7 +2692,7 @@ func (x *CredentialsResponse) String() string {
 func (*CredentialsResponse) ProtoMessage() {}
 
 func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[41]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2537,7 +2705,7 @@ func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsResponse.ProtoReflect.Descriptor instead.
 func (*CredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{41}
+	return file_orchestrator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *CredentialsResponse) GetSecrets() map[string]string {
@@ -2560,7 +2728,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2572,7 +2740,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2585,7 +2753,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{42}
+	return file_orchestrator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *LogsRequest) GetId() string {
@@ -2634,7 +2802,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2646,7 +2814,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2659,7 +2827,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{43}
+	return file_orchestrator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *LogLine) GetContainer() string {
@@ -2692,7 +2860,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2704,7 +2872,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2717,7 +2885,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+	return file_orchestrator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *UsageRequest) GetId() string {
@@ -2738,7 +2906,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2750,7 +2918,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2763,7 +2931,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{45}
+	return file_orchestrator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *UsageResponse) GetSpanSeconds() uint32 {
@@ -2796,7 +2964,7 @@ type UsagePoint struct {
 
 func (x *UsagePoint) Reset() {
 	*x = UsagePoint{}
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2808,7 +2976,7 @@ func (x *UsagePoint) String() string {
 func (*UsagePoint) ProtoMessage() {}
 
 func (x *UsagePoint) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2821,7 +2989,7 @@ func (x *UsagePoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePoint.ProtoReflect.Descriptor instead.
 func (*UsagePoint) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+	return file_orchestrator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *UsagePoint) GetAt() *timestamppb.Timestamp {
@@ -2874,7 +3042,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2886,7 +3054,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2899,7 +3067,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+	return file_orchestrator_proto_rawDescGZIP(), []int{51}
 }
 
 type StatusResponse struct {
@@ -2916,7 +3084,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2928,7 +3096,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2941,7 +3109,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{48}
+	return file_orchestrator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -2997,7 +3165,7 @@ type AddStorageRequest struct {
 
 func (x *AddStorageRequest) Reset() {
 	*x = AddStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3009,7 +3177,7 @@ func (x *AddStorageRequest) String() string {
 func (*AddStorageRequest) ProtoMessage() {}
 
 func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3022,7 +3190,7 @@ func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageRequest.ProtoReflect.Descriptor instead.
 func (*AddStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{49}
+	return file_orchestrator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *AddStorageRequest) GetName() string {
@@ -3056,7 +3224,7 @@ type AddStorageResponse struct {
 
 func (x *AddStorageResponse) Reset() {
 	*x = AddStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3068,7 +3236,7 @@ func (x *AddStorageResponse) String() string {
 func (*AddStorageResponse) ProtoMessage() {}
 
 func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3081,7 +3249,7 @@ func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageResponse.ProtoReflect.Descriptor instead.
 func (*AddStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{50}
+	return file_orchestrator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *AddStorageResponse) GetStorage() *Storage {
@@ -3109,7 +3277,7 @@ type MoveVolumeRequest struct {
 
 func (x *MoveVolumeRequest) Reset() {
 	*x = MoveVolumeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3121,7 +3289,7 @@ func (x *MoveVolumeRequest) String() string {
 func (*MoveVolumeRequest) ProtoMessage() {}
 
 func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3134,7 +3302,7 @@ func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeRequest.ProtoReflect.Descriptor instead.
 func (*MoveVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{51}
+	return file_orchestrator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *MoveVolumeRequest) GetId() string {
@@ -3168,7 +3336,7 @@ type MoveVolumeResponse struct {
 
 func (x *MoveVolumeResponse) Reset() {
 	*x = MoveVolumeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3180,7 +3348,7 @@ func (x *MoveVolumeResponse) String() string {
 func (*MoveVolumeResponse) ProtoMessage() {}
 
 func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3193,7 +3361,7 @@ func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeResponse.ProtoReflect.Descriptor instead.
 func (*MoveVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{52}
+	return file_orchestrator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *MoveVolumeResponse) GetDir() string {
@@ -3218,7 +3386,7 @@ type ListStorageRequest struct {
 
 func (x *ListStorageRequest) Reset() {
 	*x = ListStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3230,7 +3398,7 @@ func (x *ListStorageRequest) String() string {
 func (*ListStorageRequest) ProtoMessage() {}
 
 func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3243,7 +3411,7 @@ func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageRequest.ProtoReflect.Descriptor instead.
 func (*ListStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{53}
+	return file_orchestrator_proto_rawDescGZIP(), []int{57}
 }
 
 type ListStorageResponse struct {
@@ -3255,7 +3423,7 @@ type ListStorageResponse struct {
 
 func (x *ListStorageResponse) Reset() {
 	*x = ListStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3267,7 +3435,7 @@ func (x *ListStorageResponse) String() string {
 func (*ListStorageResponse) ProtoMessage() {}
 
 func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3280,7 +3448,7 @@ func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageResponse.ProtoReflect.Descriptor instead.
 func (*ListStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{54}
+	return file_orchestrator_proto_rawDescGZIP(), []int{58}
 }
 
 func (x *ListStorageResponse) GetStorage() []*Storage {
@@ -3299,7 +3467,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3311,7 +3479,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3324,7 +3492,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{55}
+	return file_orchestrator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -3342,7 +3510,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3354,7 +3522,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3367,7 +3535,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{56}
+	return file_orchestrator_proto_rawDescGZIP(), []int{60}
 }
 
 type Storage struct {
@@ -3382,7 +3550,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3394,7 +3562,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3407,7 +3575,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{57}
+	return file_orchestrator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *Storage) GetName() string {
@@ -3458,7 +3626,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3470,7 +3638,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3483,7 +3651,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{58}
+	return file_orchestrator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *Listing) GetCategory() string {
@@ -3564,7 +3732,7 @@ type AddRepositoryRequest struct {
 
 func (x *AddRepositoryRequest) Reset() {
 	*x = AddRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3576,7 +3744,7 @@ func (x *AddRepositoryRequest) String() string {
 func (*AddRepositoryRequest) ProtoMessage() {}
 
 func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3589,7 +3757,7 @@ func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*AddRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{59}
+	return file_orchestrator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *AddRepositoryRequest) GetName() string {
@@ -3630,7 +3798,7 @@ type AddRepositoryResponse struct {
 
 func (x *AddRepositoryResponse) Reset() {
 	*x = AddRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3642,7 +3810,7 @@ func (x *AddRepositoryResponse) String() string {
 func (*AddRepositoryResponse) ProtoMessage() {}
 
 func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3655,7 +3823,7 @@ func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*AddRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{60}
+	return file_orchestrator_proto_rawDescGZIP(), []int{64}
 }
 
 func (x *AddRepositoryResponse) GetRepository() *Repository {
@@ -3680,7 +3848,7 @@ type ListRepositoriesRequest struct {
 
 func (x *ListRepositoriesRequest) Reset() {
 	*x = ListRepositoriesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3692,7 +3860,7 @@ func (x *ListRepositoriesRequest) String() string {
 func (*ListRepositoriesRequest) ProtoMessage() {}
 
 func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3705,7 +3873,7 @@ func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesRequest.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{61}
+	return file_orchestrator_proto_rawDescGZIP(), []int{65}
 }
 
 type ListRepositoriesResponse struct {
@@ -3717,7 +3885,7 @@ type ListRepositoriesResponse struct {
 
 func (x *ListRepositoriesResponse) Reset() {
 	*x = ListRepositoriesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3729,7 +3897,7 @@ func (x *ListRepositoriesResponse) String() string {
 func (*ListRepositoriesResponse) ProtoMessage() {}
 
 func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3742,7 +3910,7 @@ func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesResponse.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{62}
+	return file_orchestrator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *ListRepositoriesResponse) GetRepositories() []*Repository {
@@ -3761,7 +3929,7 @@ type RemoveRepositoryRequest struct {
 
 func (x *RemoveRepositoryRequest) Reset() {
 	*x = RemoveRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3773,7 +3941,7 @@ func (x *RemoveRepositoryRequest) String() string {
 func (*RemoveRepositoryRequest) ProtoMessage() {}
 
 func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3786,7 +3954,7 @@ func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{63}
+	return file_orchestrator_proto_rawDescGZIP(), []int{67}
 }
 
 func (x *RemoveRepositoryRequest) GetName() string {
@@ -3805,7 +3973,7 @@ type RemoveRepositoryResponse struct {
 
 func (x *RemoveRepositoryResponse) Reset() {
 	*x = RemoveRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3817,7 +3985,7 @@ func (x *RemoveRepositoryResponse) String() string {
 func (*RemoveRepositoryResponse) ProtoMessage() {}
 
 func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3830,7 +3998,7 @@ func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{64}
+	return file_orchestrator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *RemoveRepositoryResponse) GetRecoveryKey() string {
@@ -3849,7 +4017,7 @@ type GetRecoveryKeyRequest struct {
 
 func (x *GetRecoveryKeyRequest) Reset() {
 	*x = GetRecoveryKeyRequest{}
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3861,7 +4029,7 @@ func (x *GetRecoveryKeyRequest) String() string {
 func (*GetRecoveryKeyRequest) ProtoMessage() {}
 
 func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3874,7 +4042,7 @@ func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{65}
+	return file_orchestrator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *GetRecoveryKeyRequest) GetName() string {
@@ -3893,7 +4061,7 @@ type GetRecoveryKeyResponse struct {
 
 func (x *GetRecoveryKeyResponse) Reset() {
 	*x = GetRecoveryKeyResponse{}
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3905,7 +4073,7 @@ func (x *GetRecoveryKeyResponse) String() string {
 func (*GetRecoveryKeyResponse) ProtoMessage() {}
 
 func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3918,7 +4086,7 @@ func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{66}
+	return file_orchestrator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *GetRecoveryKeyResponse) GetRecoveryKey() string {
@@ -3941,7 +4109,7 @@ type Repository struct {
 
 func (x *Repository) Reset() {
 	*x = Repository{}
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3953,7 +4121,7 @@ func (x *Repository) String() string {
 func (*Repository) ProtoMessage() {}
 
 func (x *Repository) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3966,7 +4134,7 @@ func (x *Repository) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repository.ProtoReflect.Descriptor instead.
 func (*Repository) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{67}
+	return file_orchestrator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *Repository) GetName() string {
@@ -4020,7 +4188,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4032,7 +4200,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4045,7 +4213,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{68}
+	return file_orchestrator_proto_rawDescGZIP(), []int{72}
 }
 
 func (x *Schedule) GetHours() int32 {
@@ -4100,7 +4268,7 @@ type SetRepositoryRequest struct {
 
 func (x *SetRepositoryRequest) Reset() {
 	*x = SetRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4112,7 +4280,7 @@ func (x *SetRepositoryRequest) String() string {
 func (*SetRepositoryRequest) ProtoMessage() {}
 
 func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4125,7 +4293,7 @@ func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*SetRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{69}
+	return file_orchestrator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *SetRepositoryRequest) GetName() string {
@@ -4151,7 +4319,7 @@ type SetRepositoryResponse struct {
 
 func (x *SetRepositoryResponse) Reset() {
 	*x = SetRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4163,7 +4331,7 @@ func (x *SetRepositoryResponse) String() string {
 func (*SetRepositoryResponse) ProtoMessage() {}
 
 func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4176,7 +4344,7 @@ func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*SetRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{70}
+	return file_orchestrator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *SetRepositoryResponse) GetRepository() *Repository {
@@ -4202,7 +4370,7 @@ type Backup struct {
 
 func (x *Backup) Reset() {
 	*x = Backup{}
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4214,7 +4382,7 @@ func (x *Backup) String() string {
 func (*Backup) ProtoMessage() {}
 
 func (x *Backup) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4227,7 +4395,7 @@ func (x *Backup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backup.ProtoReflect.Descriptor instead.
 func (*Backup) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{71}
+	return file_orchestrator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *Backup) GetMade() *timestamppb.Timestamp {
@@ -4289,7 +4457,7 @@ type MakeSnapshotRequest struct {
 
 func (x *MakeSnapshotRequest) Reset() {
 	*x = MakeSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4301,7 +4469,7 @@ func (x *MakeSnapshotRequest) String() string {
 func (*MakeSnapshotRequest) ProtoMessage() {}
 
 func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4314,7 +4482,7 @@ func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*MakeSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{72}
+	return file_orchestrator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *MakeSnapshotRequest) GetId() string {
@@ -4341,7 +4509,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4353,7 +4521,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4366,7 +4534,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{73}
+	return file_orchestrator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *ListSnapshotsRequest) GetRepository() string {
@@ -4392,7 +4560,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4404,7 +4572,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4417,7 +4585,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{74}
+	return file_orchestrator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -4437,7 +4605,7 @@ type ProveSnapshotRequest struct {
 
 func (x *ProveSnapshotRequest) Reset() {
 	*x = ProveSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4449,7 +4617,7 @@ func (x *ProveSnapshotRequest) String() string {
 func (*ProveSnapshotRequest) ProtoMessage() {}
 
 func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4462,7 +4630,7 @@ func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ProveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{75}
+	return file_orchestrator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *ProveSnapshotRequest) GetId() string {
@@ -4491,7 +4659,7 @@ type RestoreSnapshotRequest struct {
 
 func (x *RestoreSnapshotRequest) Reset() {
 	*x = RestoreSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4503,7 +4671,7 @@ func (x *RestoreSnapshotRequest) String() string {
 func (*RestoreSnapshotRequest) ProtoMessage() {}
 
 func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4516,7 +4684,7 @@ func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{76}
+	return file_orchestrator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *RestoreSnapshotRequest) GetId() string {
@@ -4559,7 +4727,7 @@ type SnapshotProgress struct {
 
 func (x *SnapshotProgress) Reset() {
 	*x = SnapshotProgress{}
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4571,7 +4739,7 @@ func (x *SnapshotProgress) String() string {
 func (*SnapshotProgress) ProtoMessage() {}
 
 func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4584,7 +4752,7 @@ func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotProgress.ProtoReflect.Descriptor instead.
 func (*SnapshotProgress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{77}
+	return file_orchestrator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *SnapshotProgress) GetMessage() string {
@@ -4629,7 +4797,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4641,7 +4809,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4654,7 +4822,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{78}
+	return file_orchestrator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Snapshot) GetId() string {
@@ -4707,7 +4875,7 @@ type ListNoticesRequest struct {
 
 func (x *ListNoticesRequest) Reset() {
 	*x = ListNoticesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4719,7 +4887,7 @@ func (x *ListNoticesRequest) String() string {
 func (*ListNoticesRequest) ProtoMessage() {}
 
 func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4732,7 +4900,7 @@ func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{79}
+	return file_orchestrator_proto_rawDescGZIP(), []int{83}
 }
 
 type ListNoticesResponse struct {
@@ -4744,7 +4912,7 @@ type ListNoticesResponse struct {
 
 func (x *ListNoticesResponse) Reset() {
 	*x = ListNoticesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4756,7 +4924,7 @@ func (x *ListNoticesResponse) String() string {
 func (*ListNoticesResponse) ProtoMessage() {}
 
 func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4769,7 +4937,7 @@ func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{80}
+	return file_orchestrator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListNoticesResponse) GetNotices() []*Notice {
@@ -4796,7 +4964,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4808,7 +4976,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4821,7 +4989,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{81}
+	return file_orchestrator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *Notice) GetId() string {
@@ -4897,7 +5065,7 @@ type AddTargetRequest struct {
 
 func (x *AddTargetRequest) Reset() {
 	*x = AddTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4909,7 +5077,7 @@ func (x *AddTargetRequest) String() string {
 func (*AddTargetRequest) ProtoMessage() {}
 
 func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4922,7 +5090,7 @@ func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetRequest.ProtoReflect.Descriptor instead.
 func (*AddTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{82}
+	return file_orchestrator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *AddTargetRequest) GetName() string {
@@ -4948,7 +5116,7 @@ type AddTargetResponse struct {
 
 func (x *AddTargetResponse) Reset() {
 	*x = AddTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4960,7 +5128,7 @@ func (x *AddTargetResponse) String() string {
 func (*AddTargetResponse) ProtoMessage() {}
 
 func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4973,7 +5141,7 @@ func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetResponse.ProtoReflect.Descriptor instead.
 func (*AddTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{83}
+	return file_orchestrator_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *AddTargetResponse) GetTarget() *Target {
@@ -4991,7 +5159,7 @@ type ListTargetsRequest struct {
 
 func (x *ListTargetsRequest) Reset() {
 	*x = ListTargetsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5003,7 +5171,7 @@ func (x *ListTargetsRequest) String() string {
 func (*ListTargetsRequest) ProtoMessage() {}
 
 func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5016,7 +5184,7 @@ func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsRequest.ProtoReflect.Descriptor instead.
 func (*ListTargetsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{84}
+	return file_orchestrator_proto_rawDescGZIP(), []int{88}
 }
 
 type ListTargetsResponse struct {
@@ -5028,7 +5196,7 @@ type ListTargetsResponse struct {
 
 func (x *ListTargetsResponse) Reset() {
 	*x = ListTargetsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5040,7 +5208,7 @@ func (x *ListTargetsResponse) String() string {
 func (*ListTargetsResponse) ProtoMessage() {}
 
 func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5053,7 +5221,7 @@ func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsResponse.ProtoReflect.Descriptor instead.
 func (*ListTargetsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{85}
+	return file_orchestrator_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *ListTargetsResponse) GetTargets() []*Target {
@@ -5072,7 +5240,7 @@ type TestTargetRequest struct {
 
 func (x *TestTargetRequest) Reset() {
 	*x = TestTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[86]
+	mi := &file_orchestrator_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5084,7 +5252,7 @@ func (x *TestTargetRequest) String() string {
 func (*TestTargetRequest) ProtoMessage() {}
 
 func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[86]
+	mi := &file_orchestrator_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5097,7 +5265,7 @@ func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetRequest.ProtoReflect.Descriptor instead.
 func (*TestTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{86}
+	return file_orchestrator_proto_rawDescGZIP(), []int{90}
 }
 
 func (x *TestTargetRequest) GetName() string {
@@ -5115,7 +5283,7 @@ type TestTargetResponse struct {
 
 func (x *TestTargetResponse) Reset() {
 	*x = TestTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[87]
+	mi := &file_orchestrator_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5127,7 +5295,7 @@ func (x *TestTargetResponse) String() string {
 func (*TestTargetResponse) ProtoMessage() {}
 
 func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[87]
+	mi := &file_orchestrator_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5140,7 +5308,7 @@ func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetResponse.ProtoReflect.Descriptor instead.
 func (*TestTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{87}
+	return file_orchestrator_proto_rawDescGZIP(), []int{91}
 }
 
 type RemoveTargetRequest struct {
@@ -5152,7 +5320,7 @@ type RemoveTargetRequest struct {
 
 func (x *RemoveTargetRequest) Reset() {
 	*x = RemoveTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[88]
+	mi := &file_orchestrator_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5164,7 +5332,7 @@ func (x *RemoveTargetRequest) String() string {
 func (*RemoveTargetRequest) ProtoMessage() {}
 
 func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[88]
+	mi := &file_orchestrator_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5177,7 +5345,7 @@ func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetRequest.ProtoReflect.Descriptor instead.
 func (*RemoveTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{88}
+	return file_orchestrator_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *RemoveTargetRequest) GetName() string {
@@ -5195,7 +5363,7 @@ type RemoveTargetResponse struct {
 
 func (x *RemoveTargetResponse) Reset() {
 	*x = RemoveTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[89]
+	mi := &file_orchestrator_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5207,7 +5375,7 @@ func (x *RemoveTargetResponse) String() string {
 func (*RemoveTargetResponse) ProtoMessage() {}
 
 func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[89]
+	mi := &file_orchestrator_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5220,7 +5388,7 @@ func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetResponse.ProtoReflect.Descriptor instead.
 func (*RemoveTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{89}
+	return file_orchestrator_proto_rawDescGZIP(), []int{93}
 }
 
 type Target struct {
@@ -5238,7 +5406,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_orchestrator_proto_msgTypes[90]
+	mi := &file_orchestrator_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5250,7 +5418,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[90]
+	mi := &file_orchestrator_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5263,7 +5431,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{90}
+	return file_orchestrator_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *Target) GetName() string {
@@ -5445,7 +5613,14 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x05value\x18\x02 \x01(\tR\x05value:\x028\x01\"0\n" +
 	"\x12SetPasswordRequest\x12\x1a\n" +
 	"\bpassword\x18\x01 \x01(\tR\bpassword\"\x15\n" +
-	"\x13SetPasswordResponse\"\x15\n" +
+	"\x13SetPasswordResponse\"\x18\n" +
+	"\x16GetSecondFactorRequest\"w\n" +
+	"\fSecondFactor\x12\x0e\n" +
+	"\x02on\x18\x01 \x01(\bR\x02on\x120\n" +
+	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12%\n" +
+	"\x0erecovery_codes\x18\x03 \x01(\x05R\rrecoveryCodes\"\x18\n" +
+	"\x16EndSecondFactorRequest\"\x19\n" +
+	"\x17EndSecondFactorResponse\"\x15\n" +
 	"\x13ListSessionsRequest\"K\n" +
 	"\x14ListSessionsResponse\x123\n" +
 	"\bsessions\x18\x01 \x03(\v2\x17.archipelago.v1.SessionR\bsessions\"\xaf\x01\n" +
@@ -5721,7 +5896,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xdd\x1d\n" +
+	"2\x9a\x1f\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -5737,7 +5912,9 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fImportSecret\x12#.archipelago.v1.ImportSecretRequest\x1a$.archipelago.v1.ImportSecretResponse\x12@\n" +
 	"\x06Backup\x12\x1d.archipelago.v1.BackupRequest\x1a\x15.archipelago.v1.Chunk0\x01\x12F\n" +
 	"\aRestore\x12\x1e.archipelago.v1.RestoreRequest\x1a\x19.archipelago.v1.Operation(\x01\x12V\n" +
-	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12^\n" +
+	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12W\n" +
+	"\x0fGetSecondFactor\x12&.archipelago.v1.GetSecondFactorRequest\x1a\x1c.archipelago.v1.SecondFactor\x12b\n" +
+	"\x0fEndSecondFactor\x12&.archipelago.v1.EndSecondFactorRequest\x1a'.archipelago.v1.EndSecondFactorResponse\x12^\n" +
 	"\fListSessions\x12#.archipelago.v1.ListSessionsRequest\x1a$.archipelago.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12V\n" +
 	"\vEndSessions\x12\".archipelago.v1.EndSessionsRequest\x1a#.archipelago.v1.EndSessionsResponse\x12L\n" +
 	"\aUpgrade\x12\x1e.archipelago.v1.UpgradeRequest\x1a\x1f.archipelago.v1.UpgradeResponse(\x01\x12L\n" +
@@ -5786,7 +5963,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 98)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                       // 0: archipelago.v1.State
 	(*App)(nil),                      // 1: archipelago.v1.App
@@ -5812,232 +5989,241 @@ var file_orchestrator_proto_goTypes = []any{
 	(*RestoreHeader)(nil),            // 21: archipelago.v1.RestoreHeader
 	(*SetPasswordRequest)(nil),       // 22: archipelago.v1.SetPasswordRequest
 	(*SetPasswordResponse)(nil),      // 23: archipelago.v1.SetPasswordResponse
-	(*ListSessionsRequest)(nil),      // 24: archipelago.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),     // 25: archipelago.v1.ListSessionsResponse
-	(*Session)(nil),                  // 26: archipelago.v1.Session
-	(*EndSessionsRequest)(nil),       // 27: archipelago.v1.EndSessionsRequest
-	(*EndSessionsResponse)(nil),      // 28: archipelago.v1.EndSessionsResponse
-	(*UpgradeRequest)(nil),           // 29: archipelago.v1.UpgradeRequest
-	(*UpgradeResponse)(nil),          // 30: archipelago.v1.UpgradeResponse
-	(*DoctorRequest)(nil),            // 31: archipelago.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 32: archipelago.v1.DoctorResponse
-	(*Finding)(nil),                  // 33: archipelago.v1.Finding
-	(*StartRequest)(nil),             // 34: archipelago.v1.StartRequest
-	(*StopRequest)(nil),              // 35: archipelago.v1.StopRequest
-	(*RestartRequest)(nil),           // 36: archipelago.v1.RestartRequest
-	(*UninstallRequest)(nil),         // 37: archipelago.v1.UninstallRequest
-	(*Operation)(nil),                // 38: archipelago.v1.Operation
-	(*WatchRequest)(nil),             // 39: archipelago.v1.WatchRequest
-	(*Progress)(nil),                 // 40: archipelago.v1.Progress
-	(*CredentialsRequest)(nil),       // 41: archipelago.v1.CredentialsRequest
-	(*CredentialsResponse)(nil),      // 42: archipelago.v1.CredentialsResponse
-	(*LogsRequest)(nil),              // 43: archipelago.v1.LogsRequest
-	(*LogLine)(nil),                  // 44: archipelago.v1.LogLine
-	(*UsageRequest)(nil),             // 45: archipelago.v1.UsageRequest
-	(*UsageResponse)(nil),            // 46: archipelago.v1.UsageResponse
-	(*UsagePoint)(nil),               // 47: archipelago.v1.UsagePoint
-	(*StatusRequest)(nil),            // 48: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),           // 49: archipelago.v1.StatusResponse
-	(*AddStorageRequest)(nil),        // 50: archipelago.v1.AddStorageRequest
-	(*AddStorageResponse)(nil),       // 51: archipelago.v1.AddStorageResponse
-	(*MoveVolumeRequest)(nil),        // 52: archipelago.v1.MoveVolumeRequest
-	(*MoveVolumeResponse)(nil),       // 53: archipelago.v1.MoveVolumeResponse
-	(*ListStorageRequest)(nil),       // 54: archipelago.v1.ListStorageRequest
-	(*ListStorageResponse)(nil),      // 55: archipelago.v1.ListStorageResponse
-	(*RemoveStorageRequest)(nil),     // 56: archipelago.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),    // 57: archipelago.v1.RemoveStorageResponse
-	(*Storage)(nil),                  // 58: archipelago.v1.Storage
-	(*Listing)(nil),                  // 59: archipelago.v1.Listing
-	(*AddRepositoryRequest)(nil),     // 60: archipelago.v1.AddRepositoryRequest
-	(*AddRepositoryResponse)(nil),    // 61: archipelago.v1.AddRepositoryResponse
-	(*ListRepositoriesRequest)(nil),  // 62: archipelago.v1.ListRepositoriesRequest
-	(*ListRepositoriesResponse)(nil), // 63: archipelago.v1.ListRepositoriesResponse
-	(*RemoveRepositoryRequest)(nil),  // 64: archipelago.v1.RemoveRepositoryRequest
-	(*RemoveRepositoryResponse)(nil), // 65: archipelago.v1.RemoveRepositoryResponse
-	(*GetRecoveryKeyRequest)(nil),    // 66: archipelago.v1.GetRecoveryKeyRequest
-	(*GetRecoveryKeyResponse)(nil),   // 67: archipelago.v1.GetRecoveryKeyResponse
-	(*Repository)(nil),               // 68: archipelago.v1.Repository
-	(*Schedule)(nil),                 // 69: archipelago.v1.Schedule
-	(*SetRepositoryRequest)(nil),     // 70: archipelago.v1.SetRepositoryRequest
-	(*SetRepositoryResponse)(nil),    // 71: archipelago.v1.SetRepositoryResponse
-	(*Backup)(nil),                   // 72: archipelago.v1.Backup
-	(*MakeSnapshotRequest)(nil),      // 73: archipelago.v1.MakeSnapshotRequest
-	(*ListSnapshotsRequest)(nil),     // 74: archipelago.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),    // 75: archipelago.v1.ListSnapshotsResponse
-	(*ProveSnapshotRequest)(nil),     // 76: archipelago.v1.ProveSnapshotRequest
-	(*RestoreSnapshotRequest)(nil),   // 77: archipelago.v1.RestoreSnapshotRequest
-	(*SnapshotProgress)(nil),         // 78: archipelago.v1.SnapshotProgress
-	(*Snapshot)(nil),                 // 79: archipelago.v1.Snapshot
-	(*ListNoticesRequest)(nil),       // 80: archipelago.v1.ListNoticesRequest
-	(*ListNoticesResponse)(nil),      // 81: archipelago.v1.ListNoticesResponse
-	(*Notice)(nil),                   // 82: archipelago.v1.Notice
-	(*AddTargetRequest)(nil),         // 83: archipelago.v1.AddTargetRequest
-	(*AddTargetResponse)(nil),        // 84: archipelago.v1.AddTargetResponse
-	(*ListTargetsRequest)(nil),       // 85: archipelago.v1.ListTargetsRequest
-	(*ListTargetsResponse)(nil),      // 86: archipelago.v1.ListTargetsResponse
-	(*TestTargetRequest)(nil),        // 87: archipelago.v1.TestTargetRequest
-	(*TestTargetResponse)(nil),       // 88: archipelago.v1.TestTargetResponse
-	(*RemoveTargetRequest)(nil),      // 89: archipelago.v1.RemoveTargetRequest
-	(*RemoveTargetResponse)(nil),     // 90: archipelago.v1.RemoveTargetResponse
-	(*Target)(nil),                   // 91: archipelago.v1.Target
-	nil,                              // 92: archipelago.v1.App.ConfigEntry
-	nil,                              // 93: archipelago.v1.Subscription.RefusedEntry
-	nil,                              // 94: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                              // 95: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                              // 96: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                              // 97: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                              // 98: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),    // 99: google.protobuf.Timestamp
+	(*GetSecondFactorRequest)(nil),   // 24: archipelago.v1.GetSecondFactorRequest
+	(*SecondFactor)(nil),             // 25: archipelago.v1.SecondFactor
+	(*EndSecondFactorRequest)(nil),   // 26: archipelago.v1.EndSecondFactorRequest
+	(*EndSecondFactorResponse)(nil),  // 27: archipelago.v1.EndSecondFactorResponse
+	(*ListSessionsRequest)(nil),      // 28: archipelago.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),     // 29: archipelago.v1.ListSessionsResponse
+	(*Session)(nil),                  // 30: archipelago.v1.Session
+	(*EndSessionsRequest)(nil),       // 31: archipelago.v1.EndSessionsRequest
+	(*EndSessionsResponse)(nil),      // 32: archipelago.v1.EndSessionsResponse
+	(*UpgradeRequest)(nil),           // 33: archipelago.v1.UpgradeRequest
+	(*UpgradeResponse)(nil),          // 34: archipelago.v1.UpgradeResponse
+	(*DoctorRequest)(nil),            // 35: archipelago.v1.DoctorRequest
+	(*DoctorResponse)(nil),           // 36: archipelago.v1.DoctorResponse
+	(*Finding)(nil),                  // 37: archipelago.v1.Finding
+	(*StartRequest)(nil),             // 38: archipelago.v1.StartRequest
+	(*StopRequest)(nil),              // 39: archipelago.v1.StopRequest
+	(*RestartRequest)(nil),           // 40: archipelago.v1.RestartRequest
+	(*UninstallRequest)(nil),         // 41: archipelago.v1.UninstallRequest
+	(*Operation)(nil),                // 42: archipelago.v1.Operation
+	(*WatchRequest)(nil),             // 43: archipelago.v1.WatchRequest
+	(*Progress)(nil),                 // 44: archipelago.v1.Progress
+	(*CredentialsRequest)(nil),       // 45: archipelago.v1.CredentialsRequest
+	(*CredentialsResponse)(nil),      // 46: archipelago.v1.CredentialsResponse
+	(*LogsRequest)(nil),              // 47: archipelago.v1.LogsRequest
+	(*LogLine)(nil),                  // 48: archipelago.v1.LogLine
+	(*UsageRequest)(nil),             // 49: archipelago.v1.UsageRequest
+	(*UsageResponse)(nil),            // 50: archipelago.v1.UsageResponse
+	(*UsagePoint)(nil),               // 51: archipelago.v1.UsagePoint
+	(*StatusRequest)(nil),            // 52: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),           // 53: archipelago.v1.StatusResponse
+	(*AddStorageRequest)(nil),        // 54: archipelago.v1.AddStorageRequest
+	(*AddStorageResponse)(nil),       // 55: archipelago.v1.AddStorageResponse
+	(*MoveVolumeRequest)(nil),        // 56: archipelago.v1.MoveVolumeRequest
+	(*MoveVolumeResponse)(nil),       // 57: archipelago.v1.MoveVolumeResponse
+	(*ListStorageRequest)(nil),       // 58: archipelago.v1.ListStorageRequest
+	(*ListStorageResponse)(nil),      // 59: archipelago.v1.ListStorageResponse
+	(*RemoveStorageRequest)(nil),     // 60: archipelago.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),    // 61: archipelago.v1.RemoveStorageResponse
+	(*Storage)(nil),                  // 62: archipelago.v1.Storage
+	(*Listing)(nil),                  // 63: archipelago.v1.Listing
+	(*AddRepositoryRequest)(nil),     // 64: archipelago.v1.AddRepositoryRequest
+	(*AddRepositoryResponse)(nil),    // 65: archipelago.v1.AddRepositoryResponse
+	(*ListRepositoriesRequest)(nil),  // 66: archipelago.v1.ListRepositoriesRequest
+	(*ListRepositoriesResponse)(nil), // 67: archipelago.v1.ListRepositoriesResponse
+	(*RemoveRepositoryRequest)(nil),  // 68: archipelago.v1.RemoveRepositoryRequest
+	(*RemoveRepositoryResponse)(nil), // 69: archipelago.v1.RemoveRepositoryResponse
+	(*GetRecoveryKeyRequest)(nil),    // 70: archipelago.v1.GetRecoveryKeyRequest
+	(*GetRecoveryKeyResponse)(nil),   // 71: archipelago.v1.GetRecoveryKeyResponse
+	(*Repository)(nil),               // 72: archipelago.v1.Repository
+	(*Schedule)(nil),                 // 73: archipelago.v1.Schedule
+	(*SetRepositoryRequest)(nil),     // 74: archipelago.v1.SetRepositoryRequest
+	(*SetRepositoryResponse)(nil),    // 75: archipelago.v1.SetRepositoryResponse
+	(*Backup)(nil),                   // 76: archipelago.v1.Backup
+	(*MakeSnapshotRequest)(nil),      // 77: archipelago.v1.MakeSnapshotRequest
+	(*ListSnapshotsRequest)(nil),     // 78: archipelago.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),    // 79: archipelago.v1.ListSnapshotsResponse
+	(*ProveSnapshotRequest)(nil),     // 80: archipelago.v1.ProveSnapshotRequest
+	(*RestoreSnapshotRequest)(nil),   // 81: archipelago.v1.RestoreSnapshotRequest
+	(*SnapshotProgress)(nil),         // 82: archipelago.v1.SnapshotProgress
+	(*Snapshot)(nil),                 // 83: archipelago.v1.Snapshot
+	(*ListNoticesRequest)(nil),       // 84: archipelago.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),      // 85: archipelago.v1.ListNoticesResponse
+	(*Notice)(nil),                   // 86: archipelago.v1.Notice
+	(*AddTargetRequest)(nil),         // 87: archipelago.v1.AddTargetRequest
+	(*AddTargetResponse)(nil),        // 88: archipelago.v1.AddTargetResponse
+	(*ListTargetsRequest)(nil),       // 89: archipelago.v1.ListTargetsRequest
+	(*ListTargetsResponse)(nil),      // 90: archipelago.v1.ListTargetsResponse
+	(*TestTargetRequest)(nil),        // 91: archipelago.v1.TestTargetRequest
+	(*TestTargetResponse)(nil),       // 92: archipelago.v1.TestTargetResponse
+	(*RemoveTargetRequest)(nil),      // 93: archipelago.v1.RemoveTargetRequest
+	(*RemoveTargetResponse)(nil),     // 94: archipelago.v1.RemoveTargetResponse
+	(*Target)(nil),                   // 95: archipelago.v1.Target
+	nil,                              // 96: archipelago.v1.App.ConfigEntry
+	nil,                              // 97: archipelago.v1.Subscription.RefusedEntry
+	nil,                              // 98: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                              // 99: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                              // 100: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                              // 101: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                              // 102: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),    // 103: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
-	0,  // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
-	7,  // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	92, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	59, // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
-	72, // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
-	2,  // 5: archipelago.v1.App.previous:type_name -> archipelago.v1.Previous
-	99, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
-	99, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
-	99, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	99, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	99, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	93, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	99, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
-	1,  // 13: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	99, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	94, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	95, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
-	21, // 17: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	96, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	26, // 19: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	99, // 20: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	99, // 21: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
-	33, // 22: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	97, // 23: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	99, // 24: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	47, // 25: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
-	99, // 26: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
-	99, // 27: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	99, // 28: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	58, // 29: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
-	58, // 30: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	98, // 31: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	68, // 32: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	68, // 33: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
-	69, // 34: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	99, // 35: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
-	69, // 36: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
-	68, // 37: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	99, // 38: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	99, // 39: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	99, // 40: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
-	79, // 41: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
-	79, // 42: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
-	38, // 43: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	99, // 44: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
-	82, // 45: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
-	99, // 46: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
-	91, // 47: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
-	91, // 48: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
-	99, // 49: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
-	99, // 50: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
-	8,  // 51: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	10, // 52: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	11, // 53: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	34, // 54: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	35, // 55: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	36, // 56: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	37, // 57: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	12, // 58: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	13, // 59: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
-	14, // 60: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	15, // 61: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	16, // 62: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	18, // 63: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	20, // 64: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	22, // 65: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	24, // 66: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	27, // 67: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	29, // 68: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	31, // 69: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	3,  // 70: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	4,  // 71: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	5,  // 72: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	19, // 73: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	39, // 74: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	41, // 75: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	43, // 76: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	45, // 77: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
-	48, // 78: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	50, // 79: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	54, // 80: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	52, // 81: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	56, // 82: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	60, // 83: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	62, // 84: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	70, // 85: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	64, // 86: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	66, // 87: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	73, // 88: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	74, // 89: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	76, // 90: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	77, // 91: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	80, // 92: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
-	83, // 93: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
-	85, // 94: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
-	87, // 95: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
-	89, // 96: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
-	9,  // 97: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,  // 98: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	38, // 99: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	38, // 100: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	38, // 101: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	38, // 102: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	38, // 103: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	38, // 104: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	38, // 105: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
-	38, // 106: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	38, // 107: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	17, // 108: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	19, // 109: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	38, // 110: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	23, // 111: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	25, // 112: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	28, // 113: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	30, // 114: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	32, // 115: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	6,  // 116: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	6,  // 117: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	6,  // 118: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	6,  // 119: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	40, // 120: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	42, // 121: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	44, // 122: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	46, // 123: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
-	49, // 124: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	51, // 125: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	55, // 126: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	53, // 127: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	57, // 128: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	61, // 129: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	63, // 130: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	71, // 131: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	65, // 132: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	67, // 133: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	78, // 134: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	75, // 135: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	78, // 136: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	78, // 137: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	81, // 138: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
-	84, // 139: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
-	86, // 140: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
-	88, // 141: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
-	90, // 142: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
-	97, // [97:143] is the sub-list for method output_type
-	51, // [51:97] is the sub-list for method input_type
-	51, // [51:51] is the sub-list for extension type_name
-	51, // [51:51] is the sub-list for extension extendee
-	0,  // [0:51] is the sub-list for field type_name
+	0,   // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
+	7,   // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
+	96,  // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	63,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	76,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
+	2,   // 5: archipelago.v1.App.previous:type_name -> archipelago.v1.Previous
+	103, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
+	103, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
+	103, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	103, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	103, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	97,  // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	103, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	1,   // 13: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
+	103, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	98,  // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	99,  // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	21,  // 17: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
+	100, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	103, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
+	30,  // 20: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
+	103, // 21: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	103, // 22: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	37,  // 23: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	101, // 24: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	103, // 25: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	51,  // 26: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
+	103, // 27: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	103, // 28: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	103, // 29: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	62,  // 30: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	62,  // 31: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	102, // 32: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	72,  // 33: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	72,  // 34: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
+	73,  // 35: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
+	103, // 36: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	73,  // 37: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
+	72,  // 38: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	103, // 39: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	103, // 40: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	103, // 41: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	83,  // 42: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
+	83,  // 43: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
+	42,  // 44: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
+	103, // 45: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	86,  // 46: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
+	103, // 47: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	95,  // 48: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
+	95,  // 49: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
+	103, // 50: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	103, // 51: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	8,   // 52: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	10,  // 53: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	11,  // 54: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	38,  // 55: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	39,  // 56: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	40,  // 57: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	41,  // 58: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	12,  // 59: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	13,  // 60: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
+	14,  // 61: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	15,  // 62: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	16,  // 63: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	18,  // 64: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	20,  // 65: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	22,  // 66: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	24,  // 67: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
+	26,  // 68: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
+	28,  // 69: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	31,  // 70: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	33,  // 71: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	35,  // 72: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	3,   // 73: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	4,   // 74: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	5,   // 75: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	19,  // 76: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	43,  // 77: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	45,  // 78: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	47,  // 79: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	49,  // 80: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	52,  // 81: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	54,  // 82: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	58,  // 83: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	56,  // 84: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	60,  // 85: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	64,  // 86: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	66,  // 87: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	74,  // 88: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	68,  // 89: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	70,  // 90: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	77,  // 91: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	78,  // 92: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	80,  // 93: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	81,  // 94: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	84,  // 95: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	87,  // 96: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	89,  // 97: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	91,  // 98: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	93,  // 99: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	9,   // 100: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,   // 101: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	42,  // 102: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	42,  // 103: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	42,  // 104: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	42,  // 105: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	42,  // 106: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	42,  // 107: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	42,  // 108: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
+	42,  // 109: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	42,  // 110: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	17,  // 111: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	19,  // 112: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	42,  // 113: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	23,  // 114: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	25,  // 115: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
+	27,  // 116: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
+	29,  // 117: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	32,  // 118: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	34,  // 119: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	36,  // 120: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	6,   // 121: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	6,   // 122: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	6,   // 123: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	6,   // 124: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	44,  // 125: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	46,  // 126: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	48,  // 127: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	50,  // 128: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	53,  // 129: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	55,  // 130: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	59,  // 131: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	57,  // 132: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	61,  // 133: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	65,  // 134: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	67,  // 135: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	75,  // 136: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	69,  // 137: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	71,  // 138: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	82,  // 139: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	79,  // 140: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	82,  // 141: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	82,  // 142: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	85,  // 143: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	88,  // 144: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	90,  // 145: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	92,  // 146: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	94,  // 147: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	100, // [100:148] is the sub-list for method output_type
+	52,  // [52:100] is the sub-list for method input_type
+	52,  // [52:52] is the sub-list for extension type_name
+	52,  // [52:52] is the sub-list for extension extendee
+	0,   // [0:52] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -6049,14 +6235,14 @@ func file_orchestrator_proto_init() {
 		(*RestoreRequest_Header)(nil),
 		(*RestoreRequest_Volumes)(nil),
 	}
-	file_orchestrator_proto_msgTypes[46].OneofWrappers = []any{}
+	file_orchestrator_proto_msgTypes[50].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   98,
+			NumMessages:   102,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

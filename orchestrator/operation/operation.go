@@ -23,6 +23,7 @@ var (
 // Status is how an application's operations are at one time.
 type Status struct {
 	Busy      bool
+	Starting  bool   // what is under way starts it
 	Observed  uint64 // observedGeneration: the generation that has been carried out
 	Failed    uint64 // generation whose carrying out failed last
 	Error     string // why

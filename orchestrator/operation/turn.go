@@ -69,6 +69,7 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 		}
 	}
 	o.begin(p.Generation)
+	o.Starting = p.Starts
 	if o.Observed < p.Generation && o.Failed < p.Generation {
 		o.Error = ""
 	}
@@ -153,6 +154,6 @@ func (o *record) begin(generation uint64) {
 }
 
 func (o *record) end() {
-	o.Busy, o.cancel = false, nil
+	o.Busy, o.Starting, o.cancel = false, false, nil
 	o.Turns++
 }

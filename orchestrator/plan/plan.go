@@ -34,6 +34,7 @@ type Input struct {
 	Broken   map[string]error // applications whose records cannot be read
 	Observed host.Observation
 	Ready    map[string]host.Readiness // of applications that declare conditions
+	Starting map[string]bool           // applications that somebody is starting now
 	Renderer *render.Renderer
 }
 
@@ -150,6 +151,11 @@ func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 	if d.Restart > d.Restarted && len(out.Actions) == 0 {
 		out.add(d, r, Prepare, stale) // an image of the owner's own may have come
 	}
+	if stale == older {
+		if out.Waiting = p.startedOn(d); out.Waiting != "" {
+			return
+		}
+	}
 	if len(stale) > 0 {
 		out.stop(d, r, stale, reversed(r.Services))
 		down = r.Members
@@ -209,6 +215,46 @@ func (p *planning) writeUnits(out *Plan, d *state.Desired, r *render.Rendering, 
 	a.Files, a.Gone = r.Files, leftover(r.Files, p.files[d.App])
 }
 
+// older says why an application starts again whose unit has changed, as it does where another
+// one's installation changes a setting of it.
+const older = "it runs from an older unit"
+
+// startedOn says which application is just starting that requires this one, and would fail if
+// this one stopped now; empty where none is. One that systemd starts again and again is not
+// waited for.
+func (p *planning) startedOn(d *state.Desired) string {
+	for i := range p.Desired {
+		other := &p.Desired[i]
+		if other.Manifest == nil || other.Goal != state.Running {
+			continue
+		}
+		if _, needs := other.Manifest.Need(d.App, other.Chosen); !needs {
+			continue
+		}
+		if p.Starting[other.App] || slices.ContainsFunc(other.Manifest.Containers, func(c manifest.Container) bool {
+			u := p.Observed.Units[quadlet.Service(c.Name)]
+			return u.Active == "activating" && u.Sub != "auto-restart"
+		}) {
+			return "waiting for " + other.App + " to start, which requires it"
+		}
+	}
+	return ""
+}
+
+// changing tells whether an application runs from an older unit, and is about to be stopped
+// and started again for that.
+func (p *planning) changing(d *state.Desired) bool {
+	if d.Manifest == nil || d.Update != nil || len(d.Adopted) > 0 {
+		return false
+	}
+	r, err := p.render(d, d.Manifest, d.Goal == state.Running)
+	if err != nil {
+		return false
+	}
+	_, stale := p.broken(d, r)
+	return stale == older
+}
+
 // freePorts are the ports that a start publishes: of all members where they have
 // been stopped before it, otherwise of those that do not run.
 func (p *planning) freePorts(r *render.Rendering, stopped bool) (ports []manifest.NodePort) {
@@ -232,7 +278,7 @@ func (p *planning) broken(d *state.Desired, r *render.Rendering) (down []string,
 		case d.Restart > d.Restarted:
 			stale = "it is to be restarted"
 		case c.State == "running" && c.Spec != r.Specs[name]:
-			stale = "it runs from an older unit"
+			stale = older
 		case c.State == "running" && c.Health == "unhealthy" && u.Active == "active":
 			stale = "it is not healthy: " + name
 		case u.Active == "activating" || u.Active == "deactivating" || u.Active == "reloading":
@@ -364,6 +410,8 @@ func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 			return fmt.Sprintf("waiting for %s, which is stopped", r.App)
 		case dep.Manifest != nil && p.stopping(dep):
 			return fmt.Sprintf("waiting for %s, which stops with what it requires", r.App)
+		case p.changing(dep):
+			return fmt.Sprintf("waiting for %s, which starts again with what has changed", r.App)
 		}
 		if why := p.notReady(dep); why != "" {
 			return fmt.Sprintf("waiting for %s: %s", r.App, why)

@@ -453,6 +453,51 @@ func TestPlanOrdersApplications(t *testing.T) {
 	}
 }
 
+// TestAChangeWaitsForAStartThatNeedsWhatChanges has "chain" run from an older unit, as it does
+// once another application's installation has changed a setting of it, while "lightning"
+// starts, which requires it: the start would fail.
+func TestAChangeWaitsForAStartThatNeedsWhatChanges(t *testing.T) {
+	chain := &manifest.Manifest{ID: "chain", Containers: []manifest.Container{{Name: "chain"}}}
+	lightning := &manifest.Manifest{ID: "lightning", Containers: []manifest.Container{{Name: "lightning"}}, Requires: []manifest.Requirement{{App: "chain"}}}
+	records := func(restart uint64) []state.Desired {
+		return []state.Desired{{App: "chain", Goal: state.Running, Manifest: chain, Restart: restart}, {App: "lightning", Goal: state.Running, Manifest: lightning}}
+	}
+	for _, c := range []struct {
+		name     string
+		chain    string // its container's spec; empty: that of its unit
+		goal     state.Goal
+		unit     host.Unit // of lightning
+		starting bool
+		restart  uint64
+		want     string
+	}{
+		{"its unit is starting", "older", state.Running, host.Unit{Active: "activating", Sub: "start"}, false, 0, "wait, wait"},
+		{"somebody is about to start it", "older", state.Stopped, host.Unit{Active: "inactive"}, true, 0, "wait, prepare, write-units, wait"},
+		{"systemd starts it in vain, again and again", "older", state.Running, host.Unit{Active: "activating", Sub: "auto-restart"}, false, 0, "stop[chain], start[chain], wait"},
+		{"it runs", "older", state.Running, host.Unit{Active: "active", Sub: "running"}, false, 0, "stop[chain], start[chain]"},
+		{"it does not run, and is to", "older", state.Stopped, host.Unit{Active: "inactive"}, false, 0, "stop[chain], start[chain], prepare, write-units, wait"},
+		{"nothing has changed", "", state.Stopped, host.Unit{Active: "inactive"}, true, 0, "prepare, write-units, start[lightning]"},
+		{"the owner restarts what it requires", "", state.Running, host.Unit{Active: "activating", Sub: "start"}, false, 1, "prepare, stop[chain], start[chain], restarted, start[lightning]"},
+	} {
+		t.Run(c.name, func(t *testing.T) {
+			o, more := world(chain, state.Running, "lightning"), world(lightning, c.goal)
+			maps.Copy(o.Containers, more.Containers)
+			maps.Copy(o.Units, more.Units)
+			maps.Copy(o.Files, more.Files)
+			o.Units["lightning.service"] = c.unit
+			if c.chain != "" {
+				runs := o.Containers["chain"]
+				runs.Spec = c.chain
+				o.Containers["chain"] = runs
+			}
+			got := Make(Input{Desired: records(c.restart), Observed: o, Starting: map[string]bool{"lightning": c.starting}, Renderer: &render.Renderer{DataDir: dataDir}})
+			if verbs(got) != c.want {
+				t.Errorf("planned %q, expected %q", verbs(got), c.want)
+			}
+		})
+	}
+}
+
 // TestPlanLinksApplications has "lightning" require "chain", which runs and is reached
 // through networks that the daemon gives it while it runs.
 // What an application requires stops because of what that requires: it follows, and first.

@@ -292,6 +292,30 @@ func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswo
 	return connect.NewResponse(&api.SetPasswordResponse{}), nil
 }
 
+func (s *Server) GetSecondFactor(context.Context, *connect.Request[api.GetSecondFactorRequest]) (*connect.Response[api.SecondFactor], error) {
+	f, err := s.Sessions.Factor.Status()
+	if err != nil {
+		return nil, connect.NewError(connect.CodeInternal, err)
+	}
+	out := &api.SecondFactor{On: f.On, RecoveryCodes: int32(f.Recovery)}
+	if f.On {
+		out.Since = timestamppb.New(f.Since)
+	}
+	return connect.NewResponse(out), nil
+}
+
+func (s *Server) EndSecondFactor(_ context.Context, r *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error) {
+	err := s.Sessions.Factor.Off()
+	s.Reconciler.Audit(who(r), "second factor off", err)
+	switch {
+	case errors.Is(err, access.ErrNoFactor):
+		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
+	case err != nil:
+		return nil, connect.NewError(connect.CodeInternal, err)
+	}
+	return connect.NewResponse(&api.EndSecondFactorResponse{}), nil
+}
+
 func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
 	out := &api.DoctorResponse{}
 	for _, f := range append(s.Engine.Doctor(ctx, s.DataDir), s.Reconciler.Findings(ctx)...) {

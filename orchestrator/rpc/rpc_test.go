@@ -179,7 +179,7 @@ func TestTheAuditLogTellsWhoAskedForWhat(t *testing.T) {
 }
 
 func FuzzDecode(f *testing.F) {
-	methods := []string{"Install", "Uninstall", "Configure", "ImportSecret", "GetApp", "ListApps", "SetPassword", "EndSessions", "Restore", "Upgrade", "Backup"}
+	methods := []string{"Install", "Uninstall", "Configure", "ImportSecret", "GetApp", "ListApps", "SetPassword", "EndSecondFactor", "EndSessions", "Restore", "Upgrade", "Backup"}
 	types := []string{"application/json", "application/proto", "application/connect+json", "application/connect+proto", "application/grpc"}
 	f.Add(0, 0, []byte(`{"id": "feeds"}`))
 	f.Add(1, 1, []byte("\x0a\x05feeds\x10\x01"))

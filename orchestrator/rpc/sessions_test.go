@@ -9,6 +9,9 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 )
@@ -21,7 +24,7 @@ func signIn(t *testing.T, g *access.Guard, browser string) *http.Cookie {
 	w, r := httptest.NewRecorder(), httptest.NewRequest(http.MethodPost, "/login", nil)
 	r.TLS = &tls.ConnectionState{}
 	r.Header.Set("User-Agent", browser)
-	if ok, _, err := g.SignIn(w, r, "sesame"); !ok || err != nil {
+	if ok, _, err := g.SignIn(w, r, "sesame", ""); !ok || err != nil {
 		t.Fatal(ok, err)
 	}
 	return w.Result().Cookies()[0]
@@ -131,5 +134,38 @@ func TestNoPreflightIsAnswered(t *testing.T) {
 				t.Errorf("%s: %s", name, w.Header().Get(name))
 			}
 		}
+	}
+}
+
+// TestTheSecondFactorEndsByTheToken is for whoever has lost the authenticator.
+func TestTheSecondFactorEndsByTheToken(t *testing.T) {
+	s, _ := server(t, t.TempDir())
+	_, h := s.Handler(access.NewGuard(s.Sessions))
+	if w := call(h, "GetSecondFactor", "application/json", "sesame", []byte("{}")); w.Code != http.StatusOK || strings.Contains(w.Body.String(), "true") {
+		t.Errorf("where there is none: %d, %s", w.Code, w.Body)
+	}
+	if w := call(h, "EndSecondFactor", "application/json", "sesame", []byte("{}")); w.Code != http.StatusBadRequest || !strings.Contains(w.Body.String(), "there is no second factor") {
+		t.Errorf("ending none: %d, %s", w.Code, w.Body)
+	}
+	secret, err := s.Sessions.Factor.Begin("session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	code, err := totp.GenerateCode(secret, time.Now())
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Sessions.Factor.Confirm("session", code); err != nil {
+		t.Fatal(err)
+	}
+	w := call(h, "GetSecondFactor", "application/json", "sesame", []byte("{}"))
+	if said := w.Body.String(); w.Code != http.StatusOK || !strings.Contains(said, `"on":true`) || !strings.Contains(said, `"recoveryCodes":10`) || strings.Contains(said, secret) {
+		t.Errorf("%d, %s", w.Code, said)
+	}
+	if w := call(h, "EndSecondFactor", "application/json", "sesame", []byte("{}")); w.Code != http.StatusOK {
+		t.Errorf("ending it: %d, %s", w.Code, w.Body)
+	}
+	if f, err := s.Sessions.Factor.Status(); err != nil || f.On {
+		t.Errorf("%+v, %v", f, err)
 	}
 }

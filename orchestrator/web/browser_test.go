@@ -82,7 +82,7 @@ func (w *window) hear(ev any) {
 		w.problems = append(w.problems, "exception: "+e.ExceptionDetails.Text)
 	case *log.EventEntryAdded:
 		if e.Entry.Level == log.EntryLevelError && !strings.Contains(e.Entry.Text, "409") && !strings.Contains(e.Entry.Text, "ERR_NETWORK_CHANGED") { // a refusal is one; and the machine's network is not the page's
-			w.problems = append(w.problems, e.Entry.Text)
+			w.problems = append(w.problems, e.Entry.Text+" "+e.Entry.URL)
 		}
 	case *network.EventRequestWillBeSent:
 		if !strings.HasPrefix(e.Request.URL, w.node.URL) && !strings.HasPrefix(e.Request.URL, "data:") {
@@ -271,7 +271,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 	}
 	post(t, c, n.URL+"/system/notify/phone/test", nil) // not taken
 	w := open(t, n)
-	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/history", "/sheet"}
+	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/factor", "/system/history", "/sheet"}
 	for theme, widths := range map[string][]int{"light": {720, 768, 360}, "dark": {1440}} { // 720 is 1440 at 200 %
 		w.theme(theme)
 		for i, width := range widths {

@@ -94,7 +94,7 @@ func TestEveryPageIsInGermanWhereTheBrowserAsksForIt(t *testing.T) {
 		t.Errorf("a refusal: %d\n%s", status, page)
 	}
 	n.pages.About = About{Name: "box.local", Version: "1.2.3", StartedAt: time.Now(), Fingerprint: strings.Repeat("0123", 16)}
-	look(c, n.URL, "/", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/credentials", "/backups", "/backups/none", "/system", "/system/checks", "/system/history", "/sheet")
+	look(c, n.URL, "/", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/credentials", "/backups", "/backups/none", "/system", "/system/checks", "/system/factor", "/system/history", "/sheet")
 
 	n, c, _ = speaker(t, nil)
 	c = asking(c, de)

@@ -15,6 +15,7 @@ type passwordPart struct {
 	Problem template.HTML
 	At      string // the field that it is about: "before" or "new"; empty where it is about none
 	Changed bool
+	Code    bool // the password takes one, too
 }
 
 // judge says why a new password of the owner's, typed twice, is not taken.
@@ -44,25 +45,33 @@ func (s *Server) auditPassword(r *http.Request, what string, err error, weak boo
 // changePassword gives the owner another password, which signs all other browsers out.
 func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 	var weak error
-	answered, err := s.Guard.ChangePassword(w, r, r.PostForm.Get("before"), r.PostForm.Get("password"), func(password string) error {
+	answered, err := s.Guard.ChangePassword(w, r, r.PostForm.Get("before"), r.PostForm.Get("code"), r.PostForm.Get("password"), func(password string) error {
 		weak = s.judge(password, r.PostForm.Get("again"))
 		return weak
 	})
 	if answered {
 		return
 	}
-	s.auditPassword(r, "change password", err, weak != nil)
+	switch {
+	case errors.Is(err, access.ErrRecovered):
+		err = nil
+		s.auditPassword(r, "change password by a recovery code, which is used up", nil, false)
+	case errors.Is(err, access.ErrFactor):
+		s.auditPassword(r, "change password", wrong(err), false)
+	default:
+		s.auditPassword(r, "change password", err, weak != nil)
+	}
 	refused := func(status int, problem template.HTML, at string) {
 		p := s.systemPage(s.frame(r, "", ""))
-		p.Password = passwordPart{Problem: problem, At: at}
+		p.Password.Problem, p.Password.At = problem, at
 		s.render(w, r, status, "system", p)
 	}
 	l := in(r)
 	switch {
 	case err == nil:
 		http.Redirect(w, r, "/system?password=changed#password", http.StatusSeeOther)
-	case errors.Is(err, access.ErrPassword):
-		refused(http.StatusUnauthorized, l.html("That is neither this node's password nor its access token."), "before")
+	case errors.Is(err, access.ErrPassword) || errors.Is(err, access.ErrFactor):
+		refused(http.StatusUnauthorized, template.HTML(template.HTMLEscapeString(s.neither(r))), "before")
 	case weak != nil || errors.Is(err, access.ErrLength):
 		refused(http.StatusUnprocessableEntity, l.notTaken(weak), "new")
 	default:

@@ -45,24 +45,45 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		frame
 		Problem   string
 		Unclaimed bool
-	}{frame{tongue: in(r), Title: in(r).t("Sign in"), token: func(string) string { return "" }}, problem, s.unclaimed()})
+		Code      bool // the password takes one, too
+	}{frame{tongue: in(r), Title: in(r).t("Sign in"), token: func(string) string { return "" }}, problem, s.unclaimed(), s.takesCode()})
+}
+
+// takesCode tells whether the password alone signs nobody in.
+func (s *Server) takesCode() bool {
+	status, _ := s.Sessions.Factor.Status() // one that cannot be read is on
+	return status.On
 }
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
-	ok, answered, err := s.Guard.SignIn(w, r, r.PostFormValue("token"))
+	ok, answered, err := s.Guard.SignIn(w, r, r.PostFormValue("token"), r.PostFormValue("code"))
 	switch {
 	case answered:
+	case ok && errors.Is(err, access.ErrRecovered):
+		s.Reconciler.Audit(access.Who(r), "sign in by a recovery code, which is used up", nil)
+		http.Redirect(w, r, "/system/factor", http.StatusSeeOther)
+	case errors.Is(err, access.ErrFactor):
+		s.Reconciler.Audit(access.Who(r), "sign in", wrong(err))
+		s.signInPage(w, r, http.StatusUnauthorized, s.neither(r))
 	case err != nil:
 		s.Log.Error("signing in", "error", err)
 		s.signInPage(w, r, http.StatusInternalServerError, in(r).t("The password could not be checked; the daemon's log says why."))
 	case !ok:
 		s.Reconciler.Audit(access.Who(r), "sign in", errors.New("neither the password nor the access token"))
-		s.signInPage(w, r, http.StatusUnauthorized, in(r).t("That is neither this node's password nor its access token."))
+		s.signInPage(w, r, http.StatusUnauthorized, s.neither(r))
 	default:
 		s.Reconciler.Audit(access.Who(r), "sign in", nil)
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	}
+}
+
+// neither says that nobody was signed in: where a code is taken, too, not which was wrong.
+func (s *Server) neither(r *http.Request) string {
+	if s.takesCode() {
+		return in(r).t("That is neither this node's password with the code that goes with it, nor its access token.")
+	}
+	return in(r).t("That is neither this node's password nor its access token.")
 }
 
 // logout needs no token: it ends the own session, and nothing else.

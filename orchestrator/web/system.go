@@ -34,6 +34,7 @@ type systemPage struct {
 	Folders  []folder
 	Problem  string // why the folders cannot be read
 	Browsers []browser
+	Factor   access.FactorStatus
 	Notify   notifyPart
 	Password passwordPart
 	Refused  refusal
@@ -61,7 +62,7 @@ const systemAt = "/system"
 func (s *Server) systemPage(f frame) systemPage {
 	f.Here, f.Title = "system", f.t("System")
 	p := systemPage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), About: s.About, Kernel: runtime.GOOS + "/" + runtime.GOARCH, Refused: s.refusals.of(f.Own.ID, systemAt)}
-	p.Notify = s.notifyPart(f)
+	p.Notify, p.Password.Code = s.notifyPart(f), s.takesCode()
 	p.Catalog.None = true
 	if s.Subscription != nil {
 		var err error
@@ -79,6 +80,7 @@ func (s *Server) systemPage(f frame) systemPage {
 	for _, f := range folders {
 		p.Folders = append(p.Folders, folder{f, "/system/folders/" + url.PathEscape(f.Name) + "/remove"})
 	}
+	p.Factor, _ = s.Sessions.Factor.Status() // its own page says why it cannot be read
 	for _, b := range s.Sessions.List() {
 		p.Browsers = append(p.Browsers, browser{b, b.ID == p.Own.ID, p.Button("/sessions/"+b.ID+"/end", p.t("Sign out"))})
 	}

@@ -72,6 +72,12 @@ const (
 	// OrchestratorSetPasswordProcedure is the fully-qualified name of the Orchestrator's SetPassword
 	// RPC.
 	OrchestratorSetPasswordProcedure = "/archipelago.v1.Orchestrator/SetPassword"
+	// OrchestratorGetSecondFactorProcedure is the fully-qualified name of the Orchestrator's
+	// GetSecondFactor RPC.
+	OrchestratorGetSecondFactorProcedure = "/archipelago.v1.Orchestrator/GetSecondFactor"
+	// OrchestratorEndSecondFactorProcedure is the fully-qualified name of the Orchestrator's
+	// EndSecondFactor RPC.
+	OrchestratorEndSecondFactorProcedure = "/archipelago.v1.Orchestrator/EndSecondFactor"
 	// OrchestratorListSessionsProcedure is the fully-qualified name of the Orchestrator's ListSessions
 	// RPC.
 	OrchestratorListSessionsProcedure = "/archipelago.v1.Orchestrator/ListSessions"
@@ -189,6 +195,10 @@ type OrchestratorClient interface {
 	Restore(context.Context) *connect.ClientStreamForClient[api.RestoreRequest, api.Operation]
 	// SetPassword sets the password of My Apps.
 	SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error)
+	// GetSecondFactor tells whether signing in to My Apps takes a code beside the password.
+	GetSecondFactor(context.Context, *connect.Request[api.GetSecondFactorRequest]) (*connect.Response[api.SecondFactor], error)
+	// EndSecondFactor turns it off, for whoever has lost it.
+	EndSecondFactor(context.Context, *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error)
 	// ListSessions gives the browsers that are signed in to My Apps.
 	ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error)
 	// EndSessions signs browsers out.
@@ -363,6 +373,18 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+OrchestratorSetPasswordProcedure,
 			connect.WithSchema(orchestratorMethods.ByName("SetPassword")),
+			connect.WithClientOptions(opts...),
+		),
+		getSecondFactor: connect.NewClient[api.GetSecondFactorRequest, api.SecondFactor](
+			httpClient,
+			baseURL+OrchestratorGetSecondFactorProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("GetSecondFactor")),
+			connect.WithClientOptions(opts...),
+		),
+		endSecondFactor: connect.NewClient[api.EndSecondFactorRequest, api.EndSecondFactorResponse](
+			httpClient,
+			baseURL+OrchestratorEndSecondFactorProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("EndSecondFactor")),
 			connect.WithClientOptions(opts...),
 		),
 		listSessions: connect.NewClient[api.ListSessionsRequest, api.ListSessionsResponse](
@@ -581,6 +603,8 @@ type orchestratorClient struct {
 	backup           *connect.Client[api.BackupRequest, api.Chunk]
 	restore          *connect.Client[api.RestoreRequest, api.Operation]
 	setPassword      *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
+	getSecondFactor  *connect.Client[api.GetSecondFactorRequest, api.SecondFactor]
+	endSecondFactor  *connect.Client[api.EndSecondFactorRequest, api.EndSecondFactorResponse]
 	listSessions     *connect.Client[api.ListSessionsRequest, api.ListSessionsResponse]
 	endSessions      *connect.Client[api.EndSessionsRequest, api.EndSessionsResponse]
 	upgrade          *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
@@ -687,6 +711,16 @@ func (c *orchestratorClient) Restore(ctx context.Context) *connect.ClientStreamF
 // SetPassword calls archipelago.v1.Orchestrator.SetPassword.
 func (c *orchestratorClient) SetPassword(ctx context.Context, req *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
 	return c.setPassword.CallUnary(ctx, req)
+}
+
+// GetSecondFactor calls archipelago.v1.Orchestrator.GetSecondFactor.
+func (c *orchestratorClient) GetSecondFactor(ctx context.Context, req *connect.Request[api.GetSecondFactorRequest]) (*connect.Response[api.SecondFactor], error) {
+	return c.getSecondFactor.CallUnary(ctx, req)
+}
+
+// EndSecondFactor calls archipelago.v1.Orchestrator.EndSecondFactor.
+func (c *orchestratorClient) EndSecondFactor(ctx context.Context, req *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error) {
+	return c.endSecondFactor.CallUnary(ctx, req)
 }
 
 // ListSessions calls archipelago.v1.Orchestrator.ListSessions.
@@ -878,6 +912,10 @@ type OrchestratorHandler interface {
 	Restore(context.Context, *connect.ClientStream[api.RestoreRequest]) (*connect.Response[api.Operation], error)
 	// SetPassword sets the password of My Apps.
 	SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error)
+	// GetSecondFactor tells whether signing in to My Apps takes a code beside the password.
+	GetSecondFactor(context.Context, *connect.Request[api.GetSecondFactorRequest]) (*connect.Response[api.SecondFactor], error)
+	// EndSecondFactor turns it off, for whoever has lost it.
+	EndSecondFactor(context.Context, *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error)
 	// ListSessions gives the browsers that are signed in to My Apps.
 	ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error)
 	// EndSessions signs browsers out.
@@ -1048,6 +1086,18 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		OrchestratorSetPasswordProcedure,
 		svc.SetPassword,
 		connect.WithSchema(orchestratorMethods.ByName("SetPassword")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorGetSecondFactorHandler := connect.NewUnaryHandler(
+		OrchestratorGetSecondFactorProcedure,
+		svc.GetSecondFactor,
+		connect.WithSchema(orchestratorMethods.ByName("GetSecondFactor")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorEndSecondFactorHandler := connect.NewUnaryHandler(
+		OrchestratorEndSecondFactorProcedure,
+		svc.EndSecondFactor,
+		connect.WithSchema(orchestratorMethods.ByName("EndSecondFactor")),
 		connect.WithHandlerOptions(opts...),
 	)
 	orchestratorListSessionsHandler := connect.NewUnaryHandler(
@@ -1278,6 +1328,10 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorRestoreHandler.ServeHTTP(w, r)
 		case OrchestratorSetPasswordProcedure:
 			orchestratorSetPasswordHandler.ServeHTTP(w, r)
+		case OrchestratorGetSecondFactorProcedure:
+			orchestratorGetSecondFactorHandler.ServeHTTP(w, r)
+		case OrchestratorEndSecondFactorProcedure:
+			orchestratorEndSecondFactorHandler.ServeHTTP(w, r)
 		case OrchestratorListSessionsProcedure:
 			orchestratorListSessionsHandler.ServeHTTP(w, r)
 		case OrchestratorEndSessionsProcedure:
@@ -1407,6 +1461,14 @@ func (UnimplementedOrchestratorHandler) Restore(context.Context, *connect.Client
 
 func (UnimplementedOrchestratorHandler) SetPassword(context.Context, *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.SetPassword is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) GetSecondFactor(context.Context, *connect.Request[api.GetSecondFactorRequest]) (*connect.Response[api.SecondFactor], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.GetSecondFactor is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) EndSecondFactor(context.Context, *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.EndSecondFactor is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error) {

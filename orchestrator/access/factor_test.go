@@ -1,0 +1,225 @@
+package access
+
+import (
+	"errors"
+	"net/http"
+	"net/http/httptest"
+	"os"
+	"path/filepath"
+	"strings"
+	"sync"
+	"testing"
+	"time"
+
+	"github.com/pquerna/otp/totp"
+)
+
+// withFactor is a guard with a password and a second factor that is on, its secret, and its
+// recovery codes. The clock is the test's.
+func withFactor(t *testing.T) (g *Guard, clock *time.Time, secret string, recovery []string) {
+	t.Helper()
+	g, _, _ = guarded(t)
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	clock = &now
+	g.throttle.now = func() time.Time { return *clock }
+	f := g.sessions.Factor
+	f.now = func() time.Time { return *clock }
+	secret, err := f.Begin("session")
+	if err != nil {
+		t.Fatal(err)
+	}
+	if recovery, err = f.Confirm("session", codeAt(t, secret, now)); err != nil {
+		t.Fatal(err)
+	}
+	return g, clock, secret, recovery
+}
+
+func codeAt(t *testing.T, secret string, at time.Time) string {
+	t.Helper()
+	code, err := totp.GenerateCode(secret, at)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return code
+}
+
+// enter signs in, from an address of its own each time.
+func enter(g *Guard, typed, code string) (ok bool, err error) {
+	ok, _, err = g.SignIn(httptest.NewRecorder(), request(nil), typed, code)
+	return ok, err
+}
+
+func TestTheSecondFactorIsThatOfRFC6238(t *testing.T) {
+	g, clock, secret, _ := withFactor(t)
+	for _, c := range []struct {
+		what, typed, code string
+		want              bool
+	}{
+		{"the password alone", password, "", false},
+		{"a wrong code", password, "000000", false},
+		{"the right code beside a wrong password", "incorrect horse", codeAt(t, secret, clock.Add(time.Minute)), false},
+		{"the code that confirmed it", password, codeAt(t, secret, *clock), false},
+		{"the code of the next half minute", password, codeAt(t, secret, clock.Add(30*time.Second)), true},
+		{"the same again", password, codeAt(t, secret, clock.Add(30*time.Second)), false},
+		{"one that is too far ahead", password, codeAt(t, secret, clock.Add(90*time.Second)), false},
+		{"the access token alone", "sesame", "", true},
+	} {
+		if ok, err := enter(g, c.typed, c.code); ok != c.want || err != nil && !errors.Is(err, ErrFactor) {
+			t.Errorf("%s: %t, %v", c.what, ok, err)
+		}
+		*clock = clock.Add(wrongEvery)
+	}
+	*clock = clock.Add(time.Hour)
+	code := codeAt(t, secret, *clock)
+	if ok, err := enter(g, password, " "+code[:3]+" "+code[3:]+"\n"); !ok || err != nil {
+		t.Errorf("a code as it is shown: %t, %v", ok, err)
+	}
+}
+
+// TestACodeCountsOnce has many use one code at the same time, and one that was used after a
+// restart, also where the disk could not take that it was.
+func TestACodeCountsOnce(t *testing.T) {
+	g, clock, secret, _ := withFactor(t)
+	*clock = clock.Add(time.Hour)
+	code, f := codeAt(t, secret, *clock), g.sessions.Factor
+	var all sync.WaitGroup
+	var mu sync.Mutex
+	right := 0
+	for range 20 {
+		all.Go(func() {
+			if _, err := f.check(code); err == nil {
+				mu.Lock()
+				defer mu.Unlock()
+				right++
+			}
+		})
+	}
+	all.Wait()
+	if right != 1 {
+		t.Errorf("%d were let in by one code", right)
+	}
+	again := newFactor(filepath.Dir(f.file), quiet)
+	again.now = f.now
+	if _, err := again.check(code); !errors.Is(err, ErrFactor) {
+		t.Errorf("after a restart: %v", err)
+	}
+}
+
+func TestARecoveryCodeSignsInOnce(t *testing.T) {
+	g, clock, _, recovery := withFactor(t)
+	if len(recovery) != recoveryCodes {
+		t.Fatalf("%d recovery codes", len(recovery))
+	}
+	typed := strings.ToLower(strings.ReplaceAll(recovery[3], "-", " "))
+	if ok, err := enter(g, "not the password", typed); ok || err != nil {
+		t.Errorf("beside a wrong password: %t, %v", ok, err)
+	}
+	if ok, err := enter(g, password, typed); !ok || !errors.Is(err, ErrRecovered) {
+		t.Errorf("%t, %v", ok, err)
+	}
+	*clock = clock.Add(time.Minute)
+	if ok, err := enter(g, password, recovery[3]); ok || !errors.Is(err, ErrFactor) {
+		t.Errorf("once more: %t, %v", ok, err)
+	}
+	if s, err := g.sessions.Factor.Status(); err != nil || !s.On || s.Recovery != recoveryCodes-1 {
+		t.Errorf("%+v, %v", s, err)
+	}
+	b, err := os.ReadFile(g.sessions.Factor.file)
+	for _, code := range recovery {
+		if err != nil || strings.Contains(string(b), strings.ReplaceAll(code, "-", "")) {
+			t.Errorf("a recovery code is on the disk, %v", err)
+		}
+	}
+	if info, err := os.Stat(g.sessions.Factor.file); err != nil || info.Mode().Perm() != 0o600 {
+		t.Errorf("%v, %v", info.Mode(), err)
+	}
+}
+
+// TestCodesCannotBeGuessed has somebody who knows the password guess, from ever other addresses.
+func TestCodesCannotBeGuessed(t *testing.T) {
+	g, clock, secret, recovery := withFactor(t)
+	begin := *clock
+	f, looked := g.sessions.Factor, 0
+	for clock.Sub(begin) < 24*time.Hour {
+		*clock = clock.Add(time.Second)
+		if _, err := f.check("000000x"); err.Error() == ErrFactor.Error() { // and not that too many were wrong
+			looked++
+		}
+	}
+	if most := wrongCodes + int(24*time.Hour/wrongCodeEvery) + 1; looked > most {
+		t.Errorf("%d codes were looked at in a day, at most %d should be", looked, most)
+	}
+	if _, err := f.check(codeAt(t, secret, *clock)); !errors.Is(err, ErrFactor) {
+		t.Errorf("the right one among too many: %v", err)
+	}
+	if recovered, err := f.check(recovery[0]); !recovered || err != nil {
+		t.Errorf("its owner has recovery codes: %t, %v", recovered, err)
+	}
+	*clock = clock.Add(wrongCodeEvery)
+	if _, err := f.check(codeAt(t, secret, *clock)); err != nil {
+		t.Errorf("after a while: %v", err)
+	}
+}
+
+// TestHalfASecondFactorLocksNobodyOut has one that is not confirmed, and one that cannot be read.
+func TestHalfASecondFactorLocksNobodyOut(t *testing.T) {
+	g, clock, secret, _ := withFactor(t)
+	f := g.sessions.Factor
+	if _, err := f.Begin("session"); !errors.Is(err, ErrHasFactor) {
+		t.Errorf("another one: %v", err)
+	}
+	if err := os.WriteFile(f.file, []byte(`{"format":1,"secret":"`+secret), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := enter(g, password, codeAt(t, secret, clock.Add(time.Minute))); ok || err == nil || strings.Contains(err.Error(), secret) {
+		t.Errorf("a damaged one: %t, %v", ok, err)
+	}
+	if s, err := f.Status(); !s.On || err == nil {
+		t.Errorf("a damaged one is %+v, %v", s, err)
+	}
+	if _, err := f.Begin("session"); !errors.Is(err, ErrHasFactor) {
+		t.Errorf("over a damaged one: %v", err)
+	}
+	if err := f.Off(); err != nil {
+		t.Fatal(err)
+	}
+	if err := f.Off(); !errors.Is(err, ErrNoFactor) {
+		t.Errorf("twice: %v", err)
+	}
+	if _, err := f.Begin("session"); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := enter(g, password, ""); !ok || err != nil {
+		t.Errorf("while it is set up: %t, %v", ok, err)
+	}
+	if _, err := f.Confirm("another session", codeAt(t, f.Pending("session"), *clock)); !errors.Is(err, ErrNoFactor) || f.Pending("another session") != "" {
+		t.Errorf("another session confirms it: %v", err)
+	}
+	if _, err := f.Confirm("session", "123"); !errors.Is(err, ErrFactor) {
+		t.Errorf("a wrong code confirms it: %v", err)
+	}
+	if ok, err := enter(g, password, ""); !ok || err != nil {
+		t.Errorf("after a wrong confirmation: %t, %v", ok, err)
+	}
+}
+
+func TestProofTakesBoth(t *testing.T) {
+	g, clock, secret, _ := withFactor(t)
+	*clock = clock.Add(time.Hour)
+	for _, c := range []struct {
+		password, code string
+		want           bool
+	}{{password, "", false}, {"", codeAt(t, secret, *clock), false}, {"sesame", codeAt(t, secret, *clock), false}, {password, codeAt(t, secret, *clock), true}} {
+		if ok, _, err := g.Prove(httptest.NewRecorder(), request(nil), c.password, c.code); ok != c.want || err != nil && !errors.Is(err, ErrFactor) {
+			t.Errorf("%q, %q: %t, %v", c.password, c.code, ok, err)
+		}
+	}
+	w := httptest.NewRecorder()
+	for range wrongBurst + 1 {
+		w = httptest.NewRecorder()
+		g.Prove(w, request(nil), "wrong", "")
+	}
+	if w.Code != http.StatusTooManyRequests {
+		t.Errorf("after many wrong ones: status %d", w.Code)
+	}
+}
