@@ -179,8 +179,14 @@ func (h *fakeHost) Sizes(context.Context, []string) (map[string]int64, error) {
 }
 func (h *fakeHost) FreeMemory() (int64, error)                          { return 8 << 30, nil }
 func (h *fakeHost) CopyVolumes(context.Context, []string, string) error { return h.do("copy", nil) }
-func (h *fakeHost) PutBack(context.Context, string, string) error       { return h.do("put-back", nil) }
-func (h *fakeHost) Refill(context.Context, string, string) error        { return h.do("refill", nil) }
+func (h *fakeHost) InPlace(context.Context, []string, string) (int64, error) {
+	return 0, nil
+}
+func (h *fakeHost) Renew(context.Context, []string, time.Time) (int64, error) {
+	return 0, h.do("renew", nil)
+}
+func (h *fakeHost) PutBack(context.Context, string, string) error { return h.do("put-back", nil) }
+func (h *fakeHost) Refill(context.Context, string, string) error  { return h.do("refill", nil) }
 func (h *fakeHost) BeginExchange(context.Context, []string, string) error {
 	return h.do("begin-exchange", nil)
 }

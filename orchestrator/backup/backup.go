@@ -1,5 +1,7 @@
 // Package backup makes backups of applications and brings them back. An application
-// is stopped while its volumes are copied, and runs again while the copy is read.
+// is stopped while its volumes are copied, and runs again while the copy is read. Where that
+// would cost more, the volumes are read while it runs, and while it is stopped only what has
+// changed since.
 package backup
 
 import (
@@ -32,6 +34,10 @@ import (
 type Engine interface {
 	StopUnit(ctx context.Context, unit string) error
 	CopyVolumes(ctx context.Context, dirs []string, dir string) error
+	// InPlace says how many bytes volumes hold that are better read where they are than
+	// copied; 0 of others. Renew has what may have changed since be known by another ctime.
+	InPlace(ctx context.Context, dirs []string, beside string) (bytes int64, err error)
+	Renew(ctx context.Context, dirs []string, since time.Time) (bytes int64, err error)
 	Archive(ctx context.Context, dir, file string) error
 	Extract(ctx context.Context, file, dir string) error
 	PutBack(ctx context.Context, dir, home string) error
@@ -75,6 +81,7 @@ type Manager struct {
 	To        *repository.Store
 	Drills    Drills
 	Space     func(dir string) (disk.Space, error) // nil: disk.Of
+	Clock     func() (Clock, error)                // nil: the node's
 	Log       *slog.Logger
 
 	mu   sync.Mutex
@@ -169,43 +176,62 @@ func (m *Manager) Write(ctx context.Context, app string, recipients []age.Recipi
 	return m.awaitUp(ctx, b)
 }
 
-// copyStopped copies the volumes to dir while nothing writes to them. The record is
-// read once nothing can change it any more but its owner.
+// copyStopped copies the volumes to dir while nothing writes to them.
 func (m *Manager) copyStopped(ctx context.Context, app, dir string) (b Backup, err error) {
-	release, err := m.Node.Hold(ctx, app, "a backup is being made")
+	b, dirs, release, err := m.stopped(ctx, app)
 	if err != nil {
 		return b, err
 	}
 	defer release()
-	d, err := m.Store.Get(app)
+	if err := m.Engine.CopyVolumes(ctx, dirs, dir); err != nil {
+		return b, fmt.Errorf("backing up %s: %w", app, err)
+	}
+	return b, nil
+}
+
+// recorded is the record of an application, or why no backup of it can be made now.
+func (m *Manager) recorded(app string) (d state.Desired, err error) {
+	d, err = m.Store.Get(app)
 	switch {
 	case errors.Is(err, state.ErrNotFound) || err == nil && (d.Goal == state.Absent || d.Manifest == nil):
-		return b, fmt.Errorf("%s: %w", app, request.ErrNotInstalled)
-	case err != nil:
-		return b, err
-	case d.Update != nil || len(d.Adopted) > 0:
-		return b, fmt.Errorf("%w: %s is being updated or adopted", operation.ErrBusy, app)
+		return d, fmt.Errorf("%s: %w", app, request.ErrNotInstalled)
+	case err == nil && (d.Update != nil || len(d.Adopted) > 0):
+		return d, fmt.Errorf("%w: %s is being updated or adopted", operation.ErrBusy, app)
+	}
+	return d, err
+}
+
+// stopped has an application be stopped, whose volumes are in dirs, until release. The record
+// is read once nothing can change it any more but its owner.
+func (m *Manager) stopped(ctx context.Context, app string) (b Backup, dirs []string, release func(), err error) {
+	release, err = m.Node.Hold(ctx, app, "a backup is being made")
+	if err != nil {
+		return b, nil, nil, err
+	}
+	held := release
+	defer func() {
+		if err != nil {
+			held()
+		}
+	}()
+	d, err := m.recorded(app)
+	if err != nil {
+		return b, nil, nil, err
 	}
 	m.Node.Say(app, "stopped for a backup")
-	var members, dirs []string
+	var members []string
 	for _, c := range d.Manifest.Ordered() {
 		members = append(members, c.Name)
 	}
 	for _, unit := range slices.Backward(render.Services(members)) {
 		if err := m.Engine.StopUnit(ctx, unit); err != nil {
-			return b, fmt.Errorf("backing up %s: %w", app, err)
+			return b, nil, nil, fmt.Errorf("backing up %s: %w", app, err)
 		}
 	}
 	after(Stopped)
-	data := m.Store.Data(app)
-	for _, v := range data.Volumes {
-		dirs = append(dirs, data.Dir(m.DataDir, app, v))
-	}
+	dirs, data := m.dirs(app), m.Store.Data(app)
 	data.Places = nil // they are this node's
-	if err := m.Engine.CopyVolumes(ctx, dirs, dir); err != nil {
-		return b, fmt.Errorf("backing up %s: %w", app, err)
-	}
-	return Backup{Format: archive.Format, App: app, Made: time.Now().UTC(), Goal: d.Goal, Manifest: d.Manifest, Source: d.Source, Config: d.Config, Data: data}, nil
+	return Backup{Format: archive.Format, App: app, Made: time.Now().UTC(), Goal: d.Goal, Manifest: d.Manifest, Source: d.Source, Config: d.Config, Data: data}, dirs, release, nil
 }
 
 // awaitUp waits until an application is up again, has failed, or is not wanted

@@ -7,6 +7,7 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"io/fs"
 	"log/slog"
 	"os"
 	"path/filepath"
@@ -14,6 +15,7 @@ import (
 	"strings"
 	"sync"
 	"sync/atomic"
+	"syscall"
 	"testing"
 	"testing/synctest"
 	"time"
@@ -49,13 +51,16 @@ type node struct {
 	store *state.Store
 	data  string // directory of applications' data
 
-	mu     sync.Mutex
-	calls  []string
-	fail   map[string]error // by method
-	copied func()           // called while the volumes are copied
-	copies func([]string)   // called with their directories
-	up     bool
-	broken bool // it does not come up any more
+	mu      sync.Mutex
+	calls   []string
+	fail    map[string]error // by method
+	copied  func()           // called while the volumes are copied
+	renews  func()           // called before what has changed is marked
+	size    int64            // of volumes that are to be read in place
+	changed int64            // of what has changed of that
+	copies  func([]string)   // called with their directories
+	up      bool
+	broken  bool // it does not come up any more
 
 	restored []state.Desired
 	admit    error
@@ -93,6 +98,31 @@ func (n *node) CopyVolumes(_ context.Context, dirs []string, dir string) error {
 		dirs[i] = filepath.Base(dirs[i])
 	}
 	return n.do("copy " + strings.Join(dirs, " ") + " to " + filepath.Base(dir))
+}
+
+func (n *node) InPlace(context.Context, []string, string) (int64, error) { return n.size, nil }
+
+// Renew does what the engine's script does; see TestWhatHasChangedIsReadAgain in the engine.
+func (n *node) Renew(_ context.Context, dirs []string, since time.Time) (int64, error) {
+	if n.renews != nil {
+		n.renews()
+	}
+	for _, dir := range dirs {
+		err := filepath.WalkDir(dir, func(file string, e fs.DirEntry, err error) error {
+			if err != nil || !e.Type().IsRegular() {
+				return err
+			}
+			info, err := e.Info()
+			if err != nil || time.Unix(info.Sys().(*syscall.Stat_t).Ctim.Unix()).Before(since) {
+				return err
+			}
+			return os.Chmod(file, info.Mode())
+		})
+		if err != nil {
+			return 0, err
+		}
+	}
+	return n.changed, n.do("renew")
 }
 
 func (n *node) Archive(_ context.Context, _, file string) error {

@@ -19,7 +19,11 @@ const (
 	Accepted Part = "restore-accepted" // the application is to run
 )
 
-// Parts are all of them.
+// Read is the part before those where volumes are read in place: they were, while the
+// application ran. Those of small applications never are.
+const Read Part = "backup-read"
+
+// Parts are those of every application.
 var Parts = []Part{Stopped, Copied, Stored, Fetched, Placed, Keyed, Recorded, Accepted}
 
 // after kills the daemon at the end of a part where that is the fault that it was built with.

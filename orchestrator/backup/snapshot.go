@@ -46,11 +46,27 @@ func (m *Manager) BackUp(ctx context.Context, app, to, who string, tell func(Ste
 		return s, err
 	}
 	defer release()
-	tell(Step{Message: "copying the volumes; the application is stopped meanwhile"})
 	dir := filepath.Join(m.Snapshots, app+".backup")
-	b, err := m.copyStopped(ctx, app, dir)
-	if err != nil {
+	s, b, stopping, err := m.readInPlace(ctx, r, app, dir, tell)
+	switch {
+	case err == nil:
+		after(Stored)
+		m.made(to, s)
+		return s, m.awaitUp(ctx, b)
+	case errors.Is(err, errCopied):
+	case stopping || ctx.Err() != nil:
 		return s, err
+	default:
+		if !errors.Is(err, errSmall) {
+			m.Log.Warn("volumes could not be read in place, and are copied", "app", app, "repository", to, "error", err)
+			if err := r.Ready(ctx); err != nil {
+				return s, err
+			}
+		}
+		tell(Step{Message: "copying the volumes; the application is stopped meanwhile"})
+		if b, err = m.copyStopped(ctx, app, dir); err != nil {
+			return s, err
+		}
 	}
 	defer func() {
 		if delErr := m.Engine.DeleteTree(context.WithoutCancel(ctx), dir); delErr != nil {

@@ -78,8 +78,13 @@ func (r *Repository) run(ctx context.Context, dir string, line func([]byte), arg
 	if dir == "" {
 		dir = r.dir
 	}
-	argv := []string{"/bin/sh", "-c", restic, "restic", dir, filepath.Join(r.dir, environmentFile), r.host,
-		"--repository-file", filepath.Join(r.dir, locationFile), "--password-file", filepath.Join(r.dir, passwordFile), "--json"}
+	return r.runs(ctx, []string{restic, "restic", dir, filepath.Join(r.dir, environmentFile), r.host}, line, args...)
+}
+
+// runs runs restic by a script, with the words that come first.
+func (r *Repository) runs(ctx context.Context, script []string, line func([]byte), args ...string) error {
+	argv := append([]string{"/bin/sh", "-c"}, script...)
+	argv = append(argv, "--repository-file", filepath.Join(r.dir, locationFile), "--password-file", filepath.Join(r.dir, passwordFile), "--json")
 	if r.cache == "" {
 		argv = append(argv, "--no-cache")
 	} else {
@@ -137,19 +142,17 @@ func (r *Repository) Ready(ctx context.Context) error {
 	return r.run(ctx, "", nil, "unlock")
 }
 
-// Backup makes a snapshot of what is in dir, in a repository that is Ready.
-func (r *Repository) Backup(ctx context.Context, app, dir string, progress Progress) (s Snapshot, err error) {
-	r.working.Lock()
-	defer r.working.Unlock()
-	var end struct {
-		Type  string `json:"message_type"`
-		ID    string `json:"snapshot_id"`
-		Size  int64  `json:"total_bytes_processed"`
-		Added int64  `json:"data_added"`
-	}
-	// --force reads every file: a copy has new inodes and times, and what only looks
-	// unchanged is not taken for it.
-	err = r.run(ctx, dir, func(line []byte) {
+// stored is what restic says of a snapshot that it has made.
+type stored struct {
+	Type  string `json:"message_type"`
+	ID    string `json:"snapshot_id"`
+	Size  int64  `json:"total_bytes_processed"`
+	Added int64  `json:"data_added"`
+}
+
+// following takes what restic says while it makes a snapshot.
+func (end *stored) following(progress Progress) func([]byte) {
+	return func(line []byte) {
 		var m struct {
 			Type string  `json:"message_type"`
 			Done float64 `json:"percent_done"`
@@ -160,9 +163,24 @@ func (r *Repository) Backup(ctx context.Context, app, dir string, progress Progr
 				progress(m.Done)
 			}
 		case "summary":
-			json.Unmarshal(line, &end)
+			json.Unmarshal(line, end)
 		}
-	}, "backup", "--force", "--host", r.host, "--tag", tag(app), ".")
+	}
+}
+
+// Backup makes a snapshot of what is in dir, in a repository that is Ready.
+func (r *Repository) Backup(ctx context.Context, app, dir string, progress Progress) (s Snapshot, err error) {
+	r.working.Lock()
+	defer r.working.Unlock()
+	var end stored
+	// --force reads every file: a copy has new inodes and times, and what only looks
+	// unchanged is not taken for it.
+	err = r.run(ctx, dir, end.following(progress), "backup", "--force", "--host", r.host, "--tag", tag(app), ".")
+	return r.made(ctx, app, end, err)
+}
+
+// made is the snapshot that restic says it has made, unless there was an error.
+func (r *Repository) made(ctx context.Context, app string, end stored, err error) (s Snapshot, _ error) {
 	if end.ID != "" && err != nil {
 		// Not all could be read: it must not be taken for a backup.
 		err = errors.Join(err, r.run(context.WithoutCancel(ctx), "", nil, "forget", end.ID))
@@ -376,11 +394,14 @@ func (r *Repository) Forget(ctx context.Context, app string, k Keep) error {
 	return r.run(ctx, "", nil, append([]string{"forget", "--host", r.host, "--tag", tag(app), "--group-by", "host,tags"}, k.beside(ahead).flags()...)...)
 }
 
-// Prune deletes what no snapshot refers to.
+// Prune deletes what no snapshot refers to, and nothing but a reading that was cut off.
 func (r *Repository) Prune(ctx context.Context) error {
 	r.working.Lock()
 	defer r.working.Unlock()
 	if err := r.Ready(ctx); err != nil {
+		return err
+	}
+	if err := r.forgetReadings(ctx); err != nil {
 		return err
 	}
 	return r.run(ctx, "", nil, "prune")
