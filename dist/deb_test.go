@@ -113,11 +113,14 @@ func TestPackagesHoldWhatAReleaseHas(t *testing.T) {
 		}
 	}
 	delete(installed, lib+"install.sh")
+	installed["/usr/bin/archipelago"] = installed[lib+"archipelago.sh"]
+	delete(installed, lib+"archipelago.sh")
+	installed["/etc/issue.d/archipelago.issue"] = packed{0o644, read("archipelago.issue")}
 	same("the node's", unpack(t, node, "--fsys-tarfile"), installed)
 
 	control := unpack(t, node, "--ctrl-tarfile")
 	same("what dpkg reads", control, map[string]packed{
-		"/control": {0o644, ""}, "/md5sums": {0o644, ""},
+		"/control": {0o644, ""}, "/md5sums": {0o644, ""}, "/conffiles": {0o644, "/etc/issue.d/archipelago.issue\n"},
 		"/postinst": {0o755, read("deb/postinst")}, "/prerm": {0o755, read("deb/prerm")}, "/postrm": {0o755, read("deb/postrm")},
 	})
 	depends := strings.ReplaceAll(strings.Replace(strings.Replace(packages, "podman ", "podman (>= "+MinPodman+") ", 1), "systemd ", fmt.Sprintf("systemd (>= %d) ", MinSystemd), 1), " ", ", ")

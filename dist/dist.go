@@ -24,7 +24,7 @@ const DropIn = "archipelago.conf"
 // Program is the daemon's program, below its user's home.
 const Program = ".local/bin/archipelago"
 
-//go:embed archipelago.service archipelago-prober.service podman-service.conf scopes.conf rollback.sh node.sh install.sh README.md
+//go:embed archipelago.sh archipelago.issue archipelago.service archipelago-prober.service podman-service.conf scopes.conf rollback.sh node.sh install.sh README.md
 var files embed.FS
 
 // Files returns what is installed with the program, by its path below the user's home.
@@ -51,7 +51,7 @@ func Files() map[string][]byte {
 // what it installs, and how to use it.
 func Release() map[string][]byte {
 	out := map[string][]byte{}
-	for _, name := range []string{"install.sh", "node.sh", "rollback.sh", Unit, ProberUnit, "podman-service.conf", "scopes.conf", "README.md"} {
+	for _, name := range []string{"install.sh", "node.sh", "rollback.sh", "archipelago.sh", "archipelago.issue", Unit, ProberUnit, "podman-service.conf", "scopes.conf", "README.md"} {
 		out[name] = read(name)
 	}
 	return out

@@ -18,8 +18,9 @@ stays as it is, and applications keep running.
 It installs the packages that rootless Podman needs; creates the user, with subordinate
 ids and services that start at boot; creates /var/lib/archipelago; lets the user reboot
 the machine; has boot wait for the network; installs the daemon with its user unit, and
-archy in /usr/local/bin; starts the daemon; and has it say what the node lacks. A new
-daemon that does not serve is replaced by the one that was there.
+the commands archy and archipelago in /usr/local/bin; has the console say where My Apps
+is; starts the daemon; and has it say what the node lacks. A new daemon that does not
+serve is replaced by the one that was there.
 END
 }
 
@@ -71,7 +72,7 @@ aarch64) arch=arm64 ;;
 *) arch= ; refuse "there is no release for $(uname -m), only for x86_64 and aarch64" ;;
 esac
 if [ -n "$arch" ]; then
-	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service archipelago-prober.service podman-service.conf scopes.conf rollback.sh node.sh; do
+	for file in "archipelago-linux-$arch" "archy-linux-$arch" archipelago.service archipelago-prober.service podman-service.conf scopes.conf rollback.sh archipelago.sh archipelago.issue node.sh; do
 		if [ ! -r "$here/$file" ]; then
 			refuse "$here/$file is missing: download all files of the release into one directory"
 		elif [ ! -r "$here/SHA256SUMS" ]; then
@@ -108,6 +109,16 @@ if ! cmp -s "$here/archy-linux-$arch" "$root/usr/local/bin/archy"; then
 	echo "installing archy"
 	run install -m 0755 "$here/archy-linux-$arch" /usr/local/bin/archy.new
 	run mv -f /usr/local/bin/archy.new /usr/local/bin/archy
+fi
+if ! cmp -s "$here/archipelago.sh" "$root/usr/local/bin/archipelago"; then
+	echo "installing the command archipelago"
+	run install -m 0755 "$here/archipelago.sh" /usr/local/bin/archipelago
+fi
+# agetty(8) fills in the address, and shows it above each sign-in. It says the same before and
+# after the node has an owner, and never the code: a screen is seen by more people than may sign in.
+if ! cmp -s "$here/archipelago.issue" "$root/etc/issue.d/archipelago.issue"; then
+	echo "having the console say where My Apps is"
+	run install -D -m 0644 "$here/archipelago.issue" /etc/issue.d/archipelago.issue
 fi
 DRY_RUN=$dry sh "$here/node.sh" install "$user" "$here/archipelago-linux-$arch" "$here"
 [ -z "$dry" ] || echo "nothing was changed: this was a dry run"

@@ -60,6 +60,8 @@ func (m machine) complete(t *testing.T) {
 	write(t, m.root+manifest.DataDir+"/.keep", "", 0o644)
 	write(t, m.root+"/etc/systemd/system/multi-user.target.wants/network-online.target", "", 0o644)
 	write(t, m.root+"/usr/local/bin/archy", "archy", 0o755)
+	write(t, m.root+"/usr/local/bin/archipelago", string(Release()["archipelago.sh"]), 0o755)
+	write(t, m.root+"/etc/issue.d/archipelago.issue", string(Release()["archipelago.issue"]), 0o644)
 	home := m.root + "/home/archipelago/"
 	for name, body := range Files() {
 		write(t, home+name, string(body), 0o644)
@@ -130,6 +132,7 @@ func TestDryRunPrintsEveryStepAndChangesNothing(t *testing.T) {
 	for _, want := range []string{
 		"apt-get update", "--no-install-recommends " + packages + "\n",
 		"mv -f /usr/local/bin/archy.new /usr/local/bin/archy\n",
+		"archipelago.sh /usr/local/bin/archipelago\n", "archipelago.issue /etc/issue.d/archipelago.issue\n",
 		"useradd --create-home --shell /bin/bash --groups systemd-journal --comment Archipelago archipelago\n",
 		"loginctl enable-linger archipelago\n",
 		"install -d -o archipelago -g archipelago -m 0711 " + manifest.DataDir + "\n",

@@ -230,17 +230,17 @@ func (d *daemon) run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	plain := http.NewServeMux() // the unencrypted port's
 	started := time.Now()
-	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
+	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Node: certificate.Local(d.names.Host), Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
 	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
 	metrics := guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
+	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started, Fingerprint: authority.Fingerprint(), Addresses: func() []string { return addresses(d.names.Host, port) }}
+	pages := &web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Claim: claim, Named: authority.Named, Pictures: sub.Picture, Engine: eng, Subscription: sub, Memory: store, About: about, Log: log}
 	for _, m := range []*http.ServeMux{mux, plain} {
 		m.Handle(service, handler)
 		m.Handle("GET /metrics", metrics)
-		m.Handle("GET /ca.crt", trust)
+		m.Handle("GET /ca.crt", pages.Fetches(trust))
 		m.Handle("GET /trust", trust)
 	}
-	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started, Fingerprint: authority.Fingerprint(), Addresses: func() []string { return addresses(d.names.Host, port) }}
-	pages := &web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Claim: claim, Named: authority.Named, Pictures: sub.Picture, Engine: eng, Subscription: sub, About: about, Log: log}
 	mux.Handle("/", pages.Handler())
 	plain.Handle("/", web.ToTLS(port))
 	serve := func(h http.Handler) *http.Server {

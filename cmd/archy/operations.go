@@ -161,6 +161,7 @@ func readSecrets(cmd *cobra.Command, c *client.Client, app string, change map[st
 func (a *app) password() *cobra.Command {
 	return &cobra.Command{
 		Use: "password", Short: "Set the password of My Apps from standard input",
+		Long:    "Set the password of My Apps from standard input. It has to withstand guessing, as where\na node is claimed, and all browsers are signed out.",
 		Example: "  archy password < password",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {

@@ -23,69 +23,96 @@ const (
 
 const remedy = "Take four or more words that do not belong together, or have a password manager make one."
 
-// Weak tells why a password is guessed too soon by somebody who knows these words of the
-// owner's; nil where it is not. The error says nothing that helps to guess it.
-func Weak(password string, known ...string) error {
-	guesses, sequence := estimate(password, known)
-	if guesses >= enough {
-		return nil
+// OfNode are the words that everybody knows of a node with this name, such as "box.local".
+func OfNode(name string) []string {
+	return append(strings.FieldsFunc(name, func(c rune) bool { return c == '.' || c == '-' }), name, "archipelago", "local")
+}
+
+// Weakness is why a password is guessed too soon. It says nothing that helps to guess it.
+type Weakness struct {
+	Parts []Part // by which it is found, each once; none where it is only too short
+	More  int    // characters besides them, which are guessed one by one
+}
+
+// Part is what a part of a password was recognised as.
+type Part struct {
+	Kind                string // one of Kinds
+	Backwards, Replaced bool   // it was written so, or with other signs for letters
+}
+
+// Kinds are all that parts are recognised as.
+var Kinds = []string{"a common word", "a common password", "a name", "a word that is known of this node", "keys beside each other", "a repetition", "a sequence such as abc", "a date"}
+
+func (w *Weakness) Error() string {
+	if len(w.Parts) == 0 {
+		return "it is too short to withstand guessing. " + remedy
 	}
 	var parts []string
-	free := 0
-	for _, m := range sequence {
-		what := kind(m)
-		switch {
-		case what == "":
-			free += utf8.RuneCountInString(m.Token)
-		case !slices.Contains(parts, what):
-			parts = append(parts, what)
+	for _, p := range w.Parts {
+		what := p.Kind
+		if p.Backwards {
+			what += " backwards"
 		}
+		if p.Replaced {
+			what += " with letters replaced"
+		}
+		parts = append(parts, what)
 	}
-	if len(parts) == 0 {
-		return fmt.Errorf("it is too short to withstand guessing. %s", remedy)
-	}
-	if free == 1 {
+	if w.More == 1 {
 		parts = append(parts, "one more character")
-	} else if free > 1 {
-		parts = append(parts, fmt.Sprintf("%d more characters", free))
+	} else if w.More > 1 {
+		parts = append(parts, fmt.Sprintf("%d more characters", w.More))
 	}
 	text := parts[0]
 	if last := len(parts) - 1; last > 0 {
 		text = strings.Join(parts[:last], ", ") + " and " + parts[last]
 	}
-	return fmt.Errorf("it is guessed too soon: it is made of %s. %s", text, remedy)
+	return fmt.Sprintf("it is guessed too soon: it is made of %s. %s", text, remedy)
+}
+
+// Weak tells why a password is guessed too soon by somebody who knows these words of the
+// owner's, as a *Weakness; nil where it is not.
+func Weak(password string, known ...string) error {
+	guesses, sequence := estimate(password, known)
+	if guesses >= enough {
+		return nil
+	}
+	w := &Weakness{}
+	for _, m := range sequence {
+		switch what := kind(m); {
+		case what.Kind == "":
+			w.More += utf8.RuneCountInString(m.Token)
+		case !slices.Contains(w.Parts, what):
+			w.Parts = append(w.Parts, what)
+		}
+	}
+	return w
 }
 
 // kind says what was recognised; nothing where it has to be guessed character by character.
-func kind(m *match.Match) string {
+func kind(m *match.Match) Part {
 	switch m.Pattern {
 	case "dictionary":
-		what := "a common word"
+		p := Part{Kind: "a common word", Backwards: m.Reversed, Replaced: m.L33t}
 		switch m.DictionaryName {
 		case "passwords":
-			what = "a common password"
+			p.Kind = "a common password"
 		case "surnames", "male_names", "female_names":
-			what = "a name"
+			p.Kind = "a name"
 		case owners:
-			what = "a word that is known of this node"
+			p.Kind = "a word that is known of this node"
 		}
-		if m.Reversed {
-			what += " backwards"
-		}
-		if m.L33t {
-			what += " with letters replaced"
-		}
-		return what
+		return p
 	case "spatial":
-		return "keys beside each other"
+		return Part{Kind: "keys beside each other"}
 	case "repeat":
-		return "a repetition"
+		return Part{Kind: "a repetition"}
 	case "sequence":
-		return "a sequence such as abc"
+		return Part{Kind: "a sequence such as abc"}
 	case "regex", "date":
-		return "a date"
+		return Part{Kind: "a date"}
 	}
-	return ""
+	return Part{}
 }
 
 // estimate is after how many guesses a password is found, and the parts by which it is.

@@ -50,6 +50,10 @@ var errBusy = errors.New("too many passwords are being checked at the same time"
 // ErrLength is returned for a password that is too short or too long.
 var ErrLength = fmt.Errorf("a password has %d to %d characters", minPassword, maxPassword)
 
+// ErrWeak stands in logs for why a password was not taken: what it is like would help to guess
+// the one that is.
+var ErrWeak = errors.New("a password that was not taken")
+
 // Passwords keeps the owner's password, as Argon2id in the PHC string format.
 type Passwords struct {
 	file    string
@@ -156,6 +160,9 @@ func (p *Passwords) Check(ctx context.Context, password string) (bool, error) {
 type Guard struct {
 	sessions *Sessions // and with them the token and the password that begin them
 	throttle *throttle
+
+	// Said gives an answer of the guard's in the language of whoever asks; nil: in English.
+	Said func(r *http.Request, answer string) string
 }
 
 // NewGuard guards with the token and the owner's password, which begin sessions.
@@ -163,7 +170,28 @@ func NewGuard(sessions *Sessions) *Guard {
 	return &Guard{sessions: sessions, throttle: newThrottle()}
 }
 
-const tooManyWrong = "Too many wrong attempts from your address; wait a little, or use the node's access token."
+// What the guard answers by itself.
+const (
+	tooManyWrong  = "Too many wrong attempts from your address; wait a little, or use the node's access token."
+	tooManyCodes  = "Too many wrong codes from your address; wait a little."
+	tooManyAtOnce = "Too many sign-ins at the same time; try again in a moment."
+	notThisPage   = "Refused: the request does not come from this page. Open My Apps in a browser and try again there."
+)
+
+// Answers are all that people are answered by itself.
+var Answers = []string{tooManyWrong, tooManyCodes, tooManyAtOnce, notThisPage}
+
+// refuse answers 429 in the language of whoever asks.
+func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, wait time.Duration, why string) {
+	refuse(w, wait, g.said(r, why))
+}
+
+func (g *Guard) said(r *http.Request, answer string) string {
+	if g.Said == nil {
+		return answer
+	}
+	return g.Said(r, answer)
+}
 
 // Token answers 401 to requests without "Authorization: Bearer TOKEN". One that carries
 // no credential at all guesses nothing, and does not count as an attempt: a page of
@@ -200,23 +228,24 @@ func (g *Guard) SignIn(w http.ResponseWriter, r *http.Request, typed, code strin
 		refusePlain(w, r)
 		return false, true, nil
 	}
-	typed = strings.TrimSpace(typed)
 	credentials, err := g.sessions.credentials() // those that are checked, whatever they become meanwhile
 	if err != nil {
 		return false, false, err
 	}
-	if subtle.ConstantTimeCompare([]byte(typed), []byte(g.sessions.token)) != 1 {
-		giveBack, wait, ok := g.throttle.take(origin(r))
-		if !ok {
-			refuse(w, wait, tooManyWrong)
-			return false, true, nil
-		}
-		if ok, answered, err = g.known(w, r, giveBack, typed, code); !ok {
-			return false, answered, err
-		}
+	if ok, answered, err = g.knows(w, r, typed, code); !ok {
+		return false, answered, err
 	}
 	setCookie(w, g.sessions.begin(r, credentials), sessionLife)
 	return true, false, err
+}
+
+// knows tells whether what was typed is the token, or the password with the code that goes with
+// it. The rest is as for SignIn.
+func (g *Guard) knows(w http.ResponseWriter, r *http.Request, typed, code string) (ok, answered bool, err error) {
+	if subtle.ConstantTimeCompare([]byte(strings.TrimSpace(typed)), []byte(g.sessions.token)) == 1 {
+		return true, false, nil
+	}
+	return g.Prove(w, r, typed, code)
 }
 
 // SignedIn gives the session that a request carries.

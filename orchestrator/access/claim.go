@@ -157,7 +157,7 @@ func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, pa
 	}
 	giveBack, wait, ok := g.throttle.take(origin(r))
 	if !ok {
-		refuse(w, wait, "Too many wrong codes from your address; wait a little.")
+		g.refuse(w, r, wait, tooManyCodes)
 		return true, nil
 	}
 	c.judging.Lock()

@@ -278,7 +278,7 @@ func (g *Guard) known(w http.ResponseWriter, r *http.Request, giveBack func(), p
 	switch {
 	case errors.Is(err, errBusy):
 		giveBack()
-		refuse(w, wrongEvery, "Too many sign-ins at the same time; try again in a moment.")
+		g.refuse(w, r, wrongEvery, tooManyAtOnce)
 		return false, true, nil
 	case err != nil || !ok:
 		return false, false, err
@@ -299,7 +299,7 @@ func (g *Guard) known(w http.ResponseWriter, r *http.Request, giveBack func(), p
 func (g *Guard) Prove(w http.ResponseWriter, r *http.Request, password, code string) (ok, answered bool, err error) {
 	giveBack, wait, ok := g.throttle.take(origin(r))
 	if !ok {
-		refuse(w, wait, tooManyWrong)
+		g.refuse(w, r, wait, tooManyWrong)
 		return false, true, nil
 	}
 	return g.known(w, r, giveBack, strings.TrimSpace(password), code)

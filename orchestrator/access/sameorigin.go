@@ -10,10 +10,10 @@ import (
 // owner's browser send the session along: only Origin, which browsers state with every
 // such request and no page can alter, tells the two apart. Without it, a request may be
 // one that somebody replays, and is refused. (http.CrossOriginProtection lets it pass.)
-func SameOrigin(next http.Handler) http.Handler {
+func (g *Guard) SameOrigin(next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		if r.Method != http.MethodGet && r.Method != http.MethodHead && !fromOwnPage(r) {
-			http.Error(w, "Refused: the request does not come from this page. Open My Apps in a browser and try again there.", http.StatusForbidden)
+			http.Error(w, g.said(r, notThisPage), http.StatusForbidden)
 			return
 		}
 		next.ServeHTTP(w, r)

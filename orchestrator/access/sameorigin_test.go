@@ -51,7 +51,7 @@ func TestOnlyTheOwnPageChangesSomething(t *testing.T) {
 			r.Header["Sec-Fetch-Site"] = c.site
 		}
 		w, passed := httptest.NewRecorder(), false
-		SameOrigin(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed = true })).ServeHTTP(w, r)
+		new(Guard).SameOrigin(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { passed = true })).ServeHTTP(w, r)
 		if passed != c.passes || (!passed && (w.Code != http.StatusForbidden || w.Body.Len() == 0)) {
 			t.Errorf("%s: passed %v, status %d", c.what, passed, w.Code)
 		}

@@ -27,6 +27,7 @@ import (
 	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/strength"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/api"
@@ -60,6 +61,7 @@ type Server struct {
 	Passwords    *access.Passwords
 	Sessions     *access.Sessions
 	DataDir      string
+	Node         string // its name, such as "box.local"
 	Program      string // path of the running binary
 	End          func() // ends the daemon; systemd starts what is there then
 	Version      string
@@ -278,6 +280,10 @@ func (s *Server) Restore(ctx context.Context, in *connect.ClientStream[api.Resto
 }
 
 func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
+	if weak := strength.Weak(strings.TrimSpace(r.Msg.Password), strength.OfNode(s.Node)...); weak != nil {
+		s.Reconciler.Audit(who(r), "set password", access.ErrWeak)
+		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("this password was not taken: %w", weak))
+	}
 	err := s.Passwords.Set(r.Msg.Password)
 	s.Reconciler.Audit(who(r), "set password", err)
 	if err != nil {

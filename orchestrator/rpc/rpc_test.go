@@ -146,6 +146,22 @@ func TestUninstallDeletesDataOnlyWhereThatIsAsked(t *testing.T) {
 	}
 }
 
+func TestAPasswordIsJudgedAsWhereANodeIsClaimed(t *testing.T) {
+	dir := t.TempDir()
+	s, _ := server(t, dir)
+	s.Node = "harbour-box.local"
+	_, h := s.Handler(access.NewGuard(s.Sessions))
+	for password, why := range map[string]string{"margaret1987": "this password was not taken: it is guessed too soon: it is made of a name and a date. Take four", "harbour-box.local": "known of this node"} {
+		if got := call(h, "SetPassword", "application/json", "sesame", []byte(`{"password": "`+password+`"}`)); got.Code != http.StatusBadRequest || !strings.Contains(got.Body.String(), why) {
+			t.Errorf("%s: status %d: %s", password, got.Code, got.Body)
+		}
+	}
+	b, err := os.ReadFile(filepath.Join(dir, "audit.jsonl"))
+	if err != nil || strings.Count(string(b), access.ErrWeak.Error()) != 2 || strings.Contains(string(b), "a name") {
+		t.Errorf("the log: %s, %v", b, err)
+	}
+}
+
 func TestTheAuditLogTellsWhoAskedForWhat(t *testing.T) {
 	dir := t.TempDir()
 	h, _, _ := serve(t, dir)

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"slices"
@@ -59,13 +58,13 @@ func (s *Server) ask(r *http.Request, id, verb string) error {
 		req.Config = typed(v.Manifest, v.Config, r.PostForm)
 	case request.Rollback:
 		if req.Version = r.PostForm.Get(fieldVersion); r.PostForm.Get(fieldAgreed) == "" {
-			err := fmt.Errorf("%w: to go back, tick that you know what becomes of what was written since", request.ErrRefused)
+			err := refusing("to go back, tick that you know what becomes of what was written since")
 			s.Reconciler.AuditOf(id, access.Who(r), verb, err)
 			return err
 		}
 	case request.Uninstall:
 		if req.Purge = r.PostForm.Get(fieldPurge) != ""; req.Purge && !named(v.Manifest, r.PostForm.Get(fieldTyped)) {
-			err := fmt.Errorf("%w: to delete the data of %s for ever, type its name", request.ErrRefused, v.Manifest.Name)
+			err := refusing("to delete the data of %s for ever, type its name", v.Manifest.Name)
 			s.Reconciler.AuditOf(id, access.Who(r), "uninstall --purge", err)
 			return err
 		}

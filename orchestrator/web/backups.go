@@ -247,7 +247,7 @@ func (s *Server) addRepository(w http.ResponseWriter, r *http.Request) {
 			continue
 		}
 		if !ok {
-			err = fmt.Errorf("%w: what reaches the repository: expected NAME=VALUE in each line", repository.ErrRefused)
+			err = refusing("what reaches the repository: expected NAME=VALUE in each line")
 			break
 		}
 		if a.Environment == nil {
@@ -273,7 +273,7 @@ func (s *Server) showKey(w http.ResponseWriter, r *http.Request) {
 func (s *Server) removeRepository(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
 	if r.PostForm.Get(fieldTyped) != name {
-		err := fmt.Errorf("%w: to have the node forget it, type its name", repository.ErrRefused)
+		err := refusing("to have the node forget it, type its name")
 		s.Reconciler.Audit(access.Who(r), "repository remove "+name, err)
 		s.keyOr(w, r, name, "remove", "", err)
 		return
@@ -300,18 +300,13 @@ func (s *Server) keyOr(w http.ResponseWriter, r *http.Request, name, verb, key s
 // setRepository changes when backups are made, and which are kept.
 func (s *Server) setRepository(w http.ResponseWriter, r *http.Request) {
 	name := r.PathValue("name")
-	number := func(field string) (n int, err error) {
-		if n, err = strconv.Atoi(strings.TrimSpace(r.PostForm.Get(field))); err != nil {
-			err = fmt.Errorf("%w: %s: expected a number", repository.ErrRefused, field)
-		}
-		return n, err
-	}
 	var to repository.Settings
 	var err error
 	for field, into := range map[string]*int{"hours": &to.Hours, "last": &to.Keep.Last, "days": &to.Keep.Daily, "weeks": &to.Keep.Weekly, "months": &to.Keep.Monthly} {
-		n, wrong := number(field)
+		typed := strings.TrimSpace(r.PostForm.Get(field))
+		n, wrong := strconv.Atoi(typed)
 		if *into = n; wrong != nil {
-			err = wrong
+			err = refusing("a number is expected in each field, and '%s' is none", typed)
 		}
 	}
 	to.Window = strings.TrimSpace(r.PostForm.Get("window"))

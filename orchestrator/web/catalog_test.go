@@ -227,9 +227,12 @@ func proseOf(page string) (all []piece) {
 // prose is what looks like words for people.
 var prose = regexp.MustCompile(`^[A-Z][a-z]+$|[A-Za-z]{2,}[,.;:]? [A-Za-z(]`)
 
-// otherwise are the functions whose strings are for programs, logs and the audit log, or of
-// errors, which are English.
-var otherwise = regexp.MustCompile(`^(fmt\.Errorf|errors\.New|.*\.Log\.(Error|Warn|Info)|.*\.Audit(Of)?|.*\.?(h|w\.Header\(\)|r\.Header|q)\.(Set|Get|Add|Del))$`)
+// otherwise are the functions whose strings are for programs, logs and the audit log, which are
+// English. An error may reach a page, so its words are a message, too.
+var otherwise = regexp.MustCompile(`^(.*\.Log\.(Error|Warn|Info)|.*\.(Audit(Of)?|auditPassword)|.*\.?(h|w\.Header\(\)|r\.Header|q)\.(Set|Get|Add|Del))$`)
+
+// sayers are the functions that say what others give them, or something to the audit log.
+var sayers = map[string][]string{"words.go": {"t", "html", "word"}, "refusals.go": {"Error", "why"}, "factor.go": {"wrong"}}
 
 // ofGo reads a file of Go.
 func ofGo(t *testing.T, file string) (all []saying, outside []string) {
@@ -247,7 +250,7 @@ func ofGo(t *testing.T, file string) (all []saying, outside []string) {
 		case *ast.ValueSpec:
 			return n.Names[0].Name != "oneInEnglish" && n.Names[0].Name != "terms"
 		case *ast.FuncDecl: // those that say what others give them
-			return file != "words.go" || n.Name.Name != "t" && n.Name.Name != "html" && n.Name.Name != "word"
+			return !slices.Contains(sayers[file], n.Name.Name)
 		case *ast.Field:
 			return n.Tag == nil
 		case *ast.CallExpr:
@@ -255,8 +258,8 @@ func ofGo(t *testing.T, file string) (all []saying, outside []string) {
 			if otherwise.MatchString(callee) {
 				return false
 			}
-			sel, ok := n.Fun.(*ast.SelectorExpr)
-			if !ok || sel.Sel.Name != "t" && sel.Sel.Name != "html" {
+			says := callee[strings.LastIndex(callee, ".")+1:]
+			if says != "t" && says != "html" && callee != "refusing" {
 				return true
 			}
 			lit, ok := n.Args[0].(*ast.BasicLit)
@@ -268,7 +271,7 @@ func ofGo(t *testing.T, file string) (all []saying, outside []string) {
 			if err != nil {
 				t.Fatal(err)
 			}
-			all = append(all, saying{line(n), key, len(n.Args) - 1, sel.Sel.Name == "t"})
+			all = append(all, saying{line(n), key, len(n.Args) - 1, says != "html"})
 			lit.Value = `""` // it is looked at
 			return true
 		case *ast.BasicLit:

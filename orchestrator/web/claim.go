@@ -4,10 +4,8 @@ import (
 	"errors"
 	"html/template"
 	"net/http"
-	"strings"
 	"time"
 
-	"github.com/archipelago-cloud/archipelago/internal/strength"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 )
 
@@ -64,21 +62,13 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	code, password := r.PostFormValue("code"), r.PostFormValue("password")
 	var weak error
 	answered, err := s.Guard.Claim(w, r, s.Claim, code, password, func(password string) error {
-		if password != strings.TrimSpace(r.PostFormValue("again")) {
-			weak = errors.New("the second one differs from it. Type the same twice")
-		} else {
-			weak = strength.Weak(password, append(strings.FieldsFunc(s.About.Name, func(c rune) bool { return c == '.' || c == '-' }), s.About.Name, "archipelago", "local")...)
-		}
+		weak = s.judge(password, r.PostFormValue("again"))
 		return weak
 	})
 	if answered {
 		return
 	}
-	said := err
-	if weak != nil {
-		said = errors.New("a password that was not taken") // which is not to be described in a log
-	}
-	s.Reconciler.Audit(access.Who(r), "claim", said)
+	s.auditPassword(r, "claim", err, weak != nil)
 	l := in(r)
 	switch {
 	case err == nil:
@@ -87,10 +77,8 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 		s.signInPage(w, r, http.StatusConflict, l.t("This node has an owner already. If it is not you, its console tells: 'archipelago claim'."))
 	case errors.Is(err, access.ErrCode):
 		s.claimPage(w, r, http.StatusUnauthorized, "", l.html("That is not this node's code. It changes whenever the daemon starts; 'archipelago claim' prints it on the node."), "code")
-	case errors.Is(err, access.ErrLength):
-		s.claimPage(w, r, http.StatusUnprocessableEntity, code, l.html("It is too short or too long: %s.", l.en(err.Error())), "password")
-	case weak != nil:
-		s.claimPage(w, r, http.StatusUnprocessableEntity, code, l.html("This password was not taken: %s.", l.en(strings.TrimSuffix(weak.Error(), "."))), "password")
+	case weak != nil || errors.Is(err, access.ErrLength):
+		s.claimPage(w, r, http.StatusUnprocessableEntity, code, l.notTaken(weak), "password")
 	default:
 		s.Log.Error("claiming the node", "error", err)
 		s.claimPage(w, r, http.StatusInternalServerError, code, l.html("The password could not be kept; the daemon's log says why."), "")
@@ -106,11 +94,12 @@ func (s *Server) sheet(w http.ResponseWriter, r *http.Request) {
 		Fingerprint string
 		Today       string
 		Empty       bool
+		Steps       []step
 	}{frame: s.frame(r, "system", in(r).t("Recovery sheet")), About: s.About, Fingerprint: grouped(s.About.Fingerprint), Today: in(r).day(time.Now())}
 	if s.About.Addresses != nil {
 		data.Addresses = s.About.Addresses()
 	}
 	installed, _ := s.Reconciler.Installed()
-	data.Empty = len(installed) == 0
+	data.Empty, data.Steps = len(installed) == 0, s.firstSteps(data.tongue, len(installed))
 	s.render(w, r, http.StatusOK, "sheet", data)
 }

@@ -418,9 +418,55 @@ var inGerman = map[string]string{
 	"Refused: this node has another name. Open the address that 'archipelago claim' prints on the node.":              "Abgelehnt: Dieser Server heißt anders. Öffnen Sie die Adresse, die „archipelago claim“ auf dem Server ausgibt.",
 	"This node has an owner already. If it is not you, its console tells: 'archipelago claim'.":                       "Dieser Server gehört schon jemandem. Wenn Sie es nicht sind, hilft seine Konsole: „archipelago claim“.",
 	"That is not this node's code. It changes whenever the daemon starts; 'archipelago claim' prints it on the node.": "Das ist nicht der Code dieses Servers. Bei jedem Start des Daemons ist es ein anderer; „archipelago claim“ gibt ihn auf dem Server aus.",
-	"It is too short or too long: %s.":                           "Das Passwort ist zu kurz oder zu lang: %s.",
+	"It is too short or too long: a password has 10 to 200 characters.":                                               "Das Passwort ist zu kurz oder zu lang: Es hat 10 bis 200 Zeichen.",
 	"This password was not taken: %s.":                           "Dieses Passwort wurde nicht angenommen: %s.",
 	"The password could not be kept; the daemon's log says why.": "Das Passwort konnte nicht gespeichert werden; der Grund steht im Protokoll des Daemons.",
+
+	// Why a password is guessed too soon. What it is made of is in the dative.
+	"the second one differs from it. Type the same twice":                                      "Das zweite ist ein anderes. Geben Sie zweimal dasselbe ein",
+	"it is too short to withstand guessing. %s":                                                "Es ist so kurz, dass es bald erraten wäre. %s",
+	"it is guessed too soon: it is made of %s. %s":                                             "Es wäre zu bald erraten, denn es besteht aus %s. %s",
+	"Take four or more words that do not belong together, or have a password manager make one": "Nehmen Sie vier oder mehr Wörter, die nicht zusammengehören, oder lassen Sie eines von einem Passwortmanager erzeugen",
+	"%s and %s":                         "%s und %s",
+	"%s backwards":                      "%s rückwärts",
+	"%s with letters replaced":          "%s mit ersetzten Buchstaben",
+	"%d more characters":                "%d weiteren Zeichen",
+	"a common word":                     "einem gängigen Wort",
+	"a common password":                 "einem gängigen Passwort",
+	"a name":                            "einem Namen",
+	"a word that is known of this node": "einem Wort, das man von diesem Server kennt",
+	"keys beside each other":            "Tasten, die nebeneinander liegen",
+	"a repetition":                      "einer Wiederholung",
+	"a sequence such as abc":            "einer Folge wie abc",
+	"a date":                            "einem Datum",
+
+	// What the guard answers.
+	"Too many wrong attempts from your address; wait a little, or use the node's access token.":         "Zu viele falsche Versuche von Ihrer Adresse; warten Sie ein wenig, oder verwenden Sie das Zugangstoken des Servers.",
+	"Too many wrong codes from your address; wait a little.":                                            "Zu viele falsche Codes von Ihrer Adresse; warten Sie ein wenig.",
+	"Too many sign-ins at the same time; try again in a moment.":                                        "Zu viele Anmeldungen gleichzeitig; versuchen Sie es gleich noch einmal.",
+	"Refused: the request does not come from this page. Open My Apps in a browser and try again there.": "Abgelehnt: Die Anfrage kommt nicht von dieser Seite. Öffnen Sie „Meine Apps“ in einem Browser, und versuchen Sie es dort noch einmal.",
+
+	// Another password.
+	"Password":             "Passwort",
+	"Change your password": "Passwort ändern",
+	"Your password is changed, and all other browsers are signed out.": "Das Passwort ist geändert, und alle anderen Browser sind abgemeldet.",
+	"All other browsers are signed out by it.":                         "Alle anderen Browser werden dabei abgemeldet.",
+	"The password now, or the node's access token":                     "Das bisherige Passwort oder das Zugangstoken des Servers",
+	"The new password": "Das neue Passwort",
+	"Change it":        "Ändern",
+
+	// What these pages refuse by themselves, after "Not done: ".
+	"to go back, tick that you know what becomes of what was written since":                                            "Bestätigen Sie zuerst mit dem Häkchen, dass Sie wissen, was aus dem wird, was seither geschrieben wurde",
+	"to delete the data of %s for ever, type its name":                                                                 "Um die Daten von %s endgültig zu löschen, tippen Sie den Namen der App ein",
+	"what reaches the repository: expected NAME=VALUE in each line":                                                    "Zugang zum Repository: In jeder Zeile muss NAME=WERT stehen",
+	"to have the node forget it, type its name":                                                                        "Damit der Server das Repository vergisst, tippen Sie dessen Namen ein",
+	"a number is expected in each field, and '%s' is none":                                                             "In jedem Feld muss eine Zahl stehen, und „%s“ ist keine",
+	"the daemon is ending; ask again when it is back":                                                                  "Der Daemon beendet sich gerade; versuchen Sie es noch einmal, wenn er wieder da ist",
+	"%s: that is being done already":                                                                                   "%s: Das läuft bereits",
+	"the folder has its name; %d files in it could not be opened to applications, as they are not the daemon's user's": "Der Ordner hat seinen Namen; %d Dateien darin konnten für Apps nicht freigegeben werden, weil sie nicht dem Benutzer des Daemons gehören",
+	"The form could not be read. Load the page again, and try once more.":                                              "Das Formular konnte nicht gelesen werden. Laden Sie die Seite neu, und versuchen Sie es noch einmal.",
+	"There is no such container now.":                                                                                  "Diesen Container gibt es zurzeit nicht.",
+	"cannot be read":                                                                                                   "nicht lesbar",
 
 	// The recovery sheet.
 	"Print it, or write down what it says, and keep it where you keep documents. It holds nothing that opens the node.": "Drucken Sie es aus oder schreiben Sie ab, was darauf steht, und bewahren Sie es bei Ihren Unterlagen auf. Es enthält nichts, was den Server öffnet.",
@@ -433,11 +479,20 @@ var inGerman = map[string]string{
 	"Whoever is root on the node sets another one, which signs all browsers out:": "Wer auf dem Server root ist, kann ein neues setzen; dabei werden alle Browser abgemeldet:",
 	"If the node is lost": "Wenn der Server verloren ist",
 	`Its backups open with the recovery key of their repository, and with nothing else. <a href="/backups">Backups</a> shows the key; write it here:`: `Seine Sicherungen lassen sich nur mit dem Wiederherstellungsschlüssel ihres Repositorys öffnen. Sie finden ihn unter <a href="/backups">Sicherungen</a>; schreiben Sie ihn hierher:`,
-	"Print":            "Drucken",
-	"Worth doing soon": "Die nächsten Schritte",
-	`<a href="/trust">Have your devices trust this node</a>, and their browsers stop warning.`:                                                                                                            `<a href="/trust">Lassen Sie Ihre Geräte diesem Server vertrauen</a>; dann warnen ihre Browser nicht mehr.`,
-	`<a href="/backups">Say where backups go</a>: another disk, another machine, or S3.`:                                                                                                                  `<a href="/backups">Legen Sie fest, wohin gesichert wird</a>: auf einen anderen Datenträger, einen anderen Rechner oder zu S3.`,
-	`<a href="/system">Follow a channel of the catalog</a>: beta is what everybody gets, user has it earlier, for machines that its publisher looks after, and feature has what nothing vouches for yet.`: `<a href="/system">Folgen Sie einem Kanal des Katalogs</a>: beta ist für alle; user bekommt Neues früher, auf Rechnern, um die sich der Herausgeber kümmert; feature enthält, wofür noch nichts bürgt.`,
+	"Print": "Drucken",
+
+	// First steps.
+	"First steps":        "Die ersten Schritte",
+	"done":               "erledigt",
+	"Put this list away": "Diese Liste ausblenden",
+	"from the store, or from its suggestions on Home":                                "aus dem Store, oder aus seinen Vorschlägen in der Übersicht",
+	"Say where backups go":                                                           "Festlegen, wohin gesichert wird",
+	"another disk, another machine, or S3":                                           "auf einen anderen Datenträger, einen anderen Rechner oder zu S3",
+	"Have notices sent to you":                                                       "Benachrichtigungen einrichten",
+	"on your phone, by mail or in a chat, when something fails, fills or is overdue": "aufs Telefon, per E-Mail oder in einen Chat, wenn etwas ausfällt, voll wird oder überfällig ist",
+	"Have your devices trust this node":                                              "Die eigenen Geräte diesem Server vertrauen lassen",
+	"their browsers stop warning; it is ticked once the certificate was downloaded":  "dann warnen ihre Browser nicht mehr; erledigt, sobald das Zertifikat heruntergeladen wurde",
+	`The store is empty. <a href="/system">Follow a channel of the catalog</a>: beta is what everybody gets, user has it earlier, for machines that its publisher looks after, and feature has what nothing vouches for yet.`: `Der Store ist leer. <a href="/system">Folgen Sie einem Kanal des Katalogs</a>: beta ist für alle; user bekommt Neues früher, auf Rechnern, um die sich der Herausgeber kümmert; feature enthält, wofür noch nichts bürgt.`,
 
 	// How a device is made to trust the node.
 	"Trust %s":          "%s vertrauen",
@@ -492,6 +547,8 @@ var inGerman = map[string]string{
 
 // oneInGerman is what is said of one, where the first number of a message is it.
 var oneInGerman = map[string]string{
+	"the folder has its name; %d files in it could not be opened to applications, as they are not the daemon's user's": "Der Ordner hat seinen Namen; %d Datei darin konnte für Apps nicht freigegeben werden, weil sie nicht dem Benutzer des Daemons gehört",
+
 	"%.1[2]f, %[1]d cores":           "%.1[2]f auf %[1]d Kern",
 	"%[2]s, in %[1]d days":           "%[2]s, in %[1]d Tag",
 	"%d applications":                "%d App",
@@ -503,6 +560,7 @@ var oneInGerman = map[string]string{
 	"%d lines before this not shown": "%d frühere Zeile nicht gezeigt",
 	"%d minutes ago":                 "vor %d Minute",
 	"%d months":                      "%d Monat",
+	"%d more characters":             "einem weiteren Zeichen",
 	"%d to go":                       "%d wartet noch",
 	"%d weeks":                       "%d Woche",
 	"every %d hours":                 "jede Stunde",

@@ -43,6 +43,7 @@ type homePage struct {
 	Attention []matter
 	Said      string // for those who hear the page
 	Strip     []fact
+	Steps     []step // that a new owner does first
 	Suggested []card // where nothing is installed
 	Offered   int    // applications in the store
 }
@@ -85,6 +86,7 @@ func (s *Server) homePage(f frame) homePage {
 			p.Said += " " + f.t("Wants your attention: %s.", names)
 		}
 	}
+	p.Steps = s.firstSteps(f.tongue, len(views))
 	p.Strip = s.strip(f.tongue, p.Apps, newest)
 	return p
 }

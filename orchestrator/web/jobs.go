@@ -4,7 +4,6 @@ import (
 	"cmp"
 	"context"
 	"errors"
-	"fmt"
 	"slices"
 	"sync"
 	"time"
@@ -73,11 +72,11 @@ func (j *jobs) begin(what job, work func(ctx context.Context, tell func(backup.S
 	j.mu.Lock()
 	defer j.mu.Unlock()
 	if j.ctx.Err() != nil {
-		return fmt.Errorf("%w: the daemon is ending", request.ErrRefused)
+		return refusing("the daemon is ending; ask again when it is back")
 	}
 	same := func(o *job) bool { return o.Verb == what.Verb && o.App == what.App }
 	if slices.ContainsFunc(j.all, func(o *job) bool { return same(o) && o.Ended.IsZero() }) {
-		return fmt.Errorf("%w: %s: that is being done already", request.ErrRefused, what.App)
+		return refusing("%s: that is being done already", what.App)
 	}
 	j.all = slices.DeleteFunc(j.all, func(o *job) bool {
 		return same(o) || !o.Ended.IsZero() && time.Since(o.Ended) > jobShown

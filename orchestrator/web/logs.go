@@ -4,7 +4,6 @@ import (
 	"bufio"
 	"cmp"
 	"context"
-	"errors"
 	"fmt"
 	"html/template"
 	"net/http"
@@ -403,18 +402,22 @@ func (s *Server) downloadLogs(w http.ResponseWriter, r *http.Request) {
 		if !ask.wants(c.Name) {
 			continue
 		}
-		err := errors.New("there is no such container now")
+		why := in(r).t("There is no such container now.")
 		if c.ID != "" && s.Engine != nil {
-			err = s.Engine.Logs(r.Context(), c.Name, false, logSaved, func(l host.LogLine) error {
+			why = ""
+			err := s.Engine.Logs(r.Context(), c.Name, false, logSaved, func(l host.LogLine) error {
 				if !ask.matches(l.Text) {
 					return nil
 				}
 				_, err := fmt.Fprintf(out, "%s %s: %s\n", cmp.Or(sortable(l.At), "-"), c.Name, plain.Text(l.Text))
 				return err
 			})
+			if err != nil {
+				why = plain.Text(err.Error())
+			}
 		}
-		if err != nil {
-			fmt.Fprintf(out, "%s %s: (archipelago) %s\n", sortable(time.Now()), c.Name, plain.Text(err.Error()))
+		if why != "" {
+			fmt.Fprintf(out, "%s %s: (archipelago) %s\n", sortable(time.Now()), c.Name, why)
 		}
 	}
 }

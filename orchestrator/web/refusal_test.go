@@ -164,7 +164,7 @@ func TestARefusalEndsByItself(t *testing.T) {
 	if f.of("s", "app").Verb != "stop" || f.of("s", "other").Verb != "" {
 		t.Error("it is not kept")
 	}
-	f.all[[2]string{"s", "app"}] = refusal{"stop", "why", time.Now().Add(-2 * refusalShown)}
+	f.all[[2]string{"s", "app"}] = refusal{"stop", refusing("why"), time.Now().Add(-2 * refusalShown)}
 	if f.of("s", "app").Verb != "" {
 		t.Error("it stays")
 	}

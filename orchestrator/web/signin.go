@@ -29,7 +29,7 @@ func (s *Server) form(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
 		r.Body = http.MaxBytesReader(w, r.Body, maxAction)
 		if err := r.ParseForm(); err != nil {
-			http.Error(w, err.Error(), http.StatusBadRequest)
+			http.Error(w, in(r).t("The form could not be read. Load the page again, and try once more."), http.StatusBadRequest)
 			return
 		}
 		if !s.Guard.FromForm(r, r.PostForm.Get("form")) {

@@ -103,7 +103,7 @@ func (s *Server) backups(l tongue, newest time.Time) fact {
 	all, err := s.Reconciler.Repositories()
 	switch {
 	case err != nil:
-		f.Value, f.Warn = err.Error(), true
+		f.Value, f.Warn = l.t("cannot be read"), true // why, the page says
 	case len(all) == 0:
 		f.Value, f.Warn = l.t("not set up"), true
 	case !newest.IsZero():

@@ -3,7 +3,6 @@ package web
 import (
 	"context"
 	"errors"
-	"fmt"
 	"net/http"
 	"net/url"
 	"runtime"
@@ -37,6 +36,7 @@ type systemPage struct {
 	Browsers []browser
 	Factor   access.FactorStatus
 	Notify   notifyPart
+	Password passwordPart
 	Refused  refusal
 	Checks   []host.Finding // where they were asked for
 	Checked  bool
@@ -62,7 +62,7 @@ const systemAt = "/system"
 func (s *Server) systemPage(f frame) systemPage {
 	f.Here, f.Title = "system", f.t("System")
 	p := systemPage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), About: s.About, Kernel: runtime.GOOS + "/" + runtime.GOARCH, Refused: s.refusals.of(f.Own.ID, systemAt)}
-	p.Notify = s.notifyPart(f)
+	p.Notify, p.Password.Code = s.notifyPart(f), s.takesCode()
 	p.Catalog.None = true
 	if s.Subscription != nil {
 		var err error
@@ -88,7 +88,9 @@ func (s *Server) systemPage(f frame) systemPage {
 }
 
 func (s *Server) system(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusOK, "system", s.systemPage(s.frame(r, "", "")))
+	p := s.systemPage(s.frame(r, "", ""))
+	p.Password.Changed = r.URL.Query().Get("password") == "changed"
+	s.render(w, r, http.StatusOK, "system", p)
 }
 
 // checks looks at the node for what applications need of it. That takes a while, so it is not
@@ -135,7 +137,7 @@ func (s *Server) refresh(w http.ResponseWriter, r *http.Request) {
 func (s *Server) addFolder(w http.ResponseWriter, r *http.Request) {
 	_, left, err := s.Reconciler.AddFolder(r.Context(), strings.TrimSpace(r.PostForm.Get("name")), strings.TrimSpace(r.PostForm.Get("dir")), r.PostForm.Get("all") != "", access.Who(r))
 	if err == nil && left > 0 {
-		err = fmt.Errorf("the folder has its name; %d files in it could not be opened to applications, as they are not the daemon's user's", left)
+		err = refusing("the folder has its name; %d files in it could not be opened to applications, as they are not the daemon's user's", left)
 	}
 	s.changed(w, r, "folder", err)
 }

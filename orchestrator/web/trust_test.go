@@ -30,6 +30,7 @@ func TestAnyoneCanGetTheCAAndReadHowToTrustIt(t *testing.T) {
 		frame
 		Problem   string
 		Unclaimed bool
+		Code      bool
 	}{}); err != nil || !strings.Contains(string(page), `href="/trust"`) {
 		t.Error("the sign-in page does not lead there")
 	}

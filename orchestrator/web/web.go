@@ -60,6 +60,7 @@ type Server struct {
 	Pictures     Pictures                   // those that are not on the disk; nil for none
 	Engine       Engine                     // nil: what it would be asked is not shown
 	Subscription *subscription.Subscription // nil: no catalog is followed
+	Memory       Memory                     // nil: what it would keep ends with the daemon
 	About        About
 	Log          *slog.Logger
 
@@ -67,6 +68,7 @@ type Server struct {
 	live      live
 	notes     notes
 	refusals  refusals
+	steps     steps
 	followers followers
 	clock     func() time.Time // time.Now, where it is nil
 	sample    sample
@@ -77,6 +79,7 @@ type Server struct {
 // page itself asks for it.
 func (s *Server) Handler() http.Handler {
 	s.pages, s.jobs = parsed(), newJobs(s.notes.note)
+	s.Guard.Said = func(r *http.Request, answer string) string { return in(r).word(answer) }
 	mux := http.NewServeMux()
 	mux.Handle("GET /static/", assets(static))
 	mux.HandleFunc("GET /claim", s.claimForm)
@@ -86,6 +89,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /login", s.login)
 	mux.HandleFunc("POST /logout", s.logout)
 	mux.HandleFunc("GET /{$}", s.signedIn(s.home))
+	mux.HandleFunc("POST /steps/away", s.signedIn(s.form(s.putStepsAway)))
 	mux.HandleFunc("GET /events", s.signedIn(s.homeEvents))
 	mux.HandleFunc("GET /store", s.signedIn(s.store))
 	mux.HandleFunc("GET /apps/{id}", s.signedIn(s.app))
@@ -115,6 +119,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /system/factor/confirm", s.signedIn(s.form(s.confirmFactor)))
 	mux.HandleFunc("POST /system/factor/off", s.signedIn(s.form(s.endFactor)))
 	mux.HandleFunc("POST /system/language", s.signedIn(s.form(s.chooseLanguage)))
+	mux.HandleFunc("POST /system/password", s.signedIn(s.form(s.changePassword)))
 	mux.HandleFunc("POST /system/refresh", s.signedIn(s.form(s.refresh)))
 	mux.HandleFunc("POST /system/folders/add", s.signedIn(s.form(s.addFolder)))
 	mux.HandleFunc("POST /system/folders/{name}/remove", s.signedIn(s.form(s.removeFolder)))
@@ -123,7 +128,7 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /system/notify/{name}/test", s.signedIn(s.form(s.testTarget)))
 	mux.HandleFunc("POST /system/notify/{name}/remove", s.signedIn(s.form(s.removeTarget)))
 	mux.HandleFunc("POST /sessions/{id}/end", s.signedIn(s.form(s.endSession)))
-	return headers(access.SameOrigin(inTime(mux, formTime)))
+	return headers(s.Guard.SameOrigin(inTime(mux, formTime)))
 }
 
 // Run waits until the context ends, and then for the long work that pages have begun, which

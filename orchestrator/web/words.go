@@ -58,6 +58,8 @@ var printers = func() (all []*messages.Printer) {
 
 // oneInEnglish is what is said of one, where the first number of a message is it.
 var oneInEnglish = map[string]string{
+	"the folder has its name; %d files in it could not be opened to applications, as they are not the daemon's user's": "the folder has its name; %d file in it could not be opened to applications, as it is not the daemon's user's",
+
 	"%.1[2]f, %[1]d cores":           "%.1[2]f, %[1]d core",
 	"%[2]s, in %[1]d days":           "%[2]s, in %[1]d day",
 	"%d applications":                "%d application",
@@ -68,17 +70,24 @@ var oneInEnglish = map[string]string{
 	"%d lines before this not shown": "%d line before this not shown",
 	"%d minutes ago":                 "%d minute ago",
 	"%d months":                      "%d month",
+	"%d more characters":             "one more character",
 	"%d weeks":                       "%d week",
 	"every %d hours":                 "every hour",
 }
 
 // terms are the words of other packages that have one in each language: the states of
-// applications and of their containers, and the categories of manifests.
+// applications and of their containers, the categories of manifests, what the guard answers, and
+// what passwords are made of.
 var terms = []string{
 	"not installed", "starting", "running", "unhealthy", "waiting", "updating", "stopping", "stopped", "removing", "failed",
 	"created", "exited", "paused", "healthy",
 	"ai", "automation", "bitcoin", "communication", "data", "development", "files", "finance", "games", "home", "knowledge", "media",
 	"monitoring", "network", "news", "office", "photos", "security", "social", "web", "other",
+	"Too many wrong attempts from your address; wait a little, or use the node's access token.",
+	"Too many wrong codes from your address; wait a little.",
+	"Too many sign-ins at the same time; try again in a moment.",
+	"Refused: the request does not come from this page. Open My Apps in a browser and try again there.",
+	"a common word", "a common password", "a name", "a word that is known of this node", "keys beside each other", "a repetition", "a sequence such as abc", "a date",
 }
 
 // t says something as text.
@@ -160,7 +169,7 @@ func (l tongue) size(n int64) string {
 // funcs are what templates call for words.
 func (l tongue) funcs() template.FuncMap {
 	return template.FuncMap{
-		"t": l.html, "en": l.en, "word": l.word, "lang": spoken[l].String,
+		"t": l.html, "en": l.en, "why": l.why, "word": l.word, "lang": spoken[l].String,
 		"ago": l.ago, "date": l.date, "clock": l.clock, "bytes": l.size,
 		"join": func(all []string) string { return strings.Join(all, ", ") },
 	}

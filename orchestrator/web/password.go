@@ -1,0 +1,81 @@
+package web
+
+import (
+	"errors"
+	"html/template"
+	"net/http"
+	"strings"
+
+	"github.com/archipelago-cloud/archipelago/internal/strength"
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+)
+
+// passwordPart is the form of another password, on the page of the system.
+type passwordPart struct {
+	Problem template.HTML
+	At      string // the field that it is about: "before" or "new"; empty where it is about none
+	Changed bool
+	Code    bool // the password takes one, too
+}
+
+// judge says why a new password of the owner's, typed twice, is not taken.
+func (s *Server) judge(password, again string) error {
+	if password != strings.TrimSpace(again) {
+		return refusing("the second one differs from it. Type the same twice")
+	}
+	return strength.Weak(password, strength.OfNode(s.About.Name)...)
+}
+
+// notTaken says why a password was not taken; without a reason, it is its length.
+func (l tongue) notTaken(weak error) template.HTML {
+	if weak == nil {
+		return l.html("It is too short or too long: a password has 10 to 200 characters.")
+	}
+	return l.html("This password was not taken: %s.", l.why(weak))
+}
+
+// auditPassword puts down that a password was set, or why not: never what it is like.
+func (s *Server) auditPassword(r *http.Request, what string, err error, weak bool) {
+	if weak {
+		err = access.ErrWeak
+	}
+	s.Reconciler.Audit(access.Who(r), what, err)
+}
+
+// changePassword gives the owner another password, which signs all other browsers out.
+func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
+	var weak error
+	answered, err := s.Guard.ChangePassword(w, r, r.PostForm.Get("before"), r.PostForm.Get("code"), r.PostForm.Get("password"), func(password string) error {
+		weak = s.judge(password, r.PostForm.Get("again"))
+		return weak
+	})
+	if answered {
+		return
+	}
+	switch {
+	case errors.Is(err, access.ErrRecovered):
+		err = nil
+		s.auditPassword(r, "change password by a recovery code, which is used up", nil, false)
+	case errors.Is(err, access.ErrFactor):
+		s.auditPassword(r, "change password", wrong(err), false)
+	default:
+		s.auditPassword(r, "change password", err, weak != nil)
+	}
+	refused := func(status int, problem template.HTML, at string) {
+		p := s.systemPage(s.frame(r, "", ""))
+		p.Password.Problem, p.Password.At = problem, at
+		s.render(w, r, status, "system", p)
+	}
+	l := in(r)
+	switch {
+	case err == nil:
+		http.Redirect(w, r, "/system?password=changed#password", http.StatusSeeOther)
+	case errors.Is(err, access.ErrPassword) || errors.Is(err, access.ErrFactor):
+		refused(http.StatusUnauthorized, template.HTML(template.HTMLEscapeString(s.neither(r))), "before")
+	case weak != nil || errors.Is(err, access.ErrLength):
+		refused(http.StatusUnprocessableEntity, l.notTaken(weak), "new")
+	default:
+		s.Log.Error("changing the password", "error", err)
+		refused(http.StatusInternalServerError, l.html("The password could not be kept; the daemon's log says why."), "")
+	}
+}
