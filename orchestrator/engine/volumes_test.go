@@ -431,7 +431,7 @@ func TestNothingIsExchangedWhereItDoesNotFit(t *testing.T) {
 	holds(t, fixed, "new")
 	absent(t, root+"/kept", root+"/kept.swap")
 	// What takes no more than is there needs no room.
-	if err := os.Remove(root + "/copies/fixed/more"); err != nil {
+	if err := os.WriteFile(fixed+"/more", make([]byte, 4<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	mustScript(t, "fits.sh", tooMuch, root+"/copies", fixed)
