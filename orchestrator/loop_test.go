@@ -187,7 +187,7 @@ func (h *fakeHost) Renew(context.Context, []string, time.Time) (int64, error) {
 }
 func (h *fakeHost) PutBack(context.Context, string, string) error { return h.do("put-back", nil) }
 func (h *fakeHost) Refill(context.Context, string, string) error  { return h.do("refill", nil) }
-func (h *fakeHost) BeginExchange(context.Context, []string, string) error {
+func (h *fakeHost) BeginExchange(context.Context, []string, string, string) error {
 	return h.do("begin-exchange", nil)
 }
 func (h *fakeHost) Exchange(context.Context, []string, string, string) error {

@@ -120,7 +120,7 @@ func (d disks) Refill(_ context.Context, from, dir string) error {
 	return errors.Join(os.MkdirAll(filepath.Dir(old), 0o700), os.RemoveAll(old), os.Rename(from, old))
 }
 
-func (d disks) BeginExchange(_ context.Context, _ []string, to string) error {
+func (d disks) BeginExchange(_ context.Context, _ []string, _, to string) error {
 	if err := d.do("begin-exchange", nil); err != nil { // all of them can be moved
 		return err
 	}
@@ -134,7 +134,7 @@ func (d disks) Exchange(ctx context.Context, dirs []string, from, to string) err
 	swap := to + ".swap"
 	switch {
 	case there(from) && !there(swap):
-		if err := d.BeginExchange(ctx, dirs, to); err != nil {
+		if err := d.BeginExchange(ctx, dirs, from, to); err != nil {
 			return err
 		}
 	case !there(from) && !there(swap) && !there(to):

@@ -125,24 +125,38 @@ func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) err
 // swapSuffix ends the name of what an exchange has so far of the directory that it makes.
 const swapSuffix = ".swap"
 
-// BeginExchange prepares Exchange(ctx, dirs, from, to), which then needs no room: volumes that
-// cannot be moved to where copies are, because they are mount points or on another disk, are
-// copied there, as by CopyVolumes. No volume is changed.
-func (e *Engine) BeginExchange(ctx context.Context, dirs []string, to string) error {
-	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
-		return fmt.Errorf("exchanging volumes: %w", err)
+// BeginExchange prepares Exchange(ctx, dirs, from, to), which then needs no room where copies are:
+// volumes that cannot be moved there, because they are mount points or on another disk, are
+// copied, as by CopyVolumes. It fails if their own disk has no room for what they are to hold. No
+// volume is changed.
+func (e *Engine) BeginExchange(ctx context.Context, dirs []string, from, to string) error {
+	fixed, err := unmovable(dirs, to)
+	if err != nil {
+		return err
 	}
-	var fixed []string
+	if len(fixed) > 0 {
+		if err := e.runScript(ctx, patient, "fits.sh", append([]string{spaceReserve, from}, fixed...)...); err != nil {
+			return fmt.Errorf("exchanging volumes: %w", err)
+		}
+	}
+	return e.CopyVolumes(ctx, fixed, to+swapSuffix)
+}
+
+// unmovable are the volumes that cannot be moved to beside the directory to, which is made there.
+func unmovable(dirs []string, to string) (fixed []string, err error) {
+	if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+		return nil, fmt.Errorf("exchanging volumes: %w", err)
+	}
 	for _, dir := range dirs {
 		moves, err := movable(dir, filepath.Dir(to))
 		if err != nil {
-			return fmt.Errorf("exchanging volumes: %w", err)
+			return nil, fmt.Errorf("exchanging volumes: %w", err)
 		}
 		if !moves {
 			fixed = append(fixed, dir)
 		}
 	}
-	return e.CopyVolumes(ctx, fixed, to+swapSuffix)
+	return fixed, nil
 }
 
 // movable tells whether a volume can be moved into a directory: by a rename, since a copy that a
@@ -173,7 +187,7 @@ func (e *Engine) Exchange(ctx context.Context, dirs []string, from, to string) e
 	there := func(dir string) bool { _, err := os.Lstat(dir); return err == nil }
 	switch {
 	case there(from) && !there(to+swapSuffix):
-		if err := e.BeginExchange(ctx, dirs, to); err != nil {
+		if err := e.BeginExchange(ctx, dirs, from, to); err != nil {
 			return err
 		}
 	case !there(from) && !there(to+swapSuffix) && !there(to):

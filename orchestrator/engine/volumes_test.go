@@ -310,7 +310,9 @@ func TestAVolumeWhoseDiskIsAwayIsNotExchanged(t *testing.T) {
 	volume(t, root+"/copies/fixed", "old fixed")
 	fixed := root + "/disk/app/fixed"
 	for name, exchange := range map[string]func() error{
-		"before": func() error { return e.BeginExchange(t.Context(), []string{root + "/home/a", fixed}, root+"/kept") },
+		"before": func() error {
+			return e.BeginExchange(t.Context(), []string{root + "/home/a", fixed}, root+"/copies", root+"/kept")
+		},
 		"on the way": func() error {
 			return e.Exchange(t.Context(), []string{root + "/home/a", fixed}, root+"/copies", root+"/kept")
 		},
@@ -361,7 +363,7 @@ func TestWhatCannotBeMovedIsCopiedBeforeAnExchange(t *testing.T) {
 	}
 	volume(t, root+"/copies/a", "old a")
 	volume(t, root+"/copies/fixed", "old fixed")
-	if err := e.BeginExchange(t.Context(), dirs, root+"/kept"); err != nil {
+	if err := e.BeginExchange(t.Context(), dirs, root+"/copies", root+"/kept"); err != nil {
 		t.Fatal(err)
 	}
 	holds(t, root+"/kept.swap/fixed", "new fixed")
@@ -382,9 +384,57 @@ func TestWhatCannotBeMovedIsCopiedBeforeAnExchange(t *testing.T) {
 	}
 	holds(t, other+"/app/fixed", "new fixed")
 	holds(t, root+"/copies/fixed", "old fixed")
-	if want := []string{"copy-volumes.sh", "exchange.sh", "exchange.sh", "copy-volumes.sh", "exchange.sh"}; !slices.Equal(ran, want) {
+	if want := []string{"fits.sh", "copy-volumes.sh", "exchange.sh", "exchange.sh", "fits.sh", "copy-volumes.sh", "exchange.sh"}; !slices.Equal(ran, want) {
 		t.Errorf("%q, expected %q", ran, want)
 	}
+}
+
+// TestNothingIsExchangedWhereItDoesNotFit: a volume on another disk would be emptied, and the disk
+// be full before what it is to hold is there.
+func TestNothingIsExchangedWhereItDoesNotFit(t *testing.T) {
+	root := t.TempDir()
+	other, err := os.MkdirTemp("/dev/shm", "archipelago-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(other)
+	fixed := other + "/app/fixed"
+	volume(t, fixed, "new")
+	if moves, err := movable(fixed, root); err != nil || moves {
+		t.Skipf("there is no other disk here: %v", err)
+	}
+	volume(t, root+"/copies/fixed", "old")
+	if err := os.WriteFile(root+"/copies/fixed/more", make([]byte, 3<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	var ran []string
+	e := &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
+		ran = append(ran, argv[5])
+		if argv[5] == "fits.sh" {
+			argv[6] = tooMuch
+		}
+		out, err := script(t, "", argv[5], argv[6:]...)
+		if err != nil {
+			err = errors.New(out)
+		}
+		return out, err
+	}}
+	for name, exchange := range map[string]func(context.Context, []string, string, string) error{"before": e.BeginExchange, "on the way": e.Exchange} {
+		err := exchange(t.Context(), []string{fixed}, root+"/copies", root+"/kept")
+		if err == nil || !strings.Contains(err.Error(), "the volume fixed needs 3 MiB more on its disk") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+	if slices.ContainsFunc(ran, func(s string) bool { return s != "fits.sh" }) {
+		t.Errorf("ran %q", ran)
+	}
+	holds(t, fixed, "new")
+	absent(t, root+"/kept", root+"/kept.swap")
+	// What takes no more than is there needs no room.
+	if err := os.WriteFile(fixed+"/more", make([]byte, 4<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	mustScript(t, "fits.sh", tooMuch, root+"/copies", fixed)
 }
 
 func TestACopyThatDoesNotFitIsForWantOfRoom(t *testing.T) {

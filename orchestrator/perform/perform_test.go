@@ -162,7 +162,7 @@ func (e *engine) PutBack(_ context.Context, dir, home string) error {
 	time.Sleep(e.takes)
 	return e.do("put-back", filepath.Base(dir)+" to "+filepath.Base(home))
 }
-func (e *engine) BeginExchange(_ context.Context, dirs []string, to string) error {
+func (e *engine) BeginExchange(_ context.Context, dirs []string, _, to string) error {
 	return e.do("begin-exchange", names(dirs), " to ", filepath.Base(to))
 }
 func (e *engine) Exchange(_ context.Context, dirs []string, from, to string) error {

@@ -11,7 +11,7 @@ import (
 )
 
 type exchangeEngine interface {
-	BeginExchange(ctx context.Context, dirs []string, to string) error
+	BeginExchange(ctx context.Context, dirs []string, from, to string) error
 	Exchange(ctx context.Context, dirs []string, from, to string) error
 }
 
@@ -31,10 +31,11 @@ func (p *Performer) exchanged(d state.Desired) (dirs []string) {
 // beginExchange has what cannot be moved be copied, while the version that is left still has
 // its data.
 func (p *Performer) beginExchange(ctx context.Context, d state.Desired) error {
-	if from := p.copyOf(d.App, d.Previous.Copy); !exists(from) {
+	from := p.copyOf(d.App, d.Previous.Copy)
+	if !exists(from) {
 		return fmt.Errorf("the copy of the data of version %s, %s, is gone", d.Update.To.Version, from)
 	}
-	return p.engine.BeginExchange(ctx, p.exchanged(d), p.copyOf(d.App, d.Update.Copy))
+	return p.engine.BeginExchange(ctx, p.exchanged(d), from, p.copyOf(d.App, d.Update.Copy))
 }
 
 // exchange has the data and the copy that is kept change places, or, where the version that
