@@ -187,7 +187,12 @@ func (e *Engine) Exchange(ctx context.Context, dirs []string, from, to string) e
 	there := func(dir string) bool { _, err := os.Lstat(dir); return err == nil }
 	switch {
 	case there(from) && !there(to+swapSuffix):
-		if err := e.BeginExchange(ctx, dirs, from, to); err != nil {
+		// On the way back from a way back, room is not judged: the application waits for it.
+		fixed, err := unmovable(dirs, to)
+		if err == nil {
+			err = e.CopyVolumes(ctx, fixed, to+swapSuffix)
+		}
+		if err != nil {
 			return err
 		}
 	case !there(from) && !there(to+swapSuffix) && !there(to):
