@@ -206,6 +206,12 @@ func TestNothingStopsUnderAStartThatNeedsIt(t *testing.T) {
 			if now := runs(); now.ID != before.ID {
 				t.Errorf("chain was stopped under the start of what requires it: %+v", now)
 			}
+			if _, why := r.Waiting("chain"); why != "" {
+				t.Errorf("chain runs, and its page is that of waiting: %s", why)
+			}
+			if s := r.operations.Status("chain"); s.Waiting != "waiting for lightning to start, which requires it" {
+				t.Errorf("chain says that it is %q", s.Waiting)
+			}
 		}
 		h.mu.Unlock()
 		ask(request.Request{App: "lightning", Verb: request.Install})()

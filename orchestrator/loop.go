@@ -30,11 +30,11 @@ func (r *Reconciler) pass(ctx context.Context) time.Duration {
 	r.ensureProber(ctx, obs)
 	records := r.store.Records()
 	r.renderer.SetMoved(records.Moved())
-	starting := map[string]bool{}
+	doing := map[string]plan.Verb{}
 	for app, t := range turns {
-		starting[app] = t.Starting
+		doing[app] = plan.Verb(t.Doing)
 	}
-	plans := plan.Make(plan.Input{Desired: records.All, Starting: starting, Data: records.Data, Broken: records.Broken, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
+	plans := plan.Make(plan.Input{Desired: records.All, Doing: doing, Data: records.Data, Broken: records.Broken, Observed: obs, Ready: r.readiness.Answers(), Renderer: r.renderer})
 	r.metrics.pass.Observe(time.Since(begin).Seconds())
 	asked := generations(before)
 	next := passInterval

@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"slices"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
@@ -159,7 +160,17 @@ func (r *Reconciler) Waiting(app string) (name, reason string) {
 	if !ok {
 		return app, ""
 	}
-	return d.Manifest.Name, view.WaitingFor(d, r.operations.Status(app), r.readiness.Answer(app))
+	op := r.operations.Status(app)
+	if r.runs(d) {
+		op.Waiting = "" // only what is to be changed of it waits
+	}
+	return d.Manifest.Name, view.WaitingFor(d, op, r.readiness.Answer(app))
+}
+
+// runs tells whether every member of an application ran when it was last looked.
+func (r *Reconciler) runs(d state.Desired) bool {
+	k := r.known.Load()
+	return k != nil && !slices.ContainsFunc(d.Manifest.Containers, func(c manifest.Container) bool { return k.Containers[c.Name].State != "running" })
 }
 
 // Scripts are those that an installed application's manifest has the proxy serve.

@@ -50,6 +50,10 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 		return errors.New(p.Blocked)
 	}
 	for _, a := range fault.Order(p.Actions) {
+		if other := r.operations.Do(d.App, string(a.Verb), a.Beside, string(opposite[a.Verb])); other != "" {
+			log.Info("put off", "verb", a.Verb, "beside", other)
+			return perform.ErrReplan // the next plan waits for it
+		}
 		log.Info("action", "verb", a.Verb, "reason", a.Reason, "units", a.Units)
 		fault.Cut("before", string(a.Verb))
 		fault.Operate(string(a.Verb))
@@ -70,6 +74,10 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 	}
 	return nil
 }
+
+// opposite is what must not be done at the same time to what an application requires, or to what
+// requires it.
+var opposite = map[plan.Verb]plan.Verb{plan.Start: plan.StopUnits, plan.StopUnits: plan.Start}
 
 // do has one action performed. A start that is not part of an update is cancelled by
 // the next request.

@@ -23,7 +23,7 @@ var (
 // Status is how an application's operations are at one time.
 type Status struct {
 	Busy      bool
-	Starting  bool   // what is under way starts it
+	Doing     string // the verb of the action under way; empty between two, and where nothing is
 	Observed  uint64 // observedGeneration: the generation that has been carried out
 	Failed    uint64 // generation whose carrying out failed last
 	Error     string // why

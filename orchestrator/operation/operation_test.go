@@ -328,3 +328,28 @@ func TestProposalDoesNotOutliveItsLook(t *testing.T) {
 		})
 	}
 }
+
+// TestAStartAndAStopAreNotSideBySide has an application be stopped and what requires it be
+// started at the same time: one of the two is put off, whichever comes second.
+func TestAStartAndAStopAreNotSideBySide(t *testing.T) {
+	for _, stopFirst := range []bool{true, false} {
+		tr := operation.New()
+		stop := func() string { return tr.Do("chain", "stop", []string{"lightning"}, "start") }
+		start := func() string { return tr.Do("lightning", "start", []string{"other", "chain"}, "stop") }
+		first, second, want := start, stop, "lightning"
+		if stopFirst {
+			first, second, want = stop, start, "chain"
+		}
+		if beside := first(); beside != "" {
+			t.Errorf("the first is put off beside %s", beside)
+		}
+		if beside := second(); beside != want {
+			t.Errorf("the second is put off beside %q, expected %q", beside, want)
+		}
+		tr.Pending("chain", "")
+		tr.Pending("lightning", "")
+		if beside := second(); beside != "" {
+			t.Errorf("once that has ended it is put off beside %s", beside)
+		}
+	}
+}

@@ -69,7 +69,6 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 		}
 	}
 	o.begin(p.Generation)
-	o.Starting = p.Starts
 	if o.Observed < p.Generation && o.Failed < p.Generation {
 		o.Error = ""
 	}
@@ -154,6 +153,20 @@ func (o *record) begin(generation uint64) {
 }
 
 func (o *record) end() {
-	o.Busy, o.Starting, o.cancel = false, false, nil
+	o.Busy, o.Doing, o.cancel = false, "", nil
 	o.Turns++
+}
+
+// Do notes what is done now of what is under way, unless somebody among others does what it must
+// not be done beside; which it then gives.
+func (t *Tracker) Do(app, verb string, others []string, not string) (beside string) {
+	t.mu.Lock()
+	defer t.mu.Unlock()
+	for _, other := range others {
+		if o, ok := t.apps[other]; ok && o.Doing == not {
+			return other
+		}
+	}
+	t.record(app).Doing = verb
+	return ""
 }

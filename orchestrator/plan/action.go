@@ -44,6 +44,7 @@ type Action struct {
 	Files    map[string]string   // WriteUnits: unit files to have, by name
 	Gone     []string            // WriteUnits, RemoveAll: unit files to remove
 	Ports    []manifest.NodePort // Start: that nobody else may hold
+	Beside   []string            // Start: applications none of which may be being stopped; StopUnits: started
 	Alias    string              // Link: a name that Units have there, besides their own
 	Join     []quadlet.Bridge    // Link: networks to be on
 	Leave    []string            // Link: networks not to be on

@@ -34,7 +34,7 @@ type Input struct {
 	Broken   map[string]error // applications whose records cannot be read
 	Observed host.Observation
 	Ready    map[string]host.Readiness // of applications that declare conditions
-	Starting map[string]bool           // applications that somebody is starting now
+	Doing    map[string]Verb           // what is being done now, by application
 	Renderer *render.Renderer
 }
 
@@ -158,6 +158,9 @@ func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 	}
 	if len(stale) > 0 {
 		out.stop(d, r, stale, reversed(r.Services))
+		if stale == older {
+			out.Actions[len(out.Actions)-1].Beside = p.requiring(d.App)
+		}
 		down = r.Members
 	}
 	waits := p.waitsFor(d, d.Manifest)
@@ -207,6 +210,9 @@ func (out *Plan) stop(d *state.Desired, r *render.Rendering, reason string, unit
 func (out *Plan) start(d *state.Desired, r *render.Rendering, reason string, ports []manifest.NodePort) {
 	a := out.add(d, r, Start, reason)
 	a.Units, a.Ports = r.Services, ports
+	for _, need := range d.Manifest.Needs(d.Chosen) {
+		a.Beside = append(a.Beside, need.App)
+	}
 }
 
 // writeUnits has the unit files be as rendered, and none of an earlier manifest's.
@@ -223,36 +229,29 @@ const older = "it runs from an older unit"
 // this one stopped now; empty where none is. One that systemd starts again and again is not
 // waited for.
 func (p *planning) startedOn(d *state.Desired) string {
-	for i := range p.Desired {
-		other := &p.Desired[i]
-		if other.Manifest == nil || other.Goal != state.Running {
-			continue
-		}
-		if _, needs := other.Manifest.Need(d.App, other.Chosen); !needs {
-			continue
-		}
-		if p.Starting[other.App] || slices.ContainsFunc(other.Manifest.Containers, func(c manifest.Container) bool {
+	for _, other := range p.requiring(d.App) {
+		if p.Doing[other] == Start || slices.ContainsFunc(p.desired[other].Manifest.Containers, func(c manifest.Container) bool {
 			u := p.Observed.Units[quadlet.Service(c.Name)]
 			return u.Active == "activating" && u.Sub != "auto-restart"
 		}) {
-			return "waiting for " + other.App + " to start, which requires it"
+			return "waiting for " + other + " to start, which requires it"
 		}
 	}
 	return ""
 }
 
-// changing tells whether an application runs from an older unit, and is about to be stopped
-// and started again for that.
-func (p *planning) changing(d *state.Desired) bool {
-	if d.Manifest == nil || d.Update != nil || len(d.Adopted) > 0 {
-		return false
+// requiring are the applications that are to run and cannot without this one.
+func (p *planning) requiring(app string) (all []string) {
+	for i := range p.Desired {
+		other := &p.Desired[i]
+		if other.Manifest == nil || other.Goal != state.Running {
+			continue
+		}
+		if _, needs := other.Manifest.Need(app, other.Chosen); needs {
+			all = append(all, other.App)
+		}
 	}
-	r, err := p.render(d, d.Manifest, d.Goal == state.Running)
-	if err != nil {
-		return false
-	}
-	_, stale := p.broken(d, r)
-	return stale == older
+	return all
 }
 
 // freePorts are the ports that a start publishes: of all members where they have
@@ -324,13 +323,9 @@ func (p *planning) follow(out *Plan, d *state.Desired, r *render.Rendering, wait
 // inUse says which application must stop first, because it requires this one and runs;
 // empty where none does.
 func (p *planning) inUse(d *state.Desired) string {
-	for i := range p.Desired {
-		other := &p.Desired[i]
-		if other.Manifest == nil || other.Goal != state.Running {
-			continue
-		}
-		if _, needs := other.Manifest.Need(d.App, other.Chosen); needs && p.anyRunning(other.Manifest) {
-			return "waiting for " + other.App + " to stop, which requires it"
+	for _, other := range p.requiring(d.App) {
+		if p.anyRunning(p.desired[other].Manifest) {
+			return "waiting for " + other + " to stop, which requires it"
 		}
 	}
 	return ""
@@ -410,8 +405,8 @@ func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 			return fmt.Sprintf("waiting for %s, which is stopped", r.App)
 		case dep.Manifest != nil && p.stopping(dep):
 			return fmt.Sprintf("waiting for %s, which stops with what it requires", r.App)
-		case p.changing(dep):
-			return fmt.Sprintf("waiting for %s, which starts again with what has changed", r.App)
+		case p.Doing[r.App] == StopUnits:
+			return fmt.Sprintf("waiting for %s, which is being stopped", r.App)
 		}
 		if why := p.notReady(dep); why != "" {
 			return fmt.Sprintf("waiting for %s: %s", r.App, why)

@@ -463,21 +463,23 @@ func TestAChangeWaitsForAStartThatNeedsWhatChanges(t *testing.T) {
 		return []state.Desired{{App: "chain", Goal: state.Running, Manifest: chain, Restart: restart}, {App: "lightning", Goal: state.Running, Manifest: lightning}}
 	}
 	for _, c := range []struct {
-		name     string
-		chain    string // its container's spec; empty: that of its unit
-		goal     state.Goal
-		unit     host.Unit // of lightning
-		starting bool
-		restart  uint64
-		want     string
+		name    string
+		chain   string // its container's spec; empty: that of its unit
+		goal    state.Goal
+		unit    host.Unit // of lightning
+		doing   Verb
+		of      string // the application that it is done to
+		restart uint64
+		want    string
 	}{
-		{"its unit is starting", "older", state.Running, host.Unit{Active: "activating", Sub: "start"}, false, 0, "wait, wait"},
-		{"somebody is about to start it", "older", state.Stopped, host.Unit{Active: "inactive"}, true, 0, "wait, prepare, write-units, wait"},
-		{"systemd starts it in vain, again and again", "older", state.Running, host.Unit{Active: "activating", Sub: "auto-restart"}, false, 0, "stop[chain], start[chain], wait"},
-		{"it runs", "older", state.Running, host.Unit{Active: "active", Sub: "running"}, false, 0, "stop[chain], start[chain]"},
-		{"it does not run, and is to", "older", state.Stopped, host.Unit{Active: "inactive"}, false, 0, "stop[chain], start[chain], prepare, write-units, wait"},
-		{"nothing has changed", "", state.Stopped, host.Unit{Active: "inactive"}, true, 0, "prepare, write-units, start[lightning]"},
-		{"the owner restarts what it requires", "", state.Running, host.Unit{Active: "activating", Sub: "start"}, false, 1, "prepare, stop[chain], start[chain], restarted, start[lightning]"},
+		{"its unit is starting", "older", state.Running, host.Unit{Active: "activating", Sub: "start"}, "", "", 0, "wait, start[lightning]"},
+		{"somebody starts it", "older", state.Stopped, host.Unit{Active: "inactive"}, Start, "lightning", 0, "wait, prepare, write-units, start[lightning]"},
+		{"its image is pulled", "older", state.Stopped, host.Unit{Active: "inactive"}, Prepare, "lightning", 0, "stop[chain], start[chain], prepare, write-units, start[lightning]"},
+		{"systemd starts it in vain, again and again", "older", state.Running, host.Unit{Active: "activating", Sub: "auto-restart"}, "", "", 0, "stop[chain], start[chain], start[lightning]"},
+		{"it runs", "older", state.Running, host.Unit{Active: "active", Sub: "running"}, "", "", 0, "stop[chain], start[chain]"},
+		{"what it requires is just being stopped", "older", state.Stopped, host.Unit{Active: "inactive"}, StopUnits, "chain", 0, "stop[chain], start[chain], prepare, write-units, wait"},
+		{"nothing has changed", "", state.Stopped, host.Unit{Active: "inactive"}, Start, "lightning", 0, "prepare, write-units, start[lightning]"},
+		{"the owner restarts what it requires", "", state.Running, host.Unit{Active: "activating", Sub: "start"}, "", "", 1, "prepare, stop[chain], start[chain], restarted, start[lightning]"},
 	} {
 		t.Run(c.name, func(t *testing.T) {
 			o, more := world(chain, state.Running, "lightning"), world(lightning, c.goal)
@@ -490,7 +492,7 @@ func TestAChangeWaitsForAStartThatNeedsWhatChanges(t *testing.T) {
 				runs.Spec = c.chain
 				o.Containers["chain"] = runs
 			}
-			got := Make(Input{Desired: records(c.restart), Observed: o, Starting: map[string]bool{"lightning": c.starting}, Renderer: &render.Renderer{DataDir: dataDir}})
+			got := Make(Input{Desired: records(c.restart), Observed: o, Doing: map[string]Verb{c.of: c.doing}, Renderer: &render.Renderer{DataDir: dataDir}})
 			if verbs(got) != c.want {
 				t.Errorf("planned %q, expected %q", verbs(got), c.want)
 			}
