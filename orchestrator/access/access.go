@@ -78,7 +78,7 @@ func (p *Passwords) Set(password string) error {
 // around it are not of it, as SignIn has it: whoever pasted them once would never get in.
 func (p *Passwords) set(password string, first bool) (line []byte, err error) {
 	password = strings.TrimSpace(password)
-	if n := utf8.RuneCountInString(password); n < minPassword || n > maxPassword {
+	if !long(password) {
 		return nil, ErrLength
 	}
 	salt := make([]byte, 16)
@@ -103,6 +103,12 @@ func (p *Passwords) set(password string, first bool) (line []byte, err error) {
 		tell()
 	}
 	return line, nil
+}
+
+// long tells whether a password is neither too short nor too long.
+func long(password string) bool {
+	n := utf8.RuneCountInString(password)
+	return n >= minPassword && n <= maxPassword
 }
 
 // isSet tells whether there is a password, right or damaged.

@@ -19,6 +19,9 @@ func (g *Guard) ChangePassword(w http.ResponseWriter, r *http.Request, before, c
 	if err := judge(strings.TrimSpace(password)); err != nil {
 		return false, err
 	}
+	if !long(strings.TrimSpace(password)) {
+		return false, ErrLength
+	}
 	ok, answered, err := g.knows(w, r, before, code)
 	switch {
 	case ok:

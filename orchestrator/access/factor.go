@@ -36,6 +36,9 @@ const (
 	recoveryCodes = 10
 	recoverySize  = 16 // letters of Crockford's base 32: 80 bits, which need no throttle
 
+	// setUpTime is how long a secret that is being set up may be confirmed.
+	setUpTime = 10 * time.Minute
+
 	// Wrong codes beside the right password, of whoever: three of a million are right at a time.
 	wrongCodes     = 10
 	wrongCodeEvery = 5 * time.Minute
@@ -59,15 +62,18 @@ var (
 // time (TOTP, RFC 6238), and codes for whoever has lost that. It is asked of the disk whether
 // there is one; what cannot be read lets nobody in by the password.
 type Factor struct {
-	file string
-	log  *slog.Logger
-	now  func() time.Time
+	file    string
+	log     *slog.Logger
+	now     func() time.Time
+	replace func(name string, data []byte, mode fs.FileMode) error // a file, durably
 
 	mu      sync.Mutex // held while a code is judged: of two that are the same, one counts
 	pending string     // the secret that is being set up, in base 32, until it is confirmed
 	by      string     // the session that does
+	begun   time.Time
 	wrong   counter
 	used    map[string]int64 // by secret: the newest step whose code was used, where the disk could not take it
+	spent   map[string]bool  // digests of recovery codes, where it could not either
 }
 
 // factorFile is the second factor on disk.
@@ -81,7 +87,7 @@ type factorFile struct {
 
 // newFactor keeps it in a directory that is private to the daemon.
 func newFactor(dir string, log *slog.Logger) *Factor {
-	return &Factor{file: filepath.Join(dir, "factor.json"), log: log, now: time.Now, used: map[string]int64{}}
+	return &Factor{file: filepath.Join(dir, "factor.json"), log: log, now: time.Now, replace: atomicfile.Write, used: map[string]int64{}, spent: map[string]bool{}}
 }
 
 // FactorStatus is what may be said of a second factor.
@@ -125,11 +131,11 @@ func (f *Factor) write(k factorFile) error {
 	if err != nil {
 		return err
 	}
-	return atomicfile.Write(f.file, append(b, '\n'), 0o600)
+	return f.replace(f.file, append(b, '\n'), 0o600)
 }
 
-// Begin makes a secret for a session, in base 32, that counts for nothing until Confirm; the
-// one that it made last is another's no more.
+// Begin makes a secret for a session, in base 32, that counts for nothing until Confirm. It is
+// said this once: whoever finds the browser later must not confirm it. The one before is dead.
 func (f *Factor) Begin(session string) (secret string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
@@ -138,30 +144,22 @@ func (f *Factor) Begin(session string) (secret string, err error) {
 	}
 	random := make([]byte, secretSize)
 	rand.Read(random)
-	f.pending, f.by = base32.StdEncoding.EncodeToString(random), session
+	f.pending, f.by, f.begun = base32.StdEncoding.EncodeToString(random), session, f.now()
 	return f.pending, nil
 }
 
-// Pending gives the secret that a session is setting up; empty for none.
-func (f *Factor) Pending(session string) string {
-	f.mu.Lock()
-	defer f.mu.Unlock()
-	if f.by != session {
-		return ""
-	}
-	return f.pending
-}
-
-// Confirm has the secret that a session is setting up count, where the code shows that an
-// authenticator has it, and gives the recovery codes, which are said this once.
-func (f *Factor) Confirm(session, code string) (recovery []string, err error) {
+// Confirm has the secret count that a session is setting up, and knows, where the code shows that
+// an authenticator has it, and gives the recovery codes, which are said this once. It fails with
+// ErrNoFactor where the session has begun none, or not of late.
+func (f *Factor) Confirm(session, secret, code string) (recovery []string, err error) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
 	if _, err := f.read(); !errors.Is(err, ErrNoFactor) {
 		return nil, errors.Join(ErrHasFactor, err)
 	}
-	if f.pending == "" || f.by != session {
-		return nil, ErrNoFactor
+	late := f.now().Sub(f.begun)
+	if f.pending == "" || f.by != session || late < 0 || late > setUpTime || subtle.ConstantTimeCompare([]byte(secret), []byte(f.pending)) != 1 {
+		return nil, fmt.Errorf("%w that this browser is setting up; begin anew, and turn it on within %s", ErrNoFactor, setUpTime)
 	}
 	step, ok := f.step(f.pending, code, 0)
 	if !ok {
@@ -210,11 +208,13 @@ func (f *Factor) check(code string) (recovered bool, err error) {
 	if err != nil {
 		return false, err
 	}
-	if i := slices.Index(k.Recovery, digest(recoveryPlain(code))); i >= 0 {
-		k.Recovery = slices.Delete(k.Recovery, i, i+1)
-		if err := f.write(k); err != nil {
-			return false, fmt.Errorf("a recovery code cannot be used up: %w", err) // it would count again
-		}
+	if strings.TrimSpace(code) == "" {
+		return false, fmt.Errorf("%w: none was typed", ErrFactor) // which guesses nothing
+	}
+	spent := digest(recoveryPlain(code))
+	if i := slices.Index(k.Recovery, spent); i >= 0 && !f.spent[spent] {
+		f.spent[spent], k.Recovery = true, slices.Delete(k.Recovery, i, i+1)
+		f.keep(k)
 		return true, nil
 	}
 	now := f.now()
@@ -227,12 +227,17 @@ func (f *Factor) check(code string) (recovered bool, err error) {
 		f.wrong.attempts, f.wrong.at = still+1, now
 		return false, ErrFactor
 	}
-	f.wrong.attempts = 0
 	f.used[k.Secret], k.Used = step, step
-	if err := f.write(k); err != nil { // on a full disk, the owner needs My Apps
-		f.log.Error("which code was used last is not on the disk", "error", err)
-	}
+	f.keep(k)
 	return false, nil
+}
+
+// keep notes on the disk what was used, if it can: on a full one, the owner needs My Apps. What it
+// cannot note counts no second time while the daemon runs.
+func (f *Factor) keep(k factorFile) {
+	if err := f.write(k); err != nil {
+		f.log.Error("which code was used is not on the disk", "error", err)
+	}
 }
 
 // Off removes the second factor; also one that cannot be read.
@@ -274,6 +279,9 @@ func Grouped(code string) string {
 // gives the attempt back where both are right. With ErrFactor, the password was right; with
 // ErrRecovered, the code was one for recovery.
 func (g *Guard) known(w http.ResponseWriter, r *http.Request, giveBack func(), password, code string) (ok, answered bool, err error) {
+	if _, err := g.sessions.Factor.Status(); err != nil {
+		return false, false, err // whatever the password is: whether it is right must not be told
+	}
 	ok, err = g.sessions.passwords.Check(r.Context(), password)
 	switch {
 	case errors.Is(err, errBusy):

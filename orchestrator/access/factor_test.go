@@ -1,7 +1,9 @@
 package access
 
 import (
+	"encoding/base32"
 	"errors"
+	"io/fs"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -28,7 +30,7 @@ func withFactor(t *testing.T) (g *Guard, clock *time.Time, secret string, recove
 	if err != nil {
 		t.Fatal(err)
 	}
-	if recovery, err = f.Confirm("session", codeAt(t, secret, now)); err != nil {
+	if recovery, err = f.Confirm("session", secret, codeAt(t, secret, now)); err != nil {
 		t.Fatal(err)
 	}
 	return g, clock, secret, recovery
@@ -76,10 +78,20 @@ func TestTheSecondFactorIsThatOfRFC6238(t *testing.T) {
 	}
 }
 
+// TestTheCodesAreThoseOfRFC6238 has a row of the table in its appendix B.
+func TestTheCodesAreThoseOfRFC6238(t *testing.T) {
+	f := newFactor(t.TempDir(), quiet)
+	f.now = func() time.Time { return time.Unix(1111111109, 0) }
+	secret := base32.StdEncoding.EncodeToString([]byte("12345678901234567890"))
+	if step, ok := f.step(secret, "081804", 0); !ok || step != 0x23523EC { // of 07081804
+		t.Errorf("%x, %t", step, ok)
+	}
+}
+
 // TestACodeCountsOnce has many use one code at the same time, and one that was used after a
 // restart, also where the disk could not take that it was.
 func TestACodeCountsOnce(t *testing.T) {
-	g, clock, secret, _ := withFactor(t)
+	g, clock, secret, recovery := withFactor(t)
 	*clock = clock.Add(time.Hour)
 	code, f := codeAt(t, secret, *clock), g.sessions.Factor
 	var all sync.WaitGroup
@@ -97,6 +109,17 @@ func TestACodeCountsOnce(t *testing.T) {
 	all.Wait()
 	if right != 1 {
 		t.Errorf("%d were let in by one code", right)
+	}
+	full := errors.New("no space left on device")
+	f.replace = func(string, []byte, fs.FileMode) error { return full }
+	*clock = clock.Add(2 * time.Hour)
+	for i, want := range []error{nil, ErrFactor} {
+		if _, err := f.check(codeAt(t, secret, *clock)); !errors.Is(err, want) {
+			t.Errorf("code %d on a full disk: %v", i, err)
+		}
+		if recovered, err := f.check(recovery[0]); recovered != (want == nil) || !errors.Is(err, want) {
+			t.Errorf("recovery code %d on a full disk: %t, %v", i, recovered, err)
+		}
 	}
 	again := newFactor(filepath.Dir(f.file), quiet)
 	again.now = f.now
@@ -142,7 +165,11 @@ func TestCodesCannotBeGuessed(t *testing.T) {
 	f, looked := g.sessions.Factor, 0
 	for clock.Sub(begin) < 24*time.Hour {
 		*clock = clock.Add(time.Second)
-		if _, err := f.check("000000x"); err.Error() == ErrFactor.Error() { // and not that too many were wrong
+		f.check("") // guesses nothing
+		if clock.Sub(begin)%(8*time.Hour) == 0 {
+			f.check(codeAt(t, secret, *clock)) // the owner gives nobody another ten
+		}
+		if _, err := f.check("000000x"); err != nil && err.Error() == ErrFactor.Error() { // and not that too many were wrong
 			looked++
 		}
 	}
@@ -186,17 +213,28 @@ func TestHalfASecondFactorLocksNobodyOut(t *testing.T) {
 	if err := f.Off(); !errors.Is(err, ErrNoFactor) {
 		t.Errorf("twice: %v", err)
 	}
-	if _, err := f.Begin("session"); err != nil {
+	secret, err := f.Begin("session")
+	if err != nil {
 		t.Fatal(err)
 	}
 	if ok, err := enter(g, password, ""); !ok || err != nil {
 		t.Errorf("while it is set up: %t, %v", ok, err)
 	}
-	if _, err := f.Confirm("another session", codeAt(t, f.Pending("session"), *clock)); !errors.Is(err, ErrNoFactor) || f.Pending("another session") != "" {
+	if _, err := f.Confirm("another session", secret, codeAt(t, secret, *clock)); !errors.Is(err, ErrNoFactor) {
 		t.Errorf("another session confirms it: %v", err)
 	}
-	if _, err := f.Confirm("session", "123"); !errors.Is(err, ErrFactor) {
+	if _, err := f.Confirm("session", "", codeAt(t, secret, *clock)); !errors.Is(err, ErrNoFactor) {
+		t.Errorf("who has not seen the secret confirms it: %v", err)
+	}
+	if _, err := f.Confirm("session", secret, "123"); !errors.Is(err, ErrFactor) {
 		t.Errorf("a wrong code confirms it: %v", err)
+	}
+	for _, late := range []time.Duration{setUpTime + time.Second, -time.Second} {
+		*clock = clock.Add(late)
+		if _, err := f.Confirm("session", secret, codeAt(t, secret, *clock)); !errors.Is(err, ErrNoFactor) {
+			t.Errorf("%s later it is confirmed: %v", late, err)
+		}
+		*clock = clock.Add(-late)
 	}
 	if ok, err := enter(g, password, ""); !ok || err != nil {
 		t.Errorf("after a wrong confirmation: %t, %v", ok, err)
@@ -221,5 +259,38 @@ func TestProofTakesBoth(t *testing.T) {
 	}
 	if w.Code != http.StatusTooManyRequests {
 		t.Errorf("after many wrong ones: status %d", w.Code)
+	}
+}
+
+// TestAClaimEndsTheFactorOfTheOwnerBefore: root on the node has taken the password away, and
+// somebody else makes the node theirs.
+func TestAClaimEndsTheFactorOfTheOwnerBefore(t *testing.T) {
+	g, _, _, _ := withFactor(t)
+	p := g.sessions.passwords
+	if err := os.Remove(p.file); err != nil {
+		t.Fatal(err)
+	}
+	c, err := OpenClaim(filepath.Dir(p.file), 7443, p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := g.Claim(httptest.NewRecorder(), request(nil), c, c.Code(), "another good password", func(string) error { return nil }); err != nil {
+		t.Fatal(err)
+	}
+	if ok, err := enter(g, "another good password", ""); !ok || err != nil {
+		t.Errorf("the new owner: %t, %v", ok, err)
+	}
+}
+
+// TestADamagedFactorTellsNothingOfThePassword answers the right one and a wrong one alike.
+func TestADamagedFactorTellsNothingOfThePassword(t *testing.T) {
+	g, _, _, _ := withFactor(t)
+	if err := os.WriteFile(g.sessions.Factor.file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	ok1, err1 := enter(g, password, "123456")
+	ok2, err2 := enter(g, "incorrect horse", "123456")
+	if ok1 || ok2 || err1 == nil || err2 == nil || err1.Error() != err2.Error() {
+		t.Errorf("%t, %v and %t, %v", ok1, err1, ok2, err2)
 	}
 }

@@ -155,7 +155,7 @@ func TestTheSecondFactorEndsByTheToken(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, err := s.Sessions.Factor.Confirm("session", code); err != nil {
+	if _, err := s.Sessions.Factor.Confirm("session", secret, code); err != nil {
 		t.Fatal(err)
 	}
 	w := call(h, "GetSecondFactor", "application/json", "sesame", []byte("{}"))

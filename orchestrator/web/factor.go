@@ -19,6 +19,7 @@ type factorPage struct {
 	frame
 	access.FactorStatus
 	Unreadable string       // why it cannot be read
+	Plain      string       // the secret that is being set up; empty for none
 	Secret     string       // that is being set up, in groups of four; empty for none
 	Picture    template.URL // of it, for an authenticator: the address of a QR code
 	Link       string       // the same, for an authenticator on this device
@@ -26,18 +27,18 @@ type factorPage struct {
 	Problem    template.HTML
 }
 
-func (s *Server) factorPage(r *http.Request) factorPage {
+// factorPage shows the secret that is being set up, where it is given.
+func (s *Server) factorPage(r *http.Request, secret string) factorPage {
 	p := factorPage{frame: s.frame(r, "system", in(r).t("Second factor"))}
 	var err error
 	if p.FactorStatus, err = s.Sessions.Factor.Status(); err != nil {
 		s.Log.Error("the second factor", "error", err)
 		p.Unreadable = err.Error()
 	}
-	secret := s.Sessions.Factor.Pending(p.Own.ID)
 	if p.On || secret == "" {
 		return p
 	}
-	p.Secret, p.Link = access.Grouped(secret), s.enrolment(secret)
+	p.Plain, p.Secret, p.Link = secret, access.Grouped(secret), s.enrolment(secret)
 	if code, err := qr.EncodeText(p.Link, qr.Medium); err != nil {
 		s.Log.Error("the QR code of the second factor", "error", err)
 	} else if svg, err := code.ToSVGBytes(qr.NewQrCodeImgConfig(4, 2)); err != nil {
@@ -56,12 +57,12 @@ func (s *Server) enrolment(secret string) string {
 }
 
 func (s *Server) factor(w http.ResponseWriter, r *http.Request) {
-	s.render(w, r, http.StatusOK, "factor", s.factorPage(r))
+	s.render(w, r, http.StatusOK, "factor", s.factorPage(r, ""))
 }
 
 // factorProblem shows the page again, and what is wrong.
 func (s *Server) factorProblem(w http.ResponseWriter, r *http.Request, status int, problem template.HTML) {
-	p := s.factorPage(r)
+	p := s.factorPage(r, "")
 	p.Problem = problem
 	s.render(w, r, status, "factor", p)
 }
@@ -73,27 +74,30 @@ func (s *Server) beginFactor(w http.ResponseWriter, r *http.Request) {
 		return
 	}
 	own, _ := s.Guard.SignedIn(r)
-	_, err := s.Sessions.Factor.Begin(own.ID)
+	secret, err := s.Sessions.Factor.Begin(own.ID)
 	s.Reconciler.Audit(access.Who(r), "second factor begin", err)
 	if err != nil {
 		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
 		return
 	}
-	http.Redirect(w, r, "/system/factor", http.StatusSeeOther)
+	s.render(w, r, http.StatusOK, "factor", s.factorPage(r, secret)) // once, and on no page that can be opened later
 }
 
 // confirmFactor has it count from now on, and shows the recovery codes.
 func (s *Server) confirmFactor(w http.ResponseWriter, r *http.Request) {
 	own, _ := s.Guard.SignedIn(r)
-	recovery, err := s.Sessions.Factor.Confirm(own.ID, r.PostForm.Get("code"))
+	secret := r.PostForm.Get("secret")
+	recovery, err := s.Sessions.Factor.Confirm(own.ID, secret, r.PostForm.Get("code"))
 	s.Reconciler.Audit(access.Who(r), "second factor on", err)
 	switch {
 	case errors.Is(err, access.ErrFactor):
-		s.factorProblem(w, r, http.StatusConflict, in(r).html("That is not the code that belongs to this secret now. The clocks of this node and of the authenticator may differ: they must not by more than half a minute."))
+		p := s.factorPage(r, secret)
+		p.Problem = in(r).html("That is not the code that belongs to this secret now. The clocks of this node and of the authenticator may differ: they must not by more than half a minute.")
+		s.render(w, r, http.StatusConflict, "factor", p)
 	case err != nil:
 		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
 	default:
-		p := s.factorPage(r)
+		p := s.factorPage(r, "")
 		p.Recovery = recovery
 		s.render(w, r, http.StatusOK, "factor", p)
 	}
@@ -121,6 +125,9 @@ func (s *Server) proven(w http.ResponseWriter, r *http.Request, asked, code stri
 	switch {
 	case answered:
 	case ok:
+		if errors.Is(err, access.ErrRecovered) {
+			s.Reconciler.Audit(access.Who(r), "second factor "+asked+" by a recovery code, which is used up", nil)
+		}
 		return true
 	case err == nil || errors.Is(err, access.ErrFactor):
 		s.Reconciler.Audit(access.Who(r), "second factor "+asked, wrong(err))
