@@ -106,7 +106,9 @@ func (f *Factor) Status() (FactorStatus, error) {
 	case err != nil:
 		return FactorStatus{On: true}, err
 	}
-	return FactorStatus{On: true, Since: k.Since, Recovery: len(k.Recovery)}, nil
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return FactorStatus{On: true, Since: k.Since, Recovery: len(f.unspent(k))}, nil
 }
 
 func (f *Factor) read() (k factorFile, err error) {
@@ -212,8 +214,8 @@ func (f *Factor) check(code string) (recovered bool, err error) {
 		return false, fmt.Errorf("%w: none was typed", ErrFactor) // which guesses nothing
 	}
 	spent := digest(recoveryPlain(code))
-	if i := slices.Index(k.Recovery, spent); i >= 0 && !f.spent[spent] {
-		f.spent[spent], k.Recovery = true, slices.Delete(k.Recovery, i, i+1)
+	if slices.Contains(f.unspent(k), spent) {
+		f.spent[spent] = true
 		f.keep(k)
 		return true, nil
 	}
@@ -233,11 +235,18 @@ func (f *Factor) check(code string) (recovered bool, err error) {
 }
 
 // keep notes on the disk what was used, if it can: on a full one, the owner needs My Apps. What it
-// cannot note counts no second time while the daemon runs.
+// cannot note counts no second time while the daemon runs, and is noted with what is used next.
 func (f *Factor) keep(k factorFile) {
+	k.Used = max(k.Used, f.used[k.Secret])
+	k.Recovery = f.unspent(k)
 	if err := f.write(k); err != nil {
 		f.log.Error("which code was used is not on the disk", "error", err)
 	}
+}
+
+// unspent are the recovery codes that were not used.
+func (f *Factor) unspent(k factorFile) []string {
+	return slices.DeleteFunc(slices.Clone(k.Recovery), func(digest string) bool { return f.spent[digest] })
 }
 
 // Off removes the second factor; also one that cannot be read.

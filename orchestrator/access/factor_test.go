@@ -14,6 +14,8 @@ import (
 	"time"
 
 	"github.com/pquerna/otp/totp"
+
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 )
 
 // withFactor is a guard with a password and a second factor that is on, its secret, and its
@@ -121,8 +123,16 @@ func TestACodeCountsOnce(t *testing.T) {
 			t.Errorf("recovery code %d on a full disk: %t, %v", i, recovered, err)
 		}
 	}
+	// There is room again: what was used meanwhile is noted with the next code.
+	code, f.replace = codeAt(t, secret, clock.Add(stepTime)), atomicfile.Write
+	if _, err := f.check(code); err != nil {
+		t.Fatal(err)
+	}
 	again := newFactor(filepath.Dir(f.file), quiet)
 	again.now = f.now
+	if recovered, _ := again.check(recovery[0]); recovered {
+		t.Error("a recovery code that was used on a full disk counts once more after a restart")
+	}
 	if _, err := again.check(code); !errors.Is(err, ErrFactor) {
 		t.Errorf("after a restart: %v", err)
 	}

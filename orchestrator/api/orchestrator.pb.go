@@ -5896,7 +5896,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\x9a\x1f\n" +
+	"2\x9f\x1f\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -5912,8 +5912,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fImportSecret\x12#.archipelago.v1.ImportSecretRequest\x1a$.archipelago.v1.ImportSecretResponse\x12@\n" +
 	"\x06Backup\x12\x1d.archipelago.v1.BackupRequest\x1a\x15.archipelago.v1.Chunk0\x01\x12F\n" +
 	"\aRestore\x12\x1e.archipelago.v1.RestoreRequest\x1a\x19.archipelago.v1.Operation(\x01\x12V\n" +
-	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12W\n" +
-	"\x0fGetSecondFactor\x12&.archipelago.v1.GetSecondFactorRequest\x1a\x1c.archipelago.v1.SecondFactor\x12b\n" +
+	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12\\\n" +
+	"\x0fGetSecondFactor\x12&.archipelago.v1.GetSecondFactorRequest\x1a\x1c.archipelago.v1.SecondFactor\"\x03\x90\x02\x01\x12b\n" +
 	"\x0fEndSecondFactor\x12&.archipelago.v1.EndSecondFactorRequest\x1a'.archipelago.v1.EndSecondFactorResponse\x12^\n" +
 	"\fListSessions\x12#.archipelago.v1.ListSessionsRequest\x1a$.archipelago.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12V\n" +
 	"\vEndSessions\x12\".archipelago.v1.EndSessionsRequest\x1a#.archipelago.v1.EndSessionsResponse\x12L\n" +

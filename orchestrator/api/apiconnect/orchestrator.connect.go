@@ -379,6 +379,7 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+OrchestratorGetSecondFactorProcedure,
 			connect.WithSchema(orchestratorMethods.ByName("GetSecondFactor")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 			connect.WithClientOptions(opts...),
 		),
 		endSecondFactor: connect.NewClient[api.EndSecondFactorRequest, api.EndSecondFactorResponse](
@@ -1092,6 +1093,7 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		OrchestratorGetSecondFactorProcedure,
 		svc.GetSecondFactor,
 		connect.WithSchema(orchestratorMethods.ByName("GetSecondFactor")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
 		connect.WithHandlerOptions(opts...),
 	)
 	orchestratorEndSecondFactorHandler := connect.NewUnaryHandler(
