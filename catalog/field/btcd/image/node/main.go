@@ -111,7 +111,7 @@ func ready(ctx context.Context, c *client) error {
 	if was, err := highest(); err != nil {
 		return err
 	} else if os.Getenv("NETWORK") == "simnet" && t.Height < was {
-		return fmt.Errorf("a power cut took blocks: %d of %d are mined again", t.Height, was)
+		return fmt.Errorf("a power cut took blocks: btcd has %d of %d again", t.Height, was)
 	}
 	if age := time.Since(time.Unix(t.Time, 0)); age > 24*time.Hour {
 		return fmt.Errorf("the newest block, number %d, is of %s", t.Height, time.Unix(t.Time, 0).UTC().Format(time.DateOnly))

@@ -37,6 +37,7 @@ const (
 
 // keepMining mines a block now, if one is due, and so on.
 func keepMining(ctx context.Context) {
+	whole := false
 	for wait := lookEvery; ; {
 		select {
 		case <-ctx.Done():
@@ -44,6 +45,10 @@ func keepMining(ctx context.Context) {
 		case <-time.After(wait):
 		}
 		c, err := newClient()
+		if err == nil && !whole {
+			err = giveBack(ctx, c)
+			whole = err == nil
+		}
 		if err == nil {
 			err = mineIfDue(ctx, c)
 		}
@@ -54,8 +59,7 @@ func keepMining(ctx context.Context) {
 }
 
 // mineIfDue mines a block, if there is none of the last ten minutes, and some where
-// transactions wait for one. At first, it mines those without which wallets can do nothing, and
-// after a power cut more than that took.
+// transactions wait for one. At first, it mines those without which wallets can do nothing.
 func mineIfDue(ctx context.Context, c *client) error {
 	ctx, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
@@ -72,11 +76,7 @@ func mineIfDue(ctx context.Context, c *client) error {
 		return err
 	}
 	blocks := 1
-	if was, err := highest(); err != nil {
-		return err
-	} else if t.Height < was {
-		blocks = int(was-t.Height) + 1 // longer than the chain that is lost: whoever knows that follows this one
-	} else if time.Since(time.Unix(t.Time, 0)) < blockTime {
+	if time.Since(time.Unix(t.Time, 0)) < blockTime {
 		var next template
 		if err := c.template(ctx, &next); err != nil || len(next.Transactions) == 0 {
 			return err
@@ -145,7 +145,7 @@ func mine(ctx context.Context, c *client, text string, pay []byte, now time.Time
 		}
 		var h header
 		if err := c.call(ctx, "getblockheader", &h, hash, true); err == nil && h.Confirmations > 0 {
-			return reached(t.Height + 1)
+			return note(t.Height+1, block)
 		}
 	}
 	return errors.New("btcd took none of five blocks" + refused)
