@@ -115,7 +115,7 @@ func TestBackupAgainstPlainRestic(t *testing.T) {
 	}
 	plain := func(what string) func() error {
 		return func() error {
-			_, err := node.SSH.Run(t.Context(), fmt.Sprintf("cd %[1]s && podman unshare restic -q -r %[2]s/plain -p %[2]s/key %[3]s", volume, dir, what))
+			_, err := node.SSH.Run(t.Context(), fmt.Sprintf("podman unshare sh -c 'cd %[1]s && exec restic -q -r %[2]s/plain -p %[2]s/key %[3]s'", volume, dir, what))
 			return err
 		}
 	}
