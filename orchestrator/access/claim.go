@@ -60,12 +60,7 @@ func OpenClaim(dir string, port int, passwords *Passwords) (*Claim, error) {
 	case set:
 		return c, c.end()
 	}
-	random := make([]byte, codeLength)
-	rand.Read(random)
-	for i, b := range random {
-		random[i] = codeLetters[int(b)%len(codeLetters)] // 256 is a multiple of 32
-	}
-	c.code = string(random)
+	c.code = randomCode(codeLength)
 	b, err := json.Marshal(Offer{Spaced(c.code), port})
 	if err != nil {
 		return nil, err
@@ -107,15 +102,28 @@ func Spaced(code string) string {
 var asTyped = strings.NewReplacer("-", "", " ", "", "O", "0", "I", "1", "L", "1")
 
 // Plain is a code however it was typed; empty where it cannot be one.
-func Plain(typed string) string {
-	if len(typed) > 4*codeLength {
+func Plain(typed string) string { return plain(typed, codeLength) }
+
+// plain is the same of a code of so many letters.
+func plain(typed string, length int) string {
+	if len(typed) > 4*length {
 		return ""
 	}
 	typed = asTyped.Replace(strings.ToUpper(typed))
-	if len(typed) != codeLength || strings.Trim(typed, codeLetters) != "" {
+	if len(typed) != length || strings.Trim(typed, codeLetters) != "" {
 		return ""
 	}
 	return typed
+}
+
+// randomCode is a code of so many letters, of five bits each.
+func randomCode(length int) string {
+	random := make([]byte, length)
+	rand.Read(random)
+	for i, b := range random {
+		random[i] = codeLetters[int(b)%len(codeLetters)] // 256 is a multiple of 32
+	}
+	return string(random)
 }
 
 // Open tells whether the node can be claimed. Where that cannot be told, it cannot.

@@ -169,13 +169,9 @@ func (f *Factor) Confirm(session, secret, code string) (recovery []string, err e
 	}
 	k := factorFile{Format: factorFormat, Secret: f.pending, Since: f.now().UTC().Truncate(time.Second), Used: step}
 	for range recoveryCodes {
-		random := make([]byte, recoverySize)
-		rand.Read(random)
-		for i, b := range random {
-			random[i] = codeLetters[int(b)%len(codeLetters)]
-		}
-		k.Recovery = append(k.Recovery, digest(string(random)))
-		recovery = append(recovery, Grouped(string(random)))
+		code := randomCode(recoverySize)
+		k.Recovery = append(k.Recovery, digest(code))
+		recovery = append(recovery, Grouped(code))
 	}
 	if err := f.write(k); err != nil {
 		return nil, err
@@ -213,7 +209,7 @@ func (f *Factor) check(code string) (recovered bool, err error) {
 	if strings.TrimSpace(code) == "" {
 		return false, fmt.Errorf("%w: none was typed", ErrFactor) // which guesses nothing
 	}
-	spent := digest(recoveryPlain(code))
+	spent := digest(plain(code, recoverySize))
 	if slices.Contains(f.unspent(k), spent) {
 		f.spent[spent] = true
 		f.keep(k)
@@ -261,18 +257,6 @@ func (f *Factor) Off() error {
 		return err
 	}
 	return atomicfile.SyncDir(filepath.Dir(f.file))
-}
-
-// recoveryPlain is a recovery code however it was typed; empty where it cannot be one.
-func recoveryPlain(typed string) string {
-	if len(typed) > 4*recoverySize {
-		return ""
-	}
-	typed = asTyped.Replace(strings.ToUpper(typed))
-	if len(typed) != recoverySize || strings.Trim(typed, codeLetters) != "" {
-		return ""
-	}
-	return typed
 }
 
 // Grouped is a code or a secret as people read it: in groups of four.

@@ -1,7 +1,6 @@
 package web
 
 import (
-	"io"
 	"net/http"
 	"net/url"
 	"slices"
@@ -69,22 +68,7 @@ func TestASecondFactorInABrowser(t *testing.T) {
 	c := n.visitor(t)
 	enter := func(password, code string) (int, string) {
 		t.Helper()
-		r, err := http.NewRequest(http.MethodPost, n.URL+"/login", strings.NewReader(url.Values{"token": {password}, "code": {code}}.Encode()))
-		if err != nil {
-			t.Fatal(err)
-		}
-		r.Header.Set("Content-Type", "application/x-www-form-urlencoded")
-		r.Header.Set("Origin", n.URL)
-		resp, err := c.Do(r)
-		if err != nil {
-			t.Fatal(err)
-		}
-		defer resp.Body.Close()
-		b, err := io.ReadAll(resp.Body)
-		if err != nil {
-			t.Fatal(err)
-		}
-		return resp.StatusCode, string(b)
+		return sent(t, c, n.URL, "/login", url.Values{"token": {password}, "code": {code}})
 	}
 	status, wrongCode := enter(good, "000000x")
 	_, wrongPassword := enter("incorrect horse", code(30*time.Second))

@@ -185,8 +185,8 @@ func TestATextIsFoundHoweverManyBlocksFollowIt(t *testing.T) {
 func TestWhatAPowerCutTookIsGivenBack(t *testing.T) {
 	defer func(was string) { minedFile = was }(minedFile)
 	minedFile = filepath.Join(t.TempDir(), "mined")
-	for height := int64(1); height <= 5; height++ {
-		if err := note(height, []byte{byte(height)}); err != nil {
+	for height := int64(501); height <= 505; height++ {
+		if err := note(height, []byte{byte(height - 500)}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -194,9 +194,9 @@ func TestWhatAPowerCutTookIsGivenBack(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	fmt.Fprint(f, "\n6 06") // cut off
+	fmt.Fprint(f, "\n506 06") // cut off
 	f.Close()
-	height := int64(3)
+	height := int64(503)
 	var given []string
 	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		var q request
@@ -217,11 +217,18 @@ func TestWhatAPowerCutTookIsGivenBack(t *testing.T) {
 	}))
 	defer s.Close()
 	c := &client{s.URL, "rpc", s.Client()}
+	t.Setenv("NETWORK", "simnet")
+	if err := ready(t.Context(), c); err == nil || !strings.Contains(err.Error(), "503 of 505") {
+		t.Errorf("while blocks are missing, it is ready: %v", err)
+	}
 	if err := giveBack(t.Context(), c); err != nil || !slices.Equal(given, []string{"04", "05"}) {
 		t.Errorf("given back: %q, %v", given, err)
 	}
-	if was, err := highest(); was != 5 || err != nil {
+	if was, err := highest(); was != 505 || err != nil {
 		t.Errorf("what btcd has not written yet is not kept: %d, %v", was, err)
+	}
+	if err := ready(t.Context(), c); err != nil {
+		t.Error(err)
 	}
 	if err := giveBack(t.Context(), c); err != nil || len(given) != 2 {
 		t.Errorf("given back twice: %q, %v", given, err)
