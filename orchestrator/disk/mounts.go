@@ -117,10 +117,10 @@ func (m Mounts) Absent(dir string, was Disk) string {
 	}
 	for _, has := range m {
 		if has.UUID == was.UUID {
-			return fmt.Sprintf("disk %s at %s: it is mounted at %s; mount it there", was, was.At, has.At)
+			return fmt.Sprintf("disk %s at %s: it is mounted at %s; mount it where it was", was, was.At, has.At)
 		}
 	}
-	return fmt.Sprintf("disk %s at %s; connect and mount it", was, was.At)
+	return fmt.Sprintf("disk %s at %s: connect and mount it", was, was.At)
 }
 
 // Changes calls changed whenever something was mounted or unmounted, until the context ends.

@@ -87,9 +87,9 @@ func TestADiskThatIsNotThereIsSaid(t *testing.T) {
 	}{
 		{"it is there", []string{root, "/mnt/big " + dev + "/sdb1"}, ""},
 		{"it is there as part of another mount", []string{root, "/mnt " + dev + "/sdb1"}, ""},
-		{"it is late", []string{root}, "disk MY BIG (bbbb) at /mnt/big; connect and mount it"},
-		{"it is late, and what is beneath has no name", []string{"/ /dev/root"}, "disk MY BIG (bbbb) at /mnt/big; connect and mount it"},
-		{"it is elsewhere", []string{root, "/media/big " + dev + "/sdb1"}, "disk MY BIG (bbbb) at /mnt/big: it is mounted at /media/big; mount it there"},
+		{"it is late", []string{root}, "disk MY BIG (bbbb) at /mnt/big: connect and mount it"},
+		{"it is late, and what is beneath has no name", []string{"/ /dev/root"}, "disk MY BIG (bbbb) at /mnt/big: connect and mount it"},
+		{"it is elsewhere", []string{root, "/media/big " + dev + "/sdb1"}, "disk MY BIG (bbbb) at /mnt/big: it is mounted at /media/big; mount it where it was"},
 		{"another one is there", []string{root, "/mnt/big " + dev + "/dm-0"}, "disk MY BIG (bbbb) at /mnt/big: another one is there, cccc; mount the right one"},
 		{"what is there has no name", []string{root, "/mnt/big /dev/nameless"}, ""},
 		{"it is covered", []string{root, "/mnt/big " + dev + "/sdb1", "/mnt/big " + dev + "/dm-0"}, "disk MY BIG (bbbb) at /mnt/big: another one is there, cccc; mount the right one"},

@@ -12,6 +12,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 )
 
 // Store is a directory of records. It reads them once, when it is opened; the daemon
@@ -39,9 +40,11 @@ type Store struct {
 	byApp    map[string]Desired
 	dataOf   map[string]Data
 	folders  map[string]manifest.Folder // the owner's, by name; replaced, never changed
+	disks    map[string]disk.Disk       // by directory; replaced, never changed
 	snapshot *Records                   // of these; nil where they have changed since
 
 	foldersBroken error // why the record of folders cannot be used; fixed once the store is open
+	disksBroken   error // the same of disks
 }
 
 // Open reads the directory and creates it, private to its owner, where it is missing.
@@ -86,7 +89,7 @@ func (s *Store) load() (err error) {
 	if s.dataOf, err = s.data.readAll(s); err != nil {
 		return err
 	}
-	s.loadFolders()
+	s.loadOwners()
 	for app, d := range s.byApp {
 		s.seen[app] = d.Generation
 		s.byApp[app] = d.digested()
