@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -9,6 +10,8 @@ import (
 	"testing"
 	"testing/synctest"
 	"time"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
@@ -187,6 +190,42 @@ func TestAFolderOnADiskThatIsNotThereIsWaitedFor(t *testing.T) {
 		h.mount(r, disk.Disk{UUID: "cccc", At: at})
 		if _, _, err := r.AddFolder(t.Context(), "photos", photos, false, "test"); err != nil || r.store.Disks()[photos].UUID != "cccc" {
 			t.Errorf("named again: %v, %v", err, r.store.Disks())
+		}
+	})
+}
+
+// TestWhatRunsIsStoppedWhereNoUnitCanBeWritten: units are on a disk of their own, it may be, which
+// has no byte left. They are written once there is room.
+func TestWhatRunsIsStoppedWhereNoUnitCanBeWritten(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := empty()
+		r := node(t, h, t.TempDir())
+		if err := ask(t, r, "install"); err != nil {
+			t.Fatal(err)
+		}
+		h.mu.Lock()
+		h.fail["units"] = fmt.Errorf("writing unit pair.container: %w", unix.ENOSPC)
+		h.mu.Unlock()
+		if err := ask(t, r, "stop"); !errors.Is(err, unix.ENOSPC) && (err == nil || !strings.Contains(err.Error(), unix.ENOSPC.Error())) {
+			t.Errorf("nobody is told: %v", err)
+		}
+		h.mu.Lock()
+		for _, name := range []string{"pair", "pair-db"} {
+			if h.obs.Containers[name].State == "running" {
+				t.Errorf("%s runs on", name)
+			}
+		}
+		delete(h.fail, "units")
+		h.mu.Unlock()
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if got := stateOf(t, r); got != view.Stopped {
+			t.Errorf("with room: %s", got)
+		}
+		h.mu.Lock()
+		defer h.mu.Unlock()
+		if strings.Contains(h.obs.Files["pair.container"], "[Install]") {
+			t.Error("it starts with the machine")
 		}
 	})
 }

@@ -179,6 +179,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer eng.Close()
+	eng.Reserve = store.Reserve()
 	listener, err := net.Listen("tcp", d.listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)

@@ -2,17 +2,16 @@ package disk
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"github.com/archipelago-cloud/archipelago/internal/mountstest"
 )
 
 // devices are names of disks as udev makes them, of devices that are plain files.
@@ -103,71 +102,42 @@ func TestADiskThatIsNotThereIsSaid(t *testing.T) {
 	}
 }
 
-// TestMain lets the test start itself where it may mount.
-func TestMain(m *testing.M) {
-	if os.Getenv("ARCHIPELAGO_TEST_MOUNTS") != "" {
-		if err := toldOfMounts(); err != nil {
-			fmt.Println(err)
-			os.Exit(1)
-		}
-		os.Exit(0)
-	}
-	os.Exit(m.Run())
-}
-
 func TestAMountIsToldOfAtOnce(t *testing.T) {
-	cmd := exec.CommandContext(t.Context(), os.Args[0])
-	cmd.Env = append(os.Environ(), "ARCHIPELAGO_TEST_MOUNTS="+t.TempDir())
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNS,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
+	if !mountstest.Inside(t) {
+		return
 	}
-	out, err := cmd.CombinedOutput()
-	if errors.Is(err, unix.EPERM) {
-		t.Skip("no user namespace can be made here: ", err)
-	}
-	if err != nil {
-		t.Errorf("%v: %s", err, out)
-	}
-}
-
-func toldOfMounts() error {
-	dir := os.Getenv("ARCHIPELAGO_TEST_MOUNTS")
-	ctx, cancel := context.WithTimeout(context.Background(), time.Minute)
+	ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
 	defer cancel()
-	told, ended := make(chan struct{}, 16), make(chan error, 1)
+	told, ended := make(chan struct{}, 64), make(chan error, 1)
 	go func() { ended <- Changes(ctx, func() { told <- struct{}{} }) }()
-	await := func(what string) error {
+	// Until it has begun, nobody is told: the first may come too early.
+	dir := mountstest.Tmpfs(t, "64k")
+	for begun := false; !begun; {
+		mountstest.Tmpfs(t, "64k")
 		select {
 		case <-told:
-			return nil
-		case err := <-ended:
-			return fmt.Errorf("%s: it has ended: %w", what, err)
-		case <-ctx.Done():
-			return fmt.Errorf("nobody was told of %s", what)
-		}
-	}
-	// Until the file is open, nobody is told: the first may come too early.
-	for opened := false; !opened; {
-		if err := unix.Mount("first", dir, "tmpfs", 0, "size=64k"); err != nil {
-			return err
-		}
-		select {
-		case <-told:
-			opened = true
+			begun = true
 		case <-time.After(10 * time.Millisecond):
 		}
 	}
 	if m, err := Mounted(); err != nil || m.Of(dir+"/x").At != dir {
-		return fmt.Errorf("%+v, %w", m, err)
+		t.Errorf("%+v, %v", m, err)
 	}
 	if err := unix.Unmount(dir, unix.MNT_DETACH); err != nil {
-		return err
+		t.Fatal(err)
 	}
-	if err := await("an unmount"); err != nil {
-		return err
+	select {
+	case <-told:
+	case err := <-ended:
+		t.Fatal("it has ended:", err)
+	case <-ctx.Done():
+		t.Fatal("nobody was told of an unmount")
+	}
+	if err := unix.Mount("none", dir, "tmpfs", 0, ""); err != nil {
+		t.Fatal(err)
 	}
 	cancel()
-	return <-ended
+	if err := <-ended; err != nil {
+		t.Error(err)
+	}
 }

@@ -38,6 +38,9 @@ func (s *Store) Decide(decide func(Records) ([]Desired, error)) ([]Desired, erro
 	if err != nil {
 		return nil, err
 	}
+	// What is to run could fill the disk further: the reserve is for what makes room.
+	s.sparing = slices.ContainsFunc(out, func(d Desired) bool { return d.Goal == Running })
+	defer func() { s.sparing = false }()
 	if err := s.settle(); err != nil {
 		return nil, err
 	}
@@ -113,7 +116,7 @@ func (s *Store) writeJournaled(records []Desired) error {
 // undone restores what a failed write may have changed, and adds to its error where
 // that fails too. A write that reports a failure may have replaced the file.
 func (s *Store) undone(failed error, apps ...string) error {
-	s.undo = append(s.undo, apps...)
+	s.undo, s.sparing = append(s.undo, apps...), false
 	if err := s.settle(); err != nil {
 		return fmt.Errorf("%w; %w", failed, err)
 	}
