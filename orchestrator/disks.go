@@ -7,7 +7,8 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-	"syscall"
+
+	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
@@ -69,17 +70,24 @@ func (r *Reconciler) useDisk(dir string) {
 	r.setDisk(dir, d)
 }
 
-// apart gives the disk of a directory where that is another one than the system's and the data's:
-// without these nothing runs anyway. Where a symbolic link leads cannot be told later.
+// apart gives the disk of a directory where that is another one than the system's, the data's and
+// that of the user's home: without these nothing runs anyway. Where a symbolic link leads cannot be told later.
 func (r *Reconciler) apart(dir string, mounts disk.Mounts) (d disk.Disk, apart bool) {
-	data, err := filepath.EvalSymlinks(r.dataDir)
+	others := []string{"/"}
+	home, err := os.UserHomeDir()
 	if err != nil {
-		return d, false
+		return disk.Disk{}, false
+	}
+	for _, other := range []string{r.dataDir, home} {
+		if other, err = filepath.EvalSymlinks(other); err != nil {
+			return disk.Disk{}, false
+		}
+		others = append(others, other)
+	}
+	if d, apart = mounts.Apart(dir, others...); !apart {
+		return disk.Disk{}, false
 	}
 	if at, err := filepath.EvalSymlinks(dir); err != nil || at != dir {
-		return d, false
-	}
-	if d, apart = mounts.Apart(dir, "/", data); !apart {
 		return disk.Disk{}, false
 	}
 	return d, true
@@ -146,10 +154,12 @@ func (n backupNode) Found(dir string) {
 	}
 }
 
-// writable tells whether somebody but root may write to a directory.
-func writable(info os.FileInfo) bool {
-	s, ok := info.Sys().(*syscall.Stat_t)
-	return info.Mode().Perm()&0o022 != 0 || ok && s.Uid != 0
+// writable tells whether there is a directory to which the daemon's user, or everybody, may
+// write. In the daemon's sandbox, all other users are one.
+func writable(dir string) bool {
+	var s unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir, 0, unix.STATX_BASIC_STATS, &s)
+	return err == nil && s.Attributes&unix.STATX_ATTR_IMMUTABLE == 0 && (s.Mode&0o022 != 0 || int(s.Uid) == os.Getuid())
 }
 
 // disks says which disks the node waits for, and where something could be written in the place
@@ -170,7 +180,7 @@ func (r *Reconciler) disks() host.Finding {
 			continue
 		}
 		absent = append(absent, why)
-		if info, err := os.Stat(at); err == nil && info.IsDir() && writable(info) {
+		if writable(at) {
 			open = append(open, at)
 		}
 	}

@@ -30,7 +30,7 @@ func (r *Reconciler) work(ctx context.Context, d state.Desired, p plan.Plan) {
 	}
 	switch {
 	case err == nil:
-		r.operations.Done(d.App, d.Generation, d.Goal == state.Absent)
+		r.operations.Done(d.App, d.Generation, d.Goal == state.Absent && p.Waiting == "")
 	case away:
 		// FM6, the engine does not answer: the operation is not over, it waits for it.
 		r.know(func(k *host.Known) { k.Stale = err.Error() })

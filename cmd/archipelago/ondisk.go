@@ -15,7 +15,7 @@ func onDiskCommand() *cobra.Command {
 		Long: `Say whether directories are on the disks that they were on, each given with the UUID of
 its file system and where that was mounted. Units of applications with data on another
 disk start only if it succeeds.`,
-		Example: "  archipelago on-disk /mnt/big/immich/library 0a1b2c3d-4e5f-6789-abcd-ef0123456789 /mnt/big",
+		Example: "  archipelago on-disk /mnt/big/APP/VOLUME 0a1b2c3d-4e5f-6789-abcd-ef0123456789 /mnt/big",
 		Args: func(_ *cobra.Command, args []string) error {
 			if len(args) == 0 || len(args)%3 != 0 {
 				return errors.New("expected DIR UUID MOUNT, once or more")
