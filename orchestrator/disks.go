@@ -27,8 +27,12 @@ func (r *Reconciler) lookAtDisks(obs *host.Observation, records state.Records) {
 	known := r.store.Disks()
 	obs.Disks = map[string]string{}
 	for app, data := range records.Data {
+		d, _ := records.Get(app)
 		for volume, p := range data.Places {
 			for _, dir := range []string{p.Dir, p.Left} {
+				if d.Purge && mounts.Of(dir).At != known[dir].At && there(filepath.Dir(dir)) && !there(dir) {
+					continue // that its owner has made, since the disk is lost
+				}
 				if why := mounts.Absent(dir, known[dir]); why != "" {
 					obs.Disks[dir] = why
 				}

@@ -136,6 +136,40 @@ func TestNothingIsDeletedOnADiskThatTookTheOthersPlace(t *testing.T) {
 	})
 }
 
+// TestDataThatIsLostWithItsDiskIsForgottenByTheOwnersWord: as where no disk is known.
+func TestDataThatIsLostWithItsDiskIsForgottenByTheOwnersWord(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, dir := empty(), t.TempDir()
+		r, at := movingNode(t, h, dir)
+		h.mount(r, disk.Disk{UUID: "bbbb", At: at})
+		to, err := r.MoveVolume(t.Context(), "pair", "db", at, "owner", func(string) {})
+		if err != nil {
+			t.Fatal(err)
+		}
+		inForce(t, h, r, to)
+		h.mount(r)
+		if err := os.RemoveAll(at); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Request(request.Request{App: "pair", Verb: "uninstall", Purge: true}); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if len(r.store.Data("pair").Volumes) == 0 {
+			t.Error("what is on the disk is forgotten")
+		}
+		if err := os.MkdirAll(filepath.Dir(to), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if data := r.store.Data("pair"); data.App != "" {
+			t.Errorf("%+v", data)
+		}
+	})
+}
+
 func TestWhatAMoveLeftOnADiskStaysWhileAnotherOneIsThere(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h, dir := empty(), t.TempDir()

@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -100,7 +101,7 @@ func (p *planning) present(d *state.Desired) Plan {
 		return blocked("its data has format %d, version %s knows only %d: install a newer version", data.Migration, d.Manifest.Version, d.Manifest.Migration)
 	}
 	// What runs on is left alone, as with a folder of the owner's.
-	if why := p.diskless(d.App); why != "" && (d.Goal == state.Running || d.Update != nil) {
+	if why, _ := p.diskless(d.App); why != "" && (d.Goal == state.Running || d.Update != nil) {
 		return Plan{Waiting: why}
 	}
 	// Of what is being adopted, volumes are on record before they are there.
@@ -455,18 +456,18 @@ func (p *planning) homes(app string) []string {
 	return all
 }
 
-// diskless says which disk an application waits for that a volume of it is on; empty where none
-// is known to be absent.
-func (p *planning) diskless(app string) string {
+// diskless says which disk an application waits for that a volume of it is on, in dir; empty where
+// none is known to be absent.
+func (p *planning) diskless(app string) (why, dir string) {
 	places := p.Data[app].Places
 	for _, volume := range slices.Sorted(maps.Keys(places)) {
 		for _, dir := range []string{places[volume].Dir, places[volume].Left} {
 			if why := p.Observed.Disks[dir]; why != "" && (dir == places[volume].Dir || p.desired[app].Purge) {
-				return "waiting for " + why
+				return "waiting for " + why, dir
 			}
 		}
 	}
-	return ""
+	return "", ""
 }
 
 // conflict says what of somebody else's stands in the way: FM5.
@@ -524,8 +525,11 @@ func (p *planning) absent(d *state.Desired) Plan {
 	}
 	if d.Purge {
 		// Its data is on record until all of it is deleted, and on no other disk is anything deleted.
-		if out.Waiting = p.diskless(d.App); out.Waiting != "" && len(own) == 0 && len(p.files[d.App]) == 0 {
-			return out
+		if why, dir := p.diskless(d.App); why != "" {
+			out.Waiting = fmt.Sprintf("%s; or, if that is lost, make the directory %s", why, path.Dir(dir))
+			if len(own) == 0 && len(p.files[d.App]) == 0 {
+				return out
+			}
 		}
 	}
 	add(Action{Verb: RemoveAll, Reason: why, Units: own, Gone: p.files[d.App]})

@@ -70,6 +70,7 @@ func TestAFolderThatHasMovedIsRenderedAnew(t *testing.T) {
 // is deleted; it is stopped and taken off all the same.
 func TestPlanWaitsForTheDiskOfAVolume(t *testing.T) {
 	const dir, late = "/mnt/big/pair/db", "disk BIG (bbbb) at /mnt/big: connect and mount it"
+	const lost = "; or, if that is lost, make the directory /mnt/big/pair"
 	update := &state.Update{To: pair(), Phase: state.RollingBack}
 	for _, c := range []struct {
 		name    string
@@ -87,8 +88,8 @@ func TestPlanWaitsForTheDiskOfAVolume(t *testing.T) {
 		{"an update is rolled back", state.Stopped, state.Desired{Goal: state.Running, Update: update}, state.Place{Dir: dir}, dir, "wait", "waiting for " + late},
 		{"it is to be stopped", state.Running, state.Desired{Goal: state.Stopped}, state.Place{Dir: dir}, dir, "write-units, stop[pair pair-db]", ""},
 		{"it is to go", state.Running, state.Desired{Goal: state.Absent}, state.Place{Dir: dir}, dir, "stop[pair pair-db], remove, forget", ""},
-		{"it is to go with its data", state.Running, state.Desired{Goal: state.Absent, Purge: true}, state.Place{Dir: dir}, dir, "stop[pair pair-db], remove, wait", "waiting for " + late},
-		{"only what it left there is to be deleted", state.Running, state.Desired{Goal: state.Absent, Purge: true}, state.Place{Left: dir}, dir, "stop[pair pair-db], remove, wait", "waiting for " + late},
+		{"it is to go with its data", state.Running, state.Desired{Goal: state.Absent, Purge: true}, state.Place{Dir: dir}, dir, "stop[pair pair-db], remove, wait", "waiting for " + late + lost},
+		{"only what it left there is to be deleted", state.Running, state.Desired{Goal: state.Absent, Purge: true}, state.Place{Left: dir}, dir, "stop[pair pair-db], remove, wait", "waiting for " + late + lost},
 		{"what it left there is in nobody's way", state.Stopped, state.Desired{Goal: state.Running}, state.Place{Left: dir}, dir, "start[pair-db pair]", ""},
 	} {
 		t.Run(c.name, func(t *testing.T) {

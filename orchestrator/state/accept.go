@@ -116,7 +116,7 @@ func (s *Store) writeJournaled(records []Desired) error {
 // undone restores what a failed write may have changed, and adds to its error where
 // that fails too. A write that reports a failure may have replaced the file.
 func (s *Store) undone(failed error, apps ...string) error {
-	s.undo, s.sparing = append(s.undo, apps...), false
+	s.undo = append(s.undo, apps...)
 	if err := s.settle(); err != nil {
 		return fmt.Errorf("%w; %w", failed, err)
 	}
