@@ -37,10 +37,14 @@ func (m *Manager) BackUp(ctx context.Context, app, to, who string, tell func(Ste
 		return s, err
 	}
 	// Nothing is stopped for a repository that is not there.
+	if why := m.Node.Absent(r.URL); why != "" {
+		return s, fmt.Errorf("repository %s: %w here: waiting for %s", r.Name, repository.ErrNone, why)
+	}
 	tell(Step{Message: "opening the repository"})
 	if err := r.Ready(ctx); err != nil {
 		return s, err
 	}
+	m.Node.Found(r.URL)
 	release, err := m.claim(app, Making)
 	if err != nil {
 		return s, err
