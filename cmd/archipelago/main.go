@@ -347,7 +347,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if fault.Planted(fault.ShutdownKills) {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		for _, m := range disk {
+		for _, m := range onDisk {
 			for _, c := range m.Containers {
 				eng.StopUnit(bounded, c.Name+".service")
 			}
