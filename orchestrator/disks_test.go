@@ -192,7 +192,7 @@ func TestWhatAMoveLeftOnADiskStaysWhileAnotherOneIsThere(t *testing.T) {
 func TestAFolderOnADiskThatIsNotThereIsWaitedFor(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		photos := folderOf(t, "photos", "ONE")
-		at := filepath.Dir(photos)
+		at := photos // a file system of its own is mounted there
 		h, dir := empty(), t.TempDir()
 		h.shared = "ONE"
 		r := storing(t, h, dir, "photos")
