@@ -283,8 +283,15 @@ func refusePlain(w http.ResponseWriter, r *http.Request) {
 }
 
 func setCookie(w http.ResponseWriter, value string, life time.Duration) {
-	http.SetCookie(w, &http.Cookie{Name: cookie, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
+	setNamedCookie(w, cookie, value, life)
+}
+
+func setNamedCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
 }
 
 // Who names the caller, for the audit log.
-func Who(r *http.Request) string { return "My Apps from " + address(r) }
+func Who(r *http.Request) string { return "My Apps from " + From(r) }
+
+// From is the caller's address.
+func From(r *http.Request) string { return address(r) }

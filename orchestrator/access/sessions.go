@@ -54,7 +54,8 @@ type kept struct {
 // Sessions keeps the browsers that are signed in, across restarts of the daemon. A new
 // token or password ends them all.
 type Sessions struct {
-	Factor *Factor // beside the password
+	Factor   *Factor   // beside the password
+	Passkeys *Passkeys // in place of both
 
 	file      string
 	token     string
@@ -75,7 +76,7 @@ type Sessions struct {
 // OpenSessions keeps them in a directory that is private to the daemon. A damaged file
 // signs nobody in; the next sign-in replaces it.
 func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
-	s := &Sessions{Factor: newFactor(dir, log), file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
+	s := &Sessions{Factor: newFactor(dir, log), Passkeys: newPasskeys(dir, log), file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
 	passwords.changed = append(passwords.changed, s.tell)
 	var err error
 	if s.kept, err = readSessions(s.file); err != nil {
