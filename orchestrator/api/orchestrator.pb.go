@@ -1763,6 +1763,338 @@ func (*EndSecondFactorResponse) Descriptor() ([]byte, []int) {
 	return file_orchestrator_proto_rawDescGZIP(), []int{26}
 }
 
+type RenewRecoveryCodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRecoveryCodesRequest) Reset() {
+	*x = RenewRecoveryCodesRequest{}
+	mi := &file_orchestrator_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRecoveryCodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRecoveryCodesRequest) ProtoMessage() {}
+
+func (x *RenewRecoveryCodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRecoveryCodesRequest.ProtoReflect.Descriptor instead.
+func (*RenewRecoveryCodesRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RenewRecoveryCodesRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+type RenewRecoveryCodesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Codes         []string               `protobuf:"bytes,1,rep,name=codes,proto3" json:"codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRecoveryCodesResponse) Reset() {
+	*x = RenewRecoveryCodesResponse{}
+	mi := &file_orchestrator_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRecoveryCodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRecoveryCodesResponse) ProtoMessage() {}
+
+func (x *RenewRecoveryCodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRecoveryCodesResponse.ProtoReflect.Descriptor instead.
+func (*RenewRecoveryCodesResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RenewRecoveryCodesResponse) GetCodes() []string {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
+type ListPasskeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPasskeysRequest) Reset() {
+	*x = ListPasskeysRequest{}
+	mi := &file_orchestrator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPasskeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPasskeysRequest) ProtoMessage() {}
+
+func (x *ListPasskeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPasskeysRequest.ProtoReflect.Descriptor instead.
+func (*ListPasskeysRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{29}
+}
+
+type ListPasskeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Passkeys      []*Passkey             `protobuf:"bytes,1,rep,name=passkeys,proto3" json:"passkeys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPasskeysResponse) Reset() {
+	*x = ListPasskeysResponse{}
+	mi := &file_orchestrator_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPasskeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPasskeysResponse) ProtoMessage() {}
+
+func (x *ListPasskeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPasskeysResponse.ProtoReflect.Descriptor instead.
+func (*ListPasskeysResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListPasskeysResponse) GetPasskeys() []*Passkey {
+	if x != nil {
+		return x.Passkeys
+	}
+	return nil
+}
+
+type Passkey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // names the passkey; it does not sign anyone in
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // that its owner gave it
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"` // the name of the node for which it was made
+	Added         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=added,proto3" json:"added,omitempty"`
+	Used          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=used,proto3" json:"used,omitempty"` // the last time; not set where it was never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Passkey) Reset() {
+	*x = Passkey{}
+	mi := &file_orchestrator_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Passkey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Passkey) ProtoMessage() {}
+
+func (x *Passkey) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Passkey.ProtoReflect.Descriptor instead.
+func (*Passkey) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Passkey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Passkey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Passkey) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Passkey) GetAdded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *Passkey) GetUsed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+type RemovePasskeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovePasskeysRequest) Reset() {
+	*x = RemovePasskeysRequest{}
+	mi := &file_orchestrator_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovePasskeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovePasskeysRequest) ProtoMessage() {}
+
+func (x *RemovePasskeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovePasskeysRequest.ProtoReflect.Descriptor instead.
+func (*RemovePasskeysRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RemovePasskeysRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RemovePasskeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Removed       uint32                 `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovePasskeysResponse) Reset() {
+	*x = RemovePasskeysResponse{}
+	mi := &file_orchestrator_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovePasskeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovePasskeysResponse) ProtoMessage() {}
+
+func (x *RemovePasskeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovePasskeysResponse.ProtoReflect.Descriptor instead.
+func (*RemovePasskeysResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RemovePasskeysResponse) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
 type ListSessionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1771,7 +2103,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2115,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2128,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{27}
+	return file_orchestrator_proto_rawDescGZIP(), []int{34}
 }
 
 type ListSessionsResponse struct {
@@ -1808,7 +2140,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +2152,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +2165,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{28}
+	return file_orchestrator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -1856,7 +2188,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1868,7 +2200,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1881,7 +2213,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{29}
+	return file_orchestrator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Session) GetId() string {
@@ -1928,7 +2260,7 @@ type EndSessionsRequest struct {
 
 func (x *EndSessionsRequest) Reset() {
 	*x = EndSessionsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1940,7 +2272,7 @@ func (x *EndSessionsRequest) String() string {
 func (*EndSessionsRequest) ProtoMessage() {}
 
 func (x *EndSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1953,7 +2285,7 @@ func (x *EndSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionsRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{30}
+	return file_orchestrator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *EndSessionsRequest) GetId() string {
@@ -1972,7 +2304,7 @@ type EndSessionsResponse struct {
 
 func (x *EndSessionsResponse) Reset() {
 	*x = EndSessionsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1984,7 +2316,7 @@ func (x *EndSessionsResponse) String() string {
 func (*EndSessionsResponse) ProtoMessage() {}
 
 func (x *EndSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1997,7 +2329,7 @@ func (x *EndSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionsResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{31}
+	return file_orchestrator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EndSessionsResponse) GetEnded() uint32 {
@@ -2018,7 +2350,7 @@ type UpgradeRequest struct {
 
 func (x *UpgradeRequest) Reset() {
 	*x = UpgradeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2030,7 +2362,7 @@ func (x *UpgradeRequest) String() string {
 func (*UpgradeRequest) ProtoMessage() {}
 
 func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2043,7 +2375,7 @@ func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{32}
+	return file_orchestrator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UpgradeRequest) GetSha256() string {
@@ -2076,7 +2408,7 @@ type UpgradeResponse struct {
 
 func (x *UpgradeResponse) Reset() {
 	*x = UpgradeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2088,7 +2420,7 @@ func (x *UpgradeResponse) String() string {
 func (*UpgradeResponse) ProtoMessage() {}
 
 func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2101,7 +2433,7 @@ func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeResponse.ProtoReflect.Descriptor instead.
 func (*UpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{33}
+	return file_orchestrator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UpgradeResponse) GetVersion() string {
@@ -2119,7 +2451,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2131,7 +2463,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2144,7 +2476,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{34}
+	return file_orchestrator_proto_rawDescGZIP(), []int{41}
 }
 
 type DoctorResponse struct {
@@ -2156,7 +2488,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2168,7 +2500,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2181,7 +2513,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{35}
+	return file_orchestrator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DoctorResponse) GetFindings() []*Finding {
@@ -2203,7 +2535,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2215,7 +2547,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2228,7 +2560,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{36}
+	return file_orchestrator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Finding) GetName() string {
@@ -2268,7 +2600,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2280,7 +2612,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2293,7 +2625,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{37}
+	return file_orchestrator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StartRequest) GetId() string {
@@ -2312,7 +2644,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2324,7 +2656,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2337,7 +2669,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{38}
+	return file_orchestrator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StopRequest) GetId() string {
@@ -2356,7 +2688,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[39]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2368,7 +2700,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[39]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2381,7 +2713,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{39}
+	return file_orchestrator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RestartRequest) GetId() string {
@@ -2402,7 +2734,7 @@ type UninstallRequest struct {
 
 func (x *UninstallRequest) Reset() {
 	*x = UninstallRequest{}
-	mi := &file_orchestrator_proto_msgTypes[40]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2414,7 +2746,7 @@ func (x *UninstallRequest) String() string {
 func (*UninstallRequest) ProtoMessage() {}
 
 func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[40]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2427,7 +2759,7 @@ func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UninstallRequest.ProtoReflect.Descriptor instead.
 func (*UninstallRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{40}
+	return file_orchestrator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UninstallRequest) GetId() string {
@@ -2456,7 +2788,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_orchestrator_proto_msgTypes[41]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2468,7 +2800,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[41]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2481,7 +2813,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{41}
+	return file_orchestrator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Operation) GetApp() string {
@@ -2508,7 +2840,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2520,7 +2852,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2533,7 +2865,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{42}
+	return file_orchestrator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WatchRequest) GetApp() string {
@@ -2564,7 +2896,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2576,7 +2908,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2589,7 +2921,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{43}
+	return file_orchestrator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Progress) GetMessage() string {
@@ -2636,7 +2968,7 @@ type CredentialsRequest struct {
 
 func (x *CredentialsRequest) Reset() {
 	*x = CredentialsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2648,7 +2980,7 @@ func (x *CredentialsRequest) String() string {
 func (*CredentialsRequest) ProtoMessage() {}
 
 func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2661,7 +2993,7 @@ func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsRequest.ProtoReflect.Descriptor instead.
 func (*CredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+	return file_orchestrator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CredentialsRequest) GetId() string {
@@ -2680,7 +3012,7 @@ type CredentialsResponse struct {
 
 func (x *CredentialsResponse) Reset() {
 	*x = CredentialsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2692,7 +3024,7 @@ func (x *CredentialsResponse) String() string {
 func (*CredentialsResponse) ProtoMessage() {}
 
 func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2705,7 +3037,7 @@ func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsResponse.ProtoReflect.Descriptor instead.
 func (*CredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{45}
+	return file_orchestrator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CredentialsResponse) GetSecrets() map[string]string {
@@ -2728,7 +3060,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2740,7 +3072,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2753,7 +3085,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+	return file_orchestrator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LogsRequest) GetId() string {
@@ -2802,7 +3134,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2814,7 +3146,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2827,7 +3159,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+	return file_orchestrator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *LogLine) GetContainer() string {
@@ -2860,7 +3192,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2872,7 +3204,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2885,7 +3217,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{48}
+	return file_orchestrator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *UsageRequest) GetId() string {
@@ -2906,7 +3238,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2918,7 +3250,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2931,7 +3263,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{49}
+	return file_orchestrator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *UsageResponse) GetSpanSeconds() uint32 {
@@ -2964,7 +3296,7 @@ type UsagePoint struct {
 
 func (x *UsagePoint) Reset() {
 	*x = UsagePoint{}
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2976,7 +3308,7 @@ func (x *UsagePoint) String() string {
 func (*UsagePoint) ProtoMessage() {}
 
 func (x *UsagePoint) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2989,7 +3321,7 @@ func (x *UsagePoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePoint.ProtoReflect.Descriptor instead.
 func (*UsagePoint) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{50}
+	return file_orchestrator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UsagePoint) GetAt() *timestamppb.Timestamp {
@@ -3042,7 +3374,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3054,7 +3386,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3067,7 +3399,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{51}
+	return file_orchestrator_proto_rawDescGZIP(), []int{58}
 }
 
 type StatusResponse struct {
@@ -3084,7 +3416,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3096,7 +3428,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3109,7 +3441,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{52}
+	return file_orchestrator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -3165,7 +3497,7 @@ type AddStorageRequest struct {
 
 func (x *AddStorageRequest) Reset() {
 	*x = AddStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3177,7 +3509,7 @@ func (x *AddStorageRequest) String() string {
 func (*AddStorageRequest) ProtoMessage() {}
 
 func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3190,7 +3522,7 @@ func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageRequest.ProtoReflect.Descriptor instead.
 func (*AddStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{53}
+	return file_orchestrator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AddStorageRequest) GetName() string {
@@ -3224,7 +3556,7 @@ type AddStorageResponse struct {
 
 func (x *AddStorageResponse) Reset() {
 	*x = AddStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3236,7 +3568,7 @@ func (x *AddStorageResponse) String() string {
 func (*AddStorageResponse) ProtoMessage() {}
 
 func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3249,7 +3581,7 @@ func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageResponse.ProtoReflect.Descriptor instead.
 func (*AddStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{54}
+	return file_orchestrator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AddStorageResponse) GetStorage() *Storage {
@@ -3277,7 +3609,7 @@ type MoveVolumeRequest struct {
 
 func (x *MoveVolumeRequest) Reset() {
 	*x = MoveVolumeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3289,7 +3621,7 @@ func (x *MoveVolumeRequest) String() string {
 func (*MoveVolumeRequest) ProtoMessage() {}
 
 func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3302,7 +3634,7 @@ func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeRequest.ProtoReflect.Descriptor instead.
 func (*MoveVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{55}
+	return file_orchestrator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *MoveVolumeRequest) GetId() string {
@@ -3336,7 +3668,7 @@ type MoveVolumeResponse struct {
 
 func (x *MoveVolumeResponse) Reset() {
 	*x = MoveVolumeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3348,7 +3680,7 @@ func (x *MoveVolumeResponse) String() string {
 func (*MoveVolumeResponse) ProtoMessage() {}
 
 func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3361,7 +3693,7 @@ func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeResponse.ProtoReflect.Descriptor instead.
 func (*MoveVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{56}
+	return file_orchestrator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *MoveVolumeResponse) GetDir() string {
@@ -3386,7 +3718,7 @@ type ListStorageRequest struct {
 
 func (x *ListStorageRequest) Reset() {
 	*x = ListStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3398,7 +3730,7 @@ func (x *ListStorageRequest) String() string {
 func (*ListStorageRequest) ProtoMessage() {}
 
 func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3411,7 +3743,7 @@ func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageRequest.ProtoReflect.Descriptor instead.
 func (*ListStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{57}
+	return file_orchestrator_proto_rawDescGZIP(), []int{64}
 }
 
 type ListStorageResponse struct {
@@ -3423,7 +3755,7 @@ type ListStorageResponse struct {
 
 func (x *ListStorageResponse) Reset() {
 	*x = ListStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3435,7 +3767,7 @@ func (x *ListStorageResponse) String() string {
 func (*ListStorageResponse) ProtoMessage() {}
 
 func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3448,7 +3780,7 @@ func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageResponse.ProtoReflect.Descriptor instead.
 func (*ListStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{58}
+	return file_orchestrator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListStorageResponse) GetStorage() []*Storage {
@@ -3467,7 +3799,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3479,7 +3811,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3492,7 +3824,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{59}
+	return file_orchestrator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -3510,7 +3842,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3522,7 +3854,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3535,7 +3867,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{60}
+	return file_orchestrator_proto_rawDescGZIP(), []int{67}
 }
 
 type Storage struct {
@@ -3550,7 +3882,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3562,7 +3894,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3575,7 +3907,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{61}
+	return file_orchestrator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Storage) GetName() string {
@@ -3626,7 +3958,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3638,7 +3970,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3651,7 +3983,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{62}
+	return file_orchestrator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Listing) GetCategory() string {
@@ -3732,7 +4064,7 @@ type AddRepositoryRequest struct {
 
 func (x *AddRepositoryRequest) Reset() {
 	*x = AddRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3744,7 +4076,7 @@ func (x *AddRepositoryRequest) String() string {
 func (*AddRepositoryRequest) ProtoMessage() {}
 
 func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3757,7 +4089,7 @@ func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*AddRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{63}
+	return file_orchestrator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *AddRepositoryRequest) GetName() string {
@@ -3798,7 +4130,7 @@ type AddRepositoryResponse struct {
 
 func (x *AddRepositoryResponse) Reset() {
 	*x = AddRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3810,7 +4142,7 @@ func (x *AddRepositoryResponse) String() string {
 func (*AddRepositoryResponse) ProtoMessage() {}
 
 func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3823,7 +4155,7 @@ func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*AddRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{64}
+	return file_orchestrator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AddRepositoryResponse) GetRepository() *Repository {
@@ -3848,7 +4180,7 @@ type ListRepositoriesRequest struct {
 
 func (x *ListRepositoriesRequest) Reset() {
 	*x = ListRepositoriesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3860,7 +4192,7 @@ func (x *ListRepositoriesRequest) String() string {
 func (*ListRepositoriesRequest) ProtoMessage() {}
 
 func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3873,7 +4205,7 @@ func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesRequest.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{65}
+	return file_orchestrator_proto_rawDescGZIP(), []int{72}
 }
 
 type ListRepositoriesResponse struct {
@@ -3885,7 +4217,7 @@ type ListRepositoriesResponse struct {
 
 func (x *ListRepositoriesResponse) Reset() {
 	*x = ListRepositoriesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3897,7 +4229,7 @@ func (x *ListRepositoriesResponse) String() string {
 func (*ListRepositoriesResponse) ProtoMessage() {}
 
 func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3910,7 +4242,7 @@ func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesResponse.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{66}
+	return file_orchestrator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListRepositoriesResponse) GetRepositories() []*Repository {
@@ -3929,7 +4261,7 @@ type RemoveRepositoryRequest struct {
 
 func (x *RemoveRepositoryRequest) Reset() {
 	*x = RemoveRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3941,7 +4273,7 @@ func (x *RemoveRepositoryRequest) String() string {
 func (*RemoveRepositoryRequest) ProtoMessage() {}
 
 func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3954,7 +4286,7 @@ func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{67}
+	return file_orchestrator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RemoveRepositoryRequest) GetName() string {
@@ -3973,7 +4305,7 @@ type RemoveRepositoryResponse struct {
 
 func (x *RemoveRepositoryResponse) Reset() {
 	*x = RemoveRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3985,7 +4317,7 @@ func (x *RemoveRepositoryResponse) String() string {
 func (*RemoveRepositoryResponse) ProtoMessage() {}
 
 func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3998,7 +4330,7 @@ func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{68}
+	return file_orchestrator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RemoveRepositoryResponse) GetRecoveryKey() string {
@@ -4017,7 +4349,7 @@ type GetRecoveryKeyRequest struct {
 
 func (x *GetRecoveryKeyRequest) Reset() {
 	*x = GetRecoveryKeyRequest{}
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4029,7 +4361,7 @@ func (x *GetRecoveryKeyRequest) String() string {
 func (*GetRecoveryKeyRequest) ProtoMessage() {}
 
 func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4042,7 +4374,7 @@ func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{69}
+	return file_orchestrator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GetRecoveryKeyRequest) GetName() string {
@@ -4061,7 +4393,7 @@ type GetRecoveryKeyResponse struct {
 
 func (x *GetRecoveryKeyResponse) Reset() {
 	*x = GetRecoveryKeyResponse{}
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4073,7 +4405,7 @@ func (x *GetRecoveryKeyResponse) String() string {
 func (*GetRecoveryKeyResponse) ProtoMessage() {}
 
 func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4086,7 +4418,7 @@ func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{70}
+	return file_orchestrator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetRecoveryKeyResponse) GetRecoveryKey() string {
@@ -4109,7 +4441,7 @@ type Repository struct {
 
 func (x *Repository) Reset() {
 	*x = Repository{}
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4121,7 +4453,7 @@ func (x *Repository) String() string {
 func (*Repository) ProtoMessage() {}
 
 func (x *Repository) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4134,7 +4466,7 @@ func (x *Repository) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repository.ProtoReflect.Descriptor instead.
 func (*Repository) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{71}
+	return file_orchestrator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Repository) GetName() string {
@@ -4188,7 +4520,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4200,7 +4532,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4213,7 +4545,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{72}
+	return file_orchestrator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Schedule) GetHours() int32 {
@@ -4268,7 +4600,7 @@ type SetRepositoryRequest struct {
 
 func (x *SetRepositoryRequest) Reset() {
 	*x = SetRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4280,7 +4612,7 @@ func (x *SetRepositoryRequest) String() string {
 func (*SetRepositoryRequest) ProtoMessage() {}
 
 func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4293,7 +4625,7 @@ func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*SetRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{73}
+	return file_orchestrator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *SetRepositoryRequest) GetName() string {
@@ -4319,7 +4651,7 @@ type SetRepositoryResponse struct {
 
 func (x *SetRepositoryResponse) Reset() {
 	*x = SetRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4331,7 +4663,7 @@ func (x *SetRepositoryResponse) String() string {
 func (*SetRepositoryResponse) ProtoMessage() {}
 
 func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4344,7 +4676,7 @@ func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*SetRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{74}
+	return file_orchestrator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *SetRepositoryResponse) GetRepository() *Repository {
@@ -4370,7 +4702,7 @@ type Backup struct {
 
 func (x *Backup) Reset() {
 	*x = Backup{}
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4382,7 +4714,7 @@ func (x *Backup) String() string {
 func (*Backup) ProtoMessage() {}
 
 func (x *Backup) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4395,7 +4727,7 @@ func (x *Backup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backup.ProtoReflect.Descriptor instead.
 func (*Backup) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{75}
+	return file_orchestrator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Backup) GetMade() *timestamppb.Timestamp {
@@ -4457,7 +4789,7 @@ type MakeSnapshotRequest struct {
 
 func (x *MakeSnapshotRequest) Reset() {
 	*x = MakeSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4469,7 +4801,7 @@ func (x *MakeSnapshotRequest) String() string {
 func (*MakeSnapshotRequest) ProtoMessage() {}
 
 func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4482,7 +4814,7 @@ func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*MakeSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{76}
+	return file_orchestrator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *MakeSnapshotRequest) GetId() string {
@@ -4509,7 +4841,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4521,7 +4853,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4534,7 +4866,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{77}
+	return file_orchestrator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListSnapshotsRequest) GetRepository() string {
@@ -4560,7 +4892,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4572,7 +4904,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4585,7 +4917,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{78}
+	return file_orchestrator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -4605,7 +4937,7 @@ type ProveSnapshotRequest struct {
 
 func (x *ProveSnapshotRequest) Reset() {
 	*x = ProveSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4617,7 +4949,7 @@ func (x *ProveSnapshotRequest) String() string {
 func (*ProveSnapshotRequest) ProtoMessage() {}
 
 func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4630,7 +4962,7 @@ func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ProveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{79}
+	return file_orchestrator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ProveSnapshotRequest) GetId() string {
@@ -4659,7 +4991,7 @@ type RestoreSnapshotRequest struct {
 
 func (x *RestoreSnapshotRequest) Reset() {
 	*x = RestoreSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4671,7 +5003,7 @@ func (x *RestoreSnapshotRequest) String() string {
 func (*RestoreSnapshotRequest) ProtoMessage() {}
 
 func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4684,7 +5016,7 @@ func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{80}
+	return file_orchestrator_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RestoreSnapshotRequest) GetId() string {
@@ -4727,7 +5059,7 @@ type SnapshotProgress struct {
 
 func (x *SnapshotProgress) Reset() {
 	*x = SnapshotProgress{}
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4739,7 +5071,7 @@ func (x *SnapshotProgress) String() string {
 func (*SnapshotProgress) ProtoMessage() {}
 
 func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4752,7 +5084,7 @@ func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotProgress.ProtoReflect.Descriptor instead.
 func (*SnapshotProgress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{81}
+	return file_orchestrator_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SnapshotProgress) GetMessage() string {
@@ -4797,7 +5129,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4809,7 +5141,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4822,7 +5154,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{82}
+	return file_orchestrator_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Snapshot) GetId() string {
@@ -4875,7 +5207,7 @@ type ListNoticesRequest struct {
 
 func (x *ListNoticesRequest) Reset() {
 	*x = ListNoticesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4887,7 +5219,7 @@ func (x *ListNoticesRequest) String() string {
 func (*ListNoticesRequest) ProtoMessage() {}
 
 func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4900,7 +5232,7 @@ func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{83}
+	return file_orchestrator_proto_rawDescGZIP(), []int{90}
 }
 
 type ListNoticesResponse struct {
@@ -4912,7 +5244,7 @@ type ListNoticesResponse struct {
 
 func (x *ListNoticesResponse) Reset() {
 	*x = ListNoticesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4924,7 +5256,7 @@ func (x *ListNoticesResponse) String() string {
 func (*ListNoticesResponse) ProtoMessage() {}
 
 func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4937,7 +5269,7 @@ func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{84}
+	return file_orchestrator_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ListNoticesResponse) GetNotices() []*Notice {
@@ -4964,7 +5296,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4976,7 +5308,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4989,7 +5321,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{85}
+	return file_orchestrator_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Notice) GetId() string {
@@ -5065,7 +5397,7 @@ type AddTargetRequest struct {
 
 func (x *AddTargetRequest) Reset() {
 	*x = AddTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[86]
+	mi := &file_orchestrator_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5077,7 +5409,7 @@ func (x *AddTargetRequest) String() string {
 func (*AddTargetRequest) ProtoMessage() {}
 
 func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[86]
+	mi := &file_orchestrator_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5090,7 +5422,7 @@ func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetRequest.ProtoReflect.Descriptor instead.
 func (*AddTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{86}
+	return file_orchestrator_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AddTargetRequest) GetName() string {
@@ -5116,7 +5448,7 @@ type AddTargetResponse struct {
 
 func (x *AddTargetResponse) Reset() {
 	*x = AddTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[87]
+	mi := &file_orchestrator_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5128,7 +5460,7 @@ func (x *AddTargetResponse) String() string {
 func (*AddTargetResponse) ProtoMessage() {}
 
 func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[87]
+	mi := &file_orchestrator_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5141,7 +5473,7 @@ func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetResponse.ProtoReflect.Descriptor instead.
 func (*AddTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{87}
+	return file_orchestrator_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *AddTargetResponse) GetTarget() *Target {
@@ -5159,7 +5491,7 @@ type ListTargetsRequest struct {
 
 func (x *ListTargetsRequest) Reset() {
 	*x = ListTargetsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[88]
+	mi := &file_orchestrator_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5171,7 +5503,7 @@ func (x *ListTargetsRequest) String() string {
 func (*ListTargetsRequest) ProtoMessage() {}
 
 func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[88]
+	mi := &file_orchestrator_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5184,7 +5516,7 @@ func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsRequest.ProtoReflect.Descriptor instead.
 func (*ListTargetsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{88}
+	return file_orchestrator_proto_rawDescGZIP(), []int{95}
 }
 
 type ListTargetsResponse struct {
@@ -5196,7 +5528,7 @@ type ListTargetsResponse struct {
 
 func (x *ListTargetsResponse) Reset() {
 	*x = ListTargetsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[89]
+	mi := &file_orchestrator_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5208,7 +5540,7 @@ func (x *ListTargetsResponse) String() string {
 func (*ListTargetsResponse) ProtoMessage() {}
 
 func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[89]
+	mi := &file_orchestrator_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5221,7 +5553,7 @@ func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsResponse.ProtoReflect.Descriptor instead.
 func (*ListTargetsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{89}
+	return file_orchestrator_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ListTargetsResponse) GetTargets() []*Target {
@@ -5240,7 +5572,7 @@ type TestTargetRequest struct {
 
 func (x *TestTargetRequest) Reset() {
 	*x = TestTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[90]
+	mi := &file_orchestrator_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5252,7 +5584,7 @@ func (x *TestTargetRequest) String() string {
 func (*TestTargetRequest) ProtoMessage() {}
 
 func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[90]
+	mi := &file_orchestrator_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5265,7 +5597,7 @@ func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetRequest.ProtoReflect.Descriptor instead.
 func (*TestTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{90}
+	return file_orchestrator_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *TestTargetRequest) GetName() string {
@@ -5283,7 +5615,7 @@ type TestTargetResponse struct {
 
 func (x *TestTargetResponse) Reset() {
 	*x = TestTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[91]
+	mi := &file_orchestrator_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5295,7 +5627,7 @@ func (x *TestTargetResponse) String() string {
 func (*TestTargetResponse) ProtoMessage() {}
 
 func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[91]
+	mi := &file_orchestrator_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5308,7 +5640,7 @@ func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetResponse.ProtoReflect.Descriptor instead.
 func (*TestTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{91}
+	return file_orchestrator_proto_rawDescGZIP(), []int{98}
 }
 
 type RemoveTargetRequest struct {
@@ -5320,7 +5652,7 @@ type RemoveTargetRequest struct {
 
 func (x *RemoveTargetRequest) Reset() {
 	*x = RemoveTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[92]
+	mi := &file_orchestrator_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5332,7 +5664,7 @@ func (x *RemoveTargetRequest) String() string {
 func (*RemoveTargetRequest) ProtoMessage() {}
 
 func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[92]
+	mi := &file_orchestrator_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5345,7 +5677,7 @@ func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetRequest.ProtoReflect.Descriptor instead.
 func (*RemoveTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{92}
+	return file_orchestrator_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *RemoveTargetRequest) GetName() string {
@@ -5363,7 +5695,7 @@ type RemoveTargetResponse struct {
 
 func (x *RemoveTargetResponse) Reset() {
 	*x = RemoveTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[93]
+	mi := &file_orchestrator_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5375,7 +5707,7 @@ func (x *RemoveTargetResponse) String() string {
 func (*RemoveTargetResponse) ProtoMessage() {}
 
 func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[93]
+	mi := &file_orchestrator_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5388,7 +5720,7 @@ func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetResponse.ProtoReflect.Descriptor instead.
 func (*RemoveTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{93}
+	return file_orchestrator_proto_rawDescGZIP(), []int{100}
 }
 
 type Target struct {
@@ -5406,7 +5738,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_orchestrator_proto_msgTypes[94]
+	mi := &file_orchestrator_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5418,7 +5750,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[94]
+	mi := &file_orchestrator_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5431,7 +5763,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{94}
+	return file_orchestrator_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *Target) GetName() string {
@@ -5620,7 +5952,24 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12%\n" +
 	"\x0erecovery_codes\x18\x03 \x01(\x05R\rrecoveryCodes\"\x18\n" +
 	"\x16EndSecondFactorRequest\"\x19\n" +
-	"\x17EndSecondFactorResponse\"\x15\n" +
+	"\x17EndSecondFactorResponse\"/\n" +
+	"\x19RenewRecoveryCodesRequest\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\"2\n" +
+	"\x1aRenewRecoveryCodesResponse\x12\x14\n" +
+	"\x05codes\x18\x01 \x03(\tR\x05codes\"\x15\n" +
+	"\x13ListPasskeysRequest\"K\n" +
+	"\x14ListPasskeysResponse\x123\n" +
+	"\bpasskeys\x18\x01 \x03(\v2\x17.archipelago.v1.PasskeyR\bpasskeys\"\xa3\x01\n" +
+	"\aPasskey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x120\n" +
+	"\x05added\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05added\x12.\n" +
+	"\x04used\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04used\"'\n" +
+	"\x15RemovePasskeysRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"2\n" +
+	"\x16RemovePasskeysResponse\x12\x18\n" +
+	"\aremoved\x18\x01 \x01(\rR\aremoved\"\x15\n" +
 	"\x13ListSessionsRequest\"K\n" +
 	"\x14ListSessionsResponse\x123\n" +
 	"\bsessions\x18\x01 \x03(\v2\x17.archipelago.v1.SessionR\bsessions\"\xaf\x01\n" +
@@ -5896,7 +6245,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\x9f\x1f\n" +
+	"2\xcd!\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -5914,7 +6263,10 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\aRestore\x12\x1e.archipelago.v1.RestoreRequest\x1a\x19.archipelago.v1.Operation(\x01\x12V\n" +
 	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12\\\n" +
 	"\x0fGetSecondFactor\x12&.archipelago.v1.GetSecondFactorRequest\x1a\x1c.archipelago.v1.SecondFactor\"\x03\x90\x02\x01\x12b\n" +
-	"\x0fEndSecondFactor\x12&.archipelago.v1.EndSecondFactorRequest\x1a'.archipelago.v1.EndSecondFactorResponse\x12^\n" +
+	"\x0fEndSecondFactor\x12&.archipelago.v1.EndSecondFactorRequest\x1a'.archipelago.v1.EndSecondFactorResponse\x12k\n" +
+	"\x12RenewRecoveryCodes\x12).archipelago.v1.RenewRecoveryCodesRequest\x1a*.archipelago.v1.RenewRecoveryCodesResponse\x12^\n" +
+	"\fListPasskeys\x12#.archipelago.v1.ListPasskeysRequest\x1a$.archipelago.v1.ListPasskeysResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\x0eRemovePasskeys\x12%.archipelago.v1.RemovePasskeysRequest\x1a&.archipelago.v1.RemovePasskeysResponse\x12^\n" +
 	"\fListSessions\x12#.archipelago.v1.ListSessionsRequest\x1a$.archipelago.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12V\n" +
 	"\vEndSessions\x12\".archipelago.v1.EndSessionsRequest\x1a#.archipelago.v1.EndSessionsResponse\x12L\n" +
 	"\aUpgrade\x12\x1e.archipelago.v1.UpgradeRequest\x1a\x1f.archipelago.v1.UpgradeResponse(\x01\x12L\n" +
@@ -5963,267 +6315,283 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 102)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 109)
 var file_orchestrator_proto_goTypes = []any{
-	(State)(0),                       // 0: archipelago.v1.State
-	(*App)(nil),                      // 1: archipelago.v1.App
-	(*Previous)(nil),                 // 2: archipelago.v1.Previous
-	(*SubscribeRequest)(nil),         // 3: archipelago.v1.SubscribeRequest
-	(*GetSubscriptionRequest)(nil),   // 4: archipelago.v1.GetSubscriptionRequest
-	(*RefreshRequest)(nil),           // 5: archipelago.v1.RefreshRequest
-	(*Subscription)(nil),             // 6: archipelago.v1.Subscription
-	(*Container)(nil),                // 7: archipelago.v1.Container
-	(*ListAppsRequest)(nil),          // 8: archipelago.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),         // 9: archipelago.v1.ListAppsResponse
-	(*GetAppRequest)(nil),            // 10: archipelago.v1.GetAppRequest
-	(*InstallRequest)(nil),           // 11: archipelago.v1.InstallRequest
-	(*UpdateRequest)(nil),            // 12: archipelago.v1.UpdateRequest
-	(*RollbackRequest)(nil),          // 13: archipelago.v1.RollbackRequest
-	(*ConfigureRequest)(nil),         // 14: archipelago.v1.ConfigureRequest
-	(*AdoptRequest)(nil),             // 15: archipelago.v1.AdoptRequest
-	(*ImportSecretRequest)(nil),      // 16: archipelago.v1.ImportSecretRequest
-	(*ImportSecretResponse)(nil),     // 17: archipelago.v1.ImportSecretResponse
-	(*BackupRequest)(nil),            // 18: archipelago.v1.BackupRequest
-	(*Chunk)(nil),                    // 19: archipelago.v1.Chunk
-	(*RestoreRequest)(nil),           // 20: archipelago.v1.RestoreRequest
-	(*RestoreHeader)(nil),            // 21: archipelago.v1.RestoreHeader
-	(*SetPasswordRequest)(nil),       // 22: archipelago.v1.SetPasswordRequest
-	(*SetPasswordResponse)(nil),      // 23: archipelago.v1.SetPasswordResponse
-	(*GetSecondFactorRequest)(nil),   // 24: archipelago.v1.GetSecondFactorRequest
-	(*SecondFactor)(nil),             // 25: archipelago.v1.SecondFactor
-	(*EndSecondFactorRequest)(nil),   // 26: archipelago.v1.EndSecondFactorRequest
-	(*EndSecondFactorResponse)(nil),  // 27: archipelago.v1.EndSecondFactorResponse
-	(*ListSessionsRequest)(nil),      // 28: archipelago.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),     // 29: archipelago.v1.ListSessionsResponse
-	(*Session)(nil),                  // 30: archipelago.v1.Session
-	(*EndSessionsRequest)(nil),       // 31: archipelago.v1.EndSessionsRequest
-	(*EndSessionsResponse)(nil),      // 32: archipelago.v1.EndSessionsResponse
-	(*UpgradeRequest)(nil),           // 33: archipelago.v1.UpgradeRequest
-	(*UpgradeResponse)(nil),          // 34: archipelago.v1.UpgradeResponse
-	(*DoctorRequest)(nil),            // 35: archipelago.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 36: archipelago.v1.DoctorResponse
-	(*Finding)(nil),                  // 37: archipelago.v1.Finding
-	(*StartRequest)(nil),             // 38: archipelago.v1.StartRequest
-	(*StopRequest)(nil),              // 39: archipelago.v1.StopRequest
-	(*RestartRequest)(nil),           // 40: archipelago.v1.RestartRequest
-	(*UninstallRequest)(nil),         // 41: archipelago.v1.UninstallRequest
-	(*Operation)(nil),                // 42: archipelago.v1.Operation
-	(*WatchRequest)(nil),             // 43: archipelago.v1.WatchRequest
-	(*Progress)(nil),                 // 44: archipelago.v1.Progress
-	(*CredentialsRequest)(nil),       // 45: archipelago.v1.CredentialsRequest
-	(*CredentialsResponse)(nil),      // 46: archipelago.v1.CredentialsResponse
-	(*LogsRequest)(nil),              // 47: archipelago.v1.LogsRequest
-	(*LogLine)(nil),                  // 48: archipelago.v1.LogLine
-	(*UsageRequest)(nil),             // 49: archipelago.v1.UsageRequest
-	(*UsageResponse)(nil),            // 50: archipelago.v1.UsageResponse
-	(*UsagePoint)(nil),               // 51: archipelago.v1.UsagePoint
-	(*StatusRequest)(nil),            // 52: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),           // 53: archipelago.v1.StatusResponse
-	(*AddStorageRequest)(nil),        // 54: archipelago.v1.AddStorageRequest
-	(*AddStorageResponse)(nil),       // 55: archipelago.v1.AddStorageResponse
-	(*MoveVolumeRequest)(nil),        // 56: archipelago.v1.MoveVolumeRequest
-	(*MoveVolumeResponse)(nil),       // 57: archipelago.v1.MoveVolumeResponse
-	(*ListStorageRequest)(nil),       // 58: archipelago.v1.ListStorageRequest
-	(*ListStorageResponse)(nil),      // 59: archipelago.v1.ListStorageResponse
-	(*RemoveStorageRequest)(nil),     // 60: archipelago.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),    // 61: archipelago.v1.RemoveStorageResponse
-	(*Storage)(nil),                  // 62: archipelago.v1.Storage
-	(*Listing)(nil),                  // 63: archipelago.v1.Listing
-	(*AddRepositoryRequest)(nil),     // 64: archipelago.v1.AddRepositoryRequest
-	(*AddRepositoryResponse)(nil),    // 65: archipelago.v1.AddRepositoryResponse
-	(*ListRepositoriesRequest)(nil),  // 66: archipelago.v1.ListRepositoriesRequest
-	(*ListRepositoriesResponse)(nil), // 67: archipelago.v1.ListRepositoriesResponse
-	(*RemoveRepositoryRequest)(nil),  // 68: archipelago.v1.RemoveRepositoryRequest
-	(*RemoveRepositoryResponse)(nil), // 69: archipelago.v1.RemoveRepositoryResponse
-	(*GetRecoveryKeyRequest)(nil),    // 70: archipelago.v1.GetRecoveryKeyRequest
-	(*GetRecoveryKeyResponse)(nil),   // 71: archipelago.v1.GetRecoveryKeyResponse
-	(*Repository)(nil),               // 72: archipelago.v1.Repository
-	(*Schedule)(nil),                 // 73: archipelago.v1.Schedule
-	(*SetRepositoryRequest)(nil),     // 74: archipelago.v1.SetRepositoryRequest
-	(*SetRepositoryResponse)(nil),    // 75: archipelago.v1.SetRepositoryResponse
-	(*Backup)(nil),                   // 76: archipelago.v1.Backup
-	(*MakeSnapshotRequest)(nil),      // 77: archipelago.v1.MakeSnapshotRequest
-	(*ListSnapshotsRequest)(nil),     // 78: archipelago.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),    // 79: archipelago.v1.ListSnapshotsResponse
-	(*ProveSnapshotRequest)(nil),     // 80: archipelago.v1.ProveSnapshotRequest
-	(*RestoreSnapshotRequest)(nil),   // 81: archipelago.v1.RestoreSnapshotRequest
-	(*SnapshotProgress)(nil),         // 82: archipelago.v1.SnapshotProgress
-	(*Snapshot)(nil),                 // 83: archipelago.v1.Snapshot
-	(*ListNoticesRequest)(nil),       // 84: archipelago.v1.ListNoticesRequest
-	(*ListNoticesResponse)(nil),      // 85: archipelago.v1.ListNoticesResponse
-	(*Notice)(nil),                   // 86: archipelago.v1.Notice
-	(*AddTargetRequest)(nil),         // 87: archipelago.v1.AddTargetRequest
-	(*AddTargetResponse)(nil),        // 88: archipelago.v1.AddTargetResponse
-	(*ListTargetsRequest)(nil),       // 89: archipelago.v1.ListTargetsRequest
-	(*ListTargetsResponse)(nil),      // 90: archipelago.v1.ListTargetsResponse
-	(*TestTargetRequest)(nil),        // 91: archipelago.v1.TestTargetRequest
-	(*TestTargetResponse)(nil),       // 92: archipelago.v1.TestTargetResponse
-	(*RemoveTargetRequest)(nil),      // 93: archipelago.v1.RemoveTargetRequest
-	(*RemoveTargetResponse)(nil),     // 94: archipelago.v1.RemoveTargetResponse
-	(*Target)(nil),                   // 95: archipelago.v1.Target
-	nil,                              // 96: archipelago.v1.App.ConfigEntry
-	nil,                              // 97: archipelago.v1.Subscription.RefusedEntry
-	nil,                              // 98: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                              // 99: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                              // 100: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                              // 101: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                              // 102: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),    // 103: google.protobuf.Timestamp
+	(State)(0),                         // 0: archipelago.v1.State
+	(*App)(nil),                        // 1: archipelago.v1.App
+	(*Previous)(nil),                   // 2: archipelago.v1.Previous
+	(*SubscribeRequest)(nil),           // 3: archipelago.v1.SubscribeRequest
+	(*GetSubscriptionRequest)(nil),     // 4: archipelago.v1.GetSubscriptionRequest
+	(*RefreshRequest)(nil),             // 5: archipelago.v1.RefreshRequest
+	(*Subscription)(nil),               // 6: archipelago.v1.Subscription
+	(*Container)(nil),                  // 7: archipelago.v1.Container
+	(*ListAppsRequest)(nil),            // 8: archipelago.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),           // 9: archipelago.v1.ListAppsResponse
+	(*GetAppRequest)(nil),              // 10: archipelago.v1.GetAppRequest
+	(*InstallRequest)(nil),             // 11: archipelago.v1.InstallRequest
+	(*UpdateRequest)(nil),              // 12: archipelago.v1.UpdateRequest
+	(*RollbackRequest)(nil),            // 13: archipelago.v1.RollbackRequest
+	(*ConfigureRequest)(nil),           // 14: archipelago.v1.ConfigureRequest
+	(*AdoptRequest)(nil),               // 15: archipelago.v1.AdoptRequest
+	(*ImportSecretRequest)(nil),        // 16: archipelago.v1.ImportSecretRequest
+	(*ImportSecretResponse)(nil),       // 17: archipelago.v1.ImportSecretResponse
+	(*BackupRequest)(nil),              // 18: archipelago.v1.BackupRequest
+	(*Chunk)(nil),                      // 19: archipelago.v1.Chunk
+	(*RestoreRequest)(nil),             // 20: archipelago.v1.RestoreRequest
+	(*RestoreHeader)(nil),              // 21: archipelago.v1.RestoreHeader
+	(*SetPasswordRequest)(nil),         // 22: archipelago.v1.SetPasswordRequest
+	(*SetPasswordResponse)(nil),        // 23: archipelago.v1.SetPasswordResponse
+	(*GetSecondFactorRequest)(nil),     // 24: archipelago.v1.GetSecondFactorRequest
+	(*SecondFactor)(nil),               // 25: archipelago.v1.SecondFactor
+	(*EndSecondFactorRequest)(nil),     // 26: archipelago.v1.EndSecondFactorRequest
+	(*EndSecondFactorResponse)(nil),    // 27: archipelago.v1.EndSecondFactorResponse
+	(*RenewRecoveryCodesRequest)(nil),  // 28: archipelago.v1.RenewRecoveryCodesRequest
+	(*RenewRecoveryCodesResponse)(nil), // 29: archipelago.v1.RenewRecoveryCodesResponse
+	(*ListPasskeysRequest)(nil),        // 30: archipelago.v1.ListPasskeysRequest
+	(*ListPasskeysResponse)(nil),       // 31: archipelago.v1.ListPasskeysResponse
+	(*Passkey)(nil),                    // 32: archipelago.v1.Passkey
+	(*RemovePasskeysRequest)(nil),      // 33: archipelago.v1.RemovePasskeysRequest
+	(*RemovePasskeysResponse)(nil),     // 34: archipelago.v1.RemovePasskeysResponse
+	(*ListSessionsRequest)(nil),        // 35: archipelago.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 36: archipelago.v1.ListSessionsResponse
+	(*Session)(nil),                    // 37: archipelago.v1.Session
+	(*EndSessionsRequest)(nil),         // 38: archipelago.v1.EndSessionsRequest
+	(*EndSessionsResponse)(nil),        // 39: archipelago.v1.EndSessionsResponse
+	(*UpgradeRequest)(nil),             // 40: archipelago.v1.UpgradeRequest
+	(*UpgradeResponse)(nil),            // 41: archipelago.v1.UpgradeResponse
+	(*DoctorRequest)(nil),              // 42: archipelago.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 43: archipelago.v1.DoctorResponse
+	(*Finding)(nil),                    // 44: archipelago.v1.Finding
+	(*StartRequest)(nil),               // 45: archipelago.v1.StartRequest
+	(*StopRequest)(nil),                // 46: archipelago.v1.StopRequest
+	(*RestartRequest)(nil),             // 47: archipelago.v1.RestartRequest
+	(*UninstallRequest)(nil),           // 48: archipelago.v1.UninstallRequest
+	(*Operation)(nil),                  // 49: archipelago.v1.Operation
+	(*WatchRequest)(nil),               // 50: archipelago.v1.WatchRequest
+	(*Progress)(nil),                   // 51: archipelago.v1.Progress
+	(*CredentialsRequest)(nil),         // 52: archipelago.v1.CredentialsRequest
+	(*CredentialsResponse)(nil),        // 53: archipelago.v1.CredentialsResponse
+	(*LogsRequest)(nil),                // 54: archipelago.v1.LogsRequest
+	(*LogLine)(nil),                    // 55: archipelago.v1.LogLine
+	(*UsageRequest)(nil),               // 56: archipelago.v1.UsageRequest
+	(*UsageResponse)(nil),              // 57: archipelago.v1.UsageResponse
+	(*UsagePoint)(nil),                 // 58: archipelago.v1.UsagePoint
+	(*StatusRequest)(nil),              // 59: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),             // 60: archipelago.v1.StatusResponse
+	(*AddStorageRequest)(nil),          // 61: archipelago.v1.AddStorageRequest
+	(*AddStorageResponse)(nil),         // 62: archipelago.v1.AddStorageResponse
+	(*MoveVolumeRequest)(nil),          // 63: archipelago.v1.MoveVolumeRequest
+	(*MoveVolumeResponse)(nil),         // 64: archipelago.v1.MoveVolumeResponse
+	(*ListStorageRequest)(nil),         // 65: archipelago.v1.ListStorageRequest
+	(*ListStorageResponse)(nil),        // 66: archipelago.v1.ListStorageResponse
+	(*RemoveStorageRequest)(nil),       // 67: archipelago.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),      // 68: archipelago.v1.RemoveStorageResponse
+	(*Storage)(nil),                    // 69: archipelago.v1.Storage
+	(*Listing)(nil),                    // 70: archipelago.v1.Listing
+	(*AddRepositoryRequest)(nil),       // 71: archipelago.v1.AddRepositoryRequest
+	(*AddRepositoryResponse)(nil),      // 72: archipelago.v1.AddRepositoryResponse
+	(*ListRepositoriesRequest)(nil),    // 73: archipelago.v1.ListRepositoriesRequest
+	(*ListRepositoriesResponse)(nil),   // 74: archipelago.v1.ListRepositoriesResponse
+	(*RemoveRepositoryRequest)(nil),    // 75: archipelago.v1.RemoveRepositoryRequest
+	(*RemoveRepositoryResponse)(nil),   // 76: archipelago.v1.RemoveRepositoryResponse
+	(*GetRecoveryKeyRequest)(nil),      // 77: archipelago.v1.GetRecoveryKeyRequest
+	(*GetRecoveryKeyResponse)(nil),     // 78: archipelago.v1.GetRecoveryKeyResponse
+	(*Repository)(nil),                 // 79: archipelago.v1.Repository
+	(*Schedule)(nil),                   // 80: archipelago.v1.Schedule
+	(*SetRepositoryRequest)(nil),       // 81: archipelago.v1.SetRepositoryRequest
+	(*SetRepositoryResponse)(nil),      // 82: archipelago.v1.SetRepositoryResponse
+	(*Backup)(nil),                     // 83: archipelago.v1.Backup
+	(*MakeSnapshotRequest)(nil),        // 84: archipelago.v1.MakeSnapshotRequest
+	(*ListSnapshotsRequest)(nil),       // 85: archipelago.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),      // 86: archipelago.v1.ListSnapshotsResponse
+	(*ProveSnapshotRequest)(nil),       // 87: archipelago.v1.ProveSnapshotRequest
+	(*RestoreSnapshotRequest)(nil),     // 88: archipelago.v1.RestoreSnapshotRequest
+	(*SnapshotProgress)(nil),           // 89: archipelago.v1.SnapshotProgress
+	(*Snapshot)(nil),                   // 90: archipelago.v1.Snapshot
+	(*ListNoticesRequest)(nil),         // 91: archipelago.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),        // 92: archipelago.v1.ListNoticesResponse
+	(*Notice)(nil),                     // 93: archipelago.v1.Notice
+	(*AddTargetRequest)(nil),           // 94: archipelago.v1.AddTargetRequest
+	(*AddTargetResponse)(nil),          // 95: archipelago.v1.AddTargetResponse
+	(*ListTargetsRequest)(nil),         // 96: archipelago.v1.ListTargetsRequest
+	(*ListTargetsResponse)(nil),        // 97: archipelago.v1.ListTargetsResponse
+	(*TestTargetRequest)(nil),          // 98: archipelago.v1.TestTargetRequest
+	(*TestTargetResponse)(nil),         // 99: archipelago.v1.TestTargetResponse
+	(*RemoveTargetRequest)(nil),        // 100: archipelago.v1.RemoveTargetRequest
+	(*RemoveTargetResponse)(nil),       // 101: archipelago.v1.RemoveTargetResponse
+	(*Target)(nil),                     // 102: archipelago.v1.Target
+	nil,                                // 103: archipelago.v1.App.ConfigEntry
+	nil,                                // 104: archipelago.v1.Subscription.RefusedEntry
+	nil,                                // 105: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                                // 106: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                                // 107: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                                // 108: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                                // 109: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),      // 110: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,   // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	7,   // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	96,  // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	63,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
-	76,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
+	103, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	70,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	83,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
 	2,   // 5: archipelago.v1.App.previous:type_name -> archipelago.v1.Previous
-	103, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
-	103, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
-	103, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	103, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	103, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	97,  // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	103, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	110, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
+	110, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
+	110, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	110, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	110, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	104, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	110, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,   // 13: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	103, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	98,  // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	99,  // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	110, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	105, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	106, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	21,  // 17: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	100, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	103, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
-	30,  // 20: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	103, // 21: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	103, // 22: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
-	37,  // 23: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	101, // 24: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	103, // 25: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	51,  // 26: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
-	103, // 27: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
-	103, // 28: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	103, // 29: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	62,  // 30: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
-	62,  // 31: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	102, // 32: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	72,  // 33: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	72,  // 34: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
-	73,  // 35: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	103, // 36: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
-	73,  // 37: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
-	72,  // 38: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	103, // 39: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	103, // 40: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	103, // 41: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
-	83,  // 42: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
-	83,  // 43: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
-	42,  // 44: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	103, // 45: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
-	86,  // 46: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
-	103, // 47: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
-	95,  // 48: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
-	95,  // 49: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
-	103, // 50: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
-	103, // 51: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
-	8,   // 52: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	10,  // 53: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	11,  // 54: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	38,  // 55: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	39,  // 56: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	40,  // 57: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	41,  // 58: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	12,  // 59: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	13,  // 60: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
-	14,  // 61: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	15,  // 62: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	16,  // 63: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	18,  // 64: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	20,  // 65: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	22,  // 66: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	24,  // 67: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
-	26,  // 68: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
-	28,  // 69: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	31,  // 70: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	33,  // 71: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	35,  // 72: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	3,   // 73: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	4,   // 74: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	5,   // 75: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	19,  // 76: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	43,  // 77: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	45,  // 78: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	47,  // 79: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	49,  // 80: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
-	52,  // 81: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	54,  // 82: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	58,  // 83: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	56,  // 84: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	60,  // 85: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	64,  // 86: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	66,  // 87: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	74,  // 88: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	68,  // 89: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	70,  // 90: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	77,  // 91: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	78,  // 92: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	80,  // 93: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	81,  // 94: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	84,  // 95: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
-	87,  // 96: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
-	89,  // 97: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
-	91,  // 98: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
-	93,  // 99: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
-	9,   // 100: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,   // 101: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	42,  // 102: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	42,  // 103: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	42,  // 104: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	42,  // 105: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	42,  // 106: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	42,  // 107: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	42,  // 108: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
-	42,  // 109: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	42,  // 110: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	17,  // 111: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	19,  // 112: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	42,  // 113: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	23,  // 114: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	25,  // 115: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
-	27,  // 116: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
-	29,  // 117: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	32,  // 118: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	34,  // 119: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	36,  // 120: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	6,   // 121: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	6,   // 122: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	6,   // 123: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	6,   // 124: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	44,  // 125: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	46,  // 126: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	48,  // 127: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	50,  // 128: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
-	53,  // 129: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	55,  // 130: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	59,  // 131: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	57,  // 132: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	61,  // 133: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	65,  // 134: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	67,  // 135: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	75,  // 136: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	69,  // 137: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	71,  // 138: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	82,  // 139: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	79,  // 140: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	82,  // 141: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	82,  // 142: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	85,  // 143: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
-	88,  // 144: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
-	90,  // 145: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
-	92,  // 146: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
-	94,  // 147: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
-	100, // [100:148] is the sub-list for method output_type
-	52,  // [52:100] is the sub-list for method input_type
-	52,  // [52:52] is the sub-list for extension type_name
-	52,  // [52:52] is the sub-list for extension extendee
-	0,   // [0:52] is the sub-list for field type_name
+	107, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	110, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
+	32,  // 20: archipelago.v1.ListPasskeysResponse.passkeys:type_name -> archipelago.v1.Passkey
+	110, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
+	110, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
+	37,  // 23: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
+	110, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	110, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	44,  // 26: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	108, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	110, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	58,  // 29: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
+	110, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	110, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	110, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	69,  // 33: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	69,  // 34: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	109, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	79,  // 36: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	79,  // 37: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
+	80,  // 38: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
+	110, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	80,  // 40: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
+	79,  // 41: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	110, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	110, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	110, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	90,  // 45: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
+	90,  // 46: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
+	49,  // 47: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
+	110, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	93,  // 49: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
+	110, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	102, // 51: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
+	102, // 52: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
+	110, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	110, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	8,   // 55: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	10,  // 56: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	11,  // 57: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	45,  // 58: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	46,  // 59: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	47,  // 60: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	48,  // 61: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	12,  // 62: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	13,  // 63: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
+	14,  // 64: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	15,  // 65: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	16,  // 66: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	18,  // 67: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	20,  // 68: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	22,  // 69: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	24,  // 70: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
+	26,  // 71: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
+	28,  // 72: archipelago.v1.Orchestrator.RenewRecoveryCodes:input_type -> archipelago.v1.RenewRecoveryCodesRequest
+	30,  // 73: archipelago.v1.Orchestrator.ListPasskeys:input_type -> archipelago.v1.ListPasskeysRequest
+	33,  // 74: archipelago.v1.Orchestrator.RemovePasskeys:input_type -> archipelago.v1.RemovePasskeysRequest
+	35,  // 75: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	38,  // 76: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	40,  // 77: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	42,  // 78: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	3,   // 79: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	4,   // 80: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	5,   // 81: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	19,  // 82: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	50,  // 83: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	52,  // 84: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	54,  // 85: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	56,  // 86: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	59,  // 87: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	61,  // 88: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	65,  // 89: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	63,  // 90: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	67,  // 91: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	71,  // 92: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	73,  // 93: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	81,  // 94: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	75,  // 95: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	77,  // 96: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	84,  // 97: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	85,  // 98: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	87,  // 99: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	88,  // 100: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	91,  // 101: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	94,  // 102: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	96,  // 103: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	98,  // 104: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	100, // 105: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	9,   // 106: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,   // 107: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	49,  // 108: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	49,  // 109: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	49,  // 110: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	49,  // 111: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	49,  // 112: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	49,  // 113: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	49,  // 114: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
+	49,  // 115: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	49,  // 116: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	17,  // 117: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	19,  // 118: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	49,  // 119: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	23,  // 120: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	25,  // 121: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
+	27,  // 122: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
+	29,  // 123: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
+	31,  // 124: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
+	34,  // 125: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
+	36,  // 126: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	39,  // 127: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	41,  // 128: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	43,  // 129: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	6,   // 130: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	6,   // 131: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	6,   // 132: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	6,   // 133: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	51,  // 134: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	53,  // 135: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	55,  // 136: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	57,  // 137: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	60,  // 138: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	62,  // 139: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	66,  // 140: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	64,  // 141: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	68,  // 142: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	72,  // 143: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	74,  // 144: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	82,  // 145: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	76,  // 146: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	78,  // 147: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	89,  // 148: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	86,  // 149: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	89,  // 150: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	89,  // 151: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	92,  // 152: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	95,  // 153: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	97,  // 154: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	99,  // 155: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	101, // 156: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	106, // [106:157] is the sub-list for method output_type
+	55,  // [55:106] is the sub-list for method input_type
+	55,  // [55:55] is the sub-list for extension type_name
+	55,  // [55:55] is the sub-list for extension extendee
+	0,   // [0:55] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -6235,14 +6603,14 @@ func file_orchestrator_proto_init() {
 		(*RestoreRequest_Header)(nil),
 		(*RestoreRequest_Volumes)(nil),
 	}
-	file_orchestrator_proto_msgTypes[50].OneofWrappers = []any{}
+	file_orchestrator_proto_msgTypes[57].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   102,
+			NumMessages:   109,
 			NumExtensions: 0,
 			NumServices:   1,
 		},
