@@ -57,7 +57,7 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 		err = nil
 		s.auditPassword(r, "change password by a recovery code, which is used up", nil, false)
 	case errors.Is(err, access.ErrFactor):
-		s.auditPassword(r, "change password", wrong(err), false)
+		s.auditPassword(r, "change password", s.wrong(r, err), false)
 	default:
 		s.auditPassword(r, "change password", err, weak != nil)
 	}
@@ -69,6 +69,7 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 	l := in(r)
 	switch {
 	case err == nil:
+		s.Reconciler.PasswordChanged()
 		http.Redirect(w, r, "/system?password=changed#password", http.StatusSeeOther)
 	case errors.Is(err, access.ErrPassword) || errors.Is(err, access.ErrFactor):
 		refused(http.StatusUnauthorized, template.HTML(template.HTMLEscapeString(s.neither(r))), "before")

@@ -46,7 +46,8 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		Problem   string
 		Unclaimed bool
 		Code      bool // the password takes one, too
-	}{frame{tongue: in(r), Title: in(r).t("Sign in"), token: func(string) string { return "" }}, problem, s.unclaimed(), s.takesCode()})
+		Passkey   bool // there are some for the name of this page
+	}{frame{tongue: in(r), Title: in(r).t("Sign in"), token: func(string) string { return "" }}, problem, s.unclaimed(), s.takesCode(), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r))})
 }
 
 // takesCode tells whether the password alone signs nobody in.
@@ -61,10 +62,11 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case answered:
 	case ok && errors.Is(err, access.ErrRecovered):
+		s.Reconciler.PasswordProven(access.From(r))
 		s.Reconciler.Audit(access.Who(r), "sign in by a recovery code, which is used up", nil)
 		http.Redirect(w, r, "/system/factor", http.StatusSeeOther)
 	case errors.Is(err, access.ErrFactor):
-		s.Reconciler.Audit(access.Who(r), "sign in", wrong(err))
+		s.Reconciler.Audit(access.Who(r), "sign in", s.wrong(r, err))
 		s.signInPage(w, r, http.StatusUnauthorized, s.neither(r))
 	case err != nil:
 		s.Log.Error("signing in", "error", err)
@@ -73,6 +75,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.Reconciler.Audit(access.Who(r), "sign in", errors.New("neither the password nor the access token"))
 		s.signInPage(w, r, http.StatusUnauthorized, s.neither(r))
 	default:
+		s.Reconciler.PasswordProven(access.From(r))
 		s.Reconciler.Audit(access.Who(r), "sign in", nil)
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	}

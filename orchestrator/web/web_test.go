@@ -143,7 +143,7 @@ func TestEachRouteWantsASessionAndEachFormItsToken(t *testing.T) {
 	owner, _ := s.owner(t)
 	stranger := s.visitor(t)
 	stranger.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	doors := []string{"GET /claim", "POST /claim", "GET /login", "POST /login", "POST /logout"}
+	doors := []string{"GET /claim", "POST /claim", "GET /login", "POST /login", "POST /login/passkey/begin", "POST /login/passkey", "POST /logout"}
 	wrong := url.Values{"form": {"wrong"}}
 	routes := regexp.MustCompile(`mux\.HandleFunc\("(GET|POST) ([^"]+)"`).FindAllStringSubmatch(string(source), -1)
 	if len(routes) < 30 {
