@@ -29,6 +29,7 @@ func (r *Reconciler) wellness(views []view.View, h Hearing, now time.Time) notif
 	o := r.Offer()
 	k := notify.Known{Views: views, Stale: h.Stale, Revoked: o.Revoked, Frozen: o.Frozen(now)}
 	k.Killed, k.HourKnown = r.killed.lately(now)
+	k.Password, k.HoursKnown = r.suspects.lately(now)
 	if all, err := r.Repositories(); err != nil {
 		k.Repositories = []notify.Problem{{Name: "all", What: err.Error()}}
 	} else {

@@ -89,6 +89,7 @@ type Reconciler struct {
 	usage      *usage.Recorder
 	notices    *notify.Notifier
 	killed     kills
+	suspects   suspects
 	followed   func() error // why no catalog can be followed; nil where one is, or none is wanted
 	pages      *waiting.Pages
 	webs       webs

@@ -41,8 +41,9 @@ func (a *app) notify() *cobra.Command {
 		Use: "notify", Short: "Say where notices go: a push service, mail or a Matrix room",
 		Long: `Say where notices go: a push service that speaks ntfy://, mail, or a Matrix room. A notice
 says that something is not well (an application failed or ran out of memory, a disk is
-filling, a backup is overdue, the catalog is frozen, a version was withdrawn) and what to do,
-and when it is over. You hear of each once, and of a failure within a minute.`,
+filling, a backup is overdue, the catalog is frozen, a version was withdrawn, somebody may know
+your password) and what to do, and when it is over. You hear of each once, and of a failure
+within a minute.`,
 		Example: "  archy notify add phone ntfy://push.example.org/a-topic-that-nobody-guesses\n  archy notify test phone\n  archy notify list",
 		Args:    cobra.NoArgs,
 		RunE:    func(cmd *cobra.Command, _ []string) error { return cmd.Help() },

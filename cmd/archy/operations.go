@@ -181,7 +181,7 @@ func (a *app) secondFactor() *cobra.Command {
 
 It is set up in My Apps, on the page System. Whoever has lost the authenticator and the
 recovery codes turns it off here.`,
-		Example: "  archy second-factor\n  archy second-factor off",
+		Example: "  archy second-factor\n  archy second-factor codes > codes\n  archy second-factor off",
 		Args:    cobra.NoArgs,
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(a, cmd, (*client.Client).GetSecondFactor, &api.GetSecondFactorRequest{}, func(f *api.SecondFactor) error {
@@ -194,6 +194,24 @@ recovery codes turns it off here.`,
 			})
 		},
 	}
+	show.AddCommand(&cobra.Command{
+		Use: "codes", Short: "Make recovery codes anew, and print them; a code is read from standard input",
+		Long: `Make recovery codes anew, and print them, one a line: this once. Those before are void. One code
+that the authenticator shows, or one for recovery, is read from standard input.`,
+		Example: "  archy second-factor codes > codes",
+		Args:    cobra.NoArgs,
+		RunE: func(cmd *cobra.Command, _ []string) error {
+			code, err := oneLine(cmd)
+			if err != nil {
+				return err
+			}
+			return ask(a, cmd, (*client.Client).RenewRecoveryCodes, &api.RenewRecoveryCodesRequest{Code: code}, func(r *api.RenewRecoveryCodesResponse) error {
+				fmt.Fprintln(cmd.OutOrStdout(), strings.Join(r.Codes, "\n"))
+				fmt.Fprintln(cmd.ErrOrStderr(), "keep them where you keep documents; those before are void")
+				return nil
+			})
+		},
+	})
 	show.AddCommand(&cobra.Command{
 		Use: "off", Short: "Have the password alone sign in",
 		Example: "  archy second-factor off",

@@ -319,7 +319,11 @@ func refusePlain(w http.ResponseWriter, r *http.Request) {
 }
 
 func setCookie(w http.ResponseWriter, value string, life time.Duration) {
-	http.SetCookie(w, &http.Cookie{Name: cookie, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
+	setNamedCookie(w, cookie, value, life)
+}
+
+func setNamedCookie(w http.ResponseWriter, name, value string, life time.Duration) {
+	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
 }
 
 // As is a request of whoever has a session, for Who.
@@ -331,9 +335,12 @@ type sessionKey struct{}
 
 // Who names the caller, for the audit log: the user, too, where that is not the node's first owner.
 func Who(r *http.Request) string {
-	who := "My Apps from " + address(r)
+	who := "My Apps from " + From(r)
 	if own, _ := r.Context().Value(sessionKey{}).(Session); own.User != "" {
 		return own.User + " on " + who
 	}
 	return who
 }
+
+// From is the caller's address.
+func From(r *http.Request) string { return address(r) }

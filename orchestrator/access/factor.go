@@ -168,16 +168,48 @@ func (f *Factor) Confirm(session, secret, code string) (recovery []string, err e
 		return nil, ErrFactor
 	}
 	k := factorFile{Format: factorFormat, Secret: f.pending, Since: f.now().UTC().Truncate(time.Second), Used: step}
-	for range recoveryCodes {
-		code := randomCode(recoverySize)
-		k.Recovery = append(k.Recovery, digest(code))
-		recovery = append(recovery, Grouped(code))
-	}
+	recovery, k.Recovery = newRecovery()
 	if err := f.write(k); err != nil {
 		return nil, err
 	}
 	f.pending, f.by = "", ""
 	return recovery, nil
+}
+
+// newRecovery makes recovery codes, and what is kept of them.
+func newRecovery() (codes, digests []string) {
+	for range recoveryCodes {
+		code := randomCode(recoverySize)
+		codes, digests = append(codes, Grouped(code)), append(digests, digest(code))
+	}
+	return codes, digests
+}
+
+// Renew makes recovery codes anew, which are said this once; those before are void. It is for whoever
+// has shown a code. Where the new ones cannot be kept, those before stay.
+func (f *Factor) Renew() (recovery []string, err error) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	k, err := f.read()
+	if err != nil {
+		return nil, err
+	}
+	recovery, k.Recovery = newRecovery()
+	k.Used = max(k.Used, f.used[k.Secret])
+	if err := f.write(k); err != nil {
+		return nil, fmt.Errorf("keeping the recovery codes, so those before stay: %w", err)
+	}
+	return recovery, nil
+}
+
+// Judge is for whoever has the node's token, and shows a code before Renew. It fails with
+// ErrFactor, ErrNoFactor, or with why the second factor cannot be read.
+func (f *Factor) Judge(code string) error {
+	if _, err := f.read(); err != nil {
+		return err
+	}
+	_, err := f.check(code)
+	return err
 }
 
 // step finds the step of a code, which must be newer than one; false where there is none.

@@ -304,3 +304,52 @@ func TestADamagedFactorTellsNothingOfThePassword(t *testing.T) {
 		t.Errorf("%t, %v and %t, %v", ok1, err1, ok2, err2)
 	}
 }
+
+// TestRecoveryCodesAnewVoidThoseBefore makes them, also where the disk cannot take them.
+func TestRecoveryCodesAnewVoidThoseBefore(t *testing.T) {
+	g, clock, secret, before := withFactor(t)
+	f := g.sessions.Factor
+	*clock = clock.Add(time.Hour)
+	if err := f.Judge("000000"); !errors.Is(err, ErrFactor) {
+		t.Errorf("a wrong code: %v", err)
+	}
+	if err := f.Judge(codeAt(t, secret, *clock)); err != nil {
+		t.Fatal(err)
+	}
+	f.replace = func(string, []byte, fs.FileMode) error { return errors.New("no space left on device") }
+	if codes, err := f.Renew(); err == nil || codes != nil {
+		t.Errorf("on a full disk: %q, %v", codes, err)
+	}
+	f.replace = atomicfile.Write
+	if recovered, err := f.check(before[0]); !recovered || err != nil {
+		t.Errorf("one of those before, which the full disk kept: %t, %v", recovered, err)
+	}
+	after, err := f.Renew()
+	if err != nil || len(after) != recoveryCodes {
+		t.Fatalf("%q, %v", after, err)
+	}
+	if s, err := f.Status(); err != nil || s.Recovery != recoveryCodes {
+		t.Errorf("%+v, %v", s, err)
+	}
+	if _, err := f.check(codeAt(t, secret, *clock)); !errors.Is(err, ErrFactor) {
+		t.Errorf("the code that was shown for them, once more: %v", err)
+	}
+	for _, code := range before {
+		if recovered, err := f.check(code); recovered || !errors.Is(err, ErrFactor) {
+			t.Errorf("one of those before: %t, %v", recovered, err)
+		}
+		*clock = clock.Add(wrongCodeEvery)
+	}
+	if recovered, err := newFactor(filepath.Dir(f.file), quiet).check(after[9]); !recovered || err != nil {
+		t.Errorf("a new one, after a restart: %t, %v", recovered, err)
+	}
+	if err := f.Off(); err != nil {
+		t.Fatal(err)
+	}
+	if codes, err := f.Renew(); codes != nil || !errors.Is(err, ErrNoFactor) {
+		t.Errorf("without a second factor: %q, %v", codes, err)
+	}
+	if err := f.Judge(after[0]); !errors.Is(err, ErrNoFactor) {
+		t.Errorf("a code without a second factor: %v", err)
+	}
+}

@@ -62,8 +62,9 @@ type credentials struct{ user, mac string }
 // Sessions keeps the browsers that are signed in, across restarts of the daemon. A new
 // token ends them all, a new password or role those of its user.
 type Sessions struct {
-	Factor *Factor // beside the first owner's password
-	Users  *Users  // besides the first owner
+	Factor   *Factor   // beside the first owner's password
+	Passkeys *Passkeys // in place of both
+	Users    *Users    // besides the first owner
 
 	file      string
 	token     string
@@ -84,7 +85,7 @@ type Sessions struct {
 // OpenSessions keeps them in a directory that is private to the daemon. A damaged file
 // signs nobody in; the next sign-in replaces it.
 func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
-	s := &Sessions{Factor: newFactor(dir, log), file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
+	s := &Sessions{Factor: newFactor(dir, log), Passkeys: newPasskeys(dir, log), file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
 	passwords.changed = append(passwords.changed, s.tell)
 	s.Users = newUsers(dir, passwords, s.prune)
 	var err error

@@ -1763,6 +1763,338 @@ func (*EndSecondFactorResponse) Descriptor() ([]byte, []int) {
 	return file_orchestrator_proto_rawDescGZIP(), []int{26}
 }
 
+type RenewRecoveryCodesRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRecoveryCodesRequest) Reset() {
+	*x = RenewRecoveryCodesRequest{}
+	mi := &file_orchestrator_proto_msgTypes[27]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRecoveryCodesRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRecoveryCodesRequest) ProtoMessage() {}
+
+func (x *RenewRecoveryCodesRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[27]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRecoveryCodesRequest.ProtoReflect.Descriptor instead.
+func (*RenewRecoveryCodesRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{27}
+}
+
+func (x *RenewRecoveryCodesRequest) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+type RenewRecoveryCodesResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Codes         []string               `protobuf:"bytes,1,rep,name=codes,proto3" json:"codes,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RenewRecoveryCodesResponse) Reset() {
+	*x = RenewRecoveryCodesResponse{}
+	mi := &file_orchestrator_proto_msgTypes[28]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RenewRecoveryCodesResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RenewRecoveryCodesResponse) ProtoMessage() {}
+
+func (x *RenewRecoveryCodesResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[28]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RenewRecoveryCodesResponse.ProtoReflect.Descriptor instead.
+func (*RenewRecoveryCodesResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{28}
+}
+
+func (x *RenewRecoveryCodesResponse) GetCodes() []string {
+	if x != nil {
+		return x.Codes
+	}
+	return nil
+}
+
+type ListPasskeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPasskeysRequest) Reset() {
+	*x = ListPasskeysRequest{}
+	mi := &file_orchestrator_proto_msgTypes[29]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPasskeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPasskeysRequest) ProtoMessage() {}
+
+func (x *ListPasskeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[29]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPasskeysRequest.ProtoReflect.Descriptor instead.
+func (*ListPasskeysRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{29}
+}
+
+type ListPasskeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Passkeys      []*Passkey             `protobuf:"bytes,1,rep,name=passkeys,proto3" json:"passkeys,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListPasskeysResponse) Reset() {
+	*x = ListPasskeysResponse{}
+	mi := &file_orchestrator_proto_msgTypes[30]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListPasskeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListPasskeysResponse) ProtoMessage() {}
+
+func (x *ListPasskeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[30]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListPasskeysResponse.ProtoReflect.Descriptor instead.
+func (*ListPasskeysResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{30}
+}
+
+func (x *ListPasskeysResponse) GetPasskeys() []*Passkey {
+	if x != nil {
+		return x.Passkeys
+	}
+	return nil
+}
+
+type Passkey struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`     // names the passkey; it does not sign anyone in
+	Name          string                 `protobuf:"bytes,2,opt,name=name,proto3" json:"name,omitempty"` // that its owner gave it
+	Host          string                 `protobuf:"bytes,3,opt,name=host,proto3" json:"host,omitempty"` // the name of the node for which it was made
+	Added         *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=added,proto3" json:"added,omitempty"`
+	Used          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=used,proto3" json:"used,omitempty"` // the last time; not set where it was never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Passkey) Reset() {
+	*x = Passkey{}
+	mi := &file_orchestrator_proto_msgTypes[31]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Passkey) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Passkey) ProtoMessage() {}
+
+func (x *Passkey) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[31]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Passkey.ProtoReflect.Descriptor instead.
+func (*Passkey) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{31}
+}
+
+func (x *Passkey) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+func (x *Passkey) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Passkey) GetHost() string {
+	if x != nil {
+		return x.Host
+	}
+	return ""
+}
+
+func (x *Passkey) GetAdded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *Passkey) GetUsed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+type RemovePasskeysRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Id            string                 `protobuf:"bytes,1,opt,name=id,proto3" json:"id,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovePasskeysRequest) Reset() {
+	*x = RemovePasskeysRequest{}
+	mi := &file_orchestrator_proto_msgTypes[32]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovePasskeysRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovePasskeysRequest) ProtoMessage() {}
+
+func (x *RemovePasskeysRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[32]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovePasskeysRequest.ProtoReflect.Descriptor instead.
+func (*RemovePasskeysRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{32}
+}
+
+func (x *RemovePasskeysRequest) GetId() string {
+	if x != nil {
+		return x.Id
+	}
+	return ""
+}
+
+type RemovePasskeysResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Removed       uint32                 `protobuf:"varint,1,opt,name=removed,proto3" json:"removed,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemovePasskeysResponse) Reset() {
+	*x = RemovePasskeysResponse{}
+	mi := &file_orchestrator_proto_msgTypes[33]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemovePasskeysResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemovePasskeysResponse) ProtoMessage() {}
+
+func (x *RemovePasskeysResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[33]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemovePasskeysResponse.ProtoReflect.Descriptor instead.
+func (*RemovePasskeysResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{33}
+}
+
+func (x *RemovePasskeysResponse) GetRemoved() uint32 {
+	if x != nil {
+		return x.Removed
+	}
+	return 0
+}
+
 type ListSessionsRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -1771,7 +2103,7 @@ type ListSessionsRequest struct {
 
 func (x *ListSessionsRequest) Reset() {
 	*x = ListSessionsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1783,7 +2115,7 @@ func (x *ListSessionsRequest) String() string {
 func (*ListSessionsRequest) ProtoMessage() {}
 
 func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[27]
+	mi := &file_orchestrator_proto_msgTypes[34]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1796,7 +2128,7 @@ func (x *ListSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsRequest.ProtoReflect.Descriptor instead.
 func (*ListSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{27}
+	return file_orchestrator_proto_rawDescGZIP(), []int{34}
 }
 
 type ListSessionsResponse struct {
@@ -1808,7 +2140,7 @@ type ListSessionsResponse struct {
 
 func (x *ListSessionsResponse) Reset() {
 	*x = ListSessionsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1820,7 +2152,7 @@ func (x *ListSessionsResponse) String() string {
 func (*ListSessionsResponse) ProtoMessage() {}
 
 func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[28]
+	mi := &file_orchestrator_proto_msgTypes[35]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1833,7 +2165,7 @@ func (x *ListSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSessionsResponse.ProtoReflect.Descriptor instead.
 func (*ListSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{28}
+	return file_orchestrator_proto_rawDescGZIP(), []int{35}
 }
 
 func (x *ListSessionsResponse) GetSessions() []*Session {
@@ -1857,7 +2189,7 @@ type Session struct {
 
 func (x *Session) Reset() {
 	*x = Session{}
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1869,7 +2201,7 @@ func (x *Session) String() string {
 func (*Session) ProtoMessage() {}
 
 func (x *Session) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[29]
+	mi := &file_orchestrator_proto_msgTypes[36]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1882,7 +2214,7 @@ func (x *Session) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Session.ProtoReflect.Descriptor instead.
 func (*Session) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{29}
+	return file_orchestrator_proto_rawDescGZIP(), []int{36}
 }
 
 func (x *Session) GetId() string {
@@ -1936,7 +2268,7 @@ type EndSessionsRequest struct {
 
 func (x *EndSessionsRequest) Reset() {
 	*x = EndSessionsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1948,7 +2280,7 @@ func (x *EndSessionsRequest) String() string {
 func (*EndSessionsRequest) ProtoMessage() {}
 
 func (x *EndSessionsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[30]
+	mi := &file_orchestrator_proto_msgTypes[37]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -1961,7 +2293,7 @@ func (x *EndSessionsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionsRequest.ProtoReflect.Descriptor instead.
 func (*EndSessionsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{30}
+	return file_orchestrator_proto_rawDescGZIP(), []int{37}
 }
 
 func (x *EndSessionsRequest) GetId() string {
@@ -1980,7 +2312,7 @@ type EndSessionsResponse struct {
 
 func (x *EndSessionsResponse) Reset() {
 	*x = EndSessionsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -1992,7 +2324,7 @@ func (x *EndSessionsResponse) String() string {
 func (*EndSessionsResponse) ProtoMessage() {}
 
 func (x *EndSessionsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[31]
+	mi := &file_orchestrator_proto_msgTypes[38]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2005,7 +2337,7 @@ func (x *EndSessionsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use EndSessionsResponse.ProtoReflect.Descriptor instead.
 func (*EndSessionsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{31}
+	return file_orchestrator_proto_rawDescGZIP(), []int{38}
 }
 
 func (x *EndSessionsResponse) GetEnded() uint32 {
@@ -2026,7 +2358,7 @@ type UpgradeRequest struct {
 
 func (x *UpgradeRequest) Reset() {
 	*x = UpgradeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2038,7 +2370,7 @@ func (x *UpgradeRequest) String() string {
 func (*UpgradeRequest) ProtoMessage() {}
 
 func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[32]
+	mi := &file_orchestrator_proto_msgTypes[39]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2051,7 +2383,7 @@ func (x *UpgradeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeRequest.ProtoReflect.Descriptor instead.
 func (*UpgradeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{32}
+	return file_orchestrator_proto_rawDescGZIP(), []int{39}
 }
 
 func (x *UpgradeRequest) GetSha256() string {
@@ -2084,7 +2416,7 @@ type UpgradeResponse struct {
 
 func (x *UpgradeResponse) Reset() {
 	*x = UpgradeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2096,7 +2428,7 @@ func (x *UpgradeResponse) String() string {
 func (*UpgradeResponse) ProtoMessage() {}
 
 func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[33]
+	mi := &file_orchestrator_proto_msgTypes[40]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2109,7 +2441,7 @@ func (x *UpgradeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UpgradeResponse.ProtoReflect.Descriptor instead.
 func (*UpgradeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{33}
+	return file_orchestrator_proto_rawDescGZIP(), []int{40}
 }
 
 func (x *UpgradeResponse) GetVersion() string {
@@ -2127,7 +2459,7 @@ type DoctorRequest struct {
 
 func (x *DoctorRequest) Reset() {
 	*x = DoctorRequest{}
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2139,7 +2471,7 @@ func (x *DoctorRequest) String() string {
 func (*DoctorRequest) ProtoMessage() {}
 
 func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[34]
+	mi := &file_orchestrator_proto_msgTypes[41]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2152,7 +2484,7 @@ func (x *DoctorRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorRequest.ProtoReflect.Descriptor instead.
 func (*DoctorRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{34}
+	return file_orchestrator_proto_rawDescGZIP(), []int{41}
 }
 
 type DoctorResponse struct {
@@ -2164,7 +2496,7 @@ type DoctorResponse struct {
 
 func (x *DoctorResponse) Reset() {
 	*x = DoctorResponse{}
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2176,7 +2508,7 @@ func (x *DoctorResponse) String() string {
 func (*DoctorResponse) ProtoMessage() {}
 
 func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[35]
+	mi := &file_orchestrator_proto_msgTypes[42]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2189,7 +2521,7 @@ func (x *DoctorResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use DoctorResponse.ProtoReflect.Descriptor instead.
 func (*DoctorResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{35}
+	return file_orchestrator_proto_rawDescGZIP(), []int{42}
 }
 
 func (x *DoctorResponse) GetFindings() []*Finding {
@@ -2211,7 +2543,7 @@ type Finding struct {
 
 func (x *Finding) Reset() {
 	*x = Finding{}
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2223,7 +2555,7 @@ func (x *Finding) String() string {
 func (*Finding) ProtoMessage() {}
 
 func (x *Finding) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[36]
+	mi := &file_orchestrator_proto_msgTypes[43]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2236,7 +2568,7 @@ func (x *Finding) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Finding.ProtoReflect.Descriptor instead.
 func (*Finding) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{36}
+	return file_orchestrator_proto_rawDescGZIP(), []int{43}
 }
 
 func (x *Finding) GetName() string {
@@ -2276,7 +2608,7 @@ type StartRequest struct {
 
 func (x *StartRequest) Reset() {
 	*x = StartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[44]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2288,7 +2620,7 @@ func (x *StartRequest) String() string {
 func (*StartRequest) ProtoMessage() {}
 
 func (x *StartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[37]
+	mi := &file_orchestrator_proto_msgTypes[44]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2301,7 +2633,7 @@ func (x *StartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StartRequest.ProtoReflect.Descriptor instead.
 func (*StartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{37}
+	return file_orchestrator_proto_rawDescGZIP(), []int{44}
 }
 
 func (x *StartRequest) GetId() string {
@@ -2320,7 +2652,7 @@ type StopRequest struct {
 
 func (x *StopRequest) Reset() {
 	*x = StopRequest{}
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2332,7 +2664,7 @@ func (x *StopRequest) String() string {
 func (*StopRequest) ProtoMessage() {}
 
 func (x *StopRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[38]
+	mi := &file_orchestrator_proto_msgTypes[45]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2345,7 +2677,7 @@ func (x *StopRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StopRequest.ProtoReflect.Descriptor instead.
 func (*StopRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{38}
+	return file_orchestrator_proto_rawDescGZIP(), []int{45}
 }
 
 func (x *StopRequest) GetId() string {
@@ -2364,7 +2696,7 @@ type RestartRequest struct {
 
 func (x *RestartRequest) Reset() {
 	*x = RestartRequest{}
-	mi := &file_orchestrator_proto_msgTypes[39]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2376,7 +2708,7 @@ func (x *RestartRequest) String() string {
 func (*RestartRequest) ProtoMessage() {}
 
 func (x *RestartRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[39]
+	mi := &file_orchestrator_proto_msgTypes[46]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2389,7 +2721,7 @@ func (x *RestartRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestartRequest.ProtoReflect.Descriptor instead.
 func (*RestartRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{39}
+	return file_orchestrator_proto_rawDescGZIP(), []int{46}
 }
 
 func (x *RestartRequest) GetId() string {
@@ -2410,7 +2742,7 @@ type UninstallRequest struct {
 
 func (x *UninstallRequest) Reset() {
 	*x = UninstallRequest{}
-	mi := &file_orchestrator_proto_msgTypes[40]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2422,7 +2754,7 @@ func (x *UninstallRequest) String() string {
 func (*UninstallRequest) ProtoMessage() {}
 
 func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[40]
+	mi := &file_orchestrator_proto_msgTypes[47]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2435,7 +2767,7 @@ func (x *UninstallRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UninstallRequest.ProtoReflect.Descriptor instead.
 func (*UninstallRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{40}
+	return file_orchestrator_proto_rawDescGZIP(), []int{47}
 }
 
 func (x *UninstallRequest) GetId() string {
@@ -2464,7 +2796,7 @@ type Operation struct {
 
 func (x *Operation) Reset() {
 	*x = Operation{}
-	mi := &file_orchestrator_proto_msgTypes[41]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2476,7 +2808,7 @@ func (x *Operation) String() string {
 func (*Operation) ProtoMessage() {}
 
 func (x *Operation) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[41]
+	mi := &file_orchestrator_proto_msgTypes[48]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2489,7 +2821,7 @@ func (x *Operation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Operation.ProtoReflect.Descriptor instead.
 func (*Operation) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{41}
+	return file_orchestrator_proto_rawDescGZIP(), []int{48}
 }
 
 func (x *Operation) GetApp() string {
@@ -2516,7 +2848,7 @@ type WatchRequest struct {
 
 func (x *WatchRequest) Reset() {
 	*x = WatchRequest{}
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2528,7 +2860,7 @@ func (x *WatchRequest) String() string {
 func (*WatchRequest) ProtoMessage() {}
 
 func (x *WatchRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[42]
+	mi := &file_orchestrator_proto_msgTypes[49]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2541,7 +2873,7 @@ func (x *WatchRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use WatchRequest.ProtoReflect.Descriptor instead.
 func (*WatchRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{42}
+	return file_orchestrator_proto_rawDescGZIP(), []int{49}
 }
 
 func (x *WatchRequest) GetApp() string {
@@ -2572,7 +2904,7 @@ type Progress struct {
 
 func (x *Progress) Reset() {
 	*x = Progress{}
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2584,7 +2916,7 @@ func (x *Progress) String() string {
 func (*Progress) ProtoMessage() {}
 
 func (x *Progress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[43]
+	mi := &file_orchestrator_proto_msgTypes[50]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2597,7 +2929,7 @@ func (x *Progress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Progress.ProtoReflect.Descriptor instead.
 func (*Progress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{43}
+	return file_orchestrator_proto_rawDescGZIP(), []int{50}
 }
 
 func (x *Progress) GetMessage() string {
@@ -2644,7 +2976,7 @@ type CredentialsRequest struct {
 
 func (x *CredentialsRequest) Reset() {
 	*x = CredentialsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2656,7 +2988,7 @@ func (x *CredentialsRequest) String() string {
 func (*CredentialsRequest) ProtoMessage() {}
 
 func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[44]
+	mi := &file_orchestrator_proto_msgTypes[51]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2669,7 +3001,7 @@ func (x *CredentialsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsRequest.ProtoReflect.Descriptor instead.
 func (*CredentialsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{44}
+	return file_orchestrator_proto_rawDescGZIP(), []int{51}
 }
 
 func (x *CredentialsRequest) GetId() string {
@@ -2688,7 +3020,7 @@ type CredentialsResponse struct {
 
 func (x *CredentialsResponse) Reset() {
 	*x = CredentialsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2700,7 +3032,7 @@ func (x *CredentialsResponse) String() string {
 func (*CredentialsResponse) ProtoMessage() {}
 
 func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[45]
+	mi := &file_orchestrator_proto_msgTypes[52]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2713,7 +3045,7 @@ func (x *CredentialsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use CredentialsResponse.ProtoReflect.Descriptor instead.
 func (*CredentialsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{45}
+	return file_orchestrator_proto_rawDescGZIP(), []int{52}
 }
 
 func (x *CredentialsResponse) GetSecrets() map[string]string {
@@ -2736,7 +3068,7 @@ type LogsRequest struct {
 
 func (x *LogsRequest) Reset() {
 	*x = LogsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2748,7 +3080,7 @@ func (x *LogsRequest) String() string {
 func (*LogsRequest) ProtoMessage() {}
 
 func (x *LogsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[46]
+	mi := &file_orchestrator_proto_msgTypes[53]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2761,7 +3093,7 @@ func (x *LogsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogsRequest.ProtoReflect.Descriptor instead.
 func (*LogsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{46}
+	return file_orchestrator_proto_rawDescGZIP(), []int{53}
 }
 
 func (x *LogsRequest) GetId() string {
@@ -2810,7 +3142,7 @@ type LogLine struct {
 
 func (x *LogLine) Reset() {
 	*x = LogLine{}
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2822,7 +3154,7 @@ func (x *LogLine) String() string {
 func (*LogLine) ProtoMessage() {}
 
 func (x *LogLine) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[47]
+	mi := &file_orchestrator_proto_msgTypes[54]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2835,7 +3167,7 @@ func (x *LogLine) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use LogLine.ProtoReflect.Descriptor instead.
 func (*LogLine) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{47}
+	return file_orchestrator_proto_rawDescGZIP(), []int{54}
 }
 
 func (x *LogLine) GetContainer() string {
@@ -2868,7 +3200,7 @@ type UsageRequest struct {
 
 func (x *UsageRequest) Reset() {
 	*x = UsageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2880,7 +3212,7 @@ func (x *UsageRequest) String() string {
 func (*UsageRequest) ProtoMessage() {}
 
 func (x *UsageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[48]
+	mi := &file_orchestrator_proto_msgTypes[55]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2893,7 +3225,7 @@ func (x *UsageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageRequest.ProtoReflect.Descriptor instead.
 func (*UsageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{48}
+	return file_orchestrator_proto_rawDescGZIP(), []int{55}
 }
 
 func (x *UsageRequest) GetId() string {
@@ -2914,7 +3246,7 @@ type UsageResponse struct {
 
 func (x *UsageResponse) Reset() {
 	*x = UsageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2926,7 +3258,7 @@ func (x *UsageResponse) String() string {
 func (*UsageResponse) ProtoMessage() {}
 
 func (x *UsageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[49]
+	mi := &file_orchestrator_proto_msgTypes[56]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2939,7 +3271,7 @@ func (x *UsageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsageResponse.ProtoReflect.Descriptor instead.
 func (*UsageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{49}
+	return file_orchestrator_proto_rawDescGZIP(), []int{56}
 }
 
 func (x *UsageResponse) GetSpanSeconds() uint32 {
@@ -2972,7 +3304,7 @@ type UsagePoint struct {
 
 func (x *UsagePoint) Reset() {
 	*x = UsagePoint{}
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -2984,7 +3316,7 @@ func (x *UsagePoint) String() string {
 func (*UsagePoint) ProtoMessage() {}
 
 func (x *UsagePoint) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[50]
+	mi := &file_orchestrator_proto_msgTypes[57]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -2997,7 +3329,7 @@ func (x *UsagePoint) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use UsagePoint.ProtoReflect.Descriptor instead.
 func (*UsagePoint) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{50}
+	return file_orchestrator_proto_rawDescGZIP(), []int{57}
 }
 
 func (x *UsagePoint) GetAt() *timestamppb.Timestamp {
@@ -3050,7 +3382,7 @@ type StatusRequest struct {
 
 func (x *StatusRequest) Reset() {
 	*x = StatusRequest{}
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3062,7 +3394,7 @@ func (x *StatusRequest) String() string {
 func (*StatusRequest) ProtoMessage() {}
 
 func (x *StatusRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[51]
+	mi := &file_orchestrator_proto_msgTypes[58]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3075,7 +3407,7 @@ func (x *StatusRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusRequest.ProtoReflect.Descriptor instead.
 func (*StatusRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{51}
+	return file_orchestrator_proto_rawDescGZIP(), []int{58}
 }
 
 type StatusResponse struct {
@@ -3092,7 +3424,7 @@ type StatusResponse struct {
 
 func (x *StatusResponse) Reset() {
 	*x = StatusResponse{}
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3104,7 +3436,7 @@ func (x *StatusResponse) String() string {
 func (*StatusResponse) ProtoMessage() {}
 
 func (x *StatusResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[52]
+	mi := &file_orchestrator_proto_msgTypes[59]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3117,7 +3449,7 @@ func (x *StatusResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use StatusResponse.ProtoReflect.Descriptor instead.
 func (*StatusResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{52}
+	return file_orchestrator_proto_rawDescGZIP(), []int{59}
 }
 
 func (x *StatusResponse) GetVersion() string {
@@ -3173,7 +3505,7 @@ type AddStorageRequest struct {
 
 func (x *AddStorageRequest) Reset() {
 	*x = AddStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3185,7 +3517,7 @@ func (x *AddStorageRequest) String() string {
 func (*AddStorageRequest) ProtoMessage() {}
 
 func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[53]
+	mi := &file_orchestrator_proto_msgTypes[60]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3198,7 +3530,7 @@ func (x *AddStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageRequest.ProtoReflect.Descriptor instead.
 func (*AddStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{53}
+	return file_orchestrator_proto_rawDescGZIP(), []int{60}
 }
 
 func (x *AddStorageRequest) GetName() string {
@@ -3232,7 +3564,7 @@ type AddStorageResponse struct {
 
 func (x *AddStorageResponse) Reset() {
 	*x = AddStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3244,7 +3576,7 @@ func (x *AddStorageResponse) String() string {
 func (*AddStorageResponse) ProtoMessage() {}
 
 func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[54]
+	mi := &file_orchestrator_proto_msgTypes[61]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3257,7 +3589,7 @@ func (x *AddStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddStorageResponse.ProtoReflect.Descriptor instead.
 func (*AddStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{54}
+	return file_orchestrator_proto_rawDescGZIP(), []int{61}
 }
 
 func (x *AddStorageResponse) GetStorage() *Storage {
@@ -3285,7 +3617,7 @@ type MoveVolumeRequest struct {
 
 func (x *MoveVolumeRequest) Reset() {
 	*x = MoveVolumeRequest{}
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3297,7 +3629,7 @@ func (x *MoveVolumeRequest) String() string {
 func (*MoveVolumeRequest) ProtoMessage() {}
 
 func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[55]
+	mi := &file_orchestrator_proto_msgTypes[62]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3310,7 +3642,7 @@ func (x *MoveVolumeRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeRequest.ProtoReflect.Descriptor instead.
 func (*MoveVolumeRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{55}
+	return file_orchestrator_proto_rawDescGZIP(), []int{62}
 }
 
 func (x *MoveVolumeRequest) GetId() string {
@@ -3344,7 +3676,7 @@ type MoveVolumeResponse struct {
 
 func (x *MoveVolumeResponse) Reset() {
 	*x = MoveVolumeResponse{}
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3356,7 +3688,7 @@ func (x *MoveVolumeResponse) String() string {
 func (*MoveVolumeResponse) ProtoMessage() {}
 
 func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[56]
+	mi := &file_orchestrator_proto_msgTypes[63]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3369,7 +3701,7 @@ func (x *MoveVolumeResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MoveVolumeResponse.ProtoReflect.Descriptor instead.
 func (*MoveVolumeResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{56}
+	return file_orchestrator_proto_rawDescGZIP(), []int{63}
 }
 
 func (x *MoveVolumeResponse) GetDir() string {
@@ -3394,7 +3726,7 @@ type ListStorageRequest struct {
 
 func (x *ListStorageRequest) Reset() {
 	*x = ListStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3406,7 +3738,7 @@ func (x *ListStorageRequest) String() string {
 func (*ListStorageRequest) ProtoMessage() {}
 
 func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[57]
+	mi := &file_orchestrator_proto_msgTypes[64]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3419,7 +3751,7 @@ func (x *ListStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageRequest.ProtoReflect.Descriptor instead.
 func (*ListStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{57}
+	return file_orchestrator_proto_rawDescGZIP(), []int{64}
 }
 
 type ListStorageResponse struct {
@@ -3431,7 +3763,7 @@ type ListStorageResponse struct {
 
 func (x *ListStorageResponse) Reset() {
 	*x = ListStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3443,7 +3775,7 @@ func (x *ListStorageResponse) String() string {
 func (*ListStorageResponse) ProtoMessage() {}
 
 func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[58]
+	mi := &file_orchestrator_proto_msgTypes[65]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3456,7 +3788,7 @@ func (x *ListStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListStorageResponse.ProtoReflect.Descriptor instead.
 func (*ListStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{58}
+	return file_orchestrator_proto_rawDescGZIP(), []int{65}
 }
 
 func (x *ListStorageResponse) GetStorage() []*Storage {
@@ -3475,7 +3807,7 @@ type RemoveStorageRequest struct {
 
 func (x *RemoveStorageRequest) Reset() {
 	*x = RemoveStorageRequest{}
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3487,7 +3819,7 @@ func (x *RemoveStorageRequest) String() string {
 func (*RemoveStorageRequest) ProtoMessage() {}
 
 func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[59]
+	mi := &file_orchestrator_proto_msgTypes[66]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3500,7 +3832,7 @@ func (x *RemoveStorageRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageRequest.ProtoReflect.Descriptor instead.
 func (*RemoveStorageRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{59}
+	return file_orchestrator_proto_rawDescGZIP(), []int{66}
 }
 
 func (x *RemoveStorageRequest) GetName() string {
@@ -3518,7 +3850,7 @@ type RemoveStorageResponse struct {
 
 func (x *RemoveStorageResponse) Reset() {
 	*x = RemoveStorageResponse{}
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3530,7 +3862,7 @@ func (x *RemoveStorageResponse) String() string {
 func (*RemoveStorageResponse) ProtoMessage() {}
 
 func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[60]
+	mi := &file_orchestrator_proto_msgTypes[67]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3543,7 +3875,7 @@ func (x *RemoveStorageResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveStorageResponse.ProtoReflect.Descriptor instead.
 func (*RemoveStorageResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{60}
+	return file_orchestrator_proto_rawDescGZIP(), []int{67}
 }
 
 type Storage struct {
@@ -3558,7 +3890,7 @@ type Storage struct {
 
 func (x *Storage) Reset() {
 	*x = Storage{}
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3570,7 +3902,7 @@ func (x *Storage) String() string {
 func (*Storage) ProtoMessage() {}
 
 func (x *Storage) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[61]
+	mi := &file_orchestrator_proto_msgTypes[68]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3583,7 +3915,7 @@ func (x *Storage) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Storage.ProtoReflect.Descriptor instead.
 func (*Storage) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{61}
+	return file_orchestrator_proto_rawDescGZIP(), []int{68}
 }
 
 func (x *Storage) GetName() string {
@@ -3634,7 +3966,7 @@ type Listing struct {
 
 func (x *Listing) Reset() {
 	*x = Listing{}
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3646,7 +3978,7 @@ func (x *Listing) String() string {
 func (*Listing) ProtoMessage() {}
 
 func (x *Listing) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[62]
+	mi := &file_orchestrator_proto_msgTypes[69]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3659,7 +3991,7 @@ func (x *Listing) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Listing.ProtoReflect.Descriptor instead.
 func (*Listing) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{62}
+	return file_orchestrator_proto_rawDescGZIP(), []int{69}
 }
 
 func (x *Listing) GetCategory() string {
@@ -3740,7 +4072,7 @@ type AddRepositoryRequest struct {
 
 func (x *AddRepositoryRequest) Reset() {
 	*x = AddRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3752,7 +4084,7 @@ func (x *AddRepositoryRequest) String() string {
 func (*AddRepositoryRequest) ProtoMessage() {}
 
 func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[63]
+	mi := &file_orchestrator_proto_msgTypes[70]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3765,7 +4097,7 @@ func (x *AddRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*AddRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{63}
+	return file_orchestrator_proto_rawDescGZIP(), []int{70}
 }
 
 func (x *AddRepositoryRequest) GetName() string {
@@ -3806,7 +4138,7 @@ type AddRepositoryResponse struct {
 
 func (x *AddRepositoryResponse) Reset() {
 	*x = AddRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3818,7 +4150,7 @@ func (x *AddRepositoryResponse) String() string {
 func (*AddRepositoryResponse) ProtoMessage() {}
 
 func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[64]
+	mi := &file_orchestrator_proto_msgTypes[71]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3831,7 +4163,7 @@ func (x *AddRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*AddRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{64}
+	return file_orchestrator_proto_rawDescGZIP(), []int{71}
 }
 
 func (x *AddRepositoryResponse) GetRepository() *Repository {
@@ -3856,7 +4188,7 @@ type ListRepositoriesRequest struct {
 
 func (x *ListRepositoriesRequest) Reset() {
 	*x = ListRepositoriesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3868,7 +4200,7 @@ func (x *ListRepositoriesRequest) String() string {
 func (*ListRepositoriesRequest) ProtoMessage() {}
 
 func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[65]
+	mi := &file_orchestrator_proto_msgTypes[72]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3881,7 +4213,7 @@ func (x *ListRepositoriesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesRequest.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{65}
+	return file_orchestrator_proto_rawDescGZIP(), []int{72}
 }
 
 type ListRepositoriesResponse struct {
@@ -3893,7 +4225,7 @@ type ListRepositoriesResponse struct {
 
 func (x *ListRepositoriesResponse) Reset() {
 	*x = ListRepositoriesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3905,7 +4237,7 @@ func (x *ListRepositoriesResponse) String() string {
 func (*ListRepositoriesResponse) ProtoMessage() {}
 
 func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[66]
+	mi := &file_orchestrator_proto_msgTypes[73]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3918,7 +4250,7 @@ func (x *ListRepositoriesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListRepositoriesResponse.ProtoReflect.Descriptor instead.
 func (*ListRepositoriesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{66}
+	return file_orchestrator_proto_rawDescGZIP(), []int{73}
 }
 
 func (x *ListRepositoriesResponse) GetRepositories() []*Repository {
@@ -3937,7 +4269,7 @@ type RemoveRepositoryRequest struct {
 
 func (x *RemoveRepositoryRequest) Reset() {
 	*x = RemoveRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3949,7 +4281,7 @@ func (x *RemoveRepositoryRequest) String() string {
 func (*RemoveRepositoryRequest) ProtoMessage() {}
 
 func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[67]
+	mi := &file_orchestrator_proto_msgTypes[74]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -3962,7 +4294,7 @@ func (x *RemoveRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{67}
+	return file_orchestrator_proto_rawDescGZIP(), []int{74}
 }
 
 func (x *RemoveRepositoryRequest) GetName() string {
@@ -3981,7 +4313,7 @@ type RemoveRepositoryResponse struct {
 
 func (x *RemoveRepositoryResponse) Reset() {
 	*x = RemoveRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -3993,7 +4325,7 @@ func (x *RemoveRepositoryResponse) String() string {
 func (*RemoveRepositoryResponse) ProtoMessage() {}
 
 func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[68]
+	mi := &file_orchestrator_proto_msgTypes[75]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4006,7 +4338,7 @@ func (x *RemoveRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*RemoveRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{68}
+	return file_orchestrator_proto_rawDescGZIP(), []int{75}
 }
 
 func (x *RemoveRepositoryResponse) GetRecoveryKey() string {
@@ -4025,7 +4357,7 @@ type GetRecoveryKeyRequest struct {
 
 func (x *GetRecoveryKeyRequest) Reset() {
 	*x = GetRecoveryKeyRequest{}
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4037,7 +4369,7 @@ func (x *GetRecoveryKeyRequest) String() string {
 func (*GetRecoveryKeyRequest) ProtoMessage() {}
 
 func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[69]
+	mi := &file_orchestrator_proto_msgTypes[76]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4050,7 +4382,7 @@ func (x *GetRecoveryKeyRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyRequest.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{69}
+	return file_orchestrator_proto_rawDescGZIP(), []int{76}
 }
 
 func (x *GetRecoveryKeyRequest) GetName() string {
@@ -4069,7 +4401,7 @@ type GetRecoveryKeyResponse struct {
 
 func (x *GetRecoveryKeyResponse) Reset() {
 	*x = GetRecoveryKeyResponse{}
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4081,7 +4413,7 @@ func (x *GetRecoveryKeyResponse) String() string {
 func (*GetRecoveryKeyResponse) ProtoMessage() {}
 
 func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[70]
+	mi := &file_orchestrator_proto_msgTypes[77]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4094,7 +4426,7 @@ func (x *GetRecoveryKeyResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use GetRecoveryKeyResponse.ProtoReflect.Descriptor instead.
 func (*GetRecoveryKeyResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{70}
+	return file_orchestrator_proto_rawDescGZIP(), []int{77}
 }
 
 func (x *GetRecoveryKeyResponse) GetRecoveryKey() string {
@@ -4117,7 +4449,7 @@ type Repository struct {
 
 func (x *Repository) Reset() {
 	*x = Repository{}
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4129,7 +4461,7 @@ func (x *Repository) String() string {
 func (*Repository) ProtoMessage() {}
 
 func (x *Repository) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[71]
+	mi := &file_orchestrator_proto_msgTypes[78]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4142,7 +4474,7 @@ func (x *Repository) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Repository.ProtoReflect.Descriptor instead.
 func (*Repository) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{71}
+	return file_orchestrator_proto_rawDescGZIP(), []int{78}
 }
 
 func (x *Repository) GetName() string {
@@ -4196,7 +4528,7 @@ type Schedule struct {
 
 func (x *Schedule) Reset() {
 	*x = Schedule{}
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4208,7 +4540,7 @@ func (x *Schedule) String() string {
 func (*Schedule) ProtoMessage() {}
 
 func (x *Schedule) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[72]
+	mi := &file_orchestrator_proto_msgTypes[79]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4221,7 +4553,7 @@ func (x *Schedule) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Schedule.ProtoReflect.Descriptor instead.
 func (*Schedule) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{72}
+	return file_orchestrator_proto_rawDescGZIP(), []int{79}
 }
 
 func (x *Schedule) GetHours() int32 {
@@ -4276,7 +4608,7 @@ type SetRepositoryRequest struct {
 
 func (x *SetRepositoryRequest) Reset() {
 	*x = SetRepositoryRequest{}
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4288,7 +4620,7 @@ func (x *SetRepositoryRequest) String() string {
 func (*SetRepositoryRequest) ProtoMessage() {}
 
 func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[73]
+	mi := &file_orchestrator_proto_msgTypes[80]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4301,7 +4633,7 @@ func (x *SetRepositoryRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryRequest.ProtoReflect.Descriptor instead.
 func (*SetRepositoryRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{73}
+	return file_orchestrator_proto_rawDescGZIP(), []int{80}
 }
 
 func (x *SetRepositoryRequest) GetName() string {
@@ -4327,7 +4659,7 @@ type SetRepositoryResponse struct {
 
 func (x *SetRepositoryResponse) Reset() {
 	*x = SetRepositoryResponse{}
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4339,7 +4671,7 @@ func (x *SetRepositoryResponse) String() string {
 func (*SetRepositoryResponse) ProtoMessage() {}
 
 func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[74]
+	mi := &file_orchestrator_proto_msgTypes[81]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4352,7 +4684,7 @@ func (x *SetRepositoryResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetRepositoryResponse.ProtoReflect.Descriptor instead.
 func (*SetRepositoryResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{74}
+	return file_orchestrator_proto_rawDescGZIP(), []int{81}
 }
 
 func (x *SetRepositoryResponse) GetRepository() *Repository {
@@ -4378,7 +4710,7 @@ type Backup struct {
 
 func (x *Backup) Reset() {
 	*x = Backup{}
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4390,7 +4722,7 @@ func (x *Backup) String() string {
 func (*Backup) ProtoMessage() {}
 
 func (x *Backup) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[75]
+	mi := &file_orchestrator_proto_msgTypes[82]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4403,7 +4735,7 @@ func (x *Backup) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Backup.ProtoReflect.Descriptor instead.
 func (*Backup) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{75}
+	return file_orchestrator_proto_rawDescGZIP(), []int{82}
 }
 
 func (x *Backup) GetMade() *timestamppb.Timestamp {
@@ -4465,7 +4797,7 @@ type MakeSnapshotRequest struct {
 
 func (x *MakeSnapshotRequest) Reset() {
 	*x = MakeSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4477,7 +4809,7 @@ func (x *MakeSnapshotRequest) String() string {
 func (*MakeSnapshotRequest) ProtoMessage() {}
 
 func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[76]
+	mi := &file_orchestrator_proto_msgTypes[83]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4490,7 +4822,7 @@ func (x *MakeSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use MakeSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*MakeSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{76}
+	return file_orchestrator_proto_rawDescGZIP(), []int{83}
 }
 
 func (x *MakeSnapshotRequest) GetId() string {
@@ -4517,7 +4849,7 @@ type ListSnapshotsRequest struct {
 
 func (x *ListSnapshotsRequest) Reset() {
 	*x = ListSnapshotsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4529,7 +4861,7 @@ func (x *ListSnapshotsRequest) String() string {
 func (*ListSnapshotsRequest) ProtoMessage() {}
 
 func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[77]
+	mi := &file_orchestrator_proto_msgTypes[84]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4542,7 +4874,7 @@ func (x *ListSnapshotsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsRequest.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{77}
+	return file_orchestrator_proto_rawDescGZIP(), []int{84}
 }
 
 func (x *ListSnapshotsRequest) GetRepository() string {
@@ -4568,7 +4900,7 @@ type ListSnapshotsResponse struct {
 
 func (x *ListSnapshotsResponse) Reset() {
 	*x = ListSnapshotsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4580,7 +4912,7 @@ func (x *ListSnapshotsResponse) String() string {
 func (*ListSnapshotsResponse) ProtoMessage() {}
 
 func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[78]
+	mi := &file_orchestrator_proto_msgTypes[85]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4593,7 +4925,7 @@ func (x *ListSnapshotsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListSnapshotsResponse.ProtoReflect.Descriptor instead.
 func (*ListSnapshotsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{78}
+	return file_orchestrator_proto_rawDescGZIP(), []int{85}
 }
 
 func (x *ListSnapshotsResponse) GetSnapshots() []*Snapshot {
@@ -4613,7 +4945,7 @@ type ProveSnapshotRequest struct {
 
 func (x *ProveSnapshotRequest) Reset() {
 	*x = ProveSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4625,7 +4957,7 @@ func (x *ProveSnapshotRequest) String() string {
 func (*ProveSnapshotRequest) ProtoMessage() {}
 
 func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[79]
+	mi := &file_orchestrator_proto_msgTypes[86]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4638,7 +4970,7 @@ func (x *ProveSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ProveSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*ProveSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{79}
+	return file_orchestrator_proto_rawDescGZIP(), []int{86}
 }
 
 func (x *ProveSnapshotRequest) GetId() string {
@@ -4667,7 +4999,7 @@ type RestoreSnapshotRequest struct {
 
 func (x *RestoreSnapshotRequest) Reset() {
 	*x = RestoreSnapshotRequest{}
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4679,7 +5011,7 @@ func (x *RestoreSnapshotRequest) String() string {
 func (*RestoreSnapshotRequest) ProtoMessage() {}
 
 func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[80]
+	mi := &file_orchestrator_proto_msgTypes[87]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4692,7 +5024,7 @@ func (x *RestoreSnapshotRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RestoreSnapshotRequest.ProtoReflect.Descriptor instead.
 func (*RestoreSnapshotRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{80}
+	return file_orchestrator_proto_rawDescGZIP(), []int{87}
 }
 
 func (x *RestoreSnapshotRequest) GetId() string {
@@ -4735,7 +5067,7 @@ type SnapshotProgress struct {
 
 func (x *SnapshotProgress) Reset() {
 	*x = SnapshotProgress{}
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4747,7 +5079,7 @@ func (x *SnapshotProgress) String() string {
 func (*SnapshotProgress) ProtoMessage() {}
 
 func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[81]
+	mi := &file_orchestrator_proto_msgTypes[88]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4760,7 +5092,7 @@ func (x *SnapshotProgress) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SnapshotProgress.ProtoReflect.Descriptor instead.
 func (*SnapshotProgress) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{81}
+	return file_orchestrator_proto_rawDescGZIP(), []int{88}
 }
 
 func (x *SnapshotProgress) GetMessage() string {
@@ -4805,7 +5137,7 @@ type Snapshot struct {
 
 func (x *Snapshot) Reset() {
 	*x = Snapshot{}
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[89]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4817,7 +5149,7 @@ func (x *Snapshot) String() string {
 func (*Snapshot) ProtoMessage() {}
 
 func (x *Snapshot) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[82]
+	mi := &file_orchestrator_proto_msgTypes[89]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4830,7 +5162,7 @@ func (x *Snapshot) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Snapshot.ProtoReflect.Descriptor instead.
 func (*Snapshot) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{82}
+	return file_orchestrator_proto_rawDescGZIP(), []int{89}
 }
 
 func (x *Snapshot) GetId() string {
@@ -4883,7 +5215,7 @@ type ListNoticesRequest struct {
 
 func (x *ListNoticesRequest) Reset() {
 	*x = ListNoticesRequest{}
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[90]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4895,7 +5227,7 @@ func (x *ListNoticesRequest) String() string {
 func (*ListNoticesRequest) ProtoMessage() {}
 
 func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[83]
+	mi := &file_orchestrator_proto_msgTypes[90]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4908,7 +5240,7 @@ func (x *ListNoticesRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesRequest.ProtoReflect.Descriptor instead.
 func (*ListNoticesRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{83}
+	return file_orchestrator_proto_rawDescGZIP(), []int{90}
 }
 
 type ListNoticesResponse struct {
@@ -4920,7 +5252,7 @@ type ListNoticesResponse struct {
 
 func (x *ListNoticesResponse) Reset() {
 	*x = ListNoticesResponse{}
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[91]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4932,7 +5264,7 @@ func (x *ListNoticesResponse) String() string {
 func (*ListNoticesResponse) ProtoMessage() {}
 
 func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[84]
+	mi := &file_orchestrator_proto_msgTypes[91]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4945,7 +5277,7 @@ func (x *ListNoticesResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListNoticesResponse.ProtoReflect.Descriptor instead.
 func (*ListNoticesResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{84}
+	return file_orchestrator_proto_rawDescGZIP(), []int{91}
 }
 
 func (x *ListNoticesResponse) GetNotices() []*Notice {
@@ -4972,7 +5304,7 @@ type Notice struct {
 
 func (x *Notice) Reset() {
 	*x = Notice{}
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[92]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -4984,7 +5316,7 @@ func (x *Notice) String() string {
 func (*Notice) ProtoMessage() {}
 
 func (x *Notice) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[85]
+	mi := &file_orchestrator_proto_msgTypes[92]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -4997,7 +5329,7 @@ func (x *Notice) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Notice.ProtoReflect.Descriptor instead.
 func (*Notice) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{85}
+	return file_orchestrator_proto_rawDescGZIP(), []int{92}
 }
 
 func (x *Notice) GetId() string {
@@ -5073,7 +5405,7 @@ type AddTargetRequest struct {
 
 func (x *AddTargetRequest) Reset() {
 	*x = AddTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[86]
+	mi := &file_orchestrator_proto_msgTypes[93]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5085,7 +5417,7 @@ func (x *AddTargetRequest) String() string {
 func (*AddTargetRequest) ProtoMessage() {}
 
 func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[86]
+	mi := &file_orchestrator_proto_msgTypes[93]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5098,7 +5430,7 @@ func (x *AddTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetRequest.ProtoReflect.Descriptor instead.
 func (*AddTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{86}
+	return file_orchestrator_proto_rawDescGZIP(), []int{93}
 }
 
 func (x *AddTargetRequest) GetName() string {
@@ -5124,7 +5456,7 @@ type AddTargetResponse struct {
 
 func (x *AddTargetResponse) Reset() {
 	*x = AddTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[87]
+	mi := &file_orchestrator_proto_msgTypes[94]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5136,7 +5468,7 @@ func (x *AddTargetResponse) String() string {
 func (*AddTargetResponse) ProtoMessage() {}
 
 func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[87]
+	mi := &file_orchestrator_proto_msgTypes[94]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5149,7 +5481,7 @@ func (x *AddTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTargetResponse.ProtoReflect.Descriptor instead.
 func (*AddTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{87}
+	return file_orchestrator_proto_rawDescGZIP(), []int{94}
 }
 
 func (x *AddTargetResponse) GetTarget() *Target {
@@ -5167,7 +5499,7 @@ type ListTargetsRequest struct {
 
 func (x *ListTargetsRequest) Reset() {
 	*x = ListTargetsRequest{}
-	mi := &file_orchestrator_proto_msgTypes[88]
+	mi := &file_orchestrator_proto_msgTypes[95]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5179,7 +5511,7 @@ func (x *ListTargetsRequest) String() string {
 func (*ListTargetsRequest) ProtoMessage() {}
 
 func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[88]
+	mi := &file_orchestrator_proto_msgTypes[95]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5192,7 +5524,7 @@ func (x *ListTargetsRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsRequest.ProtoReflect.Descriptor instead.
 func (*ListTargetsRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{88}
+	return file_orchestrator_proto_rawDescGZIP(), []int{95}
 }
 
 type ListTargetsResponse struct {
@@ -5204,7 +5536,7 @@ type ListTargetsResponse struct {
 
 func (x *ListTargetsResponse) Reset() {
 	*x = ListTargetsResponse{}
-	mi := &file_orchestrator_proto_msgTypes[89]
+	mi := &file_orchestrator_proto_msgTypes[96]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5216,7 +5548,7 @@ func (x *ListTargetsResponse) String() string {
 func (*ListTargetsResponse) ProtoMessage() {}
 
 func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[89]
+	mi := &file_orchestrator_proto_msgTypes[96]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5229,7 +5561,7 @@ func (x *ListTargetsResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTargetsResponse.ProtoReflect.Descriptor instead.
 func (*ListTargetsResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{89}
+	return file_orchestrator_proto_rawDescGZIP(), []int{96}
 }
 
 func (x *ListTargetsResponse) GetTargets() []*Target {
@@ -5248,7 +5580,7 @@ type TestTargetRequest struct {
 
 func (x *TestTargetRequest) Reset() {
 	*x = TestTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[90]
+	mi := &file_orchestrator_proto_msgTypes[97]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5260,7 +5592,7 @@ func (x *TestTargetRequest) String() string {
 func (*TestTargetRequest) ProtoMessage() {}
 
 func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[90]
+	mi := &file_orchestrator_proto_msgTypes[97]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5273,7 +5605,7 @@ func (x *TestTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetRequest.ProtoReflect.Descriptor instead.
 func (*TestTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{90}
+	return file_orchestrator_proto_rawDescGZIP(), []int{97}
 }
 
 func (x *TestTargetRequest) GetName() string {
@@ -5291,7 +5623,7 @@ type TestTargetResponse struct {
 
 func (x *TestTargetResponse) Reset() {
 	*x = TestTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[91]
+	mi := &file_orchestrator_proto_msgTypes[98]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5303,7 +5635,7 @@ func (x *TestTargetResponse) String() string {
 func (*TestTargetResponse) ProtoMessage() {}
 
 func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[91]
+	mi := &file_orchestrator_proto_msgTypes[98]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5316,7 +5648,7 @@ func (x *TestTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use TestTargetResponse.ProtoReflect.Descriptor instead.
 func (*TestTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{91}
+	return file_orchestrator_proto_rawDescGZIP(), []int{98}
 }
 
 type RemoveTargetRequest struct {
@@ -5328,7 +5660,7 @@ type RemoveTargetRequest struct {
 
 func (x *RemoveTargetRequest) Reset() {
 	*x = RemoveTargetRequest{}
-	mi := &file_orchestrator_proto_msgTypes[92]
+	mi := &file_orchestrator_proto_msgTypes[99]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5340,7 +5672,7 @@ func (x *RemoveTargetRequest) String() string {
 func (*RemoveTargetRequest) ProtoMessage() {}
 
 func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[92]
+	mi := &file_orchestrator_proto_msgTypes[99]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5353,7 +5685,7 @@ func (x *RemoveTargetRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetRequest.ProtoReflect.Descriptor instead.
 func (*RemoveTargetRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{92}
+	return file_orchestrator_proto_rawDescGZIP(), []int{99}
 }
 
 func (x *RemoveTargetRequest) GetName() string {
@@ -5371,7 +5703,7 @@ type RemoveTargetResponse struct {
 
 func (x *RemoveTargetResponse) Reset() {
 	*x = RemoveTargetResponse{}
-	mi := &file_orchestrator_proto_msgTypes[93]
+	mi := &file_orchestrator_proto_msgTypes[100]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5383,7 +5715,7 @@ func (x *RemoveTargetResponse) String() string {
 func (*RemoveTargetResponse) ProtoMessage() {}
 
 func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[93]
+	mi := &file_orchestrator_proto_msgTypes[100]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5396,7 +5728,7 @@ func (x *RemoveTargetResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTargetResponse.ProtoReflect.Descriptor instead.
 func (*RemoveTargetResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{93}
+	return file_orchestrator_proto_rawDescGZIP(), []int{100}
 }
 
 type Target struct {
@@ -5414,7 +5746,7 @@ type Target struct {
 
 func (x *Target) Reset() {
 	*x = Target{}
-	mi := &file_orchestrator_proto_msgTypes[94]
+	mi := &file_orchestrator_proto_msgTypes[101]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5426,7 +5758,7 @@ func (x *Target) String() string {
 func (*Target) ProtoMessage() {}
 
 func (x *Target) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[94]
+	mi := &file_orchestrator_proto_msgTypes[101]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5439,7 +5771,7 @@ func (x *Target) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Target.ProtoReflect.Descriptor instead.
 func (*Target) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{94}
+	return file_orchestrator_proto_rawDescGZIP(), []int{101}
 }
 
 func (x *Target) GetName() string {
@@ -5499,7 +5831,7 @@ type ListUsersRequest struct {
 
 func (x *ListUsersRequest) Reset() {
 	*x = ListUsersRequest{}
-	mi := &file_orchestrator_proto_msgTypes[95]
+	mi := &file_orchestrator_proto_msgTypes[102]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5511,7 +5843,7 @@ func (x *ListUsersRequest) String() string {
 func (*ListUsersRequest) ProtoMessage() {}
 
 func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[95]
+	mi := &file_orchestrator_proto_msgTypes[102]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5524,7 +5856,7 @@ func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
 func (*ListUsersRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{95}
+	return file_orchestrator_proto_rawDescGZIP(), []int{102}
 }
 
 type ListUsersResponse struct {
@@ -5536,7 +5868,7 @@ type ListUsersResponse struct {
 
 func (x *ListUsersResponse) Reset() {
 	*x = ListUsersResponse{}
-	mi := &file_orchestrator_proto_msgTypes[96]
+	mi := &file_orchestrator_proto_msgTypes[103]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5548,7 +5880,7 @@ func (x *ListUsersResponse) String() string {
 func (*ListUsersResponse) ProtoMessage() {}
 
 func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[96]
+	mi := &file_orchestrator_proto_msgTypes[103]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5561,7 +5893,7 @@ func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
 func (*ListUsersResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{96}
+	return file_orchestrator_proto_rawDescGZIP(), []int{103}
 }
 
 func (x *ListUsersResponse) GetUsers() []*User {
@@ -5584,7 +5916,7 @@ type User struct {
 
 func (x *User) Reset() {
 	*x = User{}
-	mi := &file_orchestrator_proto_msgTypes[97]
+	mi := &file_orchestrator_proto_msgTypes[104]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5596,7 +5928,7 @@ func (x *User) String() string {
 func (*User) ProtoMessage() {}
 
 func (x *User) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[97]
+	mi := &file_orchestrator_proto_msgTypes[104]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5609,7 +5941,7 @@ func (x *User) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use User.ProtoReflect.Descriptor instead.
 func (*User) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{97}
+	return file_orchestrator_proto_rawDescGZIP(), []int{104}
 }
 
 func (x *User) GetName() string {
@@ -5657,7 +5989,7 @@ type AddUserRequest struct {
 
 func (x *AddUserRequest) Reset() {
 	*x = AddUserRequest{}
-	mi := &file_orchestrator_proto_msgTypes[98]
+	mi := &file_orchestrator_proto_msgTypes[105]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5669,7 +6001,7 @@ func (x *AddUserRequest) String() string {
 func (*AddUserRequest) ProtoMessage() {}
 
 func (x *AddUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[98]
+	mi := &file_orchestrator_proto_msgTypes[105]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5682,7 +6014,7 @@ func (x *AddUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddUserRequest.ProtoReflect.Descriptor instead.
 func (*AddUserRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{98}
+	return file_orchestrator_proto_rawDescGZIP(), []int{105}
 }
 
 func (x *AddUserRequest) GetName() string {
@@ -5711,7 +6043,7 @@ type Invitation struct {
 
 func (x *Invitation) Reset() {
 	*x = Invitation{}
-	mi := &file_orchestrator_proto_msgTypes[99]
+	mi := &file_orchestrator_proto_msgTypes[106]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5723,7 +6055,7 @@ func (x *Invitation) String() string {
 func (*Invitation) ProtoMessage() {}
 
 func (x *Invitation) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[99]
+	mi := &file_orchestrator_proto_msgTypes[106]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5736,7 +6068,7 @@ func (x *Invitation) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Invitation.ProtoReflect.Descriptor instead.
 func (*Invitation) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{99}
+	return file_orchestrator_proto_rawDescGZIP(), []int{106}
 }
 
 func (x *Invitation) GetCode() string {
@@ -5771,7 +6103,7 @@ type SetUserRequest struct {
 
 func (x *SetUserRequest) Reset() {
 	*x = SetUserRequest{}
-	mi := &file_orchestrator_proto_msgTypes[100]
+	mi := &file_orchestrator_proto_msgTypes[107]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5783,7 +6115,7 @@ func (x *SetUserRequest) String() string {
 func (*SetUserRequest) ProtoMessage() {}
 
 func (x *SetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[100]
+	mi := &file_orchestrator_proto_msgTypes[107]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5796,7 +6128,7 @@ func (x *SetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserRequest.ProtoReflect.Descriptor instead.
 func (*SetUserRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{100}
+	return file_orchestrator_proto_rawDescGZIP(), []int{107}
 }
 
 func (x *SetUserRequest) GetName() string {
@@ -5829,7 +6161,7 @@ type Shared struct {
 
 func (x *Shared) Reset() {
 	*x = Shared{}
-	mi := &file_orchestrator_proto_msgTypes[101]
+	mi := &file_orchestrator_proto_msgTypes[108]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5841,7 +6173,7 @@ func (x *Shared) String() string {
 func (*Shared) ProtoMessage() {}
 
 func (x *Shared) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[101]
+	mi := &file_orchestrator_proto_msgTypes[108]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5854,7 +6186,7 @@ func (x *Shared) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Shared.ProtoReflect.Descriptor instead.
 func (*Shared) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{101}
+	return file_orchestrator_proto_rawDescGZIP(), []int{108}
 }
 
 func (x *Shared) GetApps() []string {
@@ -5873,7 +6205,7 @@ type SetUserResponse struct {
 
 func (x *SetUserResponse) Reset() {
 	*x = SetUserResponse{}
-	mi := &file_orchestrator_proto_msgTypes[102]
+	mi := &file_orchestrator_proto_msgTypes[109]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5885,7 +6217,7 @@ func (x *SetUserResponse) String() string {
 func (*SetUserResponse) ProtoMessage() {}
 
 func (x *SetUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[102]
+	mi := &file_orchestrator_proto_msgTypes[109]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5898,7 +6230,7 @@ func (x *SetUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use SetUserResponse.ProtoReflect.Descriptor instead.
 func (*SetUserResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{102}
+	return file_orchestrator_proto_rawDescGZIP(), []int{109}
 }
 
 func (x *SetUserResponse) GetUser() *User {
@@ -5917,7 +6249,7 @@ type ResetUserRequest struct {
 
 func (x *ResetUserRequest) Reset() {
 	*x = ResetUserRequest{}
-	mi := &file_orchestrator_proto_msgTypes[103]
+	mi := &file_orchestrator_proto_msgTypes[110]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5929,7 +6261,7 @@ func (x *ResetUserRequest) String() string {
 func (*ResetUserRequest) ProtoMessage() {}
 
 func (x *ResetUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[103]
+	mi := &file_orchestrator_proto_msgTypes[110]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5942,7 +6274,7 @@ func (x *ResetUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ResetUserRequest.ProtoReflect.Descriptor instead.
 func (*ResetUserRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{103}
+	return file_orchestrator_proto_rawDescGZIP(), []int{110}
 }
 
 func (x *ResetUserRequest) GetName() string {
@@ -5961,7 +6293,7 @@ type RemoveUserRequest struct {
 
 func (x *RemoveUserRequest) Reset() {
 	*x = RemoveUserRequest{}
-	mi := &file_orchestrator_proto_msgTypes[104]
+	mi := &file_orchestrator_proto_msgTypes[111]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -5973,7 +6305,7 @@ func (x *RemoveUserRequest) String() string {
 func (*RemoveUserRequest) ProtoMessage() {}
 
 func (x *RemoveUserRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[104]
+	mi := &file_orchestrator_proto_msgTypes[111]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -5986,7 +6318,7 @@ func (x *RemoveUserRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveUserRequest.ProtoReflect.Descriptor instead.
 func (*RemoveUserRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{104}
+	return file_orchestrator_proto_rawDescGZIP(), []int{111}
 }
 
 func (x *RemoveUserRequest) GetName() string {
@@ -6004,7 +6336,7 @@ type RemoveUserResponse struct {
 
 func (x *RemoveUserResponse) Reset() {
 	*x = RemoveUserResponse{}
-	mi := &file_orchestrator_proto_msgTypes[105]
+	mi := &file_orchestrator_proto_msgTypes[112]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6016,7 +6348,7 @@ func (x *RemoveUserResponse) String() string {
 func (*RemoveUserResponse) ProtoMessage() {}
 
 func (x *RemoveUserResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[105]
+	mi := &file_orchestrator_proto_msgTypes[112]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6029,7 +6361,7 @@ func (x *RemoveUserResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveUserResponse.ProtoReflect.Descriptor instead.
 func (*RemoveUserResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{105}
+	return file_orchestrator_proto_rawDescGZIP(), []int{112}
 }
 
 var File_orchestrator_proto protoreflect.FileDescriptor
@@ -6169,7 +6501,24 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x05since\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05since\x12%\n" +
 	"\x0erecovery_codes\x18\x03 \x01(\x05R\rrecoveryCodes\"\x18\n" +
 	"\x16EndSecondFactorRequest\"\x19\n" +
-	"\x17EndSecondFactorResponse\"\x15\n" +
+	"\x17EndSecondFactorResponse\"/\n" +
+	"\x19RenewRecoveryCodesRequest\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\"2\n" +
+	"\x1aRenewRecoveryCodesResponse\x12\x14\n" +
+	"\x05codes\x18\x01 \x03(\tR\x05codes\"\x15\n" +
+	"\x13ListPasskeysRequest\"K\n" +
+	"\x14ListPasskeysResponse\x123\n" +
+	"\bpasskeys\x18\x01 \x03(\v2\x17.archipelago.v1.PasskeyR\bpasskeys\"\xa3\x01\n" +
+	"\aPasskey\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\x12\x12\n" +
+	"\x04name\x18\x02 \x01(\tR\x04name\x12\x12\n" +
+	"\x04host\x18\x03 \x01(\tR\x04host\x120\n" +
+	"\x05added\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x05added\x12.\n" +
+	"\x04used\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04used\"'\n" +
+	"\x15RemovePasskeysRequest\x12\x0e\n" +
+	"\x02id\x18\x01 \x01(\tR\x02id\"2\n" +
+	"\x16RemovePasskeysResponse\x12\x18\n" +
+	"\aremoved\x18\x01 \x01(\rR\aremoved\"\x15\n" +
 	"\x13ListSessionsRequest\"K\n" +
 	"\x14ListSessionsResponse\x123\n" +
 	"\bsessions\x18\x01 \x03(\v2\x17.archipelago.v1.SessionR\bsessions\"\xc3\x01\n" +
@@ -6476,7 +6825,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xa9\"\n" +
+	"2\xd7$\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -6494,7 +6843,10 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\aRestore\x12\x1e.archipelago.v1.RestoreRequest\x1a\x19.archipelago.v1.Operation(\x01\x12V\n" +
 	"\vSetPassword\x12\".archipelago.v1.SetPasswordRequest\x1a#.archipelago.v1.SetPasswordResponse\x12\\\n" +
 	"\x0fGetSecondFactor\x12&.archipelago.v1.GetSecondFactorRequest\x1a\x1c.archipelago.v1.SecondFactor\"\x03\x90\x02\x01\x12b\n" +
-	"\x0fEndSecondFactor\x12&.archipelago.v1.EndSecondFactorRequest\x1a'.archipelago.v1.EndSecondFactorResponse\x12^\n" +
+	"\x0fEndSecondFactor\x12&.archipelago.v1.EndSecondFactorRequest\x1a'.archipelago.v1.EndSecondFactorResponse\x12k\n" +
+	"\x12RenewRecoveryCodes\x12).archipelago.v1.RenewRecoveryCodesRequest\x1a*.archipelago.v1.RenewRecoveryCodesResponse\x12^\n" +
+	"\fListPasskeys\x12#.archipelago.v1.ListPasskeysRequest\x1a$.archipelago.v1.ListPasskeysResponse\"\x03\x90\x02\x01\x12_\n" +
+	"\x0eRemovePasskeys\x12%.archipelago.v1.RemovePasskeysRequest\x1a&.archipelago.v1.RemovePasskeysResponse\x12^\n" +
 	"\fListSessions\x12#.archipelago.v1.ListSessionsRequest\x1a$.archipelago.v1.ListSessionsResponse\"\x03\x90\x02\x01\x12V\n" +
 	"\vEndSessions\x12\".archipelago.v1.EndSessionsRequest\x1a#.archipelago.v1.EndSessionsResponse\x12L\n" +
 	"\aUpgrade\x12\x1e.archipelago.v1.UpgradeRequest\x1a\x1f.archipelago.v1.UpgradeResponse(\x01\x12L\n" +
@@ -6549,294 +6901,310 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 113)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 120)
 var file_orchestrator_proto_goTypes = []any{
-	(State)(0),                       // 0: archipelago.v1.State
-	(*App)(nil),                      // 1: archipelago.v1.App
-	(*Previous)(nil),                 // 2: archipelago.v1.Previous
-	(*SubscribeRequest)(nil),         // 3: archipelago.v1.SubscribeRequest
-	(*GetSubscriptionRequest)(nil),   // 4: archipelago.v1.GetSubscriptionRequest
-	(*RefreshRequest)(nil),           // 5: archipelago.v1.RefreshRequest
-	(*Subscription)(nil),             // 6: archipelago.v1.Subscription
-	(*Container)(nil),                // 7: archipelago.v1.Container
-	(*ListAppsRequest)(nil),          // 8: archipelago.v1.ListAppsRequest
-	(*ListAppsResponse)(nil),         // 9: archipelago.v1.ListAppsResponse
-	(*GetAppRequest)(nil),            // 10: archipelago.v1.GetAppRequest
-	(*InstallRequest)(nil),           // 11: archipelago.v1.InstallRequest
-	(*UpdateRequest)(nil),            // 12: archipelago.v1.UpdateRequest
-	(*RollbackRequest)(nil),          // 13: archipelago.v1.RollbackRequest
-	(*ConfigureRequest)(nil),         // 14: archipelago.v1.ConfigureRequest
-	(*AdoptRequest)(nil),             // 15: archipelago.v1.AdoptRequest
-	(*ImportSecretRequest)(nil),      // 16: archipelago.v1.ImportSecretRequest
-	(*ImportSecretResponse)(nil),     // 17: archipelago.v1.ImportSecretResponse
-	(*BackupRequest)(nil),            // 18: archipelago.v1.BackupRequest
-	(*Chunk)(nil),                    // 19: archipelago.v1.Chunk
-	(*RestoreRequest)(nil),           // 20: archipelago.v1.RestoreRequest
-	(*RestoreHeader)(nil),            // 21: archipelago.v1.RestoreHeader
-	(*SetPasswordRequest)(nil),       // 22: archipelago.v1.SetPasswordRequest
-	(*SetPasswordResponse)(nil),      // 23: archipelago.v1.SetPasswordResponse
-	(*GetSecondFactorRequest)(nil),   // 24: archipelago.v1.GetSecondFactorRequest
-	(*SecondFactor)(nil),             // 25: archipelago.v1.SecondFactor
-	(*EndSecondFactorRequest)(nil),   // 26: archipelago.v1.EndSecondFactorRequest
-	(*EndSecondFactorResponse)(nil),  // 27: archipelago.v1.EndSecondFactorResponse
-	(*ListSessionsRequest)(nil),      // 28: archipelago.v1.ListSessionsRequest
-	(*ListSessionsResponse)(nil),     // 29: archipelago.v1.ListSessionsResponse
-	(*Session)(nil),                  // 30: archipelago.v1.Session
-	(*EndSessionsRequest)(nil),       // 31: archipelago.v1.EndSessionsRequest
-	(*EndSessionsResponse)(nil),      // 32: archipelago.v1.EndSessionsResponse
-	(*UpgradeRequest)(nil),           // 33: archipelago.v1.UpgradeRequest
-	(*UpgradeResponse)(nil),          // 34: archipelago.v1.UpgradeResponse
-	(*DoctorRequest)(nil),            // 35: archipelago.v1.DoctorRequest
-	(*DoctorResponse)(nil),           // 36: archipelago.v1.DoctorResponse
-	(*Finding)(nil),                  // 37: archipelago.v1.Finding
-	(*StartRequest)(nil),             // 38: archipelago.v1.StartRequest
-	(*StopRequest)(nil),              // 39: archipelago.v1.StopRequest
-	(*RestartRequest)(nil),           // 40: archipelago.v1.RestartRequest
-	(*UninstallRequest)(nil),         // 41: archipelago.v1.UninstallRequest
-	(*Operation)(nil),                // 42: archipelago.v1.Operation
-	(*WatchRequest)(nil),             // 43: archipelago.v1.WatchRequest
-	(*Progress)(nil),                 // 44: archipelago.v1.Progress
-	(*CredentialsRequest)(nil),       // 45: archipelago.v1.CredentialsRequest
-	(*CredentialsResponse)(nil),      // 46: archipelago.v1.CredentialsResponse
-	(*LogsRequest)(nil),              // 47: archipelago.v1.LogsRequest
-	(*LogLine)(nil),                  // 48: archipelago.v1.LogLine
-	(*UsageRequest)(nil),             // 49: archipelago.v1.UsageRequest
-	(*UsageResponse)(nil),            // 50: archipelago.v1.UsageResponse
-	(*UsagePoint)(nil),               // 51: archipelago.v1.UsagePoint
-	(*StatusRequest)(nil),            // 52: archipelago.v1.StatusRequest
-	(*StatusResponse)(nil),           // 53: archipelago.v1.StatusResponse
-	(*AddStorageRequest)(nil),        // 54: archipelago.v1.AddStorageRequest
-	(*AddStorageResponse)(nil),       // 55: archipelago.v1.AddStorageResponse
-	(*MoveVolumeRequest)(nil),        // 56: archipelago.v1.MoveVolumeRequest
-	(*MoveVolumeResponse)(nil),       // 57: archipelago.v1.MoveVolumeResponse
-	(*ListStorageRequest)(nil),       // 58: archipelago.v1.ListStorageRequest
-	(*ListStorageResponse)(nil),      // 59: archipelago.v1.ListStorageResponse
-	(*RemoveStorageRequest)(nil),     // 60: archipelago.v1.RemoveStorageRequest
-	(*RemoveStorageResponse)(nil),    // 61: archipelago.v1.RemoveStorageResponse
-	(*Storage)(nil),                  // 62: archipelago.v1.Storage
-	(*Listing)(nil),                  // 63: archipelago.v1.Listing
-	(*AddRepositoryRequest)(nil),     // 64: archipelago.v1.AddRepositoryRequest
-	(*AddRepositoryResponse)(nil),    // 65: archipelago.v1.AddRepositoryResponse
-	(*ListRepositoriesRequest)(nil),  // 66: archipelago.v1.ListRepositoriesRequest
-	(*ListRepositoriesResponse)(nil), // 67: archipelago.v1.ListRepositoriesResponse
-	(*RemoveRepositoryRequest)(nil),  // 68: archipelago.v1.RemoveRepositoryRequest
-	(*RemoveRepositoryResponse)(nil), // 69: archipelago.v1.RemoveRepositoryResponse
-	(*GetRecoveryKeyRequest)(nil),    // 70: archipelago.v1.GetRecoveryKeyRequest
-	(*GetRecoveryKeyResponse)(nil),   // 71: archipelago.v1.GetRecoveryKeyResponse
-	(*Repository)(nil),               // 72: archipelago.v1.Repository
-	(*Schedule)(nil),                 // 73: archipelago.v1.Schedule
-	(*SetRepositoryRequest)(nil),     // 74: archipelago.v1.SetRepositoryRequest
-	(*SetRepositoryResponse)(nil),    // 75: archipelago.v1.SetRepositoryResponse
-	(*Backup)(nil),                   // 76: archipelago.v1.Backup
-	(*MakeSnapshotRequest)(nil),      // 77: archipelago.v1.MakeSnapshotRequest
-	(*ListSnapshotsRequest)(nil),     // 78: archipelago.v1.ListSnapshotsRequest
-	(*ListSnapshotsResponse)(nil),    // 79: archipelago.v1.ListSnapshotsResponse
-	(*ProveSnapshotRequest)(nil),     // 80: archipelago.v1.ProveSnapshotRequest
-	(*RestoreSnapshotRequest)(nil),   // 81: archipelago.v1.RestoreSnapshotRequest
-	(*SnapshotProgress)(nil),         // 82: archipelago.v1.SnapshotProgress
-	(*Snapshot)(nil),                 // 83: archipelago.v1.Snapshot
-	(*ListNoticesRequest)(nil),       // 84: archipelago.v1.ListNoticesRequest
-	(*ListNoticesResponse)(nil),      // 85: archipelago.v1.ListNoticesResponse
-	(*Notice)(nil),                   // 86: archipelago.v1.Notice
-	(*AddTargetRequest)(nil),         // 87: archipelago.v1.AddTargetRequest
-	(*AddTargetResponse)(nil),        // 88: archipelago.v1.AddTargetResponse
-	(*ListTargetsRequest)(nil),       // 89: archipelago.v1.ListTargetsRequest
-	(*ListTargetsResponse)(nil),      // 90: archipelago.v1.ListTargetsResponse
-	(*TestTargetRequest)(nil),        // 91: archipelago.v1.TestTargetRequest
-	(*TestTargetResponse)(nil),       // 92: archipelago.v1.TestTargetResponse
-	(*RemoveTargetRequest)(nil),      // 93: archipelago.v1.RemoveTargetRequest
-	(*RemoveTargetResponse)(nil),     // 94: archipelago.v1.RemoveTargetResponse
-	(*Target)(nil),                   // 95: archipelago.v1.Target
-	(*ListUsersRequest)(nil),         // 96: archipelago.v1.ListUsersRequest
-	(*ListUsersResponse)(nil),        // 97: archipelago.v1.ListUsersResponse
-	(*User)(nil),                     // 98: archipelago.v1.User
-	(*AddUserRequest)(nil),           // 99: archipelago.v1.AddUserRequest
-	(*Invitation)(nil),               // 100: archipelago.v1.Invitation
-	(*SetUserRequest)(nil),           // 101: archipelago.v1.SetUserRequest
-	(*Shared)(nil),                   // 102: archipelago.v1.Shared
-	(*SetUserResponse)(nil),          // 103: archipelago.v1.SetUserResponse
-	(*ResetUserRequest)(nil),         // 104: archipelago.v1.ResetUserRequest
-	(*RemoveUserRequest)(nil),        // 105: archipelago.v1.RemoveUserRequest
-	(*RemoveUserResponse)(nil),       // 106: archipelago.v1.RemoveUserResponse
-	nil,                              // 107: archipelago.v1.App.ConfigEntry
-	nil,                              // 108: archipelago.v1.Subscription.RefusedEntry
-	nil,                              // 109: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                              // 110: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                              // 111: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                              // 112: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                              // 113: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),    // 114: google.protobuf.Timestamp
+	(State)(0),                         // 0: archipelago.v1.State
+	(*App)(nil),                        // 1: archipelago.v1.App
+	(*Previous)(nil),                   // 2: archipelago.v1.Previous
+	(*SubscribeRequest)(nil),           // 3: archipelago.v1.SubscribeRequest
+	(*GetSubscriptionRequest)(nil),     // 4: archipelago.v1.GetSubscriptionRequest
+	(*RefreshRequest)(nil),             // 5: archipelago.v1.RefreshRequest
+	(*Subscription)(nil),               // 6: archipelago.v1.Subscription
+	(*Container)(nil),                  // 7: archipelago.v1.Container
+	(*ListAppsRequest)(nil),            // 8: archipelago.v1.ListAppsRequest
+	(*ListAppsResponse)(nil),           // 9: archipelago.v1.ListAppsResponse
+	(*GetAppRequest)(nil),              // 10: archipelago.v1.GetAppRequest
+	(*InstallRequest)(nil),             // 11: archipelago.v1.InstallRequest
+	(*UpdateRequest)(nil),              // 12: archipelago.v1.UpdateRequest
+	(*RollbackRequest)(nil),            // 13: archipelago.v1.RollbackRequest
+	(*ConfigureRequest)(nil),           // 14: archipelago.v1.ConfigureRequest
+	(*AdoptRequest)(nil),               // 15: archipelago.v1.AdoptRequest
+	(*ImportSecretRequest)(nil),        // 16: archipelago.v1.ImportSecretRequest
+	(*ImportSecretResponse)(nil),       // 17: archipelago.v1.ImportSecretResponse
+	(*BackupRequest)(nil),              // 18: archipelago.v1.BackupRequest
+	(*Chunk)(nil),                      // 19: archipelago.v1.Chunk
+	(*RestoreRequest)(nil),             // 20: archipelago.v1.RestoreRequest
+	(*RestoreHeader)(nil),              // 21: archipelago.v1.RestoreHeader
+	(*SetPasswordRequest)(nil),         // 22: archipelago.v1.SetPasswordRequest
+	(*SetPasswordResponse)(nil),        // 23: archipelago.v1.SetPasswordResponse
+	(*GetSecondFactorRequest)(nil),     // 24: archipelago.v1.GetSecondFactorRequest
+	(*SecondFactor)(nil),               // 25: archipelago.v1.SecondFactor
+	(*EndSecondFactorRequest)(nil),     // 26: archipelago.v1.EndSecondFactorRequest
+	(*EndSecondFactorResponse)(nil),    // 27: archipelago.v1.EndSecondFactorResponse
+	(*RenewRecoveryCodesRequest)(nil),  // 28: archipelago.v1.RenewRecoveryCodesRequest
+	(*RenewRecoveryCodesResponse)(nil), // 29: archipelago.v1.RenewRecoveryCodesResponse
+	(*ListPasskeysRequest)(nil),        // 30: archipelago.v1.ListPasskeysRequest
+	(*ListPasskeysResponse)(nil),       // 31: archipelago.v1.ListPasskeysResponse
+	(*Passkey)(nil),                    // 32: archipelago.v1.Passkey
+	(*RemovePasskeysRequest)(nil),      // 33: archipelago.v1.RemovePasskeysRequest
+	(*RemovePasskeysResponse)(nil),     // 34: archipelago.v1.RemovePasskeysResponse
+	(*ListSessionsRequest)(nil),        // 35: archipelago.v1.ListSessionsRequest
+	(*ListSessionsResponse)(nil),       // 36: archipelago.v1.ListSessionsResponse
+	(*Session)(nil),                    // 37: archipelago.v1.Session
+	(*EndSessionsRequest)(nil),         // 38: archipelago.v1.EndSessionsRequest
+	(*EndSessionsResponse)(nil),        // 39: archipelago.v1.EndSessionsResponse
+	(*UpgradeRequest)(nil),             // 40: archipelago.v1.UpgradeRequest
+	(*UpgradeResponse)(nil),            // 41: archipelago.v1.UpgradeResponse
+	(*DoctorRequest)(nil),              // 42: archipelago.v1.DoctorRequest
+	(*DoctorResponse)(nil),             // 43: archipelago.v1.DoctorResponse
+	(*Finding)(nil),                    // 44: archipelago.v1.Finding
+	(*StartRequest)(nil),               // 45: archipelago.v1.StartRequest
+	(*StopRequest)(nil),                // 46: archipelago.v1.StopRequest
+	(*RestartRequest)(nil),             // 47: archipelago.v1.RestartRequest
+	(*UninstallRequest)(nil),           // 48: archipelago.v1.UninstallRequest
+	(*Operation)(nil),                  // 49: archipelago.v1.Operation
+	(*WatchRequest)(nil),               // 50: archipelago.v1.WatchRequest
+	(*Progress)(nil),                   // 51: archipelago.v1.Progress
+	(*CredentialsRequest)(nil),         // 52: archipelago.v1.CredentialsRequest
+	(*CredentialsResponse)(nil),        // 53: archipelago.v1.CredentialsResponse
+	(*LogsRequest)(nil),                // 54: archipelago.v1.LogsRequest
+	(*LogLine)(nil),                    // 55: archipelago.v1.LogLine
+	(*UsageRequest)(nil),               // 56: archipelago.v1.UsageRequest
+	(*UsageResponse)(nil),              // 57: archipelago.v1.UsageResponse
+	(*UsagePoint)(nil),                 // 58: archipelago.v1.UsagePoint
+	(*StatusRequest)(nil),              // 59: archipelago.v1.StatusRequest
+	(*StatusResponse)(nil),             // 60: archipelago.v1.StatusResponse
+	(*AddStorageRequest)(nil),          // 61: archipelago.v1.AddStorageRequest
+	(*AddStorageResponse)(nil),         // 62: archipelago.v1.AddStorageResponse
+	(*MoveVolumeRequest)(nil),          // 63: archipelago.v1.MoveVolumeRequest
+	(*MoveVolumeResponse)(nil),         // 64: archipelago.v1.MoveVolumeResponse
+	(*ListStorageRequest)(nil),         // 65: archipelago.v1.ListStorageRequest
+	(*ListStorageResponse)(nil),        // 66: archipelago.v1.ListStorageResponse
+	(*RemoveStorageRequest)(nil),       // 67: archipelago.v1.RemoveStorageRequest
+	(*RemoveStorageResponse)(nil),      // 68: archipelago.v1.RemoveStorageResponse
+	(*Storage)(nil),                    // 69: archipelago.v1.Storage
+	(*Listing)(nil),                    // 70: archipelago.v1.Listing
+	(*AddRepositoryRequest)(nil),       // 71: archipelago.v1.AddRepositoryRequest
+	(*AddRepositoryResponse)(nil),      // 72: archipelago.v1.AddRepositoryResponse
+	(*ListRepositoriesRequest)(nil),    // 73: archipelago.v1.ListRepositoriesRequest
+	(*ListRepositoriesResponse)(nil),   // 74: archipelago.v1.ListRepositoriesResponse
+	(*RemoveRepositoryRequest)(nil),    // 75: archipelago.v1.RemoveRepositoryRequest
+	(*RemoveRepositoryResponse)(nil),   // 76: archipelago.v1.RemoveRepositoryResponse
+	(*GetRecoveryKeyRequest)(nil),      // 77: archipelago.v1.GetRecoveryKeyRequest
+	(*GetRecoveryKeyResponse)(nil),     // 78: archipelago.v1.GetRecoveryKeyResponse
+	(*Repository)(nil),                 // 79: archipelago.v1.Repository
+	(*Schedule)(nil),                   // 80: archipelago.v1.Schedule
+	(*SetRepositoryRequest)(nil),       // 81: archipelago.v1.SetRepositoryRequest
+	(*SetRepositoryResponse)(nil),      // 82: archipelago.v1.SetRepositoryResponse
+	(*Backup)(nil),                     // 83: archipelago.v1.Backup
+	(*MakeSnapshotRequest)(nil),        // 84: archipelago.v1.MakeSnapshotRequest
+	(*ListSnapshotsRequest)(nil),       // 85: archipelago.v1.ListSnapshotsRequest
+	(*ListSnapshotsResponse)(nil),      // 86: archipelago.v1.ListSnapshotsResponse
+	(*ProveSnapshotRequest)(nil),       // 87: archipelago.v1.ProveSnapshotRequest
+	(*RestoreSnapshotRequest)(nil),     // 88: archipelago.v1.RestoreSnapshotRequest
+	(*SnapshotProgress)(nil),           // 89: archipelago.v1.SnapshotProgress
+	(*Snapshot)(nil),                   // 90: archipelago.v1.Snapshot
+	(*ListNoticesRequest)(nil),         // 91: archipelago.v1.ListNoticesRequest
+	(*ListNoticesResponse)(nil),        // 92: archipelago.v1.ListNoticesResponse
+	(*Notice)(nil),                     // 93: archipelago.v1.Notice
+	(*AddTargetRequest)(nil),           // 94: archipelago.v1.AddTargetRequest
+	(*AddTargetResponse)(nil),          // 95: archipelago.v1.AddTargetResponse
+	(*ListTargetsRequest)(nil),         // 96: archipelago.v1.ListTargetsRequest
+	(*ListTargetsResponse)(nil),        // 97: archipelago.v1.ListTargetsResponse
+	(*TestTargetRequest)(nil),          // 98: archipelago.v1.TestTargetRequest
+	(*TestTargetResponse)(nil),         // 99: archipelago.v1.TestTargetResponse
+	(*RemoveTargetRequest)(nil),        // 100: archipelago.v1.RemoveTargetRequest
+	(*RemoveTargetResponse)(nil),       // 101: archipelago.v1.RemoveTargetResponse
+	(*Target)(nil),                     // 102: archipelago.v1.Target
+	(*ListUsersRequest)(nil),           // 103: archipelago.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),          // 104: archipelago.v1.ListUsersResponse
+	(*User)(nil),                       // 105: archipelago.v1.User
+	(*AddUserRequest)(nil),             // 106: archipelago.v1.AddUserRequest
+	(*Invitation)(nil),                 // 107: archipelago.v1.Invitation
+	(*SetUserRequest)(nil),             // 108: archipelago.v1.SetUserRequest
+	(*Shared)(nil),                     // 109: archipelago.v1.Shared
+	(*SetUserResponse)(nil),            // 110: archipelago.v1.SetUserResponse
+	(*ResetUserRequest)(nil),           // 111: archipelago.v1.ResetUserRequest
+	(*RemoveUserRequest)(nil),          // 112: archipelago.v1.RemoveUserRequest
+	(*RemoveUserResponse)(nil),         // 113: archipelago.v1.RemoveUserResponse
+	nil,                                // 114: archipelago.v1.App.ConfigEntry
+	nil,                                // 115: archipelago.v1.Subscription.RefusedEntry
+	nil,                                // 116: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                                // 117: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                                // 118: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                                // 119: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                                // 120: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),      // 121: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,   // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	7,   // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	107, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
-	63,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
-	76,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
+	114, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	70,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
+	83,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
 	2,   // 5: archipelago.v1.App.previous:type_name -> archipelago.v1.Previous
-	114, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
-	114, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
-	114, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	114, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	114, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	108, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	114, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	121, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
+	121, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
+	121, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	121, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	121, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	115, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	121, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,   // 13: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	114, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	109, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	110, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	121, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	116, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	117, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	21,  // 17: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	111, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	114, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
-	30,  // 20: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	114, // 21: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	114, // 22: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
-	37,  // 23: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	112, // 24: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	114, // 25: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
-	51,  // 26: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
-	114, // 27: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
-	114, // 28: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	114, // 29: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
-	62,  // 30: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
-	62,  // 31: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	113, // 32: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	72,  // 33: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	72,  // 34: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
-	73,  // 35: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	114, // 36: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
-	73,  // 37: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
-	72,  // 38: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	114, // 39: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	114, // 40: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	114, // 41: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
-	83,  // 42: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
-	83,  // 43: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
-	42,  // 44: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	114, // 45: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
-	86,  // 46: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
-	114, // 47: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
-	95,  // 48: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
-	95,  // 49: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
-	114, // 50: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
-	114, // 51: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
-	98,  // 52: archipelago.v1.ListUsersResponse.users:type_name -> archipelago.v1.User
-	114, // 53: archipelago.v1.User.added:type_name -> google.protobuf.Timestamp
-	114, // 54: archipelago.v1.User.invited:type_name -> google.protobuf.Timestamp
-	114, // 55: archipelago.v1.Invitation.until:type_name -> google.protobuf.Timestamp
-	102, // 56: archipelago.v1.SetUserRequest.shared:type_name -> archipelago.v1.Shared
-	98,  // 57: archipelago.v1.SetUserResponse.user:type_name -> archipelago.v1.User
-	8,   // 58: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	10,  // 59: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	11,  // 60: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	38,  // 61: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	39,  // 62: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	40,  // 63: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	41,  // 64: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	12,  // 65: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	13,  // 66: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
-	14,  // 67: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	15,  // 68: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	16,  // 69: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	18,  // 70: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	20,  // 71: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	22,  // 72: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	24,  // 73: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
-	26,  // 74: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
-	28,  // 75: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	31,  // 76: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	33,  // 77: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	35,  // 78: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	3,   // 79: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	4,   // 80: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	5,   // 81: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	19,  // 82: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	43,  // 83: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	45,  // 84: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	47,  // 85: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	49,  // 86: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
-	52,  // 87: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	54,  // 88: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	58,  // 89: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	56,  // 90: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	60,  // 91: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	64,  // 92: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	66,  // 93: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	74,  // 94: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	68,  // 95: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	70,  // 96: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	77,  // 97: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	78,  // 98: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	80,  // 99: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	81,  // 100: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	84,  // 101: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
-	87,  // 102: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
-	89,  // 103: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
-	91,  // 104: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
-	93,  // 105: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
-	96,  // 106: archipelago.v1.Orchestrator.ListUsers:input_type -> archipelago.v1.ListUsersRequest
-	99,  // 107: archipelago.v1.Orchestrator.AddUser:input_type -> archipelago.v1.AddUserRequest
-	101, // 108: archipelago.v1.Orchestrator.SetUser:input_type -> archipelago.v1.SetUserRequest
-	104, // 109: archipelago.v1.Orchestrator.ResetUser:input_type -> archipelago.v1.ResetUserRequest
-	105, // 110: archipelago.v1.Orchestrator.RemoveUser:input_type -> archipelago.v1.RemoveUserRequest
-	9,   // 111: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,   // 112: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	42,  // 113: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	42,  // 114: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	42,  // 115: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	42,  // 116: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	42,  // 117: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	42,  // 118: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	42,  // 119: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
-	42,  // 120: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	42,  // 121: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	17,  // 122: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	19,  // 123: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	42,  // 124: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	23,  // 125: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	25,  // 126: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
-	27,  // 127: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
-	29,  // 128: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	32,  // 129: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	34,  // 130: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	36,  // 131: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	6,   // 132: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	6,   // 133: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	6,   // 134: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	6,   // 135: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	44,  // 136: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	46,  // 137: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	48,  // 138: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	50,  // 139: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
-	53,  // 140: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	55,  // 141: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	59,  // 142: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	57,  // 143: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	61,  // 144: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	65,  // 145: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	67,  // 146: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	75,  // 147: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	69,  // 148: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	71,  // 149: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	82,  // 150: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	79,  // 151: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	82,  // 152: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	82,  // 153: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	85,  // 154: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
-	88,  // 155: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
-	90,  // 156: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
-	92,  // 157: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
-	94,  // 158: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
-	97,  // 159: archipelago.v1.Orchestrator.ListUsers:output_type -> archipelago.v1.ListUsersResponse
-	100, // 160: archipelago.v1.Orchestrator.AddUser:output_type -> archipelago.v1.Invitation
-	103, // 161: archipelago.v1.Orchestrator.SetUser:output_type -> archipelago.v1.SetUserResponse
-	100, // 162: archipelago.v1.Orchestrator.ResetUser:output_type -> archipelago.v1.Invitation
-	106, // 163: archipelago.v1.Orchestrator.RemoveUser:output_type -> archipelago.v1.RemoveUserResponse
-	111, // [111:164] is the sub-list for method output_type
-	58,  // [58:111] is the sub-list for method input_type
-	58,  // [58:58] is the sub-list for extension type_name
-	58,  // [58:58] is the sub-list for extension extendee
-	0,   // [0:58] is the sub-list for field type_name
+	118, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	121, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
+	32,  // 20: archipelago.v1.ListPasskeysResponse.passkeys:type_name -> archipelago.v1.Passkey
+	121, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
+	121, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
+	37,  // 23: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
+	121, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	121, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	44,  // 26: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
+	119, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	121, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	58,  // 29: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
+	121, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	121, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	121, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	69,  // 33: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
+	69,  // 34: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
+	120, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	79,  // 36: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	79,  // 37: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
+	80,  // 38: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
+	121, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	80,  // 40: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
+	79,  // 41: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
+	121, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	121, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	121, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	90,  // 45: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
+	90,  // 46: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
+	49,  // 47: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
+	121, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	93,  // 49: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
+	121, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	102, // 51: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
+	102, // 52: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
+	121, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	121, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	105, // 55: archipelago.v1.ListUsersResponse.users:type_name -> archipelago.v1.User
+	121, // 56: archipelago.v1.User.added:type_name -> google.protobuf.Timestamp
+	121, // 57: archipelago.v1.User.invited:type_name -> google.protobuf.Timestamp
+	121, // 58: archipelago.v1.Invitation.until:type_name -> google.protobuf.Timestamp
+	109, // 59: archipelago.v1.SetUserRequest.shared:type_name -> archipelago.v1.Shared
+	105, // 60: archipelago.v1.SetUserResponse.user:type_name -> archipelago.v1.User
+	8,   // 61: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	10,  // 62: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	11,  // 63: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	45,  // 64: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	46,  // 65: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	47,  // 66: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	48,  // 67: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	12,  // 68: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	13,  // 69: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
+	14,  // 70: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	15,  // 71: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	16,  // 72: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	18,  // 73: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	20,  // 74: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	22,  // 75: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	24,  // 76: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
+	26,  // 77: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
+	28,  // 78: archipelago.v1.Orchestrator.RenewRecoveryCodes:input_type -> archipelago.v1.RenewRecoveryCodesRequest
+	30,  // 79: archipelago.v1.Orchestrator.ListPasskeys:input_type -> archipelago.v1.ListPasskeysRequest
+	33,  // 80: archipelago.v1.Orchestrator.RemovePasskeys:input_type -> archipelago.v1.RemovePasskeysRequest
+	35,  // 81: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	38,  // 82: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	40,  // 83: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	42,  // 84: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	3,   // 85: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	4,   // 86: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	5,   // 87: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	19,  // 88: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	50,  // 89: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	52,  // 90: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	54,  // 91: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	56,  // 92: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	59,  // 93: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	61,  // 94: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	65,  // 95: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	63,  // 96: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	67,  // 97: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	71,  // 98: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	73,  // 99: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	81,  // 100: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	75,  // 101: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	77,  // 102: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	84,  // 103: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	85,  // 104: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	87,  // 105: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	88,  // 106: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	91,  // 107: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	94,  // 108: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	96,  // 109: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	98,  // 110: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	100, // 111: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	103, // 112: archipelago.v1.Orchestrator.ListUsers:input_type -> archipelago.v1.ListUsersRequest
+	106, // 113: archipelago.v1.Orchestrator.AddUser:input_type -> archipelago.v1.AddUserRequest
+	108, // 114: archipelago.v1.Orchestrator.SetUser:input_type -> archipelago.v1.SetUserRequest
+	111, // 115: archipelago.v1.Orchestrator.ResetUser:input_type -> archipelago.v1.ResetUserRequest
+	112, // 116: archipelago.v1.Orchestrator.RemoveUser:input_type -> archipelago.v1.RemoveUserRequest
+	9,   // 117: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,   // 118: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	49,  // 119: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	49,  // 120: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	49,  // 121: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	49,  // 122: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	49,  // 123: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	49,  // 124: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	49,  // 125: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
+	49,  // 126: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	49,  // 127: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	17,  // 128: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	19,  // 129: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	49,  // 130: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	23,  // 131: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	25,  // 132: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
+	27,  // 133: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
+	29,  // 134: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
+	31,  // 135: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
+	34,  // 136: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
+	36,  // 137: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	39,  // 138: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	41,  // 139: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	43,  // 140: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	6,   // 141: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	6,   // 142: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	6,   // 143: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	6,   // 144: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	51,  // 145: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	53,  // 146: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	55,  // 147: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	57,  // 148: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	60,  // 149: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	62,  // 150: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	66,  // 151: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	64,  // 152: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	68,  // 153: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	72,  // 154: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	74,  // 155: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	82,  // 156: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	76,  // 157: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	78,  // 158: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	89,  // 159: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	86,  // 160: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	89,  // 161: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	89,  // 162: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	92,  // 163: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	95,  // 164: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	97,  // 165: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	99,  // 166: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	101, // 167: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	104, // 168: archipelago.v1.Orchestrator.ListUsers:output_type -> archipelago.v1.ListUsersResponse
+	107, // 169: archipelago.v1.Orchestrator.AddUser:output_type -> archipelago.v1.Invitation
+	110, // 170: archipelago.v1.Orchestrator.SetUser:output_type -> archipelago.v1.SetUserResponse
+	107, // 171: archipelago.v1.Orchestrator.ResetUser:output_type -> archipelago.v1.Invitation
+	113, // 172: archipelago.v1.Orchestrator.RemoveUser:output_type -> archipelago.v1.RemoveUserResponse
+	117, // [117:173] is the sub-list for method output_type
+	61,  // [61:117] is the sub-list for method input_type
+	61,  // [61:61] is the sub-list for extension type_name
+	61,  // [61:61] is the sub-list for extension extendee
+	0,   // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -6848,14 +7216,14 @@ func file_orchestrator_proto_init() {
 		(*RestoreRequest_Header)(nil),
 		(*RestoreRequest_Volumes)(nil),
 	}
-	file_orchestrator_proto_msgTypes[50].OneofWrappers = []any{}
+	file_orchestrator_proto_msgTypes[57].OneofWrappers = []any{}
 	type x struct{}
 	out := protoimpl.TypeBuilder{
 		File: protoimpl.DescBuilder{
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   113,
+			NumMessages:   120,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

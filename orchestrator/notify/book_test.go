@@ -52,6 +52,7 @@ func TestConditionsAreWhatIsNotWell(t *testing.T) {
 		"its owner stopped it":           {Known{Views: []view.View{stopped}}, ""},
 		"it ran out of memory":           {Known{Views: []view.View{feeds(view.Up, "")}, Killed: map[string]string{"feeds": "a process of feeds-db"}}, "memory feeds"},
 		"its backup is overdue":          {Known{Views: []view.View{backup}}, "backup feeds"},
+		"somebody knows the password":    {Known{Password: "it was typed"}, "password"},
 		"its version was revoked":        {Known{Views: []view.View{feeds(view.Up, "")}, Revoked: revoked}, "revoked feeds"},
 		"a repository is away":           {Known{Repositories: []Problem{{"nas", "no route"}}}, "repository nas"},
 		"the catalog is frozen":          {Known{Frozen: "it expired"}, "frozen"},
@@ -162,6 +163,22 @@ func TestTheOwnerIsNotToldWhatHeDid(t *testing.T) {
 			t.Errorf("%s: remembered: %v", name, d.book)
 		}
 	}
+}
+
+// TestAKnownPasswordIsSaidOnce has one that goes on, an owner who mistyped, and a daemon that does
+// not know what was before it.
+func TestAKnownPasswordIsSaidOnce(t *testing.T) {
+	d := &diary{t, book{}, noon}
+	typed, calm := Known{Password: "it was typed", HoursKnown: true}, Known{HoursKnown: true}
+	d.at(0, typed)
+	d.at(OwnSlip/2, calm) // it was the owner
+	d.at(time.Hour, typed)
+	d.at(OwnSlip, typed, "Your password may be known to somebody else")
+	for range 10 {
+		d.at(time.Hour, Known{Password: "it was typed again", HoursKnown: true})
+	}
+	d.at(time.Minute, Known{}) // started anew
+	d.at(time.Hour, calm, "Your password was typed with no wrong code for six hours, or is another one now")
 }
 
 func TestADiskThatFillsIsSaidAgainWhenItIsFull(t *testing.T) {

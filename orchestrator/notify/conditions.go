@@ -21,6 +21,9 @@ const (
 	unhealthyFor = 30 * time.Second // an application that recovers sooner is nobody's business
 	silentFor    = 2 * time.Minute  // as a boot takes
 
+	// OwnSlip is how soon the owner, who typed a wrong code beside the password, types the right one.
+	OwnSlip = 2 * time.Minute
+
 	mostName = 100 // bytes of a name
 	mostText = 600 // bytes of what others wrote
 )
@@ -53,6 +56,7 @@ const (
 	Catalog    = "catalog"
 	Frozen     = "frozen"
 	Engine     = "engine"
+	Password   = "password"
 )
 
 // Condition is something that is not well with an application or the node. Its texts are one
@@ -77,6 +81,8 @@ type Known struct {
 	Revoked      func(app, version string) string
 	Killed       map[string]string // applications of which something was killed for want of memory in the last hour: what
 	HourKnown    bool              // whether all of that hour is known of
+	Password     string            // when and where the right password came without the code that goes with it, in the last hours; empty for never
+	HoursKnown   bool              // whether all of those hours are known of
 	Repositories []Problem         // those that cannot be used
 	Frozen       string            // why nothing new is taken from the signed catalog
 	Catalog      string            // why none can be followed
@@ -115,6 +121,11 @@ func Look(k Known) Found {
 		f.add(Condition{Kind: Engine, Subject: "Podman", Severity: Urgent, What: "does not answer", Over: "answers again", Text: k.Stale,
 			Remedy: "applications run on, and nothing is done to them until it answers; 'archy doctor' says more", Wait: silentFor})
 	}
+	if k.Password != "" {
+		f.add(Condition{Kind: Password, Subject: "Your password", Severity: Urgent, What: "may be known to somebody else", Over: "was typed with no wrong code for six hours, or is another one now", Text: k.Password,
+			Remedy: "if that was not you, change it on the page System ('archy password'), which signs all other browsers out, and remove passkeys that you do not know", Wait: OwnSlip})
+	}
+	f.unsure[Password] = !k.HoursKnown
 	f.room(k.Disk)
 	return f
 }

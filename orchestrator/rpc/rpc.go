@@ -80,7 +80,7 @@ func fail(err error) error {
 	switch {
 	case err == nil:
 		return nil
-	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession), errors.Is(err, request.ErrUnknownFolder), errors.Is(err, repository.ErrUnknown), errors.Is(err, repository.ErrNoSnapshot):
+	case errors.Is(err, request.ErrUnknownApp), errors.Is(err, access.ErrNoSession), errors.Is(err, access.ErrNoPasskey), errors.Is(err, request.ErrUnknownFolder), errors.Is(err, repository.ErrUnknown), errors.Is(err, repository.ErrNoSnapshot):
 		return connect.NewError(connect.CodeNotFound, err)
 	case errors.Is(err, request.ErrNotInstalled), errors.Is(err, request.ErrRefused), errors.Is(err, operation.ErrBusy), errors.Is(err, secrets.ErrInUse), errors.Is(err, repository.ErrRefused), errors.Is(err, repository.ErrNone), errors.Is(err, repository.ErrKey), errors.Is(err, repository.ErrLocked):
 		return connect.NewError(connect.CodeFailedPrecondition, err)
@@ -290,6 +290,7 @@ func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswo
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
+	s.Reconciler.PasswordChanged()
 	return connect.NewResponse(&api.SetPasswordResponse{}), nil
 }
 
@@ -315,6 +316,22 @@ func (s *Server) EndSecondFactor(_ context.Context, r *connect.Request[api.EndSe
 		return nil, connect.NewError(connect.CodeInternal, err)
 	}
 	return connect.NewResponse(&api.EndSecondFactorResponse{}), nil
+}
+
+func (s *Server) RenewRecoveryCodes(_ context.Context, r *connect.Request[api.RenewRecoveryCodesRequest]) (*connect.Response[api.RenewRecoveryCodesResponse], error) {
+	var codes []string
+	err := s.Sessions.Factor.Judge(r.Msg.Code)
+	if err == nil {
+		codes, err = s.Sessions.Factor.Renew()
+	}
+	s.Reconciler.Audit(who(r), "recovery codes anew", err)
+	switch {
+	case errors.Is(err, access.ErrNoFactor), errors.Is(err, access.ErrFactor):
+		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
+	case err != nil:
+		return nil, connect.NewError(connect.CodeInternal, err)
+	}
+	return connect.NewResponse(&api.RenewRecoveryCodesResponse{Codes: codes}), nil
 }
 
 func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {

@@ -92,6 +92,7 @@ func TestBadRequestsAreRefusedAndChangeNothing(t *testing.T) {
 		{"SetPassword", "application/json", "sesame", `{"password": "short"}`, http.StatusBadRequest},
 		{"ImportSecret", "application/json", "sesame", `{"id": "feeds", "name": "x", "value": "y"}`, http.StatusInternalServerError},
 		{"EndSessions", "application/json", "sesame", `{"id": "nope"}`, http.StatusNotFound},
+		{"RemovePasskeys", "application/json", "sesame", `{"id": "nope"}`, http.StatusNotFound},
 		{"Nothing", "application/json", "sesame", `{}`, http.StatusNotFound},
 	} {
 		if got := call(h, c.method, c.contentType, c.token, []byte(c.body)); got.Code != c.want {

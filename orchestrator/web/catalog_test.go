@@ -328,7 +328,7 @@ func marks(message string) []string {
 }
 
 // alike are the messages that are the same in German.
-var alike = []string{"Code", "Container", "Name", "Snapshot", "Snapshots", "Store", "System", "Updates", "Version", "Website"}
+var alike = []string{"Code", "Container", "Name", "Passkeys", "Snapshot", "Snapshots", "Store", "System", "Updates", "Version", "Website"}
 
 func TestNothingIsSaidOutsideTheCatalog(t *testing.T) {
 	all, outside := sayings(t)

@@ -24,6 +24,7 @@ type factorPage struct {
 	Picture    template.URL // of it, for an authenticator: the address of a QR code
 	Link       string       // the same, for an authenticator on this device
 	Recovery   []string     // the codes, this once
+	Anew       bool         // those before are void
 	Problem    template.HTML
 }
 
@@ -70,7 +71,7 @@ func (s *Server) factorProblem(w http.ResponseWriter, r *http.Request, status in
 // beginFactor makes a secret. It takes the password: whoever finds a browser signed in must not
 // be able to keep its owner out.
 func (s *Server) beginFactor(w http.ResponseWriter, r *http.Request) {
-	if !s.proven(w, r, "begin", "") {
+	if !s.proven(w, r, "second factor begin", "", s.factorProblem) {
 		return
 	}
 	own, _ := s.Guard.SignedIn(r)
@@ -103,10 +104,26 @@ func (s *Server) confirmFactor(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
+// renewCodes makes recovery codes anew, for whoever knows the password and has a code.
+func (s *Server) renewCodes(w http.ResponseWriter, r *http.Request) {
+	if !s.proven(w, r, "recovery codes anew", r.PostForm.Get("code"), s.factorProblem) {
+		return
+	}
+	recovery, err := s.Sessions.Factor.Renew()
+	s.Reconciler.Audit(access.Who(r), "recovery codes anew", err)
+	if err != nil {
+		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		return
+	}
+	p := s.factorPage(r, "")
+	p.Recovery, p.Anew = recovery, true
+	s.render(w, r, http.StatusOK, "factor", p)
+}
+
 // endFactor takes the password and a code: whoever finds a browser signed in must not be able
 // to take it off.
 func (s *Server) endFactor(w http.ResponseWriter, r *http.Request) {
-	if !s.proven(w, r, "off", r.PostForm.Get("code")) {
+	if !s.proven(w, r, "second factor off", r.PostForm.Get("code"), s.factorProblem) {
 		return
 	}
 	err := s.Sessions.Factor.Off()
@@ -119,30 +136,32 @@ func (s *Server) endFactor(w http.ResponseWriter, r *http.Request) {
 }
 
 // proven tells whether a form holds the password, and the code that goes with it; where not, it
-// has answered.
-func (s *Server) proven(w http.ResponseWriter, r *http.Request, asked, code string) bool {
+// has answered, by problem where the page is to be shown again.
+func (s *Server) proven(w http.ResponseWriter, r *http.Request, asked, code string, problem func(w http.ResponseWriter, r *http.Request, status int, what template.HTML)) bool {
 	ok, answered, err := s.Guard.Prove(w, r, r.PostForm.Get("password"), code)
 	switch {
 	case answered:
 	case ok:
+		s.Reconciler.PasswordProven(access.From(r))
 		if errors.Is(err, access.ErrRecovered) {
-			s.Reconciler.Audit(access.Who(r), "second factor "+asked+" by a recovery code, which is used up", nil)
+			s.Reconciler.Audit(access.Who(r), asked+" by a recovery code, which is used up", nil)
 		}
 		return true
 	case err == nil || errors.Is(err, access.ErrFactor):
-		s.Reconciler.Audit(access.Who(r), "second factor "+asked, wrong(err))
-		s.factorProblem(w, r, http.StatusConflict, in(r).html("That is not the password, or not the code that goes with it."))
+		s.Reconciler.Audit(access.Who(r), asked, s.wrong(r, err))
+		problem(w, r, http.StatusConflict, in(r).html("That is not the password, or not the code that goes with it."))
 	default:
 		s.Log.Error("checking the password", "error", err)
-		s.factorProblem(w, r, http.StatusInternalServerError, in(r).html("The password could not be checked; the daemon's log says why."))
+		problem(w, r, http.StatusInternalServerError, in(r).html("The password could not be checked; the daemon's log says why."))
 	}
 	return false
 }
 
 // wrong says in the audit log what was wrong of what was typed: a wrong code beside the right
-// password, somebody knows the password.
-func wrong(err error) error {
+// password, somebody knows the password, which is worth a notice, too.
+func (s *Server) wrong(r *http.Request, err error) error {
 	if errors.Is(err, access.ErrFactor) {
+		s.Reconciler.PasswordKnown(access.From(r))
 		return errors.New("the password was right, and the code beside it was not: " + strings.TrimPrefix(err.Error(), access.ErrFactor.Error()+": "))
 	}
 	return errors.New("not the password")

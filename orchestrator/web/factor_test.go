@@ -78,7 +78,7 @@ func TestASecondFactorInABrowser(t *testing.T) {
 	if status, _ := enter(good, code(30*time.Second)); status != http.StatusOK {
 		t.Errorf("password and code: status %d", status)
 	}
-	w.do("turning it off", chromedp.Click(chromedp.CSS("#main details summary")), chromedp.SendKeys(chromedp.CSS("#password"), good), chromedp.SendKeys(chromedp.CSS("#code"), recovery[7]), press("off"))
+	w.do("turning it off", chromedp.Click(chromedp.CSS("#off summary")), chromedp.SendKeys(chromedp.CSS("#password"), good), chromedp.SendKeys(chromedp.CSS("#code"), recovery[7]), press("off"))
 	shows("off again", "#is-off")
 	w.complaints()
 

@@ -95,7 +95,7 @@ func TestEveryPageIsInGermanWhereTheBrowserAsksForIt(t *testing.T) {
 		t.Errorf("a refusal: %d\n%s", status, page)
 	}
 	n.pages.About = About{Name: "box.local", Version: "1.2.3", StartedAt: time.Now(), Fingerprint: strings.Repeat("0123", 16)}
-	look(c, n.URL, "/", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/credentials", "/backups", "/backups/none", "/system", "/system/checks", "/system/factor", "/system/history", "/sheet")
+	look(c, n.URL, "/", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/credentials", "/backups", "/backups/none", "/system", "/system/checks", "/system/factor", "/system/passkeys", "/system/history", "/sheet")
 
 	n, c = household(t)
 	guest := asking(n.user(t, "anna", access.Guest), de)
@@ -128,8 +128,9 @@ func TestEveryPageIsInGermanWhereTheBrowserAsksForIt(t *testing.T) {
 		"repository": &repositoryPage{frame: f, Of: one, Snapshots: []shot{{Snapshot: repository.Snapshot{ID: "0123456789", App: "feeds", Made: made, Size: 3 << 30}, Restore: &button}, {Snapshot: repository.Snapshot{ID: "123456789a", App: "feeds"}}}},
 		"backups": backupsPage{frame: f, Repositories: []stored{one}, Key: "k", KeyOf: "nas", Apps: []kept{{ID: "feeds", Name: "Feeds", Said: german.backedUp(view.Backup{Made: made, Proven: made, Started: made, Size: 1, Repository: "nas"})}},
 			Jobs: []jobRow{{Doing: german.doing(job{Verb: jobProve, App: "feeds", Repository: "nas"})}, {job: job{Ended: made, Problem: "it failed"}}, {job: job{Ended: made, Asked: []string{"reads it"}}}}},
-		"notify": systemPage{frame: f, Notify: notifyPart{Targets: []targetRow{{Target: notify.Target{Name: "phone", Standing: notify.Standing{Sent: made, Failed: made, Problem: "no answer", Waiting: 1, Lost: 2}}}}}},
-		"checks": systemPage{frame: f, Checked: true, Checks: []host.Finding{{Name: "disk", OK: true}, {Name: "clock", Remedy: "set it"}}},
+		"notify":   systemPage{frame: f, Notify: notifyPart{Targets: []targetRow{{Target: notify.Target{Name: "phone", Standing: notify.Standing{Sent: made, Failed: made, Problem: "no answer", Waiting: 1, Lost: 2}}}}}},
+		"passkeys": passkeysPage{frame: f, Where: "box.local", Code: true, Passkeys: []passkeyRow{{Passkey: access.Passkey{Name: "phone", Origin: "https://box.local:7443", Added: made}}, {Passkey: access.Passkey{Name: "key", Origin: "https://box.lan:7443", Added: made, Used: made}, Elsewhere: true}}},
+		"checks":   systemPage{frame: f, Checked: true, Checks: []host.Finding{{Name: "disk", OK: true}, {Name: "clock", Remedy: "set it"}}},
 	} {
 		page, err := n.pages.execute(german, name, data)
 		if err != nil {
@@ -137,6 +138,19 @@ func TestEveryPageIsInGermanWhereTheBrowserAsksForIt(t *testing.T) {
 		}
 		for _, left := range inEnglish(string(page)) {
 			t.Errorf("%s says in English %q", name, left)
+		}
+	}
+
+	for name, data := range map[string]any{
+		"passkeys": passkeysPage{frame: f, Options: "{}", Name: "phone"},
+		"factor":   factorPage{frame: f, FactorStatus: access.FactorStatus{On: true, Since: made, Recovery: 3}},
+	} {
+		page, err := n.pages.execute(german, name, data)
+		if err != nil {
+			t.Fatal(err)
+		}
+		for _, left := range inEnglish(string(page)) {
+			t.Errorf("%s, otherwise, says in English %q", name, left)
 		}
 	}
 

@@ -103,6 +103,8 @@ func matters(all []notify.Condition) (out []matter) {
 			m.Link = "/apps/" + url.PathEscape(c.App)
 		case c.Kind == notify.Repository:
 			m.Link = "/backups"
+		case c.Kind == notify.Password:
+			m.Link = "/system#password"
 		}
 		if c.Text != "" {
 			m.What += ": " + c.Text

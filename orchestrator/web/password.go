@@ -63,7 +63,7 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 		err = nil
 		s.auditPassword(r, "change password by a recovery code, which is used up", nil, false)
 	case errors.Is(err, access.ErrFactor):
-		s.auditPassword(r, "change password", wrong(err), false)
+		s.auditPassword(r, "change password", s.wrong(r, err), false)
 	default:
 		s.auditPassword(r, "change password", err, weak != nil)
 	}
@@ -79,6 +79,9 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 	l := in(r)
 	switch {
 	case err == nil:
+		if own.User == "" {
+			s.Reconciler.PasswordChanged()
+		}
 		http.Redirect(w, r, settingsOf(own)+"?password=changed#password", http.StatusSeeOther)
 	case errors.Is(err, access.ErrPassword) && own.User != "":
 		refused(http.StatusUnauthorized, l.html("That is not your password."), "before")

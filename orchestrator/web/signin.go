@@ -56,9 +56,10 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		Problem   string
 		Unclaimed bool
 		Code      bool   // the first owner's password takes one, too
+		Passkey   bool   // there are some for the name of this page
 		Named     bool   // there are other users than the first owner
 		Name      string // as it was typed
-	}{s.outside(r, in(r).t("Sign in")), problem, s.unclaimed(), s.takesCode(), s.hasUsers(), access.AsTyped(r.PostFormValue("name"))})
+	}{s.outside(r, in(r).t("Sign in")), problem, s.unclaimed(), s.takesCode(), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r)), s.hasUsers(), access.AsTyped(r.PostFormValue("name"))})
 }
 
 // hasUsers tells whether others may sign in than the node's first owner.
@@ -83,10 +84,11 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case answered:
 	case ok && errors.Is(err, access.ErrRecovered):
+		s.Reconciler.PasswordProven(access.From(r))
 		s.Reconciler.Audit(access.Who(r), "sign in by a recovery code, which is used up", nil)
 		http.Redirect(w, r, "/system/factor", http.StatusSeeOther)
 	case errors.Is(err, access.ErrFactor):
-		s.Reconciler.Audit(access.Who(r), "sign in", wrong(err))
+		s.Reconciler.Audit(access.Who(r), "sign in", s.wrong(r, err))
 		s.signInPage(w, r, http.StatusUnauthorized, s.neither(r))
 	case err != nil:
 		s.Log.Error("signing in", "error", err)
@@ -95,6 +97,7 @@ func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 		s.Reconciler.Audit(access.Who(r), "sign in", errors.New("neither the password nor the access token"))
 		s.signInPage(w, r, http.StatusUnauthorized, s.neither(r))
 	default:
+		s.Reconciler.PasswordProven(access.From(r))
 		s.Reconciler.Audit(access.Who(r), "sign in", nil)
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	}

@@ -35,6 +35,7 @@ type systemPage struct {
 	Problem  string // why the folders cannot be read
 	Browsers []browser
 	Factor   access.FactorStatus
+	Passkeys int
 	Notify   notifyPart
 	Users    usersPart
 	Password passwordPart
@@ -81,7 +82,9 @@ func (s *Server) systemPage(f frame) systemPage {
 	for _, f := range folders {
 		p.Folders = append(p.Folders, folder{f, "/system/folders/" + url.PathEscape(f.Name) + "/remove"})
 	}
-	p.Factor, _ = s.Sessions.Factor.Status() // its own page says why it cannot be read
+	p.Factor, _ = s.Sessions.Factor.Status()  // its own page says why it cannot be read
+	passkeys, _ := s.Sessions.Passkeys.List() // as its own page does of these
+	p.Passkeys = len(passkeys)
 	for _, b := range s.Sessions.List() {
 		p.Browsers = append(p.Browsers, browser{b, b.ID == p.Own.ID, p.Button("/sessions/"+b.ID+"/end", p.t("Sign out"))})
 	}

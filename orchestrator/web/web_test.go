@@ -137,7 +137,7 @@ func TestEachRouteWantsASessionAndEachFormItsToken(t *testing.T) {
 	owner, _ := s.owner(t)
 	stranger := s.visitor(t)
 	stranger.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	doors := []string{"GET /claim", "POST /claim", "GET /join", "POST /join", "GET /login", "POST /login", "POST /logout"}
+	doors := []string{"GET /claim", "POST /claim", "GET /join", "POST /join", "GET /login", "POST /login", "POST /login/passkey/begin", "POST /login/passkey", "POST /logout"}
 	wrong := url.Values{"form": {"wrong"}}
 	for _, route := range routesOf(t) {
 		method, address := route[0], addressOf(s, route[1], "feeds")

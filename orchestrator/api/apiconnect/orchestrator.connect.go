@@ -78,6 +78,15 @@ const (
 	// OrchestratorEndSecondFactorProcedure is the fully-qualified name of the Orchestrator's
 	// EndSecondFactor RPC.
 	OrchestratorEndSecondFactorProcedure = "/archipelago.v1.Orchestrator/EndSecondFactor"
+	// OrchestratorRenewRecoveryCodesProcedure is the fully-qualified name of the Orchestrator's
+	// RenewRecoveryCodes RPC.
+	OrchestratorRenewRecoveryCodesProcedure = "/archipelago.v1.Orchestrator/RenewRecoveryCodes"
+	// OrchestratorListPasskeysProcedure is the fully-qualified name of the Orchestrator's ListPasskeys
+	// RPC.
+	OrchestratorListPasskeysProcedure = "/archipelago.v1.Orchestrator/ListPasskeys"
+	// OrchestratorRemovePasskeysProcedure is the fully-qualified name of the Orchestrator's
+	// RemovePasskeys RPC.
+	OrchestratorRemovePasskeysProcedure = "/archipelago.v1.Orchestrator/RemovePasskeys"
 	// OrchestratorListSessionsProcedure is the fully-qualified name of the Orchestrator's ListSessions
 	// RPC.
 	OrchestratorListSessionsProcedure = "/archipelago.v1.Orchestrator/ListSessions"
@@ -209,6 +218,12 @@ type OrchestratorClient interface {
 	GetSecondFactor(context.Context, *connect.Request[api.GetSecondFactorRequest]) (*connect.Response[api.SecondFactor], error)
 	// EndSecondFactor turns it off, for whoever has lost it.
 	EndSecondFactor(context.Context, *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error)
+	// RenewRecoveryCodes makes recovery codes anew, which are given this once; those before are void.
+	RenewRecoveryCodes(context.Context, *connect.Request[api.RenewRecoveryCodesRequest]) (*connect.Response[api.RenewRecoveryCodesResponse], error)
+	// ListPasskeys gives the passkeys that sign in to My Apps.
+	ListPasskeys(context.Context, *connect.Request[api.ListPasskeysRequest]) (*connect.Response[api.ListPasskeysResponse], error)
+	// RemovePasskeys has passkeys sign in no more.
+	RemovePasskeys(context.Context, *connect.Request[api.RemovePasskeysRequest]) (*connect.Response[api.RemovePasskeysResponse], error)
 	// ListSessions gives the browsers that are signed in to My Apps.
 	ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error)
 	// EndSessions signs browsers out.
@@ -406,6 +421,25 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			httpClient,
 			baseURL+OrchestratorEndSecondFactorProcedure,
 			connect.WithSchema(orchestratorMethods.ByName("EndSecondFactor")),
+			connect.WithClientOptions(opts...),
+		),
+		renewRecoveryCodes: connect.NewClient[api.RenewRecoveryCodesRequest, api.RenewRecoveryCodesResponse](
+			httpClient,
+			baseURL+OrchestratorRenewRecoveryCodesProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RenewRecoveryCodes")),
+			connect.WithClientOptions(opts...),
+		),
+		listPasskeys: connect.NewClient[api.ListPasskeysRequest, api.ListPasskeysResponse](
+			httpClient,
+			baseURL+OrchestratorListPasskeysProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListPasskeys")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		removePasskeys: connect.NewClient[api.RemovePasskeysRequest, api.RemovePasskeysResponse](
+			httpClient,
+			baseURL+OrchestratorRemovePasskeysProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RemovePasskeys")),
 			connect.WithClientOptions(opts...),
 		),
 		listSessions: connect.NewClient[api.ListSessionsRequest, api.ListSessionsResponse](
@@ -640,59 +674,62 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 
 // orchestratorClient implements OrchestratorClient.
 type orchestratorClient struct {
-	listApps         *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
-	getApp           *connect.Client[api.GetAppRequest, api.App]
-	install          *connect.Client[api.InstallRequest, api.Operation]
-	start            *connect.Client[api.StartRequest, api.Operation]
-	stop             *connect.Client[api.StopRequest, api.Operation]
-	restart          *connect.Client[api.RestartRequest, api.Operation]
-	uninstall        *connect.Client[api.UninstallRequest, api.Operation]
-	update           *connect.Client[api.UpdateRequest, api.Operation]
-	rollback         *connect.Client[api.RollbackRequest, api.Operation]
-	configure        *connect.Client[api.ConfigureRequest, api.Operation]
-	adopt            *connect.Client[api.AdoptRequest, api.Operation]
-	importSecret     *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
-	backup           *connect.Client[api.BackupRequest, api.Chunk]
-	restore          *connect.Client[api.RestoreRequest, api.Operation]
-	setPassword      *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
-	getSecondFactor  *connect.Client[api.GetSecondFactorRequest, api.SecondFactor]
-	endSecondFactor  *connect.Client[api.EndSecondFactorRequest, api.EndSecondFactorResponse]
-	listSessions     *connect.Client[api.ListSessionsRequest, api.ListSessionsResponse]
-	endSessions      *connect.Client[api.EndSessionsRequest, api.EndSessionsResponse]
-	upgrade          *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
-	doctor           *connect.Client[api.DoctorRequest, api.DoctorResponse]
-	subscribe        *connect.Client[api.SubscribeRequest, api.Subscription]
-	getSubscription  *connect.Client[api.GetSubscriptionRequest, api.Subscription]
-	refresh          *connect.Client[api.RefreshRequest, api.Subscription]
-	loadCatalog      *connect.Client[api.Chunk, api.Subscription]
-	watch            *connect.Client[api.WatchRequest, api.Progress]
-	credentials      *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
-	logs             *connect.Client[api.LogsRequest, api.LogLine]
-	usage            *connect.Client[api.UsageRequest, api.UsageResponse]
-	status           *connect.Client[api.StatusRequest, api.StatusResponse]
-	addStorage       *connect.Client[api.AddStorageRequest, api.AddStorageResponse]
-	listStorage      *connect.Client[api.ListStorageRequest, api.ListStorageResponse]
-	moveVolume       *connect.Client[api.MoveVolumeRequest, api.MoveVolumeResponse]
-	removeStorage    *connect.Client[api.RemoveStorageRequest, api.RemoveStorageResponse]
-	addRepository    *connect.Client[api.AddRepositoryRequest, api.AddRepositoryResponse]
-	listRepositories *connect.Client[api.ListRepositoriesRequest, api.ListRepositoriesResponse]
-	setRepository    *connect.Client[api.SetRepositoryRequest, api.SetRepositoryResponse]
-	removeRepository *connect.Client[api.RemoveRepositoryRequest, api.RemoveRepositoryResponse]
-	getRecoveryKey   *connect.Client[api.GetRecoveryKeyRequest, api.GetRecoveryKeyResponse]
-	makeSnapshot     *connect.Client[api.MakeSnapshotRequest, api.SnapshotProgress]
-	listSnapshots    *connect.Client[api.ListSnapshotsRequest, api.ListSnapshotsResponse]
-	proveSnapshot    *connect.Client[api.ProveSnapshotRequest, api.SnapshotProgress]
-	restoreSnapshot  *connect.Client[api.RestoreSnapshotRequest, api.SnapshotProgress]
-	listNotices      *connect.Client[api.ListNoticesRequest, api.ListNoticesResponse]
-	addTarget        *connect.Client[api.AddTargetRequest, api.AddTargetResponse]
-	listTargets      *connect.Client[api.ListTargetsRequest, api.ListTargetsResponse]
-	testTarget       *connect.Client[api.TestTargetRequest, api.TestTargetResponse]
-	removeTarget     *connect.Client[api.RemoveTargetRequest, api.RemoveTargetResponse]
-	listUsers        *connect.Client[api.ListUsersRequest, api.ListUsersResponse]
-	addUser          *connect.Client[api.AddUserRequest, api.Invitation]
-	setUser          *connect.Client[api.SetUserRequest, api.SetUserResponse]
-	resetUser        *connect.Client[api.ResetUserRequest, api.Invitation]
-	removeUser       *connect.Client[api.RemoveUserRequest, api.RemoveUserResponse]
+	listApps           *connect.Client[api.ListAppsRequest, api.ListAppsResponse]
+	getApp             *connect.Client[api.GetAppRequest, api.App]
+	install            *connect.Client[api.InstallRequest, api.Operation]
+	start              *connect.Client[api.StartRequest, api.Operation]
+	stop               *connect.Client[api.StopRequest, api.Operation]
+	restart            *connect.Client[api.RestartRequest, api.Operation]
+	uninstall          *connect.Client[api.UninstallRequest, api.Operation]
+	update             *connect.Client[api.UpdateRequest, api.Operation]
+	rollback           *connect.Client[api.RollbackRequest, api.Operation]
+	configure          *connect.Client[api.ConfigureRequest, api.Operation]
+	adopt              *connect.Client[api.AdoptRequest, api.Operation]
+	importSecret       *connect.Client[api.ImportSecretRequest, api.ImportSecretResponse]
+	backup             *connect.Client[api.BackupRequest, api.Chunk]
+	restore            *connect.Client[api.RestoreRequest, api.Operation]
+	setPassword        *connect.Client[api.SetPasswordRequest, api.SetPasswordResponse]
+	getSecondFactor    *connect.Client[api.GetSecondFactorRequest, api.SecondFactor]
+	endSecondFactor    *connect.Client[api.EndSecondFactorRequest, api.EndSecondFactorResponse]
+	renewRecoveryCodes *connect.Client[api.RenewRecoveryCodesRequest, api.RenewRecoveryCodesResponse]
+	listPasskeys       *connect.Client[api.ListPasskeysRequest, api.ListPasskeysResponse]
+	removePasskeys     *connect.Client[api.RemovePasskeysRequest, api.RemovePasskeysResponse]
+	listSessions       *connect.Client[api.ListSessionsRequest, api.ListSessionsResponse]
+	endSessions        *connect.Client[api.EndSessionsRequest, api.EndSessionsResponse]
+	upgrade            *connect.Client[api.UpgradeRequest, api.UpgradeResponse]
+	doctor             *connect.Client[api.DoctorRequest, api.DoctorResponse]
+	subscribe          *connect.Client[api.SubscribeRequest, api.Subscription]
+	getSubscription    *connect.Client[api.GetSubscriptionRequest, api.Subscription]
+	refresh            *connect.Client[api.RefreshRequest, api.Subscription]
+	loadCatalog        *connect.Client[api.Chunk, api.Subscription]
+	watch              *connect.Client[api.WatchRequest, api.Progress]
+	credentials        *connect.Client[api.CredentialsRequest, api.CredentialsResponse]
+	logs               *connect.Client[api.LogsRequest, api.LogLine]
+	usage              *connect.Client[api.UsageRequest, api.UsageResponse]
+	status             *connect.Client[api.StatusRequest, api.StatusResponse]
+	addStorage         *connect.Client[api.AddStorageRequest, api.AddStorageResponse]
+	listStorage        *connect.Client[api.ListStorageRequest, api.ListStorageResponse]
+	moveVolume         *connect.Client[api.MoveVolumeRequest, api.MoveVolumeResponse]
+	removeStorage      *connect.Client[api.RemoveStorageRequest, api.RemoveStorageResponse]
+	addRepository      *connect.Client[api.AddRepositoryRequest, api.AddRepositoryResponse]
+	listRepositories   *connect.Client[api.ListRepositoriesRequest, api.ListRepositoriesResponse]
+	setRepository      *connect.Client[api.SetRepositoryRequest, api.SetRepositoryResponse]
+	removeRepository   *connect.Client[api.RemoveRepositoryRequest, api.RemoveRepositoryResponse]
+	getRecoveryKey     *connect.Client[api.GetRecoveryKeyRequest, api.GetRecoveryKeyResponse]
+	makeSnapshot       *connect.Client[api.MakeSnapshotRequest, api.SnapshotProgress]
+	listSnapshots      *connect.Client[api.ListSnapshotsRequest, api.ListSnapshotsResponse]
+	proveSnapshot      *connect.Client[api.ProveSnapshotRequest, api.SnapshotProgress]
+	restoreSnapshot    *connect.Client[api.RestoreSnapshotRequest, api.SnapshotProgress]
+	listNotices        *connect.Client[api.ListNoticesRequest, api.ListNoticesResponse]
+	addTarget          *connect.Client[api.AddTargetRequest, api.AddTargetResponse]
+	listTargets        *connect.Client[api.ListTargetsRequest, api.ListTargetsResponse]
+	testTarget         *connect.Client[api.TestTargetRequest, api.TestTargetResponse]
+	removeTarget       *connect.Client[api.RemoveTargetRequest, api.RemoveTargetResponse]
+	listUsers          *connect.Client[api.ListUsersRequest, api.ListUsersResponse]
+	addUser            *connect.Client[api.AddUserRequest, api.Invitation]
+	setUser            *connect.Client[api.SetUserRequest, api.SetUserResponse]
+	resetUser          *connect.Client[api.ResetUserRequest, api.Invitation]
+	removeUser         *connect.Client[api.RemoveUserRequest, api.RemoveUserResponse]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -778,6 +815,21 @@ func (c *orchestratorClient) GetSecondFactor(ctx context.Context, req *connect.R
 // EndSecondFactor calls archipelago.v1.Orchestrator.EndSecondFactor.
 func (c *orchestratorClient) EndSecondFactor(ctx context.Context, req *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error) {
 	return c.endSecondFactor.CallUnary(ctx, req)
+}
+
+// RenewRecoveryCodes calls archipelago.v1.Orchestrator.RenewRecoveryCodes.
+func (c *orchestratorClient) RenewRecoveryCodes(ctx context.Context, req *connect.Request[api.RenewRecoveryCodesRequest]) (*connect.Response[api.RenewRecoveryCodesResponse], error) {
+	return c.renewRecoveryCodes.CallUnary(ctx, req)
+}
+
+// ListPasskeys calls archipelago.v1.Orchestrator.ListPasskeys.
+func (c *orchestratorClient) ListPasskeys(ctx context.Context, req *connect.Request[api.ListPasskeysRequest]) (*connect.Response[api.ListPasskeysResponse], error) {
+	return c.listPasskeys.CallUnary(ctx, req)
+}
+
+// RemovePasskeys calls archipelago.v1.Orchestrator.RemovePasskeys.
+func (c *orchestratorClient) RemovePasskeys(ctx context.Context, req *connect.Request[api.RemovePasskeysRequest]) (*connect.Response[api.RemovePasskeysResponse], error) {
+	return c.removePasskeys.CallUnary(ctx, req)
 }
 
 // ListSessions calls archipelago.v1.Orchestrator.ListSessions.
@@ -998,6 +1050,12 @@ type OrchestratorHandler interface {
 	GetSecondFactor(context.Context, *connect.Request[api.GetSecondFactorRequest]) (*connect.Response[api.SecondFactor], error)
 	// EndSecondFactor turns it off, for whoever has lost it.
 	EndSecondFactor(context.Context, *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error)
+	// RenewRecoveryCodes makes recovery codes anew, which are given this once; those before are void.
+	RenewRecoveryCodes(context.Context, *connect.Request[api.RenewRecoveryCodesRequest]) (*connect.Response[api.RenewRecoveryCodesResponse], error)
+	// ListPasskeys gives the passkeys that sign in to My Apps.
+	ListPasskeys(context.Context, *connect.Request[api.ListPasskeysRequest]) (*connect.Response[api.ListPasskeysResponse], error)
+	// RemovePasskeys has passkeys sign in no more.
+	RemovePasskeys(context.Context, *connect.Request[api.RemovePasskeysRequest]) (*connect.Response[api.RemovePasskeysResponse], error)
 	// ListSessions gives the browsers that are signed in to My Apps.
 	ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error)
 	// EndSessions signs browsers out.
@@ -1191,6 +1249,25 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		OrchestratorEndSecondFactorProcedure,
 		svc.EndSecondFactor,
 		connect.WithSchema(orchestratorMethods.ByName("EndSecondFactor")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRenewRecoveryCodesHandler := connect.NewUnaryHandler(
+		OrchestratorRenewRecoveryCodesProcedure,
+		svc.RenewRecoveryCodes,
+		connect.WithSchema(orchestratorMethods.ByName("RenewRecoveryCodes")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorListPasskeysHandler := connect.NewUnaryHandler(
+		OrchestratorListPasskeysProcedure,
+		svc.ListPasskeys,
+		connect.WithSchema(orchestratorMethods.ByName("ListPasskeys")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRemovePasskeysHandler := connect.NewUnaryHandler(
+		OrchestratorRemovePasskeysProcedure,
+		svc.RemovePasskeys,
+		connect.WithSchema(orchestratorMethods.ByName("RemovePasskeys")),
 		connect.WithHandlerOptions(opts...),
 	)
 	orchestratorListSessionsHandler := connect.NewUnaryHandler(
@@ -1456,6 +1533,12 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorGetSecondFactorHandler.ServeHTTP(w, r)
 		case OrchestratorEndSecondFactorProcedure:
 			orchestratorEndSecondFactorHandler.ServeHTTP(w, r)
+		case OrchestratorRenewRecoveryCodesProcedure:
+			orchestratorRenewRecoveryCodesHandler.ServeHTTP(w, r)
+		case OrchestratorListPasskeysProcedure:
+			orchestratorListPasskeysHandler.ServeHTTP(w, r)
+		case OrchestratorRemovePasskeysProcedure:
+			orchestratorRemovePasskeysHandler.ServeHTTP(w, r)
 		case OrchestratorListSessionsProcedure:
 			orchestratorListSessionsHandler.ServeHTTP(w, r)
 		case OrchestratorEndSessionsProcedure:
@@ -1603,6 +1686,18 @@ func (UnimplementedOrchestratorHandler) GetSecondFactor(context.Context, *connec
 
 func (UnimplementedOrchestratorHandler) EndSecondFactor(context.Context, *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.EndSecondFactor is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RenewRecoveryCodes(context.Context, *connect.Request[api.RenewRecoveryCodesRequest]) (*connect.Response[api.RenewRecoveryCodesResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RenewRecoveryCodes is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListPasskeys(context.Context, *connect.Request[api.ListPasskeysRequest]) (*connect.Response[api.ListPasskeysResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListPasskeys is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RemovePasskeys(context.Context, *connect.Request[api.RemovePasskeysRequest]) (*connect.Response[api.RemovePasskeysResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemovePasskeys is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error) {
