@@ -153,7 +153,13 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer r.workers.Wait()
 	defer r.pages.CloseAll()
 	r.workers.Go(func() { r.readiness.Run(ctx) })
-	r.workers.Go(func() { r.endDrills(ctx); r.sweep(ctx); r.settleMoves(ctx); r.keepPrevious(ctx) })
+	r.workers.Go(func() {
+		r.backups.Settle(ctx, perform.Who)
+		r.endDrills(ctx)
+		r.sweep(ctx)
+		r.settleMoves(ctx)
+		r.keepPrevious(ctx)
+	})
 	r.workers.Go(func() { r.images.Run(ctx) })
 	r.workers.Go(func() { r.usage.Run(ctx) })
 	var pace pace

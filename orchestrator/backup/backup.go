@@ -97,6 +97,7 @@ type Work string
 const (
 	Making    Work = "a backup of it is being made"
 	Restoring Work = "a backup of it is being restored"
+	Settling  Work = "a restoration of it that was cut off is being finished or undone"
 )
 
 // Under is the work under way for an application; empty where there is none. It begins

@@ -54,6 +54,7 @@ type node struct {
 	mu      sync.Mutex
 	calls   []string
 	fail    map[string]error // by method
+	kill    string           // a call after which the daemon is killed
 	copied  func()           // called while the volumes are copied
 	renews  func()           // called before what has changed is marked
 	size    int64            // of volumes that are to be read in place
@@ -76,9 +77,14 @@ func (n *node) do(call string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.calls = append(n.calls, call)
+	if call == n.kill {
+		panic(errKilled)
+	}
 	method, _, _ := strings.Cut(call, " ")
 	return n.fail[method]
 }
+
+var errKilled = errors.New("killed")
 
 func (n *node) StopUnit(_ context.Context, unit string) error {
 	n.mu.Lock()
