@@ -196,7 +196,7 @@ func of(in Input, id string) View {
 		v.State, v.Error = NotInstalled, unavailable
 	case d.Goal == state.Absent:
 		v.State = Removing
-	case d.Update != nil:
+	case d.Update != nil && (op.Error == "" || op.Failed != d.Generation):
 		v.State, v.Error = Updating, ""
 	case op.Error != "" && op.Failed == d.Generation:
 		v.State = Failed
