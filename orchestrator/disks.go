@@ -75,7 +75,8 @@ func (r *Reconciler) useDisk(dir string) {
 }
 
 // apart gives the disk of a directory where that is another one than the system's, the data's and
-// that of the user's home: without these nothing runs anyway. Where a symbolic link leads cannot be told later.
+// that of the user's home: without these nothing runs anyway. Where a symbolic link leads cannot
+// be told later.
 func (r *Reconciler) apart(dir string, mounts disk.Mounts) (d disk.Disk, apart bool) {
 	others := []string{"/"}
 	home, err := os.UserHomeDir()

@@ -109,11 +109,15 @@ func TestNothingIsDeletedOnADiskThatTookTheOthersPlace(t *testing.T) {
 		}
 		inForce(t, h, r, to)
 		h.mount(r, other)
-		if _, err := r.Request(request.Request{App: "pair", Verb: "uninstall", Purge: true}); err != nil {
+		gen, err := r.Request(request.Request{App: "pair", Verb: "uninstall", Purge: true})
+		if err != nil {
 			t.Fatal(err)
 		}
 		time.Sleep(10 * time.Minute)
 		synctest.Wait()
+		if r.operations.Status("pair").Observed >= gen {
+			t.Error("the purge is said to be done")
+		}
 		if b, err := os.ReadFile(to + "/file"); err != nil || string(b) != "content" || len(r.store.Data("pair").Volumes) == 0 {
 			t.Errorf("%q, %v, %+v", b, err, r.store.Data("pair"))
 		}
