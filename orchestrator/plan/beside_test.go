@@ -93,6 +93,8 @@ func TestNothingIsTakenFromUnderAStart(t *testing.T) {
 			"stop[node], write-units, start[node], commit, wait", "waiting for node, which is being updated"},
 		{"a start, while what it needs is to be updated", onNode, func(in *three) { in.updates(in.node, state.Staged); in.down("leaf") },
 			"prepare, stop[node], copy, switch, write-units, start[node], commit, start[leaf]", "not running: [leaf]"},
+		{"a restart, stopped already, while what it needs is not ready", onNode, func(in *three) { in.leaf.Restart = 1; in.down("leaf"); in.down("node") }, "start[node], wait", "waiting for node: node does not run yet"},
+		{"a restart, while what it needs is not ready", onNode, func(in *three) { in.leaf.Restart = 1; in.down("node") }, "start[node], prepare, stop[leaf], wait", "waiting for node: node does not run yet"},
 		{"an update, while what it needs is stopped for a moment", onNode, func(in *three) { in.updates(in.leaf, state.Staged); in.Doing["node"] = StopUnits }, "wait", "waiting for node, which is being stopped"},
 		{"an update that has begun, while what it needs is stopped for a moment", onNode, func(in *three) { in.updates(in.leaf, state.Switched); in.down("leaf"); in.Doing["node"] = StopUnits }, "wait", "waiting for node, which is being stopped"},
 		{"the same, and boot has started the old version", onNode, func(in *three) { in.updates(in.leaf, state.Switched); in.older("leaf"); in.Doing["node"] = StopUnits },

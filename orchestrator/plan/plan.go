@@ -152,6 +152,11 @@ func (p *planning) present(d *state.Desired) Plan {
 // run plans an application that is to run.
 func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 	down, stale := p.broken(d, r)
+	waits := p.waitsFor(d, d.Manifest)
+	if d.Restart > d.Restarted && len(p.running(r.Members)) == 0 && waits != "" {
+		out.Waiting = waits // it has been stopped for its restart
+		return
+	}
 	if d.Restart > d.Restarted && len(out.Actions) == 0 {
 		out.add(d, r, Prepare, stale) // an image of the owner's own may have come
 	}
@@ -167,7 +172,6 @@ func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 		}
 		down = r.Members
 	}
-	waits := p.waitsFor(d, d.Manifest)
 	switch {
 	case len(down) > 0:
 		for i, name := range r.Members {
