@@ -164,46 +164,66 @@ func TestWhoLooksHearsThatTheEngineIsSilent(t *testing.T) {
 	})
 }
 
+// chained are "chain", with a setting, and "lightning", which requires it.
+func chained(version string) catalog.Catalog {
+	chain := &manifest.Manifest{ID: "chain", Name: "Chain", Version: version, Settings: []manifest.Setting{{Name: "index", Default: "0", Values: []string{"0", "1"}}},
+		Containers: []manifest.Container{{Name: "chain", Environment: map[string]string{"INDEX": "{{setting:index}}"}}}}
+	lightning := &manifest.Manifest{ID: "lightning", Name: "Lightning", Version: "1", Requires: []manifest.Requirement{{App: "chain"}}, Containers: []manifest.Container{{Name: "lightning"}},
+		Hooks: manifest.Hooks{PostInstall: []manifest.Hook{{Container: "lightning", Command: []string{"greet", "chain"}}}}}
+	disk := catalog.Source{From: catalog.FromDisk}
+	return catalog.Catalog{"chain": {Manifest: chain, Source: disk}, "lightning": {Manifest: lightning, Source: disk}}
+}
+
+// asks makes a request; done waits until it has been carried out.
+func asks(t *testing.T, r *Reconciler, req request.Request) (done func()) {
+	t.Helper()
+	req.Who = "test"
+	gen, err := r.Request(req)
+	if err != nil {
+		t.Error(err)
+		return func() {}
+	}
+	return func() {
+		t.Helper()
+		ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
+		defer cancel()
+		var last view.Progress
+		if err := r.Watch(ctx, req.App, gen, func(p view.Progress) error { last = p; return nil }); err != nil || last.Err != "" {
+			t.Errorf("%s %s: %v, %s", req.Verb, req.App, err, last.Err)
+		}
+	}
+}
+
+// container is an application's only one.
+func (h *fakeHost) container(app string) host.Container {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.obs.Containers[app]
+}
+
+// within has something done during the next call of a method.
+func (h *fakeHost) within(method string, do func()) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	if h.during == nil {
+		h.during = map[string]func(){}
+	}
+	h.during[method] = do
+}
+
 // TestNothingStopsUnderAStartThatNeedsIt changes a setting of an application while another
 // starts that requires it, as an installation does: it starts again afterwards.
 func TestNothingStopsUnderAStartThatNeedsIt(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		h := empty()
-		chain := &manifest.Manifest{ID: "chain", Name: "Chain", Version: "1", Settings: []manifest.Setting{{Name: "index", Default: "0", Values: []string{"0", "1"}}},
-			Containers: []manifest.Container{{Name: "chain", Environment: map[string]string{"INDEX": "{{setting:index}}"}}}}
-		lightning := &manifest.Manifest{ID: "lightning", Name: "Lightning", Version: "1", Requires: []manifest.Requirement{{App: "chain"}}, Containers: []manifest.Container{{Name: "lightning"}}}
-		r := nodeWith(t, h, t.TempDir(), catalog.Catalog{"chain": {Manifest: chain}, "lightning": {Manifest: lightning}})
-		ask := func(req request.Request) (done func()) {
-			t.Helper()
-			req.Who = "test"
-			gen, err := r.Request(req)
-			if err != nil {
-				t.Error(err)
-				return func() {}
-			}
-			return func() {
-				t.Helper()
-				ctx, cancel := context.WithTimeout(t.Context(), time.Minute)
-				defer cancel()
-				var last view.Progress
-				if err := r.Watch(ctx, req.App, gen, func(p view.Progress) error { last = p; return nil }); err != nil || last.Err != "" {
-					t.Errorf("%s %s: %v, %s", req.Verb, req.App, err, last.Err)
-				}
-			}
-		}
-		ask(request.Request{App: "chain", Verb: request.Install})()
-		runs := func() host.Container {
-			h.mu.Lock()
-			defer h.mu.Unlock()
-			return h.obs.Containers["chain"]
-		}
-		before := runs()
+		r := nodeWith(t, h, t.TempDir(), chained("1"))
+		asks(t, r, request.Request{App: "chain", Verb: request.Install})()
+		before := h.container("chain")
 		changed := func() {}
-		h.mu.Lock()
-		h.begun = func() {
-			changed = ask(request.Request{App: "chain", Verb: request.Configure, Config: map[string]string{"index": "1"}})
+		h.within("start", func() {
+			changed = asks(t, r, request.Request{App: "chain", Verb: request.Configure, Config: map[string]string{"index": "1"}})
 			time.Sleep(time.Second)
-			if now := runs(); now.ID != before.ID {
+			if now := h.container("chain"); now.ID != before.ID {
 				t.Errorf("chain was stopped under the start of what requires it: %+v", now)
 			}
 			if _, why := r.Waiting("chain"); why != "" {
@@ -212,12 +232,72 @@ func TestNothingStopsUnderAStartThatNeedsIt(t *testing.T) {
 			if s := r.operations.Status("chain"); s.Waiting != "waiting for lightning to start, which requires it" {
 				t.Errorf("chain says that it is %q", s.Waiting)
 			}
-		}
-		h.mu.Unlock()
-		ask(request.Request{App: "lightning", Verb: request.Install})()
+		})
+		asks(t, r, request.Request{App: "lightning", Verb: request.Install})()
 		changed()
-		if now := runs(); now.Spec == before.Spec || now.State != "running" {
+		if now := h.container("chain"); now.Spec == before.Spec || now.State != "running" {
 			t.Errorf("chain does not run with its new setting: %+v", now)
+		}
+	})
+}
+
+// TestNothingStopsUnderTheHooksThatFollowAStart, which may need what the start does.
+func TestNothingStopsUnderTheHooksThatFollowAStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := empty()
+		r := nodeWith(t, h, t.TempDir(), chained("1"))
+		asks(t, r, request.Request{App: "chain", Verb: request.Install})()
+		before := h.container("chain")
+		changed := func() {}
+		h.within("exec", func() {
+			changed = asks(t, r, request.Request{App: "chain", Verb: request.Configure, Config: map[string]string{"index": "1"}})
+			time.Sleep(time.Second)
+			if now := h.container("chain"); now.ID != before.ID {
+				t.Errorf("chain was stopped under a hook of what requires it: %+v", now)
+			}
+		})
+		asks(t, r, request.Request{App: "lightning", Verb: request.Install})()
+		changed()
+		if now := h.container("chain"); now.Spec == before.Spec || now.State != "running" {
+			t.Errorf("chain does not run with its new setting: %+v", now)
+		}
+	})
+}
+
+// TestNothingStartsWhileWhatItNeedsIsUpdated, though the start was planned when that ran: it took
+// as long as a download before it came to it.
+func TestNothingStartsWhileWhatItNeedsIsUpdated(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h := empty()
+		r := nodeWith(t, h, t.TempDir(), chained("1"))
+		asks(t, r, request.Request{App: "lightning", Verb: request.Install})()
+		asks(t, r, request.Request{App: "lightning", Verb: request.Stop})()
+		r.SetDisk(chained("2"))
+		updated, copying := func() {}, make(chan struct{})
+		h.within("copy", func() {
+			close(copying)
+			time.Sleep(time.Second)
+			if now := h.container("lightning"); now.State != "" {
+				t.Errorf("lightning was started while chain is down: %+v", now)
+			}
+			if s := r.operations.Status("lightning"); s.Waiting != "waiting for chain, which is being stopped" {
+				t.Errorf("lightning says that it is %q", s.Waiting)
+			}
+			if v, err := r.App("chain"); err != nil || v.State != view.Updating {
+				t.Errorf("chain is %s, %v", v.State, err)
+			}
+		})
+		h.within("image", func() {
+			updated = asks(t, r, request.Request{App: "chain", Verb: request.Update})
+			<-copying
+		})
+		asks(t, r, request.Request{App: "lightning", Verb: request.Start})()
+		updated()
+		if d, err := r.store.Get("chain"); err != nil || d.Update != nil || d.Manifest.Version != "2" {
+			t.Errorf("chain is not updated: %+v, %v", d, err)
+		}
+		if now := h.container("lightning"); now.State != "running" {
+			t.Errorf("lightning does not run: %+v", now)
 		}
 	})
 }

@@ -149,7 +149,7 @@ func (r *Reconciler) Findings(ctx context.Context) []host.Finding {
 		})
 		strays = named(strays.Name, all, "podman rm --force NAME", "they carry this daemon's label, and no record has their application: ")
 	}
-	return []host.Finding{strays, r.leftovers(), r.restorations(), r.drilled(), r.moves(), r.disks(), r.overdue()}
+	return []host.Finding{strays, r.leftovers(), r.restorations(), r.drilled(), r.moves(), r.disks(), r.overdue(), r.told()}
 }
 
 // stray are the containers that bear an application's label, of which there was no record

@@ -50,6 +50,7 @@ type fakeHost struct {
 	starting func(context.Context) error // where it is set, what a start comes to
 	deleting func(dir string) error      // where it is set, called for what is deleted
 	begun    func()                      // called once, before a start
+	during   map[string]func()           // by method: called once, before it does anything
 	paging   func()                      // where it is set, called before a page is asked for
 
 	used    int                         // percent of the disk
@@ -62,6 +63,13 @@ type fakeHost struct {
 var errCut = errors.New("the power is cut")
 
 func (h *fakeHost) do(method string, change func()) error {
+	h.mu.Lock()
+	during := h.during[method]
+	delete(h.during, method)
+	h.mu.Unlock()
+	if during != nil {
+		during()
+	}
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	h.calls = append(h.calls, method)

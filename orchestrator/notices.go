@@ -8,6 +8,7 @@ import (
 	"sync"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
@@ -125,6 +126,19 @@ func (r *Reconciler) Follows(problem func() error) { r.followed = problem }
 // lasts.
 func (r *Reconciler) Attention(views []view.View, h Hearing) []notify.Condition {
 	return notify.Look(r.wellness(views, h, time.Now())).Conditions
+}
+
+// told tells whether it is known where notices go.
+func (r *Reconciler) told() host.Finding {
+	const name = "notices"
+	all, err := r.notices.Targets()
+	switch {
+	case err != nil:
+		return host.Finding{Name: name, Detail: err.Error()}
+	case len(all) == 0:
+		return host.Finding{Name: name, OK: true, Detail: "go nowhere; 'archy notify add' says where"}
+	}
+	return host.Finding{Name: name, OK: true, Detail: fmt.Sprintf("go to %d targets", len(all))}
 }
 
 // Notices are what wants the owner's attention, and go to where he is.

@@ -3,12 +3,16 @@ package orchestrator
 import (
 	"context"
 	"errors"
+	"os"
+	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
 	"testing/synctest"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/notify"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
@@ -107,5 +111,35 @@ func whatIsNotKnownIsNoNotice(t *testing.T) {
 	}
 	if got := attention(r); !slices.Equal(got, []string{notify.Catalog}) {
 		t.Errorf("%q", got)
+	}
+}
+
+// TestWhereNoticesGoIsNotForgotten: a daemon starts that cannot read it, says so, and keeps it.
+func TestWhereNoticesGoIsNotForgotten(t *testing.T) {
+	dir := t.TempDir()
+	file := filepath.Join(dir, "data", manifest.OwnDir, "notify", "targets.json")
+	const damaged = `{"format":1,"targets":[{"name":"phone"`
+	if err := errors.Join(os.MkdirAll(filepath.Dir(file), 0o700), os.WriteFile(file, []byte(damaged), 0o600)); err != nil {
+		t.Fatal(err)
+	}
+	r := node(t, empty(), dir)
+	finding := func() host.Finding {
+		all := r.Findings(t.Context())
+		return all[slices.IndexFunc(all, func(f host.Finding) bool { return f.Name == "notices" })]
+	}
+	if f := finding(); f.OK || !strings.Contains(f.Detail, file) || !strings.Contains(f.Detail, "remove the file, and add the targets again") {
+		t.Errorf("%+v", f)
+	}
+	if _, err := r.AddTarget("phone", "ntfy://example.org/t", "test"); err == nil {
+		t.Error("what could not be read was replaced")
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != damaged {
+		t.Errorf("%s, %v", b, err)
+	}
+	if err := os.Remove(file); err != nil {
+		t.Fatal(err)
+	}
+	if f := finding(); !f.OK || !strings.Contains(f.Detail, "archy notify add") {
+		t.Errorf("%+v", f)
 	}
 }

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"fmt"
@@ -161,7 +162,7 @@ func (r *Reconciler) Waiting(app string) (name, reason string) {
 		return app, ""
 	}
 	op := r.operations.Status(app)
-	if r.runs(d) {
+	if op.Waiting = cmp.Or(op.Waiting, op.Held); r.runs(d) {
 		op.Waiting = "" // only what is to be changed of it waits
 	}
 	return d.Manifest.Name, view.WaitingFor(d, op, r.readiness.Answer(app))

@@ -53,9 +53,11 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 	}
 	var full error
 	for _, a := range fault.Order(p.Actions) {
-		if other := r.operations.Do(d.App, string(a.Verb), a.Beside, string(opposite[a.Verb])); other != "" {
-			log.Info("put off", "verb", a.Verb, "beside", other)
-			return perform.ErrReplan // the next plan waits for it
+		if not, has := opposite[a.Verb]; has {
+			if other := r.operations.Do(d.App, string(a.Verb), a.Beside, string(not)); other != "" {
+				log.Info("put off", "verb", a.Verb, "beside", other)
+				return perform.ErrReplan // the next plan waits for it
+			}
 		}
 		log.Info("action", "verb", a.Verb, "reason", a.Reason, "units", a.Units)
 		fault.Cut("before", string(a.Verb))
@@ -82,8 +84,9 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 	return full
 }
 
-// opposite is what must not be done at the same time to what an application requires, or to what
-// requires it.
+// opposite is what the work on what an application requires, or on what requires it, must not
+// have come to: from a stop to the start after it the one is not there, and from a start to the
+// end of the work, with its hooks, the other needs it.
 var opposite = map[plan.Verb]plan.Verb{plan.Start: plan.StopUnits, plan.StopUnits: plan.Start}
 
 // do has one action performed. A start that is not part of an update is cancelled by

@@ -42,13 +42,14 @@ type saying struct {
 	over bool
 }
 
-// update takes what a look has found. It gives what is to be said, when to look again even if
-// nothing changes, and whether there is something to remember.
+// update takes what a look has found; heard says whether anybody can be told of it now, and where
+// nobody can, what begins to hold is said as soon as somebody can. It gives what is to be said, when
+// to look again even if nothing changes, and whether there is something to remember.
 //
 // What the owner heard last is what holds, or will be within quiet: a condition that comes back
 // sooner than that waits, and if it goes again meanwhile, he hears nothing. What has become graver
 // than he heard he hears at once, and once, however often it changes between the two.
-func (b book) update(found Found, now time.Time) (said []saying, again time.Time, changed bool) {
+func (b book) update(found Found, now time.Time, heard bool) (said []saying, again time.Time, changed bool) {
 	again = now.Add(lookAgain)
 	holds := map[string]bool{}
 	for _, c := range found.Conditions {
@@ -66,7 +67,7 @@ func (b book) update(found Found, now time.Time) (said []saying, again time.Time
 		}
 		worse := e.Told && c.Severity > e.ToldAs
 		e.Condition = c
-		if e.Told && !worse {
+		if e.Told && !worse || !heard {
 			continue
 		}
 		wait := c.Wait - passed(now, e.Since)

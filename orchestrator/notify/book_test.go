@@ -93,7 +93,7 @@ type diary struct {
 func (d *diary) at(after time.Duration, k Known, want ...string) {
 	d.t.Helper()
 	d.now = d.now.Add(after)
-	said, _, _ := d.update(Look(k), d.now)
+	said, _, _ := d.update(Look(k), d.now, true)
 	var got []string
 	for _, s := range said {
 		got = append(got, s.title())
@@ -128,7 +128,7 @@ func TestWhatFlapsIsSaidOnce(t *testing.T) {
 	}
 	d.at(time.Second, failed)
 	d.at(noon.Add(quiet-time.Minute).Sub(d.now), failed)
-	if _, again, _ := d.update(Look(failed), d.now); !again.Equal(noon.Add(quiet)) {
+	if _, again, _ := d.update(Look(failed), d.now, true); !again.Equal(noon.Add(quiet)) {
 		t.Errorf("it looks again at %s", again)
 	}
 	d.at(time.Minute, failed, "Feeds failed") // it is still so
@@ -142,7 +142,7 @@ func TestWhatIsShortIsNotSaid(t *testing.T) {
 	d.at(unhealthyFor-time.Second, ill)
 	d.at(time.Second, up)
 	d.at(time.Second, ill)
-	_, again, _ := d.update(Look(ill), d.now)
+	_, again, _ := d.update(Look(ill), d.now, true)
 	if wait := again.Sub(d.now); wait != unhealthyFor {
 		t.Errorf("it looks again after %s", wait)
 	}
@@ -243,7 +243,7 @@ func TestManyNoticesAreOneMessageAndFewMessagesWait(t *testing.T) {
 		k.Views = append(k.Views, v)
 	}
 	b := book{}
-	said, _, _ := b.update(Look(k), noon)
+	said, _, _ := b.update(Look(k), noon, true)
 	if len(b) != most || len(said) != most {
 		t.Errorf("%d remembered, %d said", len(b), len(said))
 	}
@@ -271,7 +271,7 @@ func TestAMessageIsAsLongAsServicesTake(t *testing.T) {
 		v.Manifest.ID = fmt.Sprintf("app-%02d", i)
 		k.Views = append(k.Views, v)
 	}
-	said, _, _ := book{}.update(Look(k), noon)
+	said, _, _ := book{}.update(Look(k), noon, true)
 	m := compose("box", said)
 	spelled := strings.Count(m.Body, "What to do")
 	if len(m.Body) > 4096 || spelled == 0 || !strings.HasSuffix(m.Body, fmt.Sprintf("and %d more, which are on the pages of the node", len(said)-spelled)) {

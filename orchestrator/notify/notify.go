@@ -116,7 +116,7 @@ func (n *Notifier) look(now time.Time) time.Time {
 		n.log.Error("where notices go", "error", err)
 	}
 	n.mu.Lock()
-	said, again, changed := n.book.update(found, now)
+	said, again, changed := n.book.update(found, now, err == nil)
 	for _, one := range said {
 		n.log.Info("notice", "id", one.ID, "over", one.over)
 	}

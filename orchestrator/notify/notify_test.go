@@ -251,3 +251,34 @@ func TestTargetsAreAddedTriedAndRemoved(t *testing.T) {
 		}
 	}
 }
+
+// TestNothingIsLostWhileItCannotBeReadWhereNoticesGo: what begins meanwhile is said afterwards.
+func TestNothingIsLostWhileItCannotBeReadWhereNoticesGo(t *testing.T) {
+	dir := t.TempDir()
+	d := &daemon{}
+	n := Open(dir, "box", d, slog.New(slog.DiscardHandler))
+	if _, err := n.Add("phone", "ntfy://example.org/t"); err != nil {
+		t.Fatal(err)
+	}
+	file := filepath.Join(dir, "targets.json")
+	whole, err := os.ReadFile(file)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(file, whole[:len(whole)/2], 0o600); err != nil {
+		t.Fatal(err)
+	}
+	d.known = with(feeds(view.Failed, "no such image"))
+	n = Open(dir, "box", d, slog.New(slog.DiscardHandler)) // it starts all the same
+	n.look(noon)
+	if all := n.Notices(); len(all) != 1 || len(n.post.Queue) > 0 {
+		t.Errorf("%d notices hold, %d go out", len(all), len(n.post.Queue))
+	}
+	if err := os.WriteFile(file, whole, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	n.look(noon.Add(lookAgain))
+	if len(n.post.Queue) != 1 || n.post.Queue[0].Target != "phone" {
+		t.Errorf("what has begun meanwhile is not said: %+v", n.post.Queue)
+	}
+}

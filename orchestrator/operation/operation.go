@@ -23,13 +23,14 @@ var (
 // Status is how an application's operations are at one time.
 type Status struct {
 	Busy      bool
-	Doing     string // the verb of the action under way; empty between two, and where nothing is
+	Doing     string // what Do last noted of what is under way; empty where nothing is
 	Observed  uint64 // observedGeneration: the generation that has been carried out
 	Failed    uint64 // generation whose carrying out failed last
 	Error     string // why
 	Undone    uint64 // generation that failed and left the application as it was
 	UndoneWhy string
 	Waiting   string // what the application waits for
+	Held      string // why nothing may begin for now; empty where it may
 	Message   string // what is being done
 	Engine    time.Duration
 	App       time.Duration // of the operation under way: spent in the engine, and by the application
@@ -41,7 +42,6 @@ type Status struct {
 type record struct {
 	Status
 	backoff
-	held       string // why nothing may begin for now
 	released   bool   // whoever held it may have stopped it, and nobody has looked since
 	generation uint64 // under way
 	blocked    bool   // the failure was found by planning, which is free to look again
@@ -212,7 +212,7 @@ func (t *Tracker) Hold(ctx context.Context, app, why string) (release func(), er
 		held, changed := t.tryHold(app, why)
 		switch {
 		case held == "":
-			return func() { t.change(app, func(o *record) { o.held, o.released = "", true; o.Turns++ }) }, nil
+			return func() { t.change(app, func(o *record) { o.Held, o.released = "", true; o.Turns++ }) }, nil
 		case changed == nil:
 			return nil, fmt.Errorf("%w: %s: %s", ErrBusy, app, held)
 		}
@@ -231,12 +231,13 @@ func (t *Tracker) tryHold(app, why string) (busy string, changed <-chan struct{}
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	switch o := t.record(app); {
-	case o.held != "":
-		return o.held, nil
+	case o.Held != "":
+		return o.Held, nil
 	case o.Busy:
 		return "work is under way", changed
 	default:
-		o.held = why
+		o.Held = why
+		t.notify(app)
 		return "", nil
 	}
 }

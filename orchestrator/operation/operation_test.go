@@ -82,7 +82,7 @@ func TestHoldWaitsAndKeepsOthersOut(t *testing.T) {
 		if turn := propose(tr, work(1)); turn != (operation.Turn{Busy: true}) {
 			t.Errorf("while it is held: %+v", turn)
 		}
-		if s := tr.Status("a"); s.Busy {
+		if s := tr.Status("a"); s.Busy || s.Held != "a backup is being made" {
 			t.Errorf("held, but nothing is under way: %+v", s)
 		}
 		_, err := tr.Hold(t.Context(), "a", "another")
@@ -92,9 +92,47 @@ func TestHoldWaitsAndKeepsOthersOut(t *testing.T) {
 		if turn := propose(tr, operation.Proposal{App: "b", Generation: 1, Actions: true}); !turn.Begin {
 			t.Errorf("another application is held too: %+v", turn)
 		}
+		_, told := tr.Watch("a")
 		first.release()
+		if s := tr.Status("a"); s.Held != "" || !closed(told) {
+			t.Errorf("not held any more, and nobody is told: %+v", s)
+		}
+		_, told = tr.Watch("a")
+		release, err := tr.Hold(t.Context(), "a", "another")
+		if err != nil || !closed(told) {
+			t.Errorf("held, and nobody is told: %v", err)
+		}
+		release()
 		begin(t, tr, work(1))
 	})
+}
+
+// TestWhatAnApplicationWaitsForIsSaidAgain after each request and each operation, however long it
+// has been the same.
+func TestWhatAnApplicationWaitsForIsSaidAgain(t *testing.T) {
+	const why = "waiting for chain: it does not run yet"
+	tr := operation.New()
+	tr.Accepted("a", 1)
+	waits := operation.Proposal{App: "a", Generation: 1, Waiting: why}
+	first := waits
+	first.Actions = true
+	begin(t, tr, first)
+	tr.Say("a", "writing units")
+	tr.Done("a", 1, false)
+	said := func(when string, p operation.Proposal) {
+		t.Helper()
+		_, told := tr.Watch("a")
+		if propose(tr, p); tr.Status("a").Message != why || !closed(told) {
+			t.Errorf("%s: %+v", when, tr.Status("a"))
+		}
+	}
+	said("when its units are written", waits)
+	tr.Accepted("a", 2)
+	waits.Generation = 2
+	said("after another request", waits)
+	if _, told := tr.Watch("a"); propose(tr, waits) != (operation.Turn{}) || closed(told) {
+		t.Error("told though nothing has changed")
+	}
 }
 
 func TestHoldEndsWithItsContext(t *testing.T) {

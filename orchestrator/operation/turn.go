@@ -29,11 +29,11 @@ func (t *Tracker) TryBegin(p Proposal) Turn {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	o := t.record(p.App)
-	if o.Busy || o.held != "" || o.Turns != p.Turns || o.accepted > p.Generation {
+	if o.Busy || o.Held != "" || o.Turns != p.Turns || o.accepted > p.Generation {
 		return Turn{Busy: true} // what ends, or is accepted, has a pass made
 	}
 	now := time.Now()
-	if o.Waiting != p.Waiting {
+	if o.Waiting != p.Waiting || p.Waiting != "" && !p.Actions && o.Message != p.Waiting {
 		o.Waiting, o.Message = p.Waiting, p.Waiting
 		t.notify(p.App)
 	}
@@ -157,8 +157,8 @@ func (o *record) end() {
 	o.Turns++
 }
 
-// Do notes what is done now of what is under way, unless somebody among others does what it must
-// not be done beside; which it then gives.
+// Do notes what the work under way has come to, which holds until the next such note or its end,
+// unless the work on one of the others has come to what this must not be beside; it gives that one.
 func (t *Tracker) Do(app, verb string, others []string, not string) (beside string) {
 	t.mu.Lock()
 	defer t.mu.Unlock()

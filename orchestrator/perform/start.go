@@ -46,17 +46,12 @@ func (nobody) Say(string, string) {}
 // of the application. The prober looks at their health.
 func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	begin, m := time.Now(), a.Manifest
-	select {
-	case p.starts <- struct{}{}: // forty applications that fail at once do not start at once
-		// Whoever takes long waits for itself: it must not keep the others from starting.
-		release := sync.OnceFunc(func() { <-p.starts })
-		defer release()
-		defer time.AfterFunc(startsAlone, release).Stop()
-	case <-ctx.Done():
-	}
-	if out.Err = context.Cause(ctx); out.Err != nil {
+	release, err := p.turn(ctx, a.App)
+	if err != nil {
+		out.Err = err
 		return out
 	}
+	defer release()
 	if out.Err = p.portsFree(ctx, m, a.Ports); out.Err != nil {
 		out.Engine = time.Since(begin)
 		return out
@@ -75,7 +70,7 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 	done := make(chan struct{})
 	said := ""
 	looking.Go(func() { said = p.unheard(ctx, m, done) })
-	err := p.engine.StartUnits(ctx, a.Units)
+	err = p.engine.StartUnits(ctx, a.Units)
 	close(done)
 	looking.Wait()
 	total := time.Since(begin)
@@ -91,6 +86,29 @@ func (p *Performer) start(ctx context.Context, a plan.Action) (out Outcome) {
 		out.Err = fmt.Errorf("%w: %w", ErrStart, err)
 	}
 	return out
+}
+
+// turn waits until an application may start: forty that fail at once do not start at once.
+// Whoever takes long waits for itself, and does not keep the others from starting.
+func (p *Performer) turn(ctx context.Context, app string) (release func(), err error) {
+	select {
+	case p.starts <- struct{}{}:
+	default:
+		p.say(app, "waiting for others to start")
+		select {
+		case p.starts <- struct{}{}:
+		case <-ctx.Done():
+			return nil, context.Cause(ctx)
+		}
+	}
+	free := sync.OnceFunc(func() { <-p.starts })
+	alone := time.AfterFunc(startsAlone, free)
+	release = func() { alone.Stop(); free() }
+	if err := context.Cause(ctx); err != nil {
+		release()
+		return nil, err
+	}
+	return release, nil
 }
 
 // unheard looks at the health of an application that is starting until done is

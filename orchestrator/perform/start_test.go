@@ -157,6 +157,32 @@ func TestStartsThatTakeLongDoNotKeepOthersFromStarting(t *testing.T) {
 	})
 }
 
+// TestAStartThatWaitsForItsTurnSaysSo, and what it says when it has it is what it does.
+func TestAStartThatWaitsForItsTurnSaysSo(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		w := newWorld(t)
+		d := w.record(t)
+		w.starting = hang
+		ctx, cancel := context.WithCancel(t.Context())
+		const many = 100 // more than may start at a time
+		ended := make(chan perform.Outcome, many)
+		for range many {
+			go func() { ended <- w.Do(ctx, d, start()) }()
+		}
+		synctest.Wait()
+		w.mu.Lock()
+		said, begun := strings.Join(w.said, ", "), strings.Count(strings.Join(w.calls, ", "), "start ")
+		w.mu.Unlock()
+		if waiting := strings.Count(said, "waiting for others to start"); begun == 0 || waiting != many-begun {
+			t.Errorf("%d have begun, %d say that they wait, of %d: %s", begun, waiting, many, said)
+		}
+		cancel()
+		for range many {
+			<-ended
+		}
+	})
+}
+
 func TestStartHasABudget(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		w := newWorld(t)

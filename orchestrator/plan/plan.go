@@ -35,7 +35,7 @@ type Input struct {
 	Broken   map[string]error // applications whose records cannot be read
 	Observed host.Observation
 	Ready    map[string]host.Readiness // of applications that declare conditions
-	Doing    map[string]Verb           // what is being done now, by application
+	Doing    map[string]Verb           // StopUnits or Start, which the work under way has come to, by application
 	Renderer *render.Renderer
 }
 
@@ -152,22 +152,26 @@ func (p *planning) present(d *state.Desired) Plan {
 // run plans an application that is to run.
 func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 	down, stale := p.broken(d, r)
+	waits := p.waitsFor(d, d.Manifest)
+	if d.Restart > d.Restarted && len(p.running(r.Members)) == 0 && waits != "" {
+		out.Waiting = waits // it has been stopped for its restart
+		return
+	}
 	if d.Restart > d.Restarted && len(out.Actions) == 0 {
 		out.add(d, r, Prepare, stale) // an image of the owner's own may have come
 	}
 	if stale == older {
-		if out.Waiting = p.startedOn(d); out.Waiting != "" {
+		if out.Waiting = cmp.Or(p.startedOn(d), p.away(d, d.Manifest)); out.Waiting != "" {
 			return
 		}
 	}
 	if len(stale) > 0 {
 		out.stop(d, r, stale, reversed(r.Services))
 		if stale == older {
-			out.Actions[len(out.Actions)-1].Beside = p.requiring(d.App)
+			out.Actions[len(out.Actions)-1].Beside = p.dependent(d.App)
 		}
 		down = r.Members
 	}
-	waits := p.waitsFor(d, d.Manifest)
 	switch {
 	case len(down) > 0:
 		for i, name := range r.Members {
@@ -187,7 +191,7 @@ func (p *planning) run(out *Plan, d *state.Desired, r *render.Rendering) {
 			out.Waiting = waits
 			return
 		}
-		out.start(d, r, "not running: "+fmt.Sprint(down), p.freePorts(r, len(stale) > 0))
+		p.start(out, d, r, "not running: "+fmt.Sprint(down), p.freePorts(r, len(stale) > 0))
 	case p.stopping(d):
 		p.follow(out, d, r, waits)
 		return
@@ -211,12 +215,9 @@ func (out *Plan) stop(d *state.Desired, r *render.Rendering, reason string, unit
 	out.add(d, r, StopUnits, reason).Units = units
 }
 
-func (out *Plan) start(d *state.Desired, r *render.Rendering, reason string, ports []manifest.NodePort) {
+func (p *planning) start(out *Plan, d *state.Desired, r *render.Rendering, reason string, ports []manifest.NodePort) {
 	a := out.add(d, r, Start, reason)
-	a.Units, a.Ports = r.Services, ports
-	for _, need := range d.Manifest.Needs(d.Chosen) {
-		a.Beside = append(a.Beside, need.App)
-	}
+	a.Units, a.Ports, a.Beside = r.Services, ports, p.needed(d, r.Manifest)
 }
 
 // writeUnits has the unit files be as rendered, and none of an earlier manifest's.
@@ -233,7 +234,7 @@ const older = "it runs from an older unit"
 // this one stopped now; empty where none is. One that systemd starts again and again is not
 // waited for.
 func (p *planning) startedOn(d *state.Desired) string {
-	for _, other := range p.requiring(d.App) {
+	for _, other := range p.dependent(d.App) {
 		if p.Doing[other] == Start || slices.ContainsFunc(p.desired[other].Manifest.Containers, func(c manifest.Container) bool {
 			u := p.Observed.Units[quadlet.Service(c.Name)]
 			return u.Active == "activating" && u.Sub != "auto-restart"
@@ -253,6 +254,39 @@ func (p *planning) requiring(app string) (all []string) {
 		}
 		if _, needs := other.Manifest.Need(app, other.Chosen); needs {
 			all = append(all, other.App)
+		}
+	}
+	return all
+}
+
+// dependent are the applications that are to run and, as they are or will be once updated,
+// cannot do without this one, directly or through others.
+func (p *planning) dependent(app string) (all []string) {
+	for i := range p.Desired {
+		other := &p.Desired[i]
+		if other.Manifest == nil || other.Goal != state.Running {
+			continue
+		}
+		if slices.Contains(p.needed(other, other.Manifest), app) || other.Update != nil && slices.Contains(p.needed(other, other.Update.To), app) {
+			all = append(all, other.App)
+		}
+	}
+	return all
+}
+
+// needed are the applications that a version of an application cannot do without, directly or
+// through others. What is optional is not among them: whoever uses it starts without it, too.
+func (p *planning) needed(d *state.Desired, m *manifest.Manifest) (all []string) {
+	met, open := map[string]bool{}, m.Needs(d.Chosen)
+	for len(open) > 0 {
+		app := open[0].App
+		open = open[1:]
+		if met[app] {
+			continue
+		}
+		met[app], all = true, append(all, app)
+		if dep := p.desired[app]; dep != nil && dep.Manifest != nil && p.Broken[app] == nil {
+			open = append(open, dep.Manifest.Needs(dep.Chosen)...)
 		}
 	}
 	return all
@@ -369,23 +403,25 @@ func (p *planning) stopping(d *state.Desired) bool {
 			return true // its volumes are copied, and may be replaced
 		}
 	}
-	met, open := map[string]bool{}, d.Manifest.Needs(d.Chosen)
-	for len(open) > 0 {
-		app := open[0].App
-		open = open[1:]
-		if met[app] || p.Broken[app] != nil {
-			continue
-		}
-		met[app] = true
+	return slices.ContainsFunc(p.needed(d, d.Manifest), func(app string) bool {
 		dep := p.desired[app]
-		if dep == nil || dep.Goal != state.Running {
-			return true
-		}
-		if dep.Manifest != nil {
-			open = append(open, dep.Manifest.Needs(dep.Chosen)...)
+		return p.Broken[app] == nil && (dep == nil || dep.Goal != state.Running)
+	})
+}
+
+// away says what a version of an application cannot do without and is down for a moment,
+// whoever asked for that; empty where nothing is.
+func (p *planning) away(d *state.Desired, m *manifest.Manifest) string {
+	for _, app := range p.needed(d, m) {
+		dep := p.desired[app]
+		switch {
+		case dep != nil && dep.Update != nil && dep.Update.Phase != state.Staged:
+			return fmt.Sprintf("waiting for %s, which is being updated", app)
+		case p.Doing[app] == StopUnits:
+			return fmt.Sprintf("waiting for %s, which is being stopped", app)
 		}
 	}
-	return false
+	return ""
 }
 
 // waitsFor says what a version of an application that is to be started waits for; empty
@@ -398,6 +434,9 @@ func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 			return fmt.Sprintf("waiting for %s, which is being updated with the data that it has of it", app)
 		}
 	}
+	if why := p.away(d, m); why != "" {
+		return why
+	}
 	for _, r := range m.Needs(d.Chosen) {
 		dep := p.desired[r.App]
 		switch {
@@ -409,8 +448,6 @@ func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 			return fmt.Sprintf("waiting for %s, which is stopped", r.App)
 		case dep.Manifest != nil && p.stopping(dep):
 			return fmt.Sprintf("waiting for %s, which stops with what it requires", r.App)
-		case p.Doing[r.App] == StopUnits:
-			return fmt.Sprintf("waiting for %s, which is being stopped", r.App)
 		}
 		if why := p.notReady(dep); why != "" {
 			return fmt.Sprintf("waiting for %s: %s", r.App, why)

@@ -1,6 +1,7 @@
 package plan
 
 import (
+	"cmp"
 	"fmt"
 	"slices"
 
@@ -22,7 +23,9 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	if out.Waiting = p.mounted(d.App); out.Waiting != "" && d.Update.Phase != state.Switched {
 		return out
 	}
-	out.Waiting = ""
+	if out.Waiting = p.heldUp(d); out.Waiting != "" {
+		return out
+	}
 	// Stopped whether they are up or not: at boot a start may be queued that an
 	// observation does not show, and nothing may write to data that is being copied.
 	stopped := false
@@ -53,6 +56,7 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 			out.add(d, old, PreUpdate, to)
 		}
 		stopAll(to)
+		out.Actions[len(out.Actions)-1].Beside = p.dependent(d.App)
 		if d.Update.Back {
 			p.writeUnits(&out, d, next, to)
 		}
@@ -84,7 +88,7 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 			p.writeUnits(&out, d, old, to)
 		}
 		out.add(d, old, PutBack, to)
-		out.start(d, old, to, p.freePorts(old, stopped))
+		p.start(&out, d, old, to, p.freePorts(old, stopped))
 		out.add(d, old, RolledBack, to)
 	default:
 		return blocked("its update is in the unknown phase %q", d.Update.Phase)
@@ -92,10 +96,24 @@ func (p *planning) update(d *state.Desired) (out Plan) {
 	return out
 }
 
+// heldUp says what an update waits for: before it has begun, for a start that it would disturb,
+// and at any time for what its own start needs and is down for a moment; empty for nothing.
+func (p *planning) heldUp(d *state.Desired) string {
+	switch {
+	case d.Update.Phase == state.Staged:
+		return cmp.Or(p.startedOn(d), p.away(d, d.Update.To))
+	case p.anyRunning(d.Manifest), p.anyRunning(d.Update.To):
+		return "" // boot may have started it from the old units: it is stopped at once
+	case d.Update.Phase == state.RollingBack:
+		return p.away(d, d.Manifest)
+	}
+	return p.away(d, d.Update.To)
+}
+
 // toNew plans what is left once the new version is in force, with its units. The data of a way back is as its
 // version left it: no hook has anything to bring up to date.
 func (p *planning) toNew(out *Plan, d *state.Desired, next *render.Rendering, to string, stopped bool) {
-	out.start(d, next, to, p.freePorts(next, stopped))
+	p.start(out, d, next, to, p.freePorts(next, stopped))
 	if len(d.Update.To.Hooks.PostUpdate) > 0 && !d.Update.Back {
 		out.add(d, next, PostUpdate, to)
 	}

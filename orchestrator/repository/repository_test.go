@@ -445,3 +445,25 @@ func TestAKeyIsOnDiskBeforeAnythingIsEncryptedWithIt(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+// TestARepositoryWithADamagedRecordSaysSoAndGivesItsKey: only its key opens what is there.
+func TestARepositoryWithADamagedRecordSaysSoAndGivesItsKey(t *testing.T) {
+	for record, want := range map[string]string{"": "damaged", "{": "damaged", "null": "damaged", `{"format":1}`: "damaged", `{"format":2,"url":"/mnt/disk"}`: "install a daemon at least as new"} {
+		dir := t.TempDir()
+		if err := errors.Join(os.Mkdir(filepath.Join(dir, "disk"), 0o700), os.WriteFile(filepath.Join(dir, "disk", "repository.json"), []byte(record), 0o600),
+			os.WriteFile(filepath.Join(dir, "disk", "password"), []byte("the key\n"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		s := repository.Open(dir, "box", t.TempDir(), nil)
+		all, err := s.List()
+		if err != nil || len(all) != 1 || !strings.Contains(all[0].Problem, want) || !strings.Contains(all[0].Problem, filepath.Join(dir, "disk", "repository.json")) {
+			t.Errorf("%q: %+v, %v", record, all, err)
+		}
+		if key, err := s.Key("disk"); err != nil || key != "the key" {
+			t.Errorf("%q: the key is %q, %v", record, key, err)
+		}
+		if key, err := s.Remove("disk", time.Now()); err != nil || key != "the key" {
+			t.Errorf("%q: once it is removed, the key is %q, %v", record, key, err)
+		}
+	}
+}

@@ -213,11 +213,11 @@ func (s *Store) read(name, dir string) (*Repository, error) {
 		return nil, fmt.Errorf("repository %s: %w", name, err)
 	}
 	var rec record
-	if err := json.Unmarshal(b, &rec); err != nil {
-		return nil, fmt.Errorf("repository %s: %s: %w", name, filepath.Join(dir, recordFile), err)
-	}
-	if rec.Format != format {
-		return nil, fmt.Errorf("repository %s: format %d of %s; this daemon reads %d", name, rec.Format, filepath.Join(dir, recordFile), format)
+	switch err := json.Unmarshal(b, &rec); {
+	case err != nil, rec.Format == 0, rec.URL == "":
+		return nil, fmt.Errorf("repository %[1]s: its record %[2]s is damaged; nothing is backed up there. 'archy repository remove %[1]s' gives its recovery key and deletes nothing in it; add it again with that key", name, filepath.Join(dir, recordFile))
+	case rec.Format != format:
+		return nil, fmt.Errorf("repository %s: %s was written by a newer daemon, format %d, this one knows %d; install a daemon at least as new", name, filepath.Join(dir, recordFile), rec.Format, format)
 	}
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -239,16 +239,18 @@ func (s *Store) read(name, dir string) (*Repository, error) {
 
 // Key gives the recovery key of one, or of the last of that name if it was removed not long ago.
 func (s *Store) Key(name string) (string, error) {
-	if _, err := s.Get(name); errors.Is(err, ErrUnknown) && isName(name) {
-		if removed, _ := filepath.Glob(filepath.Join(s.dir, keysDir, name+".*")); len(removed) > 0 {
-			b, err := os.ReadFile(slices.Max(removed))
-			return strings.TrimSpace(string(b)), err
-		}
-		return "", err
-	} else if err != nil {
-		return "", err
+	if !isName(name) {
+		return "", fmt.Errorf("%w %q", ErrUnknown, name)
 	}
-	b, err := os.ReadFile(filepath.Join(s.dir, name, passwordFile))
+	file := filepath.Join(s.dir, name, passwordFile) // of one whose record cannot be read, too
+	if _, err := os.Stat(filepath.Dir(file)); errors.Is(err, fs.ErrNotExist) {
+		removed, _ := filepath.Glob(filepath.Join(s.dir, keysDir, name+".*"))
+		if len(removed) == 0 {
+			return "", fmt.Errorf("%w %q", ErrUnknown, name)
+		}
+		file = slices.Max(removed)
+	}
+	b, err := os.ReadFile(file)
 	return strings.TrimSpace(string(b)), err
 }
 

@@ -132,17 +132,17 @@ func (k kind[T]) readAll(s *Store) (map[string]T, error) {
 			s.broken[app] = lastErr
 			continue
 		}
-		if !errors.Is(err, fs.ErrNotExist) {
-			// It is kept for whoever wants to know what happened to it.
-			lastErr = errors.Join(lastErr, s.putAside(file))
+		if lastErr == nil && !errors.Is(err, fs.ErrNotExist) {
+			// It is kept for whoever wants to know what happened to it. Where there is nothing to
+			// take its place, it stays: a daemon that finds no record forgets the application.
+			lastErr = s.putAside(file)
 		}
 		if lastErr != nil {
 			s.broken[app] = fmt.Errorf("the record of %s cannot be read: %w; nor can its last good copy: %w", app, err, lastErr)
 			continue
 		}
-		if err := s.writeRecord(file, k.format, last); err != nil {
-			return nil, err
-		}
+		// Where that fails, as on a full disk, the last good copy is there for the next daemon.
+		_ = s.writeRecord(file, k.format, last)
 		out[app] = last
 	}
 	return out, nil

@@ -10,6 +10,7 @@ import (
 	"reflect"
 	"strings"
 	"sync"
+	"syscall"
 	"testing"
 	"time"
 
@@ -102,6 +103,18 @@ func TestDamagedRecordGivesWayToItsLastGoodCopy(t *testing.T) {
 			if aside, _ := filepath.Glob(file + ".damaged-*"); len(aside) != 1 {
 				t.Errorf("put aside: %v", aside)
 			}
+			// On a disk that is full, the last good copy is used all the same.
+			if err := os.WriteFile(file, spoilt, 0o600); err != nil {
+				t.Fatal(err)
+			}
+			full := newStore(dir)
+			full.write = func(string, []byte, fs.FileMode) error { return syscall.ENOSPC }
+			if err := full.load(); err != nil {
+				t.Errorf("it does not open on a full disk: %v", err)
+			}
+			if d, err := full.Get("a"); err != nil || d.Generation != 7 {
+				t.Errorf("on a full disk: %+v, %v", d, err)
+			}
 			// With both copies damaged the record is known to be unreadable, and the others are not touched.
 			if err := errors.Join(os.WriteFile(file, spoilt, 0o600), os.WriteFile(file+lastGood, spoilt, 0o600)); err != nil {
 				t.Fatal(err)
@@ -115,6 +128,15 @@ func TestDamagedRecordGivesWayToItsLastGoodCopy(t *testing.T) {
 			}
 			if all := again.All(); len(all) != 1 || all[0].App != "good" {
 				t.Errorf("%v", all)
+			}
+			// It is not forgotten by the daemons after that one, even where there is no second copy.
+			if err := os.Remove(file + lastGood); err != nil {
+				t.Fatal(err)
+			}
+			for range 2 {
+				if again = open(t, dir); again.Broken()["a"] == nil {
+					t.Error("a record that cannot be read was forgotten")
+				}
 			}
 		})
 	}

@@ -1,6 +1,7 @@
 package view
 
 import (
+	"cmp"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
@@ -33,5 +34,5 @@ func ProgressOf(op operation.Status, generation, recorded uint64) (p Progress, u
 	case recorded > 0 && recorded < generation:
 		return Progress{}, true
 	}
-	return Progress{Message: op.Message}, false
+	return Progress{Message: cmp.Or(op.Message, op.Held)}, false
 }

@@ -21,6 +21,7 @@ func TestProgressOf(t *testing.T) {
 		{"not begun", operation.Status{}, 2, 2, view.Progress{}, false},
 		{"under way", operation.Status{Busy: true, Message: "pulling", Observed: 1, Engine: spent}, 2, 2, view.Progress{Message: "pulling"}, false},
 		{"it waits", operation.Status{Message: "waiting for b", Observed: 1}, 2, 2, view.Progress{Message: "waiting for b"}, false},
+		{"it is kept from beginning", operation.Status{Held: "a backup is being made", Observed: 1}, 2, 2, view.Progress{Message: "a backup is being made"}, false},
 		{"carried out", operation.Status{Observed: 2, Engine: spent, App: 1}, 2, 2, view.Progress{Done: true, Engine: spent, App: 1}, false},
 		{"a later one is carried out", operation.Status{Observed: 3}, 2, 3, done, false},
 		{"a later one is under way", operation.Status{Observed: 1, Busy: true, Message: "stopping"}, 2, 3, view.Progress{Message: "stopping"}, false},

@@ -188,7 +188,7 @@ func of(in Input, id string) View {
 		v.remark(NotChecked)
 	}
 	op := in.Operations[id]
-	if v.Error = op.Error; op.Busy {
+	if v.Error, v.Doing = op.Error, op.Held; op.Busy {
 		v.Doing = op.Message
 	}
 	switch {
@@ -209,7 +209,7 @@ func of(in Input, id string) View {
 	case d.Goal == state.Stopped:
 		v.State = Down
 	case op.Waiting != "":
-		v.State, v.Note = Waiting, op.Waiting
+		v.State = Waiting
 	case op.Busy || up < len(v.Containers) || op.Observed < d.Generation && d.Restart > d.Restarted:
 		v.State = Starting
 	case !healthy:
@@ -219,6 +219,9 @@ func of(in Input, id string) View {
 		if why := WaitingFor(d, op, in.Ready[id]); why != "" {
 			v.State, v.Note = Waiting, why
 		}
+	}
+	if op.Waiting != "" && d.Goal != "" {
+		v.Note = op.Waiting // of whatever state: an update waits, too, and so does a stop
 	}
 	return v
 }

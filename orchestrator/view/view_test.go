@@ -131,6 +131,11 @@ func TestState(t *testing.T) {
 		{"not healthy", look(installed(), both("running", "running unhealthy"), done), view.Unhealthy, "", ""},
 		{"not healthy yet", look(installed(), both("running", "running starting"), done), view.Unhealthy, "", ""},
 		{"it waits for another", look(installed(), nil, operation.Status{Waiting: "waiting for chain: 4 %"}), view.Waiting, "", "waiting for chain: 4 %"},
+		{"it failed, and waits for another", look(installed(), nil, operation.Status{Failed: 2, Error: "no", Waiting: "waiting for chain: 4 %"}), view.Failed, "no", "waiting for chain: 4 %"},
+		{"its update waits", look(installed(update), up, operation.Status{Waiting: "waiting for leaf to start, which requires it"}), view.Updating, "", "waiting for leaf to start, which requires it"},
+		{"its stop waits", look(installed(goal(state.Stopped)), up, operation.Status{Waiting: "waiting for leaf to stop, which requires it"}), view.Stopping, "", "waiting for leaf to stop, which requires it"},
+		{"its removal waits", look(installed(goal(state.Absent)), up, operation.Status{Waiting: "waiting for leaf to stop, which has data of it"}), view.Removing, "", "waiting for leaf to stop, which has data of it"},
+		{"it has gone, and waited before", look(nil, nil, operation.Status{Waiting: "waiting for leaf"}), view.NotInstalled, "", ""},
 		{"it waits for its own conditions", look(installed(), up, done, ready(host.Readiness{Detail: "port web does not answer"})), view.Waiting, "", "waiting for pair: port web does not answer"},
 		{"its conditions hold", look(installed(), up, done, ready(host.Readiness{OK: true})), view.Up, "", ""},
 		{"its conditions have not been asked", look(installed(), up, done, ready(host.Readiness{})), view.Up, "", ""},
@@ -160,6 +165,19 @@ func TestState(t *testing.T) {
 				t.Errorf("among all it is %+v", all)
 			}
 		})
+	}
+}
+
+// TestWhatKeepsItFromBeginningIsShown: what its owner asks for waits for a backup's end.
+func TestWhatKeepsItFromBeginningIsShown(t *testing.T) {
+	held := operation.Status{Held: "a backup is being made", Message: "starting"}
+	v, _ := view.Of(look(installed(), nil, held), "pair")
+	if v.State != view.Starting || v.Doing != "a backup is being made" {
+		t.Errorf("%s, %q", v.State, v.Doing)
+	}
+	held.Busy, held.Held = true, ""
+	if v, _ = view.Of(look(installed(), nil, held), "pair"); v.Doing != "starting" {
+		t.Errorf("%q", v.Doing)
 	}
 }
 
