@@ -24,7 +24,8 @@ var update = flag.Bool("update", false, "bring the last full run, and the catalo
 
 const (
 	runsDir      = "out/gate"
-	coverageFile = "reports/release/coverage.json" // what is kept of the last full run
+	releaseDir   = "reports/release" // what is kept of the last full run
+	coverageFile = releaseDir + "/coverage.json"
 	coverageMark = "<!-- coverage: written by make docs from the last full run -->\n"
 	coverageEnd  = "<!-- end of coverage -->\n"
 )
@@ -52,48 +53,51 @@ func recorded(dir string) (*reports.Coverage, error) {
 	return c, err
 }
 
+// keptOfRun are the files of a run that the repository keeps beside its coverage, as they are: what
+// it says of itself, and its attestation, once it is signed.
+var keptOfRun = []string{reports.SummaryFile, reports.SignedFile}
+
 // newest gives what the newest full run among those in a directory shows, judged again from all
-// that it keeps; nil if there is none.
-func newest(runs string) (*reports.Coverage, error) {
+// that it keeps, and where it is; nil if there is none.
+func newest(runs string) (shown *reports.Coverage, dir string, err error) {
 	dirs, err := filepath.Glob(filepath.Join(runs, "*", reports.PlanFile))
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	var last *reports.Report
-	dir := ""
 	for _, file := range dirs {
 		b, err := os.ReadFile(file)
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		p, err := plan.Parse(b)
 		if err != nil {
-			return nil, fmt.Errorf("%s: %w", file, err)
+			return nil, "", fmt.Errorf("%s: %w", file, err)
 		}
 		results, err := reports.ReadResults(filepath.Dir(file))
 		if err == nil {
 			err = p.Check(results)
 		}
 		if err != nil {
-			return nil, err
+			return nil, "", err
 		}
 		if r := verdict.Judge(p, results); r.Full() && (last == nil || r.Started.After(last.Started)) {
 			last, dir = r, filepath.Dir(file)
 		}
 	}
 	if last == nil {
-		return nil, nil
+		return nil, "", nil
 	}
 	if last, _, err = attest.Statement(dir); err != nil {
-		return nil, fmt.Errorf("%s: %w", dir, err)
+		return nil, "", fmt.Errorf("%s: %w", dir, err)
 	}
 	manifests, err := published(dir, last)
 	if err != nil {
-		return nil, err
+		return nil, "", err
 	}
 	c := last.Covers(levelOf, manifests)
 	c.Releases = c.Releases && verdict.Releasable(last, last.Finished) == nil
-	return c, nil
+	return c, dir, nil
 }
 
 // published gives how the manifests were that a run had on its nodes, each machine of a merged one
@@ -196,11 +200,14 @@ func refresh(dir, runs string, now []reports.Offered) error {
 	if err != nil {
 		return err
 	}
-	fresh, err := newest(runs)
+	fresh, run, err := newest(runs)
 	if err != nil {
 		return err
 	}
 	if fresh != nil && !fresh.Started.Before(kept.Started) {
+		if err := keep(filepath.Join(dir, releaseDir), run); err != nil {
+			return err
+		}
 		if err := reports.WriteJSON(filepath.Join(dir, coverageFile), fresh); err != nil {
 			return err
 		}
@@ -210,6 +217,26 @@ func refresh(dir, runs string, now []reports.Offered) error {
 		return err
 	}
 	return os.WriteFile(filepath.Join(dir, "TESTING.md"), []byte(want), 0o644)
+}
+
+// keep copies what is kept of a run as it is. What that run lacks is not left from another one.
+func keep(dir, run string) error {
+	for _, name := range keptOfRun {
+		b, err := os.ReadFile(filepath.Join(run, name))
+		switch {
+		case errors.Is(err, fs.ErrNotExist):
+			if err := os.Remove(filepath.Join(dir, name)); err != nil && !errors.Is(err, fs.ErrNotExist) {
+				return err
+			}
+			continue
+		case err == nil:
+			err = reports.Write(dir, name, b)
+		}
+		if err != nil {
+			return err
+		}
+	}
+	return nil
 }
 
 // TestTheLastFullRunIsWhatIsWritten has runs that are none: a smoke, an older one, one cut short.
@@ -242,7 +269,8 @@ func TestTheLastFullRunIsWhatIsWritten(t *testing.T) {
 			results = append(results, reports.Result{Cell: c, Status: reports.Passed})
 		}
 		lines, err := reports.Encode(edit(results))
-		if err := errors.Join(err, reports.WriteJSON(filepath.Join(runs, name, reports.PlanFile), p), reports.Write(filepath.Join(runs, name), reports.ResultsFile, lines)); err != nil {
+		if err := errors.Join(err, reports.WriteJSON(filepath.Join(runs, name, reports.PlanFile), p), reports.Write(filepath.Join(runs, name), reports.ResultsFile, lines),
+			reports.Write(filepath.Join(runs, name), reports.SummaryFile, []byte("of "+name)), reports.Write(filepath.Join(runs, name), reports.SignedFile, []byte("signed"))); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -279,8 +307,17 @@ func TestTheLastFullRunIsWhatIsWritten(t *testing.T) {
 	says("| " + apps[0] + " | 1 | `catalog/apps` | ✓ | ✗ 239 of 240 | ✓ 40 | ✓ 80 | ✓ | – | – |\n| b | 1 | `catalog/field` | ✓ | – | – | – | ✓ | – | – |\n")
 	run("older", 1, 20, whole)
 	says("Run red of 2026-01-02, red")
+	if get(t, filepath.Join(dir, releaseDir, reports.SummaryFile)) != "of red" || get(t, filepath.Join(dir, releaseDir, reports.SignedFile)) != "signed" {
+		t.Error("the summary and the attestation of the run are not kept")
+	}
 	run("newer", 3, 20, whole)
+	if err := os.Remove(filepath.Join(runs, "newer", reports.SignedFile)); err != nil {
+		t.Fatal(err)
+	}
 	says("Run newer of 2026-01-03, green")
+	if _, err := os.Stat(filepath.Join(dir, releaseDir, reports.SignedFile)); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("an attestation of another run is kept: %v", err)
+	}
 	says("| " + apps[0] + " | 1 | `catalog/apps` | ✓ | ✓ 240 | ✓ 40 | ✓ 80 | ✓ | ✓ | ✓ |\n")
 	for name, spoil := range map[string]func(dir string) error{
 		"results with evidence that is gone": func(dir string) error {

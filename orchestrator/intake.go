@@ -51,9 +51,12 @@ func (r *Reconciler) Request(req request.Request) (uint64, error) {
 // restored, or to delete for ever what is being backed up.
 func (r *Reconciler) backupUnderWay(decided []state.Desired) error {
 	for _, d := range decided {
+		purge := d.Goal == state.Absent && d.Purge
 		switch w := r.backups.Under(d.App); {
-		case w == backup.Restoring, w == backup.Making && d.Goal == state.Absent && d.Purge:
+		case w == backup.Restoring, w == backup.Settling, w == backup.Making && purge:
 			return fmt.Errorf("%w: %s: %s; wait until that has ended", request.ErrRefused, d.App, w)
+		case r.backups.Left(d.App) && !purge:
+			return fmt.Errorf("%w: %s: a restoration of it was cut off, and has not been finished; restore it again, or delete what there is of it with 'archy uninstall %s --purge'", request.ErrRefused, d.App, d.App)
 		}
 	}
 	return nil

@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 	"github.com/archipelago-cloud/archipelago/orchestrator/drill"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
@@ -29,7 +30,7 @@ func needless(name string, records state.Records) bool {
 	kind := strings.TrimPrefix(name, app)
 	complete, half := strings.CutSuffix(kind, incomplete)
 	switch {
-	case strings.HasPrefix(name, doomed):
+	case strings.HasPrefix(name, doomed), strings.HasPrefix(name, ".new-"): // a file that was not written to its end
 		return true
 	case half && slices.Contains(state.CopyKinds, complete), kind == ".trial", kind == ".backup", strings.HasPrefix(kind, ".backup."): // an incomplete copy; one of data that is in its place
 		return true
@@ -64,7 +65,8 @@ func (r *Reconciler) setAside() {
 	}
 	records := r.store.Records()
 	for _, name := range names {
-		if !needless(name, records) || strings.HasPrefix(name, doomed) {
+		app, _, _ := strings.Cut(name, ".")
+		if !needless(name, records) || strings.HasPrefix(name, doomed) || r.backups.Left(app) {
 			continue
 		}
 		if _, err := r.doom(name); err != nil {
@@ -84,6 +86,12 @@ func (r *Reconciler) doom(name string) (to string, err error) {
 			return to, os.Rename(filepath.Join(dir, name), to)
 		}
 	}
+}
+
+// restorations names those that were cut off and are neither finished nor undone.
+func (r *Reconciler) restorations() host.Finding {
+	apps := slices.DeleteFunc(r.backups.Unsettled(), func(app string) bool { return r.backups.Under(app) == backup.Restoring })
+	return named("restorations", apps, "the daemon finishes or undoes them when it starts, and 'journalctl --user -u archipelago' says why it could not; 'archy restore' tries again, and 'archy uninstall --purge APP' deletes what there is of one", "cut off, and not at an end yet: ")
 }
 
 // endDrills removes what restore drills have left that a cut ended, before their volumes are
@@ -141,7 +149,7 @@ func (r *Reconciler) Findings(ctx context.Context) []host.Finding {
 		})
 		strays = named(strays.Name, all, "podman rm --force NAME", "they carry this daemon's label, and no record has their application: ")
 	}
-	return []host.Finding{strays, r.leftovers(), r.drilled(), r.moves(), r.overdue()}
+	return []host.Finding{strays, r.leftovers(), r.restorations(), r.drilled(), r.moves(), r.disks(), r.overdue()}
 }
 
 // stray are the containers that bear an application's label, of which there was no record
@@ -173,7 +181,7 @@ func (r *Reconciler) leftovers() host.Finding {
 		kept := err == nil && slices.Contains(d.Copies(), strings.TrimPrefix(copied, app))
 		switch {
 		case strings.HasPrefix(copied, doomed) && !r.swept.Load():
-		case kept || operations[app].Busy || r.backups.Under(app) != "" || err == nil && d.Update != nil:
+		case kept || operations[app].Busy || r.backups.Under(app) != "" || r.backups.Left(app) || err == nil && d.Update != nil:
 		default:
 			// What was under way may have ended since the directory was read, and the copy with it.
 			if _, err := os.Lstat(filepath.Join(perform.Snapshots(r.dataDir), copied)); err == nil {
@@ -206,7 +214,7 @@ func (r *Reconciler) halves() (dirs []string, err error) {
 		app := home.Name()
 		d, err := r.store.Get(app)
 		// While work is under way, and until an adoption has ended, somebody goes on.
-		if !home.IsDir() || !appID.MatchString(app) || r.operations.Status(app).Busy || r.backups.Under(app) != "" || err == nil && len(d.Adopted) > 0 {
+		if !home.IsDir() || !appID.MatchString(app) || r.operations.Status(app).Busy || r.backups.Under(app) != "" || r.backups.Left(app) || err == nil && len(d.Adopted) > 0 {
 			continue
 		}
 		nobodys := errors.Is(err, state.ErrNotFound) && r.store.Data(app).App == ""

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"errors"
 	"io"
 	"log/slog"
 	"os"
@@ -9,9 +10,11 @@ import (
 	"strings"
 	"testing"
 	"testing/synctest"
+	"time"
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
@@ -41,8 +44,8 @@ func TestWhatACutLeavesIsDeletedOrNamed(t *testing.T) {
 				t.Fatal(err)
 			}
 		}
-		gone := []string{"kept", "kept.old", "kept.other.old", "kept.other.swap", "kept.other.new", "returning.new", "returning.swap.new", "moving.other", "moving.other.swap", "idle", "idle.old", "idle.swap", "idle.other", "idle.new", "idle.backup", "idle.backup.new", "idle.backup.pipe", "idle.trial", "moving.new", "stranger.restore", "stranger.restore.tar", doomed + "0"}
-		stay := []string{"kept.other", "returning", "returning.old", "returning.swap", "returning.other", "returning.other.old", "returning.other.swap", "moving", "moving.swap", "moving.old", "back", "back.old", "stranger", "stranger.old", "stranger.restore.old", "anything.else"}
+		gone := []string{"kept", "kept.old", "kept.other.old", "kept.other.swap", "kept.other.new", "returning.new", "returning.swap.new", "moving.other", "moving.other.swap", "idle", "idle.old", "idle.swap", "idle.other", "idle.new", "idle.backup", "idle.backup.new", "idle.backup.pipe", "idle.trial", "moving.new", "stranger.restore", "stranger.restore.tar", ".new-x", doomed + "0"}
+		stay := []string{"kept.other", "returning", "returning.old", "returning.swap", "returning.other", "returning.other.old", "returning.other.swap", "moving", "moving.swap", "moving.old", "back", "back.old", "stranger", "stranger.old", "stranger.restore.old", "cut.restore", "cut.restore.old", "cut.restore.tar", "cut.restore.json", "anything.else"}
 		for _, name := range slices.Concat(gone, stay) {
 			if err := os.MkdirAll(filepath.Join(perform.Snapshots(dir+"/data"), name, "db"), 0o700); err != nil {
 				t.Fatal(err)
@@ -69,6 +72,44 @@ func TestWhatACutLeavesIsDeletedOrNamed(t *testing.T) {
 		f := r.leftovers()
 		if want := "anything.else, stranger, stranger.old, stranger.restore.old"; f.OK || !strings.HasSuffix(f.Detail, ": "+want) || f.Remedy == "" {
 			t.Errorf("%+v, expected %s", f, want)
+		}
+		if f := r.restorations(); f.OK || !strings.HasSuffix(f.Detail, ": cut") || f.Remedy == "" {
+			t.Errorf("%+v", f)
+		}
+	})
+}
+
+// TestARestorationThatWasCutOffIsSettledAtTheStart; until then, and where that fails, only a
+// purge is accepted for its application.
+func TestARestorationThatWasCutOffIsSettledAtTheStart(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		record := perform.Snapshots(dir+"/data") + "/pair.restore.json"
+		if err := errors.Join(os.MkdirAll(dir+"/data/pair/db", 0o700), os.MkdirAll(filepath.Dir(record), 0o700), os.WriteFile(record, nil, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		h := empty()
+		h.deleting = os.RemoveAll
+		r := node(t, h, dir)
+		synctest.Wait()
+		if there(record) || there(dir+"/data/pair") || !r.restorations().OK {
+			t.Errorf("it is not undone: %+v", r.restorations())
+		}
+		if all, err := r.store.Asked("pair", 10); err != nil || len(all) != 1 || all[0].Who != perform.Who || all[0].What != "undo a restoration that was cut off" {
+			t.Errorf("%+v, %v", all, err)
+		}
+		if err := os.WriteFile(record, []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.Request(request.Request{App: "pair", Verb: request.Install, Who: "owner"}); !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "restore it again") {
+			t.Errorf("%v", err)
+		}
+		if _, err := r.Request(request.Request{App: "pair", Verb: request.Uninstall, Purge: true, Who: "owner"}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Minute)
+		if f := r.restorations(); there(record) || !f.OK {
+			t.Errorf("a purge leaves %+v", f)
 		}
 	})
 }

@@ -105,7 +105,9 @@ func (r *Reconciler) observe(ctx context.Context, records []state.Desired) (host
 		return obs, err
 	}
 	obs.Missing = r.missingVolumes()
-	obs.Folders = r.folders.Look(r.store.Records().Folders)
+	now := r.store.Records()
+	obs.Folders = r.folders.Look(now.Folders)
+	r.lookAtDisks(&obs, now)
 	if !r.known.Load().SameContainers(obs) {
 		kept := obs
 		kept.Files, kept.Units = nil, nil // what the page shows needs neither

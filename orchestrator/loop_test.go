@@ -53,6 +53,7 @@ type fakeHost struct {
 	paging   func()                      // where it is set, called before a page is asked for
 
 	used    int                         // percent of the disk
+	mounts  disk.Mounts                 // what is mounted
 	copying func(from, to string) error // where it is set, called for a volume that moves
 	spoils  func(unit string) bool      // where it is set, whether what is started spoils its data and ends
 	cut     int                         // calls until it is down; 0: it stays up
@@ -119,6 +120,11 @@ func (h *fakeHost) space(string) (disk.Space, error) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	return disk.Space{Free: int64(100-h.used) << 30, Total: 100 << 30}, nil
+}
+func (h *fakeHost) mounted() (disk.Mounts, error) {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	return h.mounts, nil
 }
 func (h *fakeHost) ShareFolder(context.Context, string, string, bool) (string, int, error) {
 	return h.shared, 0, h.noShare
@@ -313,7 +319,7 @@ func nodeWith(t *testing.T, h *fakeHost, dir string, disk catalog.Catalog) *Reco
 		t.Fatal(err)
 	}
 	r := New(h, store, sec, disk, dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
-	r.space = h.space
+	r.space, r.mounted = h.space, h.mounted
 	ctx, cancel := context.WithCancel(t.Context())
 	done := make(chan struct{})
 	go func() { defer close(done); r.Run(ctx) }()

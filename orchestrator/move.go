@@ -59,10 +59,17 @@ func (r *Reconciler) MoveVolume(ctx context.Context, app, volume, dir, who strin
 	if err != nil {
 		return "", err
 	}
+	from := r.store.Data(app).Dir(r.dataDir, app, volume)
+	if from == to && r.diskless(to) != "" && there(to) {
+		r.useDisk(to) // its owner says that it is on this disk from now on
+		return to, nil
+	}
+	if why := r.diskless(from); why != "" {
+		return "", fmt.Errorf("%w: the volume %s of %s is waiting for %s", request.ErrRefused, volume, app, why)
+	}
 	if err := r.settleMove(ctx, app, volume); err != nil {
 		return "", err
 	}
-	from := r.store.Data(app).Dir(r.dataDir, app, volume)
 	if from == to {
 		return "", fmt.Errorf("%w: the volume %s of %s is at %s already", request.ErrRefused, volume, app, to)
 	}
@@ -122,7 +129,11 @@ func (r *Reconciler) move(ctx context.Context, app, volume, from, to string, tel
 	if to == manifest.VolumeDir(r.dataDir, app, volume) {
 		after.Dir = ""
 	}
-	return r.recordPlace(app, volume, after)
+	if err := r.recordPlace(app, volume, after); err != nil {
+		return err
+	}
+	r.useDisk(to)
+	return nil
 }
 
 // recordPlace records where one volume is.
@@ -263,7 +274,13 @@ func (r *Reconciler) settleMove(ctx context.Context, app, volume string) error {
 		p.To = ""
 	}
 	if p.Left != "" {
-		if dir := r.store.Data(app).Dir(r.dataDir, app, volume); !there(dir) {
+		dir := r.store.Data(app).Dir(r.dataDir, app, volume)
+		for _, d := range []string{dir, p.Left} {
+			if why := r.diskless(d); why != "" {
+				return fmt.Errorf("%w: %s, where the volume %s of %s is or was, is waiting for %s", request.ErrRefused, d, volume, app, why)
+			}
+		}
+		if !there(dir) {
 			return fmt.Errorf("%w: %s is not there, where the volume %s of %s is; connect and mount its disk", request.ErrRefused, dir, volume, app)
 		}
 		remove := r.engine.DeleteMoved

@@ -97,6 +97,7 @@ type Reconciler struct {
 	place      func(name, dir, dataDir string) (string, error) // where a folder may lie
 	metrics    *metrics
 	space      func(dir string) (disk.Space, error) // how much room there is
+	mounted    func() (disk.Mounts, error)          // what is mounted
 
 	wake     chan struct{}
 	observed chan struct{} // closed at the first observation
@@ -116,6 +117,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, onDisk catalog.C
 		operations: operation.New(),
 		place:      storage.Place,
 		space:      disk.Of,
+		mounted:    disk.Mounted,
 		webs:       webs{changed: make(chan struct{})},
 		wake:       make(chan struct{}, 1), observed: make(chan struct{}),
 	}
@@ -139,8 +141,12 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, onDisk catalog.C
 	r.metrics = newMetrics(r)
 	r.renderer.SetFolders(store.Records().Folders)
 	r.renderer.SetMoved(store.Records().Moved())
+	r.renderer.SetDisks(store.Disks())
 	if err := store.FoldersBroken(); err != nil {
 		log.Error("the owner's folders", "error", err)
+	}
+	if err := store.DisksBroken(); err != nil {
+		log.Error("no disk is known", "error", err)
 	}
 	for app, err := range store.Broken() {
 		log.Error("unreadable record", "app", app, "error", err)
@@ -154,7 +160,14 @@ func (r *Reconciler) Run(ctx context.Context) {
 	defer r.workers.Wait()
 	defer r.pages.CloseAll()
 	r.workers.Go(func() { r.readiness.Run(ctx) })
-	r.workers.Go(func() { r.endDrills(ctx); r.sweep(ctx); r.settleMoves(ctx); r.keepPrevious(ctx) })
+	r.workers.Go(func() {
+		r.backups.Settle(ctx, perform.Who)
+		r.endDrills(ctx)
+		r.sweep(ctx)
+		r.settleMoves(ctx)
+		r.forgetDisks()
+		r.keepPrevious(ctx)
+	})
 	r.workers.Go(func() { r.images.Run(ctx) })
 	r.workers.Go(func() { r.usage.Run(ctx) })
 	var pace pace

@@ -46,6 +46,9 @@ func (r *Reconciler) AddRepository(ctx context.Context, a repository.Added, who 
 	if err != nil {
 		return nil, "", err
 	}
+	if filepath.IsAbs(added.URL) {
+		r.useDisk(added.URL)
+	}
 	key, err = r.backups.To.Key(a.Name)
 	return added, key, err
 }

@@ -2,6 +2,7 @@ package orchestrator
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -10,9 +11,11 @@ import (
 	"testing/synctest"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/perform"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
 // updated is a node on which the pair was updated from 1 to 2, and has written since.
@@ -261,5 +264,54 @@ func TestTheWayBackGoesFirstWhereTheDiskFills(t *testing.T) {
 		if d, err := r.store.Get("older"); err != nil || d.Previous != nil || !strings.Contains(d.Note, "has ended: the disk was filling") {
 			t.Errorf("%+v, %v", d, err)
 		}
+	})
+}
+
+// TestARollbackWithoutRoomGoesOnOnceThereIsSome: until then it says what is lacking, is tried
+// seldom, or when its owner asks, and keeps the copy.
+func TestARollbackWithoutRoomGoesOnOnceThereIsSome(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		l := updated(t)
+		before, err := l.r.snapshots()
+		if err != nil {
+			t.Fatal(err)
+		}
+		room := func(is error) {
+			l.h.mu.Lock()
+			defer l.h.mu.Unlock()
+			l.h.fail["put-back"] = is
+		}
+		tries := func() (n int) {
+			l.h.mu.Lock()
+			defer l.h.mu.Unlock()
+			for _, call := range l.h.calls {
+				if call == "put-back" {
+					n++
+				}
+			}
+			return n
+		}
+		room(fmt.Errorf("%w: 3 MiB more", host.ErrNoRoom))
+		l.Offer("3", true)
+		l.must(l.Update())
+		if v, err := l.r.App("pair"); err != nil || v.State != view.Failed || !strings.Contains(v.Error, "3 MiB more") || !strings.Contains(v.Error, "kept whole") {
+			t.Errorf("%s: %q, %v", v.State, v.Error, err)
+		}
+		had := tries()
+		time.Sleep(time.Hour)
+		if more := tries() - had; more < 10 || more > 20 {
+			t.Errorf("tried %d times within an hour", more)
+		}
+		had = tries()
+		if err := l.request(request.Request{Verb: request.Start}); err != nil {
+			t.Error(err)
+		}
+		time.Sleep(time.Second)
+		if tries() == had {
+			t.Error("its owner asks for nothing")
+		}
+		room(nil)
+		l.must(nil)
+		l.is("2", "new", before...)
 	})
 }

@@ -271,7 +271,7 @@ func (l *lived) begin() {
 	}
 	disk := catalog.Catalog{"pair": {Manifest: l.manifest(sequence.OnDisk), Source: catalog.Source{From: catalog.FromDisk}}}
 	l.r = New(disks{l.h}, store, sec, disk, l.dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
-	l.r.space = l.h.space
+	l.r.space, l.r.backups.Space = l.h.space, l.h.space
 	l.r.place = func(_, dir, _ string) (string, error) { return dir, nil }
 	l.r.SetCatalog(l.catalog)
 	ctx, cancel := context.WithCancel(l.t.Context())
@@ -423,8 +423,10 @@ func (l *lived) Look() (f sequence.Found) {
 			f.Spare = p.To
 		}
 	}
-	if left := l.r.leftovers(); !left.OK {
-		f.Wrong = append(f.Wrong, fmt.Sprintf("%+v", left))
+	for _, left := range []host.Finding{l.r.leftovers(), l.r.restorations()} {
+		if !left.OK {
+			f.Wrong = append(f.Wrong, fmt.Sprintf("%+v", left))
+		}
 	}
 	v, err := l.r.App("pair")
 	f.Installed, f.Going = err == nil && v.Goal == state.Running, err == nil && v.Goal != ""

@@ -1,6 +1,7 @@
 package orchestrator
 
 import (
+	"cmp"
 	"context"
 	"fmt"
 	"maps"
@@ -29,7 +30,8 @@ func (r *Reconciler) Folders() ([]Folder, error) {
 	why := r.folders.Look(records.Folders)
 	out := []Folder{}
 	for _, name := range slices.Sorted(maps.Keys(records.Folders)) {
-		out = append(out, Folder{name, records.Folders[name].Dir, request.HaveFolder(records, name), why[name]})
+		dir := records.Folders[name].Dir
+		out = append(out, Folder{name, dir, request.HaveFolder(records, name), cmp.Or(r.diskless(dir), why[name])})
 	}
 	return out, nil
 }
@@ -45,6 +47,7 @@ func (r *Reconciler) AddFolder(ctx context.Context, name, dir string, all bool, 
 	if err != nil {
 		return f, 0, err
 	}
+	r.useDisk(f.Dir)
 	f.Apps = request.HaveFolder(r.store.Records(), name)
 	r.know(func(k *host.Known) { // it has just been tried
 		k.Folders = maps.Clone(k.Folders)

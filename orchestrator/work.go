@@ -7,6 +7,8 @@ import (
 	"slices"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
@@ -28,7 +30,7 @@ func (r *Reconciler) work(ctx context.Context, d state.Desired, p plan.Plan) {
 	}
 	switch {
 	case err == nil:
-		r.operations.Done(d.App, d.Generation, d.Goal == state.Absent)
+		r.operations.Done(d.App, d.Generation, d.Goal == state.Absent && p.Waiting == "")
 	case away:
 		// FM6, the engine does not answer: the operation is not over, it waits for it.
 		r.know(func(k *host.Known) { k.Stale = err.Error() })
@@ -49,6 +51,7 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 		log.Error("blocked", "reason", p.Blocked)
 		return errors.New(p.Blocked)
 	}
+	var full error
 	for _, a := range fault.Order(p.Actions) {
 		if other := r.operations.Do(d.App, string(a.Verb), a.Beside, string(opposite[a.Verb])); other != "" {
 			log.Info("put off", "verb", a.Verb, "beside", other)
@@ -66,13 +69,17 @@ func (r *Reconciler) carryOut(ctx context.Context, d state.Desired, p plan.Plan)
 		r.metrics.acted(a.Verb, time.Since(begin), out.Err)
 		if out.Err != nil {
 			log.Error("action failed", "verb", a.Verb, "error", out.Err)
+			if a.Verb == plan.WriteUnits && d.Goal == state.Stopped && errors.Is(out.Err, unix.ENOSPC) {
+				full = out.Err // all the more is it stopped
+				continue
+			}
 			return out.Err
 		}
 		if a.Verb == plan.Start {
 			r.Wake() // for those that require it: hooks may follow, and take long
 		}
 	}
-	return nil
+	return full
 }
 
 // opposite is what must not be done at the same time to what an application requires, or to what

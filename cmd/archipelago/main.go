@@ -32,6 +32,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 	"github.com/archipelago-cloud/archipelago/orchestrator/announce"
 	"github.com/archipelago-cloud/archipelago/orchestrator/certificate"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/engine"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 	"github.com/archipelago-cloud/archipelago/orchestrator/proxy"
@@ -92,7 +93,7 @@ func command() *cobra.Command {
 	serve.Flags().StringVar(&d.listen, "listen", fmt.Sprintf("127.0.0.1:%d", manifest.DaemonPort), "address on loopback of the RPC for programs on the node, unencrypted")
 	serve.Flags().StringVar(&d.listenTLS, "listen-tls", fmt.Sprintf(":%d", manifest.DaemonTLSPort), "address of the RPC and My Apps, over TLS")
 	addNames(serve, &d.names)
-	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), pageCommand(), shareCommand(), claimCommand(), manual.Command())
+	root.AddCommand(serve, fingerprint(), renderCommand(), upgradeCommand(), doctorCommand(), proberCommand(), pageCommand(), shareCommand(), onDiskCommand(), claimCommand(), manual.Command())
 	usage.Mark(root)
 	return root
 }
@@ -159,7 +160,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	// An invalid manifest costs its own application, not the node.
-	disk, err := catalog.Load(filepath.Join(own, "catalog"))
+	onDisk, err := catalog.Load(filepath.Join(own, "catalog"))
 	if err != nil {
 		log.Error("catalog", "error", err)
 	}
@@ -178,6 +179,7 @@ func (d *daemon) run(ctx context.Context) error {
 		return err
 	}
 	defer eng.Close()
+	eng.Reserve = store.Reserve()
 	listener, err := net.Listen("tcp", d.listen)
 	if err != nil {
 		return fmt.Errorf("listening: %w", err)
@@ -204,7 +206,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if err := eng.EndHelpers(ctx); err != nil {
 		log.Error("the daemon before this one", "error", err)
 	}
-	r := orchestrator.New(eng, store, sec, disk, d.dataDir, log)
+	r := orchestrator.New(eng, store, sec, onDisk, d.dataDir, log)
 	r.SetNode(nodeNamed(d.names.Host))
 	sub := subscription.Open(ctx, filepath.Join(stateDir, "subscription"), time.Now, r.SetCatalog)
 	switch st, err := sub.Status(); {
@@ -230,10 +232,11 @@ func (d *daemon) run(ctx context.Context) error {
 	mux := http.NewServeMux()
 	plain := http.NewServeMux() // the unencrypted port's
 	started := time.Now()
-	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Node: certificate.Local(d.names.Host), Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
+	reached := func() []string { return addresses(d.names.Host, port) }
+	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Node: certificate.Local(d.names.Host), Addresses: reached, Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
 	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
 	metrics := guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
-	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started, Fingerprint: authority.Fingerprint(), Addresses: func() []string { return addresses(d.names.Host, port) }}
+	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started, Fingerprint: authority.Fingerprint(), Addresses: reached}
 	pages := &web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Claim: claim, Named: authority.Named, Pictures: sub.Picture, Engine: eng, Subscription: sub, Memory: store, About: about, Log: log}
 	for _, m := range []*http.ServeMux{mux, plain} {
 		m.Handle(service, handler)
@@ -274,12 +277,12 @@ func (d *daemon) run(ctx context.Context) error {
 			case <-look:
 				r.Wake()
 			case <-reread:
-				disk, err := catalog.Load(filepath.Join(own, "catalog"))
+				onDisk, err := catalog.Load(filepath.Join(own, "catalog"))
 				if err != nil {
 					log.Error("catalog", "error", err)
 				}
-				if disk != nil { // the directory can be read
-					r.SetDisk(disk)
+				if onDisk != nil { // the directory can be read
+					r.SetDisk(onDisk)
 				}
 			case <-ctx.Done():
 				return
@@ -287,6 +290,11 @@ func (d *daemon) run(ctx context.Context) error {
 		}
 	})
 	wg.Go(func() { eng.UnitChanges(ctx, r.UnitChanged) })
+	wg.Go(func() {
+		if err := disk.Changes(ctx, r.Wake); err != nil {
+			log.Warn("a disk that is mounted is found by the next look alone", "error", err)
+		}
+	})
 	wg.Go(func() {
 		if err := eng.MemoryKills(ctx, r.MemoryKilled); err != nil {
 			log.Warn("no notice will say what was killed for want of memory", "error", err)
@@ -313,7 +321,7 @@ func (d *daemon) run(ctx context.Context) error {
 			}
 		}
 	})
-	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", authority.Fingerprint(), "apps", len(disk))
+	log.Info("serving", "version", version, "digest", digest, "listen", listener.Addr().String(), "tls", secure.Addr().String(), "fingerprint", authority.Fingerprint(), "apps", len(onDisk))
 	if code := claim.Code(); code != "" {
 		log.Info("this node has no owner yet: 'archipelago claim' prints this again", "code", access.Spaced(code))
 		if err := invite(os.Stderr, addresses(d.names.Host, port), access.Spaced(code), authority.Fingerprint()); err != nil {
@@ -340,7 +348,7 @@ func (d *daemon) run(ctx context.Context) error {
 	if fault.Planted(fault.ShutdownKills) {
 		bounded, cancel := context.WithTimeout(context.WithoutCancel(ctx), time.Minute)
 		defer cancel()
-		for _, m := range disk {
+		for _, m := range onDisk {
 			for _, c := range m.Containers {
 				eng.StopUnit(bounded, c.Name+".service")
 			}

@@ -20,9 +20,9 @@ func (a *app) sessions() *cobra.Command {
 		RunE: func(cmd *cobra.Command, _ []string) error {
 			return ask(a, cmd, (*client.Client).ListSessions, &api.ListSessionsRequest{}, func(r *api.ListSessionsResponse) error {
 				w := tabwriter.NewWriter(cmd.OutOrStdout(), 0, 4, 2, ' ', 0)
-				fmt.Fprintln(w, "ID\tBEGUN\tENDS\tADDRESS\tBROWSER")
+				fmt.Fprintln(w, "ID\tUSER\tBEGUN\tENDS\tADDRESS\tBROWSER")
 				for _, s := range r.Sessions {
-					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\n", s.Id, minute(s.Begun), minute(s.Ends), s.Address, cmp.Or(s.Browser, "-"))
+					fmt.Fprintf(w, "%s\t%s\t%s\t%s\t%s\t%s\n", s.Id, cmp.Or(s.User, "-"), minute(s.Begun), minute(s.Ends), s.Address, cmp.Or(s.Browser, "-"))
 				}
 				return w.Flush()
 			})

@@ -15,7 +15,7 @@ import (
 func (node) ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error) {
 	begun := time.Date(2026, 3, 1, 12, 0, 0, 0, time.UTC)
 	return connect.NewResponse(&api.ListSessionsResponse{Sessions: []*api.Session{
-		{Id: "kq3v7m2a", Begun: timestamppb.New(begun), Ends: timestamppb.New(begun.AddDate(0, 0, 30)), Address: "192.0.2.9", Browser: "Firefox/140"},
+		{Id: "kq3v7m2a", Begun: timestamppb.New(begun), Ends: timestamppb.New(begun.AddDate(0, 0, 30)), Address: "192.0.2.9", Browser: "Firefox/140", User: "anna"},
 		{Id: "zz2v7m2a", Begun: timestamppb.New(begun), Ends: timestamppb.New(begun.AddDate(0, 0, 30)), Address: "2001:db8::9"},
 	}}), nil
 }

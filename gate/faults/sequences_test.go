@@ -263,7 +263,7 @@ func (l *lived) Look() (f sequence.Found) {
 	p := l.data()
 	for _, finding := range r.Msg.Findings {
 		switch {
-		case finding.Ok || !slices.Contains([]string{"moved volumes", "leftover copies", "containers of no application"}, finding.Name):
+		case finding.Ok || !slices.Contains([]string{"moved volumes", "leftover copies", "restorations", "containers of no application"}, finding.Name):
 		case finding.Name == "moved volumes" && p.To != "" && p.To != f.InForce && p.Left == "":
 			f.Spare = p.To
 		default:

@@ -84,6 +84,11 @@ func (p *Plan) Graph(node string, cycle int) []Job {
 	if steps := p.stepsOf(matrix.Life); len(steps) > 0 {
 		for _, app := range order {
 			j := p.own(app, matrix.Life, steps)
+			if slices.Contains(steps, matrix.Install) {
+				// Its installation restarts them under whatever else uses them.
+				j.Exclusive = append(j.Exclusive, p.Alters[app]...)
+				j.Shared = slices.DeleteFunc(j.Shared, func(a string) bool { return slices.Contains(p.Alters[app], a) })
+			}
 			for _, r := range p.Requires[app] {
 				j.After = append(j.After, lives[r])
 			}

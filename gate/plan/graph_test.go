@@ -28,6 +28,21 @@ func family(apps ...string) catalog.Catalog {
 	return cat
 }
 
+// altering has "index" want a setting of "chain" to be other than by default, and all others have it
+// as it is.
+func altering(cat catalog.Catalog) catalog.Catalog {
+	cat["chain"].Settings = []manifest.Setting{{Name: "addresses", Default: "0"}, {Name: "transactions", Default: "1"}}
+	for id, e := range cat {
+		for i := range e.Requires {
+			e.Requires[i].Config = map[string]string{"transactions": "1"}
+			if id == "index" {
+				e.Requires[i].Config["addresses"] = "1"
+			}
+		}
+	}
+	return cat
+}
+
 func planned(t *testing.T, cat catalog.Catalog, r Request) *Plan {
 	t.Helper()
 	p, err := New("run", "v", r, cat, known)
@@ -86,6 +101,14 @@ chain/install claims chain,node shares  after
 node/install claims node shares chain after chain/install
 node/uninstall claims node shares chain after chain/install node/install
 chain/uninstall claims chain,node shares  after chain/install node/install node/uninstall
+`},
+		{"one whose installation changes what another uses", altering(family("chain", "node: chain", "index: chain")), Request{Steps: []string{matrix.Install, matrix.Uninstall}}, `
+chain/install claims chain,node,index shares  after 
+index/install claims index,chain shares  after chain/install
+node/install claims node shares chain after chain/install
+node/uninstall claims node shares chain after chain/install index/install node/install
+index/uninstall claims index shares chain after chain/install index/install node/install
+chain/uninstall claims chain,node,index shares  after chain/install index/install node/install node/uninstall index/uninstall
 `},
 		{"the end alone", family("chain", "node: chain"), Request{Steps: []string{matrix.Uninstall}}, `
 node/uninstall claims node shares chain after 

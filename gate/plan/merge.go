@@ -89,7 +89,7 @@ func Merge(run string, parts []Part) (*Plan, []reports.Result, error) {
 		Run: run, Gate: first.Gate, Policy: first.Policy, Release: first.Release, Judge: first.Judge, Bare: first.Bare, Looks: first.Looks, Programs: first.Programs,
 		Asked:    reports.Policy{Cycles: first.Asked.Cycles, Steps: first.Asked.Steps},
 		Subject:  reports.Subject{Daemon: first.Subject.Daemon, Manifests: map[string]string{}, Images: map[string]string{}, Installed: first.Subject.Installed, Commands: first.Subject.Commands},
-		Versions: map[string]string{}, Requires: map[string][]string{},
+		Versions: map[string]string{}, Requires: map[string][]string{}, Alters: map[string][]string{},
 	}
 	var results []reports.Result
 	for i, part := range parts {
@@ -197,6 +197,7 @@ func (p *Plan) take(part Part) {
 	}
 	maps.Copy(p.Versions, s.Versions)
 	maps.Copy(p.Requires, s.Requires)
+	maps.Copy(p.Alters, s.Alters)
 	maps.Copy(p.Subject.Manifests, s.Subject.Manifests)
 	maps.Copy(p.Subject.Images, s.Subject.Images)
 	for _, w := range s.Warnings {

@@ -57,6 +57,9 @@ func Parse(b []byte) (*Plan, error) {
 	for _, app := range slices.Sorted(maps.Keys(p.Requires)) {
 		check("app", appName, append(p.Requires[app], app)...)
 	}
+	for _, app := range slices.Sorted(maps.Keys(p.Alters)) {
+		check("app", appName, append(p.Alters[app], app)...)
+	}
 	node := nodeName
 	if len(p.Shards) > 0 {
 		node = ofShard

@@ -38,6 +38,7 @@ type Plan struct {
 	Sessions []Session         `json:"sessions,omitempty"`
 
 	Requires map[string][]string `json:"requires,omitempty"` // by application, those of Asked.Apps that it requires directly
+	Alters   map[string][]string `json:"alters,omitempty"`   // by application, those of Requires whose settings it changes when it is installed
 	Weights  map[string]Weight   `json:"weights,omitempty"`  // by application
 	// Bare is the cycle that starts from nodes without any image; 0 if none does.
 	Bare    int               `json:"bare_cycle,omitempty"`
@@ -184,7 +185,7 @@ func New(run, version string, r Request, cat catalog.Catalog, known []reports.No
 	p := &Plan{
 		Run: run, Gate: version, Policy: policy, Release: released, Shard: shard, Versions: map[string]string{},
 		Asked:    reports.Policy{Cycles: r.Cycles, Nodes: r.Nodes, Steps: inOrder(r.Steps), Apps: apps},
-		Requires: requires, Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
+		Requires: requires, Alters: alters(requires, cat), Weights: map[string]Weight{}, Bare: bareCycle(r.Cycles),
 		Judge: reports.Judge{Policy: PolicyDigest(policy)}, Previous: previous(r.PreviousSource, r.Previous, apps),
 	}
 	if err := p.bounded(); err != nil {
@@ -240,6 +241,24 @@ func withRequired(asked []string, cat catalog.Catalog, usage func(string, ...any
 	}
 	slices.Sort(apps)
 	return apps, requires
+}
+
+// alters gives, by application, those of what it requires in which it wants a setting to be other
+// than by default: its installation stops and starts them.
+func alters(requires map[string][]string, cat catalog.Catalog) map[string][]string {
+	out := map[string][]string{}
+	for app, required := range requires {
+		for _, other := range required {
+			need, _ := cat[app].Requirement(other)
+			if slices.ContainsFunc(cat[other].Settings, func(s manifest.Setting) bool {
+				value, wanted := need.Config[s.Name]
+				return wanted && value != s.Default
+			}) {
+				out[app] = append(out[app], other)
+			}
+		}
+	}
+	return out
 }
 
 // meets gives the application of the run that meets a requirement: the first alternative that

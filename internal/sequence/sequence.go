@@ -102,6 +102,7 @@ type Sequence struct {
 	previous  *past  // what can be gone back to; nil: nothing
 	writes    int
 	kept      []Backup
+	cut       *Backup  // whose restoration was cut off: all of it is there in the end, or nothing
 	wrong     []string // that no look would show
 }
 
@@ -125,6 +126,7 @@ func (s *Sequence) Step() (wrong []string) {
 	if wrong = s.node.Settled(s.well); len(wrong) > 0 {
 		return wrong
 	}
+	s.cut = nil
 	if s.installed && s.rng.IntN(2) == 0 {
 		s.writes++
 		s.content = "written " + strconv.Itoa(s.writes)
@@ -254,7 +256,7 @@ func (s *Sequence) backUp() {
 	}
 }
 
-// restore brings the newest backup back. One that was cut its owner purges, to try again.
+// restore brings the newest backup back.
 func (s *Sequence) restore() {
 	if len(s.kept) == 0 {
 		return
@@ -269,7 +271,7 @@ func (s *Sequence) restore() {
 		s.installed, s.version, s.content = true, b.Version, b.Content
 	case !had && !s.node.Refused(err):
 		s.node.Cut()
-		s.accepted("purge of what was cut", s.node.Uninstall(true))
+		s.cut = &b
 	}
 }
 
@@ -281,6 +283,11 @@ func (s *Sequence) well() (wrong []string) {
 		s.say("its owner removes %s", f.Spare)
 		s.node.Remove(f.Spare)
 		f = s.node.Look()
+	}
+	if s.cut != nil && f.Installed {
+		s.say("the restoration was finished")
+		s.installed, s.version, s.content = true, s.cut.Version, s.cut.Content
+		s.cut = nil
 	}
 	wrong = append(wrong, f.Wrong...)
 	if f.Installed != s.installed {

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
 	"os"
 	"os/exec"
 	"path/filepath"
@@ -218,17 +217,7 @@ func TestTheProgramTellsWhatTheScriptTold(t *testing.T) {
 	}
 	p := newPlace(t)
 	pid := inNamespaces(t)
-	var open []string
-	for _, network := range []string{"tcp4", "tcp6"} {
-		if l, err := net.Listen(network, "localhost:0"); err == nil {
-			t.Cleanup(func() { l.Close() })
-			open = append(open, fmt.Sprintf(":%04X ", l.Addr().(*net.TCPAddr).Port))
-		}
-	}
-	if l, err := net.ListenPacket("udp", "127.0.0.1:0"); err == nil {
-		t.Cleanup(func() { l.Close() })
-		open = append(open, fmt.Sprintf(":%04X ", l.LocalAddr().(*net.UDPAddr).Port))
-	}
+	open, talk := listen(t)
 	main := fmt.Sprintf("%d:%d", pid, os.Getpid())
 	inside := fmt.Sprintf("%d:/etc %d:/etc/passwd %d:/not/there", pid, pid, pid)
 	told := p.both("[]", p.look(main, strconv.Itoa(os.Getpid()), inside)...)
@@ -248,9 +237,14 @@ func TestTheProgramTellsWhatTheScriptTold(t *testing.T) {
 	if n := strings.Count(text, fmt.Sprintf("\nprocess %d ", pid)); n != 2 {
 		t.Errorf("%d processes of the container, expected 2", n)
 	}
-	for _, port := range open {
-		if !strings.Contains(text, port) || len(open) < 2 {
-			t.Errorf("port %s is not told", port)
+	for _, socket := range open {
+		if !strings.Contains(text, "\nsocket "+socket+" ") {
+			t.Errorf("%s is not told", socket)
+		}
+	}
+	for _, socket := range talk {
+		if strings.Contains(text, "\nsocket "+socket+" ") {
+			t.Errorf("%s is told, which holds no port", socket)
 		}
 	}
 	if strings.Contains(text, "\nleak ") || strings.Contains(text, "\nfailed ") || strings.Contains(text, "/not/there") {

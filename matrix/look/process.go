@@ -1,9 +1,6 @@
 package look
 
 import (
-	"bytes"
-	"cmp"
-	"fmt"
 	"os"
 	"path/filepath"
 	"strings"
@@ -172,41 +169,6 @@ func (a *answer) limits(main, pid, whose string) (any bool) {
 		}
 	}
 	return any
-}
-
-// sockets tells what listens, on any address of the node, and the programs of this user that
-// hold it.
-func (a *answer) sockets() {
-	type socket struct{ protocol, address, inode string }
-	var listening []socket
-	wanted := map[string]bool{}
-	for protocol, state := range map[string]string{"tcp": "0A", "tcp6": "0A", "udp": "07", "udp6": "07"} {
-		b, err := os.ReadFile("/proc/net/" + protocol)
-		switch {
-		case os.IsNotExist(err): // the node has no such protocol
-			continue
-		case err != nil:
-			a.say(failed, "sockets")
-			return
-		}
-		for i, line := range bytes.Split(b, []byte("\n")) {
-			f := bytes.Fields(line)
-			if i > 0 && len(f) > 9 && string(f[3]) == state {
-				listening = append(listening, socket{protocol, string(f[1]), string(f[9])})
-				wanted["socket:["+string(f[9])+"]"] = true
-			}
-		}
-	}
-	holder := holders(wanted)
-	for _, s := range listening {
-		name, group := "", ""
-		if pid := holder["socket:["+s.inode+"]"]; pid != "" {
-			name = strings.Join(strings.Fields(lines("/proc/" + pid + "/comm")[0]), "_")
-			group = cgroup(pid)
-		}
-		a.say("socket", s.protocol, s.address, cmp.Or(name, none), cmp.Or(group, none))
-	}
-	a.say("sockets", fmt.Sprint(len(listening)))
 }
 
 // holders gives, of the sockets that are wanted, a process of this user that holds each.

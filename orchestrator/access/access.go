@@ -1,6 +1,6 @@
 // Package access decides who may use a daemon: by its token, by the owner's
-// password, or by a session that one of them began. What is wrong too often from
-// one address has to wait.
+// password or that of another user, or by a session that one of them began. What
+// is wrong too often from one address, or with one name, has to wait.
 package access
 
 import (
@@ -13,6 +13,7 @@ import (
 	"io/fs"
 	"net"
 	"net/http"
+	"net/netip"
 	"os"
 	"path/filepath"
 	"strconv"
@@ -81,8 +82,6 @@ func (p *Passwords) set(password string, first bool) (line []byte, err error) {
 	if !long(password) {
 		return nil, ErrLength
 	}
-	salt := make([]byte, 16)
-	rand.Read(salt)
 	p.hashing <- struct{}{} // held until it is written: of two that are the first, one is
 	defer func() { <-p.hashing }()
 	if first {
@@ -93,9 +92,7 @@ func (p *Passwords) set(password string, first bool) (line []byte, err error) {
 			return nil, ErrClaimed
 		}
 	}
-	key := p.hash([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey)
-	b64 := base64.RawStdEncoding
-	line = fmt.Appendf(nil, "$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s\n", argon2.Version, argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
+	line = p.hashed(password)
 	if err := atomicfile.Write(p.file, line, 0o600); err != nil {
 		return nil, err
 	}
@@ -103,6 +100,26 @@ func (p *Passwords) set(password string, first bool) (line []byte, err error) {
 		tell()
 	}
 	return line, nil
+}
+
+// hashed is what is kept of a password, for whoever has a place among the hashes.
+func (p *Passwords) hashed(password string) []byte {
+	salt := make([]byte, 16)
+	rand.Read(salt)
+	return phc(salt, p.hash([]byte(password), salt, argonTime, argonMemory, argonThreads, argonKey))
+}
+
+// keep is what is kept of a password that is not the first owner's.
+func (p *Passwords) keep(password string) []byte {
+	p.hashing <- struct{}{}
+	defer func() { <-p.hashing }()
+	return p.hashed(password)
+}
+
+// phc is what is kept of a password.
+func phc(salt, key []byte) []byte {
+	b64 := base64.RawStdEncoding
+	return fmt.Appendf(nil, "$argon2id$v=%d$m=%d,t=%d,p=%d$%s$%s\n", argon2.Version, argonMemory, argonTime, argonThreads, b64.EncodeToString(salt), b64.EncodeToString(key))
 }
 
 // long tells whether a password is neither too short nor too long.
@@ -136,19 +153,31 @@ func (p *Passwords) Check(ctx context.Context, password string) (bool, error) {
 	if err != nil {
 		return false, fmt.Errorf("reading the password: %w", err)
 	}
+	ok, err := p.matches(ctx, string(b), password)
+	if errors.Is(err, errNoHash) {
+		err = fmt.Errorf("%s: %w", p.file, err)
+	}
+	return ok, err
+}
+
+// errNoHash is returned for what is kept of a password, and cannot be.
+var errNoHash = errors.New("not an Argon2id password")
+
+// matches tells whether a password is the one of which line is kept.
+func (p *Passwords) matches(ctx context.Context, line, password string) (bool, error) {
 	var version, memory, passes int
 	var threads uint8
-	parts := strings.Split(strings.TrimSpace(string(b)), "$")
+	parts := strings.Split(strings.TrimSpace(line), "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false, fmt.Errorf("%s is not an Argon2id password", p.file)
+		return false, errNoHash
 	}
 	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &passes, &threads); err != nil || version != argon2.Version {
-		return false, fmt.Errorf("%s is not an Argon2id password", p.file)
+		return false, errNoHash
 	}
 	salt, err1 := base64.RawStdEncoding.DecodeString(parts[4])
 	want, err2 := base64.RawStdEncoding.DecodeString(parts[5])
-	if err := errors.Join(err1, err2); err != nil {
-		return false, fmt.Errorf("%s: %w", p.file, err)
+	if errors.Join(err1, err2) != nil || len(want) == 0 {
+		return false, errNoHash
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.wait, errBusy)
 	defer cancel()
@@ -164,8 +193,9 @@ func (p *Passwords) Check(ctx context.Context, password string) (bool, error) {
 
 // Guard lets requests through that carry the token or a session.
 type Guard struct {
-	sessions *Sessions // and with them the token and the password that begin them
-	throttle *throttle
+	sessions *Sessions // and with them the token and the passwords that begin them
+	throttle *throttle[netip.Prefix]
+	names    *throttle[string]
 
 	// Said gives an answer of the guard's in the language of whoever asks; nil: in English.
 	Said func(r *http.Request, answer string) string
@@ -173,19 +203,20 @@ type Guard struct {
 
 // NewGuard guards with the token and the owner's password, which begin sessions.
 func NewGuard(sessions *Sessions) *Guard {
-	return &Guard{sessions: sessions, throttle: newThrottle()}
+	return &Guard{sessions: sessions, throttle: newThrottle[netip.Prefix](), names: newThrottle[string]()}
 }
 
 // What the guard answers by itself.
 const (
 	tooManyWrong  = "Too many wrong attempts from your address; wait a little, or use the node's access token."
+	tooManyOfName = "Too many wrong attempts with this name; wait a little, or ask the owner of the node."
 	tooManyCodes  = "Too many wrong codes from your address; wait a little."
 	tooManyAtOnce = "Too many sign-ins at the same time; try again in a moment."
 	notThisPage   = "Refused: the request does not come from this page. Open My Apps in a browser and try again there."
 )
 
 // Answers are all that people are answered by itself.
-var Answers = []string{tooManyWrong, tooManyCodes, tooManyAtOnce, notThisPage}
+var Answers = []string{tooManyWrong, tooManyOfName, tooManyCodes, tooManyAtOnce, notThisPage}
 
 // refuse answers 429 in the language of whoever asks.
 func (g *Guard) refuse(w http.ResponseWriter, r *http.Request, wait time.Duration, why string) {
@@ -217,6 +248,11 @@ func (g *Guard) Token(next http.Handler) http.Handler {
 			}
 		}
 		w.Header().Set("Content-Type", "application/json")
+		if own, ok := g.SignedIn(r); ok && !own.Owner() {
+			w.WriteHeader(http.StatusForbidden)
+			fmt.Fprint(w, `{"code":"permission_denied","message":"only the owner of the node may do that"}`)
+			return
+		}
 		w.WriteHeader(http.StatusUnauthorized)
 		fmt.Fprint(w, `{"code":"unauthenticated","message":"sign in first: send the node's access token (archy login)"}`)
 	})
@@ -290,8 +326,21 @@ func setNamedCookie(w http.ResponseWriter, name, value string, life time.Duratio
 	http.SetCookie(w, &http.Cookie{Name: name, Value: value, Path: "/", MaxAge: int(life.Seconds()), HttpOnly: true, Secure: true, SameSite: http.SameSiteStrictMode})
 }
 
-// Who names the caller, for the audit log.
-func Who(r *http.Request) string { return "My Apps from " + From(r) }
+// As is a request of whoever has a session, for Who.
+func As(r *http.Request, own Session) *http.Request {
+	return r.WithContext(context.WithValue(r.Context(), sessionKey{}, own))
+}
+
+type sessionKey struct{}
+
+// Who names the caller, for the audit log: the user, too, where that is not the node's first owner.
+func Who(r *http.Request) string {
+	who := "My Apps from " + From(r)
+	if own, _ := r.Context().Value(sessionKey{}).(Session); own.User != "" {
+		return own.User + " on " + who
+	}
+	return who
+}
 
 // From is the caller's address.
 func From(r *http.Request) string { return address(r) }

@@ -26,7 +26,7 @@ import (
 
 const (
 	sessionLife    = 30 * 24 * time.Hour
-	maxSessions    = 32  // one more, and the oldest ends
+	maxSessions    = 32  // of one user; one more, and the user's oldest ends
 	maxBrowser     = 160 // characters
 	sessionsFormat = 1
 )
@@ -39,9 +39,14 @@ type Session struct {
 	ID      string    `json:"id"`
 	Begun   time.Time `json:"begun"`
 	Ends    time.Time `json:"ends"`
-	Address string    `json:"address"` // from which it was begun
-	Browser string    `json:"browser"` // as it called itself
+	Address string    `json:"address"`        // from which it was begun
+	Browser string    `json:"browser"`        // as it called itself
+	User    string    `json:"user,omitempty"` // empty: the node's first owner
+	Role    Role      `json:"-"`              // the user's, now
 }
+
+// Owner tells whether the session may do everything.
+func (s Session) Owner() bool { return s.Role == Owner }
 
 // kept is a session on disk. The secret that the browser holds is not there, only what
 // recognises it.
@@ -51,11 +56,15 @@ type kept struct {
 	Credentials string `json:"credentials"` // with which it was begun; others end it
 }
 
+// credentials are what a session is begun with: whose, and what stands for them and reveals nothing.
+type credentials struct{ user, mac string }
+
 // Sessions keeps the browsers that are signed in, across restarts of the daemon. A new
-// token or password ends them all.
+// token ends them all, a new password or role those of its user.
 type Sessions struct {
-	Factor   *Factor   // beside the password
+	Factor   *Factor   // beside the first owner's password
 	Passkeys *Passkeys // in place of both
+	Users    *Users    // besides the first owner
 
 	file      string
 	token     string
@@ -78,6 +87,7 @@ type Sessions struct {
 func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
 	s := &Sessions{Factor: newFactor(dir, log), Passkeys: newPasskeys(dir, log), file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
 	passwords.changed = append(passwords.changed, s.tell)
+	s.Users = newUsers(dir, passwords, s.prune)
 	var err error
 	if s.kept, err = readSessions(s.file); err != nil {
 		log.Error("no browser is signed in any more; the next sign-in writes the file again", "error", err)
@@ -147,32 +157,51 @@ func (s *Sessions) change(all []kept) error {
 	return nil
 }
 
-// credentials stands for the token and the password as they are now, and reveals neither.
-func (s *Sessions) credentials() (string, error) {
+// credentials stands for the token and the first owner's password as they are now.
+func (s *Sessions) credentials() (credentials, error) {
 	password, err := os.ReadFile(s.passwords.file)
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
-		return "", fmt.Errorf("reading the password: %w", err)
+		return credentials{}, fmt.Errorf("reading the password: %w", err)
 	}
 	return s.credentialsWith(password), nil
 }
 
-// credentialsWith stands for the token and what is kept of a password.
-func (s *Sessions) credentialsWith(password []byte) string {
+// credentialsWith stands for the token and what is kept of a first owner's password.
+func (s *Sessions) credentialsWith(password []byte) credentials {
+	return credentials{"", s.mac(password)}
+}
+
+// credentialsOf stands for the token and another user's name, role and password.
+func (s *Sessions) credentialsOf(u user) credentials {
+	return credentials{u.Name, s.mac(fmt.Appendf(nil, "user %s %s %s", u.Name, u.Role, u.Password))}
+}
+
+func (s *Sessions) mac(of []byte) string {
 	mac := hmac.New(sha256.New, []byte(s.token))
-	mac.Write(password)
+	mac.Write(of)
 	return hex.EncodeToString(mac.Sum(nil))
 }
 
 // check gives those that have not ended. The caller holds mu.
 func (s *Sessions) check() ([]kept, error) {
-	credentials, err := s.credentials()
+	first, err := s.credentials()
 	if err != nil {
 		return nil, err
+	}
+	var users []user
+	if slices.ContainsFunc(s.kept, func(k kept) bool { return k.User != "" }) {
+		users, _ = s.Users.read() // where they cannot be read, none of them is signed in
 	}
 	now := s.now()
 	var valid []kept
 	for _, k := range s.kept {
-		if k.Credentials == credentials && now.Before(k.Ends) {
+		lives := now.Before(k.Ends)
+		switch u := named(users, k.User); {
+		case k.User == "" && k.Credentials == first.mac && lives:
+			k.Role = Owner
+			valid = append(valid, k)
+		case u != nil && u.Password != "" && k.Credentials == s.credentialsOf(*u).mac && lives:
+			k.Role = u.Role
 			valid = append(valid, k)
 		}
 	}
@@ -191,7 +220,7 @@ func (s *Sessions) valid() []kept {
 // begin begins a session for a browser whose owner knew the credentials, in place of the
 // one it may have had, and gives its secret. Where it cannot be written it is kept in
 // memory: on a full disk, the owner needs My Apps.
-func (s *Sessions) begin(r *http.Request, credentials string) (secret string) {
+func (s *Sessions) begin(r *http.Request, by credentials) (secret string) {
 	secret = rand.Text()
 	s.writing.Lock()
 	defer s.writing.Unlock()
@@ -201,12 +230,22 @@ func (s *Sessions) begin(r *http.Request, credentials string) (secret string) {
 	all := slices.DeleteFunc(s.valid(), func(k kept) bool { return k.ID == before.ID })
 	now := s.now().UTC().Truncate(time.Second)
 	all = append(all, kept{
-		Session: Session{ID: strings.ToLower(rand.Text()[:8]), Begun: now, Ends: now.Add(sessionLife), Address: address(r), Browser: printable(r.UserAgent())},
-		Secret:  digest(secret), Credentials: credentials,
+		Session: Session{ID: strings.ToLower(rand.Text()[:8]), Begun: now, Ends: now.Add(sessionLife), Address: address(r), Browser: printable(r.UserAgent()), User: by.user},
+		Secret:  digest(secret), Credentials: by.mac,
 	})
-	if over := len(all) - maxSessions; over > 0 {
-		all = slices.Delete(all, 0, over)
+	over := -maxSessions
+	for _, k := range all {
+		if k.User == by.user {
+			over++
+		}
 	}
+	all = slices.DeleteFunc(all, func(k kept) bool {
+		if k.User != by.user || over <= 0 {
+			return false
+		}
+		over--
+		return true
+	})
 	if err := s.change(all); err != nil {
 		s.log.Error("a session that ends when the daemon does", "error", err)
 	}
@@ -236,6 +275,23 @@ func (s *Sessions) find(r *http.Request) Session {
 		}
 	}
 	return Session{}
+}
+
+// prune forgets the sessions that have ended with a user, a role or a password, so that none comes
+// back with the same role.
+func (s *Sessions) prune() {
+	s.writing.Lock()
+	defer s.writing.Unlock()
+	s.mu.Lock()
+	defer s.mu.Unlock()
+	valid, err := s.check()
+	if err == nil {
+		err = s.change(valid)
+	}
+	if err != nil {
+		s.tell()
+		s.log.Error("sessions that have ended are on the disk still", "error", err)
+	}
 }
 
 // byID gives what is kept of a session. The caller holds mu.

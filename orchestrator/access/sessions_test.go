@@ -13,6 +13,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"github.com/archipelago-cloud/archipelago/internal/mountstest"
 )
 
 // begin signs a browser in with the token and gives its cookie.
@@ -276,6 +278,26 @@ func TestASessionBegunOnTheNodeIsValidThereOnly(t *testing.T) {
 		if _, ok := g.SignedIn(from(c.used, w.Result().Cookies()[0])); ok != c.valid {
 			t.Errorf("begun from %s, used from %s: %t", c.begun, c.used, ok)
 		}
+	}
+}
+
+// TestWithNoByteLeftTheOwnerSignsIn: on a full disk, the owner needs My Apps.
+func TestWithNoByteLeftTheOwnerSignsIn(t *testing.T) {
+	if !mountstest.Inside(t) {
+		return
+	}
+	dir := mountstest.Tmpfs(t, "1m")
+	g := guard(dir, "a")
+	if err := g.sessions.passwords.Set(password); err != nil {
+		t.Fatal(err)
+	}
+	mountstest.Fill(t, dir)
+	w := httptest.NewRecorder()
+	if ok, _, err := g.SignIn(w, request(nil), password, ""); !ok || err != nil {
+		t.Fatal(ok, err)
+	}
+	if !valid(g, w.Result().Cookies()[0]) {
+		t.Error("the session is not valid")
 	}
 }
 

@@ -12,29 +12,34 @@ import (
 )
 
 const (
-	// Wrong attempts of one address.
+	// Wrong attempts of one address, and those with one user's name, from wherever.
 	wrongEvery = 2 * time.Second
 	wrongBurst = 5
 
-	maxTracked = 10000 // addresses with a counter of their own
+	maxTracked = 10000 // addresses, and names, with a counter of their own
 	ipv6Prefix = 64    // bits of what one subscriber is given, RFC 6177; within it an address costs nothing
 )
 
-// throttle bounds how often one address may be wrong. An attempt takes its place before
-// it is looked at and gets it back where it was right, so that attempts made at the same
+// throttle bounds how often one address, or one name, may be wrong. An attempt takes its place
+// before it is looked at and gets it back where it was right, so that attempts made at the same
 // time do not pass together.
-type throttle struct {
+type throttle[K comparable] struct {
 	now func() time.Time
 
 	mu     sync.Mutex
-	known  map[netip.Prefix]*list.Element // of counters
-	oldest list.List                      // the counter that was used longest ago is first
-	shared counter                        // for all others, where there is no room for a counter of their own
+	known  map[K]*list.Element // of counted
+	oldest list.List           // the counter that was used longest ago is first
+	shared counter             // for all others, where there is no room for a counter of their own
 }
 
-// counter is how many attempts of an address still count against it.
+// counted is a counter and whose it is.
+type counted[K comparable] struct {
+	counter
+	from K
+}
+
+// counter is how many attempts still count.
 type counter struct {
-	from     netip.Prefix
 	attempts float64 // as of at
 	at       time.Time
 }
@@ -44,14 +49,14 @@ func (c *counter) now(now time.Time) float64 {
 	return max(c.attempts-float64(now.Sub(c.at))/float64(wrongEvery), 0)
 }
 
-func newThrottle() *throttle {
-	return &throttle{now: time.Now, known: map[netip.Prefix]*list.Element{}}
+func newThrottle[K comparable]() *throttle[K] {
+	return &throttle[K]{now: time.Now, known: map[K]*list.Element{}}
 }
 
-// take reserves an attempt. Where the address has none left, ok is false and wait is
+// take reserves an attempt. Where the address or name has none left, ok is false and wait is
 // the time until it has. Otherwise giveBack undoes it, for an attempt that was right or
 // has not been looked at.
-func (t *throttle) take(from netip.Prefix) (giveBack func(), wait time.Duration, ok bool) {
+func (t *throttle[K]) take(from K) (giveBack func(), wait time.Duration, ok bool) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	now := t.now()
@@ -68,25 +73,25 @@ func (t *throttle) take(from netip.Prefix) (giveBack func(), wait time.Duration,
 	}, 0, true
 }
 
-// counter finds the counter of an address, or makes one. Room is made only by dropping
+// counter finds the counter of an address or a name, or makes one. Room is made only by dropping
 // counters against which nothing counts any more: one that throttles is never forgotten,
-// however many addresses come. What was used longest ago is the first to be done.
-func (t *throttle) counter(from netip.Prefix, now time.Time) *counter {
+// however many come. What was used longest ago is the first to be done.
+func (t *throttle[K]) counter(from K, now time.Time) *counter {
 	if e, ok := t.known[from]; ok {
 		t.oldest.MoveToBack(e)
-		return e.Value.(*counter)
+		return &e.Value.(*counted[K]).counter
 	}
 	for len(t.known) >= maxTracked {
-		c := t.oldest.Front().Value.(*counter)
+		c := t.oldest.Front().Value.(*counted[K])
 		if c.now(now) > 0 {
 			return &t.shared
 		}
 		t.oldest.Remove(t.oldest.Front())
 		delete(t.known, c.from)
 	}
-	c := &counter{from: from}
+	c := &counted[K]{from: from}
 	t.known[from] = t.oldest.PushBack(c)
-	return c
+	return &c.counter
 }
 
 // origin is whom an attempt counts for: an IPv4 address, or the network of an IPv6 one.

@@ -2182,6 +2182,7 @@ type Session struct {
 	Ends          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=ends,proto3" json:"ends,omitempty"`
 	Address       string                 `protobuf:"bytes,4,opt,name=address,proto3" json:"address,omitempty"` // from which it was begun
 	Browser       string                 `protobuf:"bytes,5,opt,name=browser,proto3" json:"browser,omitempty"` // as it called itself
+	User          string                 `protobuf:"bytes,6,opt,name=user,proto3" json:"user,omitempty"`       // who is signed in; empty: the node's first owner
 	unknownFields protoimpl.UnknownFields
 	sizeCache     protoimpl.SizeCache
 }
@@ -2247,6 +2248,13 @@ func (x *Session) GetAddress() string {
 func (x *Session) GetBrowser() string {
 	if x != nil {
 		return x.Browser
+	}
+	return ""
+}
+
+func (x *Session) GetUser() string {
+	if x != nil {
+		return x.User
 	}
 	return ""
 }
@@ -5815,6 +5823,547 @@ func (x *Target) GetLost() uint32 {
 	return 0
 }
 
+type ListUsersRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersRequest) Reset() {
+	*x = ListUsersRequest{}
+	mi := &file_orchestrator_proto_msgTypes[102]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersRequest) ProtoMessage() {}
+
+func (x *ListUsersRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[102]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersRequest.ProtoReflect.Descriptor instead.
+func (*ListUsersRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{102}
+}
+
+type ListUsersResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Users         []*User                `protobuf:"bytes,1,rep,name=users,proto3" json:"users,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListUsersResponse) Reset() {
+	*x = ListUsersResponse{}
+	mi := &file_orchestrator_proto_msgTypes[103]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListUsersResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListUsersResponse) ProtoMessage() {}
+
+func (x *ListUsersResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[103]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListUsersResponse.ProtoReflect.Descriptor instead.
+func (*ListUsersResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{103}
+}
+
+func (x *ListUsersResponse) GetUsers() []*User {
+	if x != nil {
+		return x.Users
+	}
+	return nil
+}
+
+type User struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // owner or guest
+	Added         *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=added,proto3" json:"added,omitempty"`
+	Invited       *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=invited,proto3" json:"invited,omitempty"` // until when the invitation holds; not set for who has a password
+	Shared        []string               `protobuf:"bytes,5,rep,name=shared,proto3" json:"shared,omitempty"`   // applications whose credentials a guest sees
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *User) Reset() {
+	*x = User{}
+	mi := &file_orchestrator_proto_msgTypes[104]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *User) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*User) ProtoMessage() {}
+
+func (x *User) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[104]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use User.ProtoReflect.Descriptor instead.
+func (*User) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{104}
+}
+
+func (x *User) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *User) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *User) GetAdded() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Added
+	}
+	return nil
+}
+
+func (x *User) GetInvited() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Invited
+	}
+	return nil
+}
+
+func (x *User) GetShared() []string {
+	if x != nil {
+		return x.Shared
+	}
+	return nil
+}
+
+type AddUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"` // owner or guest
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddUserRequest) Reset() {
+	*x = AddUserRequest{}
+	mi := &file_orchestrator_proto_msgTypes[105]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddUserRequest) ProtoMessage() {}
+
+func (x *AddUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[105]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddUserRequest.ProtoReflect.Descriptor instead.
+func (*AddUserRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{105}
+}
+
+func (x *AddUserRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddUserRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+// Invitation is how a user sets a password, once. It does not come out again.
+type Invitation struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Code          string                 `protobuf:"bytes,1,opt,name=code,proto3" json:"code,omitempty"`
+	Until         *timestamppb.Timestamp `protobuf:"bytes,2,opt,name=until,proto3" json:"until,omitempty"`
+	Links         []string               `protobuf:"bytes,3,rep,name=links,proto3" json:"links,omitempty"` // each leads to the page that takes the code
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Invitation) Reset() {
+	*x = Invitation{}
+	mi := &file_orchestrator_proto_msgTypes[106]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Invitation) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Invitation) ProtoMessage() {}
+
+func (x *Invitation) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[106]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Invitation.ProtoReflect.Descriptor instead.
+func (*Invitation) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{106}
+}
+
+func (x *Invitation) GetCode() string {
+	if x != nil {
+		return x.Code
+	}
+	return ""
+}
+
+func (x *Invitation) GetUntil() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Until
+	}
+	return nil
+}
+
+func (x *Invitation) GetLinks() []string {
+	if x != nil {
+		return x.Links
+	}
+	return nil
+}
+
+type SetUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Role          string                 `protobuf:"bytes,2,opt,name=role,proto3" json:"role,omitempty"`     // owner or guest; empty: as it is
+	Shared        *Shared                `protobuf:"bytes,3,opt,name=shared,proto3" json:"shared,omitempty"` // not set: as it is
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserRequest) Reset() {
+	*x = SetUserRequest{}
+	mi := &file_orchestrator_proto_msgTypes[107]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserRequest) ProtoMessage() {}
+
+func (x *SetUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[107]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserRequest.ProtoReflect.Descriptor instead.
+func (*SetUserRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{107}
+}
+
+func (x *SetUserRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *SetUserRequest) GetRole() string {
+	if x != nil {
+		return x.Role
+	}
+	return ""
+}
+
+func (x *SetUserRequest) GetShared() *Shared {
+	if x != nil {
+		return x.Shared
+	}
+	return nil
+}
+
+type Shared struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Apps          []string               `protobuf:"bytes,1,rep,name=apps,proto3" json:"apps,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Shared) Reset() {
+	*x = Shared{}
+	mi := &file_orchestrator_proto_msgTypes[108]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Shared) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Shared) ProtoMessage() {}
+
+func (x *Shared) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[108]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Shared.ProtoReflect.Descriptor instead.
+func (*Shared) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{108}
+}
+
+func (x *Shared) GetApps() []string {
+	if x != nil {
+		return x.Apps
+	}
+	return nil
+}
+
+type SetUserResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	User          *User                  `protobuf:"bytes,1,opt,name=user,proto3" json:"user,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SetUserResponse) Reset() {
+	*x = SetUserResponse{}
+	mi := &file_orchestrator_proto_msgTypes[109]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SetUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SetUserResponse) ProtoMessage() {}
+
+func (x *SetUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[109]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SetUserResponse.ProtoReflect.Descriptor instead.
+func (*SetUserResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{109}
+}
+
+func (x *SetUserResponse) GetUser() *User {
+	if x != nil {
+		return x.User
+	}
+	return nil
+}
+
+type ResetUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ResetUserRequest) Reset() {
+	*x = ResetUserRequest{}
+	mi := &file_orchestrator_proto_msgTypes[110]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ResetUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ResetUserRequest) ProtoMessage() {}
+
+func (x *ResetUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[110]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ResetUserRequest.ProtoReflect.Descriptor instead.
+func (*ResetUserRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{110}
+}
+
+func (x *ResetUserRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveUserRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveUserRequest) Reset() {
+	*x = RemoveUserRequest{}
+	mi := &file_orchestrator_proto_msgTypes[111]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveUserRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveUserRequest) ProtoMessage() {}
+
+func (x *RemoveUserRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[111]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveUserRequest.ProtoReflect.Descriptor instead.
+func (*RemoveUserRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{111}
+}
+
+func (x *RemoveUserRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveUserResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveUserResponse) Reset() {
+	*x = RemoveUserResponse{}
+	mi := &file_orchestrator_proto_msgTypes[112]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveUserResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveUserResponse) ProtoMessage() {}
+
+func (x *RemoveUserResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[112]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveUserResponse.ProtoReflect.Descriptor instead.
+func (*RemoveUserResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{112}
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
@@ -5972,13 +6521,14 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\aremoved\x18\x01 \x01(\rR\aremoved\"\x15\n" +
 	"\x13ListSessionsRequest\"K\n" +
 	"\x14ListSessionsResponse\x123\n" +
-	"\bsessions\x18\x01 \x03(\v2\x17.archipelago.v1.SessionR\bsessions\"\xaf\x01\n" +
+	"\bsessions\x18\x01 \x03(\v2\x17.archipelago.v1.SessionR\bsessions\"\xc3\x01\n" +
 	"\aSession\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\x120\n" +
 	"\x05begun\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05begun\x12.\n" +
 	"\x04ends\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\x12\x18\n" +
 	"\aaddress\x18\x04 \x01(\tR\aaddress\x12\x18\n" +
-	"\abrowser\x18\x05 \x01(\tR\abrowser\"$\n" +
+	"\abrowser\x18\x05 \x01(\tR\abrowser\x12\x12\n" +
+	"\x04user\x18\x06 \x01(\tR\x04user\"$\n" +
 	"\x12EndSessionsRequest\x12\x0e\n" +
 	"\x02id\x18\x01 \x01(\tR\x02id\"+\n" +
 	"\x13EndSessionsResponse\x12\x14\n" +
@@ -6232,7 +6782,37 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\aproblem\x18\x04 \x01(\tR\aproblem\x122\n" +
 	"\x06failed\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x06failed\x12\x18\n" +
 	"\awaiting\x18\x06 \x01(\rR\awaiting\x12\x12\n" +
-	"\x04lost\x18\a \x01(\rR\x04lost*\xe7\x01\n" +
+	"\x04lost\x18\a \x01(\rR\x04lost\"\x12\n" +
+	"\x10ListUsersRequest\"?\n" +
+	"\x11ListUsersResponse\x12*\n" +
+	"\x05users\x18\x01 \x03(\v2\x14.archipelago.v1.UserR\x05users\"\xae\x01\n" +
+	"\x04User\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x120\n" +
+	"\x05added\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x05added\x124\n" +
+	"\ainvited\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\ainvited\x12\x16\n" +
+	"\x06shared\x18\x05 \x03(\tR\x06shared\"8\n" +
+	"\x0eAddUserRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\"h\n" +
+	"\n" +
+	"Invitation\x12\x12\n" +
+	"\x04code\x18\x01 \x01(\tR\x04code\x120\n" +
+	"\x05until\x18\x02 \x01(\v2\x1a.google.protobuf.TimestampR\x05until\x12\x14\n" +
+	"\x05links\x18\x03 \x03(\tR\x05links\"h\n" +
+	"\x0eSetUserRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x12\n" +
+	"\x04role\x18\x02 \x01(\tR\x04role\x12.\n" +
+	"\x06shared\x18\x03 \x01(\v2\x16.archipelago.v1.SharedR\x06shared\"\x1c\n" +
+	"\x06Shared\x12\x12\n" +
+	"\x04apps\x18\x01 \x03(\tR\x04apps\";\n" +
+	"\x0fSetUserResponse\x12(\n" +
+	"\x04user\x18\x01 \x01(\v2\x14.archipelago.v1.UserR\x04user\"&\n" +
+	"\x10ResetUserRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"'\n" +
+	"\x11RemoveUserRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x14\n" +
+	"\x12RemoveUserResponse*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -6245,7 +6825,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xcd!\n" +
+	"2\xd7$\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -6300,7 +6880,13 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\vListTargets\x12\".archipelago.v1.ListTargetsRequest\x1a#.archipelago.v1.ListTargetsResponse\"\x03\x90\x02\x01\x12S\n" +
 	"\n" +
 	"TestTarget\x12!.archipelago.v1.TestTargetRequest\x1a\".archipelago.v1.TestTargetResponse\x12Y\n" +
-	"\fRemoveTarget\x12#.archipelago.v1.RemoveTargetRequest\x1a$.archipelago.v1.RemoveTargetResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
+	"\fRemoveTarget\x12#.archipelago.v1.RemoveTargetRequest\x1a$.archipelago.v1.RemoveTargetResponse\x12U\n" +
+	"\tListUsers\x12 .archipelago.v1.ListUsersRequest\x1a!.archipelago.v1.ListUsersResponse\"\x03\x90\x02\x01\x12E\n" +
+	"\aAddUser\x12\x1e.archipelago.v1.AddUserRequest\x1a\x1a.archipelago.v1.Invitation\x12J\n" +
+	"\aSetUser\x12\x1e.archipelago.v1.SetUserRequest\x1a\x1f.archipelago.v1.SetUserResponse\x12I\n" +
+	"\tResetUser\x12 .archipelago.v1.ResetUserRequest\x1a\x1a.archipelago.v1.Invitation\x12S\n" +
+	"\n" +
+	"RemoveUser\x12!.archipelago.v1.RemoveUserRequest\x1a\".archipelago.v1.RemoveUserResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
 
 var (
 	file_orchestrator_proto_rawDescOnce sync.Once
@@ -6315,7 +6901,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 109)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 120)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                         // 0: archipelago.v1.State
 	(*App)(nil),                        // 1: archipelago.v1.App
@@ -6420,178 +7006,205 @@ var file_orchestrator_proto_goTypes = []any{
 	(*RemoveTargetRequest)(nil),        // 100: archipelago.v1.RemoveTargetRequest
 	(*RemoveTargetResponse)(nil),       // 101: archipelago.v1.RemoveTargetResponse
 	(*Target)(nil),                     // 102: archipelago.v1.Target
-	nil,                                // 103: archipelago.v1.App.ConfigEntry
-	nil,                                // 104: archipelago.v1.Subscription.RefusedEntry
-	nil,                                // 105: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                                // 106: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                                // 107: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                                // 108: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                                // 109: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),      // 110: google.protobuf.Timestamp
+	(*ListUsersRequest)(nil),           // 103: archipelago.v1.ListUsersRequest
+	(*ListUsersResponse)(nil),          // 104: archipelago.v1.ListUsersResponse
+	(*User)(nil),                       // 105: archipelago.v1.User
+	(*AddUserRequest)(nil),             // 106: archipelago.v1.AddUserRequest
+	(*Invitation)(nil),                 // 107: archipelago.v1.Invitation
+	(*SetUserRequest)(nil),             // 108: archipelago.v1.SetUserRequest
+	(*Shared)(nil),                     // 109: archipelago.v1.Shared
+	(*SetUserResponse)(nil),            // 110: archipelago.v1.SetUserResponse
+	(*ResetUserRequest)(nil),           // 111: archipelago.v1.ResetUserRequest
+	(*RemoveUserRequest)(nil),          // 112: archipelago.v1.RemoveUserRequest
+	(*RemoveUserResponse)(nil),         // 113: archipelago.v1.RemoveUserResponse
+	nil,                                // 114: archipelago.v1.App.ConfigEntry
+	nil,                                // 115: archipelago.v1.Subscription.RefusedEntry
+	nil,                                // 116: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                                // 117: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                                // 118: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                                // 119: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                                // 120: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),      // 121: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,   // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	7,   // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	103, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	114, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
 	70,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
 	83,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
 	2,   // 5: archipelago.v1.App.previous:type_name -> archipelago.v1.Previous
-	110, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
-	110, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
-	110, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	110, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	110, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	104, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	110, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	121, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
+	121, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
+	121, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	121, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	121, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	115, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	121, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,   // 13: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	110, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	105, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	106, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	121, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	116, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	117, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	21,  // 17: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	107, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	110, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
+	118, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	121, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
 	32,  // 20: archipelago.v1.ListPasskeysResponse.passkeys:type_name -> archipelago.v1.Passkey
-	110, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
-	110, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
+	121, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
+	121, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
 	37,  // 23: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	110, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	110, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	121, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	121, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	44,  // 26: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	108, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	110, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	119, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	121, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
 	58,  // 29: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
-	110, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
-	110, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	110, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	121, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	121, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	121, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
 	69,  // 33: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
 	69,  // 34: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	109, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	120, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
 	79,  // 36: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
 	79,  // 37: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
 	80,  // 38: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	110, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	121, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
 	80,  // 40: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
 	79,  // 41: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	110, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	110, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	110, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	121, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	121, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	121, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
 	90,  // 45: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
 	90,  // 46: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
 	49,  // 47: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	110, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	121, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
 	93,  // 49: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
-	110, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	121, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
 	102, // 51: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
 	102, // 52: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
-	110, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
-	110, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
-	8,   // 55: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	10,  // 56: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	11,  // 57: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	45,  // 58: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	46,  // 59: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	47,  // 60: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	48,  // 61: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	12,  // 62: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	13,  // 63: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
-	14,  // 64: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	15,  // 65: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	16,  // 66: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	18,  // 67: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	20,  // 68: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	22,  // 69: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	24,  // 70: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
-	26,  // 71: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
-	28,  // 72: archipelago.v1.Orchestrator.RenewRecoveryCodes:input_type -> archipelago.v1.RenewRecoveryCodesRequest
-	30,  // 73: archipelago.v1.Orchestrator.ListPasskeys:input_type -> archipelago.v1.ListPasskeysRequest
-	33,  // 74: archipelago.v1.Orchestrator.RemovePasskeys:input_type -> archipelago.v1.RemovePasskeysRequest
-	35,  // 75: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	38,  // 76: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	40,  // 77: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	42,  // 78: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	3,   // 79: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	4,   // 80: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	5,   // 81: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	19,  // 82: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	50,  // 83: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	52,  // 84: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	54,  // 85: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	56,  // 86: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
-	59,  // 87: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	61,  // 88: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	65,  // 89: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	63,  // 90: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	67,  // 91: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	71,  // 92: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	73,  // 93: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	81,  // 94: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	75,  // 95: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	77,  // 96: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	84,  // 97: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	85,  // 98: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	87,  // 99: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	88,  // 100: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	91,  // 101: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
-	94,  // 102: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
-	96,  // 103: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
-	98,  // 104: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
-	100, // 105: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
-	9,   // 106: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,   // 107: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	49,  // 108: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	49,  // 109: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	49,  // 110: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	49,  // 111: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	49,  // 112: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	49,  // 113: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	49,  // 114: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
-	49,  // 115: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	49,  // 116: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	17,  // 117: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	19,  // 118: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	49,  // 119: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	23,  // 120: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	25,  // 121: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
-	27,  // 122: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
-	29,  // 123: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
-	31,  // 124: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
-	34,  // 125: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
-	36,  // 126: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	39,  // 127: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	41,  // 128: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	43,  // 129: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	6,   // 130: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	6,   // 131: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	6,   // 132: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	6,   // 133: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	51,  // 134: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	53,  // 135: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	55,  // 136: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	57,  // 137: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
-	60,  // 138: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	62,  // 139: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	66,  // 140: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	64,  // 141: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	68,  // 142: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	72,  // 143: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	74,  // 144: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	82,  // 145: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	76,  // 146: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	78,  // 147: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	89,  // 148: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	86,  // 149: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	89,  // 150: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	89,  // 151: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	92,  // 152: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
-	95,  // 153: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
-	97,  // 154: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
-	99,  // 155: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
-	101, // 156: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
-	106, // [106:157] is the sub-list for method output_type
-	55,  // [55:106] is the sub-list for method input_type
-	55,  // [55:55] is the sub-list for extension type_name
-	55,  // [55:55] is the sub-list for extension extendee
-	0,   // [0:55] is the sub-list for field type_name
+	121, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	121, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	105, // 55: archipelago.v1.ListUsersResponse.users:type_name -> archipelago.v1.User
+	121, // 56: archipelago.v1.User.added:type_name -> google.protobuf.Timestamp
+	121, // 57: archipelago.v1.User.invited:type_name -> google.protobuf.Timestamp
+	121, // 58: archipelago.v1.Invitation.until:type_name -> google.protobuf.Timestamp
+	109, // 59: archipelago.v1.SetUserRequest.shared:type_name -> archipelago.v1.Shared
+	105, // 60: archipelago.v1.SetUserResponse.user:type_name -> archipelago.v1.User
+	8,   // 61: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	10,  // 62: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	11,  // 63: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	45,  // 64: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	46,  // 65: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	47,  // 66: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	48,  // 67: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	12,  // 68: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	13,  // 69: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
+	14,  // 70: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	15,  // 71: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	16,  // 72: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	18,  // 73: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	20,  // 74: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	22,  // 75: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	24,  // 76: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
+	26,  // 77: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
+	28,  // 78: archipelago.v1.Orchestrator.RenewRecoveryCodes:input_type -> archipelago.v1.RenewRecoveryCodesRequest
+	30,  // 79: archipelago.v1.Orchestrator.ListPasskeys:input_type -> archipelago.v1.ListPasskeysRequest
+	33,  // 80: archipelago.v1.Orchestrator.RemovePasskeys:input_type -> archipelago.v1.RemovePasskeysRequest
+	35,  // 81: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	38,  // 82: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	40,  // 83: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	42,  // 84: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	3,   // 85: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	4,   // 86: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	5,   // 87: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	19,  // 88: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	50,  // 89: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	52,  // 90: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	54,  // 91: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	56,  // 92: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	59,  // 93: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	61,  // 94: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	65,  // 95: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	63,  // 96: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	67,  // 97: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	71,  // 98: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	73,  // 99: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	81,  // 100: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	75,  // 101: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	77,  // 102: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	84,  // 103: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	85,  // 104: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	87,  // 105: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	88,  // 106: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	91,  // 107: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	94,  // 108: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	96,  // 109: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	98,  // 110: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	100, // 111: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	103, // 112: archipelago.v1.Orchestrator.ListUsers:input_type -> archipelago.v1.ListUsersRequest
+	106, // 113: archipelago.v1.Orchestrator.AddUser:input_type -> archipelago.v1.AddUserRequest
+	108, // 114: archipelago.v1.Orchestrator.SetUser:input_type -> archipelago.v1.SetUserRequest
+	111, // 115: archipelago.v1.Orchestrator.ResetUser:input_type -> archipelago.v1.ResetUserRequest
+	112, // 116: archipelago.v1.Orchestrator.RemoveUser:input_type -> archipelago.v1.RemoveUserRequest
+	9,   // 117: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,   // 118: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	49,  // 119: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	49,  // 120: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	49,  // 121: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	49,  // 122: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	49,  // 123: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	49,  // 124: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	49,  // 125: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
+	49,  // 126: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	49,  // 127: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	17,  // 128: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	19,  // 129: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	49,  // 130: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	23,  // 131: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	25,  // 132: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
+	27,  // 133: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
+	29,  // 134: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
+	31,  // 135: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
+	34,  // 136: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
+	36,  // 137: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	39,  // 138: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	41,  // 139: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	43,  // 140: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	6,   // 141: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	6,   // 142: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	6,   // 143: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	6,   // 144: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	51,  // 145: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	53,  // 146: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	55,  // 147: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	57,  // 148: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	60,  // 149: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	62,  // 150: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	66,  // 151: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	64,  // 152: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	68,  // 153: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	72,  // 154: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	74,  // 155: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	82,  // 156: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	76,  // 157: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	78,  // 158: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	89,  // 159: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	86,  // 160: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	89,  // 161: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	89,  // 162: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	92,  // 163: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	95,  // 164: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	97,  // 165: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	99,  // 166: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	101, // 167: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	104, // 168: archipelago.v1.Orchestrator.ListUsers:output_type -> archipelago.v1.ListUsersResponse
+	107, // 169: archipelago.v1.Orchestrator.AddUser:output_type -> archipelago.v1.Invitation
+	110, // 170: archipelago.v1.Orchestrator.SetUser:output_type -> archipelago.v1.SetUserResponse
+	107, // 171: archipelago.v1.Orchestrator.ResetUser:output_type -> archipelago.v1.Invitation
+	113, // 172: archipelago.v1.Orchestrator.RemoveUser:output_type -> archipelago.v1.RemoveUserResponse
+	117, // [117:173] is the sub-list for method output_type
+	61,  // [61:117] is the sub-list for method input_type
+	61,  // [61:61] is the sub-list for extension type_name
+	61,  // [61:61] is the sub-list for extension extendee
+	0,   // [0:61] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -6610,7 +7223,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   109,
+			NumMessages:   120,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

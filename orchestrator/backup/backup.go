@@ -59,6 +59,10 @@ type Node interface {
 	// Filled is a manifest with settings and what the node has filled in; name is the one
 	// under which its proxy has web interfaces.
 	Filled(m *manifest.Manifest, config map[string]string) (filled *manifest.Manifest, name string, err error)
+	// Absent says which disk a directory is not on that it was on, and what to do; empty where it
+	// is there, or nothing is known of it. Found has the disk of one that is there be known.
+	Absent(dir string) string
+	Found(dir string)
 }
 
 // Drills start applications from what a backup of them has brought back.
@@ -97,6 +101,7 @@ type Work string
 const (
 	Making    Work = "a backup of it is being made"
 	Restoring Work = "a backup of it is being restored"
+	Settling  Work = "a restoration of it that was cut off is being finished or undone"
 )
 
 // Under is the work under way for an application; empty where there is none. It begins
@@ -197,6 +202,11 @@ func (m *Manager) recorded(app string) (d state.Desired, err error) {
 		return d, fmt.Errorf("%s: %w", app, request.ErrNotInstalled)
 	case err == nil && (d.Update != nil || len(d.Adopted) > 0):
 		return d, fmt.Errorf("%w: %s is being updated or adopted", operation.ErrBusy, app)
+	}
+	for _, dir := range m.dirs(app) {
+		if why := m.Node.Absent(dir); why != "" && err == nil {
+			err = fmt.Errorf("%w: backing up %s: waiting for %s", request.ErrRefused, app, why)
+		}
 	}
 	return d, err
 }

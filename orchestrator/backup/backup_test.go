@@ -53,12 +53,14 @@ type node struct {
 
 	mu      sync.Mutex
 	calls   []string
-	fail    map[string]error // by method
-	copied  func()           // called while the volumes are copied
-	renews  func()           // called before what has changed is marked
-	size    int64            // of volumes that are to be read in place
-	changed int64            // of what has changed of that
-	copies  func([]string)   // called with their directories
+	fail    map[string]error  // by method
+	kill    string            // a call after which the daemon is killed
+	absent  map[string]string // by directory: which disk is not there
+	copied  func()            // called while the volumes are copied
+	renews  func()            // called before what has changed is marked
+	size    int64             // of volumes that are to be read in place
+	changed int64             // of what has changed of that
+	copies  func([]string)    // called with their directories
 	up      bool
 	broken  bool // it does not come up any more
 
@@ -76,9 +78,14 @@ func (n *node) do(call string) error {
 	n.mu.Lock()
 	defer n.mu.Unlock()
 	n.calls = append(n.calls, call)
+	if call == n.kill {
+		panic(errKilled)
+	}
 	method, _, _ := strings.Cut(call, " ")
 	return n.fail[method]
 }
+
+var errKilled = errors.New("killed")
 
 func (n *node) StopUnit(_ context.Context, unit string) error {
 	n.mu.Lock()
@@ -213,6 +220,10 @@ func (n *node) Run(ctx context.Context, s drill.Source, _ func(string)) (string,
 }
 
 func (n *node) Tidy(context.Context) error { n.tidied++; return nil }
+
+func (n *node) Absent(dir string) string { return n.absent[dir] }
+
+func (n *node) Found(string) {}
 
 func (n *node) Admit(state.Desired, []string) error { return n.admit }
 

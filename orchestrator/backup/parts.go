@@ -13,9 +13,10 @@ const (
 	Stored  Part = "backup-stored"  // the snapshot is in the repository
 
 	Fetched  Part = "restore-fetched"  // the volumes are on the node, beside their places
-	Placed   Part = "restore-placed"   // and in their places
-	Keyed    Part = "restore-keyed"    // the secrets are on the node
-	Recorded Part = "restore-recorded" // so is what data there is
+	Keyed    Part = "restore-keyed"    // so are the secrets
+	Decided  Part = "restore-decided"  // it is to be finished, whatever happens
+	Placed   Part = "restore-placed"   // the volumes are in their places
+	Recorded Part = "restore-recorded" // it is on record what data there is
 	Accepted Part = "restore-accepted" // the application is to run
 )
 
@@ -24,7 +25,7 @@ const (
 const Read Part = "backup-read"
 
 // Parts are those of every application.
-var Parts = []Part{Stopped, Copied, Stored, Fetched, Placed, Keyed, Recorded, Accepted}
+var Parts = []Part{Stopped, Copied, Stored, Fetched, Keyed, Decided, Placed, Recorded, Accepted}
 
 // after kills the daemon at the end of a part where that is the fault that it was built with.
 func after(p Part) { fault.Cut("after", string(p)) }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/internal/transfer"
 	"github.com/archipelago-cloud/archipelago/orchestrator/archive"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
@@ -27,12 +28,13 @@ import (
 // data on this node. values are its secrets, volumes is the tar, sum its SHA-256 in hex.
 func (m *Manager) Restore(ctx context.Context, b Backup, values map[string]string, volumes io.Reader, sum, who string) (gen uint64, err error) {
 	defer func() { m.audit(who, b.App, "restore", err) }()
-	return m.bringBack(ctx, b, values, func(ctx context.Context) error { return m.unpack(ctx, b, volumes, sum) })
+	return m.bringBack(ctx, b, values, who, func(ctx context.Context, dir string) error { return m.unpack(ctx, b, volumes, sum, dir) })
 }
 
-// bringBack does what every restoration does; unpack has the volumes be where the
-// application's are, or leaves nothing.
-func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]string, unpack func(context.Context) error) (gen uint64, err error) {
+// bringBack does what every restoration does; unpack has the volumes be in a directory, and
+// nothing else. All of it is on the node before any of it is the application's, and from then on
+// it is finished, by the next daemon if need be.
+func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]string, who string, unpack func(ctx context.Context, dir string) error) (gen uint64, err error) {
 	if err := check(b, values); err != nil {
 		return 0, err
 	}
@@ -51,6 +53,9 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 	if b.Goal == state.Stopped {
 		rec.Goal = state.Stopped
 	}
+	if err := m.settleHeld(ctx, b.App, who); err != nil {
+		return 0, err
+	}
 	if err := m.Node.Admit(rec, b.Consent); err != nil {
 		return 0, err
 	}
@@ -60,15 +65,21 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 	if err := m.nothingThere(b.App); err != nil {
 		return 0, err
 	}
-	if err := unpack(ctx); err != nil {
-		return 0, fmt.Errorf("restoring %s: %w", b.App, err)
+	if err := os.MkdirAll(m.Snapshots, 0o700); err != nil {
+		return 0, err
 	}
+	if err := unpack(ctx, m.restored(b.App)); err != nil {
+		return 0, fmt.Errorf("restoring %s: %w", b.App, errors.Join(err, m.Engine.DeleteTree(context.WithoutCancel(ctx), m.restored(b.App))))
+	}
+	after(Fetched)
 	defer func() {
 		if err != nil {
 			err = errors.Join(err, m.undo(context.WithoutCancel(ctx), b.App))
 		}
 	}()
-	after(Placed)
+	if err := atomicfile.Write(m.recordOf(b.App), nil, 0o600); err != nil {
+		return 0, err
+	}
 	for _, name := range derivedLast(b.Manifest, values) {
 		if b.Manifest.Secret(name) {
 			rec.Config[name], err = m.Secrets.Keep(b.App, name, values[name])
@@ -82,15 +93,12 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 	after(Keyed)
 	data := b.Data
 	data.Places = nil // no backup says where on this node something is
-	if err := m.Store.PutData(data); err != nil {
+	r := restoration{Record: rec, Consent: b.Consent, Data: data}
+	if err := m.decide(r); err != nil {
 		return 0, err
 	}
-	after(Recorded)
-	if gen, err = m.Node.Restore(rec, b.Consent); err != nil {
-		return 0, err
-	}
-	after(Accepted)
-	return gen, nil
+	after(Decided)
+	return m.finish(context.WithoutCancel(ctx), r)
 }
 
 // derivedLast are the names of secrets, each after the one that it is made of: that one, where
@@ -137,40 +145,24 @@ func (m *Manager) nothingThere(app string) error {
 	return nil
 }
 
-// undo takes what a restore has brought off the node: whoever installs the application
-// next, or has asked for it meanwhile, must not find half of it.
-func (m *Manager) undo(ctx context.Context, app string) error {
-	return errors.Join(
-		m.Engine.DeleteTree(ctx, filepath.Join(m.DataDir, app)),
-		m.Secrets.Delete(app),
-		m.Store.DeleteData(app))
-}
-
-// unpack has the volumes be where the application's are.
-func (m *Manager) unpack(ctx context.Context, b Backup, volumes io.Reader, sum string) (err error) {
-	app := b.App
-	if err := os.MkdirAll(m.Snapshots, 0o700); err != nil {
-		return err
-	}
-	file := filepath.Join(m.Snapshots, app+".restore.tar")
+// unpack has the volumes of a tar be in dir, and nothing else.
+func (m *Manager) unpack(ctx context.Context, b Backup, volumes io.Reader, sum, dir string) error {
+	file := dir + ".tar"
 	defer os.Remove(file)
 	if err := (transfer.File{Name: file, Mode: 0o600, SHA256: sum}).Receive(volumes); err != nil {
 		return fmt.Errorf("the volumes: %w", err)
 	}
-	dir, home := filepath.Join(m.Snapshots, app+".restore"), filepath.Join(m.DataDir, app)
-	defer func() {
-		if err != nil { // half of it would be in the way of the next attempt
-			ctx := context.WithoutCancel(ctx)
-			err = errors.Join(err, m.Engine.DeleteTree(ctx, dir), m.Engine.DeleteTree(ctx, home))
-		}
-	}()
+	info, err := os.Stat(file)
+	if err != nil {
+		return err
+	}
+	if err := m.fits(info.Size()); err != nil {
+		return err
+	}
 	if err := m.Engine.Extract(ctx, file, dir); err != nil {
 		return err
 	}
-	if err := declared(dir, b.Data.Volumes); err != nil {
-		return err
-	}
-	return m.Engine.PutBack(ctx, dir, home)
+	return declared(dir, b.Data.Volumes)
 }
 
 // declared wants a directory to hold just these volumes, each a directory: what else a backup

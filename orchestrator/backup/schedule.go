@@ -32,6 +32,8 @@ const (
 	grace      = 2                  // a backup or a trial is overdue when the last is older than so many of its intervals
 
 	knownFile = "backups.json"
+
+	waitingFor = "waiting for " // begins why a repository is away whose disk is
 )
 
 // kept is what is known of a repository.
@@ -158,6 +160,9 @@ func (m *Manager) Due(ctx context.Context, now time.Time) {
 		if r.Problem != "" {
 			continue
 		}
+		if !m.there(r) {
+			continue
+		}
 		m.look(ctx, r, now)
 		window, err := subscription.ParseWindow(r.Settings.Window)
 		if err != nil {
@@ -186,6 +191,30 @@ func (m *Manager) Due(ctx context.Context, now time.Time) {
 			m.check(ctx, r, now)
 		}
 	}
+}
+
+// there tells whether a repository is on its disk, as far as that is known. What a disk that was
+// away has kept from being done is due once it is back.
+func (m *Manager) there(r *repository.Repository) bool {
+	why, k := m.Node.Absent(r.URL), m.knows(r.Name)
+	if why != "" {
+		why = waitingFor + why
+	}
+	if k.Away != why && (why != "" || strings.HasPrefix(k.Away, waitingFor)) {
+		m.learn(r.Name, func(k *kept) {
+			if k.Away = why; why != "" {
+				return
+			}
+			k.Tried = time.Time{}
+			for app, a := range k.Apps {
+				if a.Problem != "" {
+					a.Tried = time.Time{}
+				}
+				k.Apps[app] = a
+			}
+		})
+	}
+	return why == ""
 }
 
 // ago is how long ago something was. What is dated ahead, by a clock that was wrong, was long
@@ -254,7 +283,9 @@ func (m *Manager) look(ctx context.Context, r *repository.Repository, now time.T
 	})
 	if err != nil {
 		m.Log.Error("repository", "repository", r.Name, "error", err)
+		return
 	}
+	m.Node.Found(r.URL)
 }
 
 // one makes a backup, and forgets those that it makes superfluous.

@@ -10,6 +10,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
+	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
@@ -53,6 +54,36 @@ func TestBackupsAreMadeWhenTheyAreDueAndOldOnesForgotten(t *testing.T) {
 	m.Due(t.Context(), now.Add(100*time.Hour))
 	if got := backups(run.Seen()); got != made || len(m.Backups(now.Add(1000*time.Hour))) != 0 {
 		t.Errorf("%d backups, %+v", got, m.Backups(now.Add(1000*time.Hour)))
+	}
+}
+
+// TestADiskOfBackupsThatComesLateIsWaitedFor: nothing is asked of restic meanwhile, and what is
+// due is made as soon as it is there.
+func TestADiskOfBackupsThatComesLateIsWaitedFor(t *testing.T) {
+	m, n, run, disk := stored(t)
+	const late = "disk BIG (bbbb) at /mnt/big: connect and mount it"
+	n.absent = map[string]string{disk: late}
+	now := time.Now()
+	before := run.Seen()
+	m.Due(t.Context(), now)
+	if _, err := m.BackUp(t.Context(), "pair", "disk", "owner", silent); !errors.Is(err, repository.ErrNone) || !strings.Contains(err.Error(), "waiting for "+late) {
+		t.Errorf("on demand: %v", err)
+	}
+	if got := run.Seen(); got != before {
+		t.Errorf("restic was asked: %s", strings.TrimPrefix(got, before))
+	}
+	if h := m.Health("disk"); h.Problem != "waiting for "+late {
+		t.Errorf("%+v", h)
+	}
+	n.absent = nil
+	m.Due(t.Context(), now.Add(time.Minute))
+	if h := m.Health("disk"); h.Problem != "" || backups(run.Seen()) != 1 {
+		t.Errorf("%d backups, %+v", backups(run.Seen()), h)
+	}
+	// Nothing of a volume is copied that is on another disk than it was.
+	n.absent = map[string]string{filepath.Join(n.data, "pair", "db"): late}
+	if _, err := m.BackUp(t.Context(), "pair", "disk", "owner", silent); !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "waiting for "+late) || backups(run.Seen()) != 1 {
+		t.Errorf("%d backups, %v", backups(run.Seen()), err)
 	}
 }
 

@@ -37,10 +37,14 @@ func (m *Manager) BackUp(ctx context.Context, app, to, who string, tell func(Ste
 		return s, err
 	}
 	// Nothing is stopped for a repository that is not there.
+	if why := m.Node.Absent(r.URL); why != "" {
+		return s, fmt.Errorf("repository %s: %w here: waiting for %s", r.Name, repository.ErrNone, why)
+	}
 	tell(Step{Message: "opening the repository"})
 	if err := r.Ready(ctx); err != nil {
 		return s, err
 	}
+	m.Node.Found(r.URL)
 	release, err := m.claim(app, Making)
 	if err != nil {
 		return s, err
@@ -130,8 +134,11 @@ func (m *Manager) RestoreSnapshot(ctx context.Context, app, from, id, who string
 	}
 	b.Consent = consent
 	tell(Step{Message: "restoring the volumes"})
-	return m.bringBack(ctx, b, values, func(ctx context.Context) error {
-		return m.fetch(ctx, r, s, b, func(done float64) { tell(Step{"restoring the volumes", done}) })
+	return m.bringBack(ctx, b, values, who, func(ctx context.Context, dir string) error {
+		if err := m.fits(m.size(r.Name, s)); err != nil {
+			return err
+		}
+		return m.readBack(ctx, r, s, b, dir, func(done float64) { tell(Step{"restoring the volumes", done}) })
 	})
 }
 
@@ -148,28 +155,6 @@ func described(ctx context.Context, r *repository.Repository, s repository.Snaps
 		}
 	}
 	return b, values, nil
-}
-
-// fetch has the volumes of a snapshot be where the application's are, or leaves nothing.
-func (m *Manager) fetch(ctx context.Context, r *repository.Repository, s repository.Snapshot, b Backup, progress repository.Progress) (err error) {
-	if err := os.MkdirAll(m.Snapshots, 0o700); err != nil {
-		return err
-	}
-	if err := m.fits(m.size(r.Name, s)); err != nil {
-		return err
-	}
-	dir, home := filepath.Join(m.Snapshots, b.App+".restore"), filepath.Join(m.DataDir, b.App)
-	defer func() {
-		if err != nil { // half of it would be in the way of the next attempt
-			ctx := context.WithoutCancel(ctx)
-			err = errors.Join(err, m.Engine.DeleteTree(ctx, dir), m.Engine.DeleteTree(ctx, home))
-		}
-	}()
-	if err := m.readBack(ctx, r, s, b, dir, progress); err != nil {
-		return err
-	}
-	after(Fetched)
-	return m.Engine.PutBack(ctx, dir, home)
 }
 
 // readBack puts the volumes of a snapshot into dir, and nothing else.

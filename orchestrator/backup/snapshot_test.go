@@ -32,12 +32,12 @@ func (d onDisk) CopyVolumes(ctx context.Context, dirs []string, dir string) erro
 
 func (d onDisk) PutBack(ctx context.Context, dir, home string) error {
 	entries, err := os.ReadDir(dir)
-	if err != nil {
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return err
 	}
 	for _, e := range entries {
 		to := filepath.Join(home, e.Name())
-		if err := errors.Join(os.MkdirAll(home, 0o700), os.RemoveAll(to), os.Rename(filepath.Join(dir, e.Name()), to)); err != nil {
+		if err := errors.Join(os.MkdirAll(home, 0o700), os.RemoveAll(to), os.Rename(filepath.Join(dir, e.Name()), to), d.do("place "+e.Name())); err != nil {
 			return err
 		}
 	}

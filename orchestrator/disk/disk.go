@@ -1,4 +1,5 @@
-// Package disk says how much room file systems have.
+// Package disk says how much room file systems have, which of them a directory is on, and when
+// one is mounted.
 package disk
 
 import (

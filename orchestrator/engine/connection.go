@@ -18,6 +18,7 @@ import (
 
 	"github.com/containers/podman/v5/pkg/bindings"
 
+	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
@@ -53,6 +54,8 @@ func OpenPodman() (*Podman, error) {
 // Engine talks to the user's Podman and systemd.
 type Engine struct {
 	*Podman
+	Reserve *atomicfile.Reserve // for units, where they are on a disk that is full; nil for none
+
 	quadlet string // directory that Podman's generator reads
 	drops   string // directory of the user's units, and of drop-ins for those of the generator
 	systemd *systemd

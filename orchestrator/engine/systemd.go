@@ -90,7 +90,7 @@ func (e *Engine) WriteUnits(_ context.Context, files map[string]string, gone []s
 		if err != nil {
 			return dropped, err
 		}
-		wrote, err := writeUnits(e.quadlet, files)
+		wrote, err := writeUnits(e.quadlet, files, e.Reserve.Write)
 		if err != nil {
 			return dropped || wrote, err
 		}
@@ -103,14 +103,14 @@ func (e *Engine) WriteUnits(_ context.Context, files map[string]string, gone []s
 }
 
 // writeUnits writes those files into a directory that are not there as they are to be.
-func writeUnits(dir string, files map[string]string) (changed bool, err error) {
+func writeUnits(dir string, files map[string]string, write func(name string, data []byte, mode fs.FileMode) error) (changed bool, err error) {
 	for _, name := range slices.Sorted(maps.Keys(files)) {
 		file, body := filepath.Join(dir, name), []byte(files[name])
 		if same(file, body) {
 			continue
 		}
 		changed = true
-		if err := atomicfile.Write(file, body, 0o644); err != nil {
+		if err := write(file, body, 0o644); err != nil {
 			return changed, fmt.Errorf("writing unit %s: %w", name, err)
 		}
 	}

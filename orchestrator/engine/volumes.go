@@ -18,8 +18,11 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 )
 
-// spaceReserve is how much of the file system a copy leaves free, in KiB.
-const spaceReserve = "262144"
+// What a copy leaves free of the file system, in KiB.
+const (
+	spaceReserve = "262144"
+	returnSlack  = "16384" // on the way back, which nothing takes the place of: two disks do not store the same in as much
+)
 
 // scripts are what runs outside the daemon's sandbox, most of it inside the user namespace; each says at its top what it does.
 //
@@ -102,8 +105,25 @@ func (e *Engine) DeleteTree(ctx context.Context, dir string) error {
 	return nil
 }
 
-// noRoom is what the scripts say where a copy does not fit.
-const noRoom = "the copy needs "
+// full is what the scripts say where something does not fit.
+const full = "make room on that disk"
+
+// lacking wraps host.ErrNoRoom where a script says that something does not fit.
+func lacking(err error) error {
+	if err != nil && strings.Contains(err.Error(), full) {
+		return fmt.Errorf("%w: %w", host.ErrNoRoom, err)
+	}
+	return err
+}
+
+// fits fails with host.ErrNoRoom if volumes cannot be emptied and filled with their copies in
+// the directory from, and leave so much of their disks free.
+func (e *Engine) fits(ctx context.Context, reserve, from string, volumes []string) error {
+	if len(volumes) == 0 {
+		return nil
+	}
+	return lacking(e.runScript(ctx, patient, "fits.sh", append([]string{reserve, from}, volumes...)...))
+}
 
 // CopyVolumes makes dir a complete copy of directories, each under its own name, by
 // reflink where the file system can. It fails with host.ErrNoRoom if there is no space for a
@@ -112,11 +132,7 @@ func (e *Engine) CopyVolumes(ctx context.Context, dirs []string, dir string) err
 	if err := os.MkdirAll(filepath.Dir(dir), 0o700); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
-	err := e.runScript(ctx, patient, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...)
-	switch {
-	case err != nil && strings.Contains(err.Error(), noRoom):
-		return fmt.Errorf("copying volumes: %w: %w", host.ErrNoRoom, err)
-	case err != nil:
+	if err := lacking(e.runScript(ctx, patient, "copy-volumes.sh", append([]string{spaceReserve, dir}, dirs...)...)); err != nil {
 		return fmt.Errorf("copying volumes: %w", err)
 	}
 	return nil
@@ -134,10 +150,8 @@ func (e *Engine) BeginExchange(ctx context.Context, dirs []string, from, to stri
 	if err != nil {
 		return err
 	}
-	if len(fixed) > 0 {
-		if err := e.runScript(ctx, patient, "fits.sh", append([]string{spaceReserve, from}, fixed...)...); err != nil {
-			return fmt.Errorf("exchanging volumes: %w", err)
-		}
+	if err := e.fits(ctx, spaceReserve, from, fixed); err != nil {
+		return fmt.Errorf("exchanging volumes: %w", err)
 	}
 	return e.CopyVolumes(ctx, fixed, to+swapSuffix)
 }
@@ -181,21 +195,26 @@ func movable(volume, into string) (bool, error) {
 
 // Exchange has volumes hold what their copies in the directory from hold, each under its own
 // name, and makes a directory to of what they held. A volume that has no copy is moved there,
-// or, where it cannot be moved, stays as it is. Called again after a power cut, it continues,
-// and does nothing once it is done.
+// or, where it cannot be moved, stays as it is. It fails with host.ErrNoRoom, and has emptied
+// nothing, where what cannot be moved does not fit. Called again after that, or a power cut, it
+// continues, and does nothing once it is done.
 func (e *Engine) Exchange(ctx context.Context, dirs []string, from, to string) error {
 	there := func(dir string) bool { _, err := os.Lstat(dir); return err == nil }
 	switch {
-	case there(from) && !there(to+swapSuffix):
-		// On the way back from a way back, room is not judged: the application waits for it.
+	case there(from):
 		fixed, err := unmovable(dirs, to)
-		if err == nil {
-			err = e.CopyVolumes(ctx, fixed, to+swapSuffix)
-		}
 		if err != nil {
 			return err
 		}
-	case !there(from) && !there(to+swapSuffix) && !there(to):
+		if err := e.fits(ctx, returnSlack, from, fixed); err != nil {
+			return fmt.Errorf("exchanging volumes: %w", err)
+		}
+		if !there(to + swapSuffix) { // on the way back from a way back
+			if err := e.CopyVolumes(ctx, fixed, to+swapSuffix); err != nil {
+				return err
+			}
+		}
+	case !there(to+swapSuffix) && !there(to):
 		return fmt.Errorf("exchanging volumes: the copy %s is gone", from)
 	}
 	if err := e.runScript(ctx, patient, "exchange.sh", append([]string{from, to}, dirs...)...); err != nil {
@@ -205,18 +224,57 @@ func (e *Engine) Exchange(ctx context.Context, dirs []string, from, to string) e
 }
 
 // PutBack moves the copies in dir to the places of the directories of the same name in
-// home, and deletes what they replace. Called again after a power cut, it continues.
+// home, and deletes what they replace. It fails with host.ErrNoRoom, and has changed nothing,
+// where a volume that is a mount point has no room for its copy. Called again after that, or a
+// power cut, it continues.
 func (e *Engine) PutBack(ctx context.Context, dir, home string) error {
-	if err := e.runScript(ctx, patient, "put-back.sh", dir, home); err != nil {
+	mounted, err := mountPoints(dir, home)
+	if err == nil {
+		err = e.fits(ctx, returnSlack, dir, mounted)
+	}
+	if err == nil {
+		err = e.runScript(ctx, patient, "put-back.sh", dir, home)
+	}
+	if err != nil {
 		return fmt.Errorf("putting volumes back: %w", err)
 	}
 	return nil
 }
 
+// mountPoints are the volumes in home that are mount points and have a copy in dir.
+func mountPoints(dir, home string) (mounted []string, err error) {
+	copies, err := os.ReadDir(dir)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return nil, err
+	}
+	for _, c := range copies {
+		volume := filepath.Join(home, c.Name())
+		if _, err := os.Lstat(volume); errors.Is(err, fs.ErrNotExist) {
+			continue
+		}
+		moves, err := movable(volume, dir)
+		if err != nil {
+			return nil, err
+		}
+		if !moves {
+			mounted = append(mounted, volume)
+		}
+	}
+	return mounted, nil
+}
+
 // Refill has a volume that was moved to dir hold what its copy holds, which is one of several in
-// a directory that PutBack is given next. Called again after a power cut, it continues.
+// a directory that PutBack is given next. It fails with host.ErrNoRoom, and has changed nothing,
+// where that does not fit. Called again after that, or a power cut, it continues.
 func (e *Engine) Refill(ctx context.Context, copy, dir string) error {
-	if err := e.runScript(ctx, patient, "refill.sh", copy, dir, filepath.Dir(copy)+".old"); err != nil {
+	var err error
+	if _, there := os.Stat(dir); there == nil { // refill.sh says what to do where it is not
+		err = e.fits(ctx, returnSlack, filepath.Dir(copy), []string{dir})
+	}
+	if err == nil {
+		err = e.runScript(ctx, patient, "refill.sh", copy, dir, filepath.Dir(copy)+".old")
+	}
+	if err != nil {
 		return fmt.Errorf("putting volumes back: %w", err)
 	}
 	return nil

@@ -384,9 +384,23 @@ func TestWhatCannotBeMovedIsCopiedBeforeAnExchange(t *testing.T) {
 	}
 	holds(t, other+"/app/fixed", "new fixed")
 	holds(t, root+"/copies/fixed", "old fixed")
-	if want := []string{"fits.sh", "copy-volumes.sh", "exchange.sh", "exchange.sh", "copy-volumes.sh", "exchange.sh"}; !slices.Equal(ran, want) {
+	if want := []string{"fits.sh", "copy-volumes.sh", "fits.sh", "exchange.sh", "exchange.sh", "fits.sh", "copy-volumes.sh", "exchange.sh"}; !slices.Equal(ran, want) {
 		t.Errorf("%q, expected %q", ran, want)
 	}
+}
+
+// crowded runs the scripts where it is looked whether volumes fit, and they do not while full.
+func crowded(t *testing.T, full *bool) *Engine {
+	return &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
+		if argv[5] == "fits.sh" && *full {
+			argv[6] = tooMuch
+		}
+		out, err := script(t, "", argv[5], argv[6:]...)
+		if err != nil {
+			err = errors.New(out)
+		}
+		return out, err
+	}}
 }
 
 // TestNothingIsExchangedWhereItDoesNotFit: a volume on another disk would be emptied, and the disk
@@ -407,24 +421,11 @@ func TestNothingIsExchangedWhereItDoesNotFit(t *testing.T) {
 	if err := os.WriteFile(root+"/copies/fixed/more", make([]byte, 3<<20), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	var ran []string
-	e := &Engine{helper: func(_ context.Context, _ limit, _ string, argv ...string) (string, error) {
-		ran = append(ran, argv[5])
-		if argv[5] == "fits.sh" {
-			argv[6] = tooMuch
-		}
-		out, err := script(t, "", argv[5], argv[6:]...)
-		if err != nil {
-			err = errors.New(out)
-		}
-		return out, err
-	}}
+	full := true
+	e := crowded(t, &full)
 	err = e.BeginExchange(t.Context(), []string{fixed}, root+"/copies", root+"/kept")
-	if err == nil || !strings.Contains(err.Error(), "the volume fixed needs 3 MiB more on its disk") {
+	if err == nil || !strings.Contains(err.Error(), "the volume "+fixed+" needs ") {
 		t.Error(err)
-	}
-	if slices.ContainsFunc(ran, func(s string) bool { return s != "fits.sh" }) {
-		t.Errorf("ran %q", ran)
 	}
 	holds(t, fixed, "new")
 	absent(t, root+"/kept", root+"/kept.swap")
@@ -433,6 +434,50 @@ func TestNothingIsExchangedWhereItDoesNotFit(t *testing.T) {
 		t.Fatal(err)
 	}
 	mustScript(t, "fits.sh", tooMuch, root+"/copies", fixed)
+}
+
+// TestNothingIsPutBackWhereItDoesNotFit: neither a volume that was moved, nor what changes places
+// again; and the others wait for it. Once there is room, it goes on.
+func TestNothingIsPutBackWhereItDoesNotFit(t *testing.T) {
+	root := t.TempDir()
+	other, err := os.MkdirTemp("/dev/shm", "archipelago-")
+	if err != nil {
+		t.Skip(err)
+	}
+	defer os.RemoveAll(other)
+	fixed := other + "/app/fixed"
+	volume(t, fixed, "new")
+	volume(t, root+"/home/a", "new a")
+	volume(t, root+"/copies/a", "old a")
+	volume(t, root+"/copies/fixed", "old")
+	if err := os.WriteFile(root+"/copies/fixed/more", make([]byte, 3<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if moves, err := movable(fixed, root); err != nil || moves {
+		t.Skipf("there is no other disk here: %v", err)
+	}
+	full := true
+	e := crowded(t, &full)
+	for range 2 {
+		err := e.Refill(t.Context(), root+"/copies/fixed", fixed)
+		if !errors.Is(err, host.ErrNoRoom) || !strings.Contains(err.Error(), "the volume "+fixed+" needs ") || !strings.Contains(err.Error(), "MiB that are free there") {
+			t.Error(err)
+		}
+		if err := e.Exchange(t.Context(), []string{root + "/home/a", fixed}, root+"/copies", root+"/kept"); !errors.Is(err, host.ErrNoRoom) {
+			t.Error(err)
+		}
+		holds(t, fixed, "new")
+		holds(t, root+"/home/a", "new a")
+		holds(t, root+"/copies/fixed", "old")
+		absent(t, root+"/kept", root+"/kept.swap", root+"/copies.old")
+	}
+	full = false
+	if err := errors.Join(e.Refill(t.Context(), root+"/copies/fixed", fixed), e.PutBack(t.Context(), root+"/copies", root+"/home")); err != nil {
+		t.Error(err)
+	}
+	holds(t, fixed, "old")
+	holds(t, root+"/home/a", "old a")
+	absent(t, root+"/copies", root+"/copies.old")
 }
 
 func TestACopyThatDoesNotFitIsForWantOfRoom(t *testing.T) {
@@ -691,6 +736,20 @@ func TestAMountPointIsAVolume(t *testing.T) {
 	if cuts < 10 {
 		t.Errorf("only %d cuts were made", cuts)
 	}
+
+	if mounted, err := mountPoints(to, root+"/home"); err != nil || !slices.Equal(mounted, []string{at}) {
+		t.Errorf("room is looked for in %v, %v", mounted, err)
+	}
+	if err := os.WriteFile(to+"/data/more", make([]byte, 3<<20), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	full := true
+	e := crowded(t, &full)
+	if err := e.PutBack(t.Context(), to, root+"/home"); !errors.Is(err, host.ErrNoRoom) || !strings.Contains(err.Error(), "the volume "+at+" needs ") {
+		t.Error(err)
+	}
+	holds(t, at, "old")
+	holds(t, root+"/home/plain", "old")
 
 	mustScript(t, "delete-tree.sh", root+"/home")
 	absent(t, at+"/file", at+"/.hidden", root+"/home/plain")

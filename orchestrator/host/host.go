@@ -33,6 +33,7 @@ type Observation struct {
 	Missing    map[string][]string  // application -> volumes that were initialised and are not there
 	Devices    map[string]Device    `json:",omitempty"` // of manifest.DevicePlaces, by path; nil where nobody looked
 	Folders    map[string]string    `json:",omitempty"` // of the owner's, by name: why it cannot be used, empty where it can
+	Disks      map[string]string    `json:",omitempty"` // by directory of a volume that was moved: which disk is not there, and what to do; empty where it is
 }
 
 // Device is a device of the node that applications may ask for.

@@ -2,6 +2,7 @@ package perform
 
 import (
 	"context"
+	"errors"
 	"fmt"
 	"path/filepath"
 	"slices"
@@ -132,10 +133,15 @@ func (p *Performer) putBack(ctx context.Context, planned state.Desired) error {
 	if d.Update == nil {
 		return fmt.Errorf("the update of %s has ended already", d.App)
 	}
+	replace := p.replace
 	if d.Update.Back {
-		return Long(p.observer, d.App, "putting the data back", func() error { return p.exchange(ctx, d) })
+		replace = p.exchange
 	}
-	if err := Long(p.observer, d.App, "putting the data back", func() error { return p.replace(ctx, d) }); err != nil {
+	err = Long(p.observer, d.App, "putting the data back", func() error { return replace(ctx, d) })
+	if errors.Is(err, host.ErrNoRoom) {
+		err = fmt.Errorf("%w; until then the copy of its data is kept whole: it is tried again every few minutes, or at once with 'archy start %s'", err, d.App)
+	}
+	if err != nil || d.Update.Back {
 		return err
 	}
 	data := p.store.Data(d.App)

@@ -2,6 +2,7 @@ package perform_test
 
 import (
 	"errors"
+	"fmt"
 	"os"
 	"path/filepath"
 	"slices"
@@ -134,6 +135,26 @@ func TestPutBackForgetsVolumesOfTheNewVersion(t *testing.T) {
 	w.fail["put-back"] = errPlanted
 	if out = w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack}); !errors.Is(out.Err, errPlanted) || strings.Contains(w.took(), "delete") || len(w.store.Data("pair").Volumes) != 2 {
 		t.Errorf("%v, %+v", out.Err, w.store.Data("pair"))
+	}
+}
+
+// TestARollbackWithoutRoomSaysHowItGoesOn: nobody is to delete the only copy for it.
+func TestARollbackWithoutRoomSaysHowItGoesOn(t *testing.T) {
+	for method, change := range map[string]func(*state.Desired){
+		"put-back": updating(state.RollingBack),
+		"exchange": goingBack(state.RollingBack),
+	} {
+		w := newWorld(t)
+		d := w.record(t, change)
+		w.putData(t, "db", "index")
+		w.fail[method] = fmt.Errorf("%w: 3 MiB more", host.ErrNoRoom)
+		out := w.Do(t.Context(), d, plan.Action{App: "pair", Verb: plan.PutBack})
+		if !errors.Is(out.Err, host.ErrNoRoom) || !strings.Contains(out.Err.Error(), "3 MiB more") || !strings.Contains(out.Err.Error(), "kept whole") || !strings.Contains(out.Err.Error(), "'archy start pair'") {
+			t.Errorf("%s: %v", method, out.Err)
+		}
+		if len(w.store.Data("pair").Volumes) != 2 {
+			t.Errorf("%s: %+v", method, w.store.Data("pair"))
+		}
 	}
 }
 

@@ -16,6 +16,7 @@ import (
 	"cmp"
 	"fmt"
 	"maps"
+	"path"
 	"slices"
 	"strings"
 
@@ -99,6 +100,10 @@ func (p *planning) present(d *state.Desired) Plan {
 	if data := p.Data[d.App]; data.Migration > d.Manifest.Migration && d.Update == nil {
 		return blocked("its data has format %d, version %s knows only %d: install a newer version", data.Migration, d.Manifest.Version, d.Manifest.Migration)
 	}
+	// What runs on is left alone, as with a folder of the owner's.
+	if why, _ := p.diskless(d.App); why != "" && (d.Goal == state.Running || d.Update != nil) {
+		return Plan{Waiting: why}
+	}
 	// Of what is being adopted, volumes are on record before they are there.
 	if gone := p.Observed.Missing[d.App]; len(gone) > 0 && len(d.Adopted) == 0 && (d.Update == nil || d.Update.Phase == state.Staged) {
 		moved := func(volume string) bool { return p.Data[d.App].Places[volume].Dir != "" }
@@ -107,7 +112,6 @@ func (p *planning) present(d *state.Desired) Plan {
 		case i >= 0:
 			return blocked("its data is gone: %s is missing; put it back, restore a backup, or uninstall with --purge to begin anew", dir(i))
 		case d.Goal == state.Running:
-			// What runs on is left alone, as with a folder of the owner's.
 			return Plan{Waiting: fmt.Sprintf("waiting for the disk of its volume %s: %s is not there; connect and mount it", gone[0], dir(0))}
 		}
 	}
@@ -452,6 +456,20 @@ func (p *planning) homes(app string) []string {
 	return all
 }
 
+// diskless says which disk an application waits for that a volume of it is on, in dir; empty where
+// none is known to be absent.
+func (p *planning) diskless(app string) (why, dir string) {
+	places := p.Data[app].Places
+	for _, volume := range slices.Sorted(maps.Keys(places)) {
+		for _, dir := range []string{places[volume].Dir, places[volume].Left} {
+			if why := p.Observed.Disks[dir]; why != "" && (dir == places[volume].Dir || p.desired[app].Purge) {
+				return "waiting for " + why, dir
+			}
+		}
+	}
+	return "", ""
+}
+
 // conflict says what of somebody else's stands in the way: FM5.
 func (p *planning) conflict(app string, r *render.Rendering) string {
 	for _, name := range r.Members {
@@ -505,7 +523,19 @@ func (p *planning) absent(d *state.Desired) Plan {
 	if len(own) > 0 {
 		add(Action{Verb: StopUnits, Reason: why, Units: render.Services(own)}) // up or not: a start may be queued
 	}
+	if d.Purge {
+		// Its data is on record until all of it is deleted, and on no other disk is anything deleted.
+		if why, dir := p.diskless(d.App); why != "" {
+			out.Waiting = fmt.Sprintf("%s; or, if that is lost, make the directory %s", why, path.Dir(dir))
+			if len(own) == 0 && len(p.files[d.App]) == 0 {
+				return out
+			}
+		}
+	}
 	add(Action{Verb: RemoveAll, Reason: why, Units: own, Gone: p.files[d.App]})
+	if out.Waiting != "" {
+		return out
+	}
 	if d.Purge || fault.Planted(fault.VolumeDeleted) {
 		add(Action{Verb: Purge, Reason: "its data is to be deleted"})
 	}

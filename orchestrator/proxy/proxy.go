@@ -57,12 +57,18 @@ type Server struct {
 	bounded *http.Transport // see transport
 }
 
+// idleUpstream is how long a connection to an application is kept for the next request: shorter than
+// servers keep theirs (gunicorn 2 s; Apache, lighttpd and Node 5 s). A form that is sent on one that
+// the server is just closing is lost, as nobody knows whether it was read.
+const idleUpstream = time.Second
+
 // transport is how applications are asked. What is kept of an answer's header is bounded:
 // a page can have the owner's browser ask hundreds of times at once.
 func (s *Server) transport() http.RoundTripper {
 	s.once.Do(func() {
 		s.bounded = http.DefaultTransport.(*http.Transport).Clone()
 		s.bounded.MaxResponseHeaderBytes = maxHeader
+		s.bounded.IdleConnTimeout = idleUpstream
 	})
 	return s.bounded
 }

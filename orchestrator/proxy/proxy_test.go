@@ -18,6 +18,7 @@ import (
 	"strings"
 	"sync"
 	"testing"
+	"testing/synctest"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
@@ -251,4 +252,43 @@ func TestAPortThatStaysTakenIsLoggedOnceAndGivenUpWithTheApplication(t *testing.
 	if said := journal.String(); strings.Count(said, "\n") != 1 {
 		t.Errorf("it says %q", said)
 	}
+}
+
+// TestAFormIsNotSentOnAConnectionThatTheApplicationGivesUp has an application that ends a
+// connection on which nothing came for two seconds: just when the next request comes.
+func TestAFormIsNotSentOnAConnectionThatTheApplicationGivesUp(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		s := &Server{Source: &source{}, Token: token}
+		transport := s.transport().(*http.Transport)
+		transport.DialContext = func(context.Context, string, string) (net.Conn, error) {
+			ours, theirs := net.Pipe()
+			go func() {
+				defer theirs.Close()
+				in := bufio.NewReader(theirs)
+				for idle := time.Duration(0); idle < 2*time.Second; {
+					r, err := http.ReadRequest(in)
+					if err != nil {
+						return
+					}
+					io.Copy(io.Discard, r.Body)
+					fmt.Fprint(theirs, "HTTP/1.1 200 OK\r\nContent-Length: 0\r\n\r\n")
+					begin := time.Now()
+					if _, err := in.Peek(1); err != nil {
+						return
+					}
+					idle = time.Since(begin)
+				}
+			}()
+			return ours, nil
+		}
+		defer transport.CloseIdleConnections()
+		for range 2 {
+			w := httptest.NewRecorder()
+			s.handler("feeds", 8081).ServeHTTP(w, httptest.NewRequest(http.MethodPost, "/login", strings.NewReader("password=x")))
+			if w.Code != http.StatusOK {
+				t.Errorf("status %d", w.Code)
+			}
+			time.Sleep(2 * time.Second)
+		}
+	})
 }

@@ -13,6 +13,8 @@ import (
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/dist"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/fault"
 )
 
@@ -82,6 +84,22 @@ func Render(m *manifest.Manifest, dataDir string, boot bool, requirers ...Requir
 		}
 	}
 	return u
+}
+
+// Await has no container of an application start, by whomever, while one of these directories is
+// not on the disk that it was on. It is no part of a container's spec. All members have it: of
+// one that systemd passes over, it takes the others for started.
+func (u Unit) Await(disks map[string]disk.Disk) {
+	if len(disks) == 0 {
+		return
+	}
+	line := "ExecCondition=%h/" + dist.Program + " on-disk"
+	for _, dir := range slices.Sorted(maps.Keys(disks)) {
+		line += " " + quote(dir) + " " + quote(disks[dir].UUID) + " " + quote(disks[dir].At)
+	}
+	for name, body := range u.Files {
+		u.Files[name] = strings.Replace(body, "\n[Service]\n", "\n[Service]\n"+line+"\n", 1)
+	}
 }
 
 func container(m *manifest.Manifest, c manifest.Container, dataDir string) string {

@@ -10,6 +10,7 @@ import (
 	"sync"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/quadlet"
 )
 
@@ -26,6 +27,7 @@ type Renderer struct {
 	mu      sync.Mutex
 	folders map[string]manifest.Folder // the owner's; nil: nobody has said, and examples stand for them
 	moved   manifest.Moved
+	disks   map[string]disk.Disk // that directories are on; replaced, never changed
 	done    map[key]*Rendering
 }
 
@@ -46,6 +48,39 @@ func (r *Renderer) SetMoved(moved manifest.Moved) {
 	if !maps.EqualFunc(r.moved, moved, maps.Equal[map[string]string, map[string]string]) {
 		r.moved, r.done = moved, nil
 	}
+}
+
+// SetDisks says which disks directories are on that the node's owner has named.
+func (r *Renderer) SetDisks(disks map[string]disk.Disk) {
+	r.mu.Lock()
+	defer r.mu.Unlock()
+	if !maps.Equal(r.disks, disks) {
+		r.disks, r.done = disks, nil
+	}
+}
+
+// disksOf are the disks that an application needs, by the directories that it has there.
+func (r *Renderer) disksOf(m *manifest.Manifest) map[string]disk.Disk {
+	out := map[string]disk.Disk{}
+	add := func(dir string) {
+		if d, known := r.disks[dir]; known {
+			out[dir] = d
+		}
+	}
+	for _, c := range m.Containers {
+		for _, v := range c.Volumes {
+			add(v.Dir(r.DataDir, m.ID))
+		}
+		for _, in := range c.Imports {
+			if in.Mounts() {
+				add(in.Dir(r.DataDir))
+			}
+		}
+		for _, s := range c.Storage {
+			add(s.Dir)
+		}
+	}
+	return out
 }
 
 type key struct {
@@ -103,6 +138,7 @@ func (r *Renderer) Render(m *manifest.Manifest, config, overrides map[string]str
 	}
 	filled = filled.WithMoved(r.moved)
 	out := &Rendering{Unit: quadlet.Render(filled, r.DataDir, boot, requirers...), Manifest: filled}
+	out.Await(r.disksOf(filled))
 	for _, c := range filled.Ordered() {
 		if _, ok := out.Specs[c.Name]; ok {
 			out.Members = append(out.Members, c.Name)

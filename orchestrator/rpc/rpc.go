@@ -61,9 +61,10 @@ type Server struct {
 	Passwords    *access.Passwords
 	Sessions     *access.Sessions
 	DataDir      string
-	Node         string // its name, such as "box.local"
-	Program      string // path of the running binary
-	End          func() // ends the daemon; systemd starts what is there then
+	Node         string          // its name, such as "box.local"
+	Addresses    func() []string // at which browsers find My Apps; nil: they are not known
+	Program      string          // path of the running binary
+	End          func()          // ends the daemon; systemd starts what is there then
 	Version      string
 	Digest       string // SHA-256 of the running binary
 	StartedAt    time.Time

@@ -11,7 +11,7 @@ import (
 func (s *Server) ListSessions(context.Context, *connect.Request[api.ListSessionsRequest]) (*connect.Response[api.ListSessionsResponse], error) {
 	out := &api.ListSessionsResponse{}
 	for _, b := range s.Sessions.List() {
-		out.Sessions = append(out.Sessions, &api.Session{Id: b.ID, Begun: stamp(b.Begun), Ends: stamp(b.Ends), Address: b.Address, Browser: b.Browser})
+		out.Sessions = append(out.Sessions, &api.Session{Id: b.ID, Begun: stamp(b.Begun), Ends: stamp(b.Ends), Address: b.Address, Browser: b.Browser, User: b.User})
 	}
 	return connect.NewResponse(out), nil
 }

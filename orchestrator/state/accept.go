@@ -38,6 +38,9 @@ func (s *Store) Decide(decide func(Records) ([]Desired, error)) ([]Desired, erro
 	if err != nil {
 		return nil, err
 	}
+	// What is to run could fill the disk further: the reserve is for what makes room.
+	s.sparing = slices.ContainsFunc(out, func(d Desired) bool { return d.Goal == Running })
+	defer func() { s.sparing = false }()
 	if err := s.settle(); err != nil {
 		return nil, err
 	}

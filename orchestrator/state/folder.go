@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 )
 
 // foldersFormat is the format of the record of the owner's folders.
@@ -15,37 +16,50 @@ const foldersFormat = 1
 
 func (s *Store) foldersFile() string { return filepath.Join(s.dir, "folders.json") }
 
-// loadFolders reads the owner's folders. What cannot be read is not overwritten: then there
-// are none until somebody has put that right, and FoldersBroken says why.
-func (s *Store) loadFolders() {
-	s.folders = map[string]manifest.Folder{}
-	decode := func(file string) (folders map[string]manifest.Folder, err error) {
-		record, format, err := readEnvelope(file, foldersFormat)
+// readOne reads a record that there is one of, or its second copy where it is damaged; the zero
+// value where there is neither.
+func readOne[T any](file string, newest int) (v T, err error) {
+	decode := func(file string) (v T, err error) {
+		record, format, err := readEnvelope(file, newest)
 		if err != nil {
-			return nil, err
+			return v, err
 		}
-		if err := strict(record, &folders); err != nil {
-			return nil, foreignError{fmt.Errorf("%s: written by a newer daemon: format %d holds what this one does not know: %w", file, format, err)}
+		if err := strict(record, &v); err != nil {
+			return v, foreignError{fmt.Errorf("%s: written by a newer daemon: format %d holds what this one does not know: %w", file, format, err)}
 		}
-		return folders, nil
+		return v, nil
 	}
-	folders, err := decode(s.foldersFile())
-	if err != nil && !foreign(err) {
-		last, lastErr := decode(s.foldersFile() + lastGood)
-		switch {
-		case errors.Is(err, fs.ErrNotExist) && errors.Is(lastErr, fs.ErrNotExist):
-			return
-		case lastErr == nil:
-			folders, err = last, nil
-		default:
-			err = errors.Join(err, lastErr)
-		}
+	v, err = decode(file)
+	if err == nil || foreign(err) {
+		return v, err
 	}
+	switch last, lastErr := decode(file + lastGood); {
+	case errors.Is(err, fs.ErrNotExist) && errors.Is(lastErr, fs.ErrNotExist):
+		return v, nil
+	case lastErr == nil:
+		return last, nil
+	default:
+		return v, errors.Join(err, lastErr)
+	}
+}
+
+// loadOwners reads the owner's folders, and the disks. What cannot be read is not overwritten:
+// then there are none until somebody has put that right, and FoldersBroken and DisksBroken say
+// why.
+func (s *Store) loadOwners() {
+	s.folders, s.disks = map[string]manifest.Folder{}, map[string]disk.Disk{}
+	folders, err := readOne[map[string]manifest.Folder](s.foldersFile(), foldersFormat)
 	if err != nil {
 		s.foldersBroken = fmt.Errorf("the record of the owner's folders cannot be read: %w", err)
-		return
+	} else {
+		maps.Copy(s.folders, folders)
 	}
-	maps.Copy(s.folders, folders)
+	disks, err := readOne[map[string]disk.Disk](s.disksFile(), disksFormat)
+	if err != nil {
+		s.disksBroken = fmt.Errorf("the record of disks cannot be read: %w; move it away to have it made anew", err)
+	} else {
+		maps.Copy(s.disks, disks)
+	}
 }
 
 // ChangeFolders has the owner's folders changed, durably: change gets a copy of them, and

@@ -9,6 +9,7 @@ import (
 	"testing"
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 )
 
 func add(name, dir string) func(map[string]manifest.Folder, Records) error {
@@ -40,6 +41,33 @@ func TestFoldersOutliveARestartAndADamagedFile(t *testing.T) {
 	}
 	if info, err := os.Stat(filepath.Join(dir, "folders.json")); err != nil || info.Mode().Perm() != 0o600 {
 		t.Errorf("%v, %v", info, err)
+	}
+}
+
+func TestDisksOutliveARestartAndADamagedFile(t *testing.T) {
+	dir := t.TempDir()
+	s := open(t, dir)
+	big := disk.Disk{UUID: "bbbb", Name: "BIG", At: "/mnt/big"}
+	if err := errors.Join(s.SetDisk("/mnt/big/photos", big), s.SetDisk("/mnt/other", disk.Disk{UUID: "cccc", At: "/mnt/other"}), s.SetDisk("/mnt/other", disk.Disk{}), s.SetDisk("/mnt/big/photos", big)); err != nil {
+		t.Fatal(err)
+	}
+	want := map[string]disk.Disk{"/mnt/big/photos": big}
+	file := filepath.Join(dir, "disks.json")
+	if err := os.WriteFile(file, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if got := open(t, dir).Disks(); !reflect.DeepEqual(got, want) || !reflect.DeepEqual(s.Disks(), want) {
+		t.Errorf("of the last good copy: %v", got)
+	}
+	if err := os.WriteFile(file+lastGood, []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	s = open(t, dir)
+	if err := s.SetDisk("/mnt/big/photos", big); s.DisksBroken() == nil || err == nil || len(s.Disks()) > 0 {
+		t.Errorf("%v, %v, %v", s.DisksBroken(), err, s.Disks())
+	}
+	if b, err := os.ReadFile(file); err != nil || string(b) != "{" {
+		t.Errorf("it was changed: %s, %v", b, err)
 	}
 }
 

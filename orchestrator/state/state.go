@@ -1,6 +1,6 @@
 // Package state owns what the daemon must not forget: the desired state of every
-// application, what is known of its data, which folders its owner has named, the audit log
-// and the access token.
+// application, what is known of its data, which folders its owner has named, which disks these
+// are on, the audit log and the access token.
 //
 // A record is one JSON file. A write is durable once it returns, and a power cut
 // leaves the old record or the new one, never a part of either; several records can

@@ -12,7 +12,12 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 )
+
+// reserve is how many bytes are held for records while the disk is full: of some hundred stops
+// and uninstallations.
+const reserve = 4 << 20
 
 // Store is a directory of records. It reads them once, when it is opened; the daemon
 // is the only one that writes them. Reading never waits for the disk: until a write
@@ -27,21 +32,26 @@ type Store struct {
 	write  func(name string, data []byte, mode fs.FileMode) error // durable and atomic
 	remove func(name string) error                                // durable; nil where there is no such file
 
+	reserve *atomicfile.Reserve
+
 	auditing sync.Mutex // held while the audit log is written
 	auditMax int64      // bytes of one of its files
 
 	writing sync.Mutex        // held while the disk is written; guards what follows
 	seen    map[string]uint64 // the highest generation of each application, deleted ones included
 	journal bool              // a journal may be on disk
+	sparing bool              // what is written does without the reserve
 	undo    []string          // applications whose files a failed write may have left otherwise than in force
 
 	mu       sync.RWMutex // held for moments only; writers hold writing too
 	byApp    map[string]Desired
 	dataOf   map[string]Data
 	folders  map[string]manifest.Folder // the owner's, by name; replaced, never changed
+	disks    map[string]disk.Disk       // by directory; replaced, never changed
 	snapshot *Records                   // of these; nil where they have changed since
 
 	foldersBroken error // why the record of folders cannot be used; fixed once the store is open
+	disksBroken   error // the same of disks
 }
 
 // Open reads the directory and creates it, private to its owner, where it is missing.
@@ -57,19 +67,28 @@ func Open(dir string) (*Store, error) {
 }
 
 func newStore(dir string) *Store {
-	return &Store{
+	s := &Store{
 		dir:     dir,
 		desired: kind[Desired]{name: "desired", format: 1, app: Desired.app, decode: decodeDesired},
 		data:    kind[Data]{name: "data", format: 1, app: Data.app, decode: decodeData},
 		broken:  map[string]error{},
 		now:     time.Now,
-		write:   atomicfile.Write,
 		remove:  remove,
 		seen:    map[string]uint64{},
 
 		auditMax: auditMax,
 	}
+	s.write = func(name string, data []byte, mode fs.FileMode) error {
+		if s.sparing {
+			return atomicfile.Write(name, data, mode)
+		}
+		return s.reserve.Write(name, data, mode)
+	}
+	return s
 }
+
+// Reserve is room on the disk for what must be written while that is full.
+func (s *Store) Reserve() *atomicfile.Reserve { return s.reserve }
 
 func (s *Store) load() (err error) {
 	for _, d := range []string{s.dir, filepath.Join(s.dir, s.desired.name), filepath.Join(s.dir, s.data.name)} {
@@ -77,6 +96,7 @@ func (s *Store) load() (err error) {
 			return err
 		}
 	}
+	s.reserve = atomicfile.NewReserve(filepath.Join(s.dir, "reserve"), reserve)
 	if s.byApp, err = s.desired.readAll(s); err != nil {
 		return err
 	}
@@ -86,7 +106,7 @@ func (s *Store) load() (err error) {
 	if s.dataOf, err = s.data.readAll(s); err != nil {
 		return err
 	}
-	s.loadFolders()
+	s.loadOwners()
 	for app, d := range s.byApp {
 		s.seen[app] = d.Generation
 		s.byApp[app] = d.digested()

@@ -196,8 +196,10 @@ func of(in Input, id string) View {
 		v.State, v.Error = NotInstalled, unavailable
 	case d.Goal == state.Absent:
 		v.State = Removing
-	case d.Update != nil:
+		v.waits(op)
+	case d.Update != nil && (op.Error == "" || op.Failed != d.Generation):
 		v.State, v.Error = Updating, ""
+		v.waits(op)
 	case op.Error != "" && op.Failed == d.Generation:
 		v.State = Failed
 	case d.Goal == state.Stopped && up > 0:
@@ -295,6 +297,13 @@ func (v *View) missing(in Input) {
 		case err == nil && other.Manifest != nil && v.Manifest.Lacks(r, other.Manifest) != nil:
 			v.remark("without what it uses of " + r.App + ", whose version " + other.Manifest.Version + " does not offer it: " + r.Missing)
 		}
+	}
+}
+
+// waits adds what an operation waits for, that is no start.
+func (v *View) waits(op operation.Status) {
+	if op.Waiting != "" {
+		v.remark(op.Waiting)
 	}
 }
 

@@ -33,7 +33,7 @@ func (s *Server) door() string {
 func (s *Server) claimPage(w http.ResponseWriter, r *http.Request, status int, code string, problem template.HTML, at string) {
 	l := in(r)
 	s.render(w, r, status, "claim", claimPage{
-		frame: frame{tongue: l, Title: l.t("Make this node yours"), token: func(string) string { return "" }},
+		frame: s.outside(r, l.t("Make this node yours")),
 		Code:  access.Spaced(code), Problem: problem, At: at, Node: s.About.Name, Clock: l.date(time.Now()) + time.Now().Format(" MST"),
 	})
 }
@@ -62,7 +62,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	code, password := r.PostFormValue("code"), r.PostFormValue("password")
 	var weak error
 	answered, err := s.Guard.Claim(w, r, s.Claim, code, password, func(password string) error {
-		weak = s.judge(password, r.PostFormValue("again"))
+		weak = s.judge(password, r.PostFormValue("again"), "")
 		return weak
 	})
 	if answered {

@@ -97,6 +97,22 @@ func TestEveryPageIsInGermanWhereTheBrowserAsksForIt(t *testing.T) {
 	n.pages.About = About{Name: "box.local", Version: "1.2.3", StartedAt: time.Now(), Fingerprint: strings.Repeat("0123", 16)}
 	look(c, n.URL, "/", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/credentials", "/backups", "/backups/none", "/system", "/system/checks", "/system/factor", "/system/passkeys", "/system/history", "/sheet")
 
+	n, c = household(t)
+	guest := asking(n.user(t, "anna", access.Guest), de)
+	if err := n.sessions.Users.Set("anna", access.Guest, []string{"wiki"}); err != nil {
+		t.Fatal(err)
+	}
+	look(guest, n.URL, "/", "/account", "/store", "/apps/wiki/credentials")
+	c = asking(c, de)
+	look(c, n.URL, "/system", "/join", "/login")
+	for _, invited := range []string{"add", "bert/reset"} {
+		path := "/system/users/" + invited
+		_, page := sent(t, c, n.URL, path, url.Values{"name": {"bert"}, "role": {"owner"}, "form": {tokenOf(t, c, n.URL+path)}})
+		for _, left := range inEnglish(page) {
+			t.Errorf("%s says in English %q", path, left)
+		}
+	}
+
 	n, c, _ = speaker(t, nil)
 	c = asking(c, de)
 	look(c, n.URL, "/", "/store", "/apps/feeds", "/apps/feeds/logs", "/apps/feeds/logs?held=yes&q=nobody")

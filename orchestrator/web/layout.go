@@ -31,6 +31,19 @@ func (s *Server) frame(r *http.Request, here, title string) frame {
 	return frame{tongue: in(r), Title: title, Chosen: chosen(r), Here: here, Own: own, Host: hostOf(r), token: func(path string) string { return s.Guard.FormToken(r, path) }}
 }
 
+// outside is the frame of a page for whoever has not signed in.
+func (s *Server) outside(r *http.Request, title string) frame {
+	return frame{tongue: in(r), Title: title, token: func(string) string { return "" }}
+}
+
+// Entries are those of the navigation.
+func (f frame) Entries() []string {
+	if !f.Own.Owner() {
+		return []string{"home", "account"}
+	}
+	return []string{"home", "store", "backups", "system"}
+}
+
 // audience is whom what is rendered is for: the tokens in it are of one session, the links of
 // one address, and the words of one language.
 func (f frame) audience() string { return f.Own.ID + " " + f.Host + " " + spoken[f.tongue].String() }
@@ -56,7 +69,7 @@ type button struct {
 // parsed are all templates, once in each language.
 func parsed() (all []*template.Template) {
 	one := template.Must(template.New("").Funcs(english.funcs()).Funcs(template.FuncMap{
-		"icon": icon, "list": func(s ...string) []string { return s },
+		"icon": icon,
 	}).ParseFS(templates, "templates/*.html"))
 	for l := range spoken {
 		all = append(all, template.Must(one.Clone()).Funcs(tongue(l).funcs()))

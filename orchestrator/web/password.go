@@ -18,12 +18,17 @@ type passwordPart struct {
 	Code    bool // the password takes one, too
 }
 
-// judge says why a new password of the owner's, typed twice, is not taken.
-func (s *Server) judge(password, again string) error {
+// judge says why a new password of somebody's, who has a name or is the node's first owner, typed
+// twice, is not taken.
+func (s *Server) judge(password, again, name string) error {
 	if password != strings.TrimSpace(again) {
 		return refusing("the second one differs from it. Type the same twice")
 	}
-	return strength.Weak(password, strength.OfNode(s.About.Name)...)
+	known := strength.OfNode(s.About.Name)
+	if name != "" {
+		known = append(known, name)
+	}
+	return strength.Weak(password, known...)
 }
 
 // notTaken says why a password was not taken; without a reason, it is its length.
@@ -42,11 +47,12 @@ func (s *Server) auditPassword(r *http.Request, what string, err error, weak boo
 	s.Reconciler.Audit(access.Who(r), what, err)
 }
 
-// changePassword gives the owner another password, which signs all other browsers out.
+// changePassword gives somebody another password, which signs their other browsers out.
 func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 	var weak error
+	own, _ := s.Guard.SignedIn(r)
 	answered, err := s.Guard.ChangePassword(w, r, r.PostForm.Get("before"), r.PostForm.Get("code"), r.PostForm.Get("password"), func(password string) error {
-		weak = s.judge(password, r.PostForm.Get("again"))
+		weak = s.judge(password, r.PostForm.Get("again"), own.User)
 		return weak
 	})
 	if answered {
@@ -62,6 +68,10 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 		s.auditPassword(r, "change password", err, weak != nil)
 	}
 	refused := func(status int, problem template.HTML, at string) {
+		if !own.Owner() {
+			s.accountPage(w, r, status, passwordPart{Problem: problem, At: at})
+			return
+		}
 		p := s.systemPage(s.frame(r, "", ""))
 		p.Password.Problem, p.Password.At = problem, at
 		s.render(w, r, status, "system", p)
@@ -69,8 +79,12 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 	l := in(r)
 	switch {
 	case err == nil:
-		s.Reconciler.PasswordChanged()
-		http.Redirect(w, r, "/system?password=changed#password", http.StatusSeeOther)
+		if own.User == "" {
+			s.Reconciler.PasswordChanged()
+		}
+		http.Redirect(w, r, settingsOf(own)+"?password=changed#password", http.StatusSeeOther)
+	case errors.Is(err, access.ErrPassword) && own.User != "":
+		refused(http.StatusUnauthorized, l.html("That is not your password."), "before")
 	case errors.Is(err, access.ErrPassword) || errors.Is(err, access.ErrFactor):
 		refused(http.StatusUnauthorized, template.HTML(template.HTMLEscapeString(s.neither(r))), "before")
 	case weak != nil || errors.Is(err, access.ErrLength):
@@ -79,4 +93,12 @@ func (s *Server) changePassword(w http.ResponseWriter, r *http.Request) {
 		s.Log.Error("changing the password", "error", err)
 		refused(http.StatusInternalServerError, l.html("The password could not be kept; the daemon's log says why."), "")
 	}
+}
+
+// settingsOf is the page on which somebody changes what is their own.
+func settingsOf(own access.Session) string {
+	if own.Owner() {
+		return "/system"
+	}
+	return "/account"
 }

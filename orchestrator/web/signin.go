@@ -7,10 +7,20 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 )
 
+// signedIn lets owners through, who may do everything.
 func (s *Server) signedIn(next http.HandlerFunc) http.HandlerFunc {
+	return s.signedInAs(s.forbidden, next)
+}
+
+// signedInAs has another answer for guests than for owners.
+func (s *Server) signedInAs(guest, owner http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if _, ok := s.Guard.SignedIn(r); ok {
-			next(w, r)
+		switch own, ok := s.Guard.SignedIn(r); {
+		case ok && own.Owner():
+			owner(w, access.As(r, own))
+			return
+		case ok:
+			guest(w, access.As(r, own))
 			return
 		}
 		door := s.door()
@@ -45,9 +55,17 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		frame
 		Problem   string
 		Unclaimed bool
-		Code      bool // the password takes one, too
-		Passkey   bool // there are some for the name of this page
-	}{frame{tongue: in(r), Title: in(r).t("Sign in"), token: func(string) string { return "" }}, problem, s.unclaimed(), s.takesCode(), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r))})
+		Code      bool   // the first owner's password takes one, too
+		Named     bool   // there are other users than the first owner
+		Name      string // as it was typed
+		Passkey   bool   // there are some of the first owner's for the name of this page
+	}{s.outside(r, in(r).t("Sign in")), problem, s.unclaimed(), s.takesCode(), s.hasUsers(), access.AsTyped(r.PostFormValue("name")), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r))})
+}
+
+// hasUsers tells whether others may sign in than the node's first owner.
+func (s *Server) hasUsers() bool {
+	all, err := s.Sessions.Users.List()
+	return err != nil || len(all) > 0
 }
 
 // takesCode tells whether the password alone signs nobody in.
@@ -58,6 +76,10 @@ func (s *Server) takesCode() bool {
 
 func (s *Server) login(w http.ResponseWriter, r *http.Request) {
 	r.Body = http.MaxBytesReader(w, r.Body, maxForm)
+	if name := access.AsTyped(r.PostFormValue("name")); name != "" {
+		s.loginUser(w, r, name)
+		return
+	}
 	ok, answered, err := s.Guard.SignIn(w, r, r.PostFormValue("token"), r.PostFormValue("code"))
 	switch {
 	case answered:
@@ -91,10 +113,10 @@ func (s *Server) neither(r *http.Request) string {
 
 // logout needs no token: it ends the own session, and nothing else.
 func (s *Server) logout(w http.ResponseWriter, r *http.Request) {
-	_, signedIn := s.Guard.SignedIn(r)
+	own, signedIn := s.Guard.SignedIn(r)
 	err := s.Guard.SignOut(w, r)
 	if signedIn {
-		s.Reconciler.Audit(access.Who(r), "sign out", err)
+		s.Reconciler.Audit(access.Who(access.As(r, own)), "sign out", err)
 	}
 	s.ended(w, r, "/", err)
 }

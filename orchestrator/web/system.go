@@ -37,6 +37,7 @@ type systemPage struct {
 	Factor   access.FactorStatus
 	Passkeys int
 	Notify   notifyPart
+	Users    usersPart
 	Password passwordPart
 	Refused  refusal
 	Checks   []host.Finding // where they were asked for
@@ -63,7 +64,7 @@ const systemAt = "/system"
 func (s *Server) systemPage(f frame) systemPage {
 	f.Here, f.Title = "system", f.t("System")
 	p := systemPage{frame: f, standing: s.standing(f.tongue, s.Reconciler.Heard()), About: s.About, Kernel: runtime.GOOS + "/" + runtime.GOARCH, Refused: s.refusals.of(f.Own.ID, systemAt)}
-	p.Notify, p.Password.Code = s.notifyPart(f), s.takesCode()
+	p.Notify, p.Users, p.Password.Code = s.notifyPart(f), s.usersPart(f), s.takesCode() && f.Own.User == ""
 	p.Catalog.None = true
 	if s.Subscription != nil {
 		var err error

@@ -11,8 +11,6 @@ import (
 	"net/http/cookiejar"
 	"net/http/httptest"
 	"net/url"
-	"os"
-	"regexp"
 	"slices"
 	"strings"
 	"testing"
@@ -135,34 +133,26 @@ func post(t *testing.T, c *http.Client, address string, form url.Values, header 
 // TestEachRouteWantsASessionAndEachFormItsToken asks for all routes that web.go has: one that is
 // added is asked for, too.
 func TestEachRouteWantsASessionAndEachFormItsToken(t *testing.T) {
-	source, err := os.ReadFile("web.go")
-	if err != nil {
-		t.Fatal(err)
-	}
 	s := site(t, t.TempDir(), "sesame")
 	owner, _ := s.owner(t)
 	stranger := s.visitor(t)
 	stranger.CheckRedirect = func(*http.Request, []*http.Request) error { return http.ErrUseLastResponse }
-	doors := []string{"GET /claim", "POST /claim", "GET /login", "POST /login", "POST /login/passkey/begin", "POST /login/passkey", "POST /logout"}
+	doors := []string{"GET /claim", "POST /claim", "GET /join", "POST /join", "GET /login", "POST /login", "POST /login/passkey/begin", "POST /login/passkey", "POST /logout"}
 	wrong := url.Values{"form": {"wrong"}}
-	routes := regexp.MustCompile(`mux\.HandleFunc\("(GET|POST) ([^"]+)"`).FindAllStringSubmatch(string(source), -1)
-	if len(routes) < 30 {
-		t.Fatalf("%d routes are found", len(routes))
-	}
-	for _, route := range routes {
-		method, address := route[1], s.URL+regexp.MustCompile(`\{[a-z]+\}`).ReplaceAllString(strings.TrimSuffix(route[2], "{$}"), "feeds")
+	for _, route := range routesOf(t) {
+		method, address := route[0], addressOf(s, route[1], "feeds")
 		switch {
-		case slices.Contains(doors, method+" "+route[2]):
+		case slices.Contains(doors, method+" "+route[1]):
 		case method == "GET":
-			if status, body := get(t, stranger, address); status != http.StatusUnauthorized && !(route[2] == "/{$}" && status == http.StatusSeeOther) || strings.Contains(body, "Feeds") {
-				t.Errorf("%s: status %d", route[2], status)
+			if status, body := get(t, stranger, address); status != http.StatusUnauthorized && !(route[1] == "/{$}" && status == http.StatusSeeOther) || strings.Contains(body, "Feeds") {
+				t.Errorf("%s: status %d", route[1], status)
 			}
 		default:
 			if status := post(t, stranger, address, wrong); status != http.StatusUnauthorized {
-				t.Errorf("%s without a session: status %d", route[2], status)
+				t.Errorf("%s without a session: status %d", route[1], status)
 			}
 			if status := post(t, owner, address, wrong); status != http.StatusForbidden {
-				t.Errorf("%s without its token: status %d", route[2], status)
+				t.Errorf("%s without its token: status %d", route[1], status)
 			}
 		}
 	}

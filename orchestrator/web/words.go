@@ -76,14 +76,15 @@ var oneInEnglish = map[string]string{
 }
 
 // terms are the words of other packages that have one in each language: the states of
-// applications and of their containers, the categories of manifests, what the guard answers, and
-// what passwords are made of.
+// applications and of their containers, the roles of users, the categories of manifests, what the
+// guard answers, and what passwords are made of.
 var terms = []string{
 	"not installed", "starting", "running", "unhealthy", "waiting", "updating", "stopping", "stopped", "removing", "failed",
-	"created", "exited", "paused", "healthy",
+	"created", "exited", "paused", "healthy", "owner", "guest",
 	"ai", "automation", "bitcoin", "communication", "data", "development", "files", "finance", "games", "home", "knowledge", "media",
 	"monitoring", "network", "news", "office", "photos", "security", "social", "web", "other",
 	"Too many wrong attempts from your address; wait a little, or use the node's access token.",
+	"Too many wrong attempts with this name; wait a little, or ask the owner of the node.",
 	"Too many wrong codes from your address; wait a little.",
 	"Too many sign-ins at the same time; try again in a moment.",
 	"Refused: the request does not come from this page. Open My Apps in a browser and try again there.",
@@ -204,5 +205,6 @@ func (s *Server) chooseLanguage(w http.ResponseWriter, r *http.Request) {
 		}
 	}
 	http.SetCookie(w, c)
-	http.Redirect(w, r, "/system#language", http.StatusSeeOther)
+	own, _ := s.Guard.SignedIn(r)
+	http.Redirect(w, r, settingsOf(own)+"#language", http.StatusSeeOther)
 }

@@ -168,6 +168,16 @@ const (
 	// OrchestratorRemoveTargetProcedure is the fully-qualified name of the Orchestrator's RemoveTarget
 	// RPC.
 	OrchestratorRemoveTargetProcedure = "/archipelago.v1.Orchestrator/RemoveTarget"
+	// OrchestratorListUsersProcedure is the fully-qualified name of the Orchestrator's ListUsers RPC.
+	OrchestratorListUsersProcedure = "/archipelago.v1.Orchestrator/ListUsers"
+	// OrchestratorAddUserProcedure is the fully-qualified name of the Orchestrator's AddUser RPC.
+	OrchestratorAddUserProcedure = "/archipelago.v1.Orchestrator/AddUser"
+	// OrchestratorSetUserProcedure is the fully-qualified name of the Orchestrator's SetUser RPC.
+	OrchestratorSetUserProcedure = "/archipelago.v1.Orchestrator/SetUser"
+	// OrchestratorResetUserProcedure is the fully-qualified name of the Orchestrator's ResetUser RPC.
+	OrchestratorResetUserProcedure = "/archipelago.v1.Orchestrator/ResetUser"
+	// OrchestratorRemoveUserProcedure is the fully-qualified name of the Orchestrator's RemoveUser RPC.
+	OrchestratorRemoveUserProcedure = "/archipelago.v1.Orchestrator/RemoveUser"
 )
 
 // OrchestratorClient is a client for the archipelago.v1.Orchestrator service.
@@ -285,6 +295,16 @@ type OrchestratorClient interface {
 	TestTarget(context.Context, *connect.Request[api.TestTargetRequest]) (*connect.Response[api.TestTargetResponse], error)
 	// RemoveTarget has no more notices go there.
 	RemoveTarget(context.Context, *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error)
+	// ListUsers gives who may use My Apps besides the node's first owner.
+	ListUsers(context.Context, *connect.Request[api.ListUsersRequest]) (*connect.Response[api.ListUsersResponse], error)
+	// AddUser adds one, who has no password until the invitation is taken up.
+	AddUser(context.Context, *connect.Request[api.AddUserRequest]) (*connect.Response[api.Invitation], error)
+	// SetUser says what a user may do, and ends the user's sessions where that is another role.
+	SetUser(context.Context, *connect.Request[api.SetUserRequest]) (*connect.Response[api.SetUserResponse], error)
+	// ResetUser takes a user's password away, ends the user's sessions, and invites anew.
+	ResetUser(context.Context, *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error)
+	// RemoveUser ends a user's sessions, too.
+	RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error)
 }
 
 // NewOrchestratorClient constructs a client for the archipelago.v1.Orchestrator service. By
@@ -618,6 +638,37 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(orchestratorMethods.ByName("RemoveTarget")),
 			connect.WithClientOptions(opts...),
 		),
+		listUsers: connect.NewClient[api.ListUsersRequest, api.ListUsersResponse](
+			httpClient,
+			baseURL+OrchestratorListUsersProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListUsers")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		addUser: connect.NewClient[api.AddUserRequest, api.Invitation](
+			httpClient,
+			baseURL+OrchestratorAddUserProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("AddUser")),
+			connect.WithClientOptions(opts...),
+		),
+		setUser: connect.NewClient[api.SetUserRequest, api.SetUserResponse](
+			httpClient,
+			baseURL+OrchestratorSetUserProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("SetUser")),
+			connect.WithClientOptions(opts...),
+		),
+		resetUser: connect.NewClient[api.ResetUserRequest, api.Invitation](
+			httpClient,
+			baseURL+OrchestratorResetUserProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ResetUser")),
+			connect.WithClientOptions(opts...),
+		),
+		removeUser: connect.NewClient[api.RemoveUserRequest, api.RemoveUserResponse](
+			httpClient,
+			baseURL+OrchestratorRemoveUserProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RemoveUser")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -674,6 +725,11 @@ type orchestratorClient struct {
 	listTargets        *connect.Client[api.ListTargetsRequest, api.ListTargetsResponse]
 	testTarget         *connect.Client[api.TestTargetRequest, api.TestTargetResponse]
 	removeTarget       *connect.Client[api.RemoveTargetRequest, api.RemoveTargetResponse]
+	listUsers          *connect.Client[api.ListUsersRequest, api.ListUsersResponse]
+	addUser            *connect.Client[api.AddUserRequest, api.Invitation]
+	setUser            *connect.Client[api.SetUserRequest, api.SetUserResponse]
+	resetUser          *connect.Client[api.ResetUserRequest, api.Invitation]
+	removeUser         *connect.Client[api.RemoveUserRequest, api.RemoveUserResponse]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -931,6 +987,31 @@ func (c *orchestratorClient) RemoveTarget(ctx context.Context, req *connect.Requ
 	return c.removeTarget.CallUnary(ctx, req)
 }
 
+// ListUsers calls archipelago.v1.Orchestrator.ListUsers.
+func (c *orchestratorClient) ListUsers(ctx context.Context, req *connect.Request[api.ListUsersRequest]) (*connect.Response[api.ListUsersResponse], error) {
+	return c.listUsers.CallUnary(ctx, req)
+}
+
+// AddUser calls archipelago.v1.Orchestrator.AddUser.
+func (c *orchestratorClient) AddUser(ctx context.Context, req *connect.Request[api.AddUserRequest]) (*connect.Response[api.Invitation], error) {
+	return c.addUser.CallUnary(ctx, req)
+}
+
+// SetUser calls archipelago.v1.Orchestrator.SetUser.
+func (c *orchestratorClient) SetUser(ctx context.Context, req *connect.Request[api.SetUserRequest]) (*connect.Response[api.SetUserResponse], error) {
+	return c.setUser.CallUnary(ctx, req)
+}
+
+// ResetUser calls archipelago.v1.Orchestrator.ResetUser.
+func (c *orchestratorClient) ResetUser(ctx context.Context, req *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error) {
+	return c.resetUser.CallUnary(ctx, req)
+}
+
+// RemoveUser calls archipelago.v1.Orchestrator.RemoveUser.
+func (c *orchestratorClient) RemoveUser(ctx context.Context, req *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error) {
+	return c.removeUser.CallUnary(ctx, req)
+}
+
 // OrchestratorHandler is an implementation of the archipelago.v1.Orchestrator service.
 type OrchestratorHandler interface {
 	// ListApps gives every application of the node's catalog with its last known state.
@@ -1046,6 +1127,16 @@ type OrchestratorHandler interface {
 	TestTarget(context.Context, *connect.Request[api.TestTargetRequest]) (*connect.Response[api.TestTargetResponse], error)
 	// RemoveTarget has no more notices go there.
 	RemoveTarget(context.Context, *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error)
+	// ListUsers gives who may use My Apps besides the node's first owner.
+	ListUsers(context.Context, *connect.Request[api.ListUsersRequest]) (*connect.Response[api.ListUsersResponse], error)
+	// AddUser adds one, who has no password until the invitation is taken up.
+	AddUser(context.Context, *connect.Request[api.AddUserRequest]) (*connect.Response[api.Invitation], error)
+	// SetUser says what a user may do, and ends the user's sessions where that is another role.
+	SetUser(context.Context, *connect.Request[api.SetUserRequest]) (*connect.Response[api.SetUserResponse], error)
+	// ResetUser takes a user's password away, ends the user's sessions, and invites anew.
+	ResetUser(context.Context, *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error)
+	// RemoveUser ends a user's sessions, too.
+	RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error)
 }
 
 // NewOrchestratorHandler builds an HTTP handler from the service implementation. It returns the
@@ -1375,6 +1466,37 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(orchestratorMethods.ByName("RemoveTarget")),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorListUsersHandler := connect.NewUnaryHandler(
+		OrchestratorListUsersProcedure,
+		svc.ListUsers,
+		connect.WithSchema(orchestratorMethods.ByName("ListUsers")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorAddUserHandler := connect.NewUnaryHandler(
+		OrchestratorAddUserProcedure,
+		svc.AddUser,
+		connect.WithSchema(orchestratorMethods.ByName("AddUser")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorSetUserHandler := connect.NewUnaryHandler(
+		OrchestratorSetUserProcedure,
+		svc.SetUser,
+		connect.WithSchema(orchestratorMethods.ByName("SetUser")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorResetUserHandler := connect.NewUnaryHandler(
+		OrchestratorResetUserProcedure,
+		svc.ResetUser,
+		connect.WithSchema(orchestratorMethods.ByName("ResetUser")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRemoveUserHandler := connect.NewUnaryHandler(
+		OrchestratorRemoveUserProcedure,
+		svc.RemoveUser,
+		connect.WithSchema(orchestratorMethods.ByName("RemoveUser")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/archipelago.v1.Orchestrator/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OrchestratorListAppsProcedure:
@@ -1479,6 +1601,16 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorTestTargetHandler.ServeHTTP(w, r)
 		case OrchestratorRemoveTargetProcedure:
 			orchestratorRemoveTargetHandler.ServeHTTP(w, r)
+		case OrchestratorListUsersProcedure:
+			orchestratorListUsersHandler.ServeHTTP(w, r)
+		case OrchestratorAddUserProcedure:
+			orchestratorAddUserHandler.ServeHTTP(w, r)
+		case OrchestratorSetUserProcedure:
+			orchestratorSetUserHandler.ServeHTTP(w, r)
+		case OrchestratorResetUserProcedure:
+			orchestratorResetUserHandler.ServeHTTP(w, r)
+		case OrchestratorRemoveUserProcedure:
+			orchestratorRemoveUserHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1690,4 +1822,24 @@ func (UnimplementedOrchestratorHandler) TestTarget(context.Context, *connect.Req
 
 func (UnimplementedOrchestratorHandler) RemoveTarget(context.Context, *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveTarget is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListUsers(context.Context, *connect.Request[api.ListUsersRequest]) (*connect.Response[api.ListUsersResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListUsers is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) AddUser(context.Context, *connect.Request[api.AddUserRequest]) (*connect.Response[api.Invitation], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.AddUser is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) SetUser(context.Context, *connect.Request[api.SetUserRequest]) (*connect.Response[api.SetUserResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.SetUser is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ResetUser(context.Context, *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ResetUser is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveUser is not implemented"))
 }

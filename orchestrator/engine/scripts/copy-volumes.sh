@@ -18,7 +18,7 @@ need=0
 [ $# = 0 ] || need=$(du -skc -- "$@" | tail -n1 | cut -f1)
 free=$(df -Pk -- "$to.new" | awk 'NR==2{print $4}')
 if [ $((need + reserve)) -gt "$free" ]; then
-	echo "the copy needs $((need / 1024)) MiB, which would leave less than $((reserve / 1024)) MiB of the $((free / 1024)) MiB that are free" >&2
+	echo "the copy needs $((need / 1024)) MiB, which would leave less than $((reserve / 1024)) MiB of the $((free / 1024)) MiB that are free where $to is to be; make room on that disk, and try again" >&2
 	rmdir "$to.new"
 	exit 1
 fi

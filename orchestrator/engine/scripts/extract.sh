@@ -13,4 +13,3 @@ for volume in "$2"/*; do
 		exit 1
 	fi
 done
-sync -f "$2"

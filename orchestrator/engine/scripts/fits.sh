@@ -12,12 +12,13 @@ sizes=$(
 		need=$(du -sk -- "$copy" | cut -f1)
 		has=$(du -skx -- "$dir" | cut -f1)
 		free=$(df -Pk -- "$dir" | awk 'NR==2{print $4}')
-		echo "$(stat -c %d -- "$dir") $((need - has)) $free ${dir##*/}"
+		echo "$(stat -c %d -- "$dir") $((need - has)) $free $dir"
 	done
 )
 full=$(echo "$sizes" | awk -v reserve="$reserve" '
 	NF && (more[$1] += $2) > 0 && more[$1] + reserve > $3 {
-		printf "the volume %s needs %d MiB more on its disk, which would leave less than %d MiB of the %d MiB that are free there; make room on that disk, and try again", $4, more[$1] / 1024, reserve / 1024, $3 / 1024
+		dir = substr($0, index($0, "/"))
+		printf "the volume %s needs %d MiB more on its disk, which would leave less than %d MiB of the %d MiB that are free there; make room on that disk, and try again", dir, (more[$1] + 1023) / 1024, reserve / 1024, $3 / 1024
 		exit
 	}')
 [ -z "$full" ] || { echo "$full" >&2; exit 1; }

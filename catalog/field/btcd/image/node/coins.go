@@ -63,15 +63,7 @@ func give(ctx context.Context, c *client, address string) error {
 	if err != nil {
 		return err
 	}
-	if err := mine(ctx, c, "", pay, time.Now()); err != nil {
-		return err
-	}
-	for range maturity {
-		if err := mine(ctx, c, "", nil, time.Now()); err != nil {
-			return err
-		}
-	}
-	return nil
+	return mine(ctx, c, 1+maturity, "", pay, time.Now())
 }
 
 // script pays an address, which is one of a witness program of version 0 (BIP 173).

@@ -54,7 +54,7 @@ func command(ctx context.Context, args []string) error {
 	case verb == "ready" && len(args) == 1:
 		return ready(ctx, c)
 	case verb == "mine" && len(args) == 2:
-		return mine(ctx, c, args[1], nil, time.Now())
+		return mine(ctx, c, 1, args[1], nil, time.Now())
 	case verb == "texts" && len(args) == 1:
 		return texts(ctx, c, os.Stdout)
 	}

@@ -33,6 +33,10 @@ const (
 	// a hundred blocks (BIP 9), the second asks for them, and the fourth has them.
 	grown = 400
 	past  = 2 * time.Hour // how old the first of these blocks says that it is
+	// span is after how many blocks of simnet another version may be in force, and retarget after
+	// how many they may be harder or easier to find.
+	span     = 100
+	retarget = 2016
 )
 
 // keepMining mines a block now, if one is due, and so on.
@@ -67,15 +71,15 @@ func mineIfDue(ctx context.Context, c *client) error {
 	if err != nil {
 		return err
 	}
-	for ; t.Height < grown; t.Height++ {
-		if err := mine(ctx, c, "", nil, time.Now().Add(-past)); err != nil {
+	if t.Height < grown {
+		if err := mine(ctx, c, grown-t.Height, "", nil, time.Now().Add(-past)); err != nil {
 			return err
 		}
 	}
 	if t, err = c.tip(ctx); err != nil {
 		return err
 	}
-	blocks := 1
+	blocks := int64(1)
 	if time.Since(time.Unix(t.Time, 0)) < blockTime {
 		var next template
 		if err := c.template(ctx, &next); err != nil || len(next.Transactions) == 0 {
@@ -83,11 +87,9 @@ func mineIfDue(ctx context.Context, c *client) error {
 		}
 		blocks = settled
 	}
-	for range blocks {
-		if err := mine(ctx, c, "", nil, time.Now()); err != nil {
-			fmt.Fprintln(os.Stderr, "node: mining:", err)
-			return err
-		}
+	if err := mine(ctx, c, blocks, "", nil, time.Now()); err != nil {
+		fmt.Fprintln(os.Stderr, "node: mining:", err)
+		return err
 	}
 	return nil
 }
@@ -108,10 +110,9 @@ func (c *client) template(ctx context.Context, t *template) error {
 // commits begins the script of the output that commits to witnesses (BIP 141).
 var commits = []byte{0x6a, 0x24, 0xaa, 0x21, 0xa9, 0xed}
 
-// mine adds a block to the chain, with the transactions that wait, and with a text. It pays
-// the script, or nobody, and says that it is of now. Another block may be found at the same
-// time, and then it is tried again.
-func mine(ctx context.Context, c *client, text string, pay []byte, now time.Time) error {
+// mine adds blocks to the chain. The first holds the transactions that wait, and a text; it pays the
+// script, or nobody. They say that they are of now, or a second younger than the one before.
+func mine(ctx context.Context, c *client, blocks int64, text string, pay []byte, now time.Time) error {
 	if len(text) > maxText {
 		return fmt.Errorf("a text has at most %d bytes", maxText)
 	}
@@ -122,33 +123,70 @@ func mine(ctx context.Context, c *client, text string, pay []byte, now time.Time
 	if info.Chain != "simnet" {
 		return fmt.Errorf("the chain is %s; blocks are mined on simnet alone", info.Chain)
 	}
-	var refused string
-	for range 5 {
-		t, err := c.tip(ctx)
+	unlock, err := lockChain()
+	if err != nil {
+		return err
+	}
+	defer unlock()
+	for blocks > 0 {
+		added, err := extend(ctx, c, blocks, text, pay, now)
 		if err != nil {
 			return err
+		}
+		blocks, text, pay = blocks-added, "", nil
+	}
+	return nil
+}
+
+// extend adds one block or more, and tells how many. Where a peer's block comes first, it is
+// tried again.
+func extend(ctx context.Context, c *client, most int64, text string, pay []byte, now time.Time) (int64, error) {
+	refused := ""
+	for range 5 {
+		text, pay := text, pay
+		t, err := c.tip(ctx)
+		if err != nil {
+			return 0, err
 		}
 		next := template{}
 		if c.template(ctx, &next) != nil {
 			next = template{Bits: easiest, Version: noVersion, Value: subsidy(t.Height + 1)}
 		}
-		block, hash, err := newBlock(t, next, now, text, pay)
+		var blocks []mined
+		var submit [][]any
+		hashes := []string{t.Hash}
+		for i := range min(most, alike(t.Height)) {
+			if i > 0 {
+				next, text, pay = template{Bits: next.Bits, Version: next.Version}, "", nil
+			}
+			block, hash, err := newBlock(t, next, now, text, pay)
+			if err != nil {
+				return 0, err
+			}
+			t = header{Hash: hash, Height: t.Height + 1, Time: max(now.Unix(), t.Time+1)}
+			m := mined{t.Height, hex.EncodeToString(block)}
+			blocks, submit, hashes = append(blocks, m), append(submit, []any{m.block}), append(hashes, hash)
+		}
+		answers, err := calls[*string](ctx, c, "submitblock", submit)
 		if err != nil {
-			return err
+			return 0, err
 		}
-		var why *string
-		if err := c.call(ctx, "submitblock", &why, hex.EncodeToString(block)); err != nil {
-			return err
-		}
-		if why != nil {
-			refused = ", and says of the last: " + *why
+		if i := slices.IndexFunc(answers, func(why *string) bool { return why != nil }); i >= 0 {
+			refused = ", and says of the last: " + *answers[i]
+			blocks, hashes = blocks[:i], hashes[:i+1]
 		}
 		var h header
-		if err := c.call(ctx, "getblockheader", &h, hash, true); err == nil && h.Confirmations > 0 {
-			return note(t.Height+1, block)
+		if err := c.call(ctx, "getblockheader", &h, hashes[len(hashes)-1], true); err == nil && h.Confirmations > 0 && len(blocks) > 0 {
+			return int64(len(blocks)), note(blocks)
 		}
 	}
-	return errors.New("btcd took none of five blocks" + refused)
+	return 0, errors.New("btcd took none of five blocks" + refused)
+}
+
+// alike is how many blocks after one of a height have the same version (BIP 9) and are as hard to
+// find: what btcd says of the next is true of them.
+func alike(height int64) int64 {
+	return min(span-(height+1)%span, retarget-(height+1)%retarget)
 }
 
 // subsidy is what a block brings its miner, in satoshis, beside the fees.

@@ -131,6 +131,121 @@ func TestCoinsAreForThosePermittedAndForAddresses(t *testing.T) {
 	}
 }
 
+// answering is a client of a btcd that gives these results, to one request and to many at once;
+// counted are its connections.
+func answering(t *testing.T, connections *int, result func(method string, params []any) any) *client {
+	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
+		*connections++
+		b, _ := io.ReadAll(r.Body)
+		var many []request
+		if json.Unmarshal(b, &many) != nil {
+			var single request
+			if err := json.Unmarshal(b, &single); err != nil {
+				t.Error(err)
+			}
+			json.NewEncoder(w).Encode(map[string]any{"id": single.ID, "result": result(single.Method, single.Params)})
+			return
+		}
+		var answers []any
+		for _, q := range many {
+			answers = append(answers, map[string]any{"id": q.ID, "result": result(q.Method, q.Params)})
+		}
+		json.NewEncoder(w).Encode(answers)
+	}))
+	t.Cleanup(s.Close)
+	return &client{s.URL, "rpc", s.Client()}
+}
+
+// onDisk has what a container keeps be in a directory of the test's.
+func onDisk(t *testing.T) {
+	file, lock := minedFile, chainFile
+	t.Cleanup(func() { minedFile, chainFile = file, lock })
+	dir := t.TempDir()
+	minedFile, chainFile = filepath.Join(dir, "mined"), filepath.Join(dir, "lock")
+}
+
+// fakeChain takes blocks that follow one another.
+type fakeChain struct {
+	hashes  []string // by height
+	blocks  []string
+	refuses int    // the block after which it refuses one, once; 0: none
+	peers   string // the hash of a peer's block that comes before the next ones
+}
+
+func (f *fakeChain) answer(t *testing.T) func(method string, params []any) any {
+	return func(method string, params []any) any {
+		switch method {
+		case "getblockchaininfo":
+			return map[string]any{"chain": "simnet"}
+		case "getbestblockhash":
+			return f.hashes[len(f.hashes)-1]
+		case "getblockheader":
+			height := slices.Index(f.hashes, params[0].(string))
+			return map[string]any{"hash": params[0], "height": height, "confirmations": max(0, height)}
+		case "getblocktemplate":
+			return template{Bits: easiest, Version: noVersion, Value: 50_0000_0000}
+		case "submitblock":
+			if f.peers != "" {
+				f.hashes, f.peers = append(f.hashes, f.peers), ""
+			}
+			block := params[0].(string)
+			b, err := hex.DecodeString(block)
+			if err != nil {
+				t.Error(err)
+			}
+			before, hash := b[4:36], twice(b[:80])
+			slices.Reverse(before)
+			slices.Reverse(hash[:])
+			switch {
+			case f.refuses > 0 && len(f.hashes) == f.refuses+1:
+				f.refuses = 0
+				return "time-too-new"
+			case hex.EncodeToString(before) != f.hashes[len(f.hashes)-1]:
+				return "orphan"
+			}
+			f.hashes, f.blocks = append(f.hashes, hex.EncodeToString(hash[:])), append(f.blocks, block)
+		}
+		return nil
+	}
+}
+
+func TestBlocksAreMinedManyAtOnce(t *testing.T) {
+	for name, f := range map[string]*fakeChain{
+		"one after the other":             {},
+		"one is refused in between":       {refuses: 3},
+		"a peer's comes first":            {peers: strings.Repeat("07", 32)},
+		"the first after a peer's is not": {peers: strings.Repeat("07", 32), refuses: 1},
+	} {
+		onDisk(t)
+		f.hashes = []string{strings.Repeat("0", 64)}
+		connections := 0
+		if err := mine(t.Context(), answering(t, &connections, f.answer(t)), 250, "kept", nil, time.Now()); err != nil {
+			t.Errorf("%s: %v", name, err)
+			continue
+		}
+		if len(f.blocks) != 250 || !strings.Contains(f.blocks[0], hex.EncodeToString([]byte("kept"))) || strings.Contains(f.blocks[1], hex.EncodeToString([]byte("kept"))) {
+			t.Errorf("%s: %d blocks, and not the first alone holds the text", name, len(f.blocks))
+		}
+		if connections > 1+5*6 {
+			t.Errorf("%s: %d connections", name, connections)
+		}
+		all, err := journal()
+		if err != nil || len(all) != 250 || all[0].height != int64(len(f.hashes)-250) || all[249].height != int64(len(f.hashes)-1) || all[249].block != f.blocks[249] {
+			t.Errorf("%s: %d of 250 blocks are kept (%v)", name, len(all), err)
+		}
+	}
+}
+
+// TestBlocksAreAlikeUntilASpanEnds: what btcd says of the next block is true until another version
+// may be in force, or blocks may be harder to find.
+func TestBlocksAreAlikeUntilASpanEnds(t *testing.T) {
+	for height, want := range map[int64]int64{0: 99, 98: 1, 99: 100, 100: 99, 1999: 16, 2014: 1, 2015: 84} {
+		if got := alike(height); got != want {
+			t.Errorf("after %d: %d; expected %d", height, got, want)
+		}
+	}
+}
+
 // TestATextIsFoundHoweverManyBlocksFollowIt asks a node of 450 blocks, whose first one holds a
 // text: whoever is given coins mines a hundred at once.
 func TestATextIsFoundHoweverManyBlocksFollowIt(t *testing.T) {
@@ -153,27 +268,9 @@ func TestATextIsFoundHoweverManyBlocksFollowIt(t *testing.T) {
 		}
 		return map[string]any{"vin": []any{map[string]any{"coinbase": hex.EncodeToString(script)}}}
 	}
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		connections++
-		b, _ := io.ReadAll(r.Body)
-		var many []request
-		if json.Unmarshal(b, &many) != nil {
-			var single request
-			if err := json.Unmarshal(b, &single); err != nil {
-				t.Error(err)
-			}
-			json.NewEncoder(w).Encode(map[string]any{"id": single.ID, "result": one(single.Method, single.Params)})
-			return
-		}
-		var answers []any
-		for _, q := range many {
-			answers = append(answers, map[string]any{"id": q.ID, "result": one(q.Method, q.Params)})
-		}
-		json.NewEncoder(w).Encode(answers)
-	}))
-	defer s.Close()
+	c := answering(t, &connections, one)
 	var out strings.Builder
-	if err := texts(t.Context(), &client{s.URL, "rpc", s.Client()}, &out); err != nil || out.String() != "kept\n" {
+	if err := texts(t.Context(), c, &out); err != nil || out.String() != "kept\n" {
 		t.Errorf("%q, %v", out.String(), err)
 	}
 	if connections > 2+3*3 {
@@ -183,10 +280,9 @@ func TestATextIsFoundHoweverManyBlocksFollowIt(t *testing.T) {
 
 // TestWhatAPowerCutTookIsGivenBack has a chain that was higher than what is left of it.
 func TestWhatAPowerCutTookIsGivenBack(t *testing.T) {
-	defer func(was string) { minedFile = was }(minedFile)
-	minedFile = filepath.Join(t.TempDir(), "mined")
+	onDisk(t)
 	for height := int64(501); height <= 505; height++ {
-		if err := note(height, []byte{byte(height - 500)}); err != nil {
+		if err := note([]mined{{height, fmt.Sprintf("%02d", height-500)}}); err != nil {
 			t.Fatal(err)
 		}
 	}
@@ -198,25 +294,19 @@ func TestWhatAPowerCutTookIsGivenBack(t *testing.T) {
 	f.Close()
 	height := int64(503)
 	var given []string
-	s := httptest.NewServer(http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
-		var q request
-		if err := json.NewDecoder(r.Body).Decode(&q); err != nil {
-			t.Error(err)
-		}
-		var result any
-		switch q.Method {
+	connections := 0
+	c := answering(t, &connections, func(method string, params []any) any {
+		switch method {
 		case "getbestblockhash":
-			result = strings.Repeat("0", 64)
+			return strings.Repeat("0", 64)
 		case "getblockheader":
-			result = map[string]any{"height": height, "time": time.Now().Unix()}
+			return map[string]any{"height": height, "time": time.Now().Unix()}
 		case "submitblock":
-			given = append(given, q.Params[0].(string))
+			given = append(given, params[0].(string))
 			height++
 		}
-		json.NewEncoder(w).Encode(map[string]any{"result": result})
-	}))
-	defer s.Close()
-	c := &client{s.URL, "rpc", s.Client()}
+		return nil
+	})
 	t.Setenv("NETWORK", "simnet")
 	if err := ready(t.Context(), c); err == nil || !strings.Contains(err.Error(), "503 of 505") {
 		t.Errorf("while blocks are missing, it is ready: %v", err)
