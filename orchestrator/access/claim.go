@@ -182,7 +182,7 @@ func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, pa
 	if err := judge(strings.TrimSpace(password)); err != nil {
 		return false, err
 	}
-	// The second factor and the passkeys of an owner before are none of this one's, nor are the users.
+	// The second factor of an owner before is none of this one's, nor are the passkeys and the users.
 	if err := g.sessions.Factor.Off(); err != nil && !errors.Is(err, ErrNoFactor) {
 		return false, err
 	}

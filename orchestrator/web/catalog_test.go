@@ -229,7 +229,7 @@ var prose = regexp.MustCompile(`^[A-Z][a-z]+$|[A-Za-z]{2,}[,.;:]? [A-Za-z(]`)
 
 // otherwise are the functions whose strings are for programs, logs and the audit log, which are
 // English. An error may reach a page, so its words are a message, too.
-var otherwise = regexp.MustCompile(`^(.*\.Log\.(Error|Warn|Info)|.*\.(Audit(Of)?|auditPassword)|.*\.?(h|w\.Header\(\)|r\.Header|q)\.(Set|Get|Add|Del))$`)
+var otherwise = regexp.MustCompile(`^(.*\.Log\.(Error|Warn|Info)|.*\.(Audit(Of)?|auditPassword|proven)|.*\.?(h|w\.Header\(\)|r\.Header|q)\.(Set|Get|Add|Del))$`)
 
 // sayers are the functions that say what others give them, or something to the audit log.
 var sayers = map[string][]string{"words.go": {"t", "html", "word"}, "refusals.go": {"Error", "why"}, "factor.go": {"wrong"}}

@@ -18,7 +18,7 @@ func TestPagesInGermanInABrowser(t *testing.T) {
 	if got := is[string](w, `location.hash + " " + document.querySelector("#speak").value`); got != "#language de" {
 		t.Errorf("after choosing: %s", got)
 	}
-	for _, path := range []string{"/", "/store", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/backups", "/system", "/system/factor", "/sheet"} {
+	for _, path := range []string{"/", "/store", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/backups", "/system", "/system/factor", "/system/passkeys", "/sheet"} {
 		for _, width := range []int64{768, 360} {
 			where := fmt.Sprintf("%s, %d px", path, width)
 			w.do(where, chromedp.EmulateViewport(width, 800), chromedp.Navigate(n.URL+path), visible("html[lang=de] #main"))

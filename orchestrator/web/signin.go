@@ -59,7 +59,8 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		Passkey   bool   // there are some for the name of this page
 		Named     bool   // there are other users than the first owner
 		Name      string // as it was typed
-	}{s.outside(r, in(r).t("Sign in")), problem, s.unclaimed(), s.takesCode(), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r)), s.hasUsers(), access.AsTyped(r.PostFormValue("name"))})
+		Passkey   bool   // there are some of the first owner's for the name of this page
+	}{s.outside(r, in(r).t("Sign in")), problem, s.unclaimed(), s.takesCode(), s.hasUsers(), access.AsTyped(r.PostFormValue("name")), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r))})
 }
 
 // hasUsers tells whether others may sign in than the node's first owner.

@@ -31,6 +31,8 @@ func TestAnyoneCanGetTheCAAndReadHowToTrustIt(t *testing.T) {
 		Problem   string
 		Unclaimed bool
 		Code      bool
+		Named     bool
+		Passkey   bool
 	}{}); err != nil || !strings.Contains(string(page), `href="/trust"`) {
 		t.Error("the sign-in page does not lead there")
 	}

@@ -106,7 +106,7 @@ func addressOf(n *node, pattern, app string) string {
 // TestAGuestIsForbiddenWhateverIsNotAGuests asks for all routes: one that is added is forbidden,
 // or has to be named here.
 func TestAGuestIsForbiddenWhateverIsNotAGuests(t *testing.T) {
-	doors := []string{"GET /claim", "POST /claim", "GET /join", "POST /join", "GET /login", "POST /login", "POST /logout"}
+	doors := []string{"GET /claim", "POST /claim", "GET /join", "POST /join", "GET /login", "POST /login", "POST /login/passkey/begin", "POST /login/passkey", "POST /logout"}
 	own := []string{"GET /{$}", "GET /events", "GET /account", "POST /system/language", "POST /system/password", "GET /apps/{id}/pictures/{digest}"}
 	n, _ := household(t)
 	guest := n.user(t, "anna", access.Guest)
@@ -159,20 +159,20 @@ func TestAnotherOwnerMayDoEverythingButWhatIsOfTheFirstOnesPassword(t *testing.T
 			continue
 		}
 		status, _ := get(t, c, addressOf(n, route[1], "wiki"))
-		if first := strings.HasPrefix(route[1], "/system/factor"); (status == http.StatusForbidden) != first || status == http.StatusUnauthorized {
+		if first := strings.HasPrefix(route[1], "/system/factor") || strings.HasPrefix(route[1], "/system/passkeys"); (status == http.StatusForbidden) != first || status == http.StatusUnauthorized {
 			t.Errorf("%s: status %d", route[1], status)
 		}
 	}
-	for _, verb := range []string{"begin", "confirm", "off"} {
-		if status := post(t, c, n.URL+"/system/factor/"+verb, url.Values{"password": {anna}}); status != http.StatusForbidden {
-			t.Errorf("the second factor, %s: status %d", verb, status)
+	for _, of := range []string{"factor/begin", "factor/confirm", "factor/codes", "factor/off", "passkeys/begin", "passkeys/add", "passkeys/feeds/remove"} {
+		if status := post(t, c, n.URL+"/system/"+of, url.Values{"password": {anna}}); status != http.StatusForbidden {
+			t.Errorf("of the first owner, %s: status %d", of, status)
 		}
 	}
 	if status := post(t, c, n.URL+"/apps/wiki/stop", nil); status != http.StatusOK {
 		t.Errorf("stopping an application: status %d", status)
 	}
-	if _, page := get(t, c, n.URL+"/system"); strings.Contains(page, "/system/factor") || !strings.Contains(page, "bert") {
-		t.Errorf("the second factor of the first owner is offered:\n%s", page)
+	if _, page := get(t, c, n.URL+"/system"); strings.Contains(page, "/system/factor") || strings.Contains(page, "/system/passkeys") || !strings.Contains(page, "bert") {
+		t.Errorf("the second factor or the passkeys of the first owner are offered:\n%s", page)
 	}
 	if _, page := get(t, c, n.URL+"/apps/wiki/history"); !strings.Contains(page, "bert on My Apps from 127.0.0.1") {
 		t.Errorf("who stopped it is not in the history:\n%s", page)
