@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 	"github.com/archipelago-cloud/archipelago/orchestrator/view"
@@ -282,13 +283,20 @@ func (s *Server) app(w http.ResponseWriter, r *http.Request) {
 	}
 }
 
-// missing says that there is no such page.
+// missing says that the application or the repository is not there, or why it cannot be shown.
 func (s *Server) missing(w http.ResponseWriter, r *http.Request, err error) {
-	f := s.frame(r, "", in(r).t("Not here"))
+	l := in(r)
+	said := l.en(err.Error())
+	switch {
+	case errors.Is(err, request.ErrUnknownApp):
+		said = l.html(`%s is neither installed on this node nor in its store. <a href="/store">Look in the store.</a>`, r.PathValue("id"))
+	case errors.Is(err, repository.ErrUnknown):
+		said = l.html(`This node has no repository %s for backups. <a href="/backups">Look where they go.</a>`, r.PathValue("name"))
+	}
 	s.render(w, r, http.StatusNotFound, "missing", struct {
 		frame
-		Why string
-	}{f, err.Error()})
+		Said template.HTML
+	}{s.frame(r, "", l.t("Not here")), said})
 }
 
 // appEvents sends how the application is whenever that has changed; where the page's forms

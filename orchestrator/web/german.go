@@ -141,7 +141,8 @@ var inGerman = map[string]string{
 
 	// An application.
 	"Not here": "Nicht vorhanden",
-	`Perhaps it was uninstalled, or the catalog has it no more. <a href="/store">Look in the store.</a>`: `Vielleicht wurde die App deinstalliert, oder sie ist nicht mehr im Katalog. <a href="/store">Im Store nachsehen.</a>`,
+	`%s is neither installed on this node nor in its store. <a href="/store">Look in the store.</a>`: `Die App %s ist auf diesem Server nicht installiert, und im Store gibt es sie nicht. <a href="/store">Im Store nachsehen.</a>`,
+	`This node has no repository %s for backups. <a href="/backups">Look where they go.</a>`:         `Dieser Server hat kein Repository %s für Sicherungen. <a href="/backups">Nachsehen, wohin sie gehen.</a>`,
 	"It is not there any more.":              "Die App ist nicht mehr da.",
 	"What it asks for":                       "Was die App verlangt",
 	"It %s":                                  `<span lang="en">It %s</span>`,

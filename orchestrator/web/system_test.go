@@ -44,9 +44,12 @@ func TestBackupsSayThatThereIsNoRepositoryAndWhatIsWrongWithANewOne(t *testing.T
 			t.Errorf("it is not said below the form:\n%s", page)
 		}
 	}
-	for _, path := range []string{"/backups/none", "/apps/none", "/apps/none/logs", "/apps/none/credentials", "/apps/none/history"} {
-		if status, page := get(t, c, n.URL+path); status != http.StatusNotFound || !strings.Contains(page, "Not here") {
-			t.Errorf("%s: status %d", path, status)
+	const app = `<h1>Not here</h1>
+<p>none is neither installed on this node nor in its store. <a href="/store">`
+	for path, want := range map[string]string{"/apps/none": app, "/apps/none/logs": app, "/apps/none/logs.txt": app, "/apps/none/credentials": app, "/apps/none/history": app, "/backups/none": `<h1>Not here</h1>
+<p>This node has no repository none for backups. <a href="/backups">`} {
+		if status, page := get(t, c, n.URL+path); status != http.StatusNotFound || !strings.Contains(page, want) {
+			t.Errorf("%s: status %d\n%s", path, status, page)
 		}
 	}
 }
