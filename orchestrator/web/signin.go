@@ -56,7 +56,6 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		Problem   string
 		Unclaimed bool
 		Code      bool   // the first owner's password takes one, too
-		Passkey   bool   // there are some for the name of this page
 		Named     bool   // there are other users than the first owner
 		Name      string // as it was typed
 		Passkey   bool   // there are some of the first owner's for the name of this page
