@@ -425,27 +425,29 @@ const newNamespace = "systemctl --user stop " + dist.ProberUnit + " podman.socke
 var _ = Describe("the disk", func() {
 	limited := func(ctx context.Context, dir, size string) {
 		GinkgoHelper()
-		asRoot(ctx, fmt.Sprintf(`mkdir -p /tmp/kept && rm -rf /tmp/kept/* && cp -a %[1]s /tmp/kept/ && mount -t tmpfs -o size=%[2]s,mode=0700,uid=1000,gid=1000 none %[1]s && cp -a /tmp/kept/$(basename %[1]s)/. %[1]s/`, dir, size))
 		DeferCleanup(func(ctx SpecContext) {
 			asRoot(ctx, "umount -l "+dir+" 2>/dev/null || true")
 			onNode(ctx, newNamespace)
 		})
+		asRoot(ctx, fmt.Sprintf(`mkdir -p /tmp/kept && rm -rf /tmp/kept/* && cp -a %[1]s /tmp/kept/ && mount -t tmpfs -o size=%[2]s,mode=0700,uid=1000,gid=1000 none %[1]s && cp -a /tmp/kept/$(basename %[1]s)/. %[1]s/`, dir, size))
 	}
 
-	It("is full where the records are: a request is refused, nothing changes", func(ctx SpecContext) {
+	It("is full where the records are: what would run more is refused, and what runs can be stopped", func(ctx SpecContext) {
 		fresh(ctx)
 		before, check := installed(ctx, "page")
 		dir := nodes.DataDir + "/_daemon/state"
 		onNode(ctx, "systemctl --user stop %s", nodes.DaemonUnit)
-		limited(ctx, dir, "256k")
-		onNode(ctx, "systemctl --user start %s; head -c 1M /dev/zero > %s/filler; true", nodes.DaemonUnit, dir)
+		limited(ctx, dir, "8m")
+		onNode(ctx, "systemctl --user start %s; head -c 16M /dev/zero > %s/filler; true", nodes.DaemonUnit, dir)
 		Expect(node.SSH.AwaitDaemon(ctx)).To(Succeed())
-		_, err := rpc.Request(ctx, "stop", "page", false)
+		_, err := rpc.Request(ctx, "restart", "page", false)
 		Expect(err).To(MatchError(ContainSubstring("no space left")))
 		Expect(matrix.CheckUntouched(app("page"), before, settled(ctx, app("page"), before, bound))).To(BeEmpty())
+		do(ctx, "stop", "page")
+		eventually(ctx, app("page"), nil, bound, matrix.CheckStopped)
 		onNode(ctx, "rm %s/filler", dir)
 		begin := time.Now()
-		do(ctx, "restart", "page")
+		do(ctx, "start", "page")
 		recovered(begin, bound)
 		check()
 		onNode(ctx, "systemctl --user stop %s", nodes.DaemonUnit)
