@@ -129,7 +129,7 @@ var _ = Describe("adoption", func() {
 	}, SpecTimeout(5*time.Minute))
 
 	for _, point := range []string{"before", "after"} {
-		It("is cut "+point+" the conversion", func(ctx SpecContext) {
+		It("is cut "+point+" the conversion", Label("long"), func(ctx SpecContext) {
 			do(ctx, "adopt", "ledger")
 			onNode(ctx, "rm -f /run/user/$(id -u)/archipelago-*-*")
 			equip(ctx, "archipelago-faults", []string{"ARCHIPELAGO_FAULT=cut:" + point + ":convert"}, nil)

@@ -400,8 +400,11 @@ var _ = Describe("the registry", func() {
 		fresh(ctx)
 		onNode(ctx, "podman rmi -af >/dev/null; true")
 	})
-	for _, c := range []struct{ mode, words string }{{"down", "pulling"}, {"damage", "digest"}} {
-		It(fmt.Sprintf("is there in the end (%s at first): nothing half-installed in between", c.mode), func(ctx SpecContext) {
+	for _, c := range []struct {
+		mode, words string
+		labels      Labels
+	}{{"down", "pulling", Label("long")}, {"damage", "digest", nil}} {
+		It(fmt.Sprintf("is there in the end (%s at first): nothing half-installed in between", c.mode), c.labels, func(ctx SpecContext) {
 			tamper.set(c.mode)
 			DeferCleanup(func() { tamper.set("") })
 			_, err := rpc.Do(ctx, "install", "ledger", false, nil)
