@@ -22,8 +22,8 @@ type suspects struct {
 }
 
 type suspect struct {
-	at time.Time
-	n  int
+	first, at time.Time // at: the last one
+	n         int
 }
 
 // note adds one.
@@ -37,15 +37,20 @@ func (s *suspects) note(address string, now time.Time) {
 	if _, ok := s.last[address]; !ok && len(s.last) == maxSuspects {
 		delete(s.last, s.end(func(a, b time.Time) bool { return a.Before(b) }))
 	}
-	s.last[address] = suspect{now, s.last[address].n + 1}
+	one := s.last[address]
+	if one.n == 0 {
+		one.first = now
+	}
+	s.last[address] = suspect{one.first, now, one.n + 1}
 }
 
-// owned takes one back: its code was right so soon after that it was the owner, who mistyped.
+// owned takes one back: its code was right so soon after the first wrong one that it was the owner,
+// who mistyped.
 func (s *suspects) owned(address string, slip time.Duration, now time.Time) bool {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	one, ok := s.last[address]
-	if ok = ok && now.Sub(one.at) < slip; ok {
+	if ok = ok && now.Sub(one.first) < slip; ok {
 		delete(s.last, address)
 	}
 	return ok
@@ -108,7 +113,7 @@ func (r *Reconciler) PasswordKnown(address string) {
 	r.operations.Changed("")
 }
 
-// PasswordProven tells that both came from there.
+// PasswordProven tells that both came from there, or a passkey, which counts for both.
 func (r *Reconciler) PasswordProven(address string) {
 	if r.suspects.owned(address, notify.OwnSlip, time.Now()) {
 		r.operations.Changed("")

@@ -49,6 +49,22 @@ func TestAKnownPasswordIsANotice(t *testing.T) {
 	})
 }
 
+// TestAGuesserIsNotHiddenByAnOwnerBesideIt has both come from one address, as behind a router.
+func TestAGuesserIsNotHiddenByAnOwnerBesideIt(t *testing.T) {
+	var s suspects
+	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)
+	for range 3 {
+		s.note("192.0.2.7", now)
+		now = now.Add(notify.OwnSlip - time.Second)
+	}
+	if s.owned("192.0.2.7", notify.OwnSlip, now) {
+		t.Error("codes that were tried for longer than an owner's slip takes are said to have been one")
+	}
+	if what, _ := s.lately(now); !strings.HasSuffix(what, "from 192.0.2.7, and 2 times before") {
+		t.Errorf("%q", what)
+	}
+}
+
 func TestWhoKnowsThePasswordCannotBeHidden(t *testing.T) {
 	var s suspects
 	now := time.Date(2030, 1, 1, 12, 0, 0, 0, time.UTC)

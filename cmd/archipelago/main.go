@@ -233,7 +233,7 @@ func (d *daemon) run(ctx context.Context) error {
 	plain := http.NewServeMux() // the unencrypted port's
 	started := time.Now()
 	reached := func() []string { return addresses(d.names.Host, port) }
-	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Passwords: passwords, Sessions: sessions, DataDir: d.dataDir, Node: certificate.Local(d.names.Host), Addresses: reached, Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
+	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Sessions: sessions, DataDir: d.dataDir, Node: certificate.Local(d.names.Host), Addresses: reached, Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
 	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
 	metrics := guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
 	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started, Fingerprint: authority.Fingerprint(), Addresses: reached}

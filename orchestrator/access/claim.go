@@ -182,14 +182,7 @@ func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, pa
 	if err := judge(strings.TrimSpace(password)); err != nil {
 		return false, err
 	}
-	// The second factor of an owner before is none of this one's, nor are the passkeys and the users.
-	if err := g.sessions.Factor.Off(); err != nil && !errors.Is(err, ErrNoFactor) {
-		return false, err
-	}
-	if _, err := g.sessions.Passkeys.RemoveAll(); err != nil {
-		return false, err
-	}
-	if err := g.sessions.Users.clear(); err != nil {
+	if err := g.sessions.forget(); err != nil {
 		return false, err
 	}
 	line, err := c.passwords.set(password, true)
@@ -198,4 +191,33 @@ func (g *Guard) Claim(w http.ResponseWriter, r *http.Request, c *Claim, code, pa
 	}
 	setCookie(w, g.sessions.begin(r, g.sessions.credentialsWith(line)), sessionLife)
 	return false, nil
+}
+
+// SetPassword makes a password the first owner's for whoever has the node's token. Where the node
+// has no owner, that makes one, as a claim does.
+func (s *Sessions) SetPassword(password string) error {
+	if !long(strings.TrimSpace(password)) {
+		return ErrLength
+	}
+	switch set, err := s.passwords.isSet(); {
+	case err != nil:
+		return err
+	case !set:
+		if err := s.forget(); err != nil {
+			return err
+		}
+	}
+	return s.passwords.Set(password)
+}
+
+// forget removes what is of an owner before, and none of the next one's: the second factor, the
+// passkeys and the users.
+func (s *Sessions) forget() error {
+	if err := s.Factor.Off(); err != nil && !errors.Is(err, ErrNoFactor) {
+		return err
+	}
+	if _, err := s.Passkeys.RemoveAll(); err != nil {
+		return err
+	}
+	return s.Users.clear()
 }

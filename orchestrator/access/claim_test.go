@@ -256,3 +256,46 @@ func TestCodesAreReadHoweverTheyAreTyped(t *testing.T) {
 		}
 	}
 }
+
+// TestAPasswordByTheTokenIsOfANewOwnerWhereThereIsNone has root take the password away, and somebody
+// set another with the token in place of a claim.
+func TestAPasswordByTheTokenIsOfANewOwnerWhereThereIsNone(t *testing.T) {
+	g, d, _ := withPasskey(t)
+	s := g.sessions
+	if _, err := s.Users.Add("anna", Owner); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.Factor.write(factorFile{Format: factorFormat, Secret: "MFRGG"}); err != nil {
+		t.Fatal(err)
+	}
+	left := func() (n int) {
+		passkeys, err1 := s.Passkeys.List()
+		users, err2 := s.Users.List()
+		factor, err3 := s.Factor.Status()
+		if err := errors.Join(err1, err2, err3); err != nil {
+			t.Error(err)
+		}
+		if n = len(passkeys) + len(users); factor.On {
+			n++
+		}
+		return n
+	}
+	if err := s.SetPassword(good); err != nil || left() != 3 {
+		t.Fatalf("the owner, who forgot the password, has %d of what is the owner's: %v", left(), err)
+	}
+	if err := os.Remove(s.passwords.file); err != nil {
+		t.Fatal(err)
+	}
+	if err := s.SetPassword("short"); !errors.Is(err, ErrLength) {
+		t.Errorf("a short one: %v", err)
+	}
+	if all, err := s.Passkeys.List(); err != nil || len(all) != 1 {
+		t.Errorf("a password that is not taken leaves %+v, %v", all, err)
+	}
+	if err := s.SetPassword(good); err != nil || left() != 0 {
+		t.Errorf("the next owner has %d of what was the one's before: %v", left(), err)
+	}
+	if _, err := use(t, g, d); !errors.Is(err, ErrPasskey) {
+		t.Errorf("the owner before: %v", err)
+	}
+}

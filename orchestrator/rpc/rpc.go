@@ -58,7 +58,6 @@ type Server struct {
 	Reconciler   *orchestrator.Reconciler
 	Subscription *subscription.Subscription
 	Engine       Host
-	Passwords    *access.Passwords
 	Sessions     *access.Sessions
 	DataDir      string
 	Node         string          // its name, such as "box.local"
@@ -285,7 +284,7 @@ func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswo
 		s.Reconciler.Audit(who(r), "set password", access.ErrWeak)
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("this password was not taken: %w", weak))
 	}
-	err := s.Passwords.Set(r.Msg.Password)
+	err := s.Sessions.SetPassword(r.Msg.Password)
 	s.Reconciler.Audit(who(r), "set password", err)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)

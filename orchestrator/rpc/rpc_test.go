@@ -60,7 +60,7 @@ func serverOver(t testing.TB, dir string, engine orchestrator.Engine) (*Server, 
 	passwords := access.NewPasswords(dir)
 	r := orchestrator.New(engine, store, sec, cat, t.TempDir(), log)
 	sub := subscription.Open(t.Context(), t.TempDir(), time.Now, r.SetCatalog)
-	return &Server{Reconciler: r, Subscription: sub, Passwords: passwords, Sessions: access.OpenSessions(dir, "sesame", passwords, log), Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}, store
+	return &Server{Reconciler: r, Subscription: sub, Sessions: access.OpenSessions(dir, "sesame", passwords, log), Program: t.TempDir() + "/none", End: func() {}, StartedAt: time.Now()}, store
 }
 
 func call(h http.Handler, method, contentType, token string, body []byte) *httptest.ResponseRecorder {

@@ -24,7 +24,7 @@ func household(t *testing.T) (*Server, http.Handler, *access.Guard, string) {
 	s.Addresses = func() []string { return []string{"https://box.local:7443", "https://192.0.2.7:7443"} }
 	guard := access.NewGuard(s.Sessions)
 	_, h := s.Handler(guard)
-	if err := s.Passwords.Set("correct horse battery"); err != nil {
+	if err := s.Sessions.SetPassword("correct horse battery"); err != nil {
 		t.Fatal(err)
 	}
 	return s, h, guard, dir

@@ -72,6 +72,7 @@ func (s *Server) claim(w http.ResponseWriter, r *http.Request) {
 	l := in(r)
 	switch {
 	case err == nil:
+		s.Reconciler.PasswordChanged()
 		http.Redirect(w, r, "/sheet", http.StatusSeeOther)
 	case errors.Is(err, access.ErrClaimed):
 		s.signInPage(w, r, http.StatusConflict, l.t("This node has an owner already. If it is not you, its console tells: 'archipelago claim'."))

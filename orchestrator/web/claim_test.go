@@ -92,6 +92,7 @@ func TestANodeWithoutAnOwnerShowsNothingButTheClaim(t *testing.T) {
 func TestClaimingANode(t *testing.T) {
 	n := claimable(t)
 	code := n.pages.Claim.Code()
+	n.pages.Reconciler.PasswordKnown("192.0.2.7") // that of an owner before
 	for what, refused := range map[string]struct {
 		form   url.Values
 		header []string
@@ -136,6 +137,9 @@ func TestClaimingANode(t *testing.T) {
 	c := n.visitor(t)
 	if status := post(t, c, n.URL+"/claim", n.claiming(strings.ToLower(code), good)); status != http.StatusOK {
 		t.Fatalf("status %d", status)
+	}
+	if n.suspects() {
+		t.Error("the next owner is told of the password of the one before")
 	}
 	_, sheet := get(t, c, n.URL+"/sheet")
 	for _, want := range []string{"box.local", "https://192.0.2.7:7443", "0123 4567 89ab cdef", "Install your first application"} {

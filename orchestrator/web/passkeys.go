@@ -125,6 +125,7 @@ func (s *Server) loginByPasskey(w http.ResponseWriter, r *http.Request) {
 	switch {
 	case answered:
 	case err == nil:
+		s.Reconciler.PasswordProven(access.From(r))
 		s.Reconciler.Audit(access.Who(r), "sign in by the passkey "+by.Name, nil)
 		http.Redirect(w, r, "/", http.StatusSeeOther)
 	case errors.Is(err, access.ErrPasskey):

@@ -132,8 +132,11 @@ func TestAnOwnerSignsInByAPasskey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if _, status, _ := enters(t, n, d, n.URL); status != http.StatusOK {
-		t.Errorf("beside a second factor: status %d", status)
+	if sent(t, n.visitor(t), n.URL, "/login", url.Values{"token": {good}}); !n.suspects() {
+		t.Error("nobody is told of the password without a code")
+	}
+	if _, status, _ := enters(t, n, d, n.URL); status != http.StatusOK || n.suspects() {
+		t.Errorf("beside a second factor: status %d, or it was not the owner, whose passkey came next", status)
 	}
 	other := passkeytest.New()
 	if status, _ := makes(t, c, n, other, n.URL, url.Values{"name": {"key"}, "password": {good}}); status != http.StatusConflict {
@@ -176,6 +179,11 @@ func TestAnOwnerSignsInByAPasskey(t *testing.T) {
 	}
 }
 
+// suspects tells whether the owner is told that somebody may know the password.
+func (n *node) suspects() bool {
+	return slices.ContainsFunc(n.pages.Reconciler.Attention(n.pages.Reconciler.Installed()), func(c notify.Condition) bool { return c.Kind == notify.Password })
+}
+
 // TestWhoKnowsThePasswordIsNamed has somebody type it without the code, and the owner read of it.
 func TestWhoKnowsThePasswordIsNamed(t *testing.T) {
 	n := site(t, t.TempDir(), "sesame")
@@ -195,32 +203,29 @@ func TestWhoKnowsThePasswordIsNamed(t *testing.T) {
 		t.Fatal(err)
 	}
 	c, _ := n.owner(t)
-	told := func() bool {
-		return slices.ContainsFunc(n.pages.Reconciler.Attention(n.pages.Reconciler.Installed()), func(c notify.Condition) bool { return c.Kind == notify.Password })
-	}
 	enter := func(password, code string) {
 		t.Helper()
 		sent(t, n.visitor(t), n.URL, "/login", url.Values{"token": {password}, "code": {code}})
 	}
 	enter("incorrect horse", recovery[0])
-	if told() {
+	if n.suspects() {
 		t.Error("a wrong password is said to be known")
 	}
 	enter(good, "000000")
-	if !told() {
+	if !n.suspects() {
 		t.Error("nobody is told")
 	}
 	if _, page := get(t, c, n.URL+"/"); !strings.Contains(page, `<a href="/system#password">Your password</a>`) || !strings.Contains(page, "without the right code at ") || !strings.Contains(page, " from 127.0.0.1") {
 		t.Errorf("Home says\n%s", page)
 	}
 	enter(good, recovery[0])
-	if told() {
+	if n.suspects() {
 		t.Error("it was the owner, who mistyped")
 	}
 	form := func(code string) url.Values {
 		return url.Values{"password": {good}, "code": {code}, "form": {tokenOf(t, c, n.URL+"/system/factor/codes")}}
 	}
-	if status, _ := sent(t, c, n.URL, "/system/factor/codes", form("000000")); status != http.StatusConflict || !told() {
+	if status, _ := sent(t, c, n.URL, "/system/factor/codes", form("000000")); status != http.StatusConflict || !n.suspects() {
 		t.Errorf("on the page of the second factor: status %d", status)
 	}
 	// Recovery codes anew, by one of those before, which are void then.
@@ -236,7 +241,7 @@ func TestWhoKnowsThePasswordIsNamed(t *testing.T) {
 	if status, page := sent(t, c, n.URL, "/system/password", next); status != http.StatusOK {
 		t.Fatalf("another password: status %d:\n%s", status, page)
 	}
-	if told() {
+	if n.suspects() {
 		t.Error("another password is known to nobody")
 	}
 }

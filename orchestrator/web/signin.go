@@ -57,9 +57,9 @@ func (s *Server) signInPage(w http.ResponseWriter, r *http.Request, status int, 
 		Unclaimed bool
 		Code      bool   // the first owner's password takes one, too
 		Named     bool   // there are other users than the first owner
-		Name      string // as it was typed
+		Name      string // as it was typed; of a form that was read, as a page that is asked for reads none
 		Passkey   bool   // there are some of the first owner's for the name of this page
-	}{s.outside(r, in(r).t("Sign in")), problem, s.unclaimed(), s.takesCode(), s.hasUsers(), access.AsTyped(r.PostFormValue("name")), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r))})
+	}{s.outside(r, in(r).t("Sign in")), problem, s.unclaimed(), s.takesCode(), s.hasUsers(), access.AsTyped(r.PostForm.Get("name")), !s.unclaimed() && s.Sessions.Passkeys.Of(access.PasskeyHost(r))})
 }
 
 // hasUsers tells whether others may sign in than the node's first owner.

@@ -195,7 +195,7 @@ func (s *Server) forbidden(w http.ResponseWriter, r *http.Request) {
 // another owner's.
 func (s *Server) first(next http.HandlerFunc) http.HandlerFunc {
 	return func(w http.ResponseWriter, r *http.Request) {
-		if own, _ := s.Guard.SignedIn(r); own.User != "" {
+		if own, ok := s.Guard.SignedIn(r); !ok || own.User != "" { // the session may have ended meanwhile
 			s.forbidden(w, r)
 			return
 		}
