@@ -173,12 +173,12 @@ func TestAKnownPasswordIsSaidOnce(t *testing.T) {
 	d.at(0, typed)
 	d.at(OwnSlip/2, calm) // it was the owner
 	d.at(time.Hour, typed)
-	d.at(OwnSlip, typed, "Your password may be known to somebody else")
+	d.at(OwnSlip, typed, "The password of the first owner may be known to somebody else")
 	for range 10 {
 		d.at(time.Hour, Known{Password: "it was typed again", HoursKnown: true})
 	}
 	d.at(time.Minute, Known{}) // started anew
-	d.at(time.Hour, calm, "Your password was typed with no wrong code for six hours, or is another one now")
+	d.at(time.Hour, calm, "The password of the first owner was typed with no wrong code for six hours, or is another one now")
 }
 
 func TestADiskThatFillsIsSaidAgainWhenItIsFull(t *testing.T) {

@@ -122,7 +122,7 @@ func Look(k Known) Found {
 			Remedy: "applications run on, and nothing is done to them until it answers; 'archy doctor' says more", Wait: silentFor})
 	}
 	if k.Password != "" {
-		f.add(Condition{Kind: Password, Subject: "Your password", Severity: Urgent, What: "may be known to somebody else", Over: "was typed with no wrong code for six hours, or is another one now", Text: k.Password,
+		f.add(Condition{Kind: Password, Subject: "The password of the first owner", Severity: Urgent, What: "may be known to somebody else", Over: "was typed with no wrong code for six hours, or is another one now", Text: k.Password,
 			Remedy: "if that was not you, change it on the page System ('archy password'), which signs all other browsers out, and remove passkeys that you do not know", Wait: OwnSlip})
 	}
 	f.unsure[Password] = !k.HoursKnown

@@ -71,6 +71,10 @@ func (s *Server) factorProblem(w http.ResponseWriter, r *http.Request, status in
 // beginFactor makes a secret. It takes the password: whoever finds a browser signed in must not
 // be able to keep its owner out.
 func (s *Server) beginFactor(w http.ResponseWriter, r *http.Request) {
+	if s.takesCode() { // the form of a page that is older: without a code, its password would be somebody else's
+		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(access.ErrHasFactor.Error())))
+		return
+	}
 	if !s.proven(w, r, "second factor begin", "", s.factorProblem) {
 		return
 	}

@@ -215,12 +215,17 @@ func TestWhoKnowsThePasswordIsNamed(t *testing.T) {
 	if !n.suspects() {
 		t.Error("nobody is told")
 	}
-	if _, page := get(t, c, n.URL+"/"); !strings.Contains(page, `<a href="/system#password">Your password</a>`) || !strings.Contains(page, "without the right code at ") || !strings.Contains(page, " from 127.0.0.1") {
+	if _, page := get(t, c, n.URL+"/"); !strings.Contains(page, `<a href="/system#password">The password of the first owner</a>`) || !strings.Contains(page, "without the right code at ") || !strings.Contains(page, " from 127.0.0.1") {
 		t.Errorf("Home says\n%s", page)
 	}
 	enter(good, recovery[0])
 	if n.suspects() {
 		t.Error("it was the owner, who mistyped")
+	}
+	// A page that was open when the second factor was turned on asks for none of its codes.
+	begin := url.Values{"password": {good}, "form": {tokenOf(t, c, n.URL+"/system/factor/begin")}}
+	if status, page := sent(t, c, n.URL, "/system/factor/begin", begin); status != http.StatusConflict || !strings.Contains(page, access.ErrHasFactor.Error()) || n.suspects() {
+		t.Errorf("setting up a second one: status %d, or the owner's password is said to be known:\n%s", status, page)
 	}
 	form := func(code string) url.Values {
 		return url.Values{"password": {good}, "code": {code}, "form": {tokenOf(t, c, n.URL+"/system/factor/codes")}}
