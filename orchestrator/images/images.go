@@ -176,7 +176,7 @@ func (k *Keeper) remove(ctx context.Context, image string) {
 	k.log.Info("removed an image that nothing needs", "image", image)
 }
 
-// begin says of an image that it goes, unless something needs it. Whoever accepts a record
+// begin says of an image that it goes, unless something needs it, or another sweep has it go. Whoever accepts a record
 // that names it after this asks for the image later still, and waits.
 func (k *Keeper) begin(image string) bool {
 	k.mu.Lock()
@@ -185,7 +185,7 @@ func (k *Keeper) begin(image string) bool {
 	if slices.Contains(needed, image) {
 		k.known[image] = time.Time{}
 	}
-	if !sure || k.known[image].IsZero() {
+	if _, goes := k.going[image]; goes || !sure || k.known[image].IsZero() {
 		return false
 	}
 	k.going[image] = make(chan struct{})

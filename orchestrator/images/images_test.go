@@ -238,3 +238,20 @@ func TestImagesAreSweptFromTimeToTime(t *testing.T) {
 		<-done
 	})
 }
+
+// TestTwoSweepsRemoveAnImageOnce has a second sweep come while the first has an image go.
+func TestTwoSweepsRemoveAnImageOnce(t *testing.T) {
+	over(t, func(t *testing.T, n *node, keeper func() *images.Keeper) {
+		n.need("old")
+		k := keeper()
+		k.Sweep(t.Context())
+		n.need()
+		k.Sweep(t.Context())
+		time.Sleep(images.Stay)
+		n.removing = func(string) { n.removing = nil; k.Sweep(t.Context()) }
+		k.Sweep(t.Context())
+		if got := n.seen(); got != "old" {
+			t.Errorf("removed %q", got)
+		}
+	})
+}
