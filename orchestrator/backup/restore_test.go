@@ -305,7 +305,7 @@ func TestRestoreWhoseSecretsAreRefusedLeavesNoData(t *testing.T) {
 	if _, err := restore(t, m, c); err == nil || len(n.restored) > 0 {
 		t.Errorf("%v, %+v", err, n.restored)
 	}
-	if got := n.seen(); !strings.HasSuffix(got, "delete pair") {
+	if got := n.seen(); !strings.HasSuffix(got, "delete pair.restore, delete pair.restore.old") {
 		t.Errorf("its data is left for whoever installs it next: %s", got)
 	}
 	if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || len(n.store.Data("pair").Volumes) > 0 {
