@@ -430,7 +430,7 @@ func (p *planning) away(d *state.Desired, m *manifest.Manifest) string {
 func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 	met := p.met(d, m)
 	for _, app := range slices.Sorted(maps.Keys(met)) {
-		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(met[app]) {
+		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(met[app]) && !p.goesFirst(d, dep) {
 			return fmt.Sprintf("waiting for %s, which is being updated with the data that it has of it", app)
 		}
 	}
@@ -462,6 +462,12 @@ func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 		}
 	}
 	return ""
+}
+
+// goesFirst tells whether an application is updated before another one whose data it has: of two
+// that are to be, each would wait for the other, whose update begins once nobody has its data.
+func (p *planning) goesFirst(d, dep *state.Desired) bool {
+	return d.Update != nil && dep.Update.Phase == state.Staged && p.anyRunning(d.Manifest) && slices.Contains(p.needed(d, d.Update.To), dep.App)
 }
 
 func (p *planning) notReady(d *state.Desired) string {
