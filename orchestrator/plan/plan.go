@@ -510,6 +510,12 @@ func (p *planning) diskless(app string) (why, dir string) {
 			}
 		}
 	}
+	for _, volume := range p.Data[app].Volumes {
+		dir := p.Data[app].Dir(p.Renderer.DataDir, app, volume)
+		if why := p.Observed.Disks[dir]; why != "" {
+			return "waiting for " + why, dir
+		}
+	}
 	return "", ""
 }
 
@@ -569,7 +575,11 @@ func (p *planning) absent(d *state.Desired) Plan {
 	if d.Purge {
 		// Its data is on record until all of it is deleted, and on no other disk is anything deleted.
 		if why, dir := p.diskless(d.App); why != "" {
-			out.Waiting = fmt.Sprintf("%s; or, if that is lost, make the directory %s", why, path.Dir(dir))
+			lost := "make the directory " + path.Dir(dir)
+			if path.Dir(dir) == p.homes(d.App)[0] { // where its owner has mounted it
+				lost = "remove the directory " + dir
+			}
+			out.Waiting = why + "; or, if that is lost, " + lost
 			if len(own) == 0 && len(p.files[d.App]) == 0 {
 				return out
 			}
