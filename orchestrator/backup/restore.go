@@ -59,7 +59,7 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 	if err := m.Node.Admit(rec, b.Consent); err != nil {
 		return 0, err
 	}
-	if len(m.Store.Data(b.App).Volumes) > 0 {
+	if m.Store.Data(b.App).App != "" { // or secrets, of one without volumes
 		return 0, fmt.Errorf("%w: %s has data on this node; uninstall it with --purge before a backup takes its place", request.ErrRefused, b.App)
 	}
 	if err := m.nothingThere(b.App); err != nil {

@@ -166,6 +166,11 @@ func TestRestoreIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
+		{"secrets of one without volumes are there", func(t *testing.T, n *node, _ *content) {
+			if err := n.store.PutData(state.Data{App: "pair", Settings: map[string]string{"key": "ref"}}); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
 		{"data is on the disk, and not on record", func(t *testing.T, n *node, _ *content) {
 			if err := os.MkdirAll(filepath.Join(n.data, "pair", "db", "file"), 0o700); err != nil {
 				t.Fatal(err)
