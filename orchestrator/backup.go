@@ -37,7 +37,11 @@ func (n backupNode) Filled(m *manifest.Manifest, config map[string]string) (fill
 
 func (n backupNode) restored(d state.Desired, consent []string) func(state.Records) ([]state.Desired, error) {
 	return func(records state.Records) ([]state.Desired, error) {
-		return request.Restored(records, n.r.Offer(), time.Now(), d, consent)
+		decided, err := request.Restored(records, n.r.Offer(), time.Now(), d, consent)
+		if err == nil {
+			err = n.r.backupUnderWay(decided[:len(decided)-1]) // what comes along
+		}
+		return decided, err
 	}
 }
 

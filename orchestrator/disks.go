@@ -15,8 +15,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
-// lookAtDisks has an observation say which volumes that were moved, and which of the owner's
-// folders, are not on the disks that they were on; of those that are there, the disk is
+// lookAtDisks has an observation say which volumes, and which of the owner's folders, are not on the disks that they were on; of those that are there, the disk is
 // recorded where none is yet.
 func (r *Reconciler) lookAtDisks(obs *host.Observation, records state.Records) {
 	mounts, err := r.mounted()
@@ -28,7 +27,7 @@ func (r *Reconciler) lookAtDisks(obs *host.Observation, records state.Records) {
 	obs.Disks = map[string]string{}
 	for app, data := range records.Data {
 		d, _ := records.Get(app)
-		for volume, p := range data.Places {
+		for _, p := range data.Places {
 			for _, dir := range []string{p.Dir, p.Left} {
 				if d.Purge && mounts.Of(dir).At != known[dir].At && there(filepath.Dir(dir)) && !there(dir) {
 					continue // that its owner has made, since the disk is lost
@@ -37,8 +36,14 @@ func (r *Reconciler) lookAtDisks(obs *host.Observation, records state.Records) {
 					obs.Disks[dir] = why
 				}
 			}
-			if p.Dir != "" && obs.Disks[p.Dir] == "" && records.Installed(app) && !slices.Contains(obs.Missing[app], volume) {
-				r.learnDisk(p.Dir, known, mounts)
+		}
+		for _, volume := range data.Volumes { // also where its owner has mounted a disk in the application's directory
+			dir := data.Dir(r.dataDir, app, volume)
+			if why := mounts.Absent(dir, known[dir]); why != "" && data.Places[volume].Dir == "" && !(d.Purge && !there(dir)) {
+				obs.Disks[dir] = why
+			}
+			if obs.Disks[dir] == "" && records.Installed(app) && !slices.Contains(obs.Missing[app], volume) {
+				r.learnDisk(dir, known, mounts)
 			}
 		}
 	}
@@ -114,9 +119,12 @@ func (r *Reconciler) forgetDisks() {
 		return // what may be in use is not known
 	}
 	used := map[string]bool{}
-	for _, data := range records.Data {
+	for app, data := range records.Data {
 		for _, p := range data.Places {
 			used[p.Dir], used[p.Left] = true, true
+		}
+		for _, volume := range data.Volumes {
+			used[data.Dir(r.dataDir, app, volume)] = true
 		}
 	}
 	for _, f := range records.Folders {

@@ -96,6 +96,67 @@ func TestADiskThatComesLateIsWaitedFor(t *testing.T) {
 	})
 }
 
+// TestADiskInTheApplicationsDirectoryIsWaitedFor as one that a volume was moved to, until all of
+// the application is deleted.
+func TestADiskInTheApplicationsDirectoryIsWaitedFor(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, dir := empty(), t.TempDir()
+		r, _ := movingNode(t, h, dir)
+		at := r.dataDir + "/pair/db"
+		big, other := disk.Disk{UUID: "bbbb", Name: "BIG", At: at}, disk.Disk{UUID: "cccc", At: at}
+		h.mount(r, big)
+		time.Sleep(2 * passInterval)
+		synctest.Wait()
+		if got := stateOf(t, r); got != view.Up || r.store.Disks()[at] != big {
+			t.Fatal(got, r.store.Disks())
+		}
+		h.mu.Lock()
+		body := h.obs.Files["pair-db.container"]
+		h.mu.Unlock()
+		if !strings.Contains(body, "ExecCondition=%h/.local/bin/archipelago on-disk") {
+			t.Errorf("systemd starts it without its disk: %s", body)
+		}
+		if err := ask(t, r, "stop"); err != nil {
+			t.Fatal(err)
+		}
+		h.mount(r)
+		if _, err := r.Request(request.Request{App: "pair", Verb: "start"}); err != nil {
+			t.Fatal(err)
+		}
+		waits(t, h, r, "disk BIG (bbbb) at "+at+": connect and mount it")
+		r.forgetDisks()
+		h.mount(r, other)
+		waits(t, h, r, "disk BIG (bbbb) at "+at+": another one is there, cccc; mount the right one")
+		if got, err := r.MoveVolume(t.Context(), "pair", "db", "", "owner", func(string) {}); err != nil || got != at || r.store.Disks()[at] != other {
+			t.Errorf("%s, %v, %v", got, err, r.store.Disks())
+		}
+		time.Sleep(passInterval)
+		synctest.Wait()
+		if got := stateOf(t, r); got != view.Up {
+			t.Errorf("with the disk that is to be there: %s", got)
+		}
+		h.mount(r)
+		gen, err := r.Request(request.Request{App: "pair", Verb: "uninstall", Purge: true})
+		if err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		if v, err := r.App("pair"); err != nil || r.operations.Status("pair").Observed >= gen || !strings.HasSuffix(v.Note, "or, if that is lost, remove the directory "+at) {
+			t.Errorf("%+v, %v", v, err)
+		}
+		if err := os.RemoveAll(at); err != nil {
+			t.Fatal(err)
+		}
+		time.Sleep(10 * time.Minute)
+		synctest.Wait()
+		gone(t, r.dataDir+"/pair")
+		if disks := r.store.Disks(); len(disks) > 0 {
+			t.Errorf("disks of nothing are known: %v", disks)
+		}
+	})
+}
+
 // TestNothingIsDeletedOnADiskThatTookTheOthersPlace: neither by a purge, nor what a move has left.
 func TestNothingIsDeletedOnADiskThatTookTheOthersPlace(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

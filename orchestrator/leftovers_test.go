@@ -85,7 +85,7 @@ func TestARestorationThatWasCutOffIsSettledAtTheStart(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {
 		dir := t.TempDir()
 		record := perform.Snapshots(dir+"/data") + "/pair.restore.json"
-		if err := errors.Join(os.MkdirAll(dir+"/data/pair/db", 0o700), os.MkdirAll(filepath.Dir(record), 0o700), os.WriteFile(record, nil, 0o600)); err != nil {
+		if err := errors.Join(os.MkdirAll(dir+"/data/pair/db", 0o700), os.MkdirAll(filepath.Dir(record), 0o700), os.WriteFile(record, []byte("-"), 0o600)); err != nil {
 			t.Fatal(err)
 		}
 		h := empty()
@@ -178,4 +178,31 @@ func TestContainersOfNoApplicationAreNamed(t *testing.T) {
 			t.Errorf("a healthy node: %+v", f)
 		}
 	}
+}
+
+// TestWhatIsRequiredDoesNotComeAlongOverHalfARestoration: that would be taken for accepted.
+func TestWhatIsRequiredDoesNotComeAlongOverHalfARestoration(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir, offered := t.TempDir(), needy()
+		r := nodeWith(t, empty(), dir, offered)
+		synctest.Wait()
+		admit := func() (err error) {
+			d := state.Desired{App: "pair", Goal: state.Running, Manifest: offered["pair"].Manifest}
+			err = backupNode{r}.Admit(d, nil)
+			if unagreed, is := errors.AsType[*request.Unagreed](err); is {
+				err = backupNode{r}.Admit(d, unagreed.Asked)
+			}
+			return err
+		}
+		if err := admit(); err != nil {
+			t.Fatal(err)
+		}
+		record := perform.Snapshots(dir+"/data") + "/dep.restore.json"
+		if err := errors.Join(os.MkdirAll(filepath.Dir(record), 0o700), os.WriteFile(record, []byte("{"), 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if err := admit(); !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "dep: a restoration of it was cut off") {
+			t.Errorf("%v", err)
+		}
+	})
 }

@@ -30,6 +30,9 @@ func (r *Reconciler) work(ctx context.Context, d state.Desired, p plan.Plan) {
 	}
 	switch {
 	case err == nil:
+		if d.Purge && p.Waiting == "" {
+			r.forgetDisks() // whoever installs it again may do without
+		}
 		r.operations.Done(d.App, d.Generation, d.Goal == state.Absent && p.Waiting == "")
 	case away:
 		// FM6, the engine does not answer: the operation is not over, it waits for it.

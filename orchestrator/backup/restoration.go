@@ -8,11 +8,14 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"regexp"
+	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
+	"github.com/archipelago-cloud/archipelago/orchestrator/disk"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
@@ -23,16 +26,18 @@ type restoration struct {
 	Record  state.Desired `json:"record"` // to be accepted, last
 	Consent []string      `json:"consent,omitempty"`
 	Data    state.Data    `json:"data"`
+	Mounted []string      `json:"mounted,omitempty"` // volumes that are mount points
 }
 
 const (
 	restoredKind = ".restore"      // ends the name of the volumes of a restoration, until they are in their places
 	recordKind   = ".restore.json" // and of its record
+	revoked      = '-'             // begins it where the restoration was decided, and is being undone
 )
 
 // recordOf is the file that is there while something of a restoration is on the node that is
-// not the application's yet. It is empty as long as all of that has to go, and then holds the
-// restoration.
+// not the application's yet. It is empty as long as all of that has to go, then holds the
+// restoration, and says where that is revoked: some of it may be in its place.
 func (m *Manager) recordOf(app string) string { return filepath.Join(m.Snapshots, app+recordKind) }
 
 // restored is where the volumes of a restoration are, until they are in their places.
@@ -44,11 +49,16 @@ func (m *Manager) Left(app string) bool {
 	return !errors.Is(err, fs.ErrNotExist)
 }
 
+// appID is how applications are called.
+var appID = regexp.MustCompile(`^[a-z0-9-]+$`)
+
 // Unsettled are the applications of which a restoration is left.
 func (m *Manager) Unsettled() (apps []string) {
 	files, _ := filepath.Glob(filepath.Join(m.Snapshots, "*"+recordKind)) // the pattern is well formed
 	for _, file := range files {
-		apps = append(apps, strings.TrimSuffix(filepath.Base(file), recordKind))
+		if app := strings.TrimSuffix(filepath.Base(file), recordKind); appID.MatchString(app) { // or else no daemon has made it
+			apps = append(apps, app)
+		}
 	}
 	return apps
 }
@@ -77,6 +87,9 @@ func synced(dir string) error {
 // finish has what was restored be the application's. Called again after a cut, it continues.
 func (m *Manager) finish(ctx context.Context, r restoration) (gen uint64, err error) {
 	app := r.Record.App
+	if err := m.sameMounts(r); err != nil {
+		return 0, err
+	}
 	if err := m.Engine.PutBack(ctx, m.restored(app), filepath.Join(m.DataDir, app)); err != nil {
 		return 0, err
 	}
@@ -103,14 +116,44 @@ func (m *Manager) settled(app string) error {
 	return atomicfile.SyncDir(m.Snapshots)
 }
 
+// mounted are those volumes that are mount points.
+func (m *Manager) mounted(app string, volumes []string) (mounted []string) {
+	for _, v := range volumes {
+		if disk.MountPoint(filepath.Join(m.DataDir, app, v)) {
+			mounted = append(mounted, v)
+		}
+	}
+	return mounted
+}
+
+// sameMounts wants the file systems to be mounted that were when the restoration was decided.
+// What a disk holds that has come since is not the restoration's; and what is put beneath one that
+// has gone is covered once that is back.
+func (m *Manager) sameMounts(r restoration) error {
+	for _, v := range r.Data.Volumes {
+		dir := filepath.Join(m.DataDir, r.Record.App, v)
+		switch was, is := slices.Contains(r.Mounted, v), disk.MountPoint(dir); {
+		case was && !is:
+			return fmt.Errorf("%s is no mount point now, and was one when the restoration began; mount its disk, and restart the daemon", dir)
+		case is && !was:
+			return fmt.Errorf("something is mounted at %s, which was not when the restoration began; unmount it, and restart the daemon", dir)
+		}
+	}
+	return nil
+}
+
 // undo takes what a restoration has brought off the node: whoever installs the application
 // next must not find half of it. Called again after a cut, it continues.
 func (m *Manager) undo(ctx context.Context, app string) error {
-	if err := m.revoke(app); err != nil {
+	placed, err := m.revoke(app)
+	if err != nil {
 		return err
 	}
-	var err error
-	for _, dir := range []string{m.restored(app), m.restored(app) + ".old", filepath.Join(m.DataDir, app)} {
+	dirs := []string{m.restored(app), m.restored(app) + ".old"}
+	if placed { // what is there before that is not the restoration's
+		dirs = append(dirs, filepath.Join(m.DataDir, app))
+	}
+	for _, dir := range dirs {
 		err = errors.Join(err, m.Engine.DeleteTree(ctx, dir))
 	}
 	if err = errors.Join(err, m.Secrets.Delete(app), m.Store.DeleteData(app)); err != nil {
@@ -119,17 +162,33 @@ func (m *Manager) undo(ctx context.Context, app string) error {
 	return m.settled(app)
 }
 
-// revoke has a restoration not be finished any more. It needs no room: the disk may be full.
-func (m *Manager) revoke(app string) error {
-	f, err := os.OpenFile(m.recordOf(app), os.O_WRONLY|os.O_TRUNC, 0)
+// revoke has a restoration not be finished any more, and tells whether some of it may be in its
+// place. It needs no room: the disk may be full.
+func (m *Manager) revoke(app string) (placed bool, err error) {
+	js, err := os.ReadFile(m.recordOf(app))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil
+		return false, nil
 	}
+	if err != nil || undoing(js) {
+		return len(js) > 0, err
+	}
+	var r restoration
+	if err := json.Unmarshal(js, &r); err != nil {
+		return false, fmt.Errorf("%s: %w", m.recordOf(app), err)
+	}
+	if err := m.sameMounts(r); err != nil {
+		return false, err
+	}
+	f, err := os.OpenFile(m.recordOf(app), os.O_WRONLY, 0)
 	if err != nil {
-		return err
+		return false, err
 	}
-	return errors.Join(f.Sync(), f.Close())
+	_, err = f.WriteAt([]byte{revoked}, 0)
+	return true, errors.Join(err, f.Sync(), f.Close())
 }
+
+// undoing tells whether the record of a restoration has it be undone.
+func undoing(js []byte) bool { return len(js) == 0 || js[0] == revoked }
 
 // Settle finishes the restorations that were cut off, as far as all of them is on the node, and
 // undoes the others, in the name of who.
@@ -171,7 +230,7 @@ func (m *Manager) settleHeld(ctx context.Context, app, who string) error {
 	case !errors.Is(err, state.ErrNotFound):
 		return err
 	}
-	if len(js) == 0 {
+	if undoing(js) {
 		m.Log.Warn("undoing a restoration that was cut off", "app", app)
 		err := m.undo(ctx, app)
 		m.audit(who, app, "undo a restoration that was cut off", err)

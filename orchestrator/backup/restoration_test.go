@@ -11,6 +11,9 @@ import (
 	"strings"
 	"testing"
 
+	"golang.org/x/sys/unix"
+
+	"github.com/archipelago-cloud/archipelago/internal/mountstest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
@@ -128,17 +131,24 @@ func TestARestorationThatWasDecidedIsFinished(t *testing.T) {
 	}
 }
 
+// undecided is a restoration that a kill ends before it is decided, and the daemon after that.
+func undecided(t *testing.T) (*backup.Manager, *node) {
+	t.Helper()
+	m, n, c := bringing(t)
+	n.kill = "place db"
+	killed(t, func() { restore(t, m, c) })
+	home, restored := filepath.Join(n.data, "pair"), filepath.Join(m.Snapshots, "pair.restore")
+	if err := errors.Join(os.Rename(filepath.Join(home, "db"), filepath.Join(restored, "db")), os.RemoveAll(home), os.Truncate(restored+".json", 0)); err != nil { // as it was
+		t.Fatal(err)
+	}
+	return next(t, m)
+}
+
 // TestARestorationThatWasNotDecidedIsUndone, also where its undoing is cut off.
 func TestARestorationThatWasNotDecidedIsUndone(t *testing.T) {
-	for _, again := range []string{"", "delete pair.restore", "delete pair"} {
-		m, n, c := bringing(t)
-		n.kill = "place db"
-		killed(t, func() { restore(t, m, c) })
-		if err := os.Truncate(filepath.Join(m.Snapshots, "pair.restore.json"), 0); err != nil { // as before it was decided
-			t.Fatal(err)
-		}
-		if m, n = next(t, m); again != "" {
-			n.kill = again
+	for _, again := range []string{"", "delete pair.restore", "delete pair.restore.old"} {
+		m, n := undecided(t)
+		if n.kill = again; again != "" {
 			killed(t, func() { m.Settle(t.Context(), "the daemon") })
 			m, n = next(t, m)
 		}
@@ -147,6 +157,88 @@ func TestARestorationThatWasNotDecidedIsUndone(t *testing.T) {
 		if len(n.restored) > 0 {
 			t.Errorf("accepted: %+v", n.restored)
 		}
+	}
+}
+
+// TestWhatIsNotTheRestorationsStays: of a disk that was mounted late, say, with the data of the
+// node before.
+func TestWhatIsNotTheRestorationsStays(t *testing.T) {
+	m, n := undecided(t)
+	older := filepath.Join(n.data, "pair", "db", "file")
+	put(t, older, "older")
+	m.Settle(t.Context(), "the daemon")
+	if b, err := os.ReadFile(older); err != nil || string(b) != "older" {
+		t.Errorf("undone, and with it went what was there: %q, %v", b, err)
+	}
+	settled(t, m)
+
+	m, n, c := bringing(t)
+	older = filepath.Join(n.data, "pair", "db", "file")
+	unpacks := n.unpacks
+	n.unpacks = func(dir string) error { put(t, older, "older"); return unpacks(dir) }
+	_, err := restore(t, m, c)
+	if b, readErr := os.ReadFile(older); !errors.Is(err, request.ErrRefused) || readErr != nil || string(b) != "older" {
+		t.Errorf("what came while the backup was fetched: %q, %v, %v", b, readErr, err)
+	}
+	settled(t, m)
+}
+
+// TestARestorationIsFinishedOnTheDisksOnWhichItBegan: what has come since is not emptied for it,
+// and nothing is put beneath what has not come yet.
+func TestARestorationIsFinishedOnTheDisksOnWhichItBegan(t *testing.T) {
+	if !mountstest.Inside(t) {
+		return
+	}
+	mount := func(dir string) {
+		t.Helper()
+		if err := errors.Join(os.MkdirAll(dir, 0o700), unix.Mount("none", dir, "tmpfs", 0, "size=1m")); err != nil {
+			t.Fatal(err)
+		}
+	}
+	unmount := func(dir string) {
+		t.Helper()
+		if err := unix.Unmount(dir, 0); err != nil {
+			t.Fatal(err)
+		}
+	}
+	m, n, c := bringing(t)
+	n.kill = "place db"
+	killed(t, func() { restore(t, m, c) })
+	dir := filepath.Join(n.data, "pair", "files")
+	mount(dir)
+	put(t, filepath.Join(dir, "file"), "older")
+	m, n = next(t, m)
+	m.Settle(t.Context(), "the daemon")
+	if b, err := os.ReadFile(filepath.Join(dir, "file")); err != nil || string(b) != "older" || !m.Left("pair") || len(n.restored) > 0 {
+		t.Errorf("a disk that has come: %q, %v, %v", b, err, n.restored)
+	}
+	unmount(dir)
+	m.Settle(t.Context(), "the daemon")
+	complete(t, m, n, c)
+
+	m, n, c = bringing(t)
+	dir = filepath.Join(n.data, "pair", "files")
+	mount(dir)
+	n.kill = "place db"
+	killed(t, func() { restore(t, m, c) })
+	unmount(dir)
+	m, n = next(t, m)
+	m.Settle(t.Context(), "the daemon")
+	if inside, err := os.ReadDir(dir); err != nil || len(inside) > 0 || !m.Left("pair") || len(n.restored) > 0 {
+		t.Errorf("a disk that has not come: %v, %v, %v", inside, err, n.restored)
+	}
+}
+
+// TestAFileOfNoApplicationIsNoRestoration: to undo that would empty the directory of all.
+func TestAFileOfNoApplicationIsNoRestoration(t *testing.T) {
+	m, n, _ := bringing(t)
+	put(t, filepath.Join(n.data, "other", "db", "file"), "other's")
+	for _, name := range []string{"", ".", "_daemon"} {
+		put(t, filepath.Join(m.Snapshots, name+".restore.json"), "")
+	}
+	m.Settle(t.Context(), "the daemon")
+	if got := m.Unsettled(); len(got) > 0 || n.seen() != "" {
+		t.Errorf("%v, %s", got, n.seen())
 	}
 }
 

@@ -59,7 +59,7 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 	if err := m.Node.Admit(rec, b.Consent); err != nil {
 		return 0, err
 	}
-	if len(m.Store.Data(b.App).Volumes) > 0 {
+	if m.Store.Data(b.App).App != "" { // or secrets, of one without volumes
 		return 0, fmt.Errorf("%w: %s has data on this node; uninstall it with --purge before a backup takes its place", request.ErrRefused, b.App)
 	}
 	if err := m.nothingThere(b.App); err != nil {
@@ -68,7 +68,12 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 	if err := os.MkdirAll(m.Snapshots, 0o700); err != nil {
 		return 0, err
 	}
-	if err := unpack(ctx, m.restored(b.App)); err != nil {
+	err = unpack(ctx, m.restored(b.App))
+	mounted := m.mounted(b.App, b.Data.Volumes)
+	if err == nil {
+		err = m.nothingThere(b.App) // a disk may have come meanwhile, with data on it
+	}
+	if err != nil {
 		return 0, fmt.Errorf("restoring %s: %w", b.App, errors.Join(err, m.Engine.DeleteTree(context.WithoutCancel(ctx), m.restored(b.App))))
 	}
 	after(Fetched)
@@ -93,7 +98,7 @@ func (m *Manager) bringBack(ctx context.Context, b Backup, values map[string]str
 	after(Keyed)
 	data := b.Data
 	data.Places = nil // no backup says where on this node something is
-	r := restoration{Record: rec, Consent: b.Consent, Data: data}
+	r := restoration{Record: rec, Consent: b.Consent, Data: data, Mounted: mounted}
 	if err := m.decide(r); err != nil {
 		return 0, err
 	}

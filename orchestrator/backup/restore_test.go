@@ -166,6 +166,11 @@ func TestRestoreIsRefused(t *testing.T) {
 				t.Fatal(err)
 			}
 		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
+		{"secrets of one without volumes are there", func(t *testing.T, n *node, _ *content) {
+			if err := n.store.PutData(state.Data{App: "pair", Settings: map[string]string{"key": "ref"}}); err != nil {
+				t.Fatal(err)
+			}
+		}, request.ErrRefused, "pair has data on this node; uninstall it with --purge"},
 		{"data is on the disk, and not on record", func(t *testing.T, n *node, _ *content) {
 			if err := os.MkdirAll(filepath.Join(n.data, "pair", "db", "file"), 0o700); err != nil {
 				t.Fatal(err)
@@ -305,7 +310,7 @@ func TestRestoreWhoseSecretsAreRefusedLeavesNoData(t *testing.T) {
 	if _, err := restore(t, m, c); err == nil || len(n.restored) > 0 {
 		t.Errorf("%v, %+v", err, n.restored)
 	}
-	if got := n.seen(); !strings.HasSuffix(got, "delete pair") {
+	if got := n.seen(); !strings.HasSuffix(got, "delete pair.restore, delete pair.restore.old") {
 		t.Errorf("its data is left for whoever installs it next: %s", got)
 	}
 	if values, err := m.Secrets.All(pair()); err != nil || len(values) > 0 || len(n.store.Data("pair").Volumes) > 0 {

@@ -123,6 +123,13 @@ func (m Mounts) Absent(dir string, was Disk) string {
 	return fmt.Sprintf("disk %s at %s: connect and mount it", was, was.At)
 }
 
+// MountPoint tells whether something is mounted at a directory.
+func MountPoint(dir string) bool {
+	var s unix.Statx_t
+	err := unix.Statx(unix.AT_FDCWD, dir, unix.AT_SYMLINK_NOFOLLOW, unix.STATX_BASIC_STATS, &s)
+	return err == nil && s.Attributes&unix.STATX_ATTR_MOUNT_ROOT != 0
+}
+
 // Changes calls changed whenever something was mounted or unmounted, until the context ends.
 func Changes(ctx context.Context, changed func()) error {
 	// Each open file is told once (proc_pid_mounts(5)): Go's own poller must not have this one.

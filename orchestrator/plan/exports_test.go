@@ -200,4 +200,12 @@ func TestDataThatOthersHaveIsLetGoFirst(t *testing.T) {
 	if got := verbs(plan(o, gone, leaving)); got != "wait, stop[wallet], remove, forget" {
 		t.Errorf("planned %q", got)
 	}
+	// Of two that are to be updated, the one that has the other's data goes first.
+	updating.Update = &state.Update{To: &newer, Phase: state.Staged}
+	both, next := running(wallet), *wallet
+	next.Version = "2"
+	both.Update = &state.Update{To: &next, Phase: state.Staged}
+	if got := verbs(plan(o, updating, both)); got != "wait, prepare, stop[wallet], copy, switch, write-units, start[wallet], commit" {
+		t.Errorf("both: planned %q", got)
+	}
 }

@@ -430,7 +430,7 @@ func (p *planning) away(d *state.Desired, m *manifest.Manifest) string {
 func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 	met := p.met(d, m)
 	for _, app := range slices.Sorted(maps.Keys(met)) {
-		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(met[app]) {
+		if dep := p.desired[app]; dep != nil && dep.Update != nil && m.Mounts(met[app]) && !p.goesFirst(d, dep) {
 			return fmt.Sprintf("waiting for %s, which is being updated with the data that it has of it", app)
 		}
 	}
@@ -462,6 +462,12 @@ func (p *planning) waitsFor(d *state.Desired, m *manifest.Manifest) string {
 		}
 	}
 	return ""
+}
+
+// goesFirst tells whether an application is updated before another one whose data it has: of two
+// that are to be, each would wait for the other, whose update begins once nobody has its data.
+func (p *planning) goesFirst(d, dep *state.Desired) bool {
+	return d.Update != nil && dep.Update.Phase == state.Staged && p.anyRunning(d.Manifest) && slices.Contains(p.needed(d, d.Update.To), dep.App)
 }
 
 func (p *planning) notReady(d *state.Desired) string {
@@ -502,6 +508,12 @@ func (p *planning) diskless(app string) (why, dir string) {
 			if why := p.Observed.Disks[dir]; why != "" && (dir == places[volume].Dir || p.desired[app].Purge) {
 				return "waiting for " + why, dir
 			}
+		}
+	}
+	for _, volume := range p.Data[app].Volumes {
+		dir := p.Data[app].Dir(p.Renderer.DataDir, app, volume)
+		if why := p.Observed.Disks[dir]; why != "" {
+			return "waiting for " + why, dir
 		}
 	}
 	return "", ""
@@ -563,7 +575,11 @@ func (p *planning) absent(d *state.Desired) Plan {
 	if d.Purge {
 		// Its data is on record until all of it is deleted, and on no other disk is anything deleted.
 		if why, dir := p.diskless(d.App); why != "" {
-			out.Waiting = fmt.Sprintf("%s; or, if that is lost, make the directory %s", why, path.Dir(dir))
+			lost := "make the directory " + path.Dir(dir)
+			if path.Dir(dir) == p.homes(d.App)[0] { // where its owner has mounted it
+				lost = "remove the directory " + dir
+			}
+			out.Waiting = why + "; or, if that is lost, " + lost
 			if len(own) == 0 && len(p.files[d.App]) == 0 {
 				return out
 			}
