@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"os"
 	"path/filepath"
 	"slices"
 	"time"
@@ -45,12 +46,18 @@ func (p *Performer) lose(ctx context.Context, app string) error {
 	if err != nil {
 		return err
 	}
+	var lost []string // deleted last: a new directory must not get the number of the one before
 	for _, dir := range p.volumeDirs(app) {
-		if err := p.engine.DeleteTree(ctx, dir); err != nil {
+		if err := os.Rename(dir, dir+".lost"); err != nil {
 			return err
 		}
+		lost = append(lost, dir+".lost")
 	}
-	return p.engine.EnsureVolumes(ctx, p.volumeOwners(d.Manifest))
+	err = p.engine.EnsureVolumes(ctx, p.volumeOwners(d.Manifest))
+	for _, dir := range lost {
+		err = errors.Join(err, p.engine.DeleteTree(ctx, dir))
+	}
+	return err
 }
 
 // switched records that the copy is complete: from now on the new version is in force, or, on

@@ -60,7 +60,7 @@ func makes(t *testing.T, c *http.Client, n *node, d *passkeytest.Device, origin 
 // enters signs in by a passkey, as the script does it.
 func enters(t *testing.T, n *node, d *passkeytest.Device, origin string) (c *http.Client, status int, page string) {
 	t.Helper()
-	c = n.visitor(t)
+	c = n.from(n.visitor(t), "127.0.0.2")
 	status, options := sent(t, c, n.URL, "/login/passkey/begin", nil)
 	if status != http.StatusOK {
 		t.Fatalf("status %d: %s", status, options)

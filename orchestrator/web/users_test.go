@@ -259,7 +259,7 @@ func TestAnOwnerInvitesInTheBrowser(t *testing.T) {
 	if err != nil || !strings.HasPrefix(at.String(), n.URL+"/join?") {
 		t.Fatal(at, err)
 	}
-	guest := n.visitor(t)
+	guest := n.from(n.visitor(t), "127.0.0.2")
 	code := at.Query().Get("code")
 	if _, page := get(t, guest, at.String()); !strings.Contains(page, `value="anna"`) || !strings.Contains(page, `value="`+code+`"`) {
 		t.Errorf("the invitation:\n%s", page)
@@ -304,7 +304,7 @@ func TestAnOwnerInvitesInTheBrowser(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	for _, want := range []string{`"what":"add user anna as guest"}`, `"who":"anna on My Apps from 127.0.0.1","what":"take up an invitation of anna"}`, `"who":"anna on My Apps from 127.0.0.1","what":"sign in"}`, `"what":"sign in of anna","refused":`} {
+	for _, want := range []string{`"what":"add user anna as guest"}`, `"who":"anna on My Apps from 127.0.0.2","what":"take up an invitation of anna"}`, `"who":"anna on My Apps from 127.0.0.1","what":"sign in"}`, `"what":"sign in of anna","refused":`} {
 		if !strings.Contains(string(audit), want) {
 			t.Errorf("no %s in\n%s", want, audit)
 		}

@@ -1,12 +1,14 @@
 package web
 
 import (
+	"context"
 	"crypto/hmac"
 	"crypto/sha256"
 	"encoding/base64"
 	"io"
 	"log/slog"
 	"maps"
+	"net"
 	"net/http"
 	"net/http/cookiejar"
 	"net/http/httptest"
@@ -66,6 +68,16 @@ func (n *node) visitor(t *testing.T) *http.Client {
 		t.Fatal(err)
 	}
 	return &http.Client{Jar: jar, Transport: n.Client().Transport}
+}
+
+// from is a browser at another address of this machine's: wrong attempts count by address.
+func (n *node) from(c *http.Client, address string) *http.Client {
+	transport := c.Transport.(*http.Transport).Clone()
+	dialer := &net.Dialer{LocalAddr: &net.TCPAddr{IP: net.ParseIP(address)}}
+	transport.DialContext = func(ctx context.Context, network, _ string) (net.Conn, error) {
+		return dialer.DialContext(ctx, network, n.Listener.Addr().String())
+	}
+	return &http.Client{Jar: c.Jar, Transport: transport}
 }
 
 // owner is a browser that has signed in, and its cookie.
