@@ -132,7 +132,7 @@ func TestAnOwnerSignsInByAPasskey(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	if sent(t, n.visitor(t), n.URL, "/login", url.Values{"token": {good}}); !n.suspects() {
+	if sent(t, n.from(n.visitor(t), "127.0.0.2"), n.URL, "/login", url.Values{"token": {good}}); !n.suspects() {
 		t.Error("nobody is told of the password without a code")
 	}
 	if _, status, _ := enters(t, n, d, n.URL); status != http.StatusOK || n.suspects() {
