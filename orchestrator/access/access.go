@@ -341,6 +341,3 @@ func Who(r *http.Request) string {
 	}
 	return who
 }
-
-// From is the caller's address.
-func From(r *http.Request) string { return address(r) }

@@ -1,7 +1,6 @@
 package access
 
 import (
-	"bytes"
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base32"
@@ -119,10 +118,8 @@ func (f *Factor) read() (k factorFile, err error) {
 	if err != nil {
 		return k, fmt.Errorf("reading the second factor: %w", err)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	// Not the decoder's words: they may quote the secret.
-	if d.Decode(&k) != nil || k.Format != factorFormat || k.Secret == "" {
+	if strictly(b, &k) != nil || k.Format != factorFormat || k.Secret == "" {
 		return k, fmt.Errorf("%s is not a second factor that this daemon can read; 'archy second-factor off' removes it", f.file)
 	}
 	return k, nil

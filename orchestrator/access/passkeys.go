@@ -145,9 +145,7 @@ func (p *Passkeys) read() (f passkeysFile, err error) {
 	if err != nil {
 		return f, fmt.Errorf("reading the passkeys: %w", err)
 	}
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil || f.Format != passkeysFormat || len(f.User) != userHandle {
+	if err := strictly(b, &f); err != nil || f.Format != passkeysFormat || len(f.User) != userHandle {
 		return f, fmt.Errorf("%s are no passkeys that this daemon can read; 'archy passkeys remove --all' removes them", p.file)
 	}
 	return f, nil

@@ -120,6 +120,13 @@ type sessionsFile struct {
 	Sessions []kept `json:"sessions"`
 }
 
+// strictly reads a file of this package's, in which nothing may be that it does not know.
+func strictly(b []byte, v any) error {
+	d := json.NewDecoder(bytes.NewReader(b))
+	d.DisallowUnknownFields()
+	return d.Decode(v)
+}
+
 func readSessions(file string) ([]kept, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -129,9 +136,7 @@ func readSessions(file string) ([]kept, error) {
 		return nil, fmt.Errorf("reading the sessions: %w", err)
 	}
 	var f sessionsFile
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
-	if err := d.Decode(&f); err != nil {
+	if err := strictly(b, &f); err != nil {
 		return nil, fmt.Errorf("reading the sessions: %s: %w", file, err)
 	}
 	if f.Format != sessionsFormat {
@@ -230,7 +235,7 @@ func (s *Sessions) begin(r *http.Request, by credentials) (secret string) {
 	all := slices.DeleteFunc(s.valid(), func(k kept) bool { return k.ID == before.ID })
 	now := s.now().UTC().Truncate(time.Second)
 	all = append(all, kept{
-		Session: Session{ID: strings.ToLower(rand.Text()[:8]), Begun: now, Ends: now.Add(sessionLife), Address: address(r), Browser: printable(r.UserAgent()), User: by.user},
+		Session: Session{ID: strings.ToLower(rand.Text()[:8]), Begun: now, Ends: now.Add(sessionLife), Address: From(r), Browser: printable(r.UserAgent()), User: by.user},
 		Secret:  digest(secret), Credentials: by.mac,
 	})
 	over := -maxSessions
@@ -270,7 +275,7 @@ func (s *Sessions) find(r *http.Request) Session {
 	}
 	for _, k := range s.valid() {
 		// How long the comparison takes says something of the digest, not of the secret.
-		if carried[k.Secret] && onLoopback(k.Address) == onLoopback(address(r)) {
+		if carried[k.Secret] && onLoopback(k.Address) == onLoopback(From(r)) {
 			return k.Session
 		}
 	}

@@ -97,7 +97,7 @@ func (t *throttle[K]) counter(from K, now time.Time) *counter {
 // origin is whom an attempt counts for: an IPv4 address, or the network of an IPv6 one.
 // What is no address at all counts together.
 func origin(r *http.Request) netip.Prefix {
-	ip, err := netip.ParseAddr(address(r))
+	ip, err := netip.ParseAddr(From(r))
 	if err != nil {
 		return netip.Prefix{}
 	}
@@ -113,8 +113,8 @@ func origin(r *http.Request) netip.Prefix {
 	return p
 }
 
-// address is the caller's, without the port.
-func address(r *http.Request) string {
+// From is the caller's address, without the port.
+func From(r *http.Request) string {
 	if host, _, err := net.SplitHostPort(r.RemoteAddr); err == nil {
 		return host
 	}

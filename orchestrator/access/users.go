@@ -1,7 +1,6 @@
 package access
 
 import (
-	"bytes"
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
@@ -115,10 +114,8 @@ func (u *Users) read() ([]user, error) {
 		return nil, fmt.Errorf("reading the users: %w", err)
 	}
 	var f usersFile
-	d := json.NewDecoder(bytes.NewReader(b))
-	d.DisallowUnknownFields()
 	// Not the decoder's words: they may quote a hash.
-	if d.Decode(&f) != nil || f.Format != usersFormat || !whole(f.Users) {
+	if strictly(b, &f) != nil || f.Format != usersFormat || !whole(f.Users) {
 		return nil, fmt.Errorf("%s does not hold users as this daemon keeps them, so only the owner can sign in; put it back from a backup, or remove it and invite the users again", u.file)
 	}
 	return f.Users, nil
