@@ -15,8 +15,8 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
-// lookAtDisks has an observation say which volumes, and which of the owner's folders, are not on the disks that they were on; of those that are there, the disk is
-// recorded where none is yet.
+// lookAtDisks has an observation say which volumes, and which of the owner's folders, are not on
+// the disks that they were on; of those that are there, the disk is recorded where none is yet.
 func (r *Reconciler) lookAtDisks(obs *host.Observation, records state.Records) {
 	mounts, err := r.mounted()
 	if err != nil {
@@ -83,7 +83,10 @@ func (r *Reconciler) useDisk(dir string) {
 // that of the user's home: without these nothing runs anyway. Where a symbolic link leads cannot
 // be told later.
 func (r *Reconciler) apart(dir string, mounts disk.Mounts) (d disk.Disk, apart bool) {
-	others := []string{"/"}
+	if d, apart = mounts.Apart(dir, "/"); !apart { // as most are, at every pass
+		return disk.Disk{}, false
+	}
+	var others []string
 	home, err := os.UserHomeDir()
 	if err != nil {
 		return disk.Disk{}, false
