@@ -83,7 +83,7 @@ func (r *Reconciler) useDisk(dir string) {
 // that of the user's home: without these nothing runs anyway. Where a symbolic link leads cannot
 // be told later.
 func (r *Reconciler) apart(dir string, mounts disk.Mounts) (d disk.Disk, apart bool) {
-	if d, apart = mounts.Apart(dir, "/"); !apart { // as most are, at every pass
+	if _, apart := mounts.Apart(dir, "/"); !apart { // as most are, at every pass
 		return disk.Disk{}, false
 	}
 	var others []string
