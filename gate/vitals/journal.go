@@ -16,6 +16,8 @@ import (
 // Identities of systemd's messages (sd-messages.h; journalctl --list-catalog).
 const (
 	starting  = "7d4958e842da4a758f6c1cdc7b36dcc5" // a start job has begun
+	started   = "39f53479d3a045ac8e11786248231fbf"
+	unstarted = "be02cf6855d2428ba40df7e9d022f03d" // a start job has failed
 	stopping  = "de5b426a63be47a7b6ac3eaac82e2f6f" // a stop job has begun
 	stopped   = "9d1aaa27d60140bd96365438aad20286"
 	exited    = "98e322203f7a4ed290d09fe03c09fe15"
@@ -165,19 +167,23 @@ func (j *journal) says(e entry) bool {
 	return e.get("SYSLOG_IDENTIFIER") == "systemd" && j.watched(e.unit())
 }
 
-// restarts tells whether systemd ended the unit that fails in entry i in mid-start, to restart it:
-// so it does when what that needs restarts, and says it afterwards only. The restart is the job
-// that the start was, by its number, since that had not ended; where a unit failed by itself, it
-// had, and a restart after that is another job.
-func (j *journal) restarts(i int, start string) bool {
+// endsStart tells whether systemd ended the unit that fails in entry i in mid-start, because
+// somebody asked for its stop, or to restart it, as it does when what that needs restarts. It says
+// so afterwards only. Where a unit fails by itself in mid-start, systemd first says that its start
+// job, start, has failed. A restart is the job that the start was, by its number, since that
+// had not ended; a stop takes its place.
+func (j *journal) endsStart(i int, start string) bool {
+	if start == "" { // none was under way
+		return false
+	}
 	for _, e := range j.user[i+1:] {
 		if e.unit() != j.user[i].unit() || !j.says(e) {
 			continue
 		}
 		switch e.get("MESSAGE_ID") {
 		case stopped:
-			return e.get("JOB_TYPE") == "restart" && e.get("JOB_ID") == start && start != ""
-		case starting, restarted, failed:
+			return e.get("JOB_TYPE") == "stop" || e.get("JOB_TYPE") == "restart" && e.get("JOB_ID") == start
+		case starting, unstarted, restarted, failed:
 			return false
 		}
 	}
@@ -214,7 +220,7 @@ func (j *journal) units() {
 	failures, restarts := map[string]int{}, map[string]int{} // marks used up, by unit
 	ends := map[string]bool{}                                // by unit, whether a stop was asked for
 	exits := map[string][]entry{}                            // by unit, what came before its failure
-	starts := map[string]string{}                            // by unit, the job of its last start
+	starts := map[string]string{}                            // by unit, the job of the start that is under way
 	var begun, lost time.Time                                // of Podman's service: its start; a failure at once that is still open
 	var why []entry
 	podman := func() { // says of that failure
@@ -239,6 +245,8 @@ func (j *journal) units() {
 				podman()
 				begun = e.at()
 			}
+		case started, unstarted:
+			starts[u] = ""
 		case stopping:
 			ends[u] = true
 		case exited:
@@ -250,7 +258,7 @@ func (j *journal) units() {
 			lines := append(exits[u], e)
 			exits[u] = nil
 			switch result := e.get("UNIT_RESULT"); {
-			case slices.Contains(clean, result) && (ends[u] || j.restarts(i, starts[u])):
+			case slices.Contains(clean, result) && (ends[u] || j.endsStart(i, starts[u])):
 			case result == "start-limit-hit":
 				j.note(j.owner(u), u+" was started too often, and given up", lines...)
 			case slices.Contains(clean, result) && (wasAsked(e, failures) || booting(e)):

@@ -92,6 +92,11 @@ func end(seconds int, unit, job string) string {
 	return at(seconds, unit, stopped, "Stopped", "JOB_TYPE", "restart", "JOB_ID", job)
 }
 
+// halt is the end of a stop that was asked for.
+func halt(seconds int, unit, job string) string {
+	return at(seconds, unit, stopped, "Stopped", "JOB_TYPE", "stop", "JOB_ID", job)
+}
+
 func mark(seconds int, unit string) string {
 	return at(seconds, "", "", "asked "+unit, "SYSLOG_IDENTIFIER", Marker)
 }
@@ -105,6 +110,7 @@ func TestWhatIsNormalIsNotFound(t *testing.T) {
 		"a first try that fails at a boot":           {exit(1, "page.service"), fail(1, "page.service", "exit-code"), again(2, "page.service"), mark(5, Rebooted), fail(6, "page.service", "exit-code"), again(7, "page.service")},
 		"a prober that fails at a boot":              {mark(1, Rebooted), fail(2, proberUnit, "exit-code"), again(3, proberUnit)},
 		"a mark that journald took in late":          {exit(1, "page.service"), fail(1, "page.service", "exit-code"), mark(2, "page.service"), again(3, "page.service")},
+		"a stop while it starts":                     {begin(0, "page.service", "1"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), halt(1, "page.service", "2"), begin(2, "page.service", "3")},
 		"a restart while it starts":                  strings.Split("user "+strings.ReplaceAll(strings.TrimSpace(restart), "\n", "\nuser "), "\n"),
 		"a stop cut short by a reboot":               {at(1, "page.service", stopping, "Stopping"), at(60, "page.service", starting, "Starting")},
 		"unhealthy while it is stopped":              {at(1, "page.service", stopping, "Stopping"), at(2, "", "", "", "PODMAN_EVENT", "health_status", "PODMAN_HEALTH_STATUS", "unhealthy", "PODMAN_NAME", "page")},
@@ -138,7 +144,10 @@ func TestWhatMustNotBeInAJournalIsFoundWithItsLines(t *testing.T) {
 		{"a journal without jobs", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", ""), exit(1, "page.service"), fail(1, "page.service", "exit-code"), end(1, "page.service", "")}},
 		{"crash, and the restart of another", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "1"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), end(1, "ledger.service", "1")}},
 		{"killed in a restart", "page", "page.service failed: timeout", "timeout", []string{begin(0, "page.service", "1"), fail(1, "page.service", "timeout"), end(1, "page.service", "1")}},
-		{"stopped in mid-start, and not restarted", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "1"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), at(1, "page.service", stopped, "Stopped", "JOB_TYPE", "stop", "JOB_ID", "1")}},
+		{"failed in mid-start, and stopped before it is tried again", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "1"), exit(1, "page.service"), fail(1, "page.service", "exit-code"), at(1, "page.service", unstarted, "Failed to start", "JOB_TYPE", "start", "JOB_ID", "1"), halt(2, "page.service", "2")}},
+		{"crash, and stopped before it is tried again", "page", "page.service failed: exit-code", "status=137", []string{begin(0, "page.service", "1"), at(1, "page.service", started, "Started", "JOB_TYPE", "start", "JOB_ID", "1"), exit(2, "page.service"), fail(2, "page.service", "exit-code"), halt(3, "page.service", "2")}},
+		{"crash of what an earlier look saw start, and a stop", "page", "page.service failed: exit-code", "status=137", []string{exit(1, "page.service"), fail(1, "page.service", "exit-code"), halt(2, "page.service", "2")}},
+		{"killed in mid-start by a stop", "page", "page.service failed: timeout", "timeout", []string{begin(0, "page.service", "1"), fail(1, "page.service", "timeout"), halt(1, "page.service", "2")}},
 		{"restart", "page", "page.service restarted, and nobody asked for it", "restart counter is at 1", []string{again(2, "page.service")}},
 		{"more often than asked for", "page", "page.service restarted, and nobody asked for it", "restart counter", []string{mark(1, "page.service"), again(2, "page.service"), again(4, "page.service")}},
 		{"long after it was asked for", "page", "page.service failed: exit-code", "137", []string{mark(1, "page.service"), exit(90, "page.service"), fail(90, "page.service", "exit-code")}},
@@ -195,7 +204,7 @@ func TestWhatMustNotBeInAJournalIsFoundWithItsLines(t *testing.T) {
 // What the script does not ask a node for is never found, and nothing else shows that.
 func TestTheScriptAsksForAllThatIsLookedFor(t *testing.T) {
 	script := fleet.VitalsCommand("s=1", true)
-	for _, id := range []string{starting, stopping, stopped, exited, failed, restarted, oomKilled, dumped} {
+	for _, id := range []string{starting, started, unstarted, stopping, stopped, exited, failed, restarted, oomKilled, dumped} {
 		if !strings.Contains(script, id) {
 			t.Errorf("it does not ask for the message %s", id)
 		}

@@ -93,10 +93,9 @@ some() { grep -Ei "$1" || [ $? = 1 ]; }
 
 journal() {
   local id units=() file readable=""
-  for id in 7d4958e842da4a758f6c1cdc7b36dcc5 de5b426a63be47a7b6ac3eaac82e2f6f 98e322203f7a4ed290d09fe03c09fe15 d9b373ed55a64feb8242e02dbe79a49c 5eb03494b6584870a536b337290809b3 fe6faa94e7774663a0da52717891d8ef; do
+  for id in 7d4958e842da4a758f6c1cdc7b36dcc5 39f53479d3a045ac8e11786248231fbf be02cf6855d2428ba40df7e9d022f03d 9d1aaa27d60140bd96365438aad20286 de5b426a63be47a7b6ac3eaac82e2f6f 98e322203f7a4ed290d09fe03c09fe15 d9b373ed55a64feb8242e02dbe79a49c 5eb03494b6584870a536b337290809b3 fe6faa94e7774663a0da52717891d8ef; do
     units+=("MESSAGE_ID=$id" +)
   done
-  units+=(MESSAGE_ID=9d1aaa27d60140bd96365438aad20286 JOB_TYPE=restart +) # the end of a stop, of a restart's
   since --user "${units[@]}" PODMAN_HEALTH_STATUS=unhealthy + SYSLOG_IDENTIFIER=archipelago-gate | sed 's/^/user /' || echo "failed journal of the user"
   since --user _COMM=podman + _COMM=archipelago |
     some 'no space left on device|read-only file system|input/output error|structure needs cleaning|database disk image is malformed|disk quota exceeded' | sed 's/^/user /' || echo "failed journal of Podman"
