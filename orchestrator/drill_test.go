@@ -131,7 +131,7 @@ func TestADrillRunsBesideTheApplication(t *testing.T) {
 	looked := false
 	h.paging = func() {
 		looked = true
-		if wrong := unwell(r.Findings(t.Context())); len(wrong) > 0 {
+		if wrong := unwell(r.Findings(t.Context(), nil)); len(wrong) > 0 {
 			t.Errorf("while a drill is under way: %+v", wrong)
 		}
 		if have := h.drills(dir); len(have) != 6 { // two units, a container, a secret, the copy, the record
@@ -167,7 +167,7 @@ func TestADrillRunsBesideTheApplication(t *testing.T) {
 	h.starting = nil
 	h.mu.Unlock()
 	v, err = r.App("pair")
-	if wrong := unwell(r.Findings(t.Context())); err != nil || !strings.Contains(v.Note, "could not be restored on trial: pair does not come up from it") || gauge(t, r, "archipelago_backup_problem") != 1 || len(wrong) != 1 || !strings.Contains(wrong[0].Detail, "does not come up") {
+	if wrong := unwell(r.Findings(t.Context(), nil)); err != nil || !strings.Contains(v.Note, "could not be restored on trial: pair does not come up from it") || gauge(t, r, "archipelago_backup_problem") != 1 || len(wrong) != 1 || !strings.Contains(wrong[0].Detail, "does not come up") {
 		t.Errorf("%q, %v, %+v", v.Note, err, wrong)
 	}
 	if left := h.drills(dir); len(left) > 0 {

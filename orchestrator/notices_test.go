@@ -124,7 +124,7 @@ func TestWhereNoticesGoIsNotForgotten(t *testing.T) {
 	}
 	r := node(t, empty(), dir)
 	finding := func() host.Finding {
-		all := r.Findings(t.Context())
+		all := r.Findings(t.Context(), nil)
 		return all[slices.IndexFunc(all, func(f host.Finding) bool { return f.Name == "notices" })]
 	}
 	if f := finding(); f.OK || !strings.Contains(f.Detail, file) || !strings.Contains(f.Detail, "remove the file, and add the targets again") {

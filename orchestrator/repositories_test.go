@@ -25,7 +25,7 @@ func TestAnOverdueBackupIsSeenEverywhere(t *testing.T) {
 		t.Fatal(err)
 	}
 	finding := func() host.Finding {
-		all := r.Findings(t.Context())
+		all := r.Findings(t.Context(), nil)
 		return all[slices.IndexFunc(all, func(f host.Finding) bool { return f.Name == "repositories" })]
 	}
 	if f := finding(); !f.OK || !strings.Contains(f.Detail, "no application is backed up by itself") {

@@ -3,9 +3,14 @@ package main
 import "google.golang.org/protobuf/types/known/timestamppb"
 
 // minute is a time as tables show it, by this machine's clock; "-" where there is none.
-func minute(t *timestamppb.Timestamp) string {
+func minute(t *timestamppb.Timestamp) string { return shown(t, "2006-01-02 15:04") }
+
+// day is minute without the time.
+func day(t *timestamppb.Timestamp) string { return shown(t, "2006-01-02") }
+
+func shown(t *timestamppb.Timestamp, layout string) string {
 	if t == nil {
 		return "-"
 	}
-	return t.AsTime().Local().Format("2006-01-02 15:04")
+	return t.AsTime().Local().Format(layout)
 }

@@ -136,9 +136,9 @@ func (a *app) showSubscription(cmd *cobra.Command, s *api.Subscription) error {
 		if time.Now().After(expires) {
 			line = "EXPIRED"
 		}
-		fmt.Fprintf(w, "created  %s\n%s  %s\n", day(s.Created), line, day(s.Expires))
+		fmt.Fprintf(w, "created  %s\n%s  %s\n", second(s.Created), line, second(s.Expires))
 	}
-	fmt.Fprintf(w, "checked  %s\n", day(s.Checked))
+	fmt.Fprintf(w, "checked  %s\n", second(s.Checked))
 	if s.Automatic {
 		fmt.Fprintf(w, "updates  automatic, %s\n", cmp.Or(s.Window, "at any time"))
 	}
@@ -151,7 +151,7 @@ func (a *app) showSubscription(cmd *cobra.Command, s *api.Subscription) error {
 	return nil
 }
 
-func day(t *timestamppb.Timestamp) string {
+func second(t *timestamppb.Timestamp) string {
 	if t == nil {
 		return "never"
 	}

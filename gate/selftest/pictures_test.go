@@ -30,6 +30,9 @@ var pictured = []struct{ name, path string }{
 	{"backups", "/backups"},
 	{"system", "/system"},
 	{"checks", "/system/checks"},
+	{"factor", "/system/factor"},
+	{"passkeys", "/system/passkeys"},
+	{"tokens", "/system/tokens"},
 	{"audit", "/system/history"},
 	{"trust", "/trust"},
 }

@@ -1,6 +1,6 @@
-// Package access decides who may use a daemon: by its token, by the owner's
-// password or that of another user, or by a session that one of them began. What
-// is wrong too often from one address, or with one name, has to wait.
+// Package access decides who may use a daemon: by its token or one that was made for a
+// program, by the owner's password or that of another user, or by a session that one of
+// them began. What is wrong too often from one address, or with one name, has to wait.
 package access
 
 import (
@@ -8,6 +8,7 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base64"
+	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -230,15 +231,24 @@ func (g *Guard) said(r *http.Request, answer string) string {
 	return g.Said(r, answer)
 }
 
-// Token answers 401 to requests without "Authorization: Bearer TOKEN". One that carries
-// no credential at all guesses nothing, and does not count as an attempt: a page of
-// somebody else's could make the owner's browser send many.
-func (g *Guard) Token(next http.Handler) http.Handler {
-	want := []byte("Bearer " + g.sessions.token)
+// Token lets requests through with "Authorization: Bearer TOKEN", where that is the node's own
+// token or another whose scope is enough; TokenOf says which it was. It answers 403 where the scope
+// is not enough, and 401 to all others. One that carries no credential at all guesses nothing, and
+// does not count as an attempt: a page of somebody else's could make the owner's browser send many.
+func (g *Guard) Token(need func(r *http.Request) Scope, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := r.Header.Get("Authorization")
-		if subtle.ConstantTimeCompare([]byte(given), want) == 1 {
+		secret, bearer := strings.CutPrefix(given, "Bearer ")
+		if bearer && subtle.ConstantTimeCompare([]byte(secret), []byte(g.sessions.token)) == 1 {
 			next.ServeHTTP(w, r)
+			return
+		}
+		if by, ok := g.sessions.Tokens.find(secret); bearer && ok { // nor can this be guessed
+			if scope := need(r); !by.Scope.covers(scope) {
+				answerError(w, http.StatusForbidden, "permission_denied", fmt.Sprintf("the token %q has the scope %q; this takes %s", by.Name, by.Scope, scope.named()))
+				return
+			}
+			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tokenKey{}, by.Name)))
 			return
 		}
 		if given != "" {
@@ -247,15 +257,20 @@ func (g *Guard) Token(next http.Handler) http.Handler {
 				return
 			}
 		}
-		w.Header().Set("Content-Type", "application/json")
 		if own, ok := g.SignedIn(r); ok && !own.Owner() {
-			w.WriteHeader(http.StatusForbidden)
-			fmt.Fprint(w, `{"code":"permission_denied","message":"only the owner of the node may do that"}`)
+			answerError(w, http.StatusForbidden, "permission_denied", "only the owner of the node may do that")
 			return
 		}
-		w.WriteHeader(http.StatusUnauthorized)
-		fmt.Fprint(w, `{"code":"unauthenticated","message":"sign in first: send the node's access token (archy login)"}`)
+		answerError(w, http.StatusUnauthorized, "unauthenticated", "sign in first: send the node's access token (archy login)")
 	})
+}
+
+// answerError answers with an error as the Connect protocol has it.
+func answerError(w http.ResponseWriter, status int, code, message string) {
+	b, _ := json.Marshal(map[string]string{"code": code, "message": message})
+	w.Header().Set("Content-Type", "application/json")
+	w.WriteHeader(status)
+	w.Write(b)
 }
 
 // SignIn tells whether what was typed is the password or the token, and if so begins a

@@ -68,7 +68,7 @@ func TestWrongAttemptsHaveToWait(t *testing.T) {
 		r := request(nil)
 		r.RemoteAddr = from
 		r.Header.Set("Authorization", "Bearer "+token)
-		g.Token(http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {})).ServeHTTP(w, r)
+		g.Token(reading, http.HandlerFunc(func(w http.ResponseWriter, _ *http.Request) {})).ServeHTTP(w, r)
 		return w.Code
 	}
 	for range wrongBurst {

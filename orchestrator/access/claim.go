@@ -211,7 +211,7 @@ func (s *Sessions) SetPassword(password string) error {
 }
 
 // forget removes what is of an owner before, and none of the next one's: the second factor, the
-// passkeys and the users.
+// passkeys, the users and the access tokens.
 func (s *Sessions) forget() error {
 	if err := s.Factor.Off(); err != nil && !errors.Is(err, ErrNoFactor) {
 		return err
@@ -219,5 +219,5 @@ func (s *Sessions) forget() error {
 	if _, err := s.Passkeys.RemoveAll(); err != nil {
 		return err
 	}
-	return s.Users.clear()
+	return errors.Join(s.Users.clear(), s.Tokens.clear())
 }

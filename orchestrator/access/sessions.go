@@ -65,6 +65,7 @@ type Sessions struct {
 	Factor   *Factor   // beside the first owner's password
 	Passkeys *Passkeys // in place of both
 	Users    *Users    // besides the first owner
+	Tokens   *Tokens   // besides the node's own
 
 	file      string
 	token     string
@@ -85,7 +86,7 @@ type Sessions struct {
 // OpenSessions keeps them in a directory that is private to the daemon. A damaged file
 // signs nobody in; the next sign-in replaces it.
 func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Sessions {
-	s := &Sessions{Factor: newFactor(dir, log), Passkeys: newPasskeys(dir, log), file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
+	s := &Sessions{Factor: newFactor(dir, log), Passkeys: newPasskeys(dir, log), Tokens: newTokens(dir, token, log), file: filepath.Join(dir, "sessions.json"), token: token, passwords: passwords, log: log, now: time.Now, replace: atomicfile.Write}
 	passwords.changed = append(passwords.changed, s.tell)
 	s.Users = newUsers(dir, passwords, s.prune)
 	var err error
@@ -93,6 +94,16 @@ func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Se
 		log.Error("no browser is signed in any more; the next sign-in writes the file again", "error", err)
 	}
 	return s
+}
+
+// Damaged says of which second factor, passkeys, users and tokens the file cannot be read, and what
+// to do; nil: each can.
+func (s *Sessions) Damaged() error {
+	_, factor := s.Factor.Status()
+	_, passkeys := s.Passkeys.List()
+	_, users := s.Users.List()
+	_, tokens := s.Tokens.List()
+	return errors.Join(factor, passkeys, users, tokens)
 }
 
 // Changed gives a channel that is closed when a session has begun or ended, or another

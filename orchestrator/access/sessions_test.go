@@ -325,3 +325,27 @@ func TestPagesDoNotWaitForTheDisk(t *testing.T) {
 		t.Errorf("%d ended, %v, %d written", n, err, written)
 	}
 }
+
+// TestWhatIsDamagedOfWhoMaySignInIsNamed has each file be named, all at once.
+func TestWhatIsDamagedOfWhoMaySignInIsNamed(t *testing.T) {
+	dir := t.TempDir()
+	g := guard(dir, "sesame")
+	if err := g.sessions.SetPassword(good); err != nil {
+		t.Fatal(err)
+	}
+	if err := g.sessions.Damaged(); err != nil {
+		t.Errorf("of a new node: %v", err)
+	}
+	files := []string{"users.json", "passkeys.json", "tokens.json", "factor.json"}
+	for _, name := range files {
+		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+	}
+	err := g.sessions.Damaged()
+	for _, name := range files {
+		if err == nil || !strings.Contains(err.Error(), filepath.Join(dir, name)) {
+			t.Errorf("%s is not named: %v", name, err)
+		}
+	}
+}

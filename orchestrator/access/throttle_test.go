@@ -253,7 +253,7 @@ func TestIPv6AddressesOfOneNetworkCountTogether(t *testing.T) {
 
 func TestRequestsWithoutACredentialAreNoAttempts(t *testing.T) {
 	g, _, _ := guarded(t)
-	h := g.Token(http.NotFoundHandler())
+	h := g.Token(reading, http.NotFoundHandler())
 	for range 2 * wrongBurst {
 		w := httptest.NewRecorder()
 		if h.ServeHTTP(w, request(nil)); w.Code != http.StatusUnauthorized {

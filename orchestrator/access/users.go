@@ -289,13 +289,18 @@ func (u *Users) Remove(name string) error {
 func (u *Users) clear() error {
 	u.mu.Lock()
 	defer u.mu.Unlock()
-	switch err := os.Remove(u.file); {
+	return removeDurably(u.file)
+}
+
+// removeDurably removes a file that need not be there.
+func removeDurably(file string) error {
+	switch err := os.Remove(file); {
 	case errors.Is(err, fs.ErrNotExist):
 		return nil
 	case err != nil:
 		return err
 	}
-	return atomicfile.SyncDir(filepath.Dir(u.file))
+	return atomicfile.SyncDir(filepath.Dir(file))
 }
 
 // Sees tells whether a session may see the credentials of an application.

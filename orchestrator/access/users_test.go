@@ -416,7 +416,7 @@ func TestASessionOfAGuestIsForbiddenWhatTakesTheToken(t *testing.T) {
 	for role, want := range map[Role]int{Guest: http.StatusForbidden, Owner: http.StatusUnauthorized} {
 		g, session, _ := joined(t, role)
 		w := httptest.NewRecorder()
-		g.Token(http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("let through") })).ServeHTTP(w, request(session))
+		g.Token(reading, http.HandlerFunc(func(http.ResponseWriter, *http.Request) { t.Error("let through") })).ServeHTTP(w, request(session))
 		if w.Code != want {
 			t.Errorf("%s: status %d", role, w.Code)
 		}

@@ -6364,6 +6364,354 @@ func (*RemoveUserResponse) Descriptor() ([]byte, []int) {
 	return file_orchestrator_proto_rawDescGZIP(), []int{112}
 }
 
+type ListTokensRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensRequest) Reset() {
+	*x = ListTokensRequest{}
+	mi := &file_orchestrator_proto_msgTypes[113]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensRequest) ProtoMessage() {}
+
+func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[113]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
+func (*ListTokensRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{113}
+}
+
+type ListTokensResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Tokens        []*Token               `protobuf:"bytes,1,rep,name=tokens,proto3" json:"tokens,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *ListTokensResponse) Reset() {
+	*x = ListTokensResponse{}
+	mi := &file_orchestrator_proto_msgTypes[114]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *ListTokensResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*ListTokensResponse) ProtoMessage() {}
+
+func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[114]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
+func (*ListTokensResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{114}
+}
+
+func (x *ListTokensResponse) GetTokens() []*Token {
+	if x != nil {
+		return x.Tokens
+	}
+	return nil
+}
+
+type Token struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Scope         string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"` // "read", "operate" or "admin"; each has what the ones before it have
+	Made          *timestamppb.Timestamp `protobuf:"bytes,3,opt,name=made,proto3" json:"made,omitempty"`
+	Ends          *timestamppb.Timestamp `protobuf:"bytes,4,opt,name=ends,proto3" json:"ends,omitempty"`
+	Used          *timestamppb.Timestamp `protobuf:"bytes,5,opt,name=used,proto3" json:"used,omitempty"` // first on the day of its last use; not set: never
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *Token) Reset() {
+	*x = Token{}
+	mi := &file_orchestrator_proto_msgTypes[115]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *Token) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*Token) ProtoMessage() {}
+
+func (x *Token) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[115]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use Token.ProtoReflect.Descriptor instead.
+func (*Token) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{115}
+}
+
+func (x *Token) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *Token) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *Token) GetMade() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Made
+	}
+	return nil
+}
+
+func (x *Token) GetEnds() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Ends
+	}
+	return nil
+}
+
+func (x *Token) GetUsed() *timestamppb.Timestamp {
+	if x != nil {
+		return x.Used
+	}
+	return nil
+}
+
+type AddTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	Scope         string                 `protobuf:"bytes,2,opt,name=scope,proto3" json:"scope,omitempty"`
+	Days          uint32                 `protobuf:"varint,3,opt,name=days,proto3" json:"days,omitempty"` // until it ends, at most 3650
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddTokenRequest) Reset() {
+	*x = AddTokenRequest{}
+	mi := &file_orchestrator_proto_msgTypes[116]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddTokenRequest) ProtoMessage() {}
+
+func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[116]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
+func (*AddTokenRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{116}
+}
+
+func (x *AddTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+func (x *AddTokenRequest) GetScope() string {
+	if x != nil {
+		return x.Scope
+	}
+	return ""
+}
+
+func (x *AddTokenRequest) GetDays() uint32 {
+	if x != nil {
+		return x.Days
+	}
+	return 0
+}
+
+type AddTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Token         *Token                 `protobuf:"bytes,1,opt,name=token,proto3" json:"token,omitempty"`
+	Secret        string                 `protobuf:"bytes,2,opt,name=secret,proto3" json:"secret,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *AddTokenResponse) Reset() {
+	*x = AddTokenResponse{}
+	mi := &file_orchestrator_proto_msgTypes[117]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *AddTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*AddTokenResponse) ProtoMessage() {}
+
+func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[117]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
+func (*AddTokenResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{117}
+}
+
+func (x *AddTokenResponse) GetToken() *Token {
+	if x != nil {
+		return x.Token
+	}
+	return nil
+}
+
+func (x *AddTokenResponse) GetSecret() string {
+	if x != nil {
+		return x.Secret
+	}
+	return ""
+}
+
+type RemoveTokenRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Name          string                 `protobuf:"bytes,1,opt,name=name,proto3" json:"name,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTokenRequest) Reset() {
+	*x = RemoveTokenRequest{}
+	mi := &file_orchestrator_proto_msgTypes[118]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTokenRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTokenRequest) ProtoMessage() {}
+
+func (x *RemoveTokenRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[118]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTokenRequest.ProtoReflect.Descriptor instead.
+func (*RemoveTokenRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{118}
+}
+
+func (x *RemoveTokenRequest) GetName() string {
+	if x != nil {
+		return x.Name
+	}
+	return ""
+}
+
+type RemoveTokenResponse struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *RemoveTokenResponse) Reset() {
+	*x = RemoveTokenResponse{}
+	mi := &file_orchestrator_proto_msgTypes[119]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *RemoveTokenResponse) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*RemoveTokenResponse) ProtoMessage() {}
+
+func (x *RemoveTokenResponse) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[119]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use RemoveTokenResponse.ProtoReflect.Descriptor instead.
+func (*RemoveTokenResponse) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{119}
+}
+
 var File_orchestrator_proto protoreflect.FileDescriptor
 
 const file_orchestrator_proto_rawDesc = "" +
@@ -6812,7 +7160,26 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"'\n" +
 	"\x11RemoveUserRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x14\n" +
-	"\x12RemoveUserResponse*\xe7\x01\n" +
+	"\x12RemoveUserResponse\"\x13\n" +
+	"\x11ListTokensRequest\"C\n" +
+	"\x12ListTokensResponse\x12-\n" +
+	"\x06tokens\x18\x01 \x03(\v2\x15.archipelago.v1.TokenR\x06tokens\"\xc1\x01\n" +
+	"\x05Token\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12.\n" +
+	"\x04made\x18\x03 \x01(\v2\x1a.google.protobuf.TimestampR\x04made\x12.\n" +
+	"\x04ends\x18\x04 \x01(\v2\x1a.google.protobuf.TimestampR\x04ends\x12.\n" +
+	"\x04used\x18\x05 \x01(\v2\x1a.google.protobuf.TimestampR\x04used\"O\n" +
+	"\x0fAddTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\x12\x14\n" +
+	"\x05scope\x18\x02 \x01(\tR\x05scope\x12\x12\n" +
+	"\x04days\x18\x03 \x01(\rR\x04days\"W\n" +
+	"\x10AddTokenResponse\x12+\n" +
+	"\x05token\x18\x01 \x01(\v2\x15.archipelago.v1.TokenR\x05token\x12\x16\n" +
+	"\x06secret\x18\x02 \x01(\tR\x06secret\"(\n" +
+	"\x12RemoveTokenRequest\x12\x12\n" +
+	"\x04name\x18\x01 \x01(\tR\x04name\"\x15\n" +
+	"\x13RemoveTokenResponse*\xe7\x01\n" +
 	"\x05State\x12\x15\n" +
 	"\x11STATE_UNSPECIFIED\x10\x00\x12\x17\n" +
 	"\x13STATE_NOT_INSTALLED\x10\x01\x12\x12\n" +
@@ -6825,7 +7192,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xd7$\n" +
+	"2\xd8&\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -6886,7 +7253,11 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\aSetUser\x12\x1e.archipelago.v1.SetUserRequest\x1a\x1f.archipelago.v1.SetUserResponse\x12I\n" +
 	"\tResetUser\x12 .archipelago.v1.ResetUserRequest\x1a\x1a.archipelago.v1.Invitation\x12S\n" +
 	"\n" +
-	"RemoveUser\x12!.archipelago.v1.RemoveUserRequest\x1a\".archipelago.v1.RemoveUserResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
+	"RemoveUser\x12!.archipelago.v1.RemoveUserRequest\x1a\".archipelago.v1.RemoveUserResponse\x12X\n" +
+	"\n" +
+	"ListTokens\x12!.archipelago.v1.ListTokensRequest\x1a\".archipelago.v1.ListTokensResponse\"\x03\x90\x02\x01\x12M\n" +
+	"\bAddToken\x12\x1f.archipelago.v1.AddTokenRequest\x1a .archipelago.v1.AddTokenResponse\x12V\n" +
+	"\vRemoveToken\x12\".archipelago.v1.RemoveTokenRequest\x1a#.archipelago.v1.RemoveTokenResponseB?Z=github.com/archipelago-cloud/archipelago/orchestrator/api;apib\x06proto3"
 
 var (
 	file_orchestrator_proto_rawDescOnce sync.Once
@@ -6901,7 +7272,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 120)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 127)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                         // 0: archipelago.v1.State
 	(*App)(nil),                        // 1: archipelago.v1.App
@@ -7017,194 +7388,212 @@ var file_orchestrator_proto_goTypes = []any{
 	(*ResetUserRequest)(nil),           // 111: archipelago.v1.ResetUserRequest
 	(*RemoveUserRequest)(nil),          // 112: archipelago.v1.RemoveUserRequest
 	(*RemoveUserResponse)(nil),         // 113: archipelago.v1.RemoveUserResponse
-	nil,                                // 114: archipelago.v1.App.ConfigEntry
-	nil,                                // 115: archipelago.v1.Subscription.RefusedEntry
-	nil,                                // 116: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                                // 117: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                                // 118: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                                // 119: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                                // 120: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),      // 121: google.protobuf.Timestamp
+	(*ListTokensRequest)(nil),          // 114: archipelago.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 115: archipelago.v1.ListTokensResponse
+	(*Token)(nil),                      // 116: archipelago.v1.Token
+	(*AddTokenRequest)(nil),            // 117: archipelago.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),           // 118: archipelago.v1.AddTokenResponse
+	(*RemoveTokenRequest)(nil),         // 119: archipelago.v1.RemoveTokenRequest
+	(*RemoveTokenResponse)(nil),        // 120: archipelago.v1.RemoveTokenResponse
+	nil,                                // 121: archipelago.v1.App.ConfigEntry
+	nil,                                // 122: archipelago.v1.Subscription.RefusedEntry
+	nil,                                // 123: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                                // 124: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                                // 125: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                                // 126: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                                // 127: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),      // 128: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,   // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	7,   // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	114, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	121, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
 	70,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
 	83,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
 	2,   // 5: archipelago.v1.App.previous:type_name -> archipelago.v1.Previous
-	121, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
-	121, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
-	121, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	121, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	121, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	115, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	121, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	128, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
+	128, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
+	128, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	128, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	128, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	122, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	128, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,   // 13: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	121, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	116, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	117, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	128, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	123, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	124, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	21,  // 17: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	118, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	121, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
+	125, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	128, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
 	32,  // 20: archipelago.v1.ListPasskeysResponse.passkeys:type_name -> archipelago.v1.Passkey
-	121, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
-	121, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
+	128, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
+	128, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
 	37,  // 23: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	121, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	121, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	128, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	128, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	44,  // 26: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	119, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	121, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	126, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	128, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
 	58,  // 29: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
-	121, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
-	121, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	121, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	128, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	128, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	128, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
 	69,  // 33: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
 	69,  // 34: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	120, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	127, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
 	79,  // 36: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
 	79,  // 37: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
 	80,  // 38: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	121, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	128, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
 	80,  // 40: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
 	79,  // 41: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	121, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	121, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	121, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	128, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	128, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	128, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
 	90,  // 45: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
 	90,  // 46: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
 	49,  // 47: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	121, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	128, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
 	93,  // 49: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
-	121, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	128, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
 	102, // 51: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
 	102, // 52: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
-	121, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
-	121, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	128, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	128, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
 	105, // 55: archipelago.v1.ListUsersResponse.users:type_name -> archipelago.v1.User
-	121, // 56: archipelago.v1.User.added:type_name -> google.protobuf.Timestamp
-	121, // 57: archipelago.v1.User.invited:type_name -> google.protobuf.Timestamp
-	121, // 58: archipelago.v1.Invitation.until:type_name -> google.protobuf.Timestamp
+	128, // 56: archipelago.v1.User.added:type_name -> google.protobuf.Timestamp
+	128, // 57: archipelago.v1.User.invited:type_name -> google.protobuf.Timestamp
+	128, // 58: archipelago.v1.Invitation.until:type_name -> google.protobuf.Timestamp
 	109, // 59: archipelago.v1.SetUserRequest.shared:type_name -> archipelago.v1.Shared
 	105, // 60: archipelago.v1.SetUserResponse.user:type_name -> archipelago.v1.User
-	8,   // 61: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
-	10,  // 62: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
-	11,  // 63: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
-	45,  // 64: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
-	46,  // 65: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
-	47,  // 66: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
-	48,  // 67: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
-	12,  // 68: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
-	13,  // 69: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
-	14,  // 70: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
-	15,  // 71: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
-	16,  // 72: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
-	18,  // 73: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
-	20,  // 74: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
-	22,  // 75: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
-	24,  // 76: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
-	26,  // 77: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
-	28,  // 78: archipelago.v1.Orchestrator.RenewRecoveryCodes:input_type -> archipelago.v1.RenewRecoveryCodesRequest
-	30,  // 79: archipelago.v1.Orchestrator.ListPasskeys:input_type -> archipelago.v1.ListPasskeysRequest
-	33,  // 80: archipelago.v1.Orchestrator.RemovePasskeys:input_type -> archipelago.v1.RemovePasskeysRequest
-	35,  // 81: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
-	38,  // 82: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
-	40,  // 83: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
-	42,  // 84: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
-	3,   // 85: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
-	4,   // 86: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
-	5,   // 87: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
-	19,  // 88: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
-	50,  // 89: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
-	52,  // 90: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
-	54,  // 91: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
-	56,  // 92: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
-	59,  // 93: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
-	61,  // 94: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
-	65,  // 95: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
-	63,  // 96: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
-	67,  // 97: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
-	71,  // 98: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
-	73,  // 99: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
-	81,  // 100: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
-	75,  // 101: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
-	77,  // 102: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
-	84,  // 103: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
-	85,  // 104: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
-	87,  // 105: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
-	88,  // 106: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
-	91,  // 107: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
-	94,  // 108: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
-	96,  // 109: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
-	98,  // 110: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
-	100, // 111: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
-	103, // 112: archipelago.v1.Orchestrator.ListUsers:input_type -> archipelago.v1.ListUsersRequest
-	106, // 113: archipelago.v1.Orchestrator.AddUser:input_type -> archipelago.v1.AddUserRequest
-	108, // 114: archipelago.v1.Orchestrator.SetUser:input_type -> archipelago.v1.SetUserRequest
-	111, // 115: archipelago.v1.Orchestrator.ResetUser:input_type -> archipelago.v1.ResetUserRequest
-	112, // 116: archipelago.v1.Orchestrator.RemoveUser:input_type -> archipelago.v1.RemoveUserRequest
-	9,   // 117: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,   // 118: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	49,  // 119: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	49,  // 120: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	49,  // 121: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	49,  // 122: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	49,  // 123: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	49,  // 124: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	49,  // 125: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
-	49,  // 126: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	49,  // 127: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	17,  // 128: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	19,  // 129: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	49,  // 130: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	23,  // 131: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	25,  // 132: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
-	27,  // 133: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
-	29,  // 134: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
-	31,  // 135: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
-	34,  // 136: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
-	36,  // 137: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	39,  // 138: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	41,  // 139: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	43,  // 140: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	6,   // 141: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	6,   // 142: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	6,   // 143: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	6,   // 144: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	51,  // 145: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	53,  // 146: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	55,  // 147: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	57,  // 148: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
-	60,  // 149: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	62,  // 150: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	66,  // 151: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	64,  // 152: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	68,  // 153: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	72,  // 154: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	74,  // 155: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	82,  // 156: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	76,  // 157: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	78,  // 158: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	89,  // 159: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	86,  // 160: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	89,  // 161: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	89,  // 162: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	92,  // 163: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
-	95,  // 164: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
-	97,  // 165: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
-	99,  // 166: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
-	101, // 167: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
-	104, // 168: archipelago.v1.Orchestrator.ListUsers:output_type -> archipelago.v1.ListUsersResponse
-	107, // 169: archipelago.v1.Orchestrator.AddUser:output_type -> archipelago.v1.Invitation
-	110, // 170: archipelago.v1.Orchestrator.SetUser:output_type -> archipelago.v1.SetUserResponse
-	107, // 171: archipelago.v1.Orchestrator.ResetUser:output_type -> archipelago.v1.Invitation
-	113, // 172: archipelago.v1.Orchestrator.RemoveUser:output_type -> archipelago.v1.RemoveUserResponse
-	117, // [117:173] is the sub-list for method output_type
-	61,  // [61:117] is the sub-list for method input_type
-	61,  // [61:61] is the sub-list for extension type_name
-	61,  // [61:61] is the sub-list for extension extendee
-	0,   // [0:61] is the sub-list for field type_name
+	116, // 61: archipelago.v1.ListTokensResponse.tokens:type_name -> archipelago.v1.Token
+	128, // 62: archipelago.v1.Token.made:type_name -> google.protobuf.Timestamp
+	128, // 63: archipelago.v1.Token.ends:type_name -> google.protobuf.Timestamp
+	128, // 64: archipelago.v1.Token.used:type_name -> google.protobuf.Timestamp
+	116, // 65: archipelago.v1.AddTokenResponse.token:type_name -> archipelago.v1.Token
+	8,   // 66: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
+	10,  // 67: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
+	11,  // 68: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
+	45,  // 69: archipelago.v1.Orchestrator.Start:input_type -> archipelago.v1.StartRequest
+	46,  // 70: archipelago.v1.Orchestrator.Stop:input_type -> archipelago.v1.StopRequest
+	47,  // 71: archipelago.v1.Orchestrator.Restart:input_type -> archipelago.v1.RestartRequest
+	48,  // 72: archipelago.v1.Orchestrator.Uninstall:input_type -> archipelago.v1.UninstallRequest
+	12,  // 73: archipelago.v1.Orchestrator.Update:input_type -> archipelago.v1.UpdateRequest
+	13,  // 74: archipelago.v1.Orchestrator.Rollback:input_type -> archipelago.v1.RollbackRequest
+	14,  // 75: archipelago.v1.Orchestrator.Configure:input_type -> archipelago.v1.ConfigureRequest
+	15,  // 76: archipelago.v1.Orchestrator.Adopt:input_type -> archipelago.v1.AdoptRequest
+	16,  // 77: archipelago.v1.Orchestrator.ImportSecret:input_type -> archipelago.v1.ImportSecretRequest
+	18,  // 78: archipelago.v1.Orchestrator.Backup:input_type -> archipelago.v1.BackupRequest
+	20,  // 79: archipelago.v1.Orchestrator.Restore:input_type -> archipelago.v1.RestoreRequest
+	22,  // 80: archipelago.v1.Orchestrator.SetPassword:input_type -> archipelago.v1.SetPasswordRequest
+	24,  // 81: archipelago.v1.Orchestrator.GetSecondFactor:input_type -> archipelago.v1.GetSecondFactorRequest
+	26,  // 82: archipelago.v1.Orchestrator.EndSecondFactor:input_type -> archipelago.v1.EndSecondFactorRequest
+	28,  // 83: archipelago.v1.Orchestrator.RenewRecoveryCodes:input_type -> archipelago.v1.RenewRecoveryCodesRequest
+	30,  // 84: archipelago.v1.Orchestrator.ListPasskeys:input_type -> archipelago.v1.ListPasskeysRequest
+	33,  // 85: archipelago.v1.Orchestrator.RemovePasskeys:input_type -> archipelago.v1.RemovePasskeysRequest
+	35,  // 86: archipelago.v1.Orchestrator.ListSessions:input_type -> archipelago.v1.ListSessionsRequest
+	38,  // 87: archipelago.v1.Orchestrator.EndSessions:input_type -> archipelago.v1.EndSessionsRequest
+	40,  // 88: archipelago.v1.Orchestrator.Upgrade:input_type -> archipelago.v1.UpgradeRequest
+	42,  // 89: archipelago.v1.Orchestrator.Doctor:input_type -> archipelago.v1.DoctorRequest
+	3,   // 90: archipelago.v1.Orchestrator.Subscribe:input_type -> archipelago.v1.SubscribeRequest
+	4,   // 91: archipelago.v1.Orchestrator.GetSubscription:input_type -> archipelago.v1.GetSubscriptionRequest
+	5,   // 92: archipelago.v1.Orchestrator.Refresh:input_type -> archipelago.v1.RefreshRequest
+	19,  // 93: archipelago.v1.Orchestrator.LoadCatalog:input_type -> archipelago.v1.Chunk
+	50,  // 94: archipelago.v1.Orchestrator.Watch:input_type -> archipelago.v1.WatchRequest
+	52,  // 95: archipelago.v1.Orchestrator.Credentials:input_type -> archipelago.v1.CredentialsRequest
+	54,  // 96: archipelago.v1.Orchestrator.Logs:input_type -> archipelago.v1.LogsRequest
+	56,  // 97: archipelago.v1.Orchestrator.Usage:input_type -> archipelago.v1.UsageRequest
+	59,  // 98: archipelago.v1.Orchestrator.Status:input_type -> archipelago.v1.StatusRequest
+	61,  // 99: archipelago.v1.Orchestrator.AddStorage:input_type -> archipelago.v1.AddStorageRequest
+	65,  // 100: archipelago.v1.Orchestrator.ListStorage:input_type -> archipelago.v1.ListStorageRequest
+	63,  // 101: archipelago.v1.Orchestrator.MoveVolume:input_type -> archipelago.v1.MoveVolumeRequest
+	67,  // 102: archipelago.v1.Orchestrator.RemoveStorage:input_type -> archipelago.v1.RemoveStorageRequest
+	71,  // 103: archipelago.v1.Orchestrator.AddRepository:input_type -> archipelago.v1.AddRepositoryRequest
+	73,  // 104: archipelago.v1.Orchestrator.ListRepositories:input_type -> archipelago.v1.ListRepositoriesRequest
+	81,  // 105: archipelago.v1.Orchestrator.SetRepository:input_type -> archipelago.v1.SetRepositoryRequest
+	75,  // 106: archipelago.v1.Orchestrator.RemoveRepository:input_type -> archipelago.v1.RemoveRepositoryRequest
+	77,  // 107: archipelago.v1.Orchestrator.GetRecoveryKey:input_type -> archipelago.v1.GetRecoveryKeyRequest
+	84,  // 108: archipelago.v1.Orchestrator.MakeSnapshot:input_type -> archipelago.v1.MakeSnapshotRequest
+	85,  // 109: archipelago.v1.Orchestrator.ListSnapshots:input_type -> archipelago.v1.ListSnapshotsRequest
+	87,  // 110: archipelago.v1.Orchestrator.ProveSnapshot:input_type -> archipelago.v1.ProveSnapshotRequest
+	88,  // 111: archipelago.v1.Orchestrator.RestoreSnapshot:input_type -> archipelago.v1.RestoreSnapshotRequest
+	91,  // 112: archipelago.v1.Orchestrator.ListNotices:input_type -> archipelago.v1.ListNoticesRequest
+	94,  // 113: archipelago.v1.Orchestrator.AddTarget:input_type -> archipelago.v1.AddTargetRequest
+	96,  // 114: archipelago.v1.Orchestrator.ListTargets:input_type -> archipelago.v1.ListTargetsRequest
+	98,  // 115: archipelago.v1.Orchestrator.TestTarget:input_type -> archipelago.v1.TestTargetRequest
+	100, // 116: archipelago.v1.Orchestrator.RemoveTarget:input_type -> archipelago.v1.RemoveTargetRequest
+	103, // 117: archipelago.v1.Orchestrator.ListUsers:input_type -> archipelago.v1.ListUsersRequest
+	106, // 118: archipelago.v1.Orchestrator.AddUser:input_type -> archipelago.v1.AddUserRequest
+	108, // 119: archipelago.v1.Orchestrator.SetUser:input_type -> archipelago.v1.SetUserRequest
+	111, // 120: archipelago.v1.Orchestrator.ResetUser:input_type -> archipelago.v1.ResetUserRequest
+	112, // 121: archipelago.v1.Orchestrator.RemoveUser:input_type -> archipelago.v1.RemoveUserRequest
+	114, // 122: archipelago.v1.Orchestrator.ListTokens:input_type -> archipelago.v1.ListTokensRequest
+	117, // 123: archipelago.v1.Orchestrator.AddToken:input_type -> archipelago.v1.AddTokenRequest
+	119, // 124: archipelago.v1.Orchestrator.RemoveToken:input_type -> archipelago.v1.RemoveTokenRequest
+	9,   // 125: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,   // 126: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	49,  // 127: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	49,  // 128: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	49,  // 129: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	49,  // 130: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	49,  // 131: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	49,  // 132: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	49,  // 133: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
+	49,  // 134: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	49,  // 135: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	17,  // 136: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	19,  // 137: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	49,  // 138: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	23,  // 139: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	25,  // 140: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
+	27,  // 141: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
+	29,  // 142: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
+	31,  // 143: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
+	34,  // 144: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
+	36,  // 145: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	39,  // 146: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	41,  // 147: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	43,  // 148: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	6,   // 149: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	6,   // 150: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	6,   // 151: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	6,   // 152: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	51,  // 153: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	53,  // 154: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	55,  // 155: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	57,  // 156: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	60,  // 157: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	62,  // 158: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	66,  // 159: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	64,  // 160: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	68,  // 161: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	72,  // 162: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	74,  // 163: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	82,  // 164: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	76,  // 165: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	78,  // 166: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	89,  // 167: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	86,  // 168: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	89,  // 169: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	89,  // 170: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	92,  // 171: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	95,  // 172: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	97,  // 173: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	99,  // 174: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	101, // 175: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	104, // 176: archipelago.v1.Orchestrator.ListUsers:output_type -> archipelago.v1.ListUsersResponse
+	107, // 177: archipelago.v1.Orchestrator.AddUser:output_type -> archipelago.v1.Invitation
+	110, // 178: archipelago.v1.Orchestrator.SetUser:output_type -> archipelago.v1.SetUserResponse
+	107, // 179: archipelago.v1.Orchestrator.ResetUser:output_type -> archipelago.v1.Invitation
+	113, // 180: archipelago.v1.Orchestrator.RemoveUser:output_type -> archipelago.v1.RemoveUserResponse
+	115, // 181: archipelago.v1.Orchestrator.ListTokens:output_type -> archipelago.v1.ListTokensResponse
+	118, // 182: archipelago.v1.Orchestrator.AddToken:output_type -> archipelago.v1.AddTokenResponse
+	120, // 183: archipelago.v1.Orchestrator.RemoveToken:output_type -> archipelago.v1.RemoveTokenResponse
+	125, // [125:184] is the sub-list for method output_type
+	66,  // [66:125] is the sub-list for method input_type
+	66,  // [66:66] is the sub-list for extension type_name
+	66,  // [66:66] is the sub-list for extension extendee
+	0,   // [0:66] is the sub-list for field type_name
 }
 
 func init() { file_orchestrator_proto_init() }
@@ -7223,7 +7612,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   120,
+			NumMessages:   127,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

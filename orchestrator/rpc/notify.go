@@ -18,8 +18,8 @@ func (s *Server) ListNotices(context.Context, *connect.Request[api.ListNoticesRe
 	return connect.NewResponse(out), nil
 }
 
-func (s *Server) AddTarget(_ context.Context, r *connect.Request[api.AddTargetRequest]) (*connect.Response[api.AddTargetResponse], error) {
-	t, err := s.Reconciler.AddTarget(r.Msg.Name, r.Msg.Address, who(r))
+func (s *Server) AddTarget(ctx context.Context, r *connect.Request[api.AddTargetRequest]) (*connect.Response[api.AddTargetResponse], error) {
+	t, err := s.Reconciler.AddTarget(r.Msg.Name, r.Msg.Address, who(ctx, r))
 	if err != nil {
 		return nil, targetFailed(err)
 	}
@@ -45,8 +45,8 @@ func (s *Server) TestTarget(ctx context.Context, r *connect.Request[api.TestTarg
 	return connect.NewResponse(&api.TestTargetResponse{}), nil
 }
 
-func (s *Server) RemoveTarget(_ context.Context, r *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error) {
-	if err := s.Reconciler.RemoveTarget(r.Msg.Name, who(r)); err != nil {
+func (s *Server) RemoveTarget(ctx context.Context, r *connect.Request[api.RemoveTargetRequest]) (*connect.Response[api.RemoveTargetResponse], error) {
+	if err := s.Reconciler.RemoveTarget(r.Msg.Name, who(ctx, r)); err != nil {
 		return nil, targetFailed(err)
 	}
 	return connect.NewResponse(&api.RemoveTargetResponse{}), nil

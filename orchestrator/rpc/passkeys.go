@@ -20,7 +20,7 @@ func (s *Server) ListPasskeys(context.Context, *connect.Request[api.ListPasskeys
 	return connect.NewResponse(out), nil
 }
 
-func (s *Server) RemovePasskeys(_ context.Context, r *connect.Request[api.RemovePasskeysRequest]) (*connect.Response[api.RemovePasskeysResponse], error) {
+func (s *Server) RemovePasskeys(ctx context.Context, r *connect.Request[api.RemovePasskeysRequest]) (*connect.Response[api.RemovePasskeysResponse], error) {
 	what, removed := "passkeys remove all", 1
 	var err error
 	if r.Msg.Id == "" {
@@ -29,7 +29,7 @@ func (s *Server) RemovePasskeys(_ context.Context, r *connect.Request[api.Remove
 		what = "passkey remove " + r.Msg.Id
 		err = s.Sessions.Passkeys.Remove(r.Msg.Id)
 	}
-	s.Reconciler.Audit(who(r), what, err)
+	s.Reconciler.Audit(who(ctx, r), what, err)
 	if err != nil {
 		return nil, fail(err)
 	}

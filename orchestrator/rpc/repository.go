@@ -13,7 +13,7 @@ import (
 )
 
 func (s *Server) AddRepository(ctx context.Context, r *connect.Request[api.AddRepositoryRequest]) (*connect.Response[api.AddRepositoryResponse], error) {
-	added, key, err := s.Reconciler.AddRepository(ctx, repository.Added{Name: r.Msg.Name, URL: r.Msg.Url, Key: r.Msg.RecoveryKey, Environment: r.Msg.Environment}, who(r))
+	added, key, err := s.Reconciler.AddRepository(ctx, repository.Added{Name: r.Msg.Name, URL: r.Msg.Url, Key: r.Msg.RecoveryKey, Environment: r.Msg.Environment}, who(ctx, r))
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -32,16 +32,16 @@ func (s *Server) ListRepositories(context.Context, *connect.Request[api.ListRepo
 	return connect.NewResponse(out), nil
 }
 
-func (s *Server) RemoveRepository(_ context.Context, r *connect.Request[api.RemoveRepositoryRequest]) (*connect.Response[api.RemoveRepositoryResponse], error) {
-	key, err := s.Reconciler.RemoveRepository(r.Msg.Name, who(r))
+func (s *Server) RemoveRepository(ctx context.Context, r *connect.Request[api.RemoveRepositoryRequest]) (*connect.Response[api.RemoveRepositoryResponse], error) {
+	key, err := s.Reconciler.RemoveRepository(r.Msg.Name, who(ctx, r))
 	if err != nil {
 		return nil, fail(err)
 	}
 	return connect.NewResponse(&api.RemoveRepositoryResponse{RecoveryKey: key}), nil
 }
 
-func (s *Server) GetRecoveryKey(_ context.Context, r *connect.Request[api.GetRecoveryKeyRequest]) (*connect.Response[api.GetRecoveryKeyResponse], error) {
-	key, err := s.Reconciler.RecoveryKey(r.Msg.Name, who(r))
+func (s *Server) GetRecoveryKey(ctx context.Context, r *connect.Request[api.GetRecoveryKeyRequest]) (*connect.Response[api.GetRecoveryKeyResponse], error) {
+	key, err := s.Reconciler.RecoveryKey(r.Msg.Name, who(ctx, r))
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -50,7 +50,7 @@ func (s *Server) GetRecoveryKey(_ context.Context, r *connect.Request[api.GetRec
 
 func (s *Server) MakeSnapshot(ctx context.Context, r *connect.Request[api.MakeSnapshotRequest], out *connect.ServerStream[api.SnapshotProgress]) error {
 	ctx, tell, sent := steps(ctx, out)
-	made, err := s.Reconciler.Backups().BackUp(ctx, r.Msg.Id, r.Msg.Repository, who(r), tell)
+	made, err := s.Reconciler.Backups().BackUp(ctx, r.Msg.Id, r.Msg.Repository, who(ctx, r), tell)
 	if err := sent(err); err != nil {
 		return fail(err)
 	}
@@ -71,7 +71,7 @@ func (s *Server) ListSnapshots(ctx context.Context, r *connect.Request[api.ListS
 
 func (s *Server) ProveSnapshot(ctx context.Context, r *connect.Request[api.ProveSnapshotRequest], out *connect.ServerStream[api.SnapshotProgress]) error {
 	ctx, tell, sent := steps(ctx, out)
-	proven, err := s.Reconciler.Backups().Prove(ctx, r.Msg.Id, r.Msg.Repository, who(r), tell)
+	proven, err := s.Reconciler.Backups().Prove(ctx, r.Msg.Id, r.Msg.Repository, who(ctx, r), tell)
 	if err := sent(err); err != nil {
 		return fail(err)
 	}
@@ -84,7 +84,7 @@ func (s *Server) ProveSnapshot(ctx context.Context, r *connect.Request[api.Prove
 
 func (s *Server) RestoreSnapshot(ctx context.Context, r *connect.Request[api.RestoreSnapshotRequest], out *connect.ServerStream[api.SnapshotProgress]) error {
 	ctx, tell, sent := steps(ctx, out)
-	gen, err := s.Reconciler.Backups().RestoreSnapshot(ctx, r.Msg.Id, r.Msg.Repository, r.Msg.Snapshot, who(r), r.Msg.Consent, tell)
+	gen, err := s.Reconciler.Backups().RestoreSnapshot(ctx, r.Msg.Id, r.Msg.Repository, r.Msg.Snapshot, who(ctx, r), r.Msg.Consent, tell)
 	if err := sent(err); err != nil {
 		return fail(err)
 	}
@@ -122,10 +122,10 @@ func (s *Server) stored(r *repository.Repository) *api.Repository {
 	return out
 }
 
-func (s *Server) SetRepository(_ context.Context, r *connect.Request[api.SetRepositoryRequest]) (*connect.Response[api.SetRepositoryResponse], error) {
+func (s *Server) SetRepository(ctx context.Context, r *connect.Request[api.SetRepositoryRequest]) (*connect.Response[api.SetRepositoryResponse], error) {
 	w := r.Msg.GetSchedule()
 	changed, err := s.Reconciler.SetRepository(r.Msg.Name, repository.Settings{Hours: int(w.GetHours()), Window: w.GetWindow(),
-		Keep: repository.Keep{Last: int(w.GetKeepLast()), Daily: int(w.GetKeepDaily()), Weekly: int(w.GetKeepWeekly()), Monthly: int(w.GetKeepMonthly())}}, who(r))
+		Keep: repository.Keep{Last: int(w.GetKeepLast()), Daily: int(w.GetKeepDaily()), Weekly: int(w.GetKeepWeekly()), Monthly: int(w.GetKeepMonthly())}}, who(ctx, r))
 	if err != nil {
 		return nil, fail(err)
 	}

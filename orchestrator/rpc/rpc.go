@@ -69,10 +69,10 @@ type Server struct {
 	StartedAt    time.Time
 }
 
-// Handler gives the path and handler; every call must carry the token.
+// Handler gives the path and handler; every call must carry a token, of the scope that it takes.
 func (s *Server) Handler(guard *access.Guard) (string, http.Handler) {
 	path, h := apiconnect.NewOrchestratorHandler(s, connect.WithReadMaxBytes(maxRequest), connect.WithCodec(strictJSON{"json"}), connect.WithCodec(strictJSON{"json; charset=utf-8"}), connect.WithCodec(strictBinary{}))
-	return path, guard.Token(h)
+	return path, guard.Token(scope, h)
 }
 
 func fail(err error) error {
@@ -168,8 +168,8 @@ func app(v view.View) *api.App {
 	return a
 }
 
-func (s *Server) request(r connect.AnyRequest, req request.Request) (*connect.Response[api.Operation], error) {
-	req.Who = who(r)
+func (s *Server) request(ctx context.Context, r connect.AnyRequest, req request.Request) (*connect.Response[api.Operation], error) {
+	req.Who = who(ctx, r)
 	gen, err := s.Reconciler.Request(req)
 	if err != nil {
 		return nil, fail(err)
@@ -178,52 +178,55 @@ func (s *Server) request(r connect.AnyRequest, req request.Request) (*connect.Re
 }
 
 // who is the caller, for the audit log.
-func who(r interface{ Peer() connect.Peer }) string {
+func who(ctx context.Context, r interface{ Peer() connect.Peer }) string {
 	host, _, err := net.SplitHostPort(r.Peer().Addr)
 	if err != nil {
 		host = r.Peer().Addr
 	}
+	if name := access.TokenOf(ctx); name != "" {
+		return "token " + name + " from " + host
+	}
 	return "token from " + host
 }
 
-func (s *Server) Install(_ context.Context, r *connect.Request[api.InstallRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Install, Config: r.Msg.Config, Consent: r.Msg.Consent})
+func (s *Server) Install(ctx context.Context, r *connect.Request[api.InstallRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Install, Config: r.Msg.Config, Consent: r.Msg.Consent})
 }
 
-func (s *Server) Start(_ context.Context, r *connect.Request[api.StartRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Start})
+func (s *Server) Start(ctx context.Context, r *connect.Request[api.StartRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Start})
 }
 
-func (s *Server) Stop(_ context.Context, r *connect.Request[api.StopRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Stop})
+func (s *Server) Stop(ctx context.Context, r *connect.Request[api.StopRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Stop})
 }
 
-func (s *Server) Restart(_ context.Context, r *connect.Request[api.RestartRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Restart})
+func (s *Server) Restart(ctx context.Context, r *connect.Request[api.RestartRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Restart})
 }
 
-func (s *Server) Uninstall(_ context.Context, r *connect.Request[api.UninstallRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Uninstall, Purge: r.Msg.Purge})
+func (s *Server) Uninstall(ctx context.Context, r *connect.Request[api.UninstallRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Uninstall, Purge: r.Msg.Purge})
 }
 
-func (s *Server) Update(_ context.Context, r *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Update, Consent: r.Msg.Consent})
+func (s *Server) Update(ctx context.Context, r *connect.Request[api.UpdateRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Update, Consent: r.Msg.Consent})
 }
 
-func (s *Server) Rollback(_ context.Context, r *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Rollback, Version: r.Msg.Version, Consent: r.Msg.Consent})
+func (s *Server) Rollback(ctx context.Context, r *connect.Request[api.RollbackRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Rollback, Version: r.Msg.Version, Consent: r.Msg.Consent})
 }
 
-func (s *Server) Configure(_ context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Configure, Config: r.Msg.Config})
+func (s *Server) Configure(ctx context.Context, r *connect.Request[api.ConfigureRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Configure, Config: r.Msg.Config})
 }
 
-func (s *Server) Adopt(_ context.Context, r *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
-	return s.request(r, request.Request{App: r.Msg.Id, Verb: request.Adopt, Consent: r.Msg.Consent})
+func (s *Server) Adopt(ctx context.Context, r *connect.Request[api.AdoptRequest]) (*connect.Response[api.Operation], error) {
+	return s.request(ctx, r, request.Request{App: r.Msg.Id, Verb: request.Adopt, Consent: r.Msg.Consent})
 }
 
-func (s *Server) ImportSecret(_ context.Context, r *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {
-	if err := s.Reconciler.ImportSecret(r.Msg.Id, r.Msg.Name, r.Msg.Value, who(r)); err != nil {
+func (s *Server) ImportSecret(ctx context.Context, r *connect.Request[api.ImportSecretRequest]) (*connect.Response[api.ImportSecretResponse], error) {
+	if err := s.Reconciler.ImportSecret(r.Msg.Id, r.Msg.Name, r.Msg.Value, who(ctx, r)); err != nil {
 		return nil, fail(err)
 	}
 	return connect.NewResponse(&api.ImportSecretResponse{}), nil
@@ -239,7 +242,7 @@ func (s *Server) Backup(ctx context.Context, r *connect.Request[api.BackupReques
 		recipients = append(recipients, rec)
 	}
 	w := bufio.NewWriterSize(writerFunc(func(p []byte) (int, error) { return len(p), out.Send(&api.Chunk{Data: p}) }), chunkSize)
-	if err := s.Reconciler.Backups().Write(ctx, r.Msg.Id, recipients, who(r), w); err != nil {
+	if err := s.Reconciler.Backups().Write(ctx, r.Msg.Id, recipients, who(ctx, r), w); err != nil {
 		return fail(err)
 	}
 	return fail(w.Flush())
@@ -272,20 +275,20 @@ func (s *Server) Restore(ctx context.Context, in *connect.ClientStream[api.Resto
 		w.CloseWithError(in.Err())
 	}()
 	defer body.Close()
-	gen, err := s.Reconciler.Backups().Restore(ctx, b, head.Secrets, body, head.VolumesSha256, who(in))
+	gen, err := s.Reconciler.Backups().Restore(ctx, b, head.Secrets, body, head.VolumesSha256, who(ctx, in))
 	if err != nil {
 		return nil, fail(err)
 	}
 	return connect.NewResponse(&api.Operation{App: b.App, Generation: gen}), nil
 }
 
-func (s *Server) SetPassword(_ context.Context, r *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
+func (s *Server) SetPassword(ctx context.Context, r *connect.Request[api.SetPasswordRequest]) (*connect.Response[api.SetPasswordResponse], error) {
 	if weak := strength.Weak(strings.TrimSpace(r.Msg.Password), strength.OfNode(s.Node)...); weak != nil {
-		s.Reconciler.Audit(who(r), "set password", access.ErrWeak)
+		s.Reconciler.Audit(who(ctx, r), "set password", access.ErrWeak)
 		return nil, connect.NewError(connect.CodeInvalidArgument, fmt.Errorf("this password was not taken: %w", weak))
 	}
 	err := s.Sessions.SetPassword(r.Msg.Password)
-	s.Reconciler.Audit(who(r), "set password", err)
+	s.Reconciler.Audit(who(ctx, r), "set password", err)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeInvalidArgument, err)
 	}
@@ -305,9 +308,9 @@ func (s *Server) GetSecondFactor(context.Context, *connect.Request[api.GetSecond
 	return connect.NewResponse(out), nil
 }
 
-func (s *Server) EndSecondFactor(_ context.Context, r *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error) {
+func (s *Server) EndSecondFactor(ctx context.Context, r *connect.Request[api.EndSecondFactorRequest]) (*connect.Response[api.EndSecondFactorResponse], error) {
 	err := s.Sessions.Factor.Off()
-	s.Reconciler.Audit(who(r), "second factor off", err)
+	s.Reconciler.Audit(who(ctx, r), "second factor off", err)
 	switch {
 	case errors.Is(err, access.ErrNoFactor):
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
@@ -317,13 +320,13 @@ func (s *Server) EndSecondFactor(_ context.Context, r *connect.Request[api.EndSe
 	return connect.NewResponse(&api.EndSecondFactorResponse{}), nil
 }
 
-func (s *Server) RenewRecoveryCodes(_ context.Context, r *connect.Request[api.RenewRecoveryCodesRequest]) (*connect.Response[api.RenewRecoveryCodesResponse], error) {
+func (s *Server) RenewRecoveryCodes(ctx context.Context, r *connect.Request[api.RenewRecoveryCodesRequest]) (*connect.Response[api.RenewRecoveryCodesResponse], error) {
 	var codes []string
 	err := s.Sessions.Factor.Judge(r.Msg.Code)
 	if err == nil {
 		codes, err = s.Sessions.Factor.Renew()
 	}
-	s.Reconciler.Audit(who(r), "recovery codes anew", err)
+	s.Reconciler.Audit(who(ctx, r), "recovery codes anew", err)
 	switch {
 	case errors.Is(err, access.ErrNoFactor), errors.Is(err, access.ErrFactor):
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
@@ -335,7 +338,7 @@ func (s *Server) RenewRecoveryCodes(_ context.Context, r *connect.Request[api.Re
 
 func (s *Server) Doctor(ctx context.Context, _ *connect.Request[api.DoctorRequest]) (*connect.Response[api.DoctorResponse], error) {
 	out := &api.DoctorResponse{}
-	for _, f := range append(s.Engine.Doctor(ctx, s.DataDir), s.Reconciler.Findings(ctx)...) {
+	for _, f := range append(s.Engine.Doctor(ctx, s.DataDir), s.Reconciler.Findings(ctx, s.Sessions.Damaged())...) {
 		out.Findings = append(out.Findings, &api.Finding{Name: f.Name, Ok: f.OK, Detail: f.Detail, Remedy: f.Remedy})
 	}
 	return connect.NewResponse(out), nil

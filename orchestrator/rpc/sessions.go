@@ -16,7 +16,7 @@ func (s *Server) ListSessions(context.Context, *connect.Request[api.ListSessions
 	return connect.NewResponse(out), nil
 }
 
-func (s *Server) EndSessions(_ context.Context, r *connect.Request[api.EndSessionsRequest]) (*connect.Response[api.EndSessionsResponse], error) {
+func (s *Server) EndSessions(ctx context.Context, r *connect.Request[api.EndSessionsRequest]) (*connect.Response[api.EndSessionsResponse], error) {
 	what, ended := "end all sessions", 1
 	var err error
 	if r.Msg.Id == "" {
@@ -25,7 +25,7 @@ func (s *Server) EndSessions(_ context.Context, r *connect.Request[api.EndSessio
 		what = "end session " + r.Msg.Id
 		err = s.Sessions.End(r.Msg.Id)
 	}
-	s.Reconciler.Audit(who(r), what, err)
+	s.Reconciler.Audit(who(ctx, r), what, err)
 	if err != nil {
 		return nil, fail(err)
 	}

@@ -10,7 +10,7 @@ import (
 )
 
 func (s *Server) AddStorage(ctx context.Context, r *connect.Request[api.AddStorageRequest]) (*connect.Response[api.AddStorageResponse], error) {
-	f, left, err := s.Reconciler.AddFolder(ctx, r.Msg.Name, r.Msg.Dir, r.Msg.All, who(r))
+	f, left, err := s.Reconciler.AddFolder(ctx, r.Msg.Name, r.Msg.Dir, r.Msg.All, who(ctx, r))
 	if err != nil {
 		return nil, fail(err)
 	}
@@ -29,8 +29,8 @@ func (s *Server) ListStorage(context.Context, *connect.Request[api.ListStorageRe
 	return connect.NewResponse(out), nil
 }
 
-func (s *Server) RemoveStorage(_ context.Context, r *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error) {
-	if err := s.Reconciler.RemoveFolder(r.Msg.Name, who(r)); err != nil {
+func (s *Server) RemoveStorage(ctx context.Context, r *connect.Request[api.RemoveStorageRequest]) (*connect.Response[api.RemoveStorageResponse], error) {
+	if err := s.Reconciler.RemoveFolder(r.Msg.Name, who(ctx, r)); err != nil {
 		return nil, fail(err)
 	}
 	return connect.NewResponse(&api.RemoveStorageResponse{}), nil
@@ -39,7 +39,7 @@ func (s *Server) RemoveStorage(_ context.Context, r *connect.Request[api.RemoveS
 func (s *Server) MoveVolume(ctx context.Context, r *connect.Request[api.MoveVolumeRequest], out *connect.ServerStream[api.MoveVolumeResponse]) error {
 	ctx, cancel := context.WithCancel(ctx)
 	defer cancel()
-	dir, err := s.Reconciler.MoveVolume(ctx, r.Msg.Id, r.Msg.Volume, r.Msg.Dir, who(r), func(message string) {
+	dir, err := s.Reconciler.MoveVolume(ctx, r.Msg.Id, r.Msg.Volume, r.Msg.Dir, who(ctx, r), func(message string) {
 		if out.Send(&api.MoveVolumeResponse{Message: message}) != nil {
 			cancel() // nobody waits for it any more
 		}

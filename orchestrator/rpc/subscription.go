@@ -32,7 +32,7 @@ func failCatalog(err error) error {
 	return connect.NewError(connect.CodeUnavailable, err)
 }
 
-func (s *Server) Subscribe(_ context.Context, r *connect.Request[api.SubscribeRequest]) (*connect.Response[api.Subscription], error) {
+func (s *Server) Subscribe(ctx context.Context, r *connect.Request[api.SubscribeRequest]) (*connect.Response[api.Subscription], error) {
 	m := r.Msg
 	window, err := subscription.ParseWindow(m.Window)
 	if err == nil {
@@ -42,7 +42,7 @@ func (s *Server) Subscribe(_ context.Context, r *connect.Request[api.SubscribeRe
 		}
 		err = s.Subscription.Follow(subscription.Config{Channel: m.Channel, Mirrors: m.Mirrors, Automatic: m.Automatic, Window: window}, first)
 	}
-	s.Reconciler.Audit(who(r), fmt.Sprintf("subscribe to %s from %q", m.Channel, m.Mirrors), err)
+	s.Reconciler.Audit(who(ctx, r), fmt.Sprintf("subscribe to %s from %q", m.Channel, m.Mirrors), err)
 	if err != nil {
 		return nil, failCatalog(err)
 	}
@@ -72,7 +72,7 @@ func (s *Server) LoadCatalog(ctx context.Context, in *connect.ClientStream[api.C
 	if err == nil {
 		_, err = s.Subscription.Load(ctx, envelope.Bytes())
 	}
-	s.Reconciler.Audit(who(in), "load a catalog", err)
+	s.Reconciler.Audit(who(ctx, in), "load a catalog", err)
 	if err != nil {
 		return nil, failCatalog(err)
 	}

@@ -30,7 +30,7 @@ func (s *Server) Upgrade(ctx context.Context, in *connect.ClientStream[api.Upgra
 	} else {
 		io.Copy(io.Discard, io.LimitReader(program(in), upgrade.MaxSize)) // or the answer is lost with the rest
 	}
-	s.Reconciler.Audit(who(in), "upgrade the daemon to "+cmp.Or(version, "a program that is not trusted"), err)
+	s.Reconciler.Audit(who(ctx, in), "upgrade the daemon to "+cmp.Or(version, "a program that is not trusted"), err)
 	if err != nil {
 		return nil, connect.NewError(connect.CodeFailedPrecondition, err)
 	}

@@ -23,13 +23,13 @@ func (s *Server) ListUsers(context.Context, *connect.Request[api.ListUsersReques
 	return connect.NewResponse(out), nil
 }
 
-func (s *Server) AddUser(_ context.Context, r *connect.Request[api.AddUserRequest]) (*connect.Response[api.Invitation], error) {
+func (s *Server) AddUser(ctx context.Context, r *connect.Request[api.AddUserRequest]) (*connect.Response[api.Invitation], error) {
 	i, err := s.Sessions.Users.Add(r.Msg.Name, access.Role(r.Msg.Role))
-	s.Reconciler.Audit(who(r), "add user "+r.Msg.Name+" as "+r.Msg.Role, err)
+	s.Reconciler.Audit(who(ctx, r), "add user "+r.Msg.Name+" as "+r.Msg.Role, err)
 	return s.invitation(i, err)
 }
 
-func (s *Server) SetUser(_ context.Context, r *connect.Request[api.SetUserRequest]) (*connect.Response[api.SetUserResponse], error) {
+func (s *Server) SetUser(ctx context.Context, r *connect.Request[api.SetUserRequest]) (*connect.Response[api.SetUserResponse], error) {
 	u, err := s.Sessions.Users.Get(r.Msg.Name)
 	if err != nil {
 		return nil, userFailed(err)
@@ -44,7 +44,7 @@ func (s *Server) SetUser(_ context.Context, r *connect.Request[api.SetUserReques
 		}
 	}
 	err = s.Sessions.Users.Set(u.Name, role, shared)
-	s.Reconciler.Audit(who(r), access.Setting(u.Name, role, shared), err)
+	s.Reconciler.Audit(who(ctx, r), access.Setting(u.Name, role, shared), err)
 	if err == nil {
 		u, err = s.Sessions.Users.Get(u.Name)
 	}
@@ -54,15 +54,15 @@ func (s *Server) SetUser(_ context.Context, r *connect.Request[api.SetUserReques
 	return connect.NewResponse(&api.SetUserResponse{User: user(u)}), nil
 }
 
-func (s *Server) ResetUser(_ context.Context, r *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error) {
+func (s *Server) ResetUser(ctx context.Context, r *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error) {
 	i, err := s.Sessions.Users.Reset(r.Msg.Name)
-	s.Reconciler.Audit(who(r), "reset user "+r.Msg.Name, err)
+	s.Reconciler.Audit(who(ctx, r), "reset user "+r.Msg.Name, err)
 	return s.invitation(i, err)
 }
 
-func (s *Server) RemoveUser(_ context.Context, r *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error) {
+func (s *Server) RemoveUser(ctx context.Context, r *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error) {
 	err := s.Sessions.Users.Remove(r.Msg.Name)
-	s.Reconciler.Audit(who(r), "remove user "+r.Msg.Name, err)
+	s.Reconciler.Audit(who(ctx, r), "remove user "+r.Msg.Name, err)
 	if err != nil {
 		return nil, userFailed(err)
 	}

@@ -1,6 +1,7 @@
 package web
 
 import (
+	"context"
 	"io"
 	"log/slog"
 	"net/http"
@@ -14,11 +15,17 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+	"github.com/archipelago-cloud/archipelago/orchestrator/host"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 	"github.com/archipelago-cloud/archipelago/orchestrator/usage"
 )
+
+// bare is an engine with nothing in it, which can do nothing but say so.
+type bare struct{ orchestrator.Engine }
+
+func (bare) Observe(context.Context) (host.Observation, error) { return host.Observation{}, nil }
 
 // ofOneNode makes daemons of one node, each of which offers another catalog.
 func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
@@ -44,7 +51,7 @@ func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
 	dir, data := t.TempDir(), t.TempDir()
 	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
 	return func(offered catalog.Catalog) *Server {
-		s := &Server{Reconciler: orchestrator.New(nil, store, sec, offered, data, log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
+		s := &Server{Reconciler: orchestrator.New(bare{}, store, sec, offered, data, log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
 		s.Handler()
 		return s
 	}

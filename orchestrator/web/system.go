@@ -36,6 +36,7 @@ type systemPage struct {
 	Browsers []browser
 	Factor   access.FactorStatus
 	Passkeys int
+	Tokens   int
 	Notify   notifyPart
 	Users    usersPart
 	Password passwordPart
@@ -84,7 +85,8 @@ func (s *Server) systemPage(f frame) systemPage {
 	}
 	p.Factor, _ = s.Sessions.Factor.Status()  // its own page says why it cannot be read
 	passkeys, _ := s.Sessions.Passkeys.List() // as its own page does of these
-	p.Passkeys = len(passkeys)
+	tokens, _ := s.Sessions.Tokens.List()
+	p.Passkeys, p.Tokens = len(passkeys), len(tokens)
 	for _, b := range s.Sessions.List() {
 		p.Browsers = append(p.Browsers, browser{b, b.ID == p.Own.ID, p.Button("/sessions/"+b.ID+"/end", p.t("Sign out"))})
 	}
@@ -104,7 +106,7 @@ func (s *Server) checks(w http.ResponseWriter, r *http.Request) {
 	defer cancel()
 	p := s.systemPage(s.frame(r, "", ""))
 	if p.Checked = true; s.Engine != nil {
-		p.Checks = append(s.Engine.Doctor(ctx, s.About.DataDir), s.Reconciler.Findings(ctx)...)
+		p.Checks = append(s.Engine.Doctor(ctx, s.About.DataDir), s.Reconciler.Findings(ctx, s.Sessions.Damaged())...)
 		if v, err := s.Engine.Version(ctx); err == nil {
 			p.Kernel += ", Podman " + v
 		}

@@ -160,11 +160,11 @@ func TestAnotherOwnerMayDoEverythingButWhatIsOfTheFirstOnesPassword(t *testing.T
 			continue
 		}
 		status, _ := get(t, c, addressOf(n, route[1], "wiki"))
-		if first := strings.HasPrefix(route[1], "/system/factor") || strings.HasPrefix(route[1], "/system/passkeys"); (status == http.StatusForbidden) != first || status == http.StatusUnauthorized {
+		if first := slices.ContainsFunc([]string{"/system/factor", "/system/passkeys", "/system/tokens"}, func(of string) bool { return strings.HasPrefix(route[1], of) }); (status == http.StatusForbidden) != first || status == http.StatusUnauthorized {
 			t.Errorf("%s: status %d", route[1], status)
 		}
 	}
-	for _, of := range []string{"factor/begin", "factor/confirm", "factor/codes", "factor/off", "passkeys/begin", "passkeys/add", "passkeys/feeds/remove"} {
+	for _, of := range []string{"factor/begin", "factor/confirm", "factor/codes", "factor/off", "passkeys/begin", "passkeys/add", "passkeys/feeds/remove", "tokens/add", "tokens/feeds/remove"} {
 		if status := post(t, c, n.URL+"/system/"+of, url.Values{"password": {anna}}); status != http.StatusForbidden {
 			t.Errorf("of the first owner, %s: status %d", of, status)
 		}
@@ -172,8 +172,8 @@ func TestAnotherOwnerMayDoEverythingButWhatIsOfTheFirstOnesPassword(t *testing.T
 	if status := post(t, c, n.URL+"/apps/wiki/stop", nil); status != http.StatusOK {
 		t.Errorf("stopping an application: status %d", status)
 	}
-	if _, page := get(t, c, n.URL+"/system"); strings.Contains(page, "/system/factor") || strings.Contains(page, "/system/passkeys") || !strings.Contains(page, "bert") {
-		t.Errorf("the second factor or the passkeys of the first owner are offered:\n%s", page)
+	if _, page := get(t, c, n.URL+"/system"); strings.Contains(page, "/system/factor") || strings.Contains(page, "/system/passkeys") || strings.Contains(page, "/system/tokens") || !strings.Contains(page, "bert") {
+		t.Errorf("the second factor, the passkeys or the tokens of the first owner are offered:\n%s", page)
 	}
 	if _, page := get(t, c, n.URL+"/apps/wiki/history"); !strings.Contains(page, "bert on My Apps from 127.0.0.1") {
 		t.Errorf("who stopped it is not in the history:\n%s", page)

@@ -71,16 +71,18 @@ var oneInEnglish = map[string]string{
 	"%d minutes ago":                 "%d minute ago",
 	"%d months":                      "%d month",
 	"%d more characters":             "one more character",
-	"%d weeks":                       "%d week",
-	"every %d hours":                 "every hour",
+	"%d passkeys sign you in without the password.": "%d passkey signs you in without the password.",
+	"%d tokens open this node to programs.":         "%d token opens this node to programs.",
+	"%d weeks":                                      "%d week",
+	"every %d hours":                                "every hour",
 }
 
 // terms are the words of other packages that have one in each language: the states of
-// applications and of their containers, the roles of users, the categories of manifests, what the
+// applications and of their containers, the roles of users, the scopes of tokens, the categories of manifests, what the
 // guard answers, and what passwords are made of.
 var terms = []string{
 	"not installed", "starting", "running", "unhealthy", "waiting", "updating", "stopping", "stopped", "removing", "failed",
-	"created", "exited", "paused", "healthy", "owner", "guest",
+	"created", "exited", "paused", "healthy", "owner", "guest", "read", "operate", "admin",
 	"ai", "automation", "bitcoin", "communication", "data", "development", "files", "finance", "games", "home", "knowledge", "media",
 	"monitoring", "network", "news", "office", "photos", "security", "social", "web", "other",
 	"Too many wrong attempts from your address; wait a little, or use the node's access token.",
@@ -171,7 +173,7 @@ func (l tongue) size(n int64) string {
 func (l tongue) funcs() template.FuncMap {
 	return template.FuncMap{
 		"t": l.html, "en": l.en, "why": l.why, "word": l.word, "lang": spoken[l].String,
-		"ago": l.ago, "date": l.date, "clock": l.clock, "bytes": l.size,
+		"ago": l.ago, "date": l.date, "day": l.day, "clock": l.clock, "bytes": l.size,
 		"join": func(all []string) string { return strings.Join(all, ", ") },
 	}
 }

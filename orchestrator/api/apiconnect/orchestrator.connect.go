@@ -178,6 +178,13 @@ const (
 	OrchestratorResetUserProcedure = "/archipelago.v1.Orchestrator/ResetUser"
 	// OrchestratorRemoveUserProcedure is the fully-qualified name of the Orchestrator's RemoveUser RPC.
 	OrchestratorRemoveUserProcedure = "/archipelago.v1.Orchestrator/RemoveUser"
+	// OrchestratorListTokensProcedure is the fully-qualified name of the Orchestrator's ListTokens RPC.
+	OrchestratorListTokensProcedure = "/archipelago.v1.Orchestrator/ListTokens"
+	// OrchestratorAddTokenProcedure is the fully-qualified name of the Orchestrator's AddToken RPC.
+	OrchestratorAddTokenProcedure = "/archipelago.v1.Orchestrator/AddToken"
+	// OrchestratorRemoveTokenProcedure is the fully-qualified name of the Orchestrator's RemoveToken
+	// RPC.
+	OrchestratorRemoveTokenProcedure = "/archipelago.v1.Orchestrator/RemoveToken"
 )
 
 // OrchestratorClient is a client for the archipelago.v1.Orchestrator service.
@@ -305,6 +312,12 @@ type OrchestratorClient interface {
 	ResetUser(context.Context, *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error)
 	// RemoveUser ends a user's sessions, too.
 	RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error)
+	// ListTokens gives the access tokens for programs, besides the node's own.
+	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
+	// AddToken makes one, and is the only answer that has its secret.
+	AddToken(context.Context, *connect.Request[api.AddTokenRequest]) (*connect.Response[api.AddTokenResponse], error)
+	// RemoveToken has a token open nothing from then on.
+	RemoveToken(context.Context, *connect.Request[api.RemoveTokenRequest]) (*connect.Response[api.RemoveTokenResponse], error)
 }
 
 // NewOrchestratorClient constructs a client for the archipelago.v1.Orchestrator service. By
@@ -669,6 +682,25 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(orchestratorMethods.ByName("RemoveUser")),
 			connect.WithClientOptions(opts...),
 		),
+		listTokens: connect.NewClient[api.ListTokensRequest, api.ListTokensResponse](
+			httpClient,
+			baseURL+OrchestratorListTokensProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("ListTokens")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
+		addToken: connect.NewClient[api.AddTokenRequest, api.AddTokenResponse](
+			httpClient,
+			baseURL+OrchestratorAddTokenProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("AddToken")),
+			connect.WithClientOptions(opts...),
+		),
+		removeToken: connect.NewClient[api.RemoveTokenRequest, api.RemoveTokenResponse](
+			httpClient,
+			baseURL+OrchestratorRemoveTokenProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("RemoveToken")),
+			connect.WithClientOptions(opts...),
+		),
 	}
 }
 
@@ -730,6 +762,9 @@ type orchestratorClient struct {
 	setUser            *connect.Client[api.SetUserRequest, api.SetUserResponse]
 	resetUser          *connect.Client[api.ResetUserRequest, api.Invitation]
 	removeUser         *connect.Client[api.RemoveUserRequest, api.RemoveUserResponse]
+	listTokens         *connect.Client[api.ListTokensRequest, api.ListTokensResponse]
+	addToken           *connect.Client[api.AddTokenRequest, api.AddTokenResponse]
+	removeToken        *connect.Client[api.RemoveTokenRequest, api.RemoveTokenResponse]
 }
 
 // ListApps calls archipelago.v1.Orchestrator.ListApps.
@@ -1012,6 +1047,21 @@ func (c *orchestratorClient) RemoveUser(ctx context.Context, req *connect.Reques
 	return c.removeUser.CallUnary(ctx, req)
 }
 
+// ListTokens calls archipelago.v1.Orchestrator.ListTokens.
+func (c *orchestratorClient) ListTokens(ctx context.Context, req *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
+	return c.listTokens.CallUnary(ctx, req)
+}
+
+// AddToken calls archipelago.v1.Orchestrator.AddToken.
+func (c *orchestratorClient) AddToken(ctx context.Context, req *connect.Request[api.AddTokenRequest]) (*connect.Response[api.AddTokenResponse], error) {
+	return c.addToken.CallUnary(ctx, req)
+}
+
+// RemoveToken calls archipelago.v1.Orchestrator.RemoveToken.
+func (c *orchestratorClient) RemoveToken(ctx context.Context, req *connect.Request[api.RemoveTokenRequest]) (*connect.Response[api.RemoveTokenResponse], error) {
+	return c.removeToken.CallUnary(ctx, req)
+}
+
 // OrchestratorHandler is an implementation of the archipelago.v1.Orchestrator service.
 type OrchestratorHandler interface {
 	// ListApps gives every application of the node's catalog with its last known state.
@@ -1137,6 +1187,12 @@ type OrchestratorHandler interface {
 	ResetUser(context.Context, *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error)
 	// RemoveUser ends a user's sessions, too.
 	RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error)
+	// ListTokens gives the access tokens for programs, besides the node's own.
+	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
+	// AddToken makes one, and is the only answer that has its secret.
+	AddToken(context.Context, *connect.Request[api.AddTokenRequest]) (*connect.Response[api.AddTokenResponse], error)
+	// RemoveToken has a token open nothing from then on.
+	RemoveToken(context.Context, *connect.Request[api.RemoveTokenRequest]) (*connect.Response[api.RemoveTokenResponse], error)
 }
 
 // NewOrchestratorHandler builds an HTTP handler from the service implementation. It returns the
@@ -1497,6 +1553,25 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(orchestratorMethods.ByName("RemoveUser")),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorListTokensHandler := connect.NewUnaryHandler(
+		OrchestratorListTokensProcedure,
+		svc.ListTokens,
+		connect.WithSchema(orchestratorMethods.ByName("ListTokens")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorAddTokenHandler := connect.NewUnaryHandler(
+		OrchestratorAddTokenProcedure,
+		svc.AddToken,
+		connect.WithSchema(orchestratorMethods.ByName("AddToken")),
+		connect.WithHandlerOptions(opts...),
+	)
+	orchestratorRemoveTokenHandler := connect.NewUnaryHandler(
+		OrchestratorRemoveTokenProcedure,
+		svc.RemoveToken,
+		connect.WithSchema(orchestratorMethods.ByName("RemoveToken")),
+		connect.WithHandlerOptions(opts...),
+	)
 	return "/archipelago.v1.Orchestrator/", http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		switch r.URL.Path {
 		case OrchestratorListAppsProcedure:
@@ -1611,6 +1686,12 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorResetUserHandler.ServeHTTP(w, r)
 		case OrchestratorRemoveUserProcedure:
 			orchestratorRemoveUserHandler.ServeHTTP(w, r)
+		case OrchestratorListTokensProcedure:
+			orchestratorListTokensHandler.ServeHTTP(w, r)
+		case OrchestratorAddTokenProcedure:
+			orchestratorAddTokenHandler.ServeHTTP(w, r)
+		case OrchestratorRemoveTokenProcedure:
+			orchestratorRemoveTokenHandler.ServeHTTP(w, r)
 		default:
 			http.NotFound(w, r)
 		}
@@ -1842,4 +1923,16 @@ func (UnimplementedOrchestratorHandler) ResetUser(context.Context, *connect.Requ
 
 func (UnimplementedOrchestratorHandler) RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveUser is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.ListTokens is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) AddToken(context.Context, *connect.Request[api.AddTokenRequest]) (*connect.Response[api.AddTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.AddToken is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) RemoveToken(context.Context, *connect.Request[api.RemoveTokenRequest]) (*connect.Response[api.RemoveTokenResponse], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveToken is not implemented"))
 }
