@@ -17,6 +17,7 @@ import (
 // Request records what is wanted of an application, durably, wakes the loop, and
 // gives the generation to watch. What is refused leaves everything as it was.
 func (r *Reconciler) Request(req request.Request) (uint64, error) {
+	req.Found = req.Purge && r.found(req.App)
 	gen, err := r.accept(func(records state.Records) ([]state.Desired, error) {
 		decided, err := request.Decide(records, r.Offer(), r.known.Load().Observation, time.Now(), req)
 		if err == nil {

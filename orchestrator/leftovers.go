@@ -135,8 +135,8 @@ func (r *Reconciler) sweep(ctx context.Context) {
 }
 
 // Findings are what on the node does not fit its records: copies that nobody uses, and
-// containers of applications that are not installed.
-func (r *Reconciler) Findings(ctx context.Context) []host.Finding {
+// containers of applications that are not installed; and what is damaged of who may sign in.
+func (r *Reconciler) Findings(ctx context.Context, damaged error) []host.Finding {
 	before, drilling := r.store.Records(), r.drills.Under()
 	obs, err := r.engine.Observe(ctx)
 	strays := host.Finding{Name: "containers of no application"}
@@ -149,7 +149,15 @@ func (r *Reconciler) Findings(ctx context.Context) []host.Finding {
 		})
 		strays = named(strays.Name, all, "podman rm --force NAME", "they carry this daemon's label, and no record has their application: ")
 	}
-	return []host.Finding{strays, r.leftovers(), r.restorations(), r.drilled(), r.moves(), r.disks(), r.overdue(), r.told()}
+	return []host.Finding{strays, r.leftovers(), r.restorations(), r.drilled(), r.moves(), r.disks(), r.overdue(), r.told(), signIns(damaged)}
+}
+
+func signIns(damaged error) host.Finding {
+	f := host.Finding{Name: "who may sign in", OK: damaged == nil, Detail: "the second factor, passkeys, users and access tokens can be read"}
+	if damaged != nil {
+		f.Detail = damaged.Error()
+	}
+	return f
 }
 
 // stray are the containers that bear an application's label, of which there was no record
@@ -201,6 +209,15 @@ func (r *Reconciler) leftovers() host.Finding {
 
 // appID is what the directory of an application is called.
 var appID = regexp.MustCompile(`^[a-z0-9-]+$`)
+
+// found tells whether the node has data of an application, on record or not.
+func (r *Reconciler) found(app string) bool {
+	if !appID.MatchString(app) {
+		return false
+	}
+	info, err := os.Lstat(filepath.Join(r.dataDir, app))
+	return r.store.Data(app).App != "" || err == nil && info.IsDir()
+}
 
 // halves are directories in those of applications that were to become volumes, where whoever
 // made them was cut off, and nobody goes on; and all of an application that no record knows:

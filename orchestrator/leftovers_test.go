@@ -17,6 +17,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/secrets"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
+	"github.com/archipelago-cloud/archipelago/orchestrator/view"
 )
 
 // TestWhatACutLeavesIsDeletedOrNamed: at the daemon's start, copies of what had been under
@@ -165,6 +166,59 @@ func TestDataOfNoApplicationIsNamed(t *testing.T) {
 	})
 }
 
+// TestDataOfNoApplicationIsPurged: of what the catalog no longer has, of what no record knows, and
+// of nothing else.
+func TestDataOfNoApplicationIsPurged(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		dir := t.TempDir()
+		data := filepath.Join(dir, "data")
+		for _, name := range []string{"kept/db", "nobodys/db", "else/db"} {
+			if err := os.MkdirAll(filepath.Join(data, name), 0o700); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink("else", filepath.Join(data, "link")); err != nil {
+			t.Fatal(err)
+		}
+		h := empty()
+		h.deleting = os.RemoveAll
+		r := nodeWith(t, h, dir, nil)
+		if err := r.store.PutData(state.Data{App: "kept", Version: "1", Volumes: []string{"db"}}); err != nil {
+			t.Fatal(err)
+		}
+		for _, app := range []string{"kept", "nobodys"} {
+			if _, err := r.Request(request.Request{App: app, Verb: request.Uninstall}); !errors.Is(err, request.ErrUnknownApp) {
+				t.Errorf("%s, without a purge: %v", app, err)
+			}
+			gen, err := r.Request(request.Request{App: app, Verb: request.Uninstall, Purge: true})
+			if err != nil {
+				t.Fatal(err)
+			}
+			var last view.Progress
+			for range 2 { // under way, and when nothing is left that could be asked
+				if err := r.Watch(t.Context(), app, gen, func(p view.Progress) error { last = p; return nil }); err != nil || last.Err != "" || !last.Done {
+					t.Errorf("%s: %+v, %v", app, last, err)
+				}
+			}
+			gone(t, filepath.Join(data, app))
+			if r.store.Data(app).App != "" {
+				t.Errorf("%s is on record", app)
+			}
+			if err := r.Watch(t.Context(), app, gen+1, func(view.Progress) error { return nil }); !errors.Is(err, request.ErrUnknownApp) {
+				t.Errorf("%s, another operation: %v", app, err)
+			}
+		}
+		for _, app := range []string{"link", "nothing", "..", "_daemon", "else/db", ""} {
+			if _, err := r.Request(request.Request{App: app, Verb: request.Uninstall, Purge: true}); !errors.Is(err, request.ErrUnknownApp) {
+				t.Errorf("%q: %v", app, err)
+			}
+		}
+		if !there(filepath.Join(data, "else/db")) {
+			t.Error("somebody else's data is deleted")
+		}
+	})
+}
+
 func TestContainersOfNoApplicationAreNamed(t *testing.T) {
 	obs := host.Observation{Containers: map[string]host.Container{"a": {App: "a"}, "b": {App: "b"}, "c": {App: "c"}, "broken": {App: "broken"}, "theirs": {}, "d-db": {App: "d"}}}
 	before := state.Records{All: []state.Desired{{App: "a"}, {App: "b"}}, Broken: map[string]error{"broken": io.EOF}}
@@ -173,7 +227,7 @@ func TestContainersOfNoApplicationAreNamed(t *testing.T) {
 		t.Errorf("%v; b was uninstalled meanwhile, and c installed", got)
 	}
 	r := nodeWith(t, empty(), t.TempDir(), nil)
-	for _, f := range r.Findings(t.Context()) {
+	for _, f := range r.Findings(t.Context(), nil) {
 		if !f.OK {
 			t.Errorf("a healthy node: %+v", f)
 		}

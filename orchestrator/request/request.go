@@ -64,6 +64,7 @@ type Request struct {
 	App     string
 	Verb    string            // one of the operations above
 	Purge   bool              // with Uninstall: data and secrets too
+	Found   bool              // with Purge: the node has data of it, which need neither have a record nor be of what is offered
 	Config  map[string]string // with Install and Configure: settings to change; an empty value of a secret one clears it
 	Version string            // with Rollback: the version to go back to, as its owner has read it; empty for whichever is kept
 	Consent []string          // with Update, Rollback, Install and Adopt: what the owner agrees to, as offer.NewPrivileges and offer.Grants name it
@@ -92,7 +93,7 @@ func Decide(records state.Records, o *offer.Offer, observed host.Observation, no
 	switch {
 	case err != nil && !errors.Is(err, state.ErrNotFound):
 		return nil, err
-	case err != nil && !o.Knows(r.App):
+	case err != nil && !o.Knows(r.App) && !(r.Verb == Uninstall && r.Purge && r.Found):
 		return nil, fmt.Errorf("%w %q", ErrUnknownApp, r.App)
 	case !installed && r.Verb != Install && r.Verb != Uninstall && r.Verb != Adopt:
 		return nil, fmt.Errorf("%s: %w: install it first", r.App, ErrNotInstalled)

@@ -195,6 +195,10 @@ func TestWhatCanBeAskedWhen(t *testing.T) {
 	broken := state.Records{Broken: map[string]error{"a": errors.New("damaged")}}
 	table := []decision{
 		{name: "nobody knows it", offer: disk(), request: request.Request{App: "a", Verb: request.Install}, refused: request.ErrUnknownApp, because: []string{`"a"`}},
+		{name: "nobody knows it, and it is to be uninstalled", offer: disk(), request: request.Request{App: "a", Verb: request.Uninstall, Found: true}, refused: request.ErrUnknownApp},
+		{name: "nobody knows it, and it has no data", offer: disk(), request: request.Request{App: "a", Verb: request.Uninstall, Purge: true}, refused: request.ErrUnknownApp},
+		{name: "nobody knows it, and its data is to be deleted", offer: disk(), request: request.Request{App: "a", Verb: request.Uninstall, Purge: true, Found: true}, want: "a absent"},
+		{name: "nobody knows it, and it has data", offer: disk(), request: request.Request{App: "a", Verb: request.Install, Purge: true, Found: true}, refused: request.ErrUnknownApp},
 		{name: "nobody knows the operation", offer: disk(a), records: is(), request: request.Request{App: "a", Verb: "explode"}, because: []string{`unknown operation "explode"`}},
 		{name: "its record cannot be read", offer: disk(a), records: broken, request: request.Request{App: "a", Verb: request.Install}, because: []string{"damaged"}},
 		{name: "it is known by its record alone", offer: disk(), records: is(), request: request.Request{App: "a", Verb: request.Stop}, want: "a stopped"},
