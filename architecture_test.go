@@ -72,7 +72,7 @@ var rooms = [][]string{
 	{"secrets", "access", "subscription", "upgrade", "engine", "client", "certificate", "announce", "storage", "repository"},
 	{"offer", "render", "operation"},
 	{"request", "plan", "view"}, // pure
-	{"drill"},
+	{"drill", "support"},
 	{"perform", "ready", "backup", "rollout", "waiting", "prober", "images", "usage", "notify"},
 	{""}, // the loop
 	{"rpc", "web", "proxy"},

@@ -32,6 +32,22 @@ type moveEngine interface {
 // incomplete ends the name of a copy that is being made.
 const incomplete = ".new"
 
+// Volume is one that an application has here.
+type Volume struct {
+	Name, Dir string
+	Moved     bool // its owner has moved it there
+}
+
+// Volumes are those of an installed application that have data, by name.
+func (r *Reconciler) Volumes(app string) (all []Volume) {
+	data := r.store.Data(app)
+	for _, name := range slices.Sorted(slices.Values(data.Volumes)) {
+		dir := data.Dir(r.dataDir, app, name)
+		all = append(all, Volume{name, dir, dir != manifest.VolumeDir(r.dataDir, app, name)})
+	}
+	return all
+}
+
 // MoveVolume moves a volume of an application to dir/APP/VOLUME, or, where dir is empty, back
 // into the application's own directory, and gives where it is from now on. The application
 // is stopped meanwhile. The volume stays in force where it was until its copy is complete,

@@ -235,7 +235,7 @@ func (d *daemon) run(ctx context.Context) error {
 	reached := func() []string { return addresses(d.names.Host, port) }
 	service, handler := (&rpc.Server{Reconciler: r, Subscription: sub, Engine: eng, Sessions: sessions, DataDir: d.dataDir, Node: certificate.Local(d.names.Host), Addresses: reached, Program: program, End: end, Version: version, Digest: digest, StartedAt: started}).Handler(guard)
 	trust := web.Trust(d.names.Host, authority.Fingerprint(), authority.PEM())
-	metrics := guard.Token(func(*http.Request) access.Scope { return access.Read }, promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
+	metrics := guard.Token(access.Takes(access.Read), promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{}))
 	about := web.About{Version: version, Digest: digest, Name: certificate.Local(d.names.Host), DataDir: d.dataDir, StartedAt: started, Fingerprint: authority.Fingerprint(), Addresses: reached}
 	pages := &web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Claim: claim, Named: authority.Named, Pictures: sub.Picture, Engine: eng, Subscription: sub, Memory: store, About: about, Log: log}
 	for _, m := range []*http.ServeMux{mux, plain} {

@@ -85,7 +85,7 @@ func Command() *cobra.Command {
 	}
 	root.PersistentFlags().StringVar(&a.node, "node", "", "address of the daemon; default: the one of 'archy login'")
 	root.PersistentFlags().BoolVar(&a.json, "json", false, "print JSON")
-	root.AddCommand(a.login(), a.apps(), a.logs(), a.usage(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.secondFactor(), a.passkeys(), a.sessions(), a.users(), a.tokens(), a.storage(), a.moveVolume(), a.repository(), a.notices(), a.notify(), a.doctor(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
+	root.AddCommand(a.login(), a.apps(), a.logs(), a.usage(), a.status(), a.credentials(), a.secret(), a.configure(), a.backup(), a.restore(), a.password(), a.secondFactor(), a.passkeys(), a.sessions(), a.users(), a.tokens(), a.storage(), a.moveVolume(), a.repository(), a.notices(), a.notify(), a.doctor(), a.support(), a.upgrade(), a.subscribe(), a.subscription(), a.refresh(), a.packaging(), a.validateAlias(), manual.Command())
 	for _, v := range client.Verbs {
 		root.AddCommand(a.operation(v))
 	}

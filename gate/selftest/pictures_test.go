@@ -33,6 +33,7 @@ var pictured = []struct{ name, path string }{
 	{"factor", "/system/factor"},
 	{"passkeys", "/system/passkeys"},
 	{"tokens", "/system/tokens"},
+	{"support", "/system/support"},
 	{"audit", "/system/history"},
 	{"trust", "/trust"},
 }

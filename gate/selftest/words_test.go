@@ -53,7 +53,7 @@ func TestTheWitnessesUnderstandTheDaemon(t *testing.T) {
 	r := orchestrator.New(nil, store, sec, catalog.Catalog{"page": {Manifest: page}, "down": {Manifest: down}}, "/d", log)
 	mux := http.NewServeMux()
 	mux.Handle((&rpc.Server{Reconciler: r, Sessions: sessions}).Handler(guard))
-	mux.Handle("GET /metrics", guard.Token(promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{})))
+	mux.Handle("GET /metrics", guard.Token(access.Takes(access.Read), promhttp.HandlerFor(r.Metrics(), promhttp.HandlerOpts{})))
 	mux.Handle("/", (&web.Server{Reconciler: r, Guard: guard, Sessions: sessions, Log: log}).Handler())
 	daemon := httptest.NewTLSServer(mux)
 	defer daemon.Close()

@@ -12,6 +12,7 @@ import (
 	"fmt"
 	"io/fs"
 	"log/slog"
+	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -43,6 +44,9 @@ func (s Scope) covers(need Scope) bool {
 	have, want := slices.Index(rising, s), slices.Index(rising, need)
 	return have >= 0 && want >= 0 && have >= want
 }
+
+// Takes is what all of a handler's requests take.
+func Takes(s Scope) func(*http.Request) Scope { return func(*http.Request) Scope { return s } }
 
 // named is a scope in a message.
 func (s Scope) named() string {

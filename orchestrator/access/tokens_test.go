@@ -12,15 +12,13 @@ import (
 	"time"
 )
 
-func takes(s Scope) func(*http.Request) Scope { return func(*http.Request) Scope { return s } }
-
-var reading = takes(Read)
+var reading = Takes(Read)
 
 // bearing is how a call with a token is answered that takes a scope, and by which token it came.
 func bearing(g *Guard, authorization string, need Scope) (status int, by, body string) {
 	w, r := httptest.NewRecorder(), request(nil)
 	r.Header.Set("Authorization", authorization)
-	g.Token(takes(need), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { by = TokenOf(r.Context()) })).ServeHTTP(w, r)
+	g.Token(Takes(need), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) { by = TokenOf(r.Context()) })).ServeHTTP(w, r)
 	return w.Code, by, w.Body.String()
 }
 

@@ -6364,6 +6364,86 @@ func (*RemoveUserResponse) Descriptor() ([]byte, []int) {
 	return file_orchestrator_proto_rawDescGZIP(), []int{112}
 }
 
+type GetSupportReportRequest struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *GetSupportReportRequest) Reset() {
+	*x = GetSupportReportRequest{}
+	mi := &file_orchestrator_proto_msgTypes[113]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *GetSupportReportRequest) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*GetSupportReportRequest) ProtoMessage() {}
+
+func (x *GetSupportReportRequest) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[113]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use GetSupportReportRequest.ProtoReflect.Descriptor instead.
+func (*GetSupportReportRequest) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{113}
+}
+
+type SupportReport struct {
+	state         protoimpl.MessageState `protogen:"open.v1"`
+	Text          string                 `protobuf:"bytes,1,opt,name=text,proto3" json:"text,omitempty"`
+	unknownFields protoimpl.UnknownFields
+	sizeCache     protoimpl.SizeCache
+}
+
+func (x *SupportReport) Reset() {
+	*x = SupportReport{}
+	mi := &file_orchestrator_proto_msgTypes[114]
+	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+	ms.StoreMessageInfo(mi)
+}
+
+func (x *SupportReport) String() string {
+	return protoimpl.X.MessageStringOf(x)
+}
+
+func (*SupportReport) ProtoMessage() {}
+
+func (x *SupportReport) ProtoReflect() protoreflect.Message {
+	mi := &file_orchestrator_proto_msgTypes[114]
+	if x != nil {
+		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
+		if ms.LoadMessageInfo() == nil {
+			ms.StoreMessageInfo(mi)
+		}
+		return ms
+	}
+	return mi.MessageOf(x)
+}
+
+// Deprecated: Use SupportReport.ProtoReflect.Descriptor instead.
+func (*SupportReport) Descriptor() ([]byte, []int) {
+	return file_orchestrator_proto_rawDescGZIP(), []int{114}
+}
+
+func (x *SupportReport) GetText() string {
+	if x != nil {
+		return x.Text
+	}
+	return ""
+}
+
 type ListTokensRequest struct {
 	state         protoimpl.MessageState `protogen:"open.v1"`
 	unknownFields protoimpl.UnknownFields
@@ -6372,7 +6452,7 @@ type ListTokensRequest struct {
 
 func (x *ListTokensRequest) Reset() {
 	*x = ListTokensRequest{}
-	mi := &file_orchestrator_proto_msgTypes[113]
+	mi := &file_orchestrator_proto_msgTypes[115]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6384,7 +6464,7 @@ func (x *ListTokensRequest) String() string {
 func (*ListTokensRequest) ProtoMessage() {}
 
 func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[113]
+	mi := &file_orchestrator_proto_msgTypes[115]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6397,7 +6477,7 @@ func (x *ListTokensRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensRequest.ProtoReflect.Descriptor instead.
 func (*ListTokensRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{113}
+	return file_orchestrator_proto_rawDescGZIP(), []int{115}
 }
 
 type ListTokensResponse struct {
@@ -6409,7 +6489,7 @@ type ListTokensResponse struct {
 
 func (x *ListTokensResponse) Reset() {
 	*x = ListTokensResponse{}
-	mi := &file_orchestrator_proto_msgTypes[114]
+	mi := &file_orchestrator_proto_msgTypes[116]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6421,7 +6501,7 @@ func (x *ListTokensResponse) String() string {
 func (*ListTokensResponse) ProtoMessage() {}
 
 func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[114]
+	mi := &file_orchestrator_proto_msgTypes[116]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6434,7 +6514,7 @@ func (x *ListTokensResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use ListTokensResponse.ProtoReflect.Descriptor instead.
 func (*ListTokensResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{114}
+	return file_orchestrator_proto_rawDescGZIP(), []int{116}
 }
 
 func (x *ListTokensResponse) GetTokens() []*Token {
@@ -6457,7 +6537,7 @@ type Token struct {
 
 func (x *Token) Reset() {
 	*x = Token{}
-	mi := &file_orchestrator_proto_msgTypes[115]
+	mi := &file_orchestrator_proto_msgTypes[117]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6469,7 +6549,7 @@ func (x *Token) String() string {
 func (*Token) ProtoMessage() {}
 
 func (x *Token) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[115]
+	mi := &file_orchestrator_proto_msgTypes[117]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6482,7 +6562,7 @@ func (x *Token) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use Token.ProtoReflect.Descriptor instead.
 func (*Token) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{115}
+	return file_orchestrator_proto_rawDescGZIP(), []int{117}
 }
 
 func (x *Token) GetName() string {
@@ -6531,7 +6611,7 @@ type AddTokenRequest struct {
 
 func (x *AddTokenRequest) Reset() {
 	*x = AddTokenRequest{}
-	mi := &file_orchestrator_proto_msgTypes[116]
+	mi := &file_orchestrator_proto_msgTypes[118]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6543,7 +6623,7 @@ func (x *AddTokenRequest) String() string {
 func (*AddTokenRequest) ProtoMessage() {}
 
 func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[116]
+	mi := &file_orchestrator_proto_msgTypes[118]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6556,7 +6636,7 @@ func (x *AddTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenRequest.ProtoReflect.Descriptor instead.
 func (*AddTokenRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{116}
+	return file_orchestrator_proto_rawDescGZIP(), []int{118}
 }
 
 func (x *AddTokenRequest) GetName() string {
@@ -6590,7 +6670,7 @@ type AddTokenResponse struct {
 
 func (x *AddTokenResponse) Reset() {
 	*x = AddTokenResponse{}
-	mi := &file_orchestrator_proto_msgTypes[117]
+	mi := &file_orchestrator_proto_msgTypes[119]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6602,7 +6682,7 @@ func (x *AddTokenResponse) String() string {
 func (*AddTokenResponse) ProtoMessage() {}
 
 func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[117]
+	mi := &file_orchestrator_proto_msgTypes[119]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6615,7 +6695,7 @@ func (x *AddTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use AddTokenResponse.ProtoReflect.Descriptor instead.
 func (*AddTokenResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{117}
+	return file_orchestrator_proto_rawDescGZIP(), []int{119}
 }
 
 func (x *AddTokenResponse) GetToken() *Token {
@@ -6641,7 +6721,7 @@ type RemoveTokenRequest struct {
 
 func (x *RemoveTokenRequest) Reset() {
 	*x = RemoveTokenRequest{}
-	mi := &file_orchestrator_proto_msgTypes[118]
+	mi := &file_orchestrator_proto_msgTypes[120]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6653,7 +6733,7 @@ func (x *RemoveTokenRequest) String() string {
 func (*RemoveTokenRequest) ProtoMessage() {}
 
 func (x *RemoveTokenRequest) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[118]
+	mi := &file_orchestrator_proto_msgTypes[120]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6666,7 +6746,7 @@ func (x *RemoveTokenRequest) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTokenRequest.ProtoReflect.Descriptor instead.
 func (*RemoveTokenRequest) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{118}
+	return file_orchestrator_proto_rawDescGZIP(), []int{120}
 }
 
 func (x *RemoveTokenRequest) GetName() string {
@@ -6684,7 +6764,7 @@ type RemoveTokenResponse struct {
 
 func (x *RemoveTokenResponse) Reset() {
 	*x = RemoveTokenResponse{}
-	mi := &file_orchestrator_proto_msgTypes[119]
+	mi := &file_orchestrator_proto_msgTypes[121]
 	ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 	ms.StoreMessageInfo(mi)
 }
@@ -6696,7 +6776,7 @@ func (x *RemoveTokenResponse) String() string {
 func (*RemoveTokenResponse) ProtoMessage() {}
 
 func (x *RemoveTokenResponse) ProtoReflect() protoreflect.Message {
-	mi := &file_orchestrator_proto_msgTypes[119]
+	mi := &file_orchestrator_proto_msgTypes[121]
 	if x != nil {
 		ms := protoimpl.X.MessageStateOf(protoimpl.Pointer(x))
 		if ms.LoadMessageInfo() == nil {
@@ -6709,7 +6789,7 @@ func (x *RemoveTokenResponse) ProtoReflect() protoreflect.Message {
 
 // Deprecated: Use RemoveTokenResponse.ProtoReflect.Descriptor instead.
 func (*RemoveTokenResponse) Descriptor() ([]byte, []int) {
-	return file_orchestrator_proto_rawDescGZIP(), []int{119}
+	return file_orchestrator_proto_rawDescGZIP(), []int{121}
 }
 
 var File_orchestrator_proto protoreflect.FileDescriptor
@@ -7160,7 +7240,10 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"'\n" +
 	"\x11RemoveUserRequest\x12\x12\n" +
 	"\x04name\x18\x01 \x01(\tR\x04name\"\x14\n" +
-	"\x12RemoveUserResponse\"\x13\n" +
+	"\x12RemoveUserResponse\"\x19\n" +
+	"\x17GetSupportReportRequest\"#\n" +
+	"\rSupportReport\x12\x12\n" +
+	"\x04text\x18\x01 \x01(\tR\x04text\"\x13\n" +
 	"\x11ListTokensRequest\"C\n" +
 	"\x12ListTokensResponse\x12-\n" +
 	"\x06tokens\x18\x01 \x03(\v2\x15.archipelago.v1.TokenR\x06tokens\"\xc1\x01\n" +
@@ -7192,7 +7275,7 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\fSTATE_FAILED\x10\b\x12\x11\n" +
 	"\rSTATE_WAITING\x10\t\x12\x12\n" +
 	"\x0eSTATE_UPDATING\x10\n" +
-	"2\xd8&\n" +
+	"2\xb9'\n" +
 	"\fOrchestrator\x12R\n" +
 	"\bListApps\x12\x1f.archipelago.v1.ListAppsRequest\x1a .archipelago.v1.ListAppsResponse\"\x03\x90\x02\x01\x12A\n" +
 	"\x06GetApp\x12\x1d.archipelago.v1.GetAppRequest\x1a\x13.archipelago.v1.App\"\x03\x90\x02\x01\x12D\n" +
@@ -7253,7 +7336,8 @@ const file_orchestrator_proto_rawDesc = "" +
 	"\aSetUser\x12\x1e.archipelago.v1.SetUserRequest\x1a\x1f.archipelago.v1.SetUserResponse\x12I\n" +
 	"\tResetUser\x12 .archipelago.v1.ResetUserRequest\x1a\x1a.archipelago.v1.Invitation\x12S\n" +
 	"\n" +
-	"RemoveUser\x12!.archipelago.v1.RemoveUserRequest\x1a\".archipelago.v1.RemoveUserResponse\x12X\n" +
+	"RemoveUser\x12!.archipelago.v1.RemoveUserRequest\x1a\".archipelago.v1.RemoveUserResponse\x12_\n" +
+	"\x10GetSupportReport\x12'.archipelago.v1.GetSupportReportRequest\x1a\x1d.archipelago.v1.SupportReport\"\x03\x90\x02\x01\x12X\n" +
 	"\n" +
 	"ListTokens\x12!.archipelago.v1.ListTokensRequest\x1a\".archipelago.v1.ListTokensResponse\"\x03\x90\x02\x01\x12M\n" +
 	"\bAddToken\x12\x1f.archipelago.v1.AddTokenRequest\x1a .archipelago.v1.AddTokenResponse\x12V\n" +
@@ -7272,7 +7356,7 @@ func file_orchestrator_proto_rawDescGZIP() []byte {
 }
 
 var file_orchestrator_proto_enumTypes = make([]protoimpl.EnumInfo, 1)
-var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 127)
+var file_orchestrator_proto_msgTypes = make([]protoimpl.MessageInfo, 129)
 var file_orchestrator_proto_goTypes = []any{
 	(State)(0),                         // 0: archipelago.v1.State
 	(*App)(nil),                        // 1: archipelago.v1.App
@@ -7388,89 +7472,91 @@ var file_orchestrator_proto_goTypes = []any{
 	(*ResetUserRequest)(nil),           // 111: archipelago.v1.ResetUserRequest
 	(*RemoveUserRequest)(nil),          // 112: archipelago.v1.RemoveUserRequest
 	(*RemoveUserResponse)(nil),         // 113: archipelago.v1.RemoveUserResponse
-	(*ListTokensRequest)(nil),          // 114: archipelago.v1.ListTokensRequest
-	(*ListTokensResponse)(nil),         // 115: archipelago.v1.ListTokensResponse
-	(*Token)(nil),                      // 116: archipelago.v1.Token
-	(*AddTokenRequest)(nil),            // 117: archipelago.v1.AddTokenRequest
-	(*AddTokenResponse)(nil),           // 118: archipelago.v1.AddTokenResponse
-	(*RemoveTokenRequest)(nil),         // 119: archipelago.v1.RemoveTokenRequest
-	(*RemoveTokenResponse)(nil),        // 120: archipelago.v1.RemoveTokenResponse
-	nil,                                // 121: archipelago.v1.App.ConfigEntry
-	nil,                                // 122: archipelago.v1.Subscription.RefusedEntry
-	nil,                                // 123: archipelago.v1.InstallRequest.ConfigEntry
-	nil,                                // 124: archipelago.v1.ConfigureRequest.ConfigEntry
-	nil,                                // 125: archipelago.v1.RestoreHeader.SecretsEntry
-	nil,                                // 126: archipelago.v1.CredentialsResponse.SecretsEntry
-	nil,                                // 127: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
-	(*timestamppb.Timestamp)(nil),      // 128: google.protobuf.Timestamp
+	(*GetSupportReportRequest)(nil),    // 114: archipelago.v1.GetSupportReportRequest
+	(*SupportReport)(nil),              // 115: archipelago.v1.SupportReport
+	(*ListTokensRequest)(nil),          // 116: archipelago.v1.ListTokensRequest
+	(*ListTokensResponse)(nil),         // 117: archipelago.v1.ListTokensResponse
+	(*Token)(nil),                      // 118: archipelago.v1.Token
+	(*AddTokenRequest)(nil),            // 119: archipelago.v1.AddTokenRequest
+	(*AddTokenResponse)(nil),           // 120: archipelago.v1.AddTokenResponse
+	(*RemoveTokenRequest)(nil),         // 121: archipelago.v1.RemoveTokenRequest
+	(*RemoveTokenResponse)(nil),        // 122: archipelago.v1.RemoveTokenResponse
+	nil,                                // 123: archipelago.v1.App.ConfigEntry
+	nil,                                // 124: archipelago.v1.Subscription.RefusedEntry
+	nil,                                // 125: archipelago.v1.InstallRequest.ConfigEntry
+	nil,                                // 126: archipelago.v1.ConfigureRequest.ConfigEntry
+	nil,                                // 127: archipelago.v1.RestoreHeader.SecretsEntry
+	nil,                                // 128: archipelago.v1.CredentialsResponse.SecretsEntry
+	nil,                                // 129: archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	(*timestamppb.Timestamp)(nil),      // 130: google.protobuf.Timestamp
 }
 var file_orchestrator_proto_depIdxs = []int32{
 	0,   // 0: archipelago.v1.App.state:type_name -> archipelago.v1.State
 	7,   // 1: archipelago.v1.App.containers:type_name -> archipelago.v1.Container
-	121, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
+	123, // 2: archipelago.v1.App.config:type_name -> archipelago.v1.App.ConfigEntry
 	70,  // 3: archipelago.v1.App.listing:type_name -> archipelago.v1.Listing
 	83,  // 4: archipelago.v1.App.backup:type_name -> archipelago.v1.Backup
 	2,   // 5: archipelago.v1.App.previous:type_name -> archipelago.v1.Previous
-	128, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
-	128, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
-	128, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
-	128, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
-	128, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
-	122, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
-	128, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
+	130, // 6: archipelago.v1.Previous.taken:type_name -> google.protobuf.Timestamp
+	130, // 7: archipelago.v1.Previous.until:type_name -> google.protobuf.Timestamp
+	130, // 8: archipelago.v1.Subscription.created:type_name -> google.protobuf.Timestamp
+	130, // 9: archipelago.v1.Subscription.expires:type_name -> google.protobuf.Timestamp
+	130, // 10: archipelago.v1.Subscription.checked:type_name -> google.protobuf.Timestamp
+	124, // 11: archipelago.v1.Subscription.refused:type_name -> archipelago.v1.Subscription.RefusedEntry
+	130, // 12: archipelago.v1.Container.started_at:type_name -> google.protobuf.Timestamp
 	1,   // 13: archipelago.v1.ListAppsResponse.apps:type_name -> archipelago.v1.App
-	128, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
-	123, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
-	124, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
+	130, // 14: archipelago.v1.ListAppsResponse.observed_at:type_name -> google.protobuf.Timestamp
+	125, // 15: archipelago.v1.InstallRequest.config:type_name -> archipelago.v1.InstallRequest.ConfigEntry
+	126, // 16: archipelago.v1.ConfigureRequest.config:type_name -> archipelago.v1.ConfigureRequest.ConfigEntry
 	21,  // 17: archipelago.v1.RestoreRequest.header:type_name -> archipelago.v1.RestoreHeader
-	125, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
-	128, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
+	127, // 18: archipelago.v1.RestoreHeader.secrets:type_name -> archipelago.v1.RestoreHeader.SecretsEntry
+	130, // 19: archipelago.v1.SecondFactor.since:type_name -> google.protobuf.Timestamp
 	32,  // 20: archipelago.v1.ListPasskeysResponse.passkeys:type_name -> archipelago.v1.Passkey
-	128, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
-	128, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
+	130, // 21: archipelago.v1.Passkey.added:type_name -> google.protobuf.Timestamp
+	130, // 22: archipelago.v1.Passkey.used:type_name -> google.protobuf.Timestamp
 	37,  // 23: archipelago.v1.ListSessionsResponse.sessions:type_name -> archipelago.v1.Session
-	128, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
-	128, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
+	130, // 24: archipelago.v1.Session.begun:type_name -> google.protobuf.Timestamp
+	130, // 25: archipelago.v1.Session.ends:type_name -> google.protobuf.Timestamp
 	44,  // 26: archipelago.v1.DoctorResponse.findings:type_name -> archipelago.v1.Finding
-	126, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
-	128, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
+	128, // 27: archipelago.v1.CredentialsResponse.secrets:type_name -> archipelago.v1.CredentialsResponse.SecretsEntry
+	130, // 28: archipelago.v1.LogLine.time:type_name -> google.protobuf.Timestamp
 	58,  // 29: archipelago.v1.UsageResponse.points:type_name -> archipelago.v1.UsagePoint
-	128, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
-	128, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
-	128, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
+	130, // 30: archipelago.v1.UsagePoint.at:type_name -> google.protobuf.Timestamp
+	130, // 31: archipelago.v1.StatusResponse.started_at:type_name -> google.protobuf.Timestamp
+	130, // 32: archipelago.v1.StatusResponse.observed_at:type_name -> google.protobuf.Timestamp
 	69,  // 33: archipelago.v1.AddStorageResponse.storage:type_name -> archipelago.v1.Storage
 	69,  // 34: archipelago.v1.ListStorageResponse.storage:type_name -> archipelago.v1.Storage
-	127, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
+	129, // 35: archipelago.v1.AddRepositoryRequest.environment:type_name -> archipelago.v1.AddRepositoryRequest.EnvironmentEntry
 	79,  // 36: archipelago.v1.AddRepositoryResponse.repository:type_name -> archipelago.v1.Repository
 	79,  // 37: archipelago.v1.ListRepositoriesResponse.repositories:type_name -> archipelago.v1.Repository
 	80,  // 38: archipelago.v1.Repository.schedule:type_name -> archipelago.v1.Schedule
-	128, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
+	130, // 39: archipelago.v1.Repository.checked:type_name -> google.protobuf.Timestamp
 	80,  // 40: archipelago.v1.SetRepositoryRequest.schedule:type_name -> archipelago.v1.Schedule
 	79,  // 41: archipelago.v1.SetRepositoryResponse.repository:type_name -> archipelago.v1.Repository
-	128, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
-	128, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
-	128, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
+	130, // 42: archipelago.v1.Backup.made:type_name -> google.protobuf.Timestamp
+	130, // 43: archipelago.v1.Backup.proven:type_name -> google.protobuf.Timestamp
+	130, // 44: archipelago.v1.Backup.started:type_name -> google.protobuf.Timestamp
 	90,  // 45: archipelago.v1.ListSnapshotsResponse.snapshots:type_name -> archipelago.v1.Snapshot
 	90,  // 46: archipelago.v1.SnapshotProgress.snapshot:type_name -> archipelago.v1.Snapshot
 	49,  // 47: archipelago.v1.SnapshotProgress.operation:type_name -> archipelago.v1.Operation
-	128, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
+	130, // 48: archipelago.v1.Snapshot.made:type_name -> google.protobuf.Timestamp
 	93,  // 49: archipelago.v1.ListNoticesResponse.notices:type_name -> archipelago.v1.Notice
-	128, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
+	130, // 50: archipelago.v1.Notice.since:type_name -> google.protobuf.Timestamp
 	102, // 51: archipelago.v1.AddTargetResponse.target:type_name -> archipelago.v1.Target
 	102, // 52: archipelago.v1.ListTargetsResponse.targets:type_name -> archipelago.v1.Target
-	128, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
-	128, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
+	130, // 53: archipelago.v1.Target.sent:type_name -> google.protobuf.Timestamp
+	130, // 54: archipelago.v1.Target.failed:type_name -> google.protobuf.Timestamp
 	105, // 55: archipelago.v1.ListUsersResponse.users:type_name -> archipelago.v1.User
-	128, // 56: archipelago.v1.User.added:type_name -> google.protobuf.Timestamp
-	128, // 57: archipelago.v1.User.invited:type_name -> google.protobuf.Timestamp
-	128, // 58: archipelago.v1.Invitation.until:type_name -> google.protobuf.Timestamp
+	130, // 56: archipelago.v1.User.added:type_name -> google.protobuf.Timestamp
+	130, // 57: archipelago.v1.User.invited:type_name -> google.protobuf.Timestamp
+	130, // 58: archipelago.v1.Invitation.until:type_name -> google.protobuf.Timestamp
 	109, // 59: archipelago.v1.SetUserRequest.shared:type_name -> archipelago.v1.Shared
 	105, // 60: archipelago.v1.SetUserResponse.user:type_name -> archipelago.v1.User
-	116, // 61: archipelago.v1.ListTokensResponse.tokens:type_name -> archipelago.v1.Token
-	128, // 62: archipelago.v1.Token.made:type_name -> google.protobuf.Timestamp
-	128, // 63: archipelago.v1.Token.ends:type_name -> google.protobuf.Timestamp
-	128, // 64: archipelago.v1.Token.used:type_name -> google.protobuf.Timestamp
-	116, // 65: archipelago.v1.AddTokenResponse.token:type_name -> archipelago.v1.Token
+	118, // 61: archipelago.v1.ListTokensResponse.tokens:type_name -> archipelago.v1.Token
+	130, // 62: archipelago.v1.Token.made:type_name -> google.protobuf.Timestamp
+	130, // 63: archipelago.v1.Token.ends:type_name -> google.protobuf.Timestamp
+	130, // 64: archipelago.v1.Token.used:type_name -> google.protobuf.Timestamp
+	118, // 65: archipelago.v1.AddTokenResponse.token:type_name -> archipelago.v1.Token
 	8,   // 66: archipelago.v1.Orchestrator.ListApps:input_type -> archipelago.v1.ListAppsRequest
 	10,  // 67: archipelago.v1.Orchestrator.GetApp:input_type -> archipelago.v1.GetAppRequest
 	11,  // 68: archipelago.v1.Orchestrator.Install:input_type -> archipelago.v1.InstallRequest
@@ -7527,70 +7613,72 @@ var file_orchestrator_proto_depIdxs = []int32{
 	108, // 119: archipelago.v1.Orchestrator.SetUser:input_type -> archipelago.v1.SetUserRequest
 	111, // 120: archipelago.v1.Orchestrator.ResetUser:input_type -> archipelago.v1.ResetUserRequest
 	112, // 121: archipelago.v1.Orchestrator.RemoveUser:input_type -> archipelago.v1.RemoveUserRequest
-	114, // 122: archipelago.v1.Orchestrator.ListTokens:input_type -> archipelago.v1.ListTokensRequest
-	117, // 123: archipelago.v1.Orchestrator.AddToken:input_type -> archipelago.v1.AddTokenRequest
-	119, // 124: archipelago.v1.Orchestrator.RemoveToken:input_type -> archipelago.v1.RemoveTokenRequest
-	9,   // 125: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
-	1,   // 126: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
-	49,  // 127: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
-	49,  // 128: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
-	49,  // 129: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
-	49,  // 130: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
-	49,  // 131: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
-	49,  // 132: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
-	49,  // 133: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
-	49,  // 134: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
-	49,  // 135: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
-	17,  // 136: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
-	19,  // 137: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
-	49,  // 138: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
-	23,  // 139: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
-	25,  // 140: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
-	27,  // 141: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
-	29,  // 142: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
-	31,  // 143: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
-	34,  // 144: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
-	36,  // 145: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
-	39,  // 146: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
-	41,  // 147: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
-	43,  // 148: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
-	6,   // 149: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
-	6,   // 150: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
-	6,   // 151: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
-	6,   // 152: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
-	51,  // 153: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
-	53,  // 154: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
-	55,  // 155: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
-	57,  // 156: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
-	60,  // 157: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
-	62,  // 158: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
-	66,  // 159: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
-	64,  // 160: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
-	68,  // 161: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
-	72,  // 162: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
-	74,  // 163: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
-	82,  // 164: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
-	76,  // 165: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
-	78,  // 166: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
-	89,  // 167: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	86,  // 168: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
-	89,  // 169: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	89,  // 170: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
-	92,  // 171: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
-	95,  // 172: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
-	97,  // 173: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
-	99,  // 174: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
-	101, // 175: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
-	104, // 176: archipelago.v1.Orchestrator.ListUsers:output_type -> archipelago.v1.ListUsersResponse
-	107, // 177: archipelago.v1.Orchestrator.AddUser:output_type -> archipelago.v1.Invitation
-	110, // 178: archipelago.v1.Orchestrator.SetUser:output_type -> archipelago.v1.SetUserResponse
-	107, // 179: archipelago.v1.Orchestrator.ResetUser:output_type -> archipelago.v1.Invitation
-	113, // 180: archipelago.v1.Orchestrator.RemoveUser:output_type -> archipelago.v1.RemoveUserResponse
-	115, // 181: archipelago.v1.Orchestrator.ListTokens:output_type -> archipelago.v1.ListTokensResponse
-	118, // 182: archipelago.v1.Orchestrator.AddToken:output_type -> archipelago.v1.AddTokenResponse
-	120, // 183: archipelago.v1.Orchestrator.RemoveToken:output_type -> archipelago.v1.RemoveTokenResponse
-	125, // [125:184] is the sub-list for method output_type
-	66,  // [66:125] is the sub-list for method input_type
+	114, // 122: archipelago.v1.Orchestrator.GetSupportReport:input_type -> archipelago.v1.GetSupportReportRequest
+	116, // 123: archipelago.v1.Orchestrator.ListTokens:input_type -> archipelago.v1.ListTokensRequest
+	119, // 124: archipelago.v1.Orchestrator.AddToken:input_type -> archipelago.v1.AddTokenRequest
+	121, // 125: archipelago.v1.Orchestrator.RemoveToken:input_type -> archipelago.v1.RemoveTokenRequest
+	9,   // 126: archipelago.v1.Orchestrator.ListApps:output_type -> archipelago.v1.ListAppsResponse
+	1,   // 127: archipelago.v1.Orchestrator.GetApp:output_type -> archipelago.v1.App
+	49,  // 128: archipelago.v1.Orchestrator.Install:output_type -> archipelago.v1.Operation
+	49,  // 129: archipelago.v1.Orchestrator.Start:output_type -> archipelago.v1.Operation
+	49,  // 130: archipelago.v1.Orchestrator.Stop:output_type -> archipelago.v1.Operation
+	49,  // 131: archipelago.v1.Orchestrator.Restart:output_type -> archipelago.v1.Operation
+	49,  // 132: archipelago.v1.Orchestrator.Uninstall:output_type -> archipelago.v1.Operation
+	49,  // 133: archipelago.v1.Orchestrator.Update:output_type -> archipelago.v1.Operation
+	49,  // 134: archipelago.v1.Orchestrator.Rollback:output_type -> archipelago.v1.Operation
+	49,  // 135: archipelago.v1.Orchestrator.Configure:output_type -> archipelago.v1.Operation
+	49,  // 136: archipelago.v1.Orchestrator.Adopt:output_type -> archipelago.v1.Operation
+	17,  // 137: archipelago.v1.Orchestrator.ImportSecret:output_type -> archipelago.v1.ImportSecretResponse
+	19,  // 138: archipelago.v1.Orchestrator.Backup:output_type -> archipelago.v1.Chunk
+	49,  // 139: archipelago.v1.Orchestrator.Restore:output_type -> archipelago.v1.Operation
+	23,  // 140: archipelago.v1.Orchestrator.SetPassword:output_type -> archipelago.v1.SetPasswordResponse
+	25,  // 141: archipelago.v1.Orchestrator.GetSecondFactor:output_type -> archipelago.v1.SecondFactor
+	27,  // 142: archipelago.v1.Orchestrator.EndSecondFactor:output_type -> archipelago.v1.EndSecondFactorResponse
+	29,  // 143: archipelago.v1.Orchestrator.RenewRecoveryCodes:output_type -> archipelago.v1.RenewRecoveryCodesResponse
+	31,  // 144: archipelago.v1.Orchestrator.ListPasskeys:output_type -> archipelago.v1.ListPasskeysResponse
+	34,  // 145: archipelago.v1.Orchestrator.RemovePasskeys:output_type -> archipelago.v1.RemovePasskeysResponse
+	36,  // 146: archipelago.v1.Orchestrator.ListSessions:output_type -> archipelago.v1.ListSessionsResponse
+	39,  // 147: archipelago.v1.Orchestrator.EndSessions:output_type -> archipelago.v1.EndSessionsResponse
+	41,  // 148: archipelago.v1.Orchestrator.Upgrade:output_type -> archipelago.v1.UpgradeResponse
+	43,  // 149: archipelago.v1.Orchestrator.Doctor:output_type -> archipelago.v1.DoctorResponse
+	6,   // 150: archipelago.v1.Orchestrator.Subscribe:output_type -> archipelago.v1.Subscription
+	6,   // 151: archipelago.v1.Orchestrator.GetSubscription:output_type -> archipelago.v1.Subscription
+	6,   // 152: archipelago.v1.Orchestrator.Refresh:output_type -> archipelago.v1.Subscription
+	6,   // 153: archipelago.v1.Orchestrator.LoadCatalog:output_type -> archipelago.v1.Subscription
+	51,  // 154: archipelago.v1.Orchestrator.Watch:output_type -> archipelago.v1.Progress
+	53,  // 155: archipelago.v1.Orchestrator.Credentials:output_type -> archipelago.v1.CredentialsResponse
+	55,  // 156: archipelago.v1.Orchestrator.Logs:output_type -> archipelago.v1.LogLine
+	57,  // 157: archipelago.v1.Orchestrator.Usage:output_type -> archipelago.v1.UsageResponse
+	60,  // 158: archipelago.v1.Orchestrator.Status:output_type -> archipelago.v1.StatusResponse
+	62,  // 159: archipelago.v1.Orchestrator.AddStorage:output_type -> archipelago.v1.AddStorageResponse
+	66,  // 160: archipelago.v1.Orchestrator.ListStorage:output_type -> archipelago.v1.ListStorageResponse
+	64,  // 161: archipelago.v1.Orchestrator.MoveVolume:output_type -> archipelago.v1.MoveVolumeResponse
+	68,  // 162: archipelago.v1.Orchestrator.RemoveStorage:output_type -> archipelago.v1.RemoveStorageResponse
+	72,  // 163: archipelago.v1.Orchestrator.AddRepository:output_type -> archipelago.v1.AddRepositoryResponse
+	74,  // 164: archipelago.v1.Orchestrator.ListRepositories:output_type -> archipelago.v1.ListRepositoriesResponse
+	82,  // 165: archipelago.v1.Orchestrator.SetRepository:output_type -> archipelago.v1.SetRepositoryResponse
+	76,  // 166: archipelago.v1.Orchestrator.RemoveRepository:output_type -> archipelago.v1.RemoveRepositoryResponse
+	78,  // 167: archipelago.v1.Orchestrator.GetRecoveryKey:output_type -> archipelago.v1.GetRecoveryKeyResponse
+	89,  // 168: archipelago.v1.Orchestrator.MakeSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	86,  // 169: archipelago.v1.Orchestrator.ListSnapshots:output_type -> archipelago.v1.ListSnapshotsResponse
+	89,  // 170: archipelago.v1.Orchestrator.ProveSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	89,  // 171: archipelago.v1.Orchestrator.RestoreSnapshot:output_type -> archipelago.v1.SnapshotProgress
+	92,  // 172: archipelago.v1.Orchestrator.ListNotices:output_type -> archipelago.v1.ListNoticesResponse
+	95,  // 173: archipelago.v1.Orchestrator.AddTarget:output_type -> archipelago.v1.AddTargetResponse
+	97,  // 174: archipelago.v1.Orchestrator.ListTargets:output_type -> archipelago.v1.ListTargetsResponse
+	99,  // 175: archipelago.v1.Orchestrator.TestTarget:output_type -> archipelago.v1.TestTargetResponse
+	101, // 176: archipelago.v1.Orchestrator.RemoveTarget:output_type -> archipelago.v1.RemoveTargetResponse
+	104, // 177: archipelago.v1.Orchestrator.ListUsers:output_type -> archipelago.v1.ListUsersResponse
+	107, // 178: archipelago.v1.Orchestrator.AddUser:output_type -> archipelago.v1.Invitation
+	110, // 179: archipelago.v1.Orchestrator.SetUser:output_type -> archipelago.v1.SetUserResponse
+	107, // 180: archipelago.v1.Orchestrator.ResetUser:output_type -> archipelago.v1.Invitation
+	113, // 181: archipelago.v1.Orchestrator.RemoveUser:output_type -> archipelago.v1.RemoveUserResponse
+	115, // 182: archipelago.v1.Orchestrator.GetSupportReport:output_type -> archipelago.v1.SupportReport
+	117, // 183: archipelago.v1.Orchestrator.ListTokens:output_type -> archipelago.v1.ListTokensResponse
+	120, // 184: archipelago.v1.Orchestrator.AddToken:output_type -> archipelago.v1.AddTokenResponse
+	122, // 185: archipelago.v1.Orchestrator.RemoveToken:output_type -> archipelago.v1.RemoveTokenResponse
+	126, // [126:186] is the sub-list for method output_type
+	66,  // [66:126] is the sub-list for method input_type
 	66,  // [66:66] is the sub-list for extension type_name
 	66,  // [66:66] is the sub-list for extension extendee
 	0,   // [0:66] is the sub-list for field type_name
@@ -7612,7 +7700,7 @@ func file_orchestrator_proto_init() {
 			GoPackagePath: reflect.TypeOf(x{}).PkgPath(),
 			RawDescriptor: unsafe.Slice(unsafe.StringData(file_orchestrator_proto_rawDesc), len(file_orchestrator_proto_rawDesc)),
 			NumEnums:      1,
-			NumMessages:   127,
+			NumMessages:   129,
 			NumExtensions: 0,
 			NumServices:   1,
 		},

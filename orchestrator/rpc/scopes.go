@@ -20,7 +20,7 @@ var scopes = byMethod(map[access.Scope][]string{
 	access.Admin: {
 		"Install", "Uninstall", "Update", "Rollback", "Configure", "Adopt", "Credentials", "ImportSecret",
 		"Backup", "Restore", "RestoreSnapshot", // a backup's recipients are the caller's
-		"Subscribe", "LoadCatalog",
+		"Subscribe", "LoadCatalog", "GetSupportReport",
 		"AddStorage", "MoveVolume", "RemoveStorage",
 		"AddRepository", "SetRepository", "RemoveRepository", "GetRecoveryKey",
 		"AddTarget", "ListTargets", "TestTarget", "RemoveTarget",

@@ -173,6 +173,25 @@ func (s *Store) Sweep(app string, config map[string]string) error {
 	return nil
 }
 
+// Values gives every secret of every application that is kept, by "APP/NAME".
+func (s *Store) Values() (map[string]string, error) {
+	out := map[string]string{}
+	err := fs.WalkDir(os.DirFS(s.dir), ".", func(path string, e fs.DirEntry, err error) error {
+		if err != nil || !e.Type().IsRegular() {
+			return err
+		}
+		b, err := os.ReadFile(filepath.Join(s.dir, path))
+		app, file, _ := strings.Cut(path, "/")
+		name, _, _ := strings.Cut(file, ".")
+		out[app+"/"+name] += string(b) + "\n" // of a setting, there may be several for a while
+		return err
+	})
+	if err != nil {
+		return nil, fmt.Errorf("reading the secrets: %w", err)
+	}
+	return out, nil
+}
+
 // All gives every generated secret of an application that exists, by name.
 func (s *Store) All(m *manifest.Manifest) (map[string]string, error) {
 	out := map[string]string{}

@@ -248,3 +248,25 @@ func TestSecretSettingsAreKeptUntilNothingRefersToThem(t *testing.T) {
 		t.Error(err)
 	}
 }
+
+func TestValuesAreAllThatIsKept(t *testing.T) {
+	s, err := Open(t.TempDir())
+	if err != nil {
+		t.Fatal(err)
+	}
+	m := &manifest.Manifest{ID: "feeds", Secrets: []manifest.GeneratedSecret{{Name: "password"}}}
+	generated, err := s.Ensure(m, false)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Keep("wiki", "key", "one"); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := s.Keep("wiki", "key", "two"); err != nil {
+		t.Fatal(err)
+	}
+	all, err := s.Values()
+	if err != nil || len(all) != 2 || strings.TrimSpace(all["feeds/password"]) != generated["password"] || !strings.Contains(all["wiki/key"], "one\n") || !strings.Contains(all["wiki/key"], "two\n") {
+		t.Errorf("%q, %v", all, err)
+	}
+}

@@ -314,6 +314,22 @@ func (s *Subscription) Status() (Status, error) {
 	return s.status, nil
 }
 
+// Said is in one line what is followed, and how that is.
+func (s *Subscription) Said() string {
+	st, err := s.Status()
+	if err != nil {
+		return err.Error()
+	}
+	text := fmt.Sprintf("%s %d, checked %s, ends %s", st.Channel, st.Serial, st.Checked.UTC().Format(time.RFC3339), st.Expires.UTC().Format(time.RFC3339))
+	if st.Automatic {
+		text += ", updates by itself"
+	}
+	if st.Error != "" {
+		text += "; the last refresh failed: " + st.Error
+	}
+	return text
+}
+
 // MayUpdate says whether updates may begin by themselves at a time.
 func (s *Subscription) MayUpdate(t time.Time) bool {
 	s.mu.Lock()

@@ -27,7 +27,7 @@ const (
 
 // withForms are the operations whose forms hold what somebody has typed or ticked: a refusal
 // is shown below it, and nothing else changes.
-var withForms = []string{request.Install, request.Update, request.Rollback, request.Configure, request.Uninstall}
+var withForms = []string{request.Install, request.Update, request.Rollback, request.Configure, request.Uninstall, jobMove}
 
 // act asks for an operation on an application.
 func (s *Server) act(w http.ResponseWriter, r *http.Request) {
@@ -54,6 +54,8 @@ func (s *Server) ask(r *http.Request, id, verb string) error {
 		return err
 	}
 	switch verb {
+	case jobMove:
+		return s.move(r, id)
 	case request.Install, request.Configure:
 		req.Config = typed(v.Manifest, v.Config, r.PostForm)
 	case request.Rollback:

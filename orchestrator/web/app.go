@@ -56,6 +56,8 @@ type appPage struct {
 	BackUp   []button // to each repository
 	Secrets  bool     // there are some to show
 	Charts   []chart  // what it has used of the node
+	Volumes  []volume
+	Move     *moving // the last move of one of them; nil where there was none lately
 
 	Refused refusal
 }
@@ -116,6 +118,7 @@ func (s *Server) appPage(f frame, id string) (*appPage, error) {
 			p.Charts = charts(f.tongue, points, s.now())
 		}
 	}
+	p.Volumes, p.Move = s.storage(f, id)
 	s.offered(p, v)
 	for _, st := range m.Settings {
 		p.Settings = append(p.Settings, field{Setting: st, Value: v.Config[st.Name], Set: st.Secret && v.Config[st.Name] != "", Restarts: restarts(m, v.Config, st)})
@@ -198,6 +201,9 @@ func (p *appPage) stage(v view.View) string {
 	stage := append([]string{string(v.Goal), v.Manifest.Version, offered, strconv.FormatBool(v.State == view.Updating), p.Blocked}, p.Consent...)
 	if b := v.Previous; b != nil {
 		stage = append(append(stage, "back", b.Version, b.Refused), b.NewPrivileges...)
+	}
+	for _, v := range p.Volumes {
+		stage = append(stage, v.Name, v.Dir)
 	}
 	return strings.Join(stage, "|")
 }

@@ -81,6 +81,9 @@ func (s *Server) backupsPage(f frame) backupsPage {
 		p.Apps = append(p.Apps, k)
 	}
 	for _, j := range s.jobs.list() {
+		if j.Verb == jobMove { // its application's page shows it
+			continue
+		}
 		row := jobRow{job: j, Doing: f.doing(j)}
 		if len(j.Asked) > 0 {
 			row.Path = "/backups/" + url.PathEscape(j.Repository) + "/restore"

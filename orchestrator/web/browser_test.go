@@ -271,7 +271,7 @@ func TestPagesAreForEverybody(t *testing.T) {
 	}
 	post(t, c, n.URL+"/system/notify/phone/test", nil) // not taken
 	w := open(t, n)
-	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/factor", "/system/passkeys", "/system/tokens", "/system/history", "/sheet"}
+	paths := []string{"/", "/store", "/store?q=nothing+like+it", "/apps/base", "/apps/wiki", "/apps/wiki/history", "/apps/wiki/logs", "/apps/wiki/credentials", "/apps/none", "/backups", "/system", "/system/factor", "/system/passkeys", "/system/tokens", "/system/support", "/system/history", "/sheet"}
 	for theme, widths := range map[string][]int{"light": {720, 768, 360}, "dark": {1440}} { // 720 is 1440 at 200 %
 		w.theme(theme)
 		for i, width := range widths {

@@ -30,6 +30,13 @@ func (bare) Observe(context.Context) (host.Observation, error) { return host.Obs
 // ofOneNode makes daemons of one node, each of which offers another catalog.
 func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
 	t.Helper()
+	_, of := recorded(t)
+	return of
+}
+
+// recorded is ofOneNode, with the node's records.
+func recorded(t testing.TB) (*state.Store, func(catalog.Catalog) *Server) {
+	t.Helper()
 	store, err := state.Open(t.TempDir())
 	if err != nil {
 		t.Fatal(err)
@@ -50,7 +57,7 @@ func ofOneNode(t testing.TB) func(catalog.Catalog) *Server {
 	}
 	dir, data := t.TempDir(), t.TempDir()
 	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
-	return func(offered catalog.Catalog) *Server {
+	return store, func(offered catalog.Catalog) *Server {
 		s := &Server{Reconciler: orchestrator.New(bare{}, store, sec, offered, data, log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}
 		s.Handler()
 		return s

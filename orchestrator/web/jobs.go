@@ -19,6 +19,7 @@ const jobShown = 24 * time.Hour
 // daemon.
 type job struct {
 	Verb, App, Repository, Snapshot string
+	Volume, Dir                     string // with jobMove; no Dir: back
 	Message                         string // what is being done; empty at the beginning
 	Percent                         int    // of it; -1 where that is not known
 	Problem                         string
@@ -31,6 +32,7 @@ const (
 	jobBackup  = "backup"
 	jobProve   = "prove"
 	jobRestore = "restore"
+	jobMove    = "move"
 )
 
 // doing says what a job is.
@@ -40,6 +42,8 @@ func (l tongue) doing(j job) string {
 		return l.t("Backup of %s to %s", j.App, j.Repository)
 	case jobProve:
 		return l.t("Restoration of %s from %s on trial", j.App, j.Repository)
+	case jobMove:
+		return l.t("Move of %s", j.Volume)
 	}
 	return l.t("Restoration of %s from %s", j.App, j.Repository)
 }
@@ -115,6 +119,16 @@ func (j *jobs) change(one *job, by func(*job)) {
 	if one.Message != before.Message || one.Percent != before.Percent || one.Ended != before.Ended {
 		j.changed()
 	}
+}
+
+// moved gives the last move of a volume of an application.
+func (j *jobs) moved(app string) *job {
+	for _, o := range j.list() {
+		if o.Verb == jobMove && o.App == app {
+			return &o
+		}
+	}
+	return nil
 }
 
 // list gives all jobs, the newest first.

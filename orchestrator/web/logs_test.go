@@ -89,7 +89,7 @@ func speaker(t *testing.T, said func(container string) []string) (*node, *http.C
 	feeds := &manifest.Manifest{ID: "feeds", Name: "Feeds", Version: "1", Containers: []manifest.Container{{Name: "feeds"}, {Name: "feeds-db"}}}
 	log := slog.New(slog.DiscardHandler)
 	sessions := access.OpenSessions(dir, "sesame", access.NewPasswords(dir), log)
-	n := &node{sessions: sessions, dir: dir, pages: &Server{Reconciler: orchestrator.New(nil, store, sec, catalog.Catalog{"feeds": {Manifest: feeds}}, "/d", log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}}
+	n := &node{sessions: sessions, dir: dir, pages: &Server{Reconciler: orchestrator.New(bare{}, store, sec, catalog.Catalog{"feeds": {Manifest: feeds}}, "/d", log), Guard: access.NewGuard(sessions), Sessions: sessions, Log: log}}
 	n.Server = httptest.NewTLSServer(n.pages.Handler())
 	t.Cleanup(n.Close)
 	if said == nil {

@@ -12,6 +12,7 @@ import (
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
 	"github.com/archipelago-cloud/archipelago/orchestrator/access"
+	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 )
 
 // settled is a signed-in node with an application that has settings, and one that it requires.
@@ -24,7 +25,11 @@ func settled(t *testing.T) (n *node, c *http.Client) {
 			Containers: []manifest.Container{{Name: "wiki", Ports: []manifest.Port{port}, Environment: map[string]string{"COLOR": "{{setting:color}}"}}, {Name: "wiki-db"}},
 			Settings:   []manifest.Setting{{Name: "color", Default: "red", Values: []string{"red", "blue"}, Summary: "what it looks like"}, {Name: "title", Default: "A wiki"}, {Name: "key", Secret: true}}}},
 	}
-	s := ofOneNode(t)(offered)
+	store, of := recorded(t)
+	if err := store.PutData(state.Data{App: "wiki", Version: "1", Volumes: []string{"pages"}}); err != nil {
+		t.Fatal(err)
+	}
+	s := of(offered)
 	n = &node{sessions: s.Sessions, pages: s}
 	n.Server = httptest.NewTLSServer(s.Handler())
 	t.Cleanup(n.Close)

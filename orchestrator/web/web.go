@@ -72,6 +72,7 @@ type Server struct {
 	followers followers
 	clock     func() time.Time // time.Now, where it is nil
 	sample    sample
+	reports   reports
 	jobs      *jobs
 }
 
@@ -117,6 +118,8 @@ func (s *Server) Handler() http.Handler {
 	mux.HandleFunc("POST /backups/{name}/restore", s.signedIn(s.form(s.restore)))
 	mux.HandleFunc("GET /system", s.signedIn(s.system))
 	mux.HandleFunc("GET /system/checks", s.signedIn(s.checks))
+	mux.HandleFunc("GET /system/support", s.signedIn(s.support))
+	mux.HandleFunc("GET /system/support.txt", s.signedIn(s.downloadReport))
 	mux.HandleFunc("GET /system/history", s.signedIn(s.nodeHistory))
 	mux.HandleFunc("GET /system/factor", s.signedIn(s.first(s.factor)))
 	mux.HandleFunc("POST /system/factor/begin", s.signedIn(s.first(s.form(s.beginFactor))))

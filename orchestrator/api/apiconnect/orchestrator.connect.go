@@ -178,6 +178,9 @@ const (
 	OrchestratorResetUserProcedure = "/archipelago.v1.Orchestrator/ResetUser"
 	// OrchestratorRemoveUserProcedure is the fully-qualified name of the Orchestrator's RemoveUser RPC.
 	OrchestratorRemoveUserProcedure = "/archipelago.v1.Orchestrator/RemoveUser"
+	// OrchestratorGetSupportReportProcedure is the fully-qualified name of the Orchestrator's
+	// GetSupportReport RPC.
+	OrchestratorGetSupportReportProcedure = "/archipelago.v1.Orchestrator/GetSupportReport"
 	// OrchestratorListTokensProcedure is the fully-qualified name of the Orchestrator's ListTokens RPC.
 	OrchestratorListTokensProcedure = "/archipelago.v1.Orchestrator/ListTokens"
 	// OrchestratorAddTokenProcedure is the fully-qualified name of the Orchestrator's AddToken RPC.
@@ -312,6 +315,9 @@ type OrchestratorClient interface {
 	ResetUser(context.Context, *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error)
 	// RemoveUser ends a user's sessions, too.
 	RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error)
+	// GetSupportReport makes the text that an owner gives to whoever helps, without the secrets that
+	// the node knows of; its owner reads it first.
+	GetSupportReport(context.Context, *connect.Request[api.GetSupportReportRequest]) (*connect.Response[api.SupportReport], error)
 	// ListTokens gives the access tokens for programs, besides the node's own.
 	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
 	// AddToken makes one, and is the only answer that has its secret.
@@ -682,6 +688,13 @@ func NewOrchestratorClient(httpClient connect.HTTPClient, baseURL string, opts .
 			connect.WithSchema(orchestratorMethods.ByName("RemoveUser")),
 			connect.WithClientOptions(opts...),
 		),
+		getSupportReport: connect.NewClient[api.GetSupportReportRequest, api.SupportReport](
+			httpClient,
+			baseURL+OrchestratorGetSupportReportProcedure,
+			connect.WithSchema(orchestratorMethods.ByName("GetSupportReport")),
+			connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+			connect.WithClientOptions(opts...),
+		),
 		listTokens: connect.NewClient[api.ListTokensRequest, api.ListTokensResponse](
 			httpClient,
 			baseURL+OrchestratorListTokensProcedure,
@@ -762,6 +775,7 @@ type orchestratorClient struct {
 	setUser            *connect.Client[api.SetUserRequest, api.SetUserResponse]
 	resetUser          *connect.Client[api.ResetUserRequest, api.Invitation]
 	removeUser         *connect.Client[api.RemoveUserRequest, api.RemoveUserResponse]
+	getSupportReport   *connect.Client[api.GetSupportReportRequest, api.SupportReport]
 	listTokens         *connect.Client[api.ListTokensRequest, api.ListTokensResponse]
 	addToken           *connect.Client[api.AddTokenRequest, api.AddTokenResponse]
 	removeToken        *connect.Client[api.RemoveTokenRequest, api.RemoveTokenResponse]
@@ -1047,6 +1061,11 @@ func (c *orchestratorClient) RemoveUser(ctx context.Context, req *connect.Reques
 	return c.removeUser.CallUnary(ctx, req)
 }
 
+// GetSupportReport calls archipelago.v1.Orchestrator.GetSupportReport.
+func (c *orchestratorClient) GetSupportReport(ctx context.Context, req *connect.Request[api.GetSupportReportRequest]) (*connect.Response[api.SupportReport], error) {
+	return c.getSupportReport.CallUnary(ctx, req)
+}
+
 // ListTokens calls archipelago.v1.Orchestrator.ListTokens.
 func (c *orchestratorClient) ListTokens(ctx context.Context, req *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
 	return c.listTokens.CallUnary(ctx, req)
@@ -1187,6 +1206,9 @@ type OrchestratorHandler interface {
 	ResetUser(context.Context, *connect.Request[api.ResetUserRequest]) (*connect.Response[api.Invitation], error)
 	// RemoveUser ends a user's sessions, too.
 	RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error)
+	// GetSupportReport makes the text that an owner gives to whoever helps, without the secrets that
+	// the node knows of; its owner reads it first.
+	GetSupportReport(context.Context, *connect.Request[api.GetSupportReportRequest]) (*connect.Response[api.SupportReport], error)
 	// ListTokens gives the access tokens for programs, besides the node's own.
 	ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error)
 	// AddToken makes one, and is the only answer that has its secret.
@@ -1553,6 +1575,13 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 		connect.WithSchema(orchestratorMethods.ByName("RemoveUser")),
 		connect.WithHandlerOptions(opts...),
 	)
+	orchestratorGetSupportReportHandler := connect.NewUnaryHandler(
+		OrchestratorGetSupportReportProcedure,
+		svc.GetSupportReport,
+		connect.WithSchema(orchestratorMethods.ByName("GetSupportReport")),
+		connect.WithIdempotency(connect.IdempotencyNoSideEffects),
+		connect.WithHandlerOptions(opts...),
+	)
 	orchestratorListTokensHandler := connect.NewUnaryHandler(
 		OrchestratorListTokensProcedure,
 		svc.ListTokens,
@@ -1686,6 +1715,8 @@ func NewOrchestratorHandler(svc OrchestratorHandler, opts ...connect.HandlerOpti
 			orchestratorResetUserHandler.ServeHTTP(w, r)
 		case OrchestratorRemoveUserProcedure:
 			orchestratorRemoveUserHandler.ServeHTTP(w, r)
+		case OrchestratorGetSupportReportProcedure:
+			orchestratorGetSupportReportHandler.ServeHTTP(w, r)
 		case OrchestratorListTokensProcedure:
 			orchestratorListTokensHandler.ServeHTTP(w, r)
 		case OrchestratorAddTokenProcedure:
@@ -1923,6 +1954,10 @@ func (UnimplementedOrchestratorHandler) ResetUser(context.Context, *connect.Requ
 
 func (UnimplementedOrchestratorHandler) RemoveUser(context.Context, *connect.Request[api.RemoveUserRequest]) (*connect.Response[api.RemoveUserResponse], error) {
 	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.RemoveUser is not implemented"))
+}
+
+func (UnimplementedOrchestratorHandler) GetSupportReport(context.Context, *connect.Request[api.GetSupportReportRequest]) (*connect.Response[api.SupportReport], error) {
+	return nil, connect.NewError(connect.CodeUnimplemented, errors.New("archipelago.v1.Orchestrator.GetSupportReport is not implemented"))
 }
 
 func (UnimplementedOrchestratorHandler) ListTokens(context.Context, *connect.Request[api.ListTokensRequest]) (*connect.Response[api.ListTokensResponse], error) {
