@@ -23,16 +23,11 @@ const logTime = 5 * time.Second
 // Support makes the report that the owner gives to whoever helps. What cannot be learned in the
 // context's time is said to be missing. It fails where it is not known what to leave out.
 func (r *Reconciler) Support(ctx context.Context, node Supported, about []support.Fact, damaged error) (string, error) {
-	values, err := r.secrets.Values()
+	secret, err := r.secretValues()
 	if err != nil {
 		return "", err
 	}
-	token, err := r.store.Token()
-	if err != nil {
-		return "", err
-	}
-	values["the node's access token"] = token
-	n := support.Node{Made: time.Now(), About: about, Asked: map[string][]state.Asked{}, Logs: map[string]support.Log{}, Secrets: support.Known(values)}
+	n := support.Node{Made: time.Now(), About: about, Asked: map[string][]state.Asked{}, Logs: map[string]support.Log{}, Secrets: support.Known(secret)}
 	podman, err := node.Version(ctx)
 	if err != nil {
 		podman = err.Error()
@@ -51,6 +46,26 @@ func (r *Reconciler) Support(ctx context.Context, node Supported, about []suppor
 		}
 	}
 	return n.Text(), nil
+}
+
+// secretValues are all that the node keeps and nobody else is to see, by what they are.
+func (r *Reconciler) secretValues() (map[string]string, error) {
+	all, err := r.secrets.Values()
+	if err != nil {
+		return nil, err
+	}
+	repositories, err := r.backups.To.Secrets()
+	if err != nil {
+		return nil, err
+	}
+	for name, value := range repositories {
+		all["repository "+name] = value
+	}
+	for name, value := range r.notices.Secrets() {
+		all["target "+name] = value
+	}
+	all["the node's access token"], err = r.store.Token()
+	return all, err
 }
 
 // asked adds what was asked of an application, or of the node.

@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"net/url"
 	"os"
 	"regexp"
 	"slices"
@@ -99,6 +100,28 @@ func (s *store) all() ([]target, error) {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	return s.read()
+}
+
+// Secrets are what of the targets' addresses may be secret, by the target; several of one a line
+// each. Where the targets cannot be read there are none: then nothing has their addresses.
+func (n *Notifier) Secrets() map[string]string {
+	all, err := n.targets.all()
+	if err != nil {
+		return nil
+	}
+	out := map[string]string{}
+	for _, t := range all {
+		parts := []string{t.Address}
+		if u, err := url.Parse(t.Address); err == nil {
+			password, _ := u.User.Password()
+			parts = append(parts, password, u.User.Username(), strings.Trim(u.Path, "/"))
+			for _, values := range u.Query() {
+				parts = append(parts, values...)
+			}
+		}
+		out[t.Name] = strings.Join(parts, "\n")
+	}
+	return out
 }
 
 func (s *store) names() (names []string, err error) {

@@ -437,6 +437,11 @@ func (r *Repository) Check(ctx context.Context, part, parts int) error {
 // quoted is a value as a shell reads it.
 func quoted(value string) string { return "'" + strings.ReplaceAll(value, "'", `'\''`) + "'" }
 
+// unquoted is a value that was quoted.
+func unquoted(value string) string {
+	return strings.ReplaceAll(strings.TrimSuffix(strings.TrimPrefix(value, "'"), "'"), `'\''`, "'")
+}
+
 // environment is a file of variables for a shell to read.
 func environment(values map[string]string) []byte {
 	var b bytes.Buffer

@@ -254,6 +254,34 @@ func (s *Store) Key(name string) (string, error) {
 	return strings.TrimSpace(string(b)), err
 }
 
+// Secrets are the recovery keys, and what else opens the repositories, by the repository; several
+// of one a line each.
+func (s *Store) Secrets() (map[string]string, error) {
+	all, err := s.List()
+	if err != nil {
+		return nil, err
+	}
+	out := map[string]string{}
+	for _, r := range all {
+		dir := filepath.Join(s.dir, r.Name)
+		key, err := os.ReadFile(filepath.Join(dir, passwordFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		variables, err := os.ReadFile(filepath.Join(dir, environmentFile))
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return nil, err
+		}
+		out[r.Name] = string(key)
+		for line := range strings.Lines(string(variables)) {
+			if _, value, set := strings.Cut(strings.TrimSpace(line), "="); set {
+				out[r.Name] += unquoted(value) + "\n"
+			}
+		}
+	}
+	return out, nil
+}
+
 // Added is what an owner says of a repository.
 type Added struct {
 	Name, URL   string
