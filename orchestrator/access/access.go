@@ -232,7 +232,7 @@ func (g *Guard) said(r *http.Request, answer string) string {
 }
 
 // Token lets requests through with "Authorization: Bearer TOKEN", where that is the node's own
-// token or another whose scope is enough; TokenOf says which it was. It answers 403 where the scope
+// token or another whose scope is enough; TokenOf says which it was, and the call ends with it. It answers 403 where the scope
 // is not enough, and 401 to all others. One that carries no credential at all guesses nothing, and
 // does not count as an attempt: a page of somebody else's could make the owner's browser send many.
 func (g *Guard) Token(need func(r *http.Request) Scope, next http.Handler) http.Handler {
@@ -243,12 +243,16 @@ func (g *Guard) Token(need func(r *http.Request) Scope, next http.Handler) http.
 			next.ServeHTTP(w, r)
 			return
 		}
+		changed := g.sessions.Tokens.removed.next()
 		if by, ok := g.sessions.Tokens.find(secret); bearer && ok { // nor can this be guessed
+			g.sessions.Tokens.used(by)
 			if scope := need(r); !by.Scope.covers(scope) {
 				answerError(w, http.StatusForbidden, "permission_denied", fmt.Sprintf("the token %q has the scope %q; this takes %s", by.Name, by.Scope, scope.named()))
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tokenKey{}, by.Name)))
+			ctx, end := g.sessions.Tokens.until(r.Context(), secret, by, changed)
+			defer end()
+			next.ServeHTTP(w, r.WithContext(ctx))
 			return
 		}
 		if given != "" {
