@@ -153,7 +153,7 @@ func (r *Reconciler) Findings(ctx context.Context, damaged error) []host.Finding
 }
 
 func signIns(damaged error) host.Finding {
-	f := host.Finding{Name: "who may sign in", OK: damaged == nil, Detail: "the second factor, passkeys, users and access tokens can be read"}
+	f := host.Finding{Name: "who may sign in", OK: damaged == nil, Detail: "the password, second factor, passkeys, users and access tokens can be read"}
 	if damaged != nil {
 		f.Detail = damaged.Error()
 	}

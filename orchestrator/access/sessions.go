@@ -95,14 +95,15 @@ func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Se
 	return s
 }
 
-// Damaged says of which second factor, passkeys, users and tokens the file cannot be read, and what
-// to do; nil: each can.
+// Damaged says of which password, second factor, passkeys, users and tokens the file cannot be read,
+// and what to do; nil: each can.
 func (s *Sessions) Damaged() error {
+	password := s.passwords.damaged()
 	_, factor := s.Factor.Status()
 	_, passkeys := s.Passkeys.List()
 	_, users := s.Users.List()
 	_, tokens := s.Tokens.List()
-	return errors.Join(factor, passkeys, users, tokens)
+	return errors.Join(password, factor, passkeys, users, tokens)
 }
 
 // Changed gives a channel that is closed when a session has begun or ended, or another

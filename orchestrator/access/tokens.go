@@ -97,8 +97,8 @@ type Tokens struct {
 	now     func() time.Time
 	replace func(name string, data []byte, mode fs.FileMode) error // a file, durably
 
-	mu      sync.Mutex // held by whoever changes the file
-	removed bell       // rung when one may have been removed
+	mu      sync.Mutex  // held by whoever changes the file
+	removed bell        // rung when one may have been removed
 	damaged atomic.Bool // it could not be read when it was asked last
 }
 
