@@ -250,12 +250,12 @@ func (t *Tokens) find(secret string) (by token, ok bool) {
 }
 
 // until has a call that came by a token end when the token does, however long it would have lasted;
-// changed is rung since before the token was found. The caller ends it, too.
+// changed is closed at the first removal since before the token was found. The caller ends it, too.
 func (t *Tokens) until(ctx context.Context, secret string, by token, changed <-chan struct{}) (context.Context, context.CancelFunc) {
 	ctx, end := context.WithCancel(context.WithValue(ctx, tokenKey{}, by.Name))
+	over := time.NewTimer(by.Ends.Sub(t.now()))
 	go func() {
 		defer end()
-		over := time.NewTimer(by.Ends.Sub(t.now()))
 		defer over.Stop()
 		for ok := true; ok; {
 			select {
