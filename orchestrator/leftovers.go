@@ -153,7 +153,7 @@ func (r *Reconciler) Findings(ctx context.Context, damaged error) []host.Finding
 }
 
 func signIns(damaged error) host.Finding {
-	f := host.Finding{Name: "who may sign in", OK: damaged == nil, Detail: "the second factor, passkeys, users and access tokens can be read"}
+	f := host.Finding{Name: "who may sign in", OK: damaged == nil, Detail: "the password, second factor, passkeys, users and access tokens can be read"}
 	if damaged != nil {
 		f.Detail = damaged.Error()
 	}
@@ -210,13 +210,13 @@ func (r *Reconciler) leftovers() host.Finding {
 // appID is what the directory of an application is called.
 var appID = regexp.MustCompile(`^[a-z0-9-]+$`)
 
-// found tells whether the node has data of an application, on record or not.
+// found tells whether the node has data of an application, on record or not, or of a restoration of it.
 func (r *Reconciler) found(app string) bool {
 	if !appID.MatchString(app) {
 		return false
 	}
 	info, err := os.Lstat(filepath.Join(r.dataDir, app))
-	return r.store.Data(app).App != "" || err == nil && info.IsDir()
+	return r.store.Data(app).App != "" || err == nil && info.IsDir() || r.backups.Left(app)
 }
 
 // halves are directories in those of applications that were to become volumes, where whoever

@@ -186,7 +186,18 @@ func TestDataOfNoApplicationIsPurged(t *testing.T) {
 		if err := r.store.PutData(state.Data{App: "kept", Version: "1", Volumes: []string{"db"}}); err != nil {
 			t.Fatal(err)
 		}
-		for _, app := range []string{"kept", "nobodys"} {
+		// Of a restoration that can be neither finished nor undone, all may still be beside the volumes.
+		copies := perform.Snapshots(data)
+		if err := os.MkdirAll(filepath.Join(copies, "cut.restore", "db"), 0o700); err != nil {
+			t.Fatal(err)
+		}
+		if err := os.WriteFile(filepath.Join(copies, "cut.restore.json"), []byte("{"), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := r.secrets.Keep("cut", "password", "value"); err != nil {
+			t.Fatal(err)
+		}
+		for _, app := range []string{"kept", "nobodys", "cut"} {
 			if _, err := r.Request(request.Request{App: app, Verb: request.Uninstall}); !errors.Is(err, request.ErrUnknownApp) {
 				t.Errorf("%s, without a purge: %v", app, err)
 			}
@@ -200,12 +211,17 @@ func TestDataOfNoApplicationIsPurged(t *testing.T) {
 					t.Errorf("%s: %+v, %v", app, last, err)
 				}
 			}
-			gone(t, filepath.Join(data, app))
+			gone(t, filepath.Join(data, app), filepath.Join(copies, app+".restore"), filepath.Join(copies, app+".restore.json"), filepath.Join(dir, "secrets", app))
 			if r.store.Data(app).App != "" {
 				t.Errorf("%s is on record", app)
 			}
 			if err := r.Watch(t.Context(), app, gen+1, func(view.Progress) error { return nil }); !errors.Is(err, request.ErrUnknownApp) {
 				t.Errorf("%s, another operation: %v", app, err)
+			}
+		}
+		for _, gen := range []uint64{0, 1} { // none of them ever was
+			if err := r.Watch(t.Context(), "nothing", gen, func(view.Progress) error { return nil }); !errors.Is(err, request.ErrUnknownApp) {
+				t.Errorf("operation %d of what nobody knows: %v", gen, err)
 			}
 		}
 		for _, app := range []string{"link", "nothing", "..", "_daemon", "else/db", ""} {

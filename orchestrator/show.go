@@ -99,7 +99,7 @@ func (r *Reconciler) input(known *host.Known) view.Input {
 // Watch calls emit at every change until the generation has been carried out, has
 // failed, or has been overtaken by a later request.
 func (r *Reconciler) Watch(ctx context.Context, app string, generation uint64, emit func(view.Progress) error) error {
-	if r.manifest(app) == nil && r.operations.Status(app).Observed < generation { // what is not on offer may just be gone
+	if r.manifest(app) == nil && (generation == 0 || r.operations.Status(app).Observed < generation) { // what is not on offer may just be gone
 		if _, err := r.store.Get(app); errors.Is(err, state.ErrNotFound) {
 			return fmt.Errorf("%w %q", request.ErrUnknownApp, app)
 		}

@@ -164,21 +164,52 @@ func (p *Passwords) Check(ctx context.Context, password string) (bool, error) {
 // errNoHash is returned for what is kept of a password, and cannot be.
 var errNoHash = errors.New("not an Argon2id password")
 
-// matches tells whether a password is the one of which line is kept.
-func (p *Passwords) matches(ctx context.Context, line, password string) (bool, error) {
-	var version, memory, passes int
-	var threads uint8
+// phcLine is what is kept of a password, taken apart.
+type phcLine struct {
+	memory, passes uint32
+	threads        uint8
+	salt, key      []byte
+}
+
+func parsePHC(line string) (h phcLine, err error) {
+	var version int
 	parts := strings.Split(strings.TrimSpace(line), "$")
 	if len(parts) != 6 || parts[1] != "argon2id" {
-		return false, errNoHash
+		return h, errNoHash
 	}
-	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &memory, &passes, &threads); err != nil || version != argon2.Version {
-		return false, errNoHash
+	if _, err := fmt.Sscanf(parts[2]+" "+parts[3], "v=%d m=%d,t=%d,p=%d", &version, &h.memory, &h.passes, &h.threads); err != nil || version != argon2.Version || h.passes == 0 || h.threads == 0 {
+		return h, errNoHash
 	}
-	salt, err1 := base64.RawStdEncoding.DecodeString(parts[4])
-	want, err2 := base64.RawStdEncoding.DecodeString(parts[5])
-	if errors.Join(err1, err2) != nil || len(want) == 0 {
-		return false, errNoHash
+	var err1, err2 error
+	h.salt, err1 = base64.RawStdEncoding.DecodeString(parts[4])
+	h.key, err2 = base64.RawStdEncoding.DecodeString(parts[5])
+	if errors.Join(err1, err2) != nil || len(h.key) == 0 {
+		return h, errNoHash
+	}
+	return h, nil
+}
+
+// damaged says why the first owner's password cannot be read, and what to do; nil: it can, or there
+// is none.
+func (p *Passwords) damaged() error {
+	b, err := os.ReadFile(p.file)
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil
+	}
+	if err != nil {
+		return fmt.Errorf("reading the password: %w", err)
+	}
+	if _, err := parsePHC(string(b)); err != nil {
+		return fmt.Errorf("%s does not hold a password as this daemon keeps it, so it signs nobody in; put it back from a backup, or set another one with 'archy password'", p.file)
+	}
+	return nil
+}
+
+// matches tells whether a password is the one of which line is kept.
+func (p *Passwords) matches(ctx context.Context, line, password string) (bool, error) {
+	h, err := parsePHC(line)
+	if err != nil {
+		return false, err
 	}
 	ctx, cancel := context.WithTimeoutCause(ctx, p.wait, errBusy)
 	defer cancel()
@@ -188,8 +219,8 @@ func (p *Passwords) matches(ctx context.Context, line, password string) (bool, e
 	case <-ctx.Done():
 		return false, context.Cause(ctx)
 	}
-	got := p.hash([]byte(password), salt, uint32(passes), uint32(memory), threads, uint32(len(want)))
-	return subtle.ConstantTimeCompare(got, want) == 1, nil
+	got := p.hash([]byte(password), h.salt, h.passes, h.memory, h.threads, uint32(len(h.key)))
+	return subtle.ConstantTimeCompare(got, h.key) == 1, nil
 }
 
 // Guard lets requests through that carry the token or a session.
@@ -232,7 +263,7 @@ func (g *Guard) said(r *http.Request, answer string) string {
 }
 
 // Token lets requests through with "Authorization: Bearer TOKEN", where that is the node's own
-// token or another whose scope is enough; TokenOf says which it was. It answers 403 where the scope
+// token or another whose scope is enough; TokenOf says which it was, and the call ends with it. It answers 403 where the scope
 // is not enough, and 401 to all others. One that carries no credential at all guesses nothing, and
 // does not count as an attempt: a page of somebody else's could make the owner's browser send many.
 func (g *Guard) Token(need func(r *http.Request) Scope, next http.Handler) http.Handler {
@@ -243,12 +274,16 @@ func (g *Guard) Token(need func(r *http.Request) Scope, next http.Handler) http.
 			next.ServeHTTP(w, r)
 			return
 		}
+		changed := g.sessions.Tokens.removed.next()
 		if by, ok := g.sessions.Tokens.find(secret); bearer && ok { // nor can this be guessed
+			g.sessions.Tokens.used(by)
 			if scope := need(r); !by.Scope.covers(scope) {
 				answerError(w, http.StatusForbidden, "permission_denied", fmt.Sprintf("the token %q has the scope %q; this takes %s", by.Name, by.Scope, scope.named()))
 				return
 			}
-			next.ServeHTTP(w, r.WithContext(context.WithValue(r.Context(), tokenKey{}, by.Name)))
+			ctx, end := g.sessions.Tokens.until(r.Context(), secret, by, changed)
+			defer end()
+			next.ServeHTTP(w, r.WithContext(ctx))
 			return
 		}
 		if given != "" {

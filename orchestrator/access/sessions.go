@@ -79,8 +79,7 @@ type Sessions struct {
 	mu   sync.Mutex // held for moments only: each page waits for it, and must not for the disk
 	kept []kept     // the oldest first
 
-	changing sync.Mutex
-	changed  chan struct{} // closed when who is signed in may have changed; nil where nobody watches
+	changed bell // rung when who is signed in may have changed
 }
 
 // OpenSessions keeps them in a directory that is private to the daemon. A damaged file
@@ -96,33 +95,44 @@ func OpenSessions(dir, token string, passwords *Passwords, log *slog.Logger) *Se
 	return s
 }
 
-// Damaged says of which second factor, passkeys, users and tokens the file cannot be read, and what
-// to do; nil: each can.
+// Damaged says of which password, second factor, passkeys, users and tokens the file cannot be read,
+// and what to do; nil: each can.
 func (s *Sessions) Damaged() error {
+	password := s.passwords.damaged()
 	_, factor := s.Factor.Status()
 	_, passkeys := s.Passkeys.List()
 	_, users := s.Users.List()
 	_, tokens := s.Tokens.List()
-	return errors.Join(factor, passkeys, users, tokens)
+	return errors.Join(password, factor, passkeys, users, tokens)
 }
 
 // Changed gives a channel that is closed when a session has begun or ended, or another
 // password has ended them all. That one's time is over is not told of: see Session.Ends.
-func (s *Sessions) Changed() <-chan struct{} {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if s.changed == nil {
-		s.changed = make(chan struct{})
-	}
-	return s.changed
+func (s *Sessions) Changed() <-chan struct{} { return s.changed.next() }
+
+func (s *Sessions) tell() { s.changed.ring() }
+
+// bell tells those who wait of a change.
+type bell struct {
+	mu   sync.Mutex
+	rung chan struct{} // closed at the next change; nil where nobody waits
 }
 
-func (s *Sessions) tell() {
-	s.changing.Lock()
-	defer s.changing.Unlock()
-	if s.changed != nil {
-		close(s.changed)
-		s.changed = nil
+func (b *bell) next() <-chan struct{} {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung == nil {
+		b.rung = make(chan struct{})
+	}
+	return b.rung
+}
+
+func (b *bell) ring() {
+	b.mu.Lock()
+	defer b.mu.Unlock()
+	if b.rung != nil {
+		close(b.rung)
+		b.rung = nil
 	}
 }
 

@@ -336,7 +336,7 @@ func TestWhatIsDamagedOfWhoMaySignInIsNamed(t *testing.T) {
 	if err := g.sessions.Damaged(); err != nil {
 		t.Errorf("of a new node: %v", err)
 	}
-	files := []string{"users.json", "passkeys.json", "tokens.json", "factor.json"}
+	files := []string{"users.json", "passkeys.json", "tokens.json", "factor.json", "password"}
 	for _, name := range files {
 		if err := os.WriteFile(filepath.Join(dir, name), []byte("{"), 0o600); err != nil {
 			t.Fatal(err)

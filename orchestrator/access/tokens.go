@@ -18,6 +18,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"github.com/archipelago-cloud/archipelago/internal/atomicfile"
@@ -59,7 +60,9 @@ func (s Scope) named() string {
 const (
 	tokensFormat = 1
 	maxTokens    = 100
-	tokenPrefix  = "archipelago_" // by which scanners for leaked secrets know one
+
+	// TokenPrefix begins each token, by which scanners for leaked secrets know one.
+	TokenPrefix = "archipelago_"
 
 	// MaxTokenDays is for how long a token can be made.
 	MaxTokenDays = 3650
@@ -98,7 +101,9 @@ type Tokens struct {
 	now     func() time.Time
 	replace func(name string, data []byte, mode fs.FileMode) error // a file, durably
 
-	mu sync.Mutex // held by whoever changes the file
+	mu      sync.Mutex  // held by whoever changes the file
+	removed bell        // rung when one may have been removed
+	damaged atomic.Bool // it could not be read when it was asked last
 }
 
 // newTokens keeps them in a directory that is private to the daemon.
@@ -196,7 +201,7 @@ func (t *Tokens) Add(name string, scope Scope, days int) (made Token, secret str
 		return made, "", fmt.Errorf("%w: a node has %d tokens at most; remove those that have ended", ErrTokenRefused, maxTokens)
 	}
 	now := t.now().UTC().Truncate(time.Second)
-	made, secret = Token{Name: name, Scope: scope, Made: now, Ends: now.AddDate(0, 0, days)}, tokenPrefix+rand.Text()
+	made, secret = Token{Name: name, Scope: scope, Made: now, Ends: now.AddDate(0, 0, days)}, TokenPrefix+rand.Text()
 	if err := t.write(append(all, token{made, t.mac(secret)})); err != nil {
 		return Token{}, "", err
 	}
@@ -215,6 +220,7 @@ func (t *Tokens) Remove(name string) error {
 	if len(rest) == len(all) {
 		return fmt.Errorf("%w: %q; 'archy tokens list' lists them", ErrToken, name)
 	}
+	defer t.removed.ring()
 	return t.write(rest)
 }
 
@@ -222,30 +228,56 @@ func (t *Tokens) Remove(name string) error {
 func (t *Tokens) clear() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	defer t.removed.ring()
 	return removeDurably(t.file)
 }
 
-// find gives the token with a secret, and puts down when it was used first on this day. A disk that does not
-// take that is no reason to turn a token away.
-func (t *Tokens) find(secret string) (Token, bool) {
-	if !strings.HasPrefix(secret, tokenPrefix) {
-		return Token{}, false
+// find gives the token with a secret.
+func (t *Tokens) find(secret string) (by token, ok bool) {
+	if !strings.HasPrefix(secret, TokenPrefix) {
+		return by, false
 	}
 	all, err := t.read()
-	if err != nil {
-		t.log.Error("no access token but the node's own opens the node", "error", err)
-		return Token{}, false
+	if before := t.damaged.Swap(err != nil); err != nil {
+		if !before { // it is said once: anybody can ask
+			t.log.Error("no access token but the node's own opens the node", "error", err)
+		}
+		return by, false
 	}
 	mac := t.mac(secret)
 	for _, one := range all {
 		if subtle.ConstantTimeCompare([]byte(one.Secret), []byte(mac)) == 1 && !t.Ended(one.Token) {
-			t.used(one)
-			return one.Token, true
+			return one, true
 		}
 	}
-	return Token{}, false
+	return by, false
 }
 
+// until has a call that came by a token end when the token does, however long it would have lasted;
+// changed is closed at the first removal since before the token was found. The caller ends it, too.
+func (t *Tokens) until(ctx context.Context, secret string, by token, changed <-chan struct{}) (context.Context, context.CancelFunc) {
+	ctx, end := context.WithCancel(context.WithValue(ctx, tokenKey{}, by.Name))
+	over := time.NewTimer(by.Ends.Sub(t.now()))
+	go func() {
+		defer end()
+		defer over.Stop()
+		for ok := true; ok; {
+			select {
+			case <-changed:
+				changed = t.removed.next()
+				_, ok = t.find(secret)
+			case <-over.C:
+				return
+			case <-ctx.Done():
+				return
+			}
+		}
+	}()
+	return ctx, end
+}
+
+// used puts down when a token was used first on this day. A disk that does not take that is no
+// reason to turn a token away.
 func (t *Tokens) used(by token) {
 	const day = 24 * time.Hour
 	now := t.now().UTC().Truncate(time.Second)

@@ -1,8 +1,11 @@
 package access
 
 import (
+	"bytes"
+	"context"
 	"errors"
 	"io/fs"
+	"log/slog"
 	"net/http"
 	"net/http/httptest"
 	"os"
@@ -99,6 +102,61 @@ func TestATokenEndsWithItsTimeItsRemovalAndTheNodesOwn(t *testing.T) {
 	}
 	if err := tokens.Remove("long"); !errors.Is(err, ErrToken) {
 		t.Errorf("removed twice: %v", err)
+	}
+}
+
+// TestACallEndsWithItsToken: one that follows a log lasts as long as whoever asks wants.
+func TestACallEndsWithItsToken(t *testing.T) {
+	for how, end := range map[string]func(s *Sessions) error{
+		"removed":       func(s *Sessions) error { return s.Tokens.Remove("follower") },
+		"another owner": func(s *Sessions) error { return s.forget() },
+		"its time":      func(*Sessions) error { return nil },
+	} {
+		g := guard(t.TempDir(), "sesame")
+		tokens := g.sessions.Tokens
+		made, secret, err := tokens.Add("follower", Operate, 1)
+		if err != nil {
+			t.Fatal(err)
+		}
+		if _, _, err := tokens.Add("other", Read, 1); err != nil {
+			t.Fatal(err)
+		}
+		if how == "its time" {
+			tokens.now = func() time.Time { return made.Ends.Add(-time.Second / 5) }
+		}
+		began := make(chan struct{})
+		ended := make(chan error, 1)
+		h := g.Token(takes(Operate), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+			close(began)
+			select {
+			case <-r.Context().Done():
+				ended <- r.Context().Err()
+			case <-time.After(10 * time.Second):
+				ended <- nil
+			}
+		}))
+		go func() {
+			r := request(nil)
+			r.Header.Set("Authorization", "Bearer "+secret)
+			h.ServeHTTP(httptest.NewRecorder(), r)
+		}()
+		<-began
+		if how != "its time" {
+			if err := tokens.Remove("other"); err != nil {
+				t.Fatal(err)
+			}
+			select {
+			case err := <-ended:
+				t.Errorf("%s: it ended with another token: %v", how, err)
+			case <-time.After(50 * time.Millisecond):
+			}
+		}
+		if err := end(g.sessions); err != nil {
+			t.Fatal(err)
+		}
+		if err := <-ended; !errors.Is(err, context.Canceled) {
+			t.Errorf("%s: the call went on: %v", how, err)
+		}
 	}
 }
 
@@ -209,6 +267,25 @@ func TestDamagedTokensOpenNothingAndAreKept(t *testing.T) {
 		_, _, added := g.sessions.Tokens.Add("b", Read, 1)
 		if b, err := os.ReadFile(file); added == nil || err != nil || string(b) != content {
 			t.Errorf("%s: replaced: %v, %v", what, added, err)
+		}
+	}
+}
+
+// TestDamagedTokensFillNoLog: whoever asks for anything, by whatever token.
+func TestDamagedTokensFillNoLog(t *testing.T) {
+	dir := t.TempDir()
+	var said bytes.Buffer
+	g := NewGuard(OpenSessions(dir, "sesame", NewPasswords(dir), slog.New(slog.NewTextHandler(&said, nil))))
+	file := filepath.Join(dir, "tokens.json")
+	for i, content := range []string{"{", "{", `{"format": 1}`, "{"} {
+		if err := os.WriteFile(file, []byte(content), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		for range 20 {
+			bearing(g, "Bearer archipelago_GUESS", Read)
+		}
+		if lines, want := strings.Count(said.String(), "no access token"), []int{1, 1, 1, 2}[i]; lines != want {
+			t.Errorf("look %d: %d lines, expected %d:\n%s", i, lines, want, said.String())
 		}
 	}
 }

@@ -5,6 +5,8 @@ import (
 	"net/http"
 	"slices"
 	"strings"
+
+	"github.com/archipelago-cloud/archipelago/orchestrator/access"
 )
 
 // daemonCookie tells whether a cookie's name is one of the daemon's. A browser sends
@@ -18,7 +20,7 @@ func daemonCookie(pair string) bool {
 }
 
 // keepFromApplication takes out of a request what only the daemon may see: its cookies,
-// and its token. All other credentials are the application's own, which it signs its users
+// its token, and those that it made for programs. All other credentials are the application's own, which it signs its users
 // in with: Basic authentication and bearer tokens of its making pass.
 func keepFromApplication(h http.Header, token string) {
 	var lines []string
@@ -32,7 +34,8 @@ func keepFromApplication(h http.Header, token string) {
 	replace(h, "Cookie", lines)
 	replace(h, "Authorization", slices.DeleteFunc(h["Authorization"], func(value string) bool {
 		scheme, given, _ := strings.Cut(strings.TrimSpace(value), " ")
-		return strings.EqualFold(scheme, "Bearer") && subtle.ConstantTimeCompare([]byte(strings.TrimSpace(given)), []byte(token)) == 1
+		given = strings.TrimSpace(given)
+		return strings.EqualFold(scheme, "Bearer") && (strings.HasPrefix(given, access.TokenPrefix) || subtle.ConstantTimeCompare([]byte(given), []byte(token)) == 1)
 	}))
 }
 

@@ -50,12 +50,15 @@ func TestNoApplicationGetsTheDaemonsCookies(t *testing.T) {
 }
 
 // What an application signs its own users in with is not the daemon's to take away.
-func TestNoApplicationGetsTheDaemonsTokenButItsOwnCredentialsPass(t *testing.T) {
+func TestNoApplicationGetsTheDaemonsTokensButItsOwnCredentialsPass(t *testing.T) {
 	for sent, passes := range map[string]bool{
 		"Bearer " + token:                false,
 		"bearer " + token:                false,
 		"BEARER  " + token + " ":         false,
+		"Bearer archipelago_KNQXG":       false, // of a program's
+		"bearer  archipelago_KNQXG ":     false,
 		"Bearer another":                 true,
+		"Bearer my-archipelago_KNQXG":    true,
 		"Bearer " + token + "x":          true,
 		"Basic YXJjaGlwZWxhZ286c2VjcmV0": true,
 		"Digest username=\"a\"":          true,

@@ -2,7 +2,7 @@
 // the node, so that My Apps has an address to link to, and all of them by name on one
 // port. It passes streams and WebSockets through, serves the scripts that a manifest
 // provides beside the application, and a page of its own until the application is ready.
-// Neither the daemon's session nor its token reaches an application.
+// Neither the daemon's session nor a token of its making reaches an application.
 package proxy
 
 import (
