@@ -174,11 +174,24 @@ func (t *Tokens) List() ([]Token, error) {
 // Ended tells whether a token opens nothing any more.
 func (t *Tokens) Ended(one Token) bool { return !t.now().Before(one.Ends) }
 
-// Add makes a token that ends after some days, and gives its secret, which is kept nowhere.
-func (t *Tokens) Add(name string, scope Scope, days int) (made Token, secret string, err error) {
+// Admits tells whether Add would make a token now, or all that is wrong with it.
+func (t *Tokens) Admits(name string, scope Scope, days int) error {
+	_, err := t.admits(name, scope, days)
+	return err
+}
+
+// admits is Admits, and gives the tokens there are.
+func (t *Tokens) admits(name string, scope Scope, days int) ([]token, error) {
+	all, err := t.read()
+	if err != nil {
+		return nil, err
+	}
 	var wrong []error
 	if !isName(name) {
 		wrong = append(wrong, fmt.Errorf("%w: %q is no name for a token; it begins with a lower-case letter, goes on with letters, digits, '.', '-' and '_', has %d characters at most, and is not %q", ErrTokenRefused, name, maxName, Owner))
+	}
+	if slices.ContainsFunc(all, func(one token) bool { return one.Name == name }) {
+		wrong = append(wrong, fmt.Errorf("%w: there is a token %q already; 'archy tokens remove %[2]s' removes it", ErrTokenRefused, name))
 	}
 	if !slices.Contains(Scopes, scope) {
 		wrong = append(wrong, fmt.Errorf("%w: %q is no scope; there are %s, %s and %s", ErrTokenRefused, scope, Read, Operate, Admin))
@@ -186,19 +199,20 @@ func (t *Tokens) Add(name string, scope Scope, days int) (made Token, secret str
 	if days < 1 || days > MaxTokenDays {
 		wrong = append(wrong, fmt.Errorf("%w: a token is made for 1 to %d days, not for %d", ErrTokenRefused, MaxTokenDays, days))
 	}
-	if len(wrong) > 0 {
-		return made, "", errors.Join(wrong...)
+	if len(all) >= maxTokens {
+		wrong = append(wrong, fmt.Errorf("%w: a node has %d tokens at most; remove those that have ended", ErrTokenRefused, maxTokens))
 	}
+	return all, errors.Join(wrong...)
+}
+
+// Add makes a token that ends after some days, and gives its secret, which is kept nowhere. It
+// fails with all that is wrong with it.
+func (t *Tokens) Add(name string, scope Scope, days int) (made Token, secret string, err error) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
-	all, err := t.read()
-	switch {
-	case err != nil:
+	all, err := t.admits(name, scope, days)
+	if err != nil {
 		return made, "", err
-	case slices.ContainsFunc(all, func(one token) bool { return one.Name == name }):
-		return made, "", fmt.Errorf("%w: there is a token %q already; 'archy tokens remove %[2]s' removes it", ErrTokenRefused, name)
-	case len(all) >= maxTokens:
-		return made, "", fmt.Errorf("%w: a node has %d tokens at most; remove those that have ended", ErrTokenRefused, maxTokens)
 	}
 	now := t.now().UTC().Truncate(time.Second)
 	made, secret = Token{Name: name, Scope: scope, Made: now, Ends: now.AddDate(0, 0, days)}, TokenPrefix+rand.Text()

@@ -126,7 +126,7 @@ func TestACallEndsWithItsToken(t *testing.T) {
 		}
 		began := make(chan struct{})
 		ended := make(chan error, 1)
-		h := g.Token(takes(Operate), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		h := g.Token(Takes(Operate), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
 			close(began)
 			select {
 			case <-r.Context().Done():

@@ -61,6 +61,11 @@ func (s *Server) addToken(w http.ResponseWriter, r *http.Request) {
 	name, scope := strings.TrimSpace(r.PostForm.Get("name")), access.Scope(r.PostForm.Get("scope"))
 	days, _ := strconv.Atoi(strings.TrimSpace(r.PostForm.Get("days"))) // what is no number is 0, and refused
 	asked := access.Making(name, scope)
+	if err := s.Sessions.Tokens.Admits(name, scope, days); err != nil { // before a code is used up for it
+		s.Reconciler.Audit(access.Who(r), asked, err)
+		s.tokenProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		return
+	}
 	if !s.proven(w, r, asked, r.PostForm.Get("code"), s.tokenProblem) {
 		return
 	}
