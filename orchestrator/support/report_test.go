@@ -68,6 +68,7 @@ func TestAReportHoldsNoSecret(t *testing.T) {
 		"from 8.8.8.8:53 and 2606:4700::1111":               "8.8.8.8",
 		"from 2606:4700::1111":                              "4700",
 		strings.Repeat("x", 490) + password:                 password[:9],
+		"token=" + strings.Repeat("A", 955) + " postgres://u:hunter2hunter2hunter2@db/x": "hunter2",
 		// As others write them.
 		"lower /?p=" + strings.ToLower(url.QueryEscape("+/&+/&")):            "%2b%2f%26",
 		`{"p":"Zq4\/x+9 \u0026Kw\"7"}`:                                       `Kw\"7`,

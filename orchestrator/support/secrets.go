@@ -124,15 +124,26 @@ var address = regexp.MustCompile(`(?:[0-9a-fA-F]{0,4}:){2,7}\d{1,3}(?:\.\d{1,3})
 // leaveOut is a text without secrets, and without addresses on the internet. Of a long one, it is
 // the beginning: what the values that are known may reach into, and less of the rest, which takes longer.
 func (s Secrets) leaveOut(text string) string {
-	text = plain.Clip(text, Looked)
+	text = beginning(text, Looked)
 	if s.replace != nil {
 		text = s.replace.Replace(text)
 	}
-	text = plain.Clip(text, 2*longest)
+	text = beginning(text, 2*longest)
 	for _, l := range looks {
 		text = l.is.ReplaceAllString(text, l.kept)
 	}
 	return address.ReplaceAllStringFunc(text, withoutAddress)
+}
+
+// beginning cuts a text to n bytes, if possible between words: half a secret looks like none.
+func beginning(text string, n int) string {
+	if len(text) <= n {
+		return text
+	}
+	if end := strings.LastIndexAny(text[:n], " \t\n\"',;&"); end > longest {
+		n = end
+	}
+	return plain.Clip(text, n)
 }
 
 // withoutAddress is what looks like an address, without it where it is one on the internet; what
