@@ -61,18 +61,21 @@ func (r *Reconciler) MoveVolume(ctx context.Context, app, volume, dir, who strin
 	if to, err = r.target(app, volume, dir); err != nil {
 		return "", err
 	}
-	if !r.moving.TryLock() {
-		return "", fmt.Errorf("%w: another volume is being moved, or what an earlier move has left is being deleted; wait until that has ended", operation.ErrBusy)
-	}
-	defer r.moving.Unlock()
 	held, err := r.holdMove(ctx, app)
 	if err != nil {
 		return "", err
 	}
 	release := sync.OnceFunc(func() { held(); r.Wake() })
 	defer release()
-	d, err := r.movable(app, volume)
+	if !r.moving.TryLock() {
+		return "", fmt.Errorf("%w: another volume is being moved, or what an earlier move has left is being deleted; wait until that has ended", operation.ErrBusy)
+	}
+	defer r.moving.Unlock()
+	d, err := r.movable(app, volume) // as it is by now
 	if err != nil {
+		return "", err
+	}
+	if to, err = r.target(app, volume, dir); err != nil {
 		return "", err
 	}
 	from := r.store.Data(app).Dir(r.dataDir, app, volume)

@@ -414,6 +414,42 @@ func TestAMoveIsRefused(t *testing.T) {
 	})
 }
 
+// TestAMoveThatWaitsHoldsUpNoOther: work of its application may last; what changes meanwhile counts.
+func TestAMoveThatWaitsHoldsUpNoOther(t *testing.T) {
+	synctest.Test(t, func(t *testing.T) {
+		h, dir := empty(), t.TempDir()
+		r, disk := movingNode(t, h, dir)
+		synctest.Wait()
+		d, err := r.store.Get("pair")
+		if err != nil {
+			t.Fatal(err)
+		}
+		if turn := r.operations.TryBegin(operation.Proposal{App: "pair", Turns: r.operations.Status("pair").Turns, Generation: d.Generation, Actions: true}); !turn.Begin {
+			t.Fatalf("%+v", turn)
+		}
+		ended := make(chan error)
+		go func() {
+			_, err := r.MoveVolume(t.Context(), "pair", "db", disk, "owner", func(string) {})
+			ended <- err
+		}()
+		synctest.Wait()
+		if !r.moving.TryLock() {
+			t.Fatal("nothing else can be moved while it waits")
+		}
+		r.moving.Unlock()
+		if err := r.changeFolders(func(folders map[string]manifest.Folder, _ state.Records) error {
+			folders["all"] = manifest.Folder{Dir: disk}
+			return nil
+		}); err != nil {
+			t.Fatal(err)
+		}
+		r.operations.Done("pair", d.Generation, false)
+		if err := <-ended; !errors.Is(err, request.ErrRefused) || !strings.Contains(err.Error(), "your folder all") {
+			t.Errorf("into a folder that others have got meanwhile: %v", err)
+		}
+	})
+}
+
 // TestNobodyHasTheVolumeWhileItMoves: neither those that have it of another application.
 func TestNobodyHasTheVolumeWhileItMoves(t *testing.T) {
 	synctest.Test(t, func(t *testing.T) {

@@ -99,11 +99,12 @@ type Reconciler struct {
 	space      func(dir string) (disk.Space, error) // how much room there is
 	mounted    func() (disk.Mounts, error)          // what is mounted
 
-	wake     chan struct{}
-	observed chan struct{} // closed at the first observation
-	workers  sync.WaitGroup
-	swept    atomic.Bool // what was left by a cut is deleted
-	moving   sync.Mutex  // held while a volume is moved, and while what a move has left is deleted
+	wake       chan struct{}
+	observed   chan struct{} // closed at the first observation
+	workers    sync.WaitGroup
+	swept      atomic.Bool   // what was left by a cut is deleted
+	moving     sync.Mutex    // held while a volume is moved, and while what a move has left is deleted
+	supporting chan struct{} // holds one while a report for support is made
 
 	prober bool // whether its unit is that of this release; passes alone use it
 }
@@ -119,6 +120,7 @@ func New(engine Engine, store *state.Store, sec *secrets.Store, onDisk catalog.C
 		space:      disk.Of,
 		mounted:    disk.Mounted,
 		webs:       webs{changed: make(chan struct{})},
+		supporting: make(chan struct{}, 1),
 		wake:       make(chan struct{}, 1), observed: make(chan struct{}),
 	}
 	r.offer.Store(offer.New(nil, onDisk, nil, time.Now()))

@@ -3,9 +3,12 @@ package orchestrator
 import (
 	"context"
 	"fmt"
+	"strings"
 	"time"
 
+	"github.com/archipelago-cloud/archipelago/internal/plain"
 	"github.com/archipelago-cloud/archipelago/orchestrator/host"
+	"github.com/archipelago-cloud/archipelago/orchestrator/operation"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
 	"github.com/archipelago-cloud/archipelago/orchestrator/support"
 )
@@ -17,12 +20,26 @@ type Supported interface {
 	Version(ctx context.Context) (string, error)
 }
 
-// logTime is how long a container's log is waited for.
-const logTime = 5 * time.Second
+const (
+	logTime     = 5 * time.Second  // until a container's log is given up
+	supportTime = 2 * time.Minute  // until nothing more is asked for a report
+	supportWait = 30 * time.Second // for another report to be ready
+)
 
-// Support makes the report that the owner gives to whoever helps. What cannot be learned in the
-// context's time is said to be missing. It fails where it is not known what to leave out.
+// Support makes the report that the owner gives to whoever helps, one at a time: it asks much of
+// Podman. What cannot be learned in its time, or the context's, is said to be missing. It fails
+// where it is not known what to leave out.
 func (r *Reconciler) Support(ctx context.Context, node Supported, about []support.Fact, damaged error) (string, error) {
+	waiting, enough := context.WithTimeout(ctx, supportWait)
+	defer enough()
+	select {
+	case r.supporting <- struct{}{}:
+		defer func() { <-r.supporting }()
+	case <-waiting.Done():
+		return "", fmt.Errorf("%w: another report is being made", operation.ErrBusy)
+	}
+	ctx, cancel := context.WithTimeoutCause(ctx, supportTime, fmt.Errorf("not asked: the report has taken %s already", supportTime))
+	defer cancel()
 	secret, err := r.secretValues()
 	if err != nil {
 		return "", err
@@ -84,6 +101,7 @@ func said(ctx context.Context, node Supported, container string) (l support.Log)
 	ctx, cancel := context.WithTimeoutCause(ctx, logTime, fmt.Errorf("its log did not come in %s", logTime))
 	defer cancel()
 	err := node.Logs(ctx, container, false, support.Tail, func(line host.LogLine) error {
+		line.Text = strings.Clone(plain.Clip(line.Text, support.Looked)) // a line may have a MiB
 		l.Lines = append(l.Lines, line)
 		return ctx.Err()
 	})

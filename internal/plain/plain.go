@@ -33,12 +33,12 @@ func (p Writer) Write(b []byte) (int, error) {
 	return len(b), nil
 }
 
-// Text is a text with its control characters escaped as Go writes them, "\x1b", and those
-// that change the direction of writing; line breaks and tabs stay.
+// Text is a text with its control characters escaped as Go writes them, "\x1b", those that
+// change the direction of writing, and Unicode's own line breaks; the usual ones and tabs stay.
 func Text(s string) string {
 	var out strings.Builder
 	for _, r := range s {
-		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.Is(unicode.Bidi_Control, r)) {
+		if r != '\n' && r != '\t' && (unicode.IsControl(r) || unicode.In(r, unicode.Bidi_Control, unicode.Zl, unicode.Zp)) {
 			quoted := strconv.QuoteRuneToASCII(r)
 			out.WriteString(quoted[1 : len(quoted)-1])
 			continue

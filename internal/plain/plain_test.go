@@ -13,6 +13,7 @@ func TestATerminalIsShownWhatAnApplicationSaysAndObeysNoneOfIt(t *testing.T) {
 		"GREEN\rRED":              `GREEN\rRED`,
 		"\u009b31m":               `\u009b31m`,
 		"\u202egnp.exe":           `\u202egnp.exe`,
+		"up\u2028GREEN\u2029":     `up\u2028GREEN\u2029`,
 		"not UTF-8: \xff":         "not UTF-8: \ufffd",
 		"\x00\x7f":                `\x00\x7f`,
 	} {

@@ -283,6 +283,9 @@ func (g *Guard) Token(need func(r *http.Request) Scope, next http.Handler) http.
 			}
 			ctx, end := g.sessions.Tokens.until(r.Context(), secret, by, changed)
 			defer end()
+			// What is still being sent is not waited for. It fails only where the connection has no deadlines, as in tests.
+			over := context.AfterFunc(ctx, func() { http.NewResponseController(w).SetReadDeadline(time.Now()) })
+			defer over()
 			next.ServeHTTP(w, r.WithContext(ctx))
 			return
 		}

@@ -4,6 +4,7 @@ import (
 	"bytes"
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"log/slog"
 	"net/http"
@@ -157,6 +158,47 @@ func TestACallEndsWithItsToken(t *testing.T) {
 		if err := <-ended; !errors.Is(err, context.Canceled) {
 			t.Errorf("%s: the call went on: %v", how, err)
 		}
+	}
+}
+
+// TestAnUploadEndsWithItsToken: whoever sends little at a time would be listened to for ever.
+func TestAnUploadEndsWithItsToken(t *testing.T) {
+	g := guard(t.TempDir(), "sesame")
+	_, secret, err := g.sessions.Tokens.Add("sender", Admin, 1)
+	if err != nil {
+		t.Fatal(err)
+	}
+	began, ended := make(chan struct{}), make(chan error, 1)
+	server := httptest.NewUnstartedServer(g.Token(Takes(Admin), http.HandlerFunc(func(_ http.ResponseWriter, r *http.Request) {
+		io.ReadFull(r.Body, make([]byte, 5))
+		close(began)
+		_, err := io.Copy(io.Discard, r.Body)
+		ended <- err
+	})))
+	server.EnableHTTP2 = true
+	server.StartTLS()
+	defer server.Close()
+	body, feed := io.Pipe()
+	r, _ := http.NewRequestWithContext(t.Context(), http.MethodPost, server.URL, body)
+	r.Header.Set("Authorization", "Bearer "+secret)
+	go func() {
+		if resp, err := server.Client().Do(r); err == nil {
+			resp.Body.Close()
+		}
+	}()
+	defer feed.Close()
+	feed.Write([]byte("begin"))
+	<-began
+	if err := g.sessions.Tokens.Remove("sender"); err != nil {
+		t.Fatal(err)
+	}
+	select {
+	case err := <-ended:
+		if err == nil {
+			t.Error("it was taken for whole")
+		}
+	case <-time.After(5 * time.Second):
+		t.Error("it goes on")
 	}
 }
 

@@ -22,8 +22,8 @@ import (
 const (
 	Tail    = 100      // last lines of each container
 	Asked   = 100      // last lines of the audit log, of the node and of each application
+	Looked  = 16 << 10 // bytes of a line in which values are looked for; no more of it is of use
 	longest = 500      // bytes of a line
-	looked  = 64 << 10 // bytes of a line in which secrets are looked for; no more of it comes in
 )
 
 // Node is what a report is made of.
@@ -88,7 +88,7 @@ func (n Node) Text() string {
 	for _, name := range slices.Sorted(maps.Keys(n.Logs)) {
 		w.title("What " + name + " said last")
 		l := n.Logs[name]
-		for _, said := range l.Lines {
+		for _, said := range withoutKeys(l.Lines) {
 			at := "-"
 			if !said.At.IsZero() {
 				at = said.At.UTC().Format(time.RFC3339)
@@ -109,8 +109,7 @@ type writer struct {
 }
 
 func (w *writer) line(format string, a ...any) {
-	text := plain.Clip(fmt.Sprintf(format, a...), looked)
-	w.WriteString(plain.Block(plain.Clip(w.secrets.leaveOut(text), longest)) + "\n")
+	w.WriteString(plain.Block(plain.Clip(w.secrets.leaveOut(fmt.Sprintf(format, a...)), longest)) + "\n")
 }
 
 func (w *writer) title(text string) {

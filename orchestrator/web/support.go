@@ -1,7 +1,6 @@
 package web
 
 import (
-	"context"
 	"net/http"
 	"sync"
 	"time"
@@ -11,15 +10,11 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/support"
 )
 
-const (
-	reportTime = 2 * time.Minute  // until a report is given up
-	reportLife = 30 * time.Minute // for which the one that was shown can be downloaded
-)
+// reportLife is how long the report that was shown can be downloaded.
+const reportLife = 30 * time.Minute
 
 // reports holds the report that was shown last, so that what is downloaded is what was read.
 type reports struct {
-	making sync.Mutex // one is made at a time: it asks much of Podman
-
 	mu   sync.Mutex
 	of   string // the session
 	text string
@@ -59,7 +54,9 @@ func (s *Server) support(w http.ResponseWriter, r *http.Request) {
 		s.Log.Error("the report for support", "error", err)
 		p.Problem, status = err.Error(), http.StatusInternalServerError
 	}
-	s.reports.keep(p.Own.ID, p.Text)
+	if err == nil {
+		s.reports.keep(p.Own.ID, p.Text)
+	}
 	s.render(w, r, status, "support", p)
 }
 
@@ -67,15 +64,11 @@ func (s *Server) report(r *http.Request) (string, error) {
 	if s.Engine == nil {
 		return "", refusing("nothing of this node can be looked at")
 	}
-	s.reports.making.Lock()
-	defer s.reports.making.Unlock()
-	ctx, cancel := context.WithTimeout(r.Context(), reportTime)
-	defer cancel()
 	catalog := subscription.ErrNone.Error()
 	if s.Subscription != nil {
 		catalog = s.Subscription.Said()
 	}
-	return s.Reconciler.Support(ctx, s.Engine, support.About(s.About.Name, s.About.Version, s.About.Digest, s.About.StartedAt, catalog), s.Sessions.Damaged())
+	return s.Reconciler.Support(r.Context(), s.Engine, support.About(s.About.Name, s.About.Version, s.About.Digest, s.About.StartedAt, catalog), s.Sessions.Damaged())
 }
 
 // downloadReport gives what was shown, or goes back to where it is.
