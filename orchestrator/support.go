@@ -49,7 +49,7 @@ func (r *Reconciler) Support(ctx context.Context, node Supported, about []suppor
 	if err != nil {
 		podman = err.Error()
 	}
-	heard := Hearing{}
+	var heard Hearing
 	n.Apps, heard = r.Installed()
 	n.About = append(n.About, support.Fact{Name: "Podman", Value: podman}, support.Fact{Name: "containers last seen", Value: heard.At.UTC().Format(time.RFC3339) + " " + heard.Stale})
 	n.Findings = append(node.Doctor(ctx, r.dataDir), r.Findings(ctx, damaged)...)
