@@ -263,9 +263,10 @@ func (g *Guard) said(r *http.Request, answer string) string {
 }
 
 // Token lets requests through with "Authorization: Bearer TOKEN", where that is the node's own
-// token or another whose scope is enough; TokenOf says which it was, and the call ends with it. It answers 403 where the scope
-// is not enough, and 401 to all others. One that carries no credential at all guesses nothing, and
-// does not count as an attempt: a page of somebody else's could make the owner's browser send many.
+// token or another whose scope is enough; TokenOf says which it was, and the call ends with it. It
+// answers 403 where the scope is not enough, and 401 to all others. One that carries no credential
+// at all guesses nothing, and does not count as an attempt: a page of somebody else's could make
+// the owner's browser send many.
 func (g *Guard) Token(need func(r *http.Request) Scope, next http.Handler) http.Handler {
 	return http.HandlerFunc(func(w http.ResponseWriter, r *http.Request) {
 		given := r.Header.Get("Authorization")

@@ -104,6 +104,7 @@ type Tokens struct {
 	mu      sync.Mutex  // held by whoever changes the file
 	removed bell        // rung when one may have been removed
 	damaged atomic.Bool // it could not be read when it was asked last
+	undone  sync.Map    // what is kept of those whose removal the disk did not take
 }
 
 // newTokens keeps them in a directory that is private to the daemon.
@@ -222,7 +223,8 @@ func (t *Tokens) Add(name string, scope Scope, days int) (made Token, secret str
 	return made, secret, nil
 }
 
-// Remove removes a token, which opens nothing from then on.
+// Remove removes a token, which opens nothing from then on. Where the disk does not take that, it
+// fails, and the token opens nothing until the daemon ends.
 func (t *Tokens) Remove(name string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
@@ -230,12 +232,16 @@ func (t *Tokens) Remove(name string) error {
 	if err != nil {
 		return err
 	}
-	rest := slices.DeleteFunc(slices.Clone(all), func(one token) bool { return one.Name == name })
-	if len(rest) == len(all) {
+	i := slices.IndexFunc(all, func(one token) bool { return one.Name == name })
+	if i < 0 {
 		return fmt.Errorf("%w: %q; 'archy tokens list' lists them", ErrToken, name)
 	}
 	defer t.removed.ring()
-	return t.write(rest)
+	if err := t.write(slices.Delete(slices.Clone(all), i, i+1)); err != nil {
+		t.undone.Store(all[i].Secret, true)
+		return fmt.Errorf("%w; until the daemon ends, %s opens nothing all the same", err, name)
+	}
+	return nil
 }
 
 // clear removes all tokens; also those that cannot be read.
@@ -261,7 +267,8 @@ func (t *Tokens) find(secret string) (by token, ok bool) {
 	mac := t.mac(secret)
 	for _, one := range all {
 		if subtle.ConstantTimeCompare([]byte(one.Secret), []byte(mac)) == 1 && !t.Ended(one.Token) {
-			return one, true
+			_, removed := t.undone.Load(one.Secret)
+			return one, !removed
 		}
 	}
 	return by, false

@@ -357,3 +357,27 @@ func TestAClaimEndsTheTokensOfTheOwnerBefore(t *testing.T) {
 		}
 	}
 }
+
+func TestATokenWhoseRemovalTheDiskDoesNotTakeOpensNothing(t *testing.T) {
+	g := guard(t.TempDir(), "sesame")
+	tokens := g.sessions.Tokens
+	_, secret, err := tokens.Add("monitor", Read, 30)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if status, _, _ := bearing(g, "Bearer "+secret, Read); status != http.StatusOK {
+		t.Fatalf("status %d", status)
+	}
+	real := tokens.replace
+	tokens.replace = func(string, []byte, fs.FileMode) error { return errors.New("no space left on device") }
+	if err := tokens.Remove("monitor"); err == nil || !strings.Contains(err.Error(), "no space left") || !strings.Contains(err.Error(), "monitor opens nothing") {
+		t.Errorf("removed: %v", err)
+	}
+	if status, _, _ := bearing(g, "Bearer "+secret, Read); status != http.StatusUnauthorized {
+		t.Errorf("it opens the node: status %d", status)
+	}
+	tokens.replace = real
+	if err := tokens.Remove("monitor"); err != nil {
+		t.Errorf("once more: %v", err)
+	}
+}
