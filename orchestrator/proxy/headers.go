@@ -20,8 +20,9 @@ func daemonCookie(pair string) bool {
 }
 
 // keepFromApplication takes out of a request what only the daemon may see: its cookies,
-// its token, and those that it made for programs. All other credentials are the application's own, which it signs its users
-// in with: Basic authentication and bearer tokens of its making pass.
+// its token, and those that it made for programs. All other credentials are the application's
+// own, which it signs its users in with: Basic authentication and bearer tokens of its making
+// pass.
 func keepFromApplication(h http.Header, token string) {
 	var lines []string
 	for _, line := range h["Cookie"] {

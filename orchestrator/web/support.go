@@ -53,8 +53,7 @@ func (s *Server) support(w http.ResponseWriter, r *http.Request) {
 	if err != nil {
 		s.Log.Error("the report for support", "error", err)
 		p.Problem, status = err.Error(), http.StatusInternalServerError
-	}
-	if err == nil {
+	} else {
 		s.reports.keep(p.Own.ID, p.Text)
 	}
 	s.render(w, r, status, "support", p)
