@@ -63,6 +63,7 @@ func TestAReportHoldsNoSecret(t *testing.T) {
 		`{"db_password": "hunter 2", "x": 1}`:               "hunter",
 		"API_KEY=hunter2 other=1":                           "hunter2",
 		"set secret: 'hunter2'":                             "hunter2",
+		"GET / session=hunter2; x=1":                        "hunter2",
 		"AGE-SECRET-KEY-1QQQQQQ":                            "1QQQQQQ",
 		"mail to someone.else@mail.example.org":             "someone",
 		"from 8.8.8.8:53 and 2606:4700::1111":               "8.8.8.8",
@@ -108,7 +109,7 @@ func TestAReportHoldsNoSecret(t *testing.T) {
 
 func TestAReportKeepsWhatIsNoSecret(t *testing.T) {
 	for _, said := range []string{
-		"listening on 192.168.1.20:8080, [::1]:80, fd00::1 and 10.88.0.1", "from 100.64.3.2 by the tailnet", "at 12:30:45 version 1.2.3.4567 of 2026-03-01", "sha256:0123456789abcdef0123456789abcdef", "http://box.local:7070/path?x=1", "tokenizer ready; secrets are mounted", "mac 02:42:ac:11:00:02",
+		"listening on 192.168.1.20:8080, [::1]:80, fd00::1 and 10.88.0.1", "from 100.64.3.2 by the tailnet", "at 12:30:45 version 1.2.3.4567 of 2026-03-01", "sha256:0123456789abcdef0123456789abcdef", "http://box.local:7070/path?x=1", "session: XDG_RUNTIME_DIR is set", "tokenizer ready; secrets are mounted", "mac 02:42:ac:11:00:02",
 		"from ::ffff:192.168.1.20", "std::bad_alloc in std::fs::read by ActiveRecord::Base", "exceeded: 5, parsed: 3",
 	} {
 		if got := Known(map[string]string{"feeds/short": "ab", "feeds/empty": ""}).leaveOut(said); got != said {

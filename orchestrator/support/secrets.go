@@ -91,9 +91,10 @@ var looks = []struct {
 	{regexp.MustCompile(`(?s)` + keyBegins.String() + `.*?(?:` + keyEnds.String() + `|\z)`), "[private key]"},
 	{regexp.MustCompile(`\beyJ[\w-]{8,}\.[\w-]+\.[\w-]*`), "[token]"}, // RFC 7519
 	{regexp.MustCompile(`(?i)\b((?:set-)?cookie\\*"?'?\s*:\s*)("(?:[^"\\]|\\.)*"|[^"\n]+)`), "$1[left out]"},
+	{regexp.MustCompile(`(?i)\b(session=)[^\s;,&]+`), "$1[left out]"},
 	{regexp.MustCompile(`(?i)\b(bearer|basic|token)(\s+)[A-Za-z0-9+/=._~-]{8,}`), "$1$2[left out]"},
 	{regexp.MustCompile(`(://)[^\s/@:]*:[^\s"'<>]+@`), "$1[left out]@"},
-	{regexp.MustCompile(`(?i)\b((?:[a-z0-9]*[_.-])*[a-z0-9]*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|(?:access|auth|encryption|master|private|secret|signing)[_-]?key|authorization|macaroon|credential|cookie|session(?:[_-]?id)?|mnemonic|seed)s?(?:[_-](?:access[_-]key|base|hash|id|key|value))?\\*"?'?\s*[:=]\s*)` + value), "$1[left out]"},
+	{regexp.MustCompile(`(?i)\b((?:[a-z0-9]*[_.-])*[a-z0-9]*(?:password|passwd|passphrase|pwd|secret|token|api[_-]?key|(?:access|auth|encryption|master|private|secret|signing)[_-]?key|authorization|macaroon|credential|cookie|session[_-]?id|mnemonic|seed)s?(?:[_-](?:access[_-]key|base|hash|id|key|value))?\\*"?'?\s*[:=]\s*)` + value), "$1[left out]"},
 	{regexp.MustCompile(`(?i)((?:^|\s)--?(?:[a-z0-9]+-)*(?:password|passwd|passphrase|secret|token|(?:access|api|private)-?key)\s+)` + value), "$1[left out]"},
 	{regexp.MustCompile(`[A-Za-z0-9._%+-]+@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}`), "[mail address]"},
 }
