@@ -15,7 +15,7 @@ import (
 func TestARefusalForADeviceHasTheNodeLookedAtAnew(t *testing.T) {
 	m := pair()
 	m.Containers[0].Devices = []manifest.Device{{Class: "gpu"}}
-	r := nodeWith(t, empty(), t.TempDir(), catalog.Catalog{"pair": {Manifest: m, Source: catalog.Source{From: catalog.FromDisk}}})
+	r := loopless(t, empty(), t.TempDir(), catalog.Catalog{"pair": {Manifest: m, Source: catalog.Source{From: catalog.FromDisk}}})
 	r.known.Store(&host.Known{Observation: host.Observation{At: time.Now(), Devices: map[string]host.Device{}}})
 	for len(r.wake) > 0 {
 		<-r.wake

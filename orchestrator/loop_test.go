@@ -318,6 +318,17 @@ func node(t *testing.T, h *fakeHost, dir string) *Reconciler {
 
 func nodeWith(t *testing.T, h *fakeHost, dir string, disk catalog.Catalog) *Reconciler {
 	t.Helper()
+	r := loopless(t, h, dir, disk)
+	ctx, cancel := context.WithCancel(t.Context())
+	done := make(chan struct{})
+	go func() { defer close(done); r.Run(ctx) }()
+	t.Cleanup(func() { cancel(); <-done })
+	return r
+}
+
+// loopless is nodeWith, whose loop does not run.
+func loopless(t *testing.T, h *fakeHost, dir string, disk catalog.Catalog) *Reconciler {
+	t.Helper()
 	store, err := state.Open(dir + "/state")
 	if err != nil {
 		t.Fatal(err)
@@ -328,10 +339,6 @@ func nodeWith(t *testing.T, h *fakeHost, dir string, disk catalog.Catalog) *Reco
 	}
 	r := New(h, store, sec, disk, dir+"/data", slog.New(slog.NewTextHandler(io.Discard, nil)))
 	r.space, r.mounted = h.space, h.mounted
-	ctx, cancel := context.WithCancel(t.Context())
-	done := make(chan struct{})
-	go func() { defer close(done); r.Run(ctx) }()
-	t.Cleanup(func() { cancel(); <-done })
 	return r
 }
 
