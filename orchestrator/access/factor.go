@@ -4,7 +4,6 @@ import (
 	"crypto/rand"
 	"crypto/subtle"
 	"encoding/base32"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -126,11 +125,7 @@ func (f *Factor) read() (k factorFile, err error) {
 }
 
 func (f *Factor) write(k factorFile) error {
-	b, err := json.MarshalIndent(k, "", "\t")
-	if err != nil {
-		return err
-	}
-	return f.replace(f.file, append(b, '\n'), 0o600)
+	return put(f.replace, f.file, k)
 }
 
 // Begin makes a secret for a session, in base 32, that counts for nothing until Confirm. It is

@@ -3,7 +3,6 @@ package access
 import (
 	"bytes"
 	"cmp"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"encoding/base64"
@@ -152,11 +151,7 @@ func (p *Passkeys) read() (f passkeysFile, err error) {
 }
 
 func (p *Passkeys) write(f passkeysFile) error {
-	b, err := json.MarshalIndent(f, "", "\t")
-	if err != nil {
-		return err
-	}
-	if err := p.replace(p.file, append(b, '\n'), 0o600); err != nil {
+	if err := put(p.replace, p.file, f); err != nil {
 		return fmt.Errorf("keeping the passkeys: %w", err)
 	}
 	return nil
@@ -297,9 +292,7 @@ func (p *Passkeys) RemoveAll() (removed int, err error) {
 // challenge is what is asked of whoever has a ticket: nobody who has not asked for it knows it, so
 // that the ticket need not be kept, and none that was made up is of use.
 func (p *Passkeys) challenge(ticket string) []byte {
-	mac := hmac.New(sha256.New, p.key)
-	mac.Write([]byte("passkey " + ticket))
-	return mac.Sum(nil)
+	return keyed(p.key, []byte("passkey "+ticket))
 }
 
 // ticket makes one. It says when it ends.

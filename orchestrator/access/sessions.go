@@ -148,6 +148,22 @@ func strictly(b []byte, v any) error {
 	return d.Decode(v)
 }
 
+// put writes a file of this package's, which strictly reads.
+func put(replace func(name string, data []byte, mode fs.FileMode) error, file string, v any) error {
+	b, err := json.MarshalIndent(v, "", "\t")
+	if err != nil {
+		return err
+	}
+	return replace(file, append(b, '\n'), 0o600)
+}
+
+// keyed is the HMAC-SHA-256 of what is said, with a key.
+func keyed(key, said []byte) []byte {
+	mac := hmac.New(sha256.New, key)
+	mac.Write(said)
+	return mac.Sum(nil)
+}
+
 func readSessions(file string) ([]kept, error) {
 	b, err := os.ReadFile(file)
 	if errors.Is(err, fs.ErrNotExist) {
@@ -173,11 +189,7 @@ func (s *Sessions) change(all []kept) error {
 	s.tell()
 	s.mu.Unlock()
 	defer s.mu.Lock()
-	b, err := json.MarshalIndent(sessionsFile{sessionsFormat, all}, "", "\t")
-	if err == nil {
-		err = s.replace(s.file, append(b, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := put(s.replace, s.file, sessionsFile{sessionsFormat, all}); err != nil {
 		return fmt.Errorf("writing the sessions: %w", err)
 	}
 	return nil
@@ -203,9 +215,7 @@ func (s *Sessions) credentialsOf(u user) credentials {
 }
 
 func (s *Sessions) mac(of []byte) string {
-	mac := hmac.New(sha256.New, []byte(s.token))
-	mac.Write(of)
-	return hex.EncodeToString(mac.Sum(nil))
+	return hex.EncodeToString(keyed([]byte(s.token), of))
 }
 
 // check gives those that have not ended. The caller holds mu.

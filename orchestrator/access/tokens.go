@@ -2,12 +2,10 @@ package access
 
 import (
 	"context"
-	"crypto/hmac"
 	"crypto/rand"
 	"crypto/sha256"
 	"crypto/subtle"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -145,20 +143,14 @@ func wholeTokens(all []token) bool {
 }
 
 func (t *Tokens) write(all []token) error {
-	b, err := json.MarshalIndent(tokensFile{tokensFormat, all}, "", "\t")
-	if err == nil {
-		err = t.replace(t.file, append(b, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := put(t.replace, t.file, tokensFile{tokensFormat, all}); err != nil {
 		return fmt.Errorf("writing the access tokens: %w", err)
 	}
 	return nil
 }
 
 func (t *Tokens) mac(secret string) string {
-	mac := hmac.New(sha256.New, []byte(t.key))
-	mac.Write([]byte("token " + secret))
-	return hex.EncodeToString(mac.Sum(nil))
+	return hex.EncodeToString(keyed([]byte(t.key), []byte("token "+secret)))
 }
 
 // List gives the tokens by name, those that have ended, too.

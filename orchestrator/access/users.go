@@ -4,7 +4,6 @@ import (
 	"context"
 	"crypto/rand"
 	"crypto/subtle"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -173,11 +172,7 @@ func (u *Users) change(name string, to func(*user) error) error {
 }
 
 func (u *Users) write(all []user) error {
-	b, err := json.MarshalIndent(usersFile{usersFormat, all}, "", "\t")
-	if err == nil {
-		err = u.replace(u.file, append(b, '\n'), 0o600)
-	}
-	if err != nil {
+	if err := put(u.replace, u.file, usersFile{usersFormat, all}); err != nil {
 		return fmt.Errorf("writing the users: %w", err)
 	}
 	u.changed()
