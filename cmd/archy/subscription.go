@@ -12,7 +12,6 @@ import (
 
 	"connectrpc.com/connect"
 	"github.com/spf13/cobra"
-	"google.golang.org/protobuf/types/known/timestamppb"
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/cmd/internal/usage"
@@ -149,11 +148,4 @@ func (a *app) showSubscription(cmd *cobra.Command, s *api.Subscription) error {
 		fmt.Fprintf(w, "refused  %s: %s\n", id, s.Refused[id])
 	}
 	return nil
-}
-
-func second(t *timestamppb.Timestamp) string {
-	if t == nil {
-		return "never"
-	}
-	return t.AsTime().Local().Format("2006-01-02 15:04:05")
 }

@@ -17,6 +17,7 @@ import (
 
 	"github.com/archipelago-cloud/archipelago/catalog"
 	"github.com/archipelago-cloud/archipelago/catalog/manifest"
+	"github.com/archipelago-cloud/archipelago/orchestrator"
 	"github.com/archipelago-cloud/archipelago/orchestrator/repository"
 	"github.com/archipelago-cloud/archipelago/orchestrator/request"
 	"github.com/archipelago-cloud/archipelago/orchestrator/state"
@@ -56,7 +57,7 @@ type appPage struct {
 	BackUp   []button // to each repository
 	Secrets  bool     // there are some to show
 	Charts   []chart  // what it has used of the node
-	Volumes  []volume
+	Volumes  []orchestrator.Volume
 	Move     *moving // the last move of one of them; nil where there was none lately
 
 	Refused refusal
@@ -118,7 +119,7 @@ func (s *Server) appPage(f frame, id string) (*appPage, error) {
 			p.Charts = charts(f.tongue, points, s.now())
 		}
 	}
-	p.Volumes, p.Move = s.storage(f, id)
+	p.Volumes, p.Move = s.Reconciler.Volumes(id), s.moved(f, id)
 	s.offered(p, v)
 	for _, st := range m.Settings {
 		p.Settings = append(p.Settings, field{Setting: st, Value: v.Config[st.Name], Set: st.Secret && v.Config[st.Name] != "", Restarts: restarts(m, v.Config, st)})

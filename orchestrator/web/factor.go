@@ -72,7 +72,7 @@ func (s *Server) factorProblem(w http.ResponseWriter, r *http.Request, status in
 // be able to keep its owner out.
 func (s *Server) beginFactor(w http.ResponseWriter, r *http.Request) {
 	if s.takesCode() { // the form of a page that is older: without a code, its password would be somebody else's
-		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(access.ErrHasFactor.Error())))
+		s.factorProblem(w, r, http.StatusConflict, notDone(r, access.ErrHasFactor))
 		return
 	}
 	if !s.proven(w, r, "second factor begin", "", s.factorProblem) {
@@ -82,7 +82,7 @@ func (s *Server) beginFactor(w http.ResponseWriter, r *http.Request) {
 	secret, err := s.Sessions.Factor.Begin(own.ID)
 	s.Reconciler.Audit(access.Who(r), "second factor begin", err)
 	if err != nil {
-		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.factorProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	s.render(w, r, http.StatusOK, "factor", s.factorPage(r, secret)) // once, and on no page that can be opened later
@@ -100,7 +100,7 @@ func (s *Server) confirmFactor(w http.ResponseWriter, r *http.Request) {
 		p.Problem = in(r).html("That is not the code that belongs to this secret now. The clocks of this node and of the authenticator may differ: they must not by more than half a minute.")
 		s.render(w, r, http.StatusConflict, "factor", p)
 	case err != nil:
-		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.factorProblem(w, r, http.StatusConflict, notDone(r, err))
 	default:
 		p := s.factorPage(r, "")
 		p.Recovery = recovery
@@ -116,7 +116,7 @@ func (s *Server) renewCodes(w http.ResponseWriter, r *http.Request) {
 	recovery, err := s.Sessions.Factor.Renew()
 	s.Reconciler.Audit(access.Who(r), "recovery codes anew", err)
 	if err != nil {
-		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.factorProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	p := s.factorPage(r, "")
@@ -133,10 +133,15 @@ func (s *Server) endFactor(w http.ResponseWriter, r *http.Request) {
 	err := s.Sessions.Factor.Off()
 	s.Reconciler.Audit(access.Who(r), "second factor off", err)
 	if err != nil && !errors.Is(err, access.ErrNoFactor) {
-		s.factorProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.factorProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	http.Redirect(w, r, "/system/factor", http.StatusSeeOther)
+}
+
+// notDone says on the page of a form why it was refused.
+func notDone(r *http.Request, err error) template.HTML {
+	return in(r).html("Not done: %s", in(r).en(err.Error()))
 }
 
 // proven tells whether a form holds the password, and the code that goes with it; where not, it

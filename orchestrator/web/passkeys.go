@@ -73,7 +73,7 @@ func (s *Server) beginPasskey(w http.ResponseWriter, r *http.Request) {
 	options, err := s.Sessions.Passkeys.Begin(own.ID, name, s.About.Name, r)
 	s.Reconciler.Audit(access.Who(r), "passkey begin", err)
 	if err != nil {
-		s.passkeyProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.passkeyProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	p := s.passkeysPage(r)
@@ -87,7 +87,7 @@ func (s *Server) addPasskey(w http.ResponseWriter, r *http.Request) {
 	made, err := s.Sessions.Passkeys.Confirm(own.ID, r.PostForm.Get("answer"))
 	s.Reconciler.Audit(access.Who(r), strings.TrimSpace("passkey add "+made.Name), err)
 	if err != nil {
-		s.passkeyProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.passkeyProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	http.Redirect(w, r, "/system/passkeys", http.StatusSeeOther)
@@ -98,7 +98,7 @@ func (s *Server) removePasskey(w http.ResponseWriter, r *http.Request) {
 	err := s.Sessions.Passkeys.Remove(id)
 	s.Reconciler.Audit(access.Who(r), "passkey remove "+id, err)
 	if err != nil && !errors.Is(err, access.ErrNoPasskey) { // which another page has removed
-		s.passkeyProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.passkeyProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	http.Redirect(w, r, "/system/passkeys", http.StatusSeeOther)

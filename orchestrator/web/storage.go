@@ -12,27 +12,18 @@ import (
 	"github.com/archipelago-cloud/archipelago/orchestrator/backup"
 )
 
-// volume is where an application keeps data.
-type volume struct {
-	orchestrator.Volume
-	Path string // of the form that moves it
-}
-
 // moving is a move of a volume, and what is said of it.
 type moving struct {
 	job
 	Doing string
 }
 
-// storage is where an application's data is, and how the last move of it went.
-func (s *Server) storage(f frame, app string) (all []volume, last *moving) {
-	for _, v := range s.Reconciler.Volumes(app) {
-		all = append(all, volume{v, "/apps/" + app + "/" + jobMove})
-	}
+// moved is the last move of a volume of an application; nil where there was none lately.
+func (s *Server) moved(f frame, app string) *moving {
 	if j := s.jobs.moved(app); j != nil {
-		last = &moving{*j, f.doing(*j)}
+		return &moving{*j, f.doing(*j)}
 	}
-	return all, last
+	return nil
 }
 
 // move begins to move a volume to another disk, or back.

@@ -63,7 +63,7 @@ func (s *Server) addToken(w http.ResponseWriter, r *http.Request) {
 	asked := access.Making(name, scope)
 	if err := s.Sessions.Tokens.Admits(name, scope, days); err != nil { // before a code is used up for it
 		s.Reconciler.Audit(access.Who(r), asked, err)
-		s.tokenProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.tokenProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	if !s.proven(w, r, asked, r.PostForm.Get("code"), s.tokenProblem) {
@@ -72,7 +72,7 @@ func (s *Server) addToken(w http.ResponseWriter, r *http.Request) {
 	made, secret, err := s.Sessions.Tokens.Add(name, scope, days)
 	s.Reconciler.Audit(access.Who(r), asked, err)
 	if err != nil {
-		s.tokenProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.tokenProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	p := s.tokensPage(r)
@@ -85,7 +85,7 @@ func (s *Server) removeToken(w http.ResponseWriter, r *http.Request) {
 	err := s.Sessions.Tokens.Remove(name)
 	s.Reconciler.Audit(access.Who(r), "remove token "+name, err)
 	if err != nil && !errors.Is(err, access.ErrToken) { // which another page has removed
-		s.tokenProblem(w, r, http.StatusConflict, in(r).html("Not done: %s", in(r).en(err.Error())))
+		s.tokenProblem(w, r, http.StatusConflict, notDone(r, err))
 		return
 	}
 	http.Redirect(w, r, "/system/tokens", http.StatusSeeOther)
